@@ -1,0 +1,1 @@
+"""Data set builders: one config per language, typed features, and the folder that the Hub serves."""

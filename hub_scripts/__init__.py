@@ -1,0 +1,1 @@
+"""Runnable scripts: generate shards on a GPU machine or a cluster."""

@@ -1,0 +1,1 @@
+"""Sample passages written for this project: see README.md in this folder."""

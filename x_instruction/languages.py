@@ -1,0 +1,150 @@
+"""Languages: what a tag means, and the few languages that need a word of their own.
+
+Any BCP-47 tag works: names and scripts come from ``langcodes``. ``SPECIFIC`` holds only what the standard does not
+say: the individual language behind a macrolanguage (published corpora are named by it), the close relatives that
+language identifiers confuse, and an indefinite answer's proper name in prompts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from x_instruction.errors import UnknownLanguage
+
+if TYPE_CHECKING:
+    import langcodes
+
+# The ten languages of the paper (arXiv 2405.19744, section 4.1), in its order: two tiers of resources.
+PAPER_LANGUAGES = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language as the whole pipeline sees it.
+
+    Args:
+        tag: the shortest BCP-47 tag, the name of the data set's config (``sw``).
+        name: English name, used in prompts and cards (``Swahili``).
+        native_name: the language's own name (``Kiswahili``).
+        script: ISO 15924 code of the script that it is normally written in (``Latn``).
+        iso639_3: three-letter code of the individual language (``swh``).
+        confused_with: tags of languages that identifiers take it for; text of these is looked at twice.
+    """
+
+    tag: str
+    name: str
+    native_name: str
+    script: str
+    iso639_3: str
+    confused_with: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """ISO 639-3 and script, as FineWeb-2, FLORES and GlotLID name it (``swh_Latn``)."""
+        return f"{self.iso639_3}_{self.script}"
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names under which people ask for it, the canonical tag first."""
+        return tuple(dict.fromkeys((self.tag, self.code, self.iso639_3, _macro_code(self.tag), self.name)))
+
+
+# tag -> (individual language of the macrolanguage or None, languages it is confused with)
+SPECIFIC: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "ar": ("arb", ()),
+    "et": ("ekk", ()),
+    "fa": ("pes", ()),
+    "hi": (None, ("ur", "mr", "ne")),
+    "id": (None, ("ms", "jv", "su")),
+    "lv": ("lvs", ()),
+    "mg": ("plt", ()),
+    "mn": ("khk", ()),
+    "ms": ("zsm", ("id",)),
+    "ne": ("npi", ("hi",)),
+    "no": ("nob", ("da", "sv")),
+    "or": ("ory", ()),
+    "sq": ("als", ()),
+    "sw": ("swh", ("rw", "zu")),
+    "ur": (None, ("hi", "fa", "pa")),
+    "uz": ("uzn", ()),
+    "zh": ("cmn", ()),
+}
+
+
+@cache
+def language(tag: str) -> Language:
+    """The language behind a tag, a code such as ``swh_Latn`` or an English name.
+
+    Raises:
+        UnknownLanguage: no standard knows the tag; the message suggests the closest of the ten.
+    """
+    import langcodes
+
+    wanted = tag.strip()
+    known = _by_alias().get(wanted.lower())
+    if known is not None:
+        wanted = known
+    try:
+        parsed = langcodes.Language.get(wanted)
+    except (LookupError, ValueError):
+        parsed = _by_name(wanted)
+    if not parsed.is_valid() or not parsed.language or parsed.language == "und":
+        raise UnknownLanguage(_unknown(tag))
+    canonical = parsed.simplify_script().to_tag()
+    individual, confused = SPECIFIC.get(parsed.language, (None, ()))
+    name = langcodes.Language.get(canonical).display_name()
+    if name.startswith("Unknown language"):
+        raise UnknownLanguage(_unknown(tag))
+    script = parsed.maximize().script
+    if not script:
+        raise UnknownLanguage(f"{tag!r} has no known script: write it with one, for example '{parsed.language}-Latn'")
+    return Language(
+        tag=canonical,
+        name=name,
+        native_name=parsed.autonym(),
+        script=script,
+        iso639_3=individual or parsed.to_alpha3(),
+        confused_with=confused,
+    )
+
+
+@cache
+def _by_alias() -> dict[str, str]:
+    """Every alias of the languages in the tables, lower-case, to its tag."""
+    import langcodes
+
+    table: dict[str, str] = {}
+    for tag in dict.fromkeys((*PAPER_LANGUAGES, *SPECIFIC)):
+        parsed = langcodes.Language.get(tag)
+        individual = SPECIFIC.get(tag, (None, ()))[0]
+        script = parsed.maximize().script or ""
+        codes = [_macro_code(tag), parsed.display_name(), *([individual] if individual else [])]
+        for code in codes:
+            table[code.lower()] = tag
+            table[f"{code}_{script}".lower()] = tag
+            table[f"{code}-{script}".lower()] = tag
+    return table
+
+
+def _macro_code(tag: str) -> str:
+    import langcodes
+
+    return str(langcodes.Language.get(tag).to_alpha3())
+
+
+def _by_name(name: str) -> langcodes.Language:
+    import langcodes
+
+    try:
+        return langcodes.find(name)
+    except LookupError:
+        raise UnknownLanguage(_unknown(name)) from None
+
+
+def _unknown(tag: str) -> str:
+    close = difflib.get_close_matches(tag.lower(), _by_alias(), n=1)
+    hint = f", did you mean {_by_alias()[close[0]]!r}?" if close else ""
+    return f"unknown language {tag!r}{hint} (wanted a BCP-47 tag such as 'sw', 'zh-Hans', or a code such as 'swh_Latn')"

@@ -1,0 +1,420 @@
+"""Recipes: what a run is, one readable TOML file into frozen, validated settings.
+
+Every unknown of the paper is a key here. Models and corpora have no silent default; thresholds do. An unknown key is
+an error that lists the known ones, because a typo that is ignored costs a GPU run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from x_instruction.errors import RecipeError
+from x_instruction.languages import language
+
+
+def _positive(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and value <= 0:
+            raise RecipeError(f"{name} is {value}, wanted a number above 0")
+
+
+def _share(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and not 0 <= value <= 1:
+            raise RecipeError(f"{name} is {value}, wanted a share between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A language model and the engine that runs it.
+
+    Args:
+        name: a Hub id, a local folder, or ``embedded`` / ``embedded-smollm2``.
+        engine: ``transformers`` (others: see ``x_instruction.engines``).
+        revision: branch, tag or commit on the Hub.
+        dtype: ``auto`` takes what the device computes fast (float32 on a CPU, bfloat16 on a GPU).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        batch_tokens: padded tokens in one forward pass, prompts times length.
+        batch_size: sequences in one forward pass at most; also what a killed run loses at most.
+        threads: CPU threads of one worker. Part of the result: sums over another number of threads round otherwise.
+        batching: ``static``, ``continuous`` (paged), or ``auto``: continuous where the device has it.
+    """
+
+    name: str
+    engine: str = "transformers"
+    revision: str = "main"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    batch_tokens: int = 16_384
+    batch_size: int = 64
+    threads: int = 1
+    batching: Literal["auto", "static", "continuous"] = "auto"
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_tokens", "batch_size", "threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Thresholds of the corpus filters; a share is of characters unless its name says otherwise.
+
+    The defaults follow method.md U2 (200 to 2,500 characters) and the Gopher rules (arXiv 2112.11446, table A1)
+    where they hold for scripts without spaces.
+    """
+
+    min_chars: int = 200
+    max_chars: int = 2_500
+    language: bool = True
+    min_confidence: float = 0.6
+    max_foreign_lines: float = 0.15
+    min_script: float = 0.6
+    lid_model: str | None = None
+    max_duplicate_lines: float = 0.3
+    max_repeated_ngrams: float = 0.2
+    max_symbols: float = 0.1
+    max_digits: float = 0.25
+    max_boilerplate_lines: float = 0.2
+    max_short_lines: float = 0.67
+    max_broken: float = 0.001
+    mask_personal_data: bool = True
+    near_duplicates: bool = True
+    near_duplicate_jaccard: float = 0.7
+
+    def __post_init__(self) -> None:
+        _positive(self, "min_chars", "max_chars")
+        if self.min_chars > self.max_chars:
+            raise RecipeError(f"min_chars {self.min_chars} is above max_chars {self.max_chars}")
+        _share(
+            self,
+            "min_confidence",
+            "max_foreign_lines",
+            "min_script",
+            "max_duplicate_lines",
+            "max_repeated_ngrams",
+            "max_symbols",
+            "max_digits",
+            "max_boilerplate_lines",
+            "max_short_lines",
+            "max_broken",
+            "near_duplicate_jaccard",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Where passages come from, and what is dropped.
+
+    Args:
+        source: ``sample`` (ships in the package), ``files`` or ``hub``.
+        paths: for ``files``: fsspec paths or globs; ``{tag}``, ``{code}``, ``{iso639_3}``, ``{name}`` stand for the
+            language. jsonl, jsonl.gz, jsonl.zst, parquet and txt (blank line between documents) are read.
+        dataset, config, split, revision: for ``hub``: streamed, never downloaded whole; ``config`` takes the same
+            placeholders.
+        text_column, id_column, url_column, license_column: names in the rows; the last three may be absent from them.
+        license: licence of the whole corpus where rows do not say.
+        documents: documents to read per language at most; all of them when not set.
+        passages: passages to keep per language at most; all of them when not set.
+        shard_size: passages per shard.
+        filters: thresholds.
+    """
+
+    source: Literal["sample", "files", "hub"]
+    paths: tuple[str, ...] = ()
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str = "main"
+    text_column: str = "text"
+    id_column: str = "id"
+    url_column: str = "url"
+    license_column: str = "license"
+    license: str = "unknown"
+    documents: int | None = None
+    passages: int | None = None
+    shard_size: int = 2_000
+    max_line_bytes: int = 16_000_000
+    filters: Filters = field(default_factory=Filters)
+
+    def __post_init__(self) -> None:
+        _positive(self, "documents", "passages", "shard_size", "max_line_bytes")
+        if self.source == "files" and not self.paths:
+            raise RecipeError('corpus.source is "files": name them in corpus.paths')
+        if self.source == "hub" and not self.dataset:
+            raise RecipeError('corpus.source is "hub": name the data set in corpus.dataset')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """How instructions are written for passages (paper, section 3.1; method.md 2.2).
+
+    Args:
+        model: the generator.
+        prompt: name of a prompt in ``x_instruction/prompts`` or path of a text file; ``auto`` takes the few-shot
+            prompt for a base model and the chat prompt for a model with a chat template.
+        styles: styles to ask for, in turn over the candidates (LongForm's three are ``instruction``, ``question``,
+            ``search``).
+        candidates: instructions sampled per passage.
+        instruction_language: tag of the language in which instructions are written.
+        passage_tokens: the passage is shown to the generator up to this many tokens.
+        max_tokens, temperature, top_p, top_k: sampling (Humpback: temperature 0.7, top_p 0.9).
+        min_chars, max_chars: length of a usable instruction.
+        max_copy: longest run of characters shared with the passage, as a share of the instruction.
+    """
+
+    model: Model
+    prompt: str = "auto"
+    styles: tuple[str, ...] = ("question", "instruction")
+    candidates: int = 4
+    instruction_language: str = "en"
+    passage_tokens: int = 512
+    max_tokens: int = 48
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 64
+    min_chars: int = 12
+    max_chars: int = 600
+    max_copy: float = 0.5
+
+    def __post_init__(self) -> None:
+        _positive(self, "candidates", "passage_tokens", "max_tokens", "min_chars", "max_chars")
+        _share(self, "top_p", "max_copy")
+        if self.temperature < 0:
+            raise RecipeError(f"temperature is {self.temperature}, wanted 0 (greedy) or more")
+        if not self.styles:
+            raise RecipeError("generate.styles is empty: name at least one style")
+        language(self.instruction_language)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refine:
+    """How candidates are rated and which are kept (paper, section 3.2; method.md 2.3).
+
+    Args:
+        rater: ``pmi`` or ``prompted``.
+        model: the rater's model.
+        min_score: pairs below are dropped, in the rater's own scale.
+        keep: candidates kept per passage, best first.
+        direction: for ``pmi``: whose likelihood is compared, the ``response``'s given the instruction, or the
+            ``instruction``'s given the response. The two are equal for an ideal model (Bayes) and the second is
+            many times cheaper, since candidates share the reading of the passage.
+        response_tokens: the response is read up to this many tokens.
+        prompt: name of a prompt or path, as for ``generate``.
+    """
+
+    rater: Literal["pmi", "prompted"]
+    model: Model
+    min_score: float = 0.0
+    keep: int = 1
+    direction: Literal["response", "instruction"] = "response"
+    response_tokens: int = 256
+    prompt: str = "auto"
+
+    def __post_init__(self) -> None:
+        _positive(self, "keep", "response_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diversify:
+    """How the final pairs are drawn (paper, section 3.3; method.md 2.4).
+
+    Args:
+        embedder: sentence encoder of the instructions: a Hub id, a folder or ``embedded``.
+        revision: branch, tag or commit on the Hub.
+        selector: ``kmeans``.
+        quota: pairs per language (32,000 in the paper).
+        clusters: clusters per language; the square root of the number of pairs when not set.
+        batch_size: sentences in one forward pass.
+        threads: CPU threads.
+    """
+
+    embedder: str
+    revision: str = "main"
+    selector: Literal["kmeans"] = "kmeans"
+    quota: int = 32_000
+    clusters: int | None = None
+    batch_size: int = 64
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _positive(self, "quota", "clusters", "batch_size", "threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """What the published data set looks like.
+
+    Args:
+        pretty_name: title of the card.
+        test, validation: share of documents in these splits; a document is never in two splits.
+        rows_per_file: rows per Parquet file.
+    """
+
+    pretty_name: str = "X-Instruction"
+    validation: float = 0.0
+    test: float = 0.0
+    rows_per_file: int = 100_000
+
+    def __post_init__(self) -> None:
+        _share(self, "validation", "test")
+        _positive(self, "rows_per_file")
+        if self.validation + self.test >= 1:
+            raise RecipeError("publish.validation and publish.test leave nothing to train on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A run: every setting of every stage.
+
+    Args:
+        name: short name, also of the run's folder.
+        seed: every other seed derives from it.
+        languages: tags or aliases; stored as tags.
+    """
+
+    name: str
+    languages: tuple[str, ...]
+    corpus: Corpus
+    generate: Generate
+    refine: Refine
+    diversify: Diversify
+    publish: Publish = field(default_factory=Publish)
+    seed: int = 2405_19744
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise RecipeError("languages is empty: name at least one, for example ['sw']")
+        tags = tuple(dict.fromkeys(language(tag).tag for tag in self.languages))
+        object.__setattr__(self, "languages", tags)
+
+
+Section = TypeVar("Section")
+
+
+def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """A recipe from a TOML file, or by the name of one that ships with the package.
+
+    Args:
+        source: path, or a name from ``names()``.
+        overrides: dotted key to TOML value text, as ``{"generate.candidates": "8"}``.
+
+    Raises:
+        RecipeError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    text = _read(source)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {source} is not valid TOML: {error}") from None
+    for key, value in (overrides or {}).items():
+        _override(table, key, value)
+    return _section(Recipe, table, "")
+
+
+def names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("x_instruction.recipes")
+    return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def _read(source: str | Path) -> str:
+    if isinstance(source, str) and source in names():
+        return resources.files("x_instruction.recipes").joinpath(f"{source}.toml").read_text("utf-8")
+    try:
+        return Path(source).read_text("utf-8")
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read recipe {source}: {error.strerror or error}; name a file, or one of {', '.join(names())}"
+        ) from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"recipe {source} is not UTF-8 text") from None
+
+
+def _override(table: dict[str, Any], key: str, value: str) -> None:
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *path, last = key.split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {key}: {part} is a value, not a section")
+    table[last] = parsed
+
+
+def _section(kind: type[Section], table: Mapping[str, Any], where: str) -> Section:
+    """Build a section, each value checked against its annotation."""
+    hints = get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise RecipeError(f"unknown recipe key {where}{key}{hint} (known here: {', '.join(known)})")
+    values = {key: _value(hints[key], value, f"{where}{key}") for key, value in table.items()}
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise RecipeError(f"recipe key {where}{missing[0]} is missing and has no default")
+    try:
+        return kind(**values)
+    except RecipeError as error:
+        raise type(error)(f"{where.rstrip('.') or 'recipe'}: {error}") from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"recipe key {where} is {value!r}, wanted a section [{where}]")
+        return _section(hint, value, f"{where}.")
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value not in get_args(hint):
+            wanted = ", ".join(map(repr, get_args(hint)))
+            raise RecipeError(f"recipe key {where} is {value!r}, wanted one of {wanted}")
+        return value
+    if origin in (Union, types.UnionType):
+        return _value(next(a for a in get_args(hint) if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise RecipeError(f"recipe key {where} is {value!r}, wanted a list of strings")
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise RecipeError(f"recipe key {where} is {value!r}, wanted {hint.__name__}")
+    return value
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings as dotted keys to plain values, for comparison and for cards."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        settings = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def digest(value: Any) -> str:
+    """Digest of plain data, independent of key order: 32 hex digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,186 @@
+"""Records: one training pair at each of its four ages, and the fixed Arrow schema of each.
+
+``Passage -> Candidate -> Rated -> Curated``. An age adds fields and rewrites none, so provenance travels to the end.
+One schema per age for every shard: an all-null column in one shard would otherwise break readers
+(datasets issues 4491, 7092, 7222).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Natural text of one language, of response length.
+
+    Args:
+        id: ``<language>-<first 16 hex digits of text_hash>``; equal text has an equal id.
+        language: tag of the language.
+        text: NFC text, personal data masked.
+        document_id: the source's own id, or ``<source>:<position>``; splits never cut through a document.
+        segment: number of this passage within its document, from 0.
+        source: name of the corpus.
+        url: where the document was found, or empty.
+        license: licence of the text as its source states it, or ``unknown``.
+        text_hash: SHA-256 of the text, hex.
+        identified: tag that the language identifier gave.
+        identified_confidence: its probability, 0 to 1.
+    """
+
+    id: str
+    language: str
+    text: str
+    document_id: str
+    segment: int
+    source: str
+    url: str
+    license: str
+    text_hash: str
+    identified: str
+    identified_confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate(Passage):
+    """A passage with one instruction that it may answer.
+
+    Args:
+        instruction: the written instruction.
+        instruction_language: its language, ``en`` by default.
+        style: how it was asked for (``question``, ``instruction``, ``search``).
+        candidate: number of this candidate for its passage, from 0.
+        round: the round of refinement in which it was written, from 0.
+        finish_reason: ``stop`` or ``length``.
+        generator: model that wrote it.
+        generator_revision: that model's revision or content digest.
+        generator_prompt: digest of the prompt template.
+    """
+
+    instruction: str
+    instruction_language: str
+    style: str
+    candidate: int
+    round: int
+    finish_reason: str
+    generator: str
+    generator_revision: str
+    generator_prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated(Candidate):
+    """A candidate that a rater has looked at.
+
+    Args:
+        rater: kind of rater and model, as ``pmi:<model>``.
+        rater_revision: that model's revision or content digest.
+        score: the rater's own scale, larger is better (``pmi``: nats per token; ``prompted``: 1 to 5).
+        p_best: probability that the pair is good, where the rater gives one.
+        p_flawed: probability that it is usable but flawed.
+        p_worst: probability that it is bad.
+    """
+
+    rater: str
+    rater_revision: str
+    score: float
+    p_best: float | None
+    p_flawed: float | None
+    p_worst: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curated(Rated):
+    """A pair that was chosen for the data set.
+
+    Args:
+        cluster: cluster of its instruction's embedding, numbered from the largest, from 0.
+        rank: its turn in the round-robin over clusters, from 0.
+        selector: how it was chosen (``kmeans``).
+        embedder: sentence encoder of the instructions.
+        embedder_revision: that encoder's revision or content digest.
+    """
+
+    cluster: int
+    rank: int
+    selector: str
+    embedder: str
+    embedder_revision: str
+
+
+# The ages in order; the name is the folder of its shards.
+AGES: dict[str, type[Passage]] = {
+    "passage": Passage,
+    "candidate": Candidate,
+    "rated": Rated,
+    "curated": Curated,
+}
+
+Record = TypeVar("Record", bound=Passage)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A record that a stage let go, and why.
+
+    Args:
+        reason: a short name from the stage's own list, as ``too_short``.
+        detail: what was seen, short, for a person.
+        text: the text that was dropped, at most ``DROPPED_TEXT`` characters.
+    """
+
+    id: str
+    reason: str
+    detail: str
+    text: str
+
+
+# Dropped text is kept for a person to look at; a 100 MB line must not fill the disk a second time.
+DROPPED_TEXT = 4_000
+
+
+def dropped(id: str, reason: str, detail: str = "", text: str = "") -> Dropped:
+    """A dropped record, with its text cut to ``DROPPED_TEXT`` characters."""
+    return Dropped(id=id, reason=reason, detail=detail[:300], text=text[:DROPPED_TEXT])
+
+
+def schema(age: type[Any]) -> pa.Schema:
+    """The Arrow schema of an age (or of ``Dropped``): one field per dataclass field, in order."""
+    import pyarrow as pa
+
+    arrow = {str: pa.string(), int: pa.int32(), float: pa.float64(), float | None: pa.float64()}
+    hints = get_type_hints(age)
+    return pa.schema(
+        [
+            pa.field(f.name, arrow[hints[f.name]], nullable=hints[f.name] == float | None)
+            for f in dataclasses.fields(age)
+        ]
+    )
+
+
+def grow(record: Passage, age: type[Record], **added: Any) -> Record:
+    """A record of the next age: every field of ``record`` and the ones that this age adds."""
+    values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return age(**values, **added)
+
+
+def as_row(record: Passage | Dropped) -> dict[str, Any]:
+    """The record as a flat dictionary in schema order."""
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
+
+
+def from_row(age: type[Record], row: Mapping[str, Any]) -> Record:
+    """A record of an age from a dictionary that has at least its fields."""
+    return age(**{name: row[name] for name in age.__dataclass_fields__})
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of the text's UTF-8, hex. Lone surrogates count as themselves, so no text is refused."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
