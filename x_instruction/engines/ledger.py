@@ -1,0 +1,154 @@
+"""The request cache: what was asked and answered for one shard, kept through kills.
+
+An answer is found again by a digest of the whole request, the model and its revision, so a changed prompt, parameter or
+model asks anew. A batch is answered from the cache only when all of it is there: batches depend on the requests alone,
+and running part of one would round differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from x_instruction.engines import Chosen, Completed, Engine, Request, Result, Scored
+from x_instruction.errors import ShardError
+from x_instruction.recipe import digest
+
+_KINDS: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored}
+_COMMIT_SECONDS = 1.0
+
+
+class Ledger:
+    """Asks an engine, and remembers.
+
+    Args:
+        path: SQLite file of one shard; made if absent.
+        engine: who answers what is not remembered.
+        settings: what else decides an answer (data type, threads, batch sizes).
+        seen: called with the requests answered so far and those known so far, for progress.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        engine: Engine,
+        settings: dict[str, Any],
+        seen: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self.engine = engine
+        self.seen = seen
+        self.answered = 0
+        self.known = 0
+        self._identity = [engine.model, engine.revision, settings]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(path, isolation_level=None)
+            # Write-ahead: a killed process loses no committed batch, and a commit costs no sync of the disk.
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=NORMAL")
+            self._file.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, kind TEXT, answer TEXT)")
+            self._file.execute(
+                "CREATE TABLE IF NOT EXISTS work (batch INTEGER PRIMARY KEY, requests INTEGER, "
+                "seconds REAL DEFAULT 0, prompt_tokens INTEGER DEFAULT 0, output_tokens INTEGER DEFAULT 0)"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise ShardError(f"cannot use the request cache {path}: {error}; remove it and run again") from error
+        self._path = path
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):  # type: ignore[no-untyped-def]
+        self._file.close()
+
+    def ask(self, requests: Sequence[Request]) -> list[Result]:
+        """Answers in the order of the requests; all requests of one kind.
+
+        Raises:
+            EngineError: the engine cannot answer.
+            ShardError: the answers cannot be kept.
+        """
+        keys = [self.key(request) for request in requests]
+        self.known += len(requests)
+        answers: dict[int, Result] = {}
+        try:
+            for batch in self.engine.plan(requests) if requests else []:
+                known = [self._known(keys[row]) for row in batch.rows]
+                if all(known):
+                    answers |= {row: answer for row, answer in zip(batch.rows, known, strict=True) if answer}
+                    self._done(len(batch.rows))
+                else:
+                    answers |= self._run([requests[row] for row in batch.rows], batch.rows, batch.shared, keys)
+        except sqlite3.Error as error:
+            raise ShardError(
+                f"cannot write the request cache {self._path}: {error}; make room and run the same command again"
+            ) from error
+        return [answers[row] for row in range(len(requests))]
+
+    def key(self, request: Request) -> str:
+        """Digest of a request together with the model that answers it."""
+        return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
+
+    def totals(self) -> dict[str, Any]:
+        """Requests sent, seconds and tokens over every attempt at this shard."""
+        row = self._file.execute(
+            "SELECT COALESCE(SUM(requests), 0), COALESCE(SUM(seconds), 0.0), COALESCE(SUM(prompt_tokens), 0), "
+            "COALESCE(SUM(output_tokens), 0) FROM work"
+        ).fetchone()
+        return dict(zip(("requests_sent", "seconds", "prompt_tokens", "output_tokens"), row, strict=True))
+
+    def _run(
+        self, requests: Sequence[Request], rows: Sequence[int], shared: int, keys: Sequence[str]
+    ) -> dict[int, Result]:
+        # Counted before it is sent: a killed batch was paid for too.
+        batch = self._file.execute("INSERT INTO work (requests) VALUES (?)", (len(requests),)).lastrowid
+        start = committed = time.monotonic()
+        found: dict[int, Result] = {}
+        self._file.execute("BEGIN")
+        try:
+            for position, answer in self.engine.answer(requests, shared):
+                found[rows[position]] = answer
+                self._keep(keys[rows[position]], answer)
+                self._done(1)
+                if time.monotonic() - committed > _COMMIT_SECONDS:
+                    self._file.execute("COMMIT")
+                    self._file.execute("BEGIN")
+                    committed = time.monotonic()
+            self._file.execute(
+                "UPDATE work SET seconds = ?, prompt_tokens = ?, output_tokens = ? WHERE batch = ?",
+                (
+                    time.monotonic() - start,
+                    sum(answer.prompt_tokens for answer in found.values()),
+                    sum(answer.output_tokens for answer in found.values()),
+                    batch,
+                ),
+            )
+        finally:
+            self._file.execute("COMMIT")
+        return found
+
+    def _known(self, key: str) -> Result | None:
+        row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        values = json.loads(row[1])
+        if row[0] == "Chosen":
+            values["probabilities"] = tuple(values["probabilities"])
+        answer: Result = _KINDS[row[0]](**values)
+        return answer
+
+    def _keep(self, key: str, answer: Result) -> None:
+        self._file.execute(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+            (key, type(answer).__name__, json.dumps(dataclasses.asdict(answer))),
+        )
+
+    def _done(self, requests: int) -> None:
+        self.answered += requests
+        self.seen(self.answered, self.known)

@@ -1,0 +1,64 @@
+"""Sampling and stopping for transformers' ``generate``: one seed per request, stops found in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
+
+from x_instruction.engines import Completion
+
+# A stop is looked for in the text of this many last tokens: enough for any stop that a prompt of ours names.
+_TAIL = 8
+
+
+class SeededSampling(LogitsProcessor):  # type: ignore[misc]
+    """Temperature, top-k, top-p and the draw itself, each row with its own generator.
+
+    The Gumbel-max trick makes the arg-max of ``generate`` an exact draw, so a row's text depends on its request's seed
+    and not on what else is in the batch; and only the top-k are sorted, not a vocabulary of 262,144.
+    """
+
+    def __init__(self, requests: Sequence[Completion]) -> None:
+        self.requests = requests
+        self.generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (rows, vocabulary) in which only the drawn token is above minus infinity."""
+        first = self.requests[0]
+        if first.temperature == 0:
+            return scores
+        k = min(first.top_k or scores.shape[-1], scores.shape[-1])
+        top, tokens = torch.topk(scores.float() / first.temperature, k, dim=-1)
+        if first.top_p < 1:
+            probabilities = torch.softmax(top, dim=-1)
+            before = probabilities.cumsum(-1) - probabilities
+            top = top.masked_fill(before >= first.top_p, float("-inf"))
+        uniform = torch.stack([torch.rand(k, generator=generator) for generator in self.generators])
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-12, 1 - 1e-7)))
+        drawn = (top + gumbel.to(top.device)).argmax(-1, keepdim=True)
+        chosen = torch.full_like(scores, float("-inf"))
+        return chosen.scatter(-1, tokens.gather(-1, drawn), 0.0)
+
+
+class StopAt(StoppingCriteria):  # type: ignore[misc]
+    """Ends a row as soon as its new text contains one of the stops."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: tuple[str, ...], prompt_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.stops = stops
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        """Whether each row is done, as a boolean tensor (rows,)."""
+        new = input_ids[:, max(self.prompt_length, input_ids.shape[1] - _TAIL) :]
+        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        done = [any(stop in text for stop in self.stops) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def cut(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
+    """The text before the first stop, and whether one was found."""
+    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
+    return (text[: min(ends)], True) if ends else (text, False)

@@ -1,0 +1,143 @@
+"""Generation, the paper's first part: an instruction for each passage (section 3.1; method.md 2.2).
+
+The passage is natural text and becomes the response; a model writes the instruction that it may answer. Several
+candidates are sampled for each passage, and what no rater needs to see is dropped here, each with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
+
+from x_instruction import recipe
+from x_instruction.engines import Completed, Completion, Engine, Prompt, Request, Result
+from x_instruction.languages import Language, language
+from x_instruction.prompts import instruction as prompts
+from x_instruction.records import Candidate, Dropped, Passage, dropped, grow
+
+Ask = Callable[[Sequence[Request]], list[Result]]
+
+# Instructions that speak of a text, or that fit any text, say nothing about this one (method.md section 5).
+_MENTIONS = re.compile(
+    r"\b(?:this|the|that|above|below|following|given|another)\s+(?:\w+\s+)?"
+    r"(?:article|text|passage|paragraph|title|document|speaker|author|excerpt|sentence|phrase|word|words|language)\b"
+    r"|\b(?:translat\w+|headline|summari[sz]e (?:this|the))\b|\bfollowing\b|\bin (?:english|[a-z]+ language)\b",
+    re.I,
+)
+_GENERIC = re.compile(
+    r"^(?:what (?:is|are) (?:this|it|that)(?: about)?"
+    r"|what is the (?:meaning|title|name|main (?:idea|thing|topic))(?: of.*)?"
+    r"|what happened|how (?:to|do (?:you|we|i)) (?:do|say|use|see|get|make) (?:it|this|that)?|why|how|tell me(?: more)?"
+    r"|describe (?:it|this|your\w* .*)|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: to .*| in .*)?)\W*$",
+    re.I,
+)
+_REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
+
+
+def generate(
+    passages: Sequence[Passage], settings: recipe.Generate, engine: Engine, ask: Ask, seed: int
+) -> Iterator[Candidate | Dropped]:
+    """Candidates of passages of one language, in their order.
+
+    Args:
+        passages: of one language.
+        settings: the recipe's section.
+        engine: for its tokenizer and its name; it is asked through ``ask``.
+        ask: gives a result per request.
+        seed: of the recipe; each candidate's own seed derives from it.
+    """
+    into = language(settings.instruction_language)
+    template = prompts.choose(settings.prompt, engine.chat)
+    requests: list[Completion] = []
+    asked: list[tuple[Passage, int, str, str]] = []
+    for passage in passages:
+        shown = engine.clip(passage.text, settings.passage_tokens)
+        source = language(passage.language)
+        for number in range(settings.candidates):
+            style = settings.styles[number % len(settings.styles)]
+            prompt, opening = prompts.ask(template, shown, source, into, style, number // len(settings.styles))
+            requests.append(_completion(prompt, settings, derive(seed, passage.id, number)))
+            asked.append((passage, number, style, opening))
+    written: dict[str, set[str]] = {}
+    for (passage, number, style, opening), answer in zip(asked, ask(requests), strict=True):
+        assert isinstance(answer, Completed)
+        text = prompts.read(opening, answer.text, style)
+        seen = written.setdefault(passage.id, set())
+        reason = refuse(text, answer.finish_reason, passage, settings, into)
+        if reason is None and text.casefold() in seen:
+            reason = "same_as_another"
+        if reason is not None:
+            yield dropped(f"{passage.id}-{number}", reason, text, answer.text)
+            continue
+        seen.add(text.casefold())
+        yield grow(
+            passage,
+            Candidate,
+            instruction=text,
+            instruction_language=into.tag,
+            style=style,
+            candidate=number,
+            round=0,
+            finish_reason=answer.finish_reason,
+            generator=engine.model,
+            generator_revision=engine.revision,
+            generator_prompt=template.digest,
+        )
+
+
+def _completion(prompt: Prompt, settings: recipe.Generate, seed: int) -> Completion:
+    return Completion(
+        prompt=prompt,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        stop=prompts.STOPS,
+        seed=seed,
+    )
+
+
+def derive(seed: int, *parts: object) -> int:
+    """A 63-bit seed from the recipe's seed and what it is for, so that no worker's order matters."""
+    return int(recipe.digest([seed, *map(str, parts)])[:16], 16) >> 1
+
+
+def refuse(text: str, finish_reason: str, passage: Passage, settings: recipe.Generate, into: Language) -> str | None:
+    """Why an instruction is not worth rating, or None."""
+    if not text.strip(" ?.!"):
+        return "empty"
+    if finish_reason != "stop":
+        return "cut_off"
+    if len(text) < settings.min_chars:
+        return "too_short"
+    if len(text) > settings.max_chars:
+        return "too_long"
+    if not _in_language(text, into):
+        return "wrong_language"
+    if into.tag == "en" and _MENTIONS.search(text):
+        return "mentions_the_text"
+    if into.tag == "en" and _GENERIC.match(text):
+        return "generic"
+    if _REPEATS.search(text):
+        return "repeats_itself"
+    if copied(text, passage.text) > settings.max_copy:
+        return "copies_the_passage"
+    return None
+
+
+def copied(instruction: str, passage: str) -> float:
+    """Longest run of characters that the two share, as a share of the instruction; case does not count."""
+    left, right = instruction.casefold(), passage.casefold()
+    match = SequenceMatcher(None, left, right, autojunk=False).find_longest_match()
+    return match.size / max(1, len(left))
+
+
+def _in_language(text: str, into: Language) -> bool:
+    """Whether the letters are of the language's script; English has to do with ASCII letters, but for a name or two."""
+    from x_instruction.corpus.identify import script_share
+
+    if into.tag == "en":
+        letters = [letter for letter in text if letter.isalpha()]
+        return bool(letters) and sum(letter.isascii() for letter in letters) >= 0.9 * len(letters)
+    return bool(script_share(text, into.script) >= 0.6)

@@ -1,0 +1,45 @@
+"""Rating by a rubric of five levels (Humpback, arXiv 2308.06259, section 2.3), read as probabilities.
+
+The model never writes: the probabilities of the answers 1 to 5 are read in one forward pass, so no rating is ever
+unparsable (an unofficial reproduction lost 45 % of its ratings to parsing, method.md 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from x_instruction import recipe
+from x_instruction.engines import Choice, Chosen, Engine
+from x_instruction.generate import Ask
+from x_instruction.languages import language
+from x_instruction.prompts import template
+from x_instruction.records import Candidate
+from x_instruction.refine import Rating
+
+needs = "choose"
+SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"})
+
+
+def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating]:
+    """One rating per candidate; ``score`` is the expected level, 1 to 5; 4 and 5 are best, 3 is flawed."""
+    name = settings.prompt if settings.prompt != "auto" else "rate-chat" if engine.chat else "rate-base"
+    prompt = template(name, SLOTS)
+    requests = [
+        Choice(
+            prompt.fill(
+                passage=engine.clip(candidate.text, settings.response_tokens),
+                language=language(candidate.language).name,
+                instruction=candidate.instruction,
+                instruction_language=language(candidate.instruction_language).name,
+            ),
+            tuple(str(level) if prompt.chat else f" {level}" for level in range(1, 6)),
+        )
+        for candidate in candidates
+    ]
+    ratings = []
+    for answer in ask(requests):
+        assert isinstance(answer, Chosen)
+        p = answer.probabilities
+        score = sum(level * share for level, share in enumerate(p, start=1))
+        ratings.append(Rating(score, p_best=p[3] + p[4], p_flawed=p[2], p_worst=p[0] + p[1]))
+    return ratings

@@ -1,0 +1,92 @@
+"""Running a recipe: stage after stage, the shards of each spread over workers."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from x_instruction import recipe
+from x_instruction.errors import ShardError
+from x_instruction.recipe import Recipe
+from x_instruction.run.plan import STAGES, Plan
+from x_instruction.run.pool import gpus, pool
+from x_instruction.run.progress import Progress
+from x_instruction.run.work import Job
+from x_instruction.shards import Report, Run, atomic
+
+
+def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, progress: Progress) -> Run:
+    """Do what is left of a run.
+
+    Args:
+        root: the run's folder; made if absent.
+        workers: processes; 0 takes one per GPU, or on a CPU one per core up to the number of languages.
+        redo: make shards again that were made under other settings.
+        until: the last age to make: ``passage``, ``candidate``, ``rated`` or ``curated``.
+
+    Raises:
+        RunChanged: output of other settings is in the way and ``redo`` was not asked for.
+        XInstructionError: what went wrong; what is complete stays, and the same command goes on from there.
+    """
+    run = Run(root)
+    plan = Plan(run, settings)
+    with _alone(root):
+        if not redo:
+            plan.check()
+        with atomic(root / "recipe.json") as stream:
+            stream.write(recipe.dumps(settings).encode())
+        with pool(run, settings, workers or default_workers(settings)) as perform:
+            for age, name in STAGES.items():
+                jobs = plan.jobs(age, redo)
+                if jobs:
+                    progress.stage(name, len(jobs))
+
+                    def done(job: Job, reports: list[Report]) -> None:
+                        progress.done(job, outcome(job, reports))
+
+                    perform(jobs, progress.seen, done)
+                    progress.end()
+                else:
+                    progress.say(f"{name}: complete")
+                if age == until:
+                    break
+    return run
+
+
+def default_workers(settings: Recipe) -> int:
+    """One worker per GPU; on a CPU one per core, but no more than languages."""
+    return len(gpus()) or max(1, min(os.cpu_count() or 1, len(settings.languages)))
+
+
+def outcome(job: Job, reports: list[Report]) -> str:
+    """A job's result in one line."""
+    kept, rows = sum(r.kept for r in reports), sum(r.rows_in for r in reports)
+    reasons: dict[str, int] = {}
+    for report in reports:
+        for reason, number in report.dropped.items():
+            reasons[reason] = reasons.get(reason, 0) + number
+    most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
+    name = job.language if job.age in ("passage", "curated") else f"{job.language}/{job.index:05d}"
+    return f"{name}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One run at a time in a folder; the lock goes with the process, however it ends."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ShardError(f"cannot write into {root}: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardError(f"another run is at work in {root}: wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(lock)

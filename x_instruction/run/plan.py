@@ -1,0 +1,152 @@
+"""What a run has to do: the jobs of each stage, and whether what is there was made under the same settings."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from x_instruction import recipe
+from x_instruction.engines.models import locate
+from x_instruction.errors import RunChanged
+from x_instruction.languages import language
+from x_instruction.recipe import Model, Recipe
+from x_instruction.run.work import PLACE, Job
+from x_instruction.shards import Run
+
+# The stage that makes each age, in order.
+STAGES = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
+BEFORE = {"candidate": "passage", "rated": "candidate", "curated": "rated"}
+
+# Raised when a stage's code changes what it makes, so that old shards are noticed.
+VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
+
+
+class Plan:
+    """The jobs of a recipe in a run's folder."""
+
+    def __init__(self, run: Run, settings: Recipe) -> None:
+        self.run = run
+        self.recipe = settings
+
+    def jobs(self, age: str, redo: bool) -> list[Job]:
+        """Jobs that this stage still has to do.
+
+        Args:
+            redo: remove shards that were made under other settings instead of refusing.
+
+        Raises:
+            RunChanged: a shard was made under other settings.
+        """
+        jobs = []
+        for tag in self.recipe.languages:
+            for index in range(self._shards(age, tag)):
+                job = Job(age, tag, index, self.settings(age, tag, index))
+                if self._open(job):
+                    jobs.append(job)
+                    continue
+                differences = self._differences(job)
+                if differences and not redo:
+                    raise RunChanged(f"shard {job.name}", differences)
+                if differences:
+                    self._remove(job)
+                    jobs.append(job)
+        return jobs
+
+    def check(self) -> None:
+        """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
+        for age in STAGES:
+            for tag in self.recipe.languages:
+                known = self.run.count("passage", tag)
+                if known is None:
+                    continue
+                for index in range(self._shards(age, tag)):
+                    if self.run.complete(age, tag, index) and self._inputs_there(age, tag, index):
+                        job = Job(age, tag, index, self.settings(age, tag, index))
+                        if differences := self._differences(job):
+                            raise RunChanged(f"shard {job.name}", differences)
+
+    def settings(self, age: str, tag: str, index: int) -> dict[str, Any]:
+        """Everything that decides a shard's content, as dotted keys."""
+        section = STAGES[age]
+        found = {
+            f"{section}.{key}": value
+            for key, value in recipe.flatten(getattr(self.recipe, section)).items()
+            if key.split(".")[-1] not in PLACE or section == "corpus"
+        }
+        found["seed"] = self.recipe.seed
+        found["stage.version"] = VERSIONS[age]
+        if age == "passage":
+            from x_instruction.corpus.sources import fingerprint
+
+            return found | {f"input.{k}": v for k, v in fingerprint(self.recipe.corpus, language(tag)).items()}
+        shards = range(self.run.count("rated", tag) or 0) if age == "curated" else [index]
+        for shard in shards:
+            name = f"input.{BEFORE[age]}/{shard:05d}"
+            found[name] = self.run.report(BEFORE[age], tag, shard).digest
+        return found | self._models(age)
+
+    def _models(self, age: str) -> dict[str, Any]:
+        """Revisions of models and digests of prompts: their names alone do not say what they are."""
+        if age == "curated":
+            return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
+        section: Any = self.recipe.generate if age == "candidate" else self.recipe.refine
+        model: Model = section.model
+        found = {f"{STAGES[age]}.model.files": _revision(model.name, model.revision)}
+        return found | {f"{STAGES[age]}.prompt.digest": _prompts(section.prompt)}
+
+    def _shards(self, age: str, tag: str) -> int:
+        return 1 if age in ("passage", "curated") else self.run.count("passage", tag) or 0
+
+    def _open(self, job: Job) -> bool:
+        if job.age == "passage":
+            return self.run.count("passage", job.language) is None
+        return not self.run.complete(job.age, job.language, job.index)
+
+    def _inputs_there(self, age: str, tag: str, index: int) -> bool:
+        if age == "passage":
+            return True
+        if age == "curated":
+            count = self.run.count("rated", tag)
+            return count is not None and all(self.run.complete("rated", tag, n) for n in range(count))
+        return self.run.complete(BEFORE[age], tag, index)
+
+    def _differences(self, job: Job) -> list[str]:
+        """One phrase per setting that differs from the shard's report."""
+        return differences(self.run.report(job.age, job.language, job.index).settings, job.settings)
+
+    def _remove(self, job: Job) -> None:
+        if job.age == "passage":
+            self.run.clear("passage", job.language)
+        else:
+            self.run.remove(job.age, job.language, job.index)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One phrase per setting that differs, the most telling first: settings before inputs."""
+    keys = sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("input."), key))
+    return [f"{key} was {_short(old, key)}, is {_short(new, key)}" for key in keys if old.get(key) != new.get(key)]
+
+
+def _short(values: dict[str, Any], key: str) -> str:
+    if key not in values:
+        return "absent"
+    text = repr(values[key])
+    return text if len(text) <= 40 else f"{text[:24]}…"
+
+
+def _embedder(settings: Recipe) -> str:
+    name = settings.diversify.embedder
+    return "embedded-minilm" if name == "embedded" else name
+
+
+@cache
+def _revision(name: str, revision: str) -> str:
+    return locate(name, revision).revision
+
+
+@cache
+def _prompts(name: str) -> str:
+    """Digest of a prompt, or of all that ``auto`` may choose from."""
+    from x_instruction.prompts import folder_digest, read_text
+
+    return folder_digest() if name == "auto" else recipe.digest(read_text(name))

@@ -1,0 +1,170 @@
+"""Workers: one process each, given one job after another; one worker works in this process.
+
+A worker's results depend on its job alone, so any number of workers makes the same bytes. On a machine with GPUs each
+worker sees one of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, cast
+
+from x_instruction import errors
+from x_instruction.errors import XInstructionError
+from x_instruction.recipe import Recipe
+from x_instruction.run.work import Job, Worker
+from x_instruction.shards import Report, Run
+
+# Progress is sent at most this often by each worker, in seconds.
+_EVERY = 0.2
+
+OnSeen = Callable[[Job, int, int], None]
+OnDone = Callable[[Job, list[Report]], None]
+
+
+class WorkerDied(XInstructionError):
+    """A worker process ended without a word, most often for lack of memory."""
+
+
+@contextmanager
+def pool(run: Run, settings: Recipe, workers: int) -> Iterator[Perform]:
+    """What performs jobs, as ``perform(jobs, seen, done)``; models stay loaded between calls."""
+    if workers == 1:
+        yield _Here(Worker(run, settings))
+        return
+    processes = _Processes(run, settings, workers)
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+class Perform:
+    """Performs jobs; the order in which they end is not fixed."""
+
+    def __call__(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
+        """Perform every job, or raise the first error after the others have been stopped."""
+        raise NotImplementedError
+
+
+class _Here(Perform):
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def __call__(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
+        for job in jobs:
+            done(job, self.worker.perform(job, lambda n, total, job=job: seen(job, n, total)))  # type: ignore[misc]
+
+
+class _Processes(Perform):
+    def __init__(self, run: Run, settings: Recipe, workers: int) -> None:
+        # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
+        context = multiprocessing.get_context("spawn")
+        self.workers: dict[Connection, Any] = {}
+        devices = gpus()
+        for number in range(workers):
+            ours, theirs = context.Pipe()
+            device = devices[number % len(devices)] if devices else None
+            process = context.Process(target=_serve, args=(theirs, str(run.root), settings, device), daemon=True)
+            process.start()
+            theirs.close()
+            self.workers[ours] = process
+
+    def __call__(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
+        waiting = list(reversed(jobs))
+        busy: dict[Connection, Job] = {}
+        while waiting or busy:
+            for connection in self.workers:
+                if waiting and connection not in busy:
+                    busy[connection] = waiting.pop()
+                    connection.send(busy[connection])
+            for ready in wait(list(busy)):
+                connection = cast(Connection, ready)
+                job = busy[connection]
+                kind, *values = self._receive(connection, job)
+                if kind == "seen":
+                    seen(job, *values)
+                elif kind == "done":
+                    del busy[connection]
+                    done(job, *values)
+                else:
+                    _raise(*values)
+
+    def _receive(self, connection: Connection, job: Job) -> Any:
+        try:
+            return connection.recv()
+        except EOFError:
+            self.workers[connection].join(5)
+            code = self.workers[connection].exitcode
+            raise WorkerDied(
+                f"the worker for {job.name} ended with exit code {code}"
+                f"{' (killed, often for lack of memory: use fewer --workers)' if code == -9 else ''}; "
+                "run the same command again to go on where it stopped"
+            ) from None
+
+    def close(self) -> None:
+        for connection, process in self.workers.items():
+            connection.close()
+            process.terminate()
+            process.join()
+
+
+def gpus() -> list[str]:
+    """Names of this machine's GPUs as CUDA_VISIBLE_DEVICES takes them, found without loading CUDA."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name for name in listed.split(",") if name.strip() not in ("", "-1")]
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+
+
+def _serve(connection: Connection, root: str, settings: Recipe, device: str | None) -> None:
+    """A worker process's life."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    worker = Worker(Run(Path(root)), settings)
+    last = 0.0
+
+    def seen(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _EVERY:
+            last = time.monotonic()
+            connection.send(("seen", done, total))
+
+    while True:
+        try:
+            job: Job = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            connection.send(("done", worker.perform(job, seen)))
+        except XInstructionError as error:
+            connection.send(("failed", type(error).__name__, str(error), ""))
+        except Exception as error:
+            # A defect: it crosses to the parent with its traceback and is raised there.
+            connection.send(("failed", type(error).__name__, str(error), traceback.format_exc()))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone: a killed run must not go on writing."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _raise(kind: str, message: str, trace: str) -> None:
+    if trace:
+        raise RuntimeError(f"a worker failed:\n{trace}")
+    found = getattr(errors, kind, XInstructionError)
+    error = XInstructionError.__new__(found)
+    error.args = (message,)
+    raise error

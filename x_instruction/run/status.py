@@ -1,0 +1,79 @@
+"""What a run's folder holds: rows, drops, seconds and tokens by stage and language, over all attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from x_instruction.run.plan import STAGES
+from x_instruction.shards import Run
+
+
+@dataclass(slots=True)
+class Total:
+    """Sums over the shards of one language at one age.
+
+    Args:
+        shards: complete shards; ``expected`` is None while the number is open.
+        seconds: of all attempts.
+    """
+
+    stage: str
+    language: str
+    shards: int = 0
+    expected: int | None = None
+    rows_in: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    requests_sent: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+def totals(run: Run) -> list[Total]:
+    """Sums by stage and language, in the order of the stages."""
+    found: list[Total] = []
+    for age, stage in STAGES.items():
+        by_language: dict[str, Total] = {}
+        for report in run.reports(age):
+            total = by_language.setdefault(report.language, Total(stage, report.language))
+            total.shards += 1
+            for name in ("rows_in", "kept", "requests", "requests_sent", "seconds", "prompt_tokens", "output_tokens"):
+                setattr(total, name, getattr(total, name) + getattr(report, name))
+            for reason, number in report.dropped.items():
+                total.dropped[reason] = total.dropped.get(reason, 0) + number
+        for tag, total in by_language.items():
+            total.expected = run.count(age if age == "passage" else "passage", tag) if age != "curated" else 1
+        found += by_language.values()
+    return found
+
+
+def table(found: list[Total]) -> str:
+    """The sums as a plain text table."""
+    header = ("stage", "language", "shards", "in", "kept", "seconds", "requests", "tokens in", "tokens out", "dropped")
+    rows = [header]
+    for t in found:
+        reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(t.dropped.items(), key=lambda i: (-i[1], i[0]))[:3])
+        rows.append(
+            (
+                t.stage,
+                t.language,
+                f"{t.shards}/{'?' if t.expected is None else t.expected}",
+                f"{t.rows_in:,}",
+                f"{t.kept:,}",
+                f"{t.seconds:,.1f}",
+                f"{t.requests:,}",
+                f"{t.prompt_tokens:,}",
+                f"{t.output_tokens:,}",
+                reasons + (", …" if len(t.dropped) > 3 else ""),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 1, 9) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

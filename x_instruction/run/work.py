@@ -1,0 +1,204 @@
+"""One job: making one shard (or, for passages, the shards of one language). It runs in whatever process asks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+from x_instruction import recipe
+from x_instruction.engines import Engine, open_engine
+from x_instruction.engines.ledger import Ledger
+from x_instruction.languages import language
+from x_instruction.recipe import Model, Recipe
+from x_instruction.records import Candidate, Dropped, Passage, Rated
+from x_instruction.shards import Report, Run
+
+# Done so far, and how many are known so far (0 while nobody knows).
+Seen = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard to make; for passages all shards of the language, and ``index`` is 0.
+
+    Args:
+        settings: what decides the shard's content, for its report.
+    """
+
+    age: str
+    language: str
+    index: int
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.age}/{self.language}/{self.index:05d}"
+
+
+class Worker:
+    """Makes shards, keeping loaded models from job to job."""
+
+    def __init__(self, run: Run, settings: Recipe) -> None:
+        self.run = run
+        self.recipe = settings
+        self._engines: dict[Model, Engine] = {}
+        self._embedder: Any = None
+
+    def perform(self, job: Job, seen: Seen) -> list[Report]:
+        """Make the job's shards; reports of those made.
+
+        Raises:
+            XInstructionError: nothing half-made is left behind under a shard's name.
+        """
+        makers = {
+            "passage": self._passages,
+            "candidate": self._candidates,
+            "rated": self._rated,
+            "curated": self._curated,
+        }
+        return makers[job.age](job, seen)
+
+    def _passages(self, job: Job, seen: Seen) -> list[Report]:
+        from x_instruction.corpus.stage import passages
+
+        scratch = self.run.root / "scratch" / job.language
+        shutil.rmtree(scratch, ignore_errors=True)
+        read = 0
+
+        def count(documents: int) -> None:
+            nonlocal read
+            read = documents
+            seen(documents, 0)
+
+        records: Iterator[Passage | Dropped] = passages(self.recipe.corpus, language(job.language), scratch, count)
+        reports: list[Report] = []
+        try:
+            head = list(_take(records, 1))
+            while head or not reports:
+                started = time.monotonic()
+                report = Report(job.age, job.language, len(reports), job.settings)
+                block = _block(chain(head, records), self.recipe.corpus.shard_size)
+
+                def finish(report: Report, started: float = started) -> None:
+                    report.rows_in = report.kept + sum(report.dropped.values())
+                    report.seconds = time.monotonic() - started
+
+                reports.append(self.run.write(report, block, finish))
+                head = list(_take(records, 1))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self.run.finish(job.age, job.language, len(reports))
+        seen(read, read)
+        return reports
+
+    def _candidates(self, job: Job, seen: Seen) -> list[Report]:
+        from x_instruction.generate import generate
+
+        settings = self.recipe.generate
+        records = list(self.run.read("passage", job.language, job.index))
+        return self._asked(
+            job,
+            settings.model,
+            len(records),
+            lambda engine, ask: generate(records, settings, engine, ask, self.recipe.seed),
+            seen,
+        )
+
+    def _rated(self, job: Job, seen: Seen) -> list[Report]:
+        from x_instruction.refine import refine
+
+        settings = self.recipe.refine
+        records = cast(list[Candidate], list(self.run.read("candidate", job.language, job.index)))
+        return self._asked(
+            job,
+            settings.model,
+            len(records),
+            lambda engine, ask: refine(records, settings, engine, ask),
+            seen,
+        )
+
+    def _curated(self, job: Job, seen: Seen) -> list[Report]:
+        from x_instruction.diversify import diversify
+
+        shards = self.run.count("rated", job.language) or 0
+        records = [
+            cast(Rated, record) for index in range(shards) for record in self.run.read("rated", job.language, index)
+        ]
+        started = time.monotonic()
+        report = Report(job.age, job.language, job.index, job.settings, rows_in=len(records))
+
+        def finish(report: Report) -> None:
+            report.seconds = time.monotonic() - started
+
+        made = diversify(records, self.recipe.diversify, self.recipe.seed, self._embed())
+        self.run.write(report, made, finish)
+        self.run.finish(job.age, job.language, 1)
+        seen(len(records), len(records))
+        return [report]
+
+    def _asked(
+        self,
+        job: Job,
+        model: Model,
+        rows: int,
+        stage: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]],
+        seen: Seen,
+    ) -> list[Report]:
+        """A stage that asks an engine, its answers remembered."""
+        engine = self._engine(model)
+        report = Report(job.age, job.language, job.index, job.settings, rows_in=rows)
+        with Ledger(self.run.cache(job.age, job.language, job.index), engine, identity(model), seen) as ledger:
+
+            def finish(report: Report) -> None:
+                report.requests = ledger.answered
+                for name, value in ledger.totals().items():
+                    setattr(report, name, value)
+
+            self.run.write(report, stage(engine, ledger.ask), finish)
+        self.run.finish(job.age, job.language, self.run.count("passage", job.language) or 0)
+        return [report]
+
+    def _engine(self, model: Model) -> Engine:
+        if model not in self._engines:
+            self._engines[model] = open_engine(model)
+        return self._engines[model]
+
+    def _embed(self) -> Any:
+        if self._embedder is None:
+            from x_instruction.engines.embedder import Embedder
+
+            settings = self.recipe.diversify
+            self._embedder = Embedder(
+                settings.embedder, settings.revision, threads=settings.threads, batch_size=settings.batch_size
+            )
+        return self._embedder
+
+
+# Where a model runs, and how much at once, changes no more than rounding: moving a run to a larger machine is no
+# other run. The data type is.
+PLACE = frozenset({"device", "batch_tokens", "batch_size", "threads", "batching"})
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """The model's settings that decide its answers."""
+    return {key: value for key, value in recipe.flatten(model).items() if key not in PLACE}
+
+
+def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:
+    for _, record in zip(range(n), records, strict=False):
+        yield record
+
+
+def _block(records: Iterable[Passage | Dropped], kept: int) -> Iterator[Passage | Dropped]:
+    """Records up to and including the one that fills a shard."""
+    for record in records:
+        yield record
+        if not isinstance(record, Dropped):
+            kept -= 1
+            if kept == 0:
+                return
