@@ -22,7 +22,7 @@ Ask = Callable[[Sequence[Request]], list[Result]]
 _MENTIONS = re.compile(
     r"\b(?:this|the|that|above|below|following|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|speaker|author|excerpt|sentence|phrase|word|words|language)\b"
-    r"|\b(?:translat\w+|headline|summari[sz]e (?:this|the))\b|\bfollowing\b|\bin (?:english|[a-z]+ language)\b",
+    r"|\(\w+ (?:article|text|version)\)|\b(?:translat\w+|headline|summari[sz]e (?:this|the))\b|\bfollowing\b|\bin (?:english|[a-z]+ language)\b",
     re.I,
 )
 _GENERIC = re.compile(
@@ -135,9 +135,9 @@ def copied(instruction: str, passage: str) -> float:
 
 def _in_language(text: str, into: Language) -> bool:
     """Whether the letters are of the language's script; English has to do with ASCII letters, but for a name or two."""
-    from x_instruction.corpus.identify import script_share
-
     if into.tag == "en":
         letters = [letter for letter in text if letter.isalpha()]
         return bool(letters) and sum(letter.isascii() for letter in letters) >= 0.9 * len(letters)
+    from x_instruction.corpus.identify import script_share
+
     return bool(script_share(text, into.script) >= 0.6)

@@ -65,11 +65,13 @@ def read(opening: str, answer: str, style: str) -> str:
     if not text:
         return ""
     text = text[0].upper() + text[1:]
-    if text[-1] in ".!?…:;,":
-        text = text.rstrip(".…:;, ") + text[-1] if text[-1] in "!?" else text.rstrip(".…:;, ")
-    if style == "search" or text.endswith(("?", "!")):
-        return text
-    return text + ("?" if _is_question(text) else ".")
+    if text.count('"') % 2:
+        text = text.replace('"', "")
+    body = text.rstrip(".…:;,!? ")
+    if style == "search" or not body:
+        return body
+    mark = next((mark for mark in "?!" if mark in text[len(body) :]), None)
+    return body + (mark or ("?" if _is_question(body) else "."))
 
 
 def _is_question(text: str) -> bool:

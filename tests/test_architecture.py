@@ -1,0 +1,109 @@
+"""The layers: imports only look down, those inside functions counted, and there is no cycle."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# The lowest first. A name stands for a module or a folder; what is below may be imported, and what is in the same
+# entry only without a cycle.
+LAYERS = [
+    ["errors"],
+    ["languages"],
+    ["records", "recipe"],
+    ["shards"],
+    ["engines", "corpus", "seed"],
+    ["prompts"],
+    ["generate", "diversify"],
+    ["refine"],
+    ["run", "builders"],
+    ["cli"],
+    ["hub_scripts"],
+]
+HEAVY = {
+    "torch": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
+    "transformers": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
+    "sentence_transformers": {"engines.embedder"},
+    "sklearn": {"diversify.kmeans"},
+    "vllm": set(),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name within the package to file."""
+    found = {}
+    for folder, prefix in (
+        (ROOT / "x_instruction", ""),
+        (ROOT / "builders", "builders"),
+        (ROOT / "hub_scripts", "hub_scripts"),
+    ):
+        for path in folder.rglob("*.py"):
+            parts = (
+                [prefix, *path.relative_to(folder).with_suffix("").parts]
+                if prefix
+                else list(path.relative_to(folder).with_suffix("").parts)
+            )
+            name = ".".join(part for part in parts if part != "__init__")
+            if name not in ("", "__main__"):
+                found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def internal(path: Path, known: dict[str, Path]) -> set[str]:
+    names = {name.removeprefix("x_instruction.") for name in imports(path) if name.startswith("x_instruction.")}
+    return names & known.keys()
+
+
+def layer(name: str) -> int:
+    top = name.split(".")[0]
+    found = [number for number, names in enumerate(LAYERS) if top in names]
+    assert found, f"{name} has no layer: give {top} a place in LAYERS and in docs/architecture.md"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_look_down(name: str) -> None:
+    known = modules()
+    for other in internal(known[name], known) - {name}:
+        assert layer(other) <= layer(name), f"{name} imports {other}, which stands above it"
+
+
+def test_no_cycles() -> None:
+    known = modules()
+    graph = {name: internal(path, known) - {name} for name, path in known.items()}
+    # A package's own modules are not a cycle with the package: importing one runs its __init__.
+    done: set[str] = set()
+
+    def walk(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"import cycle: {' -> '.join([*above[above.index(name) :], name])}"
+        if name not in done:
+            for other in sorted(graph[name]):
+                walk(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        walk(name, ())
+
+
+@pytest.mark.parametrize("package", sorted(HEAVY))
+def test_heavy_packages_are_imported_where_they_belong(package: str) -> None:
+    users = {name for name, path in modules().items() if any(i.split(".")[0] == package for i in imports(path))}
+    assert users <= HEAVY[package]
+
+
+def test_no_module_is_called_utils() -> None:
+    assert not [name for name in modules() if {"utils", "helpers", "common", "manager"} & set(name.split("."))]
