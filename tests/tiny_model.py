@@ -1,0 +1,56 @@
+"""A real causal language model of 2 layers and random weights: ``python tests/tiny_model.py FOLDER``.
+
+What it writes is noise, but every line of the engine runs on it, thousands of requests in seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.recipe import Corpus
+
+
+def make(folder: Path, tags: Sequence[str] = PAPER_LANGUAGES) -> Path:
+    """Save model and tokenizer, the tokenizer trained on the sample corpus."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    documents = [found for tag in tags for found in read(Corpus(source="sample"), language(tag))]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((found.text for found in documents if isinstance(found, Document)), trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))
