@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The ten languages of the paper (arXiv 2405.19744, section 4.1), in its order: two tiers of resources.
 PAPER_LANGUAGES = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 
+# Codes of the standards for "undetermined", "several", "uncoded" and "none": no one language.
+_NO_LANGUAGE = frozenset({"und", "mul", "mis", "zxx"})
+
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -87,13 +90,21 @@ def language(tag: str) -> Language:
     known = _by_alias().get(wanted.lower())
     if known is not None:
         wanted = known
+    if not wanted.isprintable():
+        raise UnknownLanguage(_unknown(tag))
     try:
         parsed = langcodes.Language.get(wanted)
     except (LookupError, ValueError):
         parsed = _by_name(wanted)
-    if not parsed.is_valid() or not parsed.language or parsed.language == "und":
+    # "Zulu" has the form of a tag too.
+    if not parsed.is_valid() and len(wanted) > 3:
+        parsed = _by_name(wanted)
+    if not parsed.is_valid() or not parsed.language or parsed.language in _NO_LANGUAGE:
         raise UnknownLanguage(_unknown(tag))
-    canonical = parsed.simplify_script().to_tag()
+    plain = langcodes.Language.make(**{**parsed.to_dict(), "script": None})
+    if parsed.script == plain.maximize().script:
+        parsed = plain
+    canonical = parsed.to_tag()
     individual, confused = SPECIFIC.get(parsed.language, (None, ()))
     name = langcodes.Language.get(canonical).display_name()
     if name.startswith("Unknown language"):
