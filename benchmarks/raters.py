@@ -88,7 +88,7 @@ def main() -> None:
     model = Model(name=options.model, threads=options.threads)
     engine = open_engine(model)
     settings = Refine(rater="pmi", model=model, direction=options.direction, response_tokens=options.response_tokens)
-    print(f"| language | source | against | pairs | accuracy | 95 % | seconds |\n|---|---|---|---|---|---|---|")
+    print("| language | source | against | pairs | accuracy | 95 % | seconds |\n|---|---|---|---|---|---|---|")
     totals: dict[str, list[float]] = {}
     for tag in options.languages.split(","):
         lines = (options.data / f"{tag}.jsonl").read_text("utf-8").splitlines()

@@ -21,7 +21,7 @@ TAGS = ("fi", "th", "bn")
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a real causal language model of 2 layers and random weights, its tokenizer trained on the sample."""
+    """A folder with a real causal language model of 2 layers and random weights."""
     return make(tmp_path_factory.mktemp("tiny-model"), TAGS)
 
 

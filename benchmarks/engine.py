@@ -1,0 +1,151 @@
+"""What the stages cost over the bare engine, and rating by probabilities against generating and parsing.
+
+    python benchmarks/engine.py overhead --model embedded --repeats 3
+    python benchmarks/engine.py rating --model embedded --repeats 3
+
+``overhead``: tokens/s of ``generate`` (prompts, ledger on disk, reading and filtering of answers) over tokens/s of the
+engine answering the very same requests, in turn within one process. ``rating``: pairs/s of the ``prompted`` rater over
+pairs/s of the same model and rubric when it writes its rating and the digit is searched for; and how many it parses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from x_instruction.corpus.sources import Document, read
+from x_instruction.engines import Choice, Completed, Completion, Engine, Request, Result, open_engine
+from x_instruction.engines.ledger import Ledger
+from x_instruction.generate import generate
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus, Generate, Model, Refine
+from x_instruction.records import Candidate, Passage, grow, text_digest
+from x_instruction.refine import prompted
+
+
+def passages(tags: Sequence[str]) -> list[Passage]:
+    found = []
+    for tag in tags:
+        for document in read(Corpus(source="sample"), language(tag)):
+            assert isinstance(document, Document)
+            found.append(
+                Passage(
+                    id=document.id,
+                    language=tag,
+                    text=document.text,
+                    document_id=document.id,
+                    segment=0,
+                    source=document.source,
+                    url="",
+                    license=document.license,
+                    text_hash=text_digest(document.text),
+                    identified=tag,
+                    identified_confidence=1.0,
+                )
+            )
+    return found
+
+
+def answer(engine: Engine, requests: Sequence[Request]) -> list[Result]:
+    found: dict[int, Result] = {}
+    for batch in engine.plan(requests):
+        for position, result in engine.answer([requests[row] for row in batch.rows], batch.shared):
+            found[batch.rows[position]] = result
+    return [found[row] for row in range(len(requests))]
+
+
+def overhead(engine: Engine, model: Model, repeats: int) -> None:
+    settings = Generate(model=model, candidates=6, passage_tokens=256, max_tokens=32)
+    records = passages(["sw"])
+    asked: list[Request] = []
+
+    def through(requests: Sequence[Request]) -> list[Result]:
+        asked[:] = requests
+        return answer(engine, requests)
+
+    list(generate(records, settings, engine, through, 1))  # warms up, and shows the requests
+    requests = list(asked)
+    ratios = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        bare = sum(result.output_tokens for result in answer(engine, requests))
+        bare_seconds = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            with Ledger(Path(folder) / "cache.sqlite", engine, {}) as ledger:
+                list(generate(records, settings, engine, ledger.ask, 1))
+                stage = ledger.totals()["output_tokens"]
+            stage_seconds = time.perf_counter() - started
+        assert stage == bare
+        ratios.append(bare_seconds / stage_seconds)
+        print(f"bare {bare / bare_seconds:.1f} tokens/s, stage {stage / stage_seconds:.1f} tokens/s", flush=True)
+    print(f"{len(requests)} requests: stage over bare, median of {repeats}: {statistics.median(ratios):.3f}")
+
+
+def rating(engine: Engine, model: Model, repeats: int) -> None:
+    settings = Refine(rater="prompted", model=model, response_tokens=256)
+    pairs = [
+        grow(
+            record,
+            Candidate,
+            instruction="Explain how the tides of the sea come about.",
+            instruction_language="en",
+            style="question",
+            candidate=0,
+            round=0,
+            finish_reason="stop",
+            generator="",
+            generator_revision="",
+            generator_prompt="",
+        )
+        for record in passages(["sw", "fi"])
+    ]
+    parsed = 0
+
+    def by_probability() -> None:
+        prompted.rate(pairs, settings, engine, lambda requests: answer(engine, requests))
+
+    def by_parsing() -> None:
+        nonlocal parsed
+
+        def written(requests: Sequence[Request]) -> list[Result]:
+            prompts = [Completion(r.prompt, 16, stop=("\n",)) for r in requests if isinstance(r, Choice)]
+            nonlocal parsed
+            texts = [r.text for r in answer(engine, prompts) if isinstance(r, Completed)]
+            parsed = sum(bool(re.search(r"\b[1-5]\b", text)) for text in texts)
+            return answer(engine, requests[:1]) * len(requests)
+
+        prompted.rate(pairs, settings, engine, written)
+
+    seconds: dict[Callable[[], None], list[float]] = {by_probability: [], by_parsing: []}
+    for _ in range(repeats):
+        for way, found in seconds.items():
+            started = time.perf_counter()
+            way()
+            found.append(time.perf_counter() - started)
+    ratios = [b / a for a, b in zip(seconds[by_probability], seconds[by_parsing], strict=True)]
+    print(f"by probability {len(pairs) / statistics.median(seconds[by_probability]):.2f} pairs/s, all rated")
+    print(
+        f"by parsing     {len(pairs) / statistics.median(seconds[by_parsing]):.2f} pairs/s, {parsed}/{len(pairs)} parsed"
+    )
+    print(f"probabilities over parsing, median of {repeats}: {statistics.median(ratios):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["overhead", "rating"])
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    model = Model(name=options.model, threads=options.threads, batch_size=96)
+    {"overhead": overhead, "rating": rating}[options.what](open_engine(model), model, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

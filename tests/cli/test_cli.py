@@ -1,0 +1,134 @@
+"""What a person sees: one line that says what is wrong and what to do, exit code 1, no traceback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Write = Callable[..., Path]
+
+
+def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "x_instruction", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+
+
+def refused(*arguments: object) -> str:
+    """The one line of a refusal."""
+    done = cli(*arguments)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+@pytest.mark.parametrize("verb", ["", "run", "status", "show", "build", "languages", "recipes"])
+def test_help(verb: str) -> None:
+    done = cli(*([verb] if verb else []), "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from x_instruction.cli import cli;"
+        "CliRunner().invoke(cli, ['--help']);"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','datasets','transformers','pyarrow','numpy'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_unknown_recipe_names_those_there_are() -> None:
+    line = refused("run", "no-such-recipe")
+    assert "demo" in line
+
+
+def test_unknown_key_suggests() -> None:
+    assert "did you mean 'candidates'" in refused("run", "demo", "--set", "generate.candiates=3")
+
+
+def test_unknown_language_suggests() -> None:
+    assert "did you mean" in refused("run", "demo", "--languages", "swahilli")
+
+
+def test_bad_set() -> None:
+    assert "KEY=VALUE" in refused("run", "demo", "--set", "generate.candidates")
+
+
+def test_missing_model_folder(recipe_file: Write, tmp_path: Path) -> None:
+    recipe = recipe_file(**{"generate.model": {"name": "/no/such/model"}})
+    assert "/no/such/model does not exist" in refused("run", recipe, "--out", tmp_path / "run")
+
+
+def files(tmp_path: Path, **bodies: bytes) -> dict[str, object]:
+    for name, body in bodies.items():
+        (tmp_path / name.replace("_", ".")).write_bytes(body)
+    return {"source": "files", "paths": [f"{tmp_path}/{name.replace('_', '.')}" for name in bodies]}
+
+
+def row(text: object, **more: object) -> bytes:
+    return json.dumps({"text": text, **more}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "wanted"),
+    [
+        ("empty_jsonl", b"", "empty"),
+        ("cut_gz", gzip.compress(row("x" * 5000) * 50)[:60], "cut"),
+        ("columns_jsonl", json.dumps({"body": "x"}).encode() + b"\n", "text"),
+        ("bad_parquet", b"PAR1 nothing here", "bad"),
+    ],
+)
+def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: bytes, wanted: str) -> None:
+    name = name.replace("cut_gz", "cut_jsonl_gz")
+    recipe = recipe_file(corpus=files(tmp_path, **{name: body}))
+    line = refused("run", recipe, "--out", tmp_path / "run", "--languages", "fi")
+    assert wanted in line
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+
+
+def test_missing_files(recipe_file: Write, tmp_path: Path) -> None:
+    recipe = recipe_file(corpus={"source": "files", "paths": [f"{tmp_path}/nothing-*.jsonl"]})
+    assert "nothing-*.jsonl" in refused("run", recipe, "--out", tmp_path / "run")
+
+
+def test_bad_lines_are_counted_and_the_run_goes_on(recipe_file: Write, tmp_path: Path) -> None:
+    sample = (Path(__file__).parents[2] / "x_instruction/corpus/sample/fi.jsonl").read_bytes()
+    bad = b'{"text": "\xff\xfe"}\n' + b"not json\n" + row(None) + row(7) + row("null\x00bytes " * 40)
+    long = row("a" * 100_000_000)
+    recipe = recipe_file(corpus=files(tmp_path, mixed_jsonl=bad + sample + long))
+    done = cli("run", recipe, "--out", tmp_path / "run", "--languages", "fi", "--until", "corpus", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run/passage/fi/00002.report.json").read_text())
+    dropped: dict[str, int] = {}
+    for path in (tmp_path / "run/passage/fi").glob("*.report.json"):
+        for reason, number in json.loads(path.read_text())["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + number
+    assert report["language"] == "fi"
+    assert dropped["invalid_utf8"] == 1
+    assert dropped["malformed_json"] == 1
+    assert dropped["no_text"] == 2
+    assert dropped["line_too_long"] == 1
+
+
+def test_status_and_show_of_no_run(tmp_path: Path) -> None:
+    assert "recipe.json" in refused("status", tmp_path)
+    assert "recipe.json" in refused("build", tmp_path)
+    assert "holds no curated rows" in refused("show", tmp_path, "sw")
+
+
+def test_out_that_cannot_be_written(recipe_file: Write) -> None:
+    assert "cannot write" in refused("run", recipe_file(), "--out", "/proc/nowhere")
+
+
+def test_show_keeps_control_characters_from_the_terminal() -> None:
+    from x_instruction.cli.show import plain
+
+    assert "\x1b" not in plain("a\x1b[31mred\x07\r\n")
