@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 import types
 from collections.abc import Mapping
@@ -190,8 +191,12 @@ class Generate:
     def __post_init__(self) -> None:
         _positive(self, "candidates", "passage_tokens", "max_tokens", "min_chars", "max_chars")
         _share(self, "top_p", "max_copy")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise RecipeError(f"temperature is {self.temperature}, wanted 0 (greedy) or more")
+        if self.top_k < 0:
+            raise RecipeError(f"top_k is {self.top_k}, wanted 0 (all tokens) or more")
+        if self.min_chars > self.max_chars:
+            raise RecipeError(f"min_chars {self.min_chars} is above max_chars {self.max_chars}")
         if not self.styles:
             raise RecipeError("generate.styles is empty: name at least one style")
         language(self.instruction_language)
@@ -414,6 +419,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise RecipeError(f"recipe key {where} is {value!r}, wanted {hint.__name__}")
+    if hint is float and math.isnan(value):
+        raise RecipeError(f"recipe key {where} is nan, wanted a number")
     return value
 
 

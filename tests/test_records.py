@@ -1,0 +1,156 @@
+"""One schema per age, and nothing lost from age to age or on the way through a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from x_instruction.records import (
+    AGES,
+    DROPPED_TEXT,
+    Candidate,
+    Curated,
+    Dropped,
+    Passage,
+    Rated,
+    as_row,
+    dropped,
+    from_row,
+    grow,
+    schema,
+    text_digest,
+)
+
+TEXTS = {
+    "fi": "Järvi jäätyy yöllä.\n\nSaunalla on lämmin.",
+    "th": "น้ำขึ้นน้ำลงเกิดจากดวงจันทร์",
+    "bn": "জোয়ার কেন আসে, তা নিয়ে প্রশ্ন।",
+}
+CANDIDATE = {
+    "instruction": "Why does the tide rise?",
+    "instruction_language": "en",
+    "style": "question",
+    "candidate": 3,
+    "round": 0,
+    "finish_reason": "stop",
+    "generator": "tiny",
+    "generator_revision": "sha256:1",
+    "generator_prompt": "0" * 32,
+}
+RATED = {"rater": "pmi:tiny", "rater_revision": "r", "score": -0.25, "p_best": None, "p_flawed": None, "p_worst": None}
+CURATED = {"cluster": 0, "rank": 7, "selector": "kmeans", "embedder": "e", "embedder_revision": "r"}
+
+
+def passage(tag: str = "fi") -> Passage:
+    return Passage(
+        id=f"{tag}-0123456789abcdef",
+        language=tag,
+        text=TEXTS[tag],
+        document_id="d:1",
+        segment=2,
+        source="sample",
+        url="",
+        license="Apache-2.0",
+        text_hash=text_digest(TEXTS[tag]),
+        identified=tag,
+        identified_confidence=0.75,
+    )
+
+
+def curated(tag: str = "fi") -> dict[str, Passage]:
+    """The same pair at each age."""
+    first = passage(tag)
+    second = grow(first, Candidate, **CANDIDATE)
+    third = grow(second, Rated, **RATED)
+    return {"passage": first, "candidate": second, "rated": third, "curated": grow(third, Curated, **CURATED)}
+
+
+KINDS: list[type[Any]] = [*AGES.values(), Dropped]
+
+
+def test_a_row_without_a_field_is_refused() -> None:
+    row = as_row(passage())
+    del row["license"]
+    with pytest.raises(KeyError, match="license"):
+        from_row(Passage, row)
+
+
+def test_growing_takes_exactly_the_fields_of_the_age() -> None:
+    with pytest.raises(TypeError, match="instruction"):
+        grow(passage(), Candidate)
+    with pytest.raises(TypeError):
+        grow(passage(), Candidate, **CANDIDATE, score=1.0)
+    with pytest.raises(TypeError, match="text"):
+        grow(passage(), Candidate, **CANDIDATE, text="rewritten")
+
+
+def test_records_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        passage().text = "other"  # type: ignore[misc]
+
+
+def test_none_has_no_place_outside_of_the_three_probabilities() -> None:
+    row = as_row(passage()) | {"url": None}
+    with pytest.raises((pa.ArrowInvalid, ValueError)):
+        pq.write_table(pa.Table.from_pylist([row], schema=schema(Passage)), io.BytesIO())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_schema_has_the_fields_in_order(kind: type[Any]) -> None:
+    assert schema(kind).names == [field.name for field in dataclasses.fields(kind)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_only_what_may_be_missing_is_nullable(kind: type[Any]) -> None:
+    nullable = {field.name for field in schema(kind) if field.nullable}
+    assert nullable == {"p_best", "p_flawed", "p_worst"} & set(schema(kind).names)
+
+
+def test_an_age_adds_at_the_end_and_rewrites_nothing() -> None:
+    ages = list(AGES.values())
+    assert list(AGES) == ["passage", "candidate", "rated", "curated"]
+    for younger, older in pairwise(ages):
+        assert list(schema(older))[: len(schema(younger))] == list(schema(younger))
+        assert len(schema(older)) > len(schema(younger))
+
+
+@pytest.mark.parametrize("tag", TEXTS)
+def test_growing_keeps_every_field(tag: str) -> None:
+    ages = list(curated(tag).values())
+    for younger, older in pairwise(ages):
+        assert as_row(younger).items() <= as_row(older).items()
+    assert {**as_row(passage(tag)), **CANDIDATE, **RATED, **CURATED} == as_row(ages[-1])
+
+
+@pytest.mark.parametrize("age", AGES)
+def test_rows_survive_parquet(age: str) -> None:
+    records = [curated(tag)[age] for tag in TEXTS]
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([as_row(record) for record in records], schema=schema(AGES[age])), stream)
+    table = pq.read_table(stream)
+    assert table.schema.equals(schema(AGES[age]))
+    assert [from_row(AGES[age], row) for row in table.to_pylist()] == records
+
+
+def test_from_row_passes_over_what_an_age_does_not_have() -> None:
+    everything = as_row(curated()["curated"])
+    assert from_row(Passage, everything) == passage()
+
+
+def test_dropped_text_is_cut() -> None:
+    found = dropped("fi-1", "too_long", "d" * 1_000, "t" * 100_000)
+    assert found == Dropped(id="fi-1", reason="too_long", detail="d" * 300, text="t" * DROPPED_TEXT)
+    assert dropped("fi-1", "empty") == Dropped(id="fi-1", reason="empty", detail="", text="")
+
+
+def test_the_digest_is_that_of_utf8() -> None:
+    assert text_digest("") == hashlib.sha256(b"").hexdigest()
+    assert text_digest("น้ำ") == hashlib.sha256("น้ำ".encode()).hexdigest()
+    assert text_digest("\ud800") != text_digest("\udfff")
