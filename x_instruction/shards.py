@@ -20,13 +20,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
 from x_instruction.records import AGES, Dropped, Passage, as_row, from_row, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Read = TypeVar("Read")
 
 # Records per Arrow batch: bounds memory while a shard is written or read.
 BATCH = 1_000
@@ -89,7 +91,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             "make room or permission and run the same command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class Run:
@@ -115,19 +118,19 @@ class Run:
         path = self.root / age / language / "index.json"
         if not path.exists():
             return None
-        return int(_json(path)["shards"])
+        return _json(path, lambda table: int(table["shards"]))
 
     def finish(self, age: str, language: str, shards: int) -> None:
         """Say that the language has this many shards at this age; shards beyond are removed."""
-        for path in sorted((self.root / age / language).glob("[0-9]*.*")):
-            if int(path.name.split(".")[0]) >= shards:
-                path.unlink()
+        for index in self._indices(age, language):
+            if index >= shards:
+                self.remove(age, language, index)
         with atomic(self.root / age / language / "index.json") as stream:
             stream.write(json.dumps({"shards": shards}).encode())
 
     def report(self, age: str, language: str, index: int) -> Report:
         """The report of a complete shard."""
-        return Report(**_json(self.path(age, language, index, "report.json")))
+        return _json(self.path(age, language, index, "report.json"), lambda table: Report(**table))
 
     def reports(self, age: str) -> Iterator[Report]:
         """Reports of every complete shard of an age, by language and index."""
@@ -143,8 +146,12 @@ class Run:
     def clear(self, age: str, language: str) -> None:
         """Remove all shards of a language at an age; their number is open again."""
         (self.root / age / language / "index.json").unlink(missing_ok=True)
-        for path in sorted((self.root / age / language).glob("[0-9]*.*")):
-            path.unlink()
+        for index in self._indices(age, language):
+            self.remove(age, language, index)
+
+    def _indices(self, age: str, language: str) -> list[int]:
+        """Indices of the shards of which any file is there."""
+        return sorted({int(path.name.split(".")[0]) for path in (self.root / age / language).glob("[0-9]*.*")})
 
     def write(
         self,
@@ -237,9 +244,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, read: Callable[[Any], Read]) -> Read:
     try:
-        loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return read(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"cannot read {path}: {error}; remove its shard and run again") from error
-    return loaded
