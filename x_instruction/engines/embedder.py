@@ -39,6 +39,7 @@ class Embedder:
     Attributes:
         model: the name; ``embedded-minilm`` for ``embedded``, which also names a language model.
         revision: commit on the Hub, or digest of the files.
+        dimension: numbers per vector, ``d``.
 
     Raises:
         EngineError: the model is not there, is no sentence encoder or cannot be loaded.
@@ -51,7 +52,7 @@ class Embedder:
         self.threads = threads
         self.batch_size = batch_size
         self._encoder = _load(files.name, files.folder)
-        self._on_cpu = self._encoder.device.type == "cpu"
+        self.dimension = self._forward([""]).shape[1]
 
     def encode(self, texts: Sequence[str], seen: Callable[[int], None] = lambda done: None) -> npt.NDArray[np.float32]:
         """One row per text, ``(n, d)`` float32 of unit length.
@@ -63,14 +64,12 @@ class Embedder:
             texts: in any order.
             seen: called with the number of texts done so far, after each batch.
         """
-        if self._on_cpu:
-            torch.set_num_threads(self.threads)
         places: dict[str, list[int]] = {}
         for row, text in enumerate(texts):
             places.setdefault(text, []).append(row)
         # By length, so that a batch pads little; longest first, so that too large a batch fails at once.
         distinct = sorted(places, key=lambda text: (-len(text), text))
-        rows = np.zeros((len(texts), self._encoder.get_embedding_dimension()), dtype=np.float32)
+        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         done = 0
         for start in range(0, len(distinct), self.batch_size):
             batch = distinct[start : start + self.batch_size]
@@ -81,6 +80,8 @@ class Embedder:
         return rows
 
     def _forward(self, batch: list[str]) -> npt.NDArray[np.float32]:
+        if self._encoder.device.type == "cpu":
+            torch.set_num_threads(self.threads)
         vectors: npt.NDArray[np.float32] = self._encoder.encode(
             batch, batch_size=self.batch_size, show_progress_bar=False, normalize_embeddings=True
         )
@@ -96,7 +97,8 @@ def _load(name: str, folder: Path) -> Any:
         )
     try:
         with _quiet():
-            return SentenceTransformer(str(folder), local_files_only=True)
+            # Half precision is a hundred times slower on most CPUs, and encoders are small enough for any GPU.
+            return SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"dtype": torch.float32})
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EngineError(f"cannot load {name!r} as a sentence encoder: {reason}") from error

@@ -1,0 +1,38 @@
+import pytest
+
+from x_instruction.diversify.verbs import verb_noun, verb_nouns
+
+
+@pytest.mark.parametrize(
+    ("instruction", "pair"),
+    [
+        ("Write a short poem about the rainy season.", ("write", "poem")),
+        ("What is the capital of Kenya?", ("what", "capital")),
+        ("What’s the best way to plant maize?", ("what", "way")),
+        ("How do I bake bread at home?", ("how", "bread")),
+        ("Can you help me write an essay on malaria?", ("write", "essay")),
+        ("Give me three tips for saving money.", ("give", "tips")),
+        ("In which year was the school built?", ("which", "year")),
+        ("Write a detailed report on the use of water.", ("write", "report")),
+        ("The use of water: explain its history", ("explain", "history")),
+        ("Please describe, in detail, Kenya's economy.", ("describe", "kenya")),
+        ("List 5 healthy foods", ("list", "foods")),
+        ("How does a really big family live?", ("how", "family")),
+        ("Hello!", None),
+        ("Write", None),
+        ("", None),
+        ("Mji mkuu wa Kenya ni upi?", None),
+    ],
+)
+def test_pairs(instruction, pair):
+    assert verb_noun(instruction) == pair
+
+
+def test_the_table_counts_and_orders():
+    instructions = ["Write a poem.", "Write a story.", "Write a poem!", "Name two rivers.", "List rivers.", "Hello"]
+    assert verb_nouns(instructions) == (
+        5,
+        [("write", 3, [("poem", 2), ("story", 1)]), ("list", 1, [("rivers", 1)]), ("name", 1, [("rivers", 1)])],
+    )
+    assert verb_nouns(instructions, verbs=1, nouns=1) == (5, [("write", 3, [("poem", 2)])])
+    assert verb_nouns([]) == (0, [])

@@ -1,0 +1,67 @@
+"""Measures of how varied a set of texts is: plain arithmetic."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from x_instruction.diversify import Floats
+
+# Besides ASCII: quotes, dashes, and the marks of Arabic, Indic, Chinese and Spanish writing.
+_MARKS = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
+# Rows that are turned to float64 at once.
+_BLOCK = 4_096
+
+
+def words(text: str) -> list[str]:
+    """Words in lower case, without marks around them.
+
+    Split at white space, not by a pattern of letters: Python counts no vowel sign of an Indic script as a letter. In a
+    script without spaces a word is a phrase.
+    """
+    return [word for part in text.casefold().split() if (word := part.strip(_MARKS))]
+
+
+def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float | None:
+    """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams, 0 to 1; None where there are none.
+
+    It falls as a set grows, whatever the set is like, so only sets of one size compare.
+    """
+    total = 0
+    different: set[tuple[str, ...]] = set()
+    for text in texts:
+        grams = list(zip(*(text[start:] for start in range(n)), strict=False))
+        total += len(grams)
+        different.update(grams)
+    return len(different) / total if total else None
+
+
+def entropy(clusters: npt.ArrayLike) -> float:
+    """Shannon entropy of how rows spread over clusters, in nats: 0 for one cluster, ``ln k`` for k equal ones."""
+    _, sizes = np.unique(np.asarray(clusters), return_counts=True)
+    shares = sizes / sizes.sum()
+    return abs(float(-(shares * np.log(shares)).sum()))
+
+
+def mean_cosine(embeddings: Floats) -> float | None:
+    """Mean cosine over all pairs of different rows of ``(n, d)``, -1 to 1; None for fewer than two rows.
+
+    Exact in O(n d): for unit vectors ``u``, ``|sum u|^2 = sum |u|^2 + sum of cosines over ordered pairs``. A row of
+    zeros has cosine 0 with every other.
+    """
+    rows = len(embeddings)
+    if rows < 2:
+        return None
+    total = np.zeros(embeddings.shape[1], dtype=np.float64)
+    own = 0.0
+    for start, stop in pairwise([*range(0, rows, _BLOCK), rows]):
+        block = embeddings[start:stop].astype(np.float64)
+        lengths = np.linalg.norm(block, axis=1, keepdims=True)
+        units = np.divide(block, lengths, out=np.zeros_like(block), where=lengths > 0)
+        total += units.sum(axis=0)
+        own += float((units * units).sum())
+    return (float(total @ total) - own) / (rows * (rows - 1))
