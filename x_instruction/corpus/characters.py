@@ -1,0 +1,151 @@
+"""What kind of character each code point is: one table look-up for a whole text.
+
+Scripts come from the first word of the Unicode name (``DEVANAGARI LETTER KA``), because the standard library knows
+names and not scripts. The table has one byte per code point and takes about 50 ms to build, once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from x_instruction.errors import CorpusError
+from x_instruction.languages import Language
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Kinds below FIRST_SCRIPT; a letter or mark of a script has the script's own number from there on.
+OTHER, SPACE, NEWLINE, DIGIT, SYMBOL, PUNCTUATION, BROKEN, MARK = range(8)
+FIRST_SCRIPT = 8
+
+# ISO 15924 code -> first words of the Unicode names of its letters.
+SCRIPT_NAMES: dict[str, tuple[str, ...]] = {
+    "Adlm": ("ADLAM",),
+    "Arab": ("ARABIC",),
+    "Armn": ("ARMENIAN",),
+    "Beng": ("BENGALI",),
+    "Cans": ("CANADIAN",),
+    "Cher": ("CHEROKEE",),
+    "Cyrl": ("CYRILLIC",),
+    "Deva": ("DEVANAGARI",),
+    "Ethi": ("ETHIOPIC",),
+    "Geor": ("GEORGIAN",),
+    "Grek": ("GREEK",),
+    "Gujr": ("GUJARATI",),
+    "Guru": ("GURMUKHI",),
+    "Hani": ("CJK",),
+    "Hans": ("CJK",),
+    "Hant": ("CJK",),
+    "Hebr": ("HEBREW",),
+    "Jpan": ("CJK", "HIRAGANA", "KATAKANA"),
+    "Khmr": ("KHMER",),
+    "Knda": ("KANNADA",),
+    "Kore": ("HANGUL", "CJK"),
+    "Laoo": ("LAO",),
+    "Latn": ("LATIN",),
+    "Mlym": ("MALAYALAM",),
+    "Mong": ("MONGOLIAN",),
+    "Mtei": ("MEETEI",),
+    "Mymr": ("MYANMAR",),
+    "Nkoo": ("NKO",),
+    "Olck": ("OL",),
+    "Orya": ("ORIYA",),
+    "Sinh": ("SINHALA",),
+    "Syrc": ("SYRIAC",),
+    "Taml": ("TAMIL",),
+    "Telu": ("TELUGU",),
+    "Tfng": ("TIFINAGH",),
+    "Thaa": ("THAANA",),
+    "Thai": ("THAI",),
+    "Tibt": ("TIBETAN",),
+    "Vaii": ("VAI",),
+    "Yiii": ("YI",),
+}
+
+# Scripts that put no space between words: there, runs of characters stand in for words.
+UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Khmr", "Laoo", "Mymr", "Thai", "Tibt", "Yiii"})
+
+# Large blocks of one script, filled as slices because naming each of their 100,000 characters would take longest.
+_BLOCKS = (
+    (0x3400, 0x4DC0, "CJK"),
+    (0x4E00, 0xA000, "CJK"),
+    (0xAC00, 0xD7A4, "HANGUL"),
+    (0xF900, 0xFB00, "CJK"),
+    (0x17000, 0x18D09, "TANGUT"),
+    (0x20000, 0x323B0, "CJK"),
+)
+_PREFIXES = ("HALFWIDTH ", "FULLWIDTH ", "MODIFIER LETTER ")
+
+
+def spaced(language: Language) -> bool:
+    """Whether the language's script puts spaces between words."""
+    return language.script not in UNSPACED
+
+
+def kinds(text: str) -> NDArray[np.uint8]:
+    """Kind of each character: (characters,), one of the constants above or a script's number."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    found: NDArray[np.uint8] = _table()[0][codes]
+    return found
+
+
+def script_kinds(script: str) -> list[int]:
+    """Numbers of the letters of an ISO 15924 script.
+
+    Raises:
+        CorpusError: no letters are known under that code.
+    """
+    names = SCRIPT_NAMES.get(script) or (_script_name(script),)
+    known = _table()[1]
+    found = [known[name] for name in names if name in known]
+    if not found:
+        raise CorpusError(
+            f"the script {script!r} has no letters in this Python's Unicode tables: "
+            "set corpus.filters.language = false to read the corpus without language checks"
+        )
+    return found
+
+
+def _script_name(script: str) -> str:
+    import langcodes
+
+    return str(langcodes.Language.make(script=script).script_name()).upper().split()[0]
+
+
+@cache
+def _table() -> tuple[NDArray[np.uint8], dict[str, int]]:
+    """Kind of every code point (0x110000,), and script name to number."""
+    table = np.full(0x110000, BROKEN, dtype=np.uint8)
+    numbers: dict[str, int] = {}
+    done = np.zeros(0x20000, dtype=bool)
+    for start, end, name in _BLOCKS:
+        table[start:end] = numbers.setdefault(name, FIRST_SCRIPT + len(numbers))
+        done[start:end] = True
+    for code in (*np.flatnonzero(~done).tolist(), *range(0xE0000, 0xE0200)):
+        table[code] = _kind(chr(code), numbers)
+    return table, numbers
+
+
+def _kind(character: str, numbers: dict[str, int]) -> int:
+    category = unicodedata.category(character)
+    if character == "\n":
+        return NEWLINE
+    if category in ("Cn", "Co", "Cs") or character == "\ufffd":
+        return BROKEN
+    if category[0] == "Z" or character == "\t":
+        return SPACE
+    simple = {"N": DIGIT, "S": SYMBOL, "P": PUNCTUATION, "C": OTHER}.get(category[0])
+    if simple is not None:
+        return simple
+    name = unicodedata.name(character, "")
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    script = name.split(" ")[0].split("-")[0]
+    if script in ("COMBINING", "VARIATION", ""):
+        return MARK
+    # One byte holds 248 scripts; Unicode has under 170, and rare first words must not wrap round.
+    return min(numbers.setdefault(script, FIRST_SCRIPT + len(numbers)), 255)

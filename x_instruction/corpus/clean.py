@@ -1,0 +1,77 @@
+"""Text as the pipeline keeps it: one Unicode form, no invisible junk, and a measure of what is broken."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+# Scripts whose spelling needs the joiners: Arabic and its kin, N'Ko, Indic, Tibetan, Myanmar, Khmer, Mongolian.
+_JOINING = (
+    "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua880-\uaaff\ufb50-\ufdff\ufe70-\ufefc\U0001e900-\U0001e95f"
+)
+_PICTURES = "\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
+
+# Controls but tab and line feed, zero-width space, bidirectional controls, word joiner and its kin, soft hyphen,
+# byte order mark, interlinear annotation and language tags.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]+"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
+_STRAY_JOINER = re.compile(f"(?<![{_JOINING}{_PICTURES}])[\u200c\u200d]+|(?<=[\u200c\u200d])[\u200c\u200d]+")
+_SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_AROUND_LINE = re.compile(" ?\n ?")
+_BLANK_LINES = re.compile("\n{3,}")
+
+# UTF-8 bytes that were read as Latin-1 or Windows-1252: a lead byte's character, then as many as it announces.
+_TAIL = "[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_MOJIBAKE = re.compile(f"[\xc2-\xdf]{_TAIL}|[\xe0-\xef]{_TAIL}{{2}}|[\xf0-\xf4]{_TAIL}{{3}}")
+_MOJIBAKE_LEADS = re.compile("[\xc2-\xf4]")
+
+
+def normalise(text: str) -> str:
+    """The text in NFC, lines ended by LF, without controls and zero-width junk; doing it twice changes nothing.
+
+    Joiners stay where a script needs them (and inside emoji). A lone surrogate becomes U+FFFD, because it cannot be
+    stored, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
+    """
+    text = _tidy(text)
+    while not unicodedata.is_normalized("NFC", text):
+        # Composition moves marks, which can leave a joiner stray: tidied again until both hold.
+        text = _tidy(unicodedata.normalize("NFC", text))
+    return text
+
+
+def _tidy(text: str) -> str:
+    text = _LINE_END.sub("\n", text)
+    if not text.isascii():
+        text = _SURROGATE.sub("\ufffd", text)
+    text = _INVISIBLE.sub("", text)
+    if "\u200c" in text or "\u200d" in text:
+        text = _STRAY_JOINER.sub("", text)
+    text = _SPACES.sub(" ", text)
+    text = _AROUND_LINE.sub("\n", text)
+    return _BLANK_LINES.sub("\n\n", text).strip(" \n")
+
+
+def broken(text: str) -> int:
+    """Characters that show broken Unicode beyond single code points: mojibake, and marks that begin a word.
+
+    Replacement, private and unassigned code points are counted by ``characters.kinds``.
+    """
+    if text.isascii():
+        return 0
+    count = len(_orphan_mark().findall(text))
+    if _MOJIBAKE_LEADS.search(text):
+        count += sum(len(found) for found in _MOJIBAKE.findall(text))
+    return count
+
+
+@cache
+def _orphan_mark() -> re.Pattern[str]:
+    """A combining sign of an Indic or South-East Asian script where a word begins."""
+    blocks = (*range(0x0900, 0x0E00), *range(0x0E31, 0x0E50), *range(0x0EB1, 0x0ED0), *range(0x102B, 0x103F))
+    marks = "".join(chr(c) for c in (*blocks, *range(0x17B4, 0x17D4)) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+    return re.compile(f"(?:(?<=[ \n])|^)[{marks}]")

@@ -1,0 +1,211 @@
+"""Duplicates, exact and near, among passages that do not fit in memory.
+
+Exact: the digest of every text that came before is looked up on disk (``SeenTexts``).
+
+Near: passages are spooled to disk with the band keys of their MinHash signatures. When a decision is wanted, the bands
+are gone through one by one; passages with an equal key are compared by the exact Jaccard similarity of their shingles.
+In each group of equal keys the first passage that is still there is the leader; those similar enough to it are let go,
+and the rest is compared with its own first passage, and so on. So a passage is let go only for one that came before
+it, the first of a chain of duplicates always stays, and what comes later never changes what was decided about what
+came before.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from x_instruction.corpus.shingles import band_keys, bands, shingles, signatures
+from x_instruction.corpus.spool import Spool
+from x_instruction.records import Dropped, Passage, dropped
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Passages and characters hashed at once, keys sorted at once and pairs compared at once: they bound the memory.
+BATCH = 1_000
+BATCH_CHARACTERS = 1 << 19
+KEYS = 1 << 17
+PAIRS = 1 << 9
+# Leaders tried in one group of equal keys. Only groups of many unlike passages have more, and other bands split those.
+LEADERS = 8
+# A pair's number and a shingle's hash share 64 bits when pairs are compared.
+HASH_BITS = np.uint64(51)
+
+
+class SeenTexts:
+    """Texts that came before, by digest, in a file.
+
+    Args:
+        folder: where the file goes; it is removed on closing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "seen.sqlite"
+        self._database = sqlite3.connect(self._path, isolation_level=None)
+        # The file lives as long as the stage does: nothing need survive a crash.
+        self._database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8000;")
+        self._database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, id TEXT) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def close(self) -> None:
+        """Close and remove the file."""
+        self._database.close()
+        self._path.unlink(missing_ok=True)
+
+    def first(self, text_hash: str, id: str) -> str | None:
+        """Remember a text; the id of the document that had it first, or None when this one is the first.
+
+        Args:
+            text_hash: SHA-256 of the text, hex.
+            id: the document's id.
+        """
+        digest = bytes.fromhex(text_hash)
+        if self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, id)).rowcount:
+            return None
+        found = self._database.execute("SELECT id FROM seen WHERE digest = ?", (digest,)).fetchone()
+        return str(found[0])
+
+
+class Deduplicator:
+    """Near duplicates of a stream of passages; memory does not grow with their number.
+
+    Args:
+        folder: where its files go; they are removed on closing.
+        jaccard: passages at least this similar are duplicates, 0 to 1.
+        words: shingles are runs of words; runs of characters when false.
+    """
+
+    def __init__(self, folder: Path, jaccard: float, words: bool) -> None:
+        self._spool = Spool(folder)
+        self._jaccard, self._words = jaccard, words
+        self._bands, self._rows = bands(jaccard)
+        self._paths = [folder / f"band-{number:02d}.keys" for number in range(self._bands)]
+        self._files = [open(path, "w+b", buffering=0) for path in self._paths]  # noqa: SIM115
+        self._batch: list[str] = []
+        self._characters = 0
+        # The passage that each was let go for (-1: it stays), and how similar they are.
+        self._for = np.zeros(0, dtype=np.int32)
+        self._similarity = np.zeros(0, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._spool)
+
+    def __enter__(self) -> Deduplicator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close and remove the files."""
+        self._spool.close()
+        for stream, path in zip(self._files, self._paths, strict=True):
+            stream.close()
+            path.unlink(missing_ok=True)
+
+    def add(self, passage: Passage) -> None:
+        """Take one more passage."""
+        self._spool.add(passage)
+        self._batch.append(passage.text)
+        self._characters += len(passage.text)
+        if len(self._batch) >= BATCH or self._characters >= BATCH_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hash the passages that wait for it."""
+        if not self._batch:
+            return
+        hashes, starts = shingles(self._batch, self._words)
+        keys = band_keys(signatures(hashes, starts, self._bands * self._rows), self._bands, self._rows)
+        for stream, row in zip(self._files, keys, strict=True):
+            stream.write(row.tobytes())
+        self._batch, self._characters = [], 0
+
+    def decide(self) -> int:
+        """Decide about all passages so far; the number that stay."""
+        self.flush()
+        number = len(self._spool)
+        self._for = np.full(number, -1, dtype=np.int32)
+        self._similarity = np.zeros(number, dtype=np.float32)
+        parts = -(-number // KEYS)
+        for path in self._paths:
+            for part in range(parts):
+                self._compare(*_part(path, part, parts, self._for))
+        return int((self._for < 0).sum())
+
+    def survivors(self) -> Iterator[Passage | Dropped]:
+        """All passages in order, those that go as ``near_duplicate``; ``decide`` comes first."""
+        for number, passage in enumerate(self._spool):
+            leader = int(self._for[number])
+            if leader < 0:
+                yield passage
+                continue
+            first = leader
+            while self._for[first] >= 0:
+                first = int(self._for[first])
+            id, kept = self._spool.ids([leader, first])
+            chain = "" if first == leader else f", itself let go, by way of others, for {kept}"
+            detail = f"of {id}, Jaccard {self._similarity[number]:.2f}{chain}"
+            yield dropped(passage.id, "near_duplicate", detail, passage.text)
+
+    def _compare(self, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        """Let go what is similar to the leader of its group; groups are runs of equal keys."""
+        for _ in range(LEADERS):
+            first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else keys
+            sizes = np.diff(first, append=len(keys))
+            leaders = np.repeat(numbers[first], sizes)
+            other = np.ones(len(keys), dtype=bool)
+            other[first] = False
+            if not other.any():
+                return
+            pairs = np.stack((leaders[other], numbers[other]), axis=1)
+            similar = np.concatenate([self._similar(pairs[i : i + PAIRS]) for i in range(0, len(pairs), PAIRS)])
+            gone = similar >= self._jaccard
+            self._for[pairs[gone, 1]] = pairs[gone, 0]
+            self._similarity[pairs[gone, 1]] = similar[gone]
+            numbers, keys = numbers[other][~gone], keys[other][~gone]
+
+    def _similar(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Jaccard similarity of each pair: (pairs, 2) to (pairs,)."""
+        numbers, places = np.unique(pairs, return_inverse=True)
+        places = places.reshape(pairs.shape)
+        hashes, starts = shingles(self._spool.texts(numbers), self._words)
+        owner = np.repeat(np.arange(len(numbers), dtype=np.uint64), np.diff(starts))
+        unique = np.unique((owner << HASH_BITS) | (hashes >> (np.uint64(64) - HASH_BITS)))
+        sizes = np.bincount((unique >> HASH_BITS).astype(np.int64), minlength=len(numbers))
+        begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+        both = []
+        for side in (0, 1):
+            counts = sizes[places[:, side]]
+            pair = np.repeat(np.arange(len(pairs), dtype=np.uint64), counts)
+            steps = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+            values = unique[np.repeat(begins[places[:, side]], counts) + steps]
+            both.append((pair << HASH_BITS) | (values & ((np.uint64(1) << HASH_BITS) - np.uint64(1))))
+        merged = np.sort(np.concatenate(both))
+        shared = merged[1:][merged[1:] == merged[:-1]] >> HASH_BITS
+        common = np.bincount(shared.astype(np.int64), minlength=len(pairs))
+        similarity: NDArray[np.float64] = common / (sizes[places].sum(axis=1) - common)
+        return similarity
+
+
+def _part(path: Path, part: int, parts: int, gone: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Passages still there whose key falls into one part of the key space, sorted by key and then by number."""
+    numbers, keys = [], []
+    with open(path, "rb") as stream:
+        start = 0
+        while len(found := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
+            here = np.flatnonzero((found % np.uint64(parts) == part) & (gone[start : start + len(found)] < 0))
+            numbers.append(here + start)
+            keys.append(found[here])
+            start += len(found)
+    all_keys = np.concatenate(keys)
+    order = np.argsort(all_keys, kind="stable")
+    return np.concatenate(numbers)[order], all_keys[order]

@@ -1,0 +1,279 @@
+"""Documents of a corpus in one language: the sample, files, or a data set of the Hub.
+
+Everything is streamed. A row that cannot be used is given as ``Dropped`` with its reason; what makes the whole corpus
+unusable (no such file, a damaged file, a column that is not there) is a ``CorpusError``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from x_instruction.corpus.readers import CHUNK, Fault, Row, parquet_rows, rows, suffix
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.languages import Language
+from x_instruction.recipe import Corpus
+from x_instruction.records import Dropped, dropped
+
+SAMPLE_SOURCE = "x_instruction sample (synthetic)"
+SAMPLE_LICENSE = "Apache-2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as its source gives it.
+
+    Args:
+        id: the source's own id, or ``<file name>:<line or row number>``.
+        text: as read; nothing is cleaned yet.
+        url: where it was found, or empty.
+        license: of the row, else of the corpus.
+        source: name of the corpus: a file name, a data set, or the sample.
+    """
+
+    id: str
+    text: str
+    url: str
+    license: str
+    source: str
+
+
+def read(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
+    """Documents of one language, in the order of the source, at most ``corpus.documents`` rows.
+
+    Raises:
+        CorpusError: nothing to read, or what is there cannot be read.
+    """
+    faults: Counter[str] = Counter()
+    found = 0
+    for number, document in enumerate(SOURCES[corpus.source](corpus, language), start=1):
+        if isinstance(document, Dropped):
+            faults[document.reason] += 1
+        else:
+            found += 1
+        yield document
+        if corpus.documents is not None and number >= corpus.documents:
+            break
+    if not found:
+        seen = ", ".join(f"{reason} {n}" for reason, n in faults.most_common()) or "it is empty"
+        raise CorpusError(f"no document in {_where(corpus, language)} ({seen}): check the corpus of {language.tag!r}")
+
+
+def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
+    """What identifies the input of one language: name to digest or revision. Other input gives another.
+
+    Local files and the sample are digested whole (SHA-256); remote files go by what their store says of them; a Hub
+    data set by the commit that ``revision`` stands for now.
+
+    Raises:
+        CorpusError: the input is not there.
+    """
+    if corpus.source == "sample":
+        name, content = _sample_file(language)
+        return {name: hashlib.sha256(content).hexdigest()}
+    if corpus.source == "hub":
+        from x_instruction.corpus.streamed import revision
+
+        dataset = corpus.dataset or ""
+        folder = Path(dataset)
+        if folder.is_dir():
+            files = sorted(p for p in folder.rglob("*") if p.is_file())
+            return {str(p.relative_to(folder)): _digest(p) for p in files}
+        return {dataset: revision(dataset, corpus.revision)}
+    found: dict[str, str] = {}
+    for filesystem, path in _files(corpus, language):
+        if _is_local(filesystem):
+            found[path] = _digest(Path(path))
+        else:
+            found[path] = f"{filesystem.ukey(path)}"
+    return found
+
+
+def count(corpus: Corpus, language: Language) -> int | None:
+    """Rows that ``read`` would give, where the source says so without being read; None where it does not.
+
+    Raises:
+        CorpusError: the input is not there.
+    """
+    found: int | None = None
+    if corpus.source == "sample":
+        found = _sample_file(language)[1].count(b"\n")
+    elif corpus.source == "hub":
+        from x_instruction.corpus.streamed import size
+
+        config = fill(corpus.config, language) if corpus.config else None
+        found = size(corpus.dataset or "", config, corpus.split, corpus.revision)
+    else:
+        files = _files(corpus, language)
+        if all(suffix(path) == ".parquet" for _, path in files):
+            found = sum(_parquet_rows(filesystem, path) for filesystem, path in files)
+    if found is None or corpus.documents is None:
+        return found
+    return min(found, corpus.documents)
+
+
+def _sample(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
+    import io
+
+    name, content = _sample_file(language)
+    columns = ("text", "id", "url", "license")
+    table = rows(io.BytesIO(content), name, columns, corpus.max_line_bytes)
+    yield from _documents(table, columns, name, SAMPLE_SOURCE, SAMPLE_LICENSE)
+
+
+def _sample_file(language: Language) -> tuple[str, bytes]:
+    name = f"{language.tag}.jsonl"
+    folder = resources.files("x_instruction.corpus.sample")
+    file = folder.joinpath(name)
+    if not file.is_file():
+        there = sorted(p.name.removesuffix(".jsonl") for p in folder.iterdir() if p.name.endswith(".jsonl"))
+        raise CorpusError(
+            f"the sample has no {language.name} ({language.tag!r}), only {', '.join(there)}: "
+            'set corpus.source to "files" or "hub"'
+        )
+    return name, file.read_bytes()
+
+
+def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
+    columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
+    files = _files(corpus, language)
+    for _, path in files:
+        suffix(path)  # a wrong name is told before hours are spent on the files before it
+    for filesystem, path in files:
+        name = path.rstrip("/").split("/")[-1]
+        try:
+            stream = filesystem.open(path, "rb")
+        except OSError as error:
+            raise CorpusError(f"cannot open {path}: {error.strerror or error}; check its permissions") from error
+        with stream:
+            table = rows(stream, path, columns, corpus.max_line_bytes)
+            yield from _documents(table, columns, path, name, corpus.license)
+
+
+def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
+    from x_instruction.corpus.streamed import stream
+
+    columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
+    config = fill(corpus.config, language) if corpus.config else None
+    table = stream(corpus.dataset or "", config, corpus.split, corpus.revision)
+    # A local folder is named by its last part: a machine's paths have no place in published data.
+    folder = Path(corpus.dataset or "")
+    name = folder.name if folder.is_dir() else corpus.dataset or ""
+    source = f"{name}/{config}" if config else name
+    yield from _documents(table, columns, source, source, corpus.license)
+
+
+def _documents(
+    table: Iterator[Row], columns: tuple[str, ...], path: str, source: str, license: str
+) -> Iterator[Document | Dropped]:
+    """Documents from rows; ``columns`` are those of text, id, url and licence."""
+    text_column, id_column, url_column, license_column = columns
+    known = False  # the column has been seen: a later row without it is that row's fault, not the recipe's
+    for position, row in table:
+        fallback = f"{source.split('/')[-1]}:{position}"
+        if isinstance(row, Fault):
+            yield dropped(fallback, row.reason, row.detail, row.text)
+            continue
+        if text_column not in row and not known:
+            there = ", ".join(map(repr, row)) or "none"
+            raise CorpusError(
+                f"{path}, row {position}: no column {text_column!r}, there are {there}; set corpus.text_column"
+            )
+        known = known or text_column in row
+        id = _string(row.get(id_column)) or fallback
+        text = row.get(text_column)
+        if not isinstance(text, str) or not text.strip():
+            seen = "empty" if isinstance(text, str) else f"{type(text).__name__}, wanted a string"
+            yield dropped(id, "no_text", seen)
+            continue
+        yield Document(
+            id=id,
+            text=text,
+            url=_string(row.get(url_column)),
+            license=_string(row.get(license_column)) or license,
+            source=source,
+        )
+
+
+def _string(value: Any) -> str:
+    # Provenance goes to Parquet, which holds no lone surrogates.
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+SOURCES: dict[str, Callable[[Corpus, Language], Iterator[Document | Dropped]]] = {
+    "sample": _sample,
+    "files": _files_source,
+    "hub": _hub,
+}
+
+
+def fill(pattern: str, language: Language) -> str:
+    """A path or config name with its placeholders filled in.
+
+    Raises:
+        RecipeError: a placeholder that is not known.
+    """
+    values = {"tag": language.tag, "code": language.code, "iso639_3": language.iso639_3, "name": language.name}
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            raise RecipeError(f"unknown placeholder {found[0]} in {pattern!r}, wanted one of {known}")
+        return values[found[1]]
+
+    return re.sub(r"\{(\w+)\}", value, pattern)
+
+
+def _files(corpus: Corpus, language: Language) -> list[tuple[Any, str]]:
+    """Filesystem and path of every file, patterns in the order given and each one's files by name."""
+    import fsspec
+
+    found: list[tuple[Any, str]] = []
+    for pattern in corpus.paths:
+        filled = fill(pattern, language)
+        try:
+            filesystem, path = fsspec.core.url_to_fs(filled)
+            matches = sorted(filesystem.glob(path)) if fsspec.core.has_magic(path) else [path]
+            present = [match for match in matches if filesystem.exists(match)]
+        except (OSError, ValueError, ImportError) as error:
+            raise CorpusError(f"cannot look up {filled}: {error}") from error
+        if not present:
+            raise CorpusError(f"no file matches {filled}: check corpus.paths and the placeholders in it")
+        for match in present:
+            if filesystem.isdir(match):
+                raise CorpusError(f"{match} is a folder, wanted files: write {match.rstrip('/')}/*.jsonl for example")
+        found.extend((filesystem, match) for match in present)
+    return list({path: (filesystem, path) for filesystem, path in found}.values())
+
+
+def _parquet_rows(filesystem: Any, path: str) -> int:
+    with filesystem.open(path, "rb") as stream:
+        return parquet_rows(stream, path)
+
+
+def _is_local(filesystem: Any) -> bool:
+    protocol = filesystem.protocol
+    return "file" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
+
+
+def _digest(path: Path) -> str:
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while chunk := stream.read(CHUNK):
+                found.update(chunk)
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
+    return found.hexdigest()
+
+
+def _where(corpus: Corpus, language: Language) -> str:
+    if corpus.source == "hub":
+        return f"{corpus.dataset} ({corpus.config and fill(corpus.config, language)}, {corpus.split})"
+    return ", ".join(fill(p, language) for p in corpus.paths) or "the sample"

@@ -1,0 +1,226 @@
+"""Documents of a corpus in, passages of one language out.
+
+    read -> normalise -> mask personal data -> segment -> filters -> identify -> exact and near duplicates
+
+Masking comes before anything is cut or let go, so that no cut runs through a phone number and dropped text is masked
+too. The filters on form come before the identifier because they cost less. The language is decided per passage and
+then per document: where too much of a document is in another language, its other passages go too, since a
+half-translated page is rarely good text.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from x_instruction.corpus import boilerplate, characters
+from x_instruction.corpus.clean import normalise
+from x_instruction.corpus.dedup import Deduplicator, SeenTexts
+from x_instruction.corpus.filters import View, check
+from x_instruction.corpus.identify import LanguageCheck, Verdict
+from x_instruction.corpus.personal import mask_personal_data
+from x_instruction.corpus.segment import segment
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import Language
+from x_instruction.recipe import Corpus
+from x_instruction.records import Dropped, Passage, dropped, text_digest
+
+# Documents looked at together: the identifier is faster on many texts at once. Characters bound the memory.
+BATCH = 256
+BATCH_CHARACTERS = 1 << 19
+# Of a passage whose language was not looked at.
+UNCHECKED = Verdict("und", 0.0, None, "", 0.0)
+
+
+@dataclass(slots=True)
+class Quota:
+    """How many passages are wanted, and whether there are enough and reading may stop."""
+
+    wanted: int | None
+    reached: bool = False
+
+
+def passages(
+    corpus: Corpus, language: Language, folder: Path, seen: Callable[[int], None] = lambda documents: None
+) -> Iterator[Passage | Dropped]:
+    """Passages of one language, and what was let go on the way.
+
+    Every row that is read ends as passages or as drops with a reason. Dropped ones come as they are met. Kept ones
+    come in the order of the corpus: at once without ``near_duplicates``, else after the comparison. With
+    ``corpus.passages`` reading stops when enough are kept; what was read beyond that is dropped as ``passage_limit``.
+    The kept ones are the same as if the whole corpus had been read.
+
+    Args:
+        corpus: what is read, and the thresholds.
+        language: which language of it.
+        folder: where temporary files go, about twice the size of the kept text; removed at the end and on errors.
+        seen: told how many rows were read so far.
+
+    Raises:
+        CorpusError: the corpus cannot be read, or holds no document.
+        RecipeError: no identifier knows the language.
+        MissingExtra: ``filters.lid_model`` is set and fastText is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corpus-", dir=folder)))
+        texts = SeenTexts(scratch)
+        stack.callback(texts.close)
+        quota = Quota(corpus.passages)
+        screened = stack.enter_context(closing(_screened(corpus, language, seen, quota)))
+        unique = _unique(screened, texts)
+        if corpus.filters.near_duplicates:
+            words = characters.spaced(language)
+            near = stack.enter_context(Deduplicator(scratch, corpus.filters.near_duplicate_jaccard, words))
+            unique = _unlike(unique, near, quota)
+        yield from _bounded(unique, quota)
+
+
+def _screened(
+    corpus: Corpus, language: Language, seen: Callable[[int], None], quota: Quota
+) -> Generator[Passage | Dropped, None, None]:
+    """Passages that pass on their own, whatever others say."""
+    looks = LanguageCheck(language, corpus.filters) if corpus.filters.language else None
+    phrases = boilerplate.phrases(language.tag)
+    spaced = characters.spaced(language)
+    batch: list[tuple[Document, list[str]]] = []
+    size, limit, count = 0, 16, 0
+    for count, document in enumerate(read(corpus, language), start=1):
+        if isinstance(document, Dropped):
+            yield document
+            continue
+        text = normalise(document.text)
+        if corpus.filters.mask_personal_data:
+            text = mask_personal_data(text)[0]
+        segments = segment(text, corpus.filters.min_chars, corpus.filters.max_chars)
+        if not segments:
+            yield dropped(document.id, "no_text", "nothing but space and control characters")
+            continue
+        batch.append((document, segments))
+        size += len(text)
+        if len(batch) >= limit or size >= BATCH_CHARACTERS:
+            yield from _judged(batch, corpus, language, looks, phrases, spaced)
+            seen(count)
+            # The first batches are small, so that little is read in vain when few passages are wanted.
+            batch, size, limit = [], 0, min(2 * limit, BATCH)
+            if quota.reached:
+                return
+    yield from _judged(batch, corpus, language, looks, phrases, spaced)
+    seen(count)
+
+
+def _judged(
+    batch: list[tuple[Document, list[str]]],
+    corpus: Corpus,
+    language: Language,
+    looks: LanguageCheck | None,
+    phrases: tuple[str, ...],
+    spaced: bool,
+) -> Iterator[Passage | Dropped]:
+    """A batch of documents through the filters and the identifier."""
+    passed: list[tuple[int, int]] = []
+    for index, (document, segments) in enumerate(batch):
+        for number, text in enumerate(segments):
+            reason = check(View(text, spaced, phrases), corpus.filters)
+            if reason is None:
+                passed.append((index, number))
+            else:
+                yield dropped(f"{document.id}#{number}", reason.name, reason.detail, text)
+    texts = [batch[index][1][number] for index, number in passed]
+    verdicts = looks.judge(texts) if looks else [UNCHECKED] * len(texts)
+    if looks:
+        verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
+    for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
+        document = batch[index][0]
+        if verdict.reason is not None:
+            yield dropped(f"{document.id}#{number}", verdict.reason, verdict.detail, text)
+        else:
+            yield _passage(document, number, text, verdict, language)
+
+
+def _by_document(
+    passed: list[tuple[int, int]], texts: list[str], verdicts: list[Verdict], most: float
+) -> list[Verdict]:
+    """Verdicts where a document that is foreign in large part takes its other passages with it."""
+    sizes: dict[int, int] = {}
+    foreign: dict[int, float] = {}
+    for (index, _), text, verdict in zip(passed, texts, verdicts, strict=True):
+        sizes[index] = sizes.get(index, 0) + len(text)
+        share = 1.0 if verdict.reason in ("wrong_language", "wrong_script") else verdict.foreign
+        foreign[index] = foreign.get(index, 0.0) + share * len(text)
+    found = []
+    for (index, _), verdict in zip(passed, verdicts, strict=True):
+        share = foreign[index] / sizes[index]
+        if verdict.reason is None and share > most:
+            seen = f"{share:.0%} of its document is in another language, at most {most:g}"
+            verdict = verdict._replace(reason="mixed_language", detail=seen)
+        found.append(verdict)
+    return found
+
+
+def _passage(document: Document, number: int, text: str, verdict: Verdict, language: Language) -> Passage:
+    digest = text_digest(text)
+    return Passage(
+        id=f"{language.tag}-{digest[:16]}",
+        language=language.tag,
+        text=text,
+        document_id=document.id,
+        segment=number,
+        source=document.source,
+        url=document.url,
+        license=document.license,
+        text_hash=digest,
+        identified=verdict.identified,
+        identified_confidence=verdict.confidence,
+    )
+
+
+def _unique(records: Iterator[Passage | Dropped], texts: SeenTexts) -> Iterator[Passage | Dropped]:
+    """Records without the passages whose text was there before."""
+    for record in records:
+        if isinstance(record, Passage):
+            first = texts.first(record.text_hash, record.document_id)
+            if first is not None:
+                id = f"{record.document_id}#{record.segment}"
+                record = dropped(id, "exact_duplicate", f"of {first}", record.text)
+        yield record
+
+
+def _unlike(records: Iterator[Passage | Dropped], near: Deduplicator, quota: Quota) -> Iterator[Passage | Dropped]:
+    """Records without near duplicates; reading stops when enough stay."""
+    target = quota.wanted
+    for record in records:
+        if isinstance(record, Dropped):
+            yield record
+        elif quota.reached:
+            yield _surplus(record)
+        else:
+            near.add(record)
+            if quota.wanted is not None and len(near) == target:
+                # A decision never changes with what comes later, so it may be made early; a quarter more each time
+                # keeps the repeated work within a small multiple.
+                missing = quota.wanted - near.decide()
+                quota.reached = missing <= 0
+                target = len(near) + max(missing, len(near) // 4)
+    near.decide()
+    yield from near.survivors()
+
+
+def _bounded(records: Iterator[Passage | Dropped], quota: Quota) -> Iterator[Passage | Dropped]:
+    """Records up to so many passages; what was on its way when that was reached is surplus."""
+    kept = 0
+    for record in records:
+        if isinstance(record, Passage):
+            if kept == quota.wanted:
+                yield _surplus(record)
+                continue
+            kept += 1
+            quota.reached = quota.reached or kept == quota.wanted
+        yield record
+
+
+def _surplus(passage: Passage) -> Dropped:
+    return dropped(passage.id, "passage_limit", "read ahead of corpus.passages", passage.text)

@@ -1,0 +1,82 @@
+"""Rows of a data set of the Hub, or of a folder laid out as one, streamed through ``datasets``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from x_instruction.corpus.readers import Row
+from x_instruction.errors import CorpusError
+
+
+def stream(dataset: str, config: str | None, split: str, revision: str) -> Iterator[Row]:
+    """Rows of one split, never downloaded whole.
+
+    Args:
+        dataset: a Hub id or a local folder.
+        config: name of the config, or None for the only one.
+        split: name of the split.
+        revision: branch, tag or commit; a local folder has none.
+
+    Raises:
+        CorpusError: no such data set, config or split, no access, no connection, or a damaged file.
+    """
+    import datasets
+
+    with _told(f"data set {dataset!r}, config {config!r}, split {split!r}, revision {revision!r}"):
+        table = datasets.load_dataset(dataset, config, split=split, revision=revision, streaming=True)
+        for position, row in enumerate(table, start=1):
+            yield position, dict(row)
+
+
+def size(dataset: str, config: str | None, split: str, revision: str) -> int | None:
+    """Rows of one split as the data set's card says, or None.
+
+    Raises:
+        CorpusError: no such data set or config, no access or no connection.
+    """
+    import datasets
+
+    with _told(f"data set {dataset!r}, config {config!r}, revision {revision!r}"):
+        splits = datasets.load_dataset_builder(dataset, config, revision=revision).info.splits
+    rows = splits[split].num_examples if splits and split in splits else None
+    return int(rows) if rows else None
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Errors of the Hub and of its files as ``CorpusError``."""
+    import datasets
+    import huggingface_hub.errors
+    import pyarrow as pa
+
+    try:
+        yield
+    except huggingface_hub.errors.GatedRepoError as error:
+        raise CorpusError(f"{where} is gated: accept its terms on the Hub and log in with `hf auth login`") from error
+    except (datasets.exceptions.DatasetNotFoundError, huggingface_hub.errors.RepositoryNotFoundError) as error:
+        raise CorpusError(f"{where}: {error}; check the name, and log in if it is private") from error
+    except (
+        datasets.exceptions.DatasetsError,
+        OSError,  # those of the Hub and of a connection among them
+        EOFError,
+        ValueError,
+        RuntimeError,
+        pa.ArrowException,
+    ) as error:
+        raise CorpusError(f"cannot read {where}: {error}") from error
+
+
+def revision(dataset: str, wanted: str) -> str:
+    """The commit that a branch or tag of a Hub data set stands for now.
+
+    Raises:
+        CorpusError: the Hub does not know it, or cannot be reached.
+    """
+    import huggingface_hub
+
+    try:
+        sha = huggingface_hub.HfApi().dataset_info(dataset, revision=wanted).sha
+    except (huggingface_hub.errors.HfHubHTTPError, OSError, ValueError) as error:
+        raise CorpusError(f"cannot look up data set {dataset!r}, revision {wanted!r}: {error}") from error
+    return sha or wanted
