@@ -66,8 +66,8 @@ def read(opening: str, answer: str, style: str) -> str:
         return ""
     text = text[0].upper() + text[1:]
     if text.count('"') % 2:
-        text = text.replace('"', "")
-    body = text.rstrip(".…:;,!? ")
+        text = " ".join(text.replace('"', "").split())
+    body = text.rstrip(".…:;,!? *_`")
     if style == "search" or not body:
         return body
     mark = next((mark for mark in "?!" if mark in text[len(body) :]), None)
