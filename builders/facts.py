@@ -1,0 +1,99 @@
+"""What the rows of a data set say about themselves, counted while they are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from x_instruction.builders.files import Split
+from x_instruction.builders.splits import SPLITS
+
+from x_instruction.languages import Language
+from x_instruction.records import Curated
+
+# Distinct values that are told apart, and shown: a corpus with a licence per row must fill neither memory nor the card.
+TOLD_APART = 1_000
+SHOWN = 10
+
+
+class Tally:
+    """Counts of distinct values, at most ``TOLD_APART`` of them; the rest is counted together."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.beyond = 0
+
+    def add(self, *value: str) -> None:
+        """Count one value."""
+        if value in self.counts or len(self.counts) < TOLD_APART:
+            self.counts[value] += 1
+        else:
+            self.beyond += 1
+
+    def merge(self, other: Tally) -> None:
+        """Count what another tally counted."""
+        for value, count in other.counts.items():
+            if value in self.counts or len(self.counts) < TOLD_APART:
+                self.counts[value] += count
+            else:
+                self.beyond += count
+        self.beyond += other.beyond
+
+    def shown(self) -> list[tuple[tuple[str, ...], int]]:
+        """The most frequent values, ties in alphabetical order."""
+        return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+
+    def hidden(self) -> int:
+        """Rows whose value is not among those shown."""
+        return self.counts.total() + self.beyond - sum(count for _, count in self.shown())
+
+
+@dataclass(slots=True)
+class Facts:
+    """What rows say about themselves."""
+
+    origins: Tally = field(default_factory=Tally)
+    licenses: Tally = field(default_factory=Tally)
+    generators: Tally = field(default_factory=Tally)
+    raters: Tally = field(default_factory=Tally)
+    embedders: Tally = field(default_factory=Tally)
+    instruction_languages: Tally = field(default_factory=Tally)
+
+    def add(self, record: Curated) -> None:
+        """Take in one row."""
+        self.origins.add(record.source, record.license)
+        self.licenses.add(record.license)
+        self.generators.add(record.generator, record.generator_revision)
+        self.raters.add(record.rater, record.rater_revision)
+        self.embedders.add(record.embedder, record.embedder_revision)
+        self.instruction_languages.add(record.instruction_language)
+
+    @classmethod
+    def over(cls, many: Iterable[Facts]) -> Facts:
+        """The facts of several languages together."""
+        total = cls()
+        for facts in many:
+            for name in cls.__dataclass_fields__:
+                getattr(total, name).merge(getattr(facts, name))
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSet:
+    """One language of the data set, as it was written."""
+
+    language: Language
+    splits: dict[str, Split]
+    facts: Facts
+
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return sum(split.rows for split in self.splits.values())
+
+
+def splits_of(sets: Iterable[LanguageSet]) -> list[str]:
+    """The splits that any of the languages has, in the usual order."""
+    present = {split for one in sets for split in one.splits}
+    return [split for split in SPLITS if split in present]

@@ -1,0 +1,164 @@
+"""The Parquet files of one language: streamed, one schema, cut after a fixed number of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from x_instruction.builders.schema import Content, arrow_schema, row_digest
+from x_instruction.builders.sources import DATA
+
+from x_instruction.errors import ShardError
+from x_instruction.shards import file_digest
+
+# What is held in memory before it is written: rows of a row group, or characters of long texts, whichever is first.
+ROW_GROUP = 2_000
+ROW_GROUP_CHARS = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split of one config, as it was written.
+
+    Args:
+        rows: number of rows.
+        content: digest of all rows in order (``schema.Content``).
+        bytes: size of the rows in memory, as Arrow counts it.
+        files: path within the data set to SHA-256 of the file, in order.
+        file_bytes: size of the files on disk.
+    """
+
+    rows: int
+    content: str
+    bytes: int
+    files: dict[str, str]
+    file_bytes: int
+
+
+def pattern(tag: str, split: str) -> str:
+    """The glob of one split's files, relative to the data set."""
+    return f"{DATA}/{tag}/{split}-*.parquet"
+
+
+class SplitWriter:
+    """Writes the rows of one split to numbered files. Their number is only known at the end, and so are their names.
+
+    Args:
+        root: folder of the data set.
+        tag: language.
+        split: name of the split.
+        rows_per_file: rows after which a new file is begun.
+    """
+
+    def __init__(self, root: Path, tag: str, split: str, rows_per_file: int) -> None:
+        self._root = root
+        self._folder = root / DATA / tag
+        self._split = split
+        self._rows_per_file = rows_per_file
+        self._schema = arrow_schema()
+        self._content = Content()
+        self._bytes = 0
+        self._parts: list[Path] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._waiting_chars = 0
+        self._stream: IO[bytes] | None = None
+        self._writer: Any = None
+
+    def add(self, row: dict[str, Any]) -> bytes:
+        """Take one row; gives its digest."""
+        digest = row_digest(row)
+        self._content.add(digest)
+        self._waiting.append(row)
+        self._waiting_chars += len(row["output"])
+        full = self._content.rows % self._rows_per_file == 0
+        if full or len(self._waiting) >= ROW_GROUP or self._waiting_chars >= ROW_GROUP_CHARS:
+            self._flush()
+        if full:
+            self._end_file()
+        return digest
+
+    def finish(self) -> Split:
+        """Write what is left and give every file its name."""
+        self._flush()
+        self._end_file()
+        files: dict[str, str] = {}
+        size = 0
+        for number, part in enumerate(self._parts):
+            path = self._folder / f"{self._split}-{number:05d}-of-{len(self._parts):05d}.parquet"
+            part.rename(path)
+            files[path.relative_to(self._root).as_posix()] = file_digest(path)
+            size += path.stat().st_size
+        return Split(self._content.rows, self._content.digest, self._bytes, files, size)
+
+    def close(self) -> None:
+        """Let go of an open file, whole or not."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._stream is not None:
+            self._stream.close()
+        self._writer = self._stream = None
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = self._folder / f"{self._split}-{len(self._parts):05d}.part"
+            self._parts.append(part)
+            self._stream = open(part, "wb")  # noqa: SIM115 - stays open over many calls, closed by close()
+            # A page index lets the Hub's viewer and column readers skip pages.
+            self._writer = pq.ParquetWriter(self._stream, self._schema, compression="zstd", write_page_index=True)
+        table = pa.Table.from_pylist(self._waiting, schema=self._schema)
+        self._bytes += table.nbytes
+        self._writer.write_table(table)
+        self._waiting = []
+        self._waiting_chars = 0
+
+    def _end_file(self) -> None:
+        if self._writer is None or self._stream is None:
+            return
+        self._writer.close()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self.close()
+
+
+@contextlib.contextmanager
+def split_writers(
+    root: Path, tag: str, splits: tuple[str, ...], rows_per_file: int
+) -> Iterator[dict[str, SplitWriter]]:
+    """A writer per split of one language, closed whatever happens."""
+    writers = {split: SplitWriter(root, tag, split, rows_per_file) for split in splits}
+    try:
+        yield writers
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def check_ids(root: Path, tag: str, files: list[str]) -> None:
+    """Every row id is its own.
+
+    Raises:
+        ShardError: two rows have one id.
+    """
+    if not files:
+        return
+    ids = pa.chunked_array(
+        [chunk for file in files for chunk in pq.read_table(root / file, columns=["id"])["id"].chunks]
+    )
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        first = repeated[0].as_py()["values"]
+        raise ShardError(
+            f"{tag}: {len(repeated)} row ids occur more than once, among them {first!r}; wanted one row per passage, "
+            "round and candidate: remove the curated shards of this language and run again"
+        )

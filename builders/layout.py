@@ -1,0 +1,202 @@
+"""A run's curated shards to the folder that the Hub serves: Parquet per language and split, README, manifest.
+
+    <folder>/README.md                                    metadata and card
+    <folder>/manifest.json                                digest of every file and of every config's rows
+    <folder>/data/<tag>/<split>-00000-of-00002.parquet    rows
+
+The folder is made beside its place, loaded back and compared, and only then moved there: a folder that exists under
+its name is whole. Equal runs give equal bytes: nothing in it tells of the time or the machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from x_instruction.builders.card import readme
+from x_instruction.builders.facts import Facts, LanguageSet, splits_of
+from x_instruction.builders.files import check_ids, split_writers
+from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
+from x_instruction.builders.readback import verify
+from x_instruction.builders.schema import Content, published
+from x_instruction.builders.sources import ALL
+from x_instruction.builders.splits import Shares, split_of
+
+from x_instruction.errors import RecipeError, ShardError
+from x_instruction.languages import language
+from x_instruction.recipe import Recipe, digest
+from x_instruction.records import Curated
+from x_instruction.shards import Run, atomic, file_digest
+
+__all__ = ["Built", "build", "verify"]
+
+README = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What ``build`` made.
+
+    Args:
+        folder: where it stands.
+        rows: tag to split to number of rows.
+        left_out: tag to the reason why the language is not in the set.
+    """
+
+    folder: Path
+    rows: dict[str, dict[str, int]]
+    left_out: dict[str, str]
+
+
+def build(run: Run, recipe: Recipe, folder: Path, progress: Callable[[str], None] = lambda line: None) -> Built:
+    """Write the data set of a run, check it, and put it in place of an older one.
+
+    Args:
+        run: its curated shards are the rows.
+        recipe: languages (the first is the default config), splits and sizes.
+        folder: where the data set is to stand; its parent holds the unfinished one meanwhile.
+        progress: is told a line per language and step.
+
+    Raises:
+        RecipeError: a language cannot be a config, or the folder holds something else.
+        ShardError: nothing to publish, a damaged shard, a full disk, or what was written does not load back equal.
+            What stood in the folder before still does.
+    """
+    if ALL in recipe.languages:
+        raise RecipeError(f"language {ALL!r} (Allar) has the name of the config of all languages: leave it out")
+    target = folder.resolve()
+    _check_target(target)
+    staging = target.with_name(f".{target.name}.building")
+    try:
+        # Left by a build that was killed.
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        sets, left_out, together = _write_rows(run, recipe, staging, progress)
+        _write_texts(run, recipe, staging, sets, together)
+        progress("loading back and comparing")
+        verify(staging)
+        _replace(staging, target)
+    except OSError as error:
+        raise ShardError(
+            f"cannot write {target}: {error.strerror or error}; what stood there before is untouched, "
+            "make room or permission and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    rows = {tag: {split: part.rows for split, part in one.splits.items()} for tag, one in sets.items()}
+    return Built(target, rows, left_out)
+
+
+def _write_rows(
+    run: Run, recipe: Recipe, root: Path, progress: Callable[[str], None]
+) -> tuple[dict[str, LanguageSet], dict[str, str], dict[str, Content]]:
+    """Every language's files; also the rows of all languages together, by split."""
+    sets: dict[str, LanguageSet] = {}
+    left_out: dict[str, str] = {}
+    together: dict[str, Content] = {}
+    for tag in recipe.languages:
+        shards = run.count("curated", tag)
+        one = None if shards is None else _write_language(run, recipe, root, tag, shards, together)
+        if one is not None and one.rows:
+            sets[tag] = one
+            progress(f"{tag}: {one.rows} rows")
+        else:
+            left_out[tag] = "its curated shards are not finished" if one is None else "no row was curated"
+            progress(f"{tag}: left out, {left_out[tag]}")
+    if not sets:
+        reasons = "; ".join(f"{tag}: {reason}" for tag, reason in left_out.items())
+        raise ShardError(
+            f"nothing to publish in {run.root} ({reasons}): finish the run, or lower refine.min_score and the filters"
+        )
+    return sets, left_out, together
+
+
+def _write_language(
+    run: Run, recipe: Recipe, root: Path, tag: str, shards: int, together: dict[str, Content]
+) -> LanguageSet:
+    shares = Shares.of(recipe)
+    facts = Facts()
+    with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
+        for index in range(shards):
+            for record in run.read("curated", tag, index):
+                if not isinstance(record, Curated) or record.language != tag:
+                    path = run.path("curated", tag, index)
+                    raise ShardError(f"{path} holds a record of {record.language!r}, wanted {tag!r}: remove the shard")
+                row = published(record)
+                split = split_of(record.document_id, shares)
+                # ``all`` lists the languages' files in this very order.
+                together.setdefault(split, Content()).add(writers[split].add(row))
+                facts.add(record)
+        # Splits without a row are left out: readers cannot tell the columns of a config without files.
+        splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
+    check_ids(root, tag, [file for split in splits.values() for file in split.files])
+    return LanguageSet(language(tag), splits, facts)
+
+
+def _write_texts(
+    run: Run, recipe: Recipe, root: Path, sets: Mapping[str, LanguageSet], together: Mapping[str, Content]
+) -> None:
+    """README and manifest."""
+    files = {
+        tag: {f: sha for split in one.splits.values() for f, sha in split.files.items()} for tag, one in sets.items()
+    }
+    digests = {tag: digest(held) for tag, held in files.items()}
+    digests[ALL] = digest(digests)
+    facts = Facts.over(one.facts for one in sets.values())
+    with atomic(root / README) as stream:
+        stream.write(readme(sets, facts, digests, recipe, run).encode())
+    configs = {
+        tag: {split: Rows(part.rows, part.content) for split, part in one.splits.items()} for tag, one in sets.items()
+    }
+    configs[ALL] = {split: Rows(together[split].rows, together[split].digest) for split in splits_of(sets.values())}
+    every_file = {README: file_digest(root / README)} | {f: sha for held in files.values() for f, sha in held.items()}
+    Manifest(next(iter(sets)), configs, every_file).write(root)
+
+
+def _check_target(target: Path) -> None:
+    """A folder is only replaced when all that it holds was built: it may be anyone's.
+
+    Raises:
+        RecipeError: it holds something else, or a data set could not be loaded from it.
+    """
+    if unreadable := sorted(set("*?[]") & set(str(target))):
+        raise RecipeError(
+            f"{target} has {unreadable[0]!r} in it, which datasets takes for a pattern: choose another folder"
+        )
+    if not target.exists():
+        aside = _aside(target)
+        if aside.exists():
+            # A build was killed between the two renames of ``_replace``.
+            aside.rename(target)
+        return
+    if not target.is_dir():
+        raise RecipeError(f"{target} is a file, wanted a folder for the data set")
+    held = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
+    built = {MANIFEST, *Manifest.read(target).files} if MANIFEST in held else set()
+    # Uploads keep their notes in .cache.
+    if foreign := sorted(path for path in held - built if not path.startswith(".cache/")):
+        raise RecipeError(
+            f"{target} holds {foreign[0]!r} and {len(foreign) - 1} other files that no build made and that "
+            "would be lost: choose another folder, or move them away"
+        )
+
+
+def _replace(staging: Path, target: Path) -> None:
+    """Put the new folder in the place of the old one, which is removed last."""
+    aside = _aside(target)
+    shutil.rmtree(aside, ignore_errors=True)
+    if target.exists():
+        target.rename(aside)
+    try:
+        staging.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")

@@ -1,0 +1,92 @@
+"""A built folder, loaded back as a user would, and compared with what was written."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets.exceptions import DatasetsError
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
+from x_instruction.builders.schema import Content, arrow_schema, features, row_digest
+
+from x_instruction.errors import ShardError
+from x_instruction.shards import file_digest
+
+AGAIN = "build the data set again"
+
+
+def verify(folder: Path) -> Manifest:
+    """Check a built folder: its files, then every config through ``datasets``, streamed and not.
+
+    Needs no network and no token; its cache is a temporary folder beside the data set, as large as its largest config.
+
+    Args:
+        folder: a folder that ``build`` made.
+
+    Returns:
+        Its manifest, all of which holds.
+
+    Raises:
+        ShardError: a file, a schema, a number of rows or a value differs from what was written.
+    """
+    folder = folder.resolve()
+    manifest = Manifest.read(folder)
+    _check_files(folder, manifest)
+    for name, splits in manifest.configs.items():
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as cache, _quiet():
+            for streaming in (True, False):
+                _check_config(folder, name, splits, streaming, cache)
+    return manifest
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for path, wanted in manifest.files.items():
+        file = folder / path
+        if not file.is_file():
+            raise ShardError(f"{file} is missing: {AGAIN}")
+        if (came := file_digest(file)) != wanted:
+            raise ShardError(f"{file} has digest {came[:12]}, wanted {wanted[:12]}: {AGAIN}")
+        if file.suffix == ".parquet" and not pq.read_schema(file).equals(arrow_schema()):
+            raise ShardError(f"{file} has other columns than this version publishes: {AGAIN}")
+    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    if extra := sorted(held - manifest.files.keys()):
+        raise ShardError(f"{folder} holds {extra[0]}, which {MANIFEST} does not name: {AGAIN}")
+
+
+def _check_config(folder: Path, name: str, splits: dict[str, Rows], streaming: bool, cache: str) -> None:
+    where = f"config {name!r} of {folder}, {'streamed' if streaming else 'loaded'}"
+    try:
+        loaded: Any = datasets.load_dataset(str(folder), name, streaming=streaming, cache_dir=cache)
+        if sorted(loaded) != sorted(splits):
+            raise ShardError(f"{where}: has splits {sorted(loaded)}, wanted {sorted(splits)}: {AGAIN}")
+        for split, wanted in splits.items():
+            if loaded[split].features != features():
+                raise ShardError(f"{where}: split {split} has features {loaded[split].features}: {AGAIN}")
+            content = Content()
+            for row in loaded[split]:
+                content.add(row_digest(row))
+            came = Rows(content.rows, content.digest)
+            if came != wanted:
+                raise ShardError(f"{where}: split {split} reads back as {came}, wanted {wanted}: {AGAIN}")
+    except (DatasetsError, pa.ArrowInvalid, ValueError, KeyError) as error:
+        raise ShardError(f"{where}: does not load: {error}: {AGAIN}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars meanwhile: whoever builds has a progress line of its own."""
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()

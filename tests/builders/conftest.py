@@ -1,0 +1,145 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from x_instruction import recipe
+from x_instruction.records import Candidate, Curated, Dropped, Passage, Rated, dropped, text_digest
+from x_instruction.shards import Report, Run
+
+WORDS = {
+    "sw": "Kilimo cha mahindi hutegemea mvua za masika",
+    "th": "การปลูกข้าวต้องอาศัยน้ำฝน",
+    "ur": "کھیتی باڑی کا دارومدار بارش پر ہے",
+    "no": "Norge har mange fjorder og høye fjell",
+}
+LANGUAGES = tuple(WORDS)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Every test has a cache of its own and no network; datasets reads its environment only when imported."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf" / "datasets"))
+    monkeypatch.delenv("X_INSTRUCTION_DATASET", raising=False)
+    import datasets
+    import huggingface_hub
+
+    cache = tmp_path / "hf" / "datasets"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", cache / "downloads")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def curated(tag: str, number: int, **changes: object) -> Curated:
+    """A curated record; three passages make a document."""
+    text = f"{WORDS.get(tag, 'text')} {number}. " * 5
+    digest = text_digest(text)
+    record = Curated(
+        id=f"{tag}-{digest[:16]}",
+        language=tag,
+        text=text,
+        document_id=f"{tag}-doc-{number // 3}",
+        segment=number % 3,
+        source="sample",
+        url=f"https://example.org/{number}",
+        license="CC BY-SA 4.0",
+        text_hash=digest,
+        identified=tag,
+        identified_confidence=0.9 + number / 10_000,
+        instruction=f"What is known of number {number}?",
+        instruction_language="en",
+        style="question",
+        candidate=0,
+        round=0,
+        finish_reason="stop",
+        generator="org/generator",
+        generator_revision="abc",
+        generator_prompt="def",
+        rater="pmi:org/rater",
+        rater_revision="ghi",
+        score=0.1 * number,
+        p_best=None,
+        p_flawed=None,
+        p_worst=None,
+        cluster=number % 4,
+        rank=number,
+        selector="kmeans",
+        embedder="org/embedder",
+        embedder_revision="jkl",
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def records(tag: str, rows: int = 24) -> list[Curated]:
+    return [curated(tag, number) for number in range(rows)]
+
+
+def write(run: Run, tag: str, rows: list[Curated], shards: int = 2) -> None:
+    """The curated shards of a language, as the run loop leaves them."""
+    step = -(-len(rows) // shards) or 1
+    for index in range(shards):
+        part: list[Passage | Dropped] = [*rows[index * step : (index + 1) * step]]
+        part.append(dropped(f"{tag}-x", "quota"))
+        run.write(Report(age="curated", language=tag, index=index, rows_in=len(part)), part)
+    run.finish("curated", tag, shards)
+
+
+def write_earlier(run: Run, tag: str) -> None:
+    """One shard of each earlier age, for the funnel."""
+    row = dataclasses.asdict(curated(tag, 0))
+    for age, kind in {"passage": Passage, "candidate": Candidate, "rated": Rated}.items():
+        record = kind(**{field.name: row[field.name] for field in dataclasses.fields(kind)})
+        gone = [dropped(f"{tag}-{i}", f"{age}_bad") for i in range(3)]
+        run.write(Report(age=age, language=tag, index=0, rows_in=4), [record, *gone])
+        run.finish(age, tag, 1)
+
+
+def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) -> recipe.Recipe:
+    model = recipe.Model(name="org/generator")
+    return recipe.Recipe(
+        name="tiny",
+        languages=languages,
+        corpus=recipe.Corpus(source="sample"),
+        generate=recipe.Generate(model=model),
+        refine=recipe.Refine(rater="pmi", model=model),
+        diversify=recipe.Diversify(embedder="embedded"),
+        publish=recipe.Publish(**publish),
+    )
+
+
+class Kit:
+    """The helpers, as one fixture: test modules do not import each other."""
+
+    languages = LANGUAGES
+    curated = staticmethod(curated)
+    records = staticmethod(records)
+    write = staticmethod(write)
+    write_earlier = staticmethod(write_earlier)
+    recipe = staticmethod(make_recipe)
+
+
+@pytest.fixture
+def kit():
+    return Kit
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """A run with four languages."""
+    made = Run(tmp_path / "run")
+    for tag in LANGUAGES:
+        write(made, tag, records(tag))
+    return made
+
+
+@pytest.fixture
+def split_recipe():
+    return make_recipe(LANGUAGES, validation=0.2, test=0.2, rows_per_file=7)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "data-set"

@@ -1,0 +1,258 @@
+import dataclasses
+import json
+import os
+import shutil
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCard
+from x_instruction.builders.files import ROW_GROUP
+from x_instruction.builders.layout import build, verify
+from x_instruction.builders.reading import load
+from x_instruction.builders.schema import arrow_schema, features, published
+
+from x_instruction.errors import RecipeError, ShardError
+from x_instruction.shards import Run
+
+
+def bytes_of(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
+    built = build(run, split_recipe, folder)
+    assert list(built.rows) == list(kit.languages)
+    assert built.left_out == {}
+    assert sorted(datasets.get_dataset_config_names(str(folder))) == sorted([*kit.languages, "all"])
+    for tag in kit.languages:
+        wanted = {row["id"]: row for row in map(published, kit.records(tag))}
+        loaded = datasets.load_dataset(str(folder), tag)
+        streamed = datasets.load_dataset(str(folder), tag, streaming=True)
+        for data in (loaded, streamed):
+            assert {row["id"]: row for split in data.values() for row in split} == wanted
+            assert all(split.features == features() for split in data.values())
+        assert {split: data.num_rows for split, data in loaded.items()} == built.rows[tag]
+    together = datasets.load_dataset(str(folder), "all")
+    assert sum(data.num_rows for data in together.values()) == 24 * len(kit.languages)
+    assert datasets.load_dataset(str(folder), split="train")["language"][0] == "sw"
+
+
+def test_the_yaml_says_what_the_files_hold(run, split_recipe, folder):
+    built = build(run, split_recipe, folder)
+    data = DatasetCard.load(folder / "README.md").data
+    infos = DatasetInfosDict.from_dataset_card_data(data)
+    for tag, rows in built.rows.items():
+        files = sorted((folder / "data" / tag).iterdir())
+        assert infos[tag].features == features()
+        assert {name: split.num_examples for name, split in infos[tag].splits.items()} == rows
+        assert infos[tag].download_size == sum(file.stat().st_size for file in files)
+        assert all(pq.read_schema(file).equals(arrow_schema()) for file in files)
+    assert infos["all"].download_size == sum(infos[tag].download_size for tag in built.rows)
+    assert data.language == ["sw", "th", "ur", "no", "en"]
+    assert data.language_details == "swh-Latn, tha-Thai, urd-Arab, nob-Latn"
+    assert data.license == "cc-by-sa-4.0"
+    assert data.size_categories == ["n<1K"]
+    assert [config["config_name"] for config in data.configs if config.get("default")] == ["sw"]
+
+
+def test_no_document_is_in_two_splits(run, split_recipe, folder, kit):
+    build(run, split_recipe, folder)
+    for tag in kit.languages:
+        data = datasets.load_dataset(str(folder), tag)
+        documents = {split: set(rows["document_id"]) for split, rows in data.items()}
+        assert sum(map(len, documents.values())) == len(set().union(*documents.values())) == 8
+
+
+def test_files_are_cut_and_numbered(run, kit, folder):
+    build(run, kit.recipe(rows_per_file=10), folder)
+    files = sorted((folder / "data" / "sw").iterdir())
+    assert [file.name for file in files] == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
+    assert [pq.read_metadata(file).num_rows for file in files] == [10, 10, 4]
+    column = pq.read_metadata(files[0]).row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert column.has_offset_index
+    assert column.has_column_index
+
+
+def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder, monkeypatch):
+    run = Run(tmp_path / "run")
+    kit.write(run, "sw", kit.records("sw", ROW_GROUP + 500))
+    build(run, kit.recipe(("sw",)), folder)
+    (file,) = (folder / "data" / "sw").iterdir()
+    assert [pq.read_metadata(file).row_group(i).num_rows for i in range(2)] == [ROW_GROUP, 500]
+
+
+def test_equal_runs_give_equal_bytes_wherever_they_stand(run, tmp_path, kit, split_recipe, folder):
+    for tag in kit.languages:
+        kit.write_earlier(run, tag)
+    build(run, split_recipe, folder)
+    shutil.copytree(run.root, tmp_path / "elsewhere" / "other-run")
+    build(Run(tmp_path / "elsewhere" / "other-run"), split_recipe, tmp_path / "elsewhere" / "other-set")
+    build(run, split_recipe, folder)
+    assert bytes_of(folder) == bytes_of(tmp_path / "elsewhere" / "other-set")
+    assert not any(str(tmp_path).encode() in content for content in bytes_of(folder).values())
+
+
+def test_a_changed_row_is_seen_by_the_next_load(run, kit, folder):
+    # datasets 5.2 keys the cache of a local folder by its README and not by its files.
+    recipe = kit.recipe()
+    build(run, recipe, folder)
+    before = datasets.load_dataset(str(folder), "sw", split="train")
+    rows = kit.records("sw")
+    rows[3] = dataclasses.replace(rows[3], instruction=rows[3].instruction.replace("W", "w", 1))
+    kit.write(run, "sw", rows)
+    build(run, recipe, folder)
+    after = datasets.load_dataset(str(folder), "sw", split="train")
+    together = datasets.load_dataset(str(folder), "all", split="train")
+    assert before["instruction"][3] == "What is known of number 3?"
+    assert after["instruction"][3] == together["instruction"][3] == "what is known of number 3?"
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError, OSError])
+def test_a_build_that_breaks_leaves_what_stood_there(run, kit, folder, how, tmp_path):
+    build(run, kit.recipe(), folder)
+    before = bytes_of(folder)
+
+    def breaks(line):
+        if line.startswith("th"):
+            raise how(28, "No space left on device")
+
+    kit.write(run, "sw", kit.records("sw", 3))
+    with pytest.raises(ShardError if how is OSError else how):
+        build(run, kit.recipe(), folder, breaks)
+    assert bytes_of(folder) == before
+    assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
+
+
+def test_what_does_not_load_back_equal_is_never_put_in_place(run, kit, folder, monkeypatch, tmp_path):
+    build(run, kit.recipe(), folder)
+    before = bytes_of(folder)
+
+    monkeypatch.setattr("x_instruction.builders.files.row_digest", lambda row: b"another row")
+    with pytest.raises(ShardError, match="reads back as"):
+        build(run, kit.recipe(), folder)
+    assert bytes_of(folder) == before
+    assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
+
+
+def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folder):
+    build(run, kit.recipe(), folder)
+    folder.rename(folder.with_name(".data-set.replaced"))
+    (folder.with_name(".data-set.building") / "data").mkdir(parents=True)
+    with pytest.raises(ShardError):
+        build(Run(run.root / "none"), kit.recipe(), folder)
+    verify(folder)
+
+
+def test_a_language_without_rows_is_left_out_and_said(run, kit, folder):
+    kit.write(run, "th", [])
+    shutil.rmtree(run.root / "curated" / "ur")
+    lines = []
+    built = build(run, kit.recipe(kit.languages), folder, lines.append)
+    assert list(built.rows) == ["sw", "no"]
+    assert built.left_out == {"th": "no row was curated", "ur": "its curated shards are not finished"}
+    assert "th: left out, no row was curated" in lines
+    assert "th" not in datasets.get_dataset_config_names(str(folder))
+
+
+def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
+    run = Run(tmp_path / "run")
+    kit.write(run, "sw", [])
+    with pytest.raises(ShardError, match=r"nothing to publish .*sw: no row was curated; th: its curated"):
+        build(run, kit.recipe(("sw", "th")), folder)
+    assert not folder.exists()
+
+
+def test_a_damaged_shard_is_said_and_nothing_is_built(run, kit, folder):
+    path = run.path("curated", "th", 1)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ShardError, match="cannot read shard"):
+        build(run, kit.recipe(), folder)
+    path.unlink()
+    with pytest.raises(ShardError, match="cannot read shard"):
+        build(run, kit.recipe(), folder)
+    assert not folder.exists()
+
+
+def test_rows_of_one_id_are_refused(run, kit, folder):
+    kit.write(run, "sw", [kit.curated("sw", 1), kit.curated("sw", 1)])
+    with pytest.raises(ShardError, match="sw: 1 row ids occur more than once"):
+        build(run, kit.recipe(), folder)
+
+
+def test_a_record_of_another_language_is_refused(run, kit, folder):
+    kit.write(run, "sw", [kit.curated("th", 1)])
+    with pytest.raises(ShardError, match="record of 'th', wanted 'sw'"):
+        build(run, kit.recipe(), folder)
+
+
+def test_the_language_that_is_named_all_is_refused(run, kit, folder):
+    with pytest.raises(RecipeError, match="Allar"):
+        build(run, kit.recipe(("all",)), folder)
+
+
+def test_a_folder_with_anything_else_in_it_is_never_replaced(run, kit, folder):
+    folder.mkdir()
+    build(run, kit.recipe(), folder)
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "upload.lock").touch()
+    build(run, kit.recipe(), folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(RecipeError, match=r"notes\.txt"):
+        build(run, kit.recipe(), folder)
+    with pytest.raises(RecipeError, match="that no build made"):
+        build(run, kit.recipe(), run.root)
+    with pytest.raises(RecipeError, match="is a file"):
+        build(run, kit.recipe(), folder / "notes.txt")
+
+
+def damage_truncate(folder):
+    path = next((folder / "data" / "sw").iterdir())
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def damage_remove(folder):
+    next((folder / "data" / "sw").iterdir()).unlink()
+
+
+def damage_add(folder):
+    path = next((folder / "data" / "sw").iterdir())
+    shutil.copy(path, path.with_name("train-00099-of-00100.parquet"))
+
+
+def damage_count(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["configs"]["th"]["train"]["rows"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def damage_manifest(folder):
+    (folder / "manifest.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (damage_truncate, "has digest"),
+        (damage_remove, "is missing"),
+        (damage_add, "does not name"),
+        (damage_count, "config 'th' of .*, streamed: split train reads back as"),
+        (damage_manifest, "cannot read"),
+    ],
+)
+def test_verify_finds_any_difference(run, kit, folder, damage, said):
+    build(run, kit.recipe(), folder)
+    verify(folder)
+    damage(folder)
+    with pytest.raises(ShardError, match=said):
+        verify(folder)
+
+
+def test_a_strange_path_is_a_path(run, kit, tmp_path):
+    folder = tmp_path / "a b #d %20 é {x} ~"
+    build(run, kit.recipe(("sw",)), folder)
+    assert load("sw", folder, split="train").num_rows == 24
+    with pytest.raises(RecipeError, match="takes for a pattern"):
+        build(run, kit.recipe(("sw",)), tmp_path / "a[b]")

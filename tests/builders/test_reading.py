@@ -1,0 +1,220 @@
+import dataclasses
+import os
+import pickle
+import shutil
+
+import datasets
+import pytest
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCard
+from x_instruction.builders.layout import build
+from x_instruction.builders.reading import load
+from x_instruction.builders.schema import features, published
+from x_instruction.builders.x_instruction import XInstruction
+
+import x_instruction
+from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
+from x_instruction.languages import PAPER_LANGUAGES
+
+
+@pytest.fixture(params=["run", "built"])
+def source(request, run, kit, folder):
+    if request.param == "run":
+        return run.root
+    build(run, kit.recipe(kit.languages), folder)
+    return folder
+
+
+def test_a_run_and_a_built_folder_load_alike(source, kit):
+    for tag in (*kit.languages, "all"):
+        tags = kit.languages if tag == "all" else [tag]
+        wanted = {(row["language"], row["id"]): row for one in tags for row in map(published, kit.records(one))}
+        loaded = load(tag, source)
+        streamed = load(tag, source, streaming=True)
+        assert list(loaded) == list(streamed) == ["train"]
+        for data in (loaded["train"], streamed["train"]):
+            assert data.features == features()
+            assert {(row["language"], row["id"]): row for row in data} == wanted
+
+
+@pytest.mark.parametrize("name", ["sw", "swh_Latn", "swh-Latn", "swa", "swh", "Swahili", " SW "])
+def test_aliases(source, name):
+    assert set(load(name, source, split="train")["language"]) == {"sw"}
+
+
+def test_two_processes_give_the_rows_of_one(source, kit):
+    one = load("all", source, split="train")
+    datasets_of_two = load("all", source, split="train", num_proc=2, download_mode="force_redownload")
+    assert sorted(one["id"]) == sorted(datasets_of_two["id"])
+    assert len(one) == 24 * len(kit.languages)
+
+
+def test_a_slice_of_a_split(source):
+    assert len(load("sw", source, split="train[:5]")) == 5
+    with pytest.raises(ValueError, match="Unknown split"):
+        load("sw", source, split="nothing")
+
+
+def test_streams_divide_by_shard(run):
+    stream = load("sw", run.root, split="train", streaming=True)
+    assert stream.num_shards == 2
+    ids = [[row["id"] for row in stream.shard(2, index)] for index in range(2)]
+    assert [len(part) for part in ids] == [12, 12]
+    assert not set(ids[0]) & set(ids[1])
+
+
+def test_features_are_equal_in_builder_yaml_and_files(run, kit, folder):
+    build(run, kit.recipe(kit.languages), folder)
+    yaml = DatasetInfosDict.from_dataset_card_data(DatasetCard.load(folder / "README.md").data)
+    for tag in kit.languages:
+        from_run = XInstruction(config_name=tag, source=run.root).info.features
+        from_built = XInstruction(config_name=tag, source=folder).info.features
+        loaded = datasets.load_dataset(str(folder), tag, split="train").features
+        assert from_run == from_built == yaml[tag].features == loaded
+
+
+def test_a_run_splits_by_document_as_build_does(run, kit, folder, split_recipe):
+    build(run, split_recipe, folder)
+    from_run = load("ur", run.root, validation=0.2, test=0.2, seed=split_recipe.seed)
+    from_built = load("ur", folder)
+    assert {s: set(d["id"]) for s, d in from_run.items()} == {s: set(d["id"]) for s, d in from_built.items()}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_changed_run_is_never_answered_from_the_cache(source, run, kit, streaming):
+    before = load("sw", source, split="train")
+    rows = kit.records("sw")
+    rows[0] = dataclasses.replace(rows[0], instruction="Changed?")
+    kit.write(run, "sw", rows)
+    if source != run.root:
+        build(run, kit.recipe(), source)
+    after = next(iter(load("sw", source, split="train", streaming=streaming)))
+    assert before[0]["instruction"] != after["instruction"] == "Changed?"
+
+
+def test_a_file_replaced_by_hand_is_not_answered_from_the_cache(run, kit, folder):
+    build(run, kit.recipe(), folder)
+    load("sw", folder)
+    XInstruction(config_name="sw", source=folder).download_and_prepare()
+    shutil.copy(*[next((folder / "data" / tag).iterdir()) for tag in ("th", "sw")])
+    with pytest.raises(ShardError, match="digest"):
+        load("sw", folder)
+    again = XInstruction(config_name="sw", source=folder)
+    again.download_and_prepare()
+    assert set(again.as_dataset("train")["language"]) == {"th"}
+
+
+def test_damage_is_a_shard_error(source, run):
+    files = sorted(source.rglob("*/th/*.parquet"))
+    damaged = [file for file in files if "dropped" not in file.name][-1]
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    assert len(load("sw", source, split="train")) == 24
+    with pytest.raises(ShardError, match=str(damaged)):
+        load("th", source)
+    with pytest.raises(ShardError, match=str(damaged)):
+        load("all", source)
+
+
+def test_damage_in_a_worker_is_a_shard_error(run):
+    run.path("curated", "th", 1).write_bytes(b"PAR1")
+    with pytest.raises(ShardError, match=r"00001\.parquet"):
+        load("th", run.root, num_proc=2)
+
+
+def test_a_language_without_rows_is_not_held(run, kit):
+    kit.write(run, "th", [])
+    with pytest.raises(RecipeError, match="it holds no, sw, ur"):
+        load("th", run.root)
+    assert len(load("all", run.root, split="train")) == 3 * 24
+
+
+def test_a_shard_or_a_split_without_rows_is_no_obstacle(run, kit):
+    kit.write(run, "sw", kit.records("sw", 1), shards=3)
+    (only,) = load("sw", run.root, test=0.5).values()
+    assert len(only) == 1
+    assert len(load("sw", run.root, split="train", num_proc=2, download_mode="force_redownload")) == 1
+
+
+def test_a_language_that_is_not_there_names_those_that_are(source, run):
+    with pytest.raises(RecipeError, match=r"does not hold 'Finnish' \(fi\); it holds no, sw, th, ur"):
+        load("Finnish", source)
+    with pytest.raises(UnknownLanguage, match="swaheli"):
+        load("swaheli", source)
+
+
+def test_an_unfinished_language_is_not_held(run):
+    (run.root / "curated" / "ur" / "index.json").unlink()
+    with pytest.raises(RecipeError, match="it holds no, sw, th"):
+        load("ur", run.root)
+
+
+def test_a_folder_that_is_neither_says_what_it_holds(tmp_path):
+    (tmp_path / "x" / "stuff").mkdir(parents=True)
+    with pytest.raises(RecipeError, match=r"neither a built data set .* nor a run .*; it holds stuff"):
+        load("sw", tmp_path / "x")
+    with pytest.raises(RecipeError, match="no folder"):
+        load("sw", tmp_path / "missing")
+    with pytest.raises(RecipeError, match="no folder"):
+        load("sw", "./missing")
+
+
+def test_there_is_no_default_source(run, monkeypatch):
+    with pytest.raises(RecipeError, match="X_INSTRUCTION_DATASET"):
+        load("sw")
+    monkeypatch.setenv("X_INSTRUCTION_DATASET", str(run.root))
+    assert len(load("sw", split="train")) == 24
+    assert len(x_instruction.load("sw", split="train")) == 24
+
+
+def test_a_hub_id_goes_to_datasets_with_the_tag(monkeypatch):
+    calls = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: calls.append((args, kwargs)))
+    load("swh_Latn", "org/x-instruction", revision="v1", split="train", columns=["id"])
+    options = {"revision": "v1", "split": "train", "streaming": False, "num_proc": None, "columns": ["id"]}
+    assert calls == [(("org/x-instruction", "sw"), options)]
+
+    def unknown(*args, **kwargs):
+        raise ValueError("BuilderConfig 'sw' not found. Available: ['fi']")
+
+    monkeypatch.setattr(datasets, "load_dataset", unknown)
+    with pytest.raises(RecipeError, match=r"org/x-instruction does not hold .*\['fi'\]"):
+        load("sw", "org/x-instruction")
+
+
+def test_a_folder_has_no_revision(run):
+    with pytest.raises(RecipeError, match="revision"):
+        load("sw", run.root, revision="v1")
+
+
+def test_the_builder_has_a_config_per_language_of_the_paper():
+    assert list(XInstruction.builder_configs) == list(PAPER_LANGUAGES)
+
+
+def test_the_builder_names_its_config_and_its_data_set(run):
+    builder = XInstruction(config_name="swh_Latn", source=run.root)
+    assert (builder.config.name, builder.config.language) == ("sw", "sw")
+    assert builder.dataset_name == builder.name == "x_instruction"
+    assert str(builder.config.version) == str(XInstruction.VERSION)
+    assert XInstruction(language="no", source=run.root).config.name == "no"
+    assert pickle.loads(pickle.dumps(builder)).config.source == str(run.root)
+
+
+def test_the_builder_never_makes_up_a_config(run, kit, tmp_path):
+    with pytest.raises(RecipeError, match="holds no, sw, th, ur: name one, or 'all'"):
+        XInstruction(source=run.root)
+    with pytest.raises(RecipeError, match="it holds no, sw, th, ur"):
+        XInstruction(config_name="fi", source=run.root)
+    with pytest.raises(RecipeError, match="no source"):
+        XInstruction(config_name="sw")
+    with pytest.raises(RecipeError, match="two languages"):
+        XInstruction(config_name="sw", language="th", source=run.root)
+    for tag in ("th", "ur", "no"):
+        shutil.rmtree(run.root / "curated" / tag)
+    assert XInstruction(source=run.root).config.name == "sw"
+
+
+def test_the_builder_writes_parquet(run, tmp_path):
+    builder = XInstruction(config_name="sw", source=run.root, hash="mine")
+    builder.download_and_prepare(str(tmp_path / "out"), file_format="parquet")
+    assert "x_instruction-train.parquet" in os.listdir(tmp_path / "out")
+    assert builder.hash != XInstruction(config_name="sw", source=run.root).hash
