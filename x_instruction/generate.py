@@ -22,7 +22,8 @@ Ask = Callable[[Sequence[Request]], list[Result]]
 _MENTIONS = re.compile(
     r"\b(?:this|the|that|above|below|following|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|speaker|author|excerpt|sentence|phrase|word|words|language)\b"
-    r"|\(\w+ (?:article|text|version)\)|\b(?:translat\w+|headline|summari[sz]e (?:this|the))\b|\bfollowing\b|\bin (?:english|[a-z]+ language)\b",
+    r"|\(\w+ (?:article|text|version)\)|\b(?:translat\w+|headline|summari[sz]e (?:this|the)|following)\b"
+    r"|\bin (?:english|[a-z]+ language)\b",
     re.I,
 )
 _GENERIC = re.compile(
@@ -138,6 +139,8 @@ def _in_language(text: str, into: Language) -> bool:
     if into.tag == "en":
         letters = [letter for letter in text if letter.isalpha()]
         return bool(letters) and sum(letter.isascii() for letter in letters) >= 0.9 * len(letters)
-    from x_instruction.corpus.identify import script_share
+    from x_instruction.corpus.characters import FIRST_SCRIPT, kinds, script_kinds
 
-    return bool(script_share(text, into.script) >= 0.6)
+    found = [kind for kind in kinds(text).tolist() if kind >= FIRST_SCRIPT]
+    own = set(script_kinds(into.script))
+    return bool(found) and sum(kind in own for kind in found) >= 0.6 * len(found)

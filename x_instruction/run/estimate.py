@@ -63,7 +63,8 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
         for name in ("requests", "prompt_tokens", "output_tokens", "seconds")
     }
     yield f"probe: {rows} passages of {language(settings.languages[0]).name}, one worker"
-    yield f"{'language':10}{'documents':>12}{'passages':>12}{'requests':>12}{'tokens in':>14}{'tokens out':>12}{'time':>10}"
+    header = ("documents", "passages", "requests", "tokens in", "tokens out", "time")
+    yield "language  " + "".join(cell.rjust(12) for cell in header)
     total, unknown = 0.0, False
     for tag in settings.languages:
         found = _expected(settings, tag, per_row)
@@ -72,13 +73,12 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
         cells = (found.documents, found.passages, found.requests, found.prompt_tokens, found.output_tokens)
         shown = ["?" if cell is None else f"{cell:,}" for cell in cells]
         clock = "?" if found.seconds is None else _clock(found.seconds)
-        yield f"{tag:10}{shown[0]:>12}{shown[1]:>12}{shown[2]:>12}{shown[3]:>14}{shown[4]:>12}{clock:>10}"
+        yield f"{tag:10}{shown[0]:>12}{shown[1]:>12}{shown[2]:>12}{shown[3]:>12}{shown[4]:>12}{clock:>12}"
     more = "; languages with ? have no known size: bound them with --limit" if unknown else ""
     yield f"about {_clock(total / max(1, workers))} with {workers} worker{'s' if workers != 1 else ''}{more}"
 
 
 def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected:
-    from x_instruction.corpus.sources import count
     from x_instruction.corpus.stage import passages
 
     sample = min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
@@ -93,7 +93,7 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         for record in passages(corpus, language(tag), Path(folder), seen):
             kept += not isinstance(record, Dropped)
     seconds = time.monotonic() - started
-    documents = count(settings.corpus, language(tag))
+    documents = _documents(settings, tag)
     limit = settings.corpus.passages
     if documents is None and limit is None:
         return Expected(tag, None, None, None, None, None, None)
@@ -109,6 +109,15 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         round(per_row["output_tokens"] * rows),
         per_row["seconds"] * rows + reading,
     )
+
+
+def _documents(settings: Recipe, tag: str) -> int | None:
+    """Documents of a language; a streamed Hub data set has no size that could be known without reading it."""
+    from x_instruction.corpus.sources import read
+
+    if settings.corpus.source == "hub":
+        return settings.corpus.documents
+    return sum(not isinstance(found, Dropped) for found in read(settings.corpus, language(tag)))
 
 
 def _clock(seconds: float) -> str:

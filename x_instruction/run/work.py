@@ -135,7 +135,9 @@ class Worker:
         def finish(report: Report) -> None:
             report.seconds = time.monotonic() - started
 
-        made = diversify(records, self.recipe.diversify, self.recipe.seed, self._embed())
+        made = diversify(
+            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: seen(n, len(records))
+        )
         self.run.write(report, made, finish)
         self.run.finish(job.age, job.language, 1)
         seen(len(records), len(records))
