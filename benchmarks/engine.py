@@ -130,9 +130,8 @@ def rating(engine: Engine, model: Model, repeats: int) -> None:
             found.append(time.perf_counter() - started)
     ratios = [b / a for a, b in zip(seconds[by_probability], seconds[by_parsing], strict=True)]
     print(f"by probability {len(pairs) / statistics.median(seconds[by_probability]):.2f} pairs/s, all rated")
-    print(
-        f"by parsing     {len(pairs) / statistics.median(seconds[by_parsing]):.2f} pairs/s, {parsed}/{len(pairs)} parsed"
-    )
+    rate = len(pairs) / statistics.median(seconds[by_parsing])
+    print(f"by parsing     {rate:.2f} pairs/s, {parsed}/{len(pairs)} parsed")
     print(f"probabilities over parsing, median of {repeats}: {statistics.median(ratios):.2f}")
 
 

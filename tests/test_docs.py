@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 from x_instruction import __version__
 from x_instruction.cli import VERBS, cli
+from x_instruction.recipe import Corpus, Diversify, Filters, Generate, Model, Publish, Recipe, Refine
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +50,65 @@ def help_page() -> str:
     return "\n".join(parts)
 
 
+SECTIONS = {
+    "": Recipe,
+    "corpus": Corpus,
+    "corpus.filters": Filters,
+    "generate": Generate,
+    "generate.model, refine.model": Model,
+    "refine": Refine,
+    "diversify": Diversify,
+    "publish": Publish,
+}
+
+
+def keys(section: type) -> dict[str, str]:
+    """Key to its meaning, from the section's docstring."""
+    found: dict[str, str] = {}
+    block = re.sub(r"\n {12}", " ", (section.__doc__ or "").split("Args:\n")[-1])
+    for line in block.splitlines():
+        match = re.match(r" {8}((?:\w+, )*\w+): (.*)", line)
+        if match:
+            found |= dict.fromkeys(match[1].split(", "), match[2])
+    return found
+
+
+def recipes_page() -> str:
+    """docs/recipes.md as it must be."""
+    parts = [
+        "# Recipes\n",
+        "Written by `python tests/test_docs.py` from `x_instruction/recipe.py`; a test holds it current.\n",
+        "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
+        "`x-instruction recipes NAME` prints one with every default written out, and a run keeps that in `recipe.json`.\n",
+        "This one ships as `files`:\n",
+        f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
+    ]
+    for name, section in SECTIONS.items():
+        meanings = keys(section)
+        parts += [f"## {f'`[{name}]`' if name else 'Top level'}\n", "| key | default | meaning |", "|---|---|---|"]
+        for field in dataclasses.fields(section):
+            if dataclasses.is_dataclass(field.type) or field.type in ("Corpus", "Generate", "Refine", "Diversify"):
+                continue
+            if field.type in ("Model", "Filters", "Publish"):
+                continue
+            default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
+            meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
+            parts.append(f"| `{field.name}` | {default} | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def test_recipes_page_is_current() -> None:
+    assert (ROOT / "docs" / "recipes.md").read_text("utf-8") == recipes_page(), "run python tests/test_docs.py"
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_key_is_explained(name: str) -> None:
+    fields = {field.name for field in dataclasses.fields(SECTIONS[name])}
+    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish"}
+    assert fields - nested <= keys(SECTIONS[name]).keys() <= fields | nested
+
+
 def test_help_blocks_are_current() -> None:
     assert (ROOT / "docs" / "commands.md").read_text("utf-8") == help_page(), "run python tests/test_docs.py"
 
@@ -75,4 +137,5 @@ def test_changelog_has_unreleased_and_a_version_is_stated_once() -> None:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "commands.md").write_text(help_page(), "utf-8")
-    sys.stdout.write("docs/commands.md written\n")
+    (ROOT / "docs" / "recipes.md").write_text(recipes_page(), "utf-8")
+    sys.stdout.write("docs/commands.md and docs/recipes.md written\n")

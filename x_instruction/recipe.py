@@ -73,6 +73,23 @@ class Filters:
 
     The defaults follow method.md U2 (200 to 2,500 characters) and the Gopher rules (arXiv 2112.11446, table A1)
     where they hold for scripts without spaces.
+
+    Args:
+        min_chars, max_chars: length of a passage; longer documents are cut at paragraphs and sentences.
+        language: whether the language is checked at all.
+        min_confidence: probability that the identifier must give the language.
+        max_foreign_lines: share of characters in sentences of another language; catches half translated pages.
+        min_script: share of letters in the language's script.
+        lid_model: path of a fastText model such as GlotLID, for languages that py3langid does not know.
+        max_duplicate_lines: share of lines that occurred before in the passage.
+        max_repeated_ngrams: share of word n-grams (character n-grams without spaces) that occurred before.
+        max_symbols, max_digits: share of symbols, of digits.
+        max_boilerplate_lines: share of lines that look like menus, cookie notices, "read more".
+        max_short_lines: share of lines too short for a sentence.
+        max_broken: share of characters that no text should have (U+FFFD, private use, mojibake).
+        mask_personal_data: replace e-mail addresses, phone numbers, IP addresses and IBANs.
+        near_duplicates: drop all but the first of passages that are nearly the same (MinHash, then exact Jaccard).
+        near_duplicate_jaccard: from which Jaccard similarity of word 3-grams on two passages count as nearly the same.
     """
 
     min_chars: int = 200
@@ -128,6 +145,7 @@ class Corpus:
         documents: documents to read per language at most; all of them when not set.
         passages: passages to keep per language at most; all of them when not set.
         shard_size: passages per shard.
+        max_line_bytes: a longer line of a file is dropped unread.
         filters: thresholds.
     """
 

@@ -106,7 +106,7 @@ def test_bad_lines_are_counted_and_the_run_goes_on(recipe_file: Write, tmp_path:
     recipe = recipe_file(corpus=files(tmp_path, mixed_jsonl=bad + sample + long))
     done = cli("run", recipe, "--out", tmp_path / "run", "--languages", "fi", "--until", "corpus", "--workers", 1)
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "run/passage/fi/00002.report.json").read_text())
+    report = json.loads((tmp_path / "run/passage/fi/00000.report.json").read_text())
     dropped: dict[str, int] = {}
     for path in (tmp_path / "run/passage/fi").glob("*.report.json"):
         for reason, number in json.loads(path.read_text())["dropped"].items():

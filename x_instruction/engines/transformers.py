@@ -20,6 +20,7 @@ from x_instruction.recipe import Model
 try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
+    from transformers.utils import logging as library_logging
 
     from x_instruction.engines.sampling import SeededSampling, StopAt, cut
 except ModuleNotFoundError as error:
@@ -47,6 +48,7 @@ class TransformersEngine:
         dtype = _dtype(settings.dtype, self.device)
         if self.device.type == "cpu":
             torch.set_num_threads(settings.threads)
+        library_logging.disable_progress_bar()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(files.folder)
             self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype).to(self.device).eval()
