@@ -17,7 +17,7 @@ from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
 from x_instruction.builders.schema import Content, arrow_schema, features, row_digest
 
 from x_instruction.errors import ShardError
-from x_instruction.shards import file_digest
+from x_instruction.shards import BATCH, file_digest
 
 AGAIN = "build the data set again"
 
@@ -70,8 +70,9 @@ def _check_config(folder: Path, name: str, splits: dict[str, Rows], streaming: b
             if loaded[split].features != features():
                 raise ShardError(f"{where}: split {split} has features {loaded[split].features}: {AGAIN}")
             content = Content()
-            for row in loaded[split]:
-                content.add(row_digest(row))
+            for table in loaded[split].with_format("arrow").iter(BATCH):
+                for row in table.to_pylist():
+                    content.add(row_digest(row))
             came = Rows(content.rows, content.digest)
             if came != wanted:
                 raise ShardError(f"{where}: split {split} reads back as {came}, wanted {wanted}: {AGAIN}")

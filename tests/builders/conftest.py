@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,13 +127,30 @@ def kit():
     return Kit
 
 
-@pytest.fixture
-def run(tmp_path) -> Run:
-    """A run with four languages."""
-    made = Run(tmp_path / "run")
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A run with four languages and the data set of it, made once and copied for every test."""
+    from x_instruction.builders.layout import build
+
+    root = tmp_path_factory.mktemp("prepared")
     for tag in LANGUAGES:
-        write(made, tag, records(tag))
-    return made
+        write(Run(root / "run"), tag, records(tag))
+    build(Run(root / "run"), make_recipe(LANGUAGES), root / "data-set")
+    return root
+
+
+@pytest.fixture
+def run(prepared, tmp_path) -> Run:
+    """A run with four languages."""
+    shutil.copytree(prepared / "run", tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture
+def built(prepared, folder) -> Path:
+    """The data set of that run."""
+    shutil.copytree(prepared / "data-set", folder)
+    return folder
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_files_are_cut_and_numbered(run, kit, folder):
     assert column.has_column_index
 
 
-def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder, monkeypatch):
+def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder):
     run = Run(tmp_path / "run")
     kit.write(run, "sw", kit.records("sw", ROW_GROUP + 500))
     build(run, kit.recipe(("sw",)), folder)
@@ -96,24 +96,31 @@ def test_equal_runs_give_equal_bytes_wherever_they_stand(run, tmp_path, kit, spl
 
 
 def test_a_changed_row_is_seen_by_the_next_load(run, kit, folder):
-    # datasets 5.2 keys the cache of a local folder by its README and not by its files.
-    recipe = kit.recipe()
+    # datasets 5.2 keys the cache of a local folder by its README and not by its files, and here no size changes.
+    recipe = kit.recipe(("sw",))
     build(run, recipe, folder)
-    before = datasets.load_dataset(str(folder), "sw", split="train")
+    before = DatasetCard.load(folder / "README.md").data
+    for config in ("sw", "all"):
+        datasets.load_dataset(str(folder), config)
     rows = kit.records("sw")
-    rows[3] = dataclasses.replace(rows[3], instruction=rows[3].instruction.replace("W", "w", 1))
-    kit.write(run, "sw", rows)
-    build(run, recipe, folder)
-    after = datasets.load_dataset(str(folder), "sw", split="train")
-    together = datasets.load_dataset(str(folder), "all", split="train")
-    assert before["instruction"][3] == "What is known of number 3?"
-    assert after["instruction"][3] == together["instruction"][3] == "what is known of number 3?"
+    right = rows[3].text_hash
+    for at in range(0, 64, 8):
+        # Letters that change places compress alike.
+        wrong = right[:at] + right[at : at + 8][::-1] + right[at + 8 :]
+        rows[3] = dataclasses.replace(rows[3], text_hash=wrong)
+        kit.write(run, "sw", rows)
+        build(run, recipe, folder)
+        if (after := DatasetCard.load(folder / "README.md").data).dataset_info == before.dataset_info:
+            break
+    assert after.dataset_info == before.dataset_info
+    assert after.configs != before.configs
+    for config in ("sw", "all"):
+        assert datasets.load_dataset(str(folder), config, split="train")[3]["text_hash"] == wrong
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError, OSError])
-def test_a_build_that_breaks_leaves_what_stood_there(run, kit, folder, how, tmp_path):
-    build(run, kit.recipe(), folder)
-    before = bytes_of(folder)
+def test_a_build_that_breaks_leaves_what_stood_there(run, kit, built, how, tmp_path):
+    before = bytes_of(built)
 
     def breaks(line):
         if line.startswith("th"):
@@ -121,25 +128,23 @@ def test_a_build_that_breaks_leaves_what_stood_there(run, kit, folder, how, tmp_
 
     kit.write(run, "sw", kit.records("sw", 3))
     with pytest.raises(ShardError if how is OSError else how):
-        build(run, kit.recipe(), folder, breaks)
-    assert bytes_of(folder) == before
+        build(run, kit.recipe(), built, breaks)
+    assert bytes_of(built) == before
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
 
 
-def test_what_does_not_load_back_equal_is_never_put_in_place(run, kit, folder, monkeypatch, tmp_path):
-    build(run, kit.recipe(), folder)
-    before = bytes_of(folder)
+def test_what_does_not_load_back_equal_is_never_put_in_place(run, kit, built, monkeypatch, tmp_path):
+    before = bytes_of(built)
 
     monkeypatch.setattr("x_instruction.builders.files.row_digest", lambda row: b"another row")
     with pytest.raises(ShardError, match="reads back as"):
-        build(run, kit.recipe(), folder)
-    assert bytes_of(folder) == before
+        build(run, kit.recipe(), built)
+    assert bytes_of(built) == before
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
 
 
-def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folder):
-    build(run, kit.recipe(), folder)
-    folder.rename(folder.with_name(".data-set.replaced"))
+def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folder, built):
+    built.rename(folder.with_name(".data-set.replaced"))
     (folder.with_name(".data-set.building") / "data").mkdir(parents=True)
     with pytest.raises(ShardError):
         build(Run(run.root / "none"), kit.recipe(), folder)
@@ -193,19 +198,17 @@ def test_the_language_that_is_named_all_is_refused(run, kit, folder):
         build(run, kit.recipe(("all",)), folder)
 
 
-def test_a_folder_with_anything_else_in_it_is_never_replaced(run, kit, folder):
-    folder.mkdir()
-    build(run, kit.recipe(), folder)
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "upload.lock").touch()
-    build(run, kit.recipe(), folder)
-    (folder / "notes.txt").write_text("mine")
+def test_a_folder_with_anything_else_in_it_is_never_replaced(run, kit, built):
+    (built / ".cache").mkdir()
+    (built / ".cache" / "upload.lock").touch()
+    build(run, kit.recipe(), built)
+    (built / "notes.txt").write_text("mine")
     with pytest.raises(RecipeError, match=r"notes\.txt"):
-        build(run, kit.recipe(), folder)
+        build(run, kit.recipe(), built)
     with pytest.raises(RecipeError, match="that no build made"):
         build(run, kit.recipe(), run.root)
     with pytest.raises(RecipeError, match="is a file"):
-        build(run, kit.recipe(), folder / "notes.txt")
+        build(run, kit.recipe(), built / "notes.txt")
 
 
 def damage_truncate(folder):
@@ -242,12 +245,10 @@ def damage_manifest(folder):
         (damage_manifest, "cannot read"),
     ],
 )
-def test_verify_finds_any_difference(run, kit, folder, damage, said):
-    build(run, kit.recipe(), folder)
-    verify(folder)
-    damage(folder)
+def test_verify_finds_any_difference(built, damage, said):
+    damage(built)
     with pytest.raises(ShardError, match=said):
-        verify(folder)
+        verify(built)
 
 
 def test_a_strange_path_is_a_path(run, kit, tmp_path):

@@ -18,11 +18,8 @@ from x_instruction.languages import PAPER_LANGUAGES
 
 
 @pytest.fixture(params=["run", "built"])
-def source(request, run, kit, folder):
-    if request.param == "run":
-        return run.root
-    build(run, kit.recipe(kit.languages), folder)
-    return folder
+def source(request, run):
+    return run.root if request.param == "run" else request.getfixturevalue("built")
 
 
 def test_a_run_and_a_built_folder_load_alike(source, kit):
@@ -37,9 +34,9 @@ def test_a_run_and_a_built_folder_load_alike(source, kit):
             assert {(row["language"], row["id"]): row for row in data} == wanted
 
 
-@pytest.mark.parametrize("name", ["sw", "swh_Latn", "swh-Latn", "swa", "swh", "Swahili", " SW "])
-def test_aliases(source, name):
-    assert set(load(name, source, split="train")["language"]) == {"sw"}
+def test_aliases(source):
+    for name in ("sw", "swh_Latn", "swh-Latn", "swa", "swh", "Swahili", " SW "):
+        assert set(load(name, source, split="train")["language"]) == {"sw"}
 
 
 def test_two_processes_give_the_rows_of_one(source, kit):
@@ -63,13 +60,12 @@ def test_streams_divide_by_shard(run):
     assert not set(ids[0]) & set(ids[1])
 
 
-def test_features_are_equal_in_builder_yaml_and_files(run, kit, folder):
-    build(run, kit.recipe(kit.languages), folder)
-    yaml = DatasetInfosDict.from_dataset_card_data(DatasetCard.load(folder / "README.md").data)
+def test_features_are_equal_in_builder_yaml_and_files(run, kit, built):
+    yaml = DatasetInfosDict.from_dataset_card_data(DatasetCard.load(built / "README.md").data)
     for tag in kit.languages:
         from_run = XInstruction(config_name=tag, source=run.root).info.features
-        from_built = XInstruction(config_name=tag, source=folder).info.features
-        loaded = datasets.load_dataset(str(folder), tag, split="train").features
+        from_built = XInstruction(config_name=tag, source=built).info.features
+        loaded = datasets.load_dataset(str(built), tag, split="train").features
         assert from_run == from_built == yaml[tag].features == loaded
 
 
@@ -92,14 +88,13 @@ def test_a_changed_run_is_never_answered_from_the_cache(source, run, kit, stream
     assert before[0]["instruction"] != after["instruction"] == "Changed?"
 
 
-def test_a_file_replaced_by_hand_is_not_answered_from_the_cache(run, kit, folder):
-    build(run, kit.recipe(), folder)
-    load("sw", folder)
-    XInstruction(config_name="sw", source=folder).download_and_prepare()
-    shutil.copy(*[next((folder / "data" / tag).iterdir()) for tag in ("th", "sw")])
+def test_a_file_replaced_by_hand_is_not_answered_from_the_cache(built):
+    load("sw", built)
+    XInstruction(config_name="sw", source=built).download_and_prepare()
+    shutil.copy(*[next((built / "data" / tag).iterdir()) for tag in ("th", "sw")])
     with pytest.raises(ShardError, match="digest"):
-        load("sw", folder)
-    again = XInstruction(config_name="sw", source=folder)
+        load("sw", built)
+    again = XInstruction(config_name="sw", source=built)
     again.download_and_prepare()
     assert set(again.as_dataset("train")["language"]) == {"th"}
 

@@ -92,24 +92,25 @@ def suffix(name: str) -> str:
     raise CorpusError(f"cannot tell the format of {name} from its name, wanted one of {', '.join(SUFFIXES)}")
 
 
-def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | Fault]]:
+def _lines(raw: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | Fault]]:
     """Lines without their end; a longer one is passed over in chunks and never held."""
     number = 0
-    while line := stream.readline(limit + 1):
-        number += 1
-        if len(line) > limit and not line.endswith(b"\n"):
+    with io.BufferedReader(raw, CHUNK) as stream:  # type: ignore[type-var]
+        while line := stream.readline(limit + 1):
+            number += 1
+            if len(line) <= limit or line.endswith(b"\n"):
+                yield number, line.rstrip(b"\r\n")
+                continue
             size = len(line)
             start = line[:200].decode("utf-8", "replace")
             while line and not line.endswith(b"\n"):
                 line = stream.readline(CHUNK)
                 size += len(line)
             yield number, Fault("line_too_long", f"{size} bytes, at most {limit}", start)
-        else:
-            yield number, line.rstrip(b"\r\n")
 
 
 def _jsonl(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
-    for number, line in _lines(_buffered(stream), limit):
+    for number, line in _lines(stream, limit):
         if isinstance(line, Fault):
             yield number, line
             continue
@@ -136,7 +137,7 @@ def _parse(line: bytes) -> dict[str, Any] | Fault:
 def _txt(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
     """Documents separated by blank lines; the position is that of the first line."""
     start, held, size = 0, list[bytes](), 0
-    for number, line in _lines(_buffered(stream), limit):
+    for number, line in _lines(stream, limit):
         blank = not isinstance(line, Fault) and not line.strip()
         if held and (blank or isinstance(line, Fault) or size + len(line) > limit):
             # A "document" above the limit is a file without blank lines: it is cut, and no line is lost.
@@ -185,10 +186,6 @@ def _parquet_row(batch: Any, index: int, text_column: str, limit: int) -> dict[s
     if isinstance(text, str) and len(text) * 4 > limit and len(text.encode("utf-8", "surrogatepass")) > limit:
         return Fault("line_too_long", f"more than {limit} bytes", text[:200])
     return row
-
-
-def _buffered(stream: IO[bytes]) -> IO[bytes]:
-    return io.BufferedReader(stream, CHUNK)  # type: ignore[type-var]
 
 
 def _decompressed(kind: str) -> Callable[[IO[bytes], tuple[str, ...], int], Iterator[Row]]:
