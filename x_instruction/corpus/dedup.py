@@ -159,7 +159,9 @@ class Deduplicator:
     def _compare(self, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
         """Let go what is similar to the leader of its group; groups are runs of equal keys."""
         for _ in range(LEADERS):
-            first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else keys
+            if not len(keys):
+                return
+            first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
             sizes = np.diff(first, append=len(keys))
             leaders = np.repeat(numbers[first], sizes)
             other = np.ones(len(keys), dtype=bool)

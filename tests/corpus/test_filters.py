@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from x_instruction.corpus import boilerplate, filters
+from x_instruction.corpus.characters import spaced
+from x_instruction.corpus.filters import FILTERS, View, check
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.recipe import Filters
+
+LIMITS = Filters()
+PROSE = (
+    "Vanha kalastaja istui rannalla ja korjasi verkkoaan koko pitkän iltapäivän. Tuuli oli tyyntynyt, eikä lokkeja "
+    "kuulunut enää kuin kaukaa saaren takaa. Hän mietti, mitä huominen toisi tullessaan, ja hymyili itsekseen."
+)
+
+
+def reason(text: str, tag: str = "fi", **limits: float) -> str | None:
+    found = check(View(text, spaced(language(tag)), boilerplate.phrases(tag)), dataclasses.replace(LIMITS, **limits))
+    return found.name if found else None
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_every_sample_passes(tag: str, sample_texts: Callable[[str], list[str]]) -> None:
+    assert [reason(text, tag) for text in sample_texts(tag)] == [None] * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", "too_short"),
+        ("lyhyt", "too_short"),
+        (PROSE * 20, "too_long"),
+        (PROSE + " 0401234 12345 67890 " * 20, "too_many_digits"),
+        (PROSE + " #### ==== **** ~~~~" * 5, "too_many_symbols"),
+        (PROSE + "\ufffd\ufffd", "broken_unicode"),
+        (PROSE.replace("ä", "Ã¤"), "broken_unicode"),
+        (PROSE + "\ue001\ue002", "broken_unicode"),
+        ("Etusivu\nUutiset\nUrheilu\nSää\nViihde\n" * 2 + PROSE, "short_lines"),
+        (f"{PROSE}\n" * 3, "duplicate_lines"),
+        (f"{PROSE}\nKäytämme evästeitä sivuston kehittämiseen.\nLue lisää aiheesta täältä tänään.", "boilerplate"),
+        (f"{PROSE}\nEtusivu | Uutiset | Urheilu | Sää | Viihde", "boilerplate"),
+        ("sama asia taas kerran uudestaan " * 20, "repeated_ngrams"),
+    ],
+)
+def test_each_filter_gives_its_reason(text: str, name: str) -> None:
+    assert reason(text) == name
+
+
+def test_repetition_is_found_without_spaces() -> None:
+    assert reason("ข้อความนี้ซ้ำกันไปมา" * 20, "th") == "repeated_ngrams"
+    assert reason("这句话重复了很多次而且没有别的内容。" * 20, "zh") == "repeated_ngrams"
+
+
+def test_native_digits_count() -> None:
+    assert reason("১২৩৪৫ ৬৭৮৯০ " * 30, "bn") == "too_many_digits"
+
+
+def test_prose_about_cookies_stays() -> None:
+    long_line = PROSE + " Reseptissä sanotaan, että leipuri read more keksit (cookie policy) paistetaan kultaisiksi."
+    assert reason(long_line) is None
+
+
+@pytest.mark.parametrize("tag", [*PAPER_LANGUAGES, "yo", "zh-Hans"])
+def test_phrases_are_lower_case_and_include_english(tag: str) -> None:
+    found = boilerplate.phrases(tag)
+    assert all(phrase == phrase.lower() for phrase in found)
+    assert "read more" in found
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "a", "\n\n\n", "\ud800", "💩" * 300])
+def test_no_filter_fails_on_odd_text(text: str) -> None:
+    view = View(text, True, ())
+    for look in FILTERS.values():
+        look(view, LIMITS)
+
+
+def test_limits_at_their_bounds_are_kept() -> None:
+    assert filters.length(View("a" * LIMITS.min_chars, True, ()), LIMITS) is None
+    assert filters.length(View("a" * LIMITS.max_chars, True, ()), LIMITS) is None
+    assert filters.digits(View("a" * 75 + "1" * 25, True, ()), LIMITS) is None

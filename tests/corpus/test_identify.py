@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from x_instruction.corpus import ngrams
+from x_instruction.corpus.identifiers import FastText, Guess
+from x_instruction.corpus.identify import LanguageCheck, sample
+from x_instruction.corpus.relatives import closer
+from x_instruction.errors import MissingExtra, RecipeError
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.recipe import Filters
+
+ENGLISH = (
+    "Click the menu button in the top-right corner of the window and select Preferences from the list. If you do not "
+    "see it, you may need to install the package yourself. Ask the person who looks after your computer for help."
+)
+MALAY = (
+    "Semua manusia dilahirkan bebas dan sama rata dari segi maruah dan hak-hak. Mereka mempunyai pemikiran dan "
+    "perasaan hati dan hendaklah bertindak di antara satu sama lain dengan semangat persaudaraan. Syarikat itu "
+    "mengumumkan bahawa pejabat baharu akan dibuka kerana permintaan perkhidmatan yang berbeza."
+)
+
+
+@pytest.fixture(scope="module")
+def check() -> Callable[[str, str], str | None]:
+    made: dict[str, LanguageCheck] = {}
+
+    def run(tag: str, text: str) -> str | None:
+        if tag not in made:
+            made[tag] = LanguageCheck(language(tag), Filters())
+        return made[tag].judge([text])[0].reason
+
+    return run
+
+
+def test_a_language_that_nobody_knows_is_told() -> None:
+    with pytest.raises(RecipeError, match=r"py3langid does not know Ewe \('ee'\): set corpus.filters.lid_model"):
+        LanguageCheck(language("ee"), Filters())
+
+
+def test_a_missing_fasttext_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    with pytest.raises(MissingExtra, match=r"x_instruction\[lid\]"):
+        LanguageCheck(language("ee"), Filters(lid_model="model.bin"))
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_samples_are_in_their_language(
+    tag: str, check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    assert [check(tag, text) for text in sample_texts(tag)] == [None] * 12
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_english_is_refused(tag: str, check: Callable[[str, str], str | None]) -> None:
+    expected = "wrong_language" if language(tag).script == "Latn" else "wrong_script"
+    assert check(tag, ENGLISH) == expected
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_half_english_is_refused(
+    tag: str, check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    text = sample_texts(tag)[0]
+    for mixed in (f"{text[:450]}\n{ENGLISH}", f"{ENGLISH}\n{text}", f"{text}\n{ENGLISH}"):
+        assert check(tag, mixed) in ("mixed_language", "wrong_script")
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_names_and_commands_are_no_foreign_sentences(
+    tag: str, check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    assert check(tag, f"{sample_texts(tag)[1]}\nGNOME Terminal\nLibreOffice Writer 24.2") is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "other"),
+    [("hi", "ur"), ("ur", "hi"), ("bn", "hi"), ("ta", "th"), ("fi", "tr"), ("id", "vi"), ("sw", "id"), ("tr", "fi")],
+)
+def test_another_language_is_refused(
+    tag: str, other: str, check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    same = language(tag).script == language(other).script
+    expected = {"wrong_language", "mixed_language"} if same else {"wrong_script"}
+    assert {check(tag, text) for text in sample_texts(other)} <= expected
+
+
+def test_malay_and_indonesian_are_told_apart(
+    check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    assert check("id", MALAY) == "wrong_language"
+    assert check("ms", MALAY) is None
+    refused = [check("ms", text) for text in sample_texts("id")]
+    assert refused.count("wrong_language") >= 11
+
+
+def test_marathi_and_persian_are_refused(check: Callable[[str, str], str | None]) -> None:
+    marathi = "महाराष्ट्र हे भारतातील एक राज्य आहे आणि मुंबई ही त्याची राजधानी आहे. येथे मराठी भाषा बोलली जाते. " * 3
+    persian = "همه انسان‌ها آزاد به دنیا می‌آیند و در کرامت و حقوق برابر هستند و باید با یکدیگر برادرانه رفتار کنند. " * 3
+    assert check("hi", marathi) == "wrong_language"
+    assert check("ur", persian) == "wrong_language"
+
+
+@pytest.mark.parametrize("text", ["", " ", "12345", "!!!", "\n", "💩" * 50])
+def test_text_without_letters_is_the_wrong_script(text: str, check: Callable[[str, str], str | None]) -> None:
+    assert check("fi", text) == "wrong_script"
+
+
+def test_decomposed_text_is_identified(
+    check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
+) -> None:
+    import unicodedata
+
+    assert check("vi", unicodedata.normalize("NFD", sample_texts("vi")[0])) is None
+
+
+def test_a_sample_is_short_and_from_two_places() -> None:
+    assert sample("abc") == "abc"
+    assert len(sample("ab" * 5000)) <= 401
+    assert "z" in sample("a" * 5000 + "z" * 5000)
+
+
+def test_closer_asks_words_only_of_relatives() -> None:
+    assert closer("bahwa karena", "id", Guess("ms", {"id": 0.3, "ms": 0.6}))[0] == "id"
+    assert closer("bahawa kerana", "id", Guess("id", {"id": 0.6, "ms": 0.3}))[0] == "ms"
+    assert closer("dan yang", "id", Guess("ms", {"id": 0.3, "ms": 0.6})) == ("id", pytest.approx(0.9))
+    assert closer("dan yang", "id", Guess("ms", {"id": 0.01, "ms": 0.9}))[0] == "ms"
+    assert closer("bahwa", "fi", Guess("en", {"en": 0.8})) == ("en", 0.8)
+    assert closer("bahwa " * 10_000, "id", Guess("ms", {"ms": 1.0}))[1] <= 1
+
+
+def test_scores_are_those_of_py3langid(sample_texts: Callable[[str], list[str]]) -> None:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    theirs = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    texts = [text for tag in PAPER_LANGUAGES for text in sample_texts(tag)[:2]]
+    texts += ["", "a", "12", "ALL CAPITALS IN ENGLISH", "x" * 3000]
+    columns = ngrams.model().columns(ngrams.model().labels)
+    for text, row in zip(texts, columns.probabilities(texts), strict=True):
+        found: dict[str, float] = {}
+        for label, share in zip(columns.labels, row.tolist(), strict=True):
+            found[label] = found.get(label, 0.0) + share
+        expected = dict(theirs.rank(text))
+        assert max(abs(found[label] - expected[label]) for label in expected) < 1e-3
+
+
+def test_scores_do_not_depend_on_what_else_is_asked(sample_texts: Callable[[str], list[str]]) -> None:
+    texts = sample_texts("fi")
+    columns = ngrams.model().columns(["fi", "en", "et"])
+    together = columns.probabilities(texts)
+    alone = np.concatenate([columns.probabilities([text]) for text in texts])
+    assert np.array_equal(together, alone)
+
+
+class FakeModel:
+    """A fastText model that knows Ewe by one letter and calls the rest English."""
+
+    def predict(self, text: str, k: int) -> tuple[list[str], list[float]]:
+        assert "\n" not in text
+        if "ɖ" in text:
+            return ["__label__ewe_Latn", "__label__eng_Latn"][:k], [0.9, 0.1][:k]
+        return ["__label__eng_Latn"], [1.00001]
+
+
+@pytest.fixture
+def fasttext(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    module: Any = types.ModuleType("fasttext")
+
+    def load_model(path: str) -> FakeModel:
+        if Path(path).stat().st_size == 0:
+            raise ValueError("wrong file format")
+        return FakeModel()
+
+    module.load_model = load_model
+    monkeypatch.setitem(sys.modules, "fasttext", module)
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"x")
+    return path
+
+
+def test_a_fasttext_model_is_used_where_one_is_named(fasttext: Path) -> None:
+    checks = LanguageCheck(language("ee"), Filters(lid_model=str(fasttext)))
+    ewe = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe. " * 4
+    assert [v.reason for v in checks.judge([ewe, ENGLISH, ewe[:200] + "\n" + ENGLISH])] == [
+        None, "wrong_language", "mixed_language",
+    ]  # fmt: skip
+    assert checks.judge([ewe])[0].identified == "ee"
+    assert checks.judge([ewe])[0].confidence == pytest.approx(0.9)
+
+
+def test_a_model_file_that_is_missing_or_damaged_is_told(fasttext: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"is not a file: name a fastText model"):
+        FastText(tmp_path / "none.bin", language("ee"))
+    (tmp_path / "empty.bin").write_bytes(b"")
+    with pytest.raises(RecipeError, match=r"cannot read the fastText model .*wrong file format"):
+        FastText(tmp_path / "empty.bin", language("ee"))

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from x_instruction.corpus.stage import passages
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.recipe import Corpus, Filters
+from x_instruction.records import Dropped, Passage, text_digest
+
+
+def run(corpus: Corpus, folder: Path, tag: str = "sw", **limits: Any) -> tuple[list[Passage], list[Dropped]]:
+    corpus = dataclasses.replace(corpus, filters=dataclasses.replace(corpus.filters, **limits))
+    found = list(passages(corpus, language(tag), folder / "scratch"))
+    assert list((folder / "scratch").iterdir()) == []
+    return [f for f in found if isinstance(f, Passage)], [f for f in found if isinstance(f, Dropped)]
+
+
+@pytest.fixture
+def corpus(jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]]) -> Corpus:
+    """Twelve good pages, each once more with a few words changed, one more exactly, and bad ones between."""
+    good = sample_texts("sw")
+    rows: list[dict[str, Any]] = []
+    for i, text in enumerate(good):
+        rows.append({"id": f"d{i}", "text": text, "url": f"https://example.org/{i}"})
+        rows.append({"id": f"near{i}", "text": text + " Mwisho wa habari."})
+    rows += [{"id": "same", "text": good[0] + " \u200b\r\n"}, {"id": "short", "text": "Fupi."}, {"text": None}]
+    rows += [
+        {"id": "english", "text": "This page was never translated by anybody. " * 8},
+        {"id": "empty", "text": "\u200b"},
+    ]
+    return Corpus(source="files", paths=(str(jsonl(rows)),), license="CC BY 4.0")
+
+
+@pytest.mark.parametrize("tag", PAPER_LANGUAGES)
+def test_the_sample_comes_through(tag: str, tmp_path: Path) -> None:
+    kept, dropped = run(Corpus(source="sample"), tmp_path, tag)
+    assert (len(kept), dropped) == (12, [])
+
+
+def test_every_row_ends_as_a_passage_or_a_drop(corpus: Corpus, tmp_path: Path) -> None:
+    kept, dropped = run(corpus, tmp_path)
+    assert [p.document_id for p in kept] == [f"d{i}" for i in range(12)]
+    assert Counter(d.reason for d in dropped) == {
+        "near_duplicate": 12, "exact_duplicate": 1, "too_short": 1, "no_text": 2, "repeated_ngrams": 1,
+    }  # fmt: skip
+    assert next(d.detail for d in dropped if d.reason == "exact_duplicate") == "of d0"
+
+
+def test_provenance_is_complete(corpus: Corpus, tmp_path: Path) -> None:
+    kept, _ = run(corpus, tmp_path)
+    for number, found in enumerate(kept):
+        assert found.text_hash == text_digest(found.text)
+        assert found.id == f"sw-{found.text_hash[:16]}"
+        assert (found.url, found.license) == (f"https://example.org/{number}", "CC BY 4.0")
+        assert (found.source, found.segment, found.identified) == ("corpus.jsonl", 0, "sw")
+        assert 0.6 <= found.identified_confidence <= 1
+
+
+def test_no_two_have_the_same_id(corpus: Corpus, tmp_path: Path) -> None:
+    for near in (True, False):
+        kept, _ = run(corpus, tmp_path, near_duplicates=near)
+        assert len({p.id for p in kept}) == len(kept) == (12 if near else 24)
+
+
+@pytest.mark.parametrize("near", [True, False])
+@pytest.mark.parametrize("wanted", [1, 5, 12, 100])
+def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bool, wanted: int) -> None:
+    whole, _ = run(corpus, tmp_path, near_duplicates=near)
+    kept, dropped = run(dataclasses.replace(corpus, passages=wanted), tmp_path, near_duplicates=near)
+    assert kept == whole[:wanted]
+    if wanted < 12:
+        assert "passage_limit" in {d.reason for d in dropped}
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_bound_stops_the_reading(jsonl: Callable[..., Path], tmp_path: Path, near: bool) -> None:
+    rows = [{"text": " ".join(f"neno{i}x{j}" for j in range(60))} for i in range(3000)]
+    corpus = Corpus(
+        source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language=False, max_digits=1)
+    )
+    counts: list[int] = []
+    corpus = dataclasses.replace(corpus, filters=dataclasses.replace(corpus.filters, near_duplicates=near))
+    found = list(passages(corpus, language("sw"), tmp_path, counts.append))
+    assert sum(isinstance(f, Passage) for f in found) == 10
+    assert counts[-1] == len(found) <= 100
+
+
+def test_progress_is_the_number_of_rows_read(corpus: Corpus, tmp_path: Path) -> None:
+    counts: list[int] = []
+    list(passages(corpus, language("sw"), tmp_path, counts.append))
+    assert counts == sorted(counts)
+    assert counts[-1] == 29
+
+
+def test_personal_data_is_masked_in_what_is_kept_and_dropped(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    rows = [{"text": sample_texts("sw")[0] + " Piga +255 712 345 678."}, {"text": "Andika a@example.org"}]
+    corpus = Corpus(source="files", paths=(str(jsonl(rows)),))
+    kept, dropped = run(corpus, tmp_path)
+    assert kept[0].text.endswith("Piga <PHONE>.")
+    assert dropped[0].text == "Andika <EMAIL>"
+    kept, _ = run(corpus, tmp_path, mask_personal_data=False)
+    assert kept[0].text.endswith("678.")
+
+
+def test_a_long_document_gives_numbered_passages(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    text = "\n\n".join(sample_texts("sw"))
+    corpus = Corpus(source="files", paths=(str(jsonl([{"id": "long", "text": text}])),))
+    kept, dropped = run(corpus, tmp_path)
+    assert [p.segment for p in kept] == list(range(len(kept)))
+    assert len(kept) > 2
+    assert {p.document_id for p in kept} == {"long"}
+    assert "".join("".join(p.text for p in kept).split()) == "".join(text.split())
+    assert dropped == []
+
+
+def test_a_half_translated_document_takes_its_good_half_with_it(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    english = "\n".join(f"Sentence number {i} of this page is still waiting for someone with time." for i in range(35))
+    good = "\n".join(sample_texts("sw")[:3])
+    corpus = Corpus(source="files", paths=(str(jsonl([{"id": "half", "text": f"{good}\n{english}"}])),))
+    kept, dropped = run(corpus, tmp_path, max_repeated_ngrams=1.0)
+    assert kept == []
+    assert {d.reason for d in dropped} <= {"mixed_language", "wrong_language"}
+    assert any("of its document is in another language" in d.detail for d in dropped)
+
+
+def test_without_language_checks_any_language_is_read(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+    text = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe, eye nunya le wo si."
+    corpus = Corpus(source="files", paths=(str(jsonl([{"text": text}])),))
+    with pytest.raises(RecipeError, match=r"does not know Ewe"):
+        run(corpus, tmp_path, "ee", min_chars=50)
+    kept, _ = run(corpus, tmp_path, "ee", min_chars=50, language=False)
+    assert (kept[0].identified, kept[0].identified_confidence) == ("und", 0.0)
+
+
+def test_an_error_half_way_leaves_no_files(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+    path = jsonl([{"text": "x"}])
+    corpus = Corpus(source="files", paths=(str(path), str(path.parent / "bad.jsonl.gz")))
+    (path.parent / "bad.jsonl.gz").write_bytes(b"no gzip")
+    with pytest.raises(CorpusError, match=r"bad.jsonl.gz"):
+        list(passages(corpus, language("sw"), tmp_path / "scratch"))
+    assert list((tmp_path / "scratch").iterdir()) == []
+    some = passages(Corpus(source="sample"), language("sw"), tmp_path / "scratch")
+    next(some)
+    some.close()  # type: ignore[attr-defined]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_the_same_input_gives_the_same_output(corpus: Corpus, tmp_path: Path) -> None:
+    assert run(corpus, tmp_path) == run(corpus, tmp_path)
+
+
+def test_importing_the_folder_loads_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    heavy = "'numpy', 'pyarrow', 'datasets', 'py3langid'"
+    code = f"import sys, x_instruction.corpus; print([m for m in ({heavy}) if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
