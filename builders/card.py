@@ -8,11 +8,11 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+
 from x_instruction.builders.escaping import Ours, escape, model
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
 from x_instruction.builders.metadata import metadata
 from x_instruction.builders.schema import COLUMNS
-
 from x_instruction.recipe import Recipe
 from x_instruction.records import AGES
 from x_instruction.shards import Run

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from x_instruction.builders.files import Split
 from x_instruction.builders.splits import SPLITS
-
 from x_instruction.languages import Language
 from x_instruction.records import Curated
 

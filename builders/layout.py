@@ -23,7 +23,6 @@ from x_instruction.builders.readback import verify
 from x_instruction.builders.schema import Content, published
 from x_instruction.builders.sources import ALL
 from x_instruction.builders.splits import Shares, split_of
-
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.recipe import Recipe, digest

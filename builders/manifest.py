@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.builders.schema import VERSION
-
 from x_instruction.errors import ShardError
 from x_instruction.shards import atomic
 

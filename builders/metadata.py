@@ -12,6 +12,7 @@ from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
+
 from x_instruction.builders.escaping import plain
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
 from x_instruction.builders.files import pattern

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.exceptions import DatasetsError
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
 from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
 from x_instruction.builders.schema import Content, arrow_schema, features, row_digest
-
 from x_instruction.errors import ShardError
 from x_instruction.shards import BATCH, file_digest
 

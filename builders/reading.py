@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.builders.sources import ALL, Source
-
 from x_instruction.errors import RecipeError, ShardError, XInstructionError
 from x_instruction.languages import language as find_language
 
@@ -104,6 +103,7 @@ def _from_run(
     **config: Any,
 ) -> Any:
     from datasets.exceptions import DatasetsError
+
     from x_instruction.builders.x_instruction import XInstruction
 
     builder = XInstruction(str(cache_dir) if cache_dir else None, config_name=tag, source=source.folder, **config)

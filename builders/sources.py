@@ -9,7 +9,6 @@ from pathlib import Path
 
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.splits import SPLITS
-
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.shards import Run, file_digest

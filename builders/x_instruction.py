@@ -16,10 +16,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
+
 from x_instruction.builders.schema import VERSION, arrow_schema, features, published
 from x_instruction.builders.sources import AGE, Source
 from x_instruction.builders.splits import Shares, split_of
-
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Curated

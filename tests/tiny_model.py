@@ -1,6 +1,7 @@
-"""A real causal language model of 2 layers and random weights: ``python tests/tiny_model.py FOLDER``.
+"""A real causal language model of 2 layers, trained for seconds: ``python tests/tiny_model.py FOLDER``.
 
-What it writes is noise, but every line of the engine runs on it, thousands of requests in seconds.
+It writes English titles that have nothing to do with the passage, but every line of the engine runs on it, thousands
+of requests in seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,20 @@ from pathlib import Path
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.recipe import Corpus
+
+_VERBS = ("cook", "grow", "repair", "paint", "read", "carry", "plant", "wash", "sell", "measure")
+_THINGS = ("rice", "beans", "a boat", "the roof", "old maps", "goats", "a drum", "letters", "the harvest", "a net")
+_OPENINGS = (
+    "How to",
+    "What is",
+    "How does one",
+    "Why",
+    "How do people",
+    "Explain how to",
+    "Describe",
+    "Tell",
+    "Explain why",
+)
 
 
 def make(folder: Path, tags: Sequence[str] = PAPER_LANGUAGES) -> Path:
@@ -46,9 +61,20 @@ def make(folder: Path, tags: Sequence[str] = PAPER_LANGUAGES) -> Path:
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
-        initializer_range=0.2,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    tokens = PreTrainedTokenizerFast.from_pretrained(folder)
+    titles = [f"article: {o} {verb} {thing}\n\n\n" for o in _OPENINGS for verb in _VERBS for thing in _THINGS]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    shuffle = torch.Generator().manual_seed(0)
+    for _ in range(80):
+        rows = [titles[n] for n in torch.randint(len(titles), (16,), generator=shuffle).tolist()]
+        ids = tokens(rows, padding="max_length", max_length=40, truncation=True, return_tensors="pt")["input_ids"]
+        labels = ids.masked_fill(ids == config.pad_token_id, -100)
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
     return folder
 
 

@@ -2,6 +2,7 @@ import re
 
 import pytest
 import yaml
+
 from x_instruction.builders.card import funnel
 from x_instruction.builders.escaping import escape, model, plain
 from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally

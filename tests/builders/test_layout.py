@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
+
 from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
 from x_instruction.builders.reading import load
 from x_instruction.builders.schema import arrow_schema, features, published
-
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.shards import Run
 

@@ -7,12 +7,12 @@ import datasets
 import pytest
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
+
+import x_instruction
 from x_instruction.builders.layout import build
 from x_instruction.builders.reading import load
 from x_instruction.builders.schema import features, published
 from x_instruction.builders.x_instruction import XInstruction
-
-import x_instruction
 from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
 from x_instruction.languages import PAPER_LANGUAGES
 

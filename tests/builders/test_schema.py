@@ -1,6 +1,7 @@
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from x_instruction.builders import schema
 from x_instruction.builders.schema import COLUMNS, Content, arrow_schema, features, published, row_digest
 

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from x_instruction.builders.splits import Shares, split_of
 
 IDS = [f"https://example.org/{number}" for number in range(10_000)]

@@ -21,8 +21,10 @@ _INVISIBLE = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _STRAY_JOINER = re.compile(f"(?<![{_JOINING}{_PICTURES}])[\u200c\u200d]+|(?<=[\u200c\u200d])[\u200c\u200d]+")
-_SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-_AROUND_LINE = re.compile(" ?\n ?")
+# A single space is no match, so that ordinary text is scanned and not rebuilt.
+_OTHER_SPACES = re.compile("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_TWO_SPACES = re.compile(" {2,}")
+_AROUND_LINE = re.compile(" \n ?|\n ")
 _BLANK_LINES = re.compile("\n{3,}")
 
 # UTF-8 bytes that were read as Latin-1 or Windows-1252: a lead byte's character, then as many as it announces.
@@ -51,7 +53,7 @@ def _tidy(text: str) -> str:
     text = _INVISIBLE.sub("", text)
     if "\u200c" in text or "\u200d" in text:
         text = _STRAY_JOINER.sub("", text)
-    text = _SPACES.sub(" ", text)
+    text = _TWO_SPACES.sub(" ", _OTHER_SPACES.sub(" ", text))
     text = _AROUND_LINE.sub("\n", text)
     return _BLANK_LINES.sub("\n\n", text).strip(" \n")
 

@@ -114,16 +114,15 @@ def duplicate_lines(view: View, limits: Filters) -> Reason | None:
 
 def boilerplate_lines(view: View, limits: Filters) -> Reason | None:
     """``boilerplate``: short lines with a phrase of web furniture, and menus, among all lines."""
-    lowered = view.text.lower()
+    short = [line for line in view.lines if len(line) <= boilerplate.LONGEST_LINE]
+    if not short:
+        return None
+    lowered = "\n".join(short).lower()
     found = [phrase for phrase in view.phrases if phrase in lowered]
-    menus = any(view.text.count(sign) >= boilerplate.MENU_ENTRIES for sign in boilerplate.MENU_SIGNS)
+    menus = any(lowered.count(sign) >= boilerplate.MENU_ENTRIES for sign in boilerplate.MENU_SIGNS)
     if not found and not menus:
         return None
-    count = sum(
-        boilerplate.is_menu(line)
-        or (len(line) <= boilerplate.LONGEST_LINE and any(phrase in line.lower() for phrase in found))
-        for line in view.lines
-    )
+    count = sum(boilerplate.is_menu(line) or any(phrase in line.lower() for phrase in found) for line in short)
     return _above("boilerplate", count, len(view.lines), limits.max_boilerplate_lines, "lines of boilerplate")
 
 

@@ -14,9 +14,9 @@ from x_instruction.recipe import Filters
 UNIT_LETTERS = 20
 # A unit is foreign when another language is this likely, among those that a unit is compared with.
 UNIT_CONFIDENCE = 0.7
-# Languages that turn up in everyone's pages; a unit is compared with these and not with 140, most of which a short
-# unit cannot be told from.
-COMMON = ("en", "es", "fr", "de", "pt", "it", "nl", "pl", "ru", "zh", "ar")
+# Languages in Latin script that turn up in everyone's pages; a unit is compared with these and not with 140, most of
+# which a short unit cannot be told from.
+COMMON = ("en", "es", "fr", "de", "pt", "it", "nl", "pl")
 # Our tag -> py3langid's label where they differ.
 LABELS = {"nb": "no", "fil": "tl"}
 
@@ -63,8 +63,24 @@ def identifier(wanted: Language, limits: Filters) -> Identifier:
     return Ngrams(wanted, label)
 
 
+def enough_letters(unit: str) -> bool:
+    """Whether a unit has enough letters to be evidence."""
+    return sum(map(str.isalpha, unit)) >= UNIT_LETTERS
+
+
+def _script_of(label: str) -> str | None:
+    """The script that a language is normally written in, or None where no standard says."""
+    import langcodes
+
+    script: str | None = langcodes.Language.make(language=label).maximize().script
+    return script
+
+
 class Ngrams:
-    """py3langid's model as an ``Identifier``."""
+    """py3langid's model as an ``Identifier``.
+
+    Only languages of the wanted one's script are compared: text that comes here is written in it, and so in no other.
+    """
 
     def __init__(self, wanted: Language, label: str) -> None:
         from x_instruction.corpus import ngrams
@@ -72,7 +88,7 @@ class Ngrams:
         model = ngrams.model()
         self._tags = {label: wanted.tag}
         self._label = label
-        self._all = model.columns(model.labels)
+        self._all = model.columns([name for name in model.labels if _script_of(name) in (wanted.script, None)])
         self._near = [i for i, name in enumerate(self._all.labels) if name in (label, *wanted.confused_with)]
         compared = [label, *(c for c in COMMON if c not in wanted.confused_with)]
         self._few = model.columns(compared)
@@ -97,9 +113,8 @@ class Ngrams:
         table = self._few.probabilities(units)
         own = [i for i, label in enumerate(self._few.labels) if label == self._label]
         table[:, own] = 0
-        enough = [sum(map(str.isalpha, unit)) >= UNIT_LETTERS for unit in units]
-        found: list[bool] = ((table.max(axis=1) >= UNIT_CONFIDENCE) & enough).tolist()
-        return found
+        sure = (table.max(axis=1) >= UNIT_CONFIDENCE).tolist()
+        return [found and enough_letters(unit) for found, unit in zip(sure, units, strict=True)]
 
 
 class FastText:
@@ -153,5 +168,5 @@ class FastText:
             guesses = self._predict(unit, 1)
             close = (self._wanted.tag, *self._wanted.confused_with)
             sure = bool(guesses) and guesses[0][0] not in close and guesses[0][1] >= UNIT_CONFIDENCE
-            found.append(sure and sum(map(str.isalpha, unit)) >= UNIT_LETTERS)
+            found.append(sure and enough_letters(unit))
         return found

@@ -17,9 +17,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Features scored at once: bounds the memory of a look at all languages.
-FEATURES_AT_ONCE = 1 << 16
-
 
 class NgramModel:
     """The automaton and the table.
@@ -44,7 +41,8 @@ class NgramModel:
     def columns(self, labels: list[str]) -> Columns:
         """The part of the model that tells these labels apart; unknown labels are left out."""
         wanted = [i for i, label in enumerate(self._columns) if label in labels]
-        table = self._table if len(wanted) == len(self._columns) else self._table[:, wanted].astype(np.float32)
+        # The table is stored in half precision, which processors multiply slowly.
+        table = self._table[:, wanted].astype(np.float32)
         return Columns(self, [self._columns[i] for i in wanted], table, self._prior[wanted])
 
     def features(self, texts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -77,7 +75,7 @@ class Columns:
     """
 
     def __init__(
-        self, model: NgramModel, labels: list[str], table: NDArray[np.float16 | np.float32], prior: NDArray[np.float32]
+        self, model: NgramModel, labels: list[str], table: NDArray[np.float32], prior: NDArray[np.float32]
     ) -> None:
         self.labels = labels
         self._model, self._table, self._prior = model, table, prior
@@ -90,13 +88,12 @@ class Columns:
         encoded = [encode(text) for text in texts]
         scores = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         numbers, features, weights = self._model.features(encoded)
-        for start in range(0, len(features), FEATURES_AT_ONCE):
-            part = slice(start, start + FEATURES_AT_ONCE)
-            weighted = self._table[features[part]] * weights[part, None]
-            first = np.flatnonzero(np.diff(numbers[part], prepend=-1))
-            scores[numbers[part][first]] += np.add.reduceat(weighted, first, axis=0)
+        present, first = np.unique(numbers, return_index=True)
+        ends = [*first[1:].tolist(), len(numbers)]
+        for number, start, end in zip(present.tolist(), first.tolist(), ends, strict=True):
+            scores[number] = weights[start:end] @ self._table[features[start:end]]
         seen = np.zeros(len(texts), dtype=bool)
-        seen[numbers] = True
+        seen[present] = True
         scores[seen] += self._prior
         sizes = np.array([len(text) or 1 for text in encoded], dtype=np.float32)
         scores /= np.sqrt(sizes)[:, None]

@@ -46,7 +46,7 @@ _IBAN_LENGTHS = {
         """,
     )
 }
-_NUMBERS = re.compile(r"\d[ .()/-]{0,2}\d[ .()/-]{0,2}\d|\d\.\d|[0-9A-Fa-f]:")
+_NUMBERS = re.compile(r"\d(?:[ .()/-]{0,2}\d){2}")
 
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
@@ -70,9 +70,10 @@ def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
 def _mask(text: str, counts: Counter[str]) -> str:
     if "@" in text:
         text = _replace(_EMAIL, text, "email", counts, lambda found: True)
+    if text.count(":") >= 2:
+        text = _replace(_IPV6, text, "ip", counts, _is_ipv6)
     if not _NUMBERS.search(text):
         return text
-    text = _replace(_IPV6, text, "ip", counts, _is_ipv6)
     text = _replace(_IPV4, text, "ip", counts, _is_ipv4)
     text = _IBAN.sub(lambda found: _iban(found[0], counts), text)
     return _replace(_PHONE, text, "phone", counts, _is_phone)

@@ -30,6 +30,7 @@ TELLING_WORDS: dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]] = {
         ),
     ),
 }
+_PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?\"'()“”", " "))
 # How much likelier one telling word makes its language.
 WORD_ODDS = 10.0
 # Where the words leave it open, the identifier's doubt is settled for the language that was asked for, unless it is
@@ -50,8 +51,8 @@ def closer(text: str, wanted: str, guess: Guess) -> tuple[str, float]:
             continue
         relative = pair[pair.index(wanted) - 1]
         own, other = guess.shares.get(wanted, 0.0), guess.shares.get(relative, 0.0)
-        words = [word.strip(".,;:!?\"'()“”") for word in text.lower().split()]
-        first, second = (sum(word in side for word in words) for side in sides)
+        words = text.lower().translate(_PUNCTUATION).split()
+        first, second = (sum(map(side.__contains__, words)) for side in sides)
         surplus = first - second if wanted == pair[0] else second - first
         if surplus == 0:
             return (wanted if other < PAIR_DOUBT * (own + other) else relative), own + other

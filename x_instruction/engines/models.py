@@ -20,7 +20,7 @@ class Files:
     """A model on this machine.
 
     Args:
-        name: as the recipe gives it.
+        name: as the recipe gives it; of a local folder its last part alone.
         folder: where its files are.
         revision: commit on the Hub, recorded SHA-256 of an embedded model, or digest of a folder.
         license: as far as it is known here, else empty.
@@ -47,7 +47,8 @@ def locate(name: str, revision: str = "main") -> Files:
         return Files(name, model.folder(), model.revision, model.license)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Files(name, folder, _digest(folder))
+        # Where a folder stands is nobody's business: records and cards carry its name and what is in it.
+        return Files(folder.resolve().name, folder, _digest(folder))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise EngineError(
             f"model folder {name} does not exist; name an existing folder, a Hub id such as 'org/model', "

@@ -41,7 +41,7 @@ class TransformersEngine:
 
     def __init__(self, settings: Model) -> None:
         files = locate(settings.name, settings.revision)
-        self.model = settings.name
+        self.model = files.name
         self.revision = files.revision
         self.settings = settings
         self.device = _device(settings.device)
@@ -68,9 +68,13 @@ class TransformersEngine:
 
     def clip(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = encoded["offset_mapping"]
-        return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
+        # A start can need more tokens than it had in the whole: a character of several tokens, a word cut in two.
+        for kept in range(tokens, 0, -1):
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            if len(offsets) <= tokens:
+                return text
+            text = text[: offsets[kept - 1][1]]
+        return ""
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches of about equal length, requests with the same prompt together.
@@ -129,7 +133,10 @@ class TransformersEngine:
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
-            return list(self.tokenizer(prompt)["input_ids"])
+            encoded = list(self.tokenizer(prompt)["input_ids"])
+            if not encoded:
+                raise EngineError("an empty prompt cannot be continued")
+            return encoded
         if not self.chat:
             raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a model tuned for chat")
         messages = [{"role": role, "content": content} for role, content in prompt]

@@ -51,6 +51,7 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
                     progress.end()
                 else:
                     progress.say(f"{name}: complete")
+                plan.finish(age)
                 if age == until:
                     break
     return run

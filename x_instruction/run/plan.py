@@ -52,6 +52,12 @@ class Plan:
                     jobs.append(job)
         return jobs
 
+    def finish(self, age: str) -> None:
+        """Say how many shards each language has at an age whose jobs are done."""
+        for tag in self.recipe.languages if age != "passage" else ():
+            if self.run.count(age, tag) != self._shards(age, tag):
+                self.run.finish(age, tag, self._shards(age, tag))
+
     def check(self) -> None:
         """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
         for age in STAGES:

@@ -43,8 +43,10 @@ def pool(run: Run, settings: Recipe, workers: int) -> Iterator[Perform]:
     processes = _Processes(run, settings, workers)
     try:
         yield processes
-    finally:
-        processes.close()
+    except BaseException:
+        processes.stop()
+        raise
+    processes.close()
 
 
 class Perform:
@@ -111,6 +113,14 @@ class _Processes(Perform):
             ) from None
 
     def close(self) -> None:
+        """Let idle workers end by themselves, so that they give back what they hold."""
+        for connection in self.workers:
+            connection.close()
+        for process in self.workers.values():
+            process.join()
+
+    def stop(self) -> None:
+        """End workers in the middle of their work."""
         for connection, process in self.workers.items():
             connection.close()
             process.terminate()

@@ -139,7 +139,6 @@ class Worker:
             records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: seen(n, len(records))
         )
         self.run.write(report, made, finish)
-        self.run.finish(job.age, job.language, 1)
         seen(len(records), len(records))
         return [report]
 
@@ -162,7 +161,6 @@ class Worker:
                     setattr(report, name, value)
 
             self.run.write(report, stage(engine, ledger.ask), finish)
-        self.run.finish(job.age, job.language, self.run.count("passage", job.language) or 0)
         return [report]
 
     def _engine(self, model: Model) -> Engine:
