@@ -18,7 +18,6 @@ import importlib.util
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,11 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
         raise MissingExtra("gguf", "embedded")
     logger.info("converting %s once into %s (about a minute)", name, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    for left in target.parent.glob(f".{name}-*"):
+        if not _alive(int(left.name.rsplit("-", 1)[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    work = target.parent / f".{name}-{os.getpid()}"
+    work.mkdir()
     try:
         gguf = work / "model.gguf"
         with open(gguf, "wb") as whole:
@@ -141,6 +144,17 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _alive(process: int) -> bool:
+    """Whether a process is there; a conversion that was killed leaves a gigabyte behind."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _convert(gguf: Path, target: Path) -> None:

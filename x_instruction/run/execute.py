@@ -34,6 +34,9 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
     run = Run(root)
     plan = Plan(run, settings)
     with _alone(root):
+        for left in root.rglob(".*.tmp"):
+            # Half-written by a run that was killed; nobody else works here.
+            left.unlink()
         if not redo:
             plan.check()
         with atomic(root / "recipe.json") as stream:
