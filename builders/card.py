@@ -11,8 +11,9 @@ import jinja2
 
 from x_instruction.builders.escaping import Ours, escape, model
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
-from x_instruction.builders.metadata import metadata
+from x_instruction.builders.metadata import metadata, synthetic
 from x_instruction.builders.schema import COLUMNS
+from x_instruction.engines.embedded import terms
 from x_instruction.recipe import Recipe
 from x_instruction.records import AGES
 from x_instruction.shards import Run
@@ -36,7 +37,7 @@ def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipe: Recipe, run: Ru
     environment = jinja2.Environment(
         finalize=escape, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"model": model, "ours": Ours}
+    environment.filters |= {"model": model, "ours": Ours, "terms": lambda name: terms(name.rpartition(":")[2])}
     template = resources.files("x_instruction.model_cards").joinpath("dataset.md.jinja").read_text("utf-8")
     return environment.from_string(template).render(
         pretty_name=recipe.publish.pretty_name,
@@ -46,6 +47,7 @@ def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipe: Recipe, run: Ru
         splits=splits_of(sets.values()),
         sets=sets,
         facts=facts,
+        synthetic=synthetic(sets),
         rows=sum(one.rows for one in sets.values()),
         columns=COLUMNS,
         funnel=funnel(run, sets),

@@ -19,6 +19,7 @@ from x_instruction.builders.files import pattern
 from x_instruction.builders.licenses import license_metadata
 from x_instruction.builders.schema import VERSION, features
 from x_instruction.builders.sources import ALL
+from x_instruction.corpus.sources import SAMPLE_SOURCE
 
 
 def metadata(sets: Mapping[str, LanguageSet], facts: Facts, digests: Mapping[str, str], pretty_name: str) -> Any:
@@ -38,7 +39,7 @@ def metadata(sets: Mapping[str, LanguageSet], facts: Facts, digests: Mapping[str
         language=list(subtags),
         language_details=", ".join(f"{s.language.iso639_3}-{s.language.script}" for s in sets.values()),
         annotations_creators=["machine-generated"],
-        language_creators=["found"],
+        language_creators=["machine-generated" if synthetic(sets) else "found"],
         multilinguality=["multilingual" if len(subtags) > 1 else "monolingual"],
         size_categories=[_size(sum(one.rows for one in sets.values()))],
         task_categories=["text-generation"],
@@ -91,3 +92,8 @@ def _size(rows: int) -> str:
         if rows < limit:
             return f"{low}<n<{high}" if low else f"n<{high}"
     return "n>1B"
+
+
+def synthetic(sets: Mapping[str, LanguageSet]) -> bool:
+    """Whether every response is of the sample corpus, which a language model wrote."""
+    return all(source == SAMPLE_SOURCE for one in sets.values() for (source, *_), _ in one.facts.origins.shown())

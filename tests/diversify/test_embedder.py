@@ -49,7 +49,7 @@ def test_rows_are_float32_of_unit_length_and_in_order(embedded, capfd):
     assert (rows.dtype, rows.shape) == (np.float32, (12, 384))
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
     assert done == [8, 12]
-    assert (embedded.model, embedded.revision[:14]) == ("embedded-minilm", "sha256:53aa511")
+    assert (embedded.model, embedded.revision[:14]) == ("sentence-transformers/all-MiniLM-L6-v2", "sha256:53aa511")
     shuffled = np.random.default_rng(0).permutation(12)
     assert embedded.encode([texts[row] for row in shuffled]).tobytes() == rows[shuffled].tobytes()
     assert embedded.encode([texts[3], texts[3]]).shape == (2, 384)

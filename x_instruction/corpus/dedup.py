@@ -143,18 +143,20 @@ class Deduplicator:
 
     def survivors(self) -> Iterator[Passage | Dropped]:
         """All passages in order, those that go as ``near_duplicate``; ``decide`` comes first."""
+        leaders = self._for
         for number, passage in enumerate(self._spool):
-            leader = int(self._for[number])
-            if leader < 0:
+            if leaders[number] < 0:
                 yield passage
-                continue
-            first = leader
-            while self._for[first] >= 0:
-                first = int(self._for[first])
-            id, kept = self._spool.ids([leader, first])
-            chain = "" if first == leader else f", itself let go, by way of others, for {kept}"
-            detail = f"of {id}, Jaccard {self._similarity[number]:.2f}{chain}"
-            yield dropped(passage.id, "near_duplicate", detail, passage.text)
+            else:
+                yield dropped(passage.id, "near_duplicate", self._detail(number), passage.text)
+
+    def _detail(self, number: int) -> str:
+        leader = first = int(self._for[number])
+        while self._for[first] >= 0:
+            first = int(self._for[first])
+        id = self._spool.id(leader)
+        chain = "" if first == leader else f", itself let go, by way of others, for {self._spool.id(first)}"
+        return f"of {id}, Jaccard {self._similarity[number]:.2f}{chain}"
 
     def _compare(self, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
         """Let go what is similar to the leader of its group; groups are runs of equal keys."""
@@ -179,9 +181,11 @@ class Deduplicator:
         """Jaccard similarity of each pair: (pairs, 2) to (pairs,)."""
         numbers, places = np.unique(pairs, return_inverse=True)
         places = places.reshape(pairs.shape)
-        hashes, starts = shingles(self._spool.texts(numbers), self._words)
+        hashes, starts = shingles(self._spool.texts(numbers.tolist()), self._words)
         owner = np.repeat(np.arange(len(numbers), dtype=np.uint64), np.diff(starts))
-        unique = np.unique((owner << HASH_BITS) | (hashes >> (np.uint64(64) - HASH_BITS)))
+        # Sorting is several times faster here than the hash table of numpy.unique.
+        ordered = np.sort((owner << HASH_BITS) | (hashes >> (np.uint64(64) - HASH_BITS)))
+        unique = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
         sizes = np.bincount((unique >> HASH_BITS).astype(np.int64), minlength=len(numbers))
         begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
         both = []

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WORDS = 3
 CHARACTERS = 5
+# Stands for the words that a text of fewer than WORDS lacks; a noncharacter, so in no normalised text.
+PADDING = "\ufffe"
 # Hash functions of a signature, at most; bands take a whole number of rows out of these.
 PERMUTATIONS = 128
 # Of the pairs at the threshold itself, bands must propose this share; those above it are found more surely.
@@ -46,14 +48,13 @@ def shingles(texts: Sequence[str], spaced: bool) -> tuple[NDArray[np.uint64], ND
     """Hashed shingles of each text, in order and with repetitions.
 
     Args:
-        texts: at least one.
+        texts: at least one, normalised.
         spaced: words of the text are divided by spaces.
 
     Returns:
         Hashes (shingles,) and where each text's begin, with the end last (texts + 1,). No text is without one.
     """
-    flat, sizes = _characters(texts, spaced)
-    units, starts = _words(flat, sizes) if spaced else (_mixed()[flat], np.concatenate(([0], np.cumsum(sizes))))
+    units, starts = _words(texts) if spaced else _characters(texts)
     width = WORDS if spaced else CHARACTERS
     hashes = units[: len(units) - width + 1] * np.uint64(pow(_STEP, width, 1 << 64))
     for place in range(1, width):
@@ -96,33 +97,43 @@ def band_keys(found: NDArray[np.uint32], number: int, rows: int) -> NDArray[np.u
     return keys
 
 
-def _characters(texts: Sequence[str], spaced: bool) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Code points of all texts in a row, spaces single, and the size of each: (characters,), (texts,)."""
-    tidy = []
-    for text in texts:
-        text = " ".join(text.lower().split())
-        if spaced:
-            # Each text ends in a space, so that every word does; one of fewer words than a shingle gets empty ones.
-            text += " " * max(1, WORDS - text.count(" "))
-        else:
-            text = text.ljust(CHARACTERS)
-        tidy.append(text)
-    flat = np.frombuffer("".join(tidy).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return flat, np.fromiter(map(len, tidy), dtype=np.int64, count=len(tidy))
+def _characters(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """A hash per character, runs of space as one, and where each text's begin, with the end last."""
+    tidy = [" ".join(text.lower().split()).ljust(CHARACTERS) for text in texts]
+    flat, starts = _code_points(tidy)
+    return _mixed()[flat], starts
 
 
-def _words(flat: NDArray[np.uint32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """A hash per word, and where each text's words begin, with the end last: (words,), (texts + 1,)."""
+    flat, sides = _code_points([f"{text.lower()} " for text in texts])
     powers, inverses = _powers(1 << max(10, len(flat).bit_length()))
-    ends = np.flatnonzero(flat == 32)
-    sums = np.cumsum(_mixed()[flat] * powers[: len(flat)], dtype=np.uint64)
-    # The space after a word is part of its sum: an empty word has a hash as well.
-    upto = sums[ends]
-    before = np.concatenate((np.zeros(1, np.uint64), upto[:-1]))
-    begins = np.concatenate(([0], ends[:-1] + 1))
-    hashes = (upto - before) * inverses[begins]
-    starts = np.searchsorted(begins, np.concatenate(([0], np.cumsum(sizes))))
+    # Normalised text has two characters of space, and their numbers are 0 in the table: a word's sum ends before it.
+    ends = np.flatnonzero(flat <= 32)
+    begins = np.concatenate((np.zeros(1, np.int64), ends[:-1] + 1))
+    sums = _mixed()[flat]
+    sums *= powers[: len(flat)]
+    upto = np.cumsum(sums, out=sums)[ends]
+    hashes = upto.copy()
+    hashes[1:] -= upto[:-1]
+    hashes *= inverses[begins]
+    filled = ends > begins
+    hashes, begins = hashes[filled], begins[filled]
+    starts = np.searchsorted(begins, sides)
+    if np.diff(starts).min() < WORDS:
+        counts = np.diff(starts)
+        padded = [
+            text if n >= WORDS else text + f" {PADDING}" * (WORDS - n)
+            for text, n in zip(texts, counts.tolist(), strict=True)
+        ]
+        return _words(padded)
     return _finalise(hashes), starts
+
+
+def _code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Code points of all texts in a row, and where each begins, with the end last: (characters,), (texts + 1,)."""
+    flat = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    return flat, np.concatenate(([0], np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))))
 
 
 def _finalise(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -135,8 +146,10 @@ def _finalise(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @cache
 def _mixed() -> NDArray[np.uint64]:
-    """A fixed random number for every code point: (0x110000,)."""
-    return _finalise(_finalise((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * _MULTIPLIER))
+    """A fixed random number for every code point, 0 for controls and the space: (0x110000,)."""
+    table = _finalise(_finalise((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * _MULTIPLIER))
+    table[:33] = 0
+    return table
 
 
 @cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import marshal
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 from x_instruction.records import Passage
 
 _FIELDS = tuple(Passage.__dataclass_fields__)
+_VALUES = operator.attrgetter(*_FIELDS)
 _TEXT = _FIELDS.index("text")
 _ID = _FIELDS.index("id")
 # Lengths gathered before they are written, and bytes of records.
@@ -53,33 +57,47 @@ class Spool:
 
     def add(self, passage: Passage) -> None:
         """Write one more passage."""
-        record = marshal.dumps(tuple(getattr(passage, name) for name in _FIELDS))
+        record = marshal.dumps(_VALUES(passage))
         self._records.write(record)
         self._offsets.write(self._end.to_bytes(8, "little"))
         self._end += len(record)
         self._count += 1
 
     def texts(self, numbers: Iterable[int]) -> list[str]:
-        """Texts of the passages of these numbers."""
+        """Texts of the passages of these numbers, in their order."""
         return [record[_TEXT] for record in self._read(numbers)]
 
-    def ids(self, numbers: Iterable[int]) -> list[str]:
-        """Ids of the passages of these numbers."""
-        return [record[_ID] for record in self._read(numbers)]
+    def id(self, number: int) -> str:
+        """Id of the passage of this number."""
+        return next(self._read([number]))[_ID]
 
     def __iter__(self) -> Iterator[Passage]:
-        self._records.flush()
-        with open(self._paths[0], "rb", buffering=BUFFER) as stream:
-            for _ in range(self._count):
-                yield Passage(**dict(zip(_FIELDS, marshal.load(stream), strict=True)))
+        self.flush()
+        for first in range(0, self._count, LENGTHS):
+            places = self._places(first, min(self._count, first + LENGTHS))
+            number = 0
+            while number < len(places) - 1:
+                # As many records as fit the buffer, at least one, are read at once.
+                last = max(number + 1, bisect.bisect_right(places, places[number] + BUFFER) - 1)
+                base = places[number]
+                block = memoryview(os.pread(self._records.fileno(), places[last] - base, base))
+                for start, end in itertools.pairwise(places[number : last + 1]):
+                    yield Passage(**dict(zip(_FIELDS, marshal.loads(block[start - base : end - base]), strict=True)))
+                number = last
 
-    def _read(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...]]:
+    def flush(self) -> None:
+        """Write what waits in memory, so that it can be read."""
         self._records.flush()
         self._offsets.flush()
-        wanted = np.fromiter(numbers, dtype=np.int64)
-        records, offsets = self._records.fileno(), self._offsets.fileno()
-        for number in wanted.tolist():
-            place = os.pread(offsets, 16, 8 * number)
-            start = int.from_bytes(place[:8], "little")
-            end = int.from_bytes(place[8:], "little") if len(place) == 16 else self._end
+
+    def _places(self, first: int, last: int) -> list[int]:
+        """Where the records of these numbers begin, and where the last ends."""
+        found = np.frombuffer(os.pread(self._offsets.fileno(), 8 * (last + 1 - first), 8 * first), dtype="<u8").tolist()
+        return found if last < self._count else [*found, self._end]
+
+    def _read(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...]]:
+        self.flush()
+        records = self._records.fileno()
+        for number in numbers:
+            start, end = self._places(number, number + 1)
             yield marshal.loads(os.pread(records, end - start, start))

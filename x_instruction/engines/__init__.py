@@ -112,7 +112,7 @@ class Engine(Protocol):
     """What every engine offers."""
 
     model: str
-    """The model's name as the recipe gives it."""
+    """The model's name as records and cards say it."""
     revision: str
     """Commit on the Hub, or digest of the files."""
     can: frozenset[str]

@@ -38,7 +38,7 @@ class EmbeddedModel:
     """A model that a package brings.
 
     Args:
-        title: the model's own name.
+        title: the model's own name, as records and cards say it.
         license: its licence.
         revision: what identifies the weights.
         folder: gives the model folder, making it first if need be.
@@ -80,12 +80,17 @@ def _minilm() -> Path:
 
 
 MODELS = {
-    "embedded": EmbeddedModel("Gemma 3 270M", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma),
+    "embedded": EmbeddedModel("google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma),
     "embedded-smollm2": EmbeddedModel(
-        "SmolLM2-135M-Instruct", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
+        "HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
     ),
-    "embedded-minilm": EmbeddedModel("all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm),
+    "embedded-minilm": EmbeddedModel("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm),
 }
+
+
+def terms(title: str) -> str:
+    """The licence of an embedded model by its title, or an empty string: of others only their own pages tell."""
+    return next((model.license for model in MODELS.values() if model.title == title), "")
 
 
 def _package_file(package: str, name: str) -> Path:

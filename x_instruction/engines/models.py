@@ -20,7 +20,7 @@ class Files:
     """A model on this machine.
 
     Args:
-        name: as the recipe gives it; of a local folder its last part alone.
+        name: Hub id, an embedded model's own name, or the last part of a local folder: what records and cards say.
         folder: where its files are.
         revision: commit on the Hub, recorded SHA-256 of an embedded model, or digest of a folder.
         license: as far as it is known here, else empty.
@@ -44,7 +44,7 @@ def locate(name: str, revision: str = "main") -> Files:
     """
     if name in embedded.MODELS:
         model = embedded.MODELS[name]
-        return Files(name, model.folder(), model.revision, model.license)
+        return Files(model.title, model.folder(), model.revision, model.license)
     folder = Path(name).expanduser()
     if folder.is_dir():
         # Where a folder stands is nobody's business: records and cards carry its name and what is in it.
