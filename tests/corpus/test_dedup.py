@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from x_instruction.corpus import dedup
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
-from x_instruction.corpus.shingles import CHARACTERS, WORDS, bands, shingles, signatures
+from x_instruction.corpus.shingles import CHARACTERS, PADDING, WORDS, bands, shingles, signatures
 from x_instruction.corpus.spool import Spool
 from x_instruction.records import Dropped, Passage, text_digest
 
@@ -28,7 +28,8 @@ def plain(text: str, words: bool) -> set[str]:
     """The shingles of a text, worked out the plain way."""
     text = " ".join(text.lower().split())
     if words:
-        parts = text.split(" ") + [""] * max(0, WORDS - 1 - text.count(" "))
+        parts = text.split()
+        parts += [PADDING] * (WORDS - len(parts))
         return {" ".join(parts[i : i + WORDS]) for i in range(len(parts) - WORDS + 1)}
     text = text.ljust(CHARACTERS)
     return {text[i : i + CHARACTERS] for i in range(len(text) - CHARACTERS + 1)}
@@ -206,6 +207,6 @@ def test_a_spool_gives_back_what_it_took(tmp_path: Path) -> None:
             spool.add(record)
         assert list(spool) == records
         assert spool.texts([49, 0, 7, 7]) == [records[i].text for i in (49, 0, 7, 7)]
-        assert spool.ids([3]) == ["p3"]
+        assert spool.id(3) == "p3"
         spool.add(records[0])
         assert len(list(spool)) == 51

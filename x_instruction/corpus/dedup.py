@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 # Passages and characters hashed at once, keys sorted at once and pairs compared at once: they bound the memory.
 BATCH = 1_000
-BATCH_CHARACTERS = 1 << 19
+BATCH_CHARACTERS = 1 << 17
 KEYS = 1 << 17
-PAIRS = 1 << 9
+PAIRS = 1 << 7
 # Leaders tried in one group of equal keys. Only groups of many unlike passages have more, and other bands split those.
 LEADERS = 8
 # A pair's number and a shingle's hash share 64 bits when pairs are compared.
@@ -86,7 +86,7 @@ class Deduplicator:
         self._jaccard, self._words = jaccard, words
         self._bands, self._rows = bands(jaccard)
         self._paths = [folder / f"band-{number:02d}.keys" for number in range(self._bands)]
-        self._files = [open(path, "w+b", buffering=0) for path in self._paths]  # noqa: SIM115
+        self._files = [open(path, "w+b") for path in self._paths]  # noqa: SIM115
         self._batch: list[str] = []
         self._characters = 0
         # The passage that each was let go for (-1: it stays), and how similar they are.
@@ -135,6 +135,8 @@ class Deduplicator:
         number = len(self._spool)
         self._for = np.full(number, -1, dtype=np.int32)
         self._similarity = np.zeros(number, dtype=np.float32)
+        for stream in self._files:
+            stream.flush()
         parts = -(-number // KEYS)
         for path in self._paths:
             for part in range(parts):

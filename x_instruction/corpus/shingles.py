@@ -101,7 +101,7 @@ def _characters(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.in
     """A hash per character, runs of space as one, and where each text's begin, with the end last."""
     tidy = [" ".join(text.lower().split()).ljust(CHARACTERS) for text in texts]
     flat, starts = _code_points(tidy)
-    return _mixed()[flat], starts
+    return _mixed().take(flat), starts
 
 
 def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -111,12 +111,12 @@ def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]
     # Normalised text has two characters of space, and their numbers are 0 in the table: a word's sum ends before it.
     ends = np.flatnonzero(flat <= 32)
     begins = np.concatenate((np.zeros(1, np.int64), ends[:-1] + 1))
-    sums = _mixed()[flat]
+    sums = _mixed().take(flat)
     sums *= powers[: len(flat)]
     upto = np.cumsum(sums, out=sums)[ends]
     hashes = upto.copy()
     hashes[1:] -= upto[:-1]
-    hashes *= inverses[begins]
+    hashes *= inverses.take(begins)
     filled = ends > begins
     hashes, begins = hashes[filled], begins[filled]
     starts = np.searchsorted(begins, sides)
