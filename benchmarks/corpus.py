@@ -2,13 +2,13 @@
 
     python benchmarks/corpus.py --data PAGES --documents 10000 100000 1000000
     python benchmarks/corpus.py --data PAGES --documents 5000 --against datatrove --python DT/bin/python --repeats 3
-    python benchmarks/corpus.py --data PAGES --documents 20000 --near-duplicates --python DT/bin/python --repeats 3
+    python benchmarks/corpus.py --data PAGES --documents 20000 --near-duplicates --repeats 3 --python DT/bin/python
 
 ``PAGES`` holds ``<tag>.jsonl`` with real pages. A corpus of any size is made from them: most words of a page are
 replaced by other words of it and some by words that never were, so that two copies are not alike; a share
-(``--planted``) are near duplicates of an earlier one. ``DT`` is an environment with ``datatrove[io,processing]==0.10.1``
-and spacy and py3langid. Everything runs in processes of its own with one thread each, the two sides in turn
-``--repeats`` times; medians are printed, a table and one line of JSON per row.
+(``--planted``) are near duplicates of an earlier one. ``DT`` is an environment with spacy, py3langid and
+``datatrove[io,processing]==0.10.1``. Everything runs in processes of its own with one thread each, the sides in turn
+``--repeats`` times; medians are printed, one line of JSON per side.
 """
 
 from __future__ import annotations

@@ -201,3 +201,22 @@ def test_a_model_file_that_is_missing_or_damaged_is_told(fasttext: Path, tmp_pat
     (tmp_path / "empty.bin").write_bytes(b"")
     with pytest.raises(RecipeError, match=r"cannot read the fastText model .*wrong file format"):
         FastText(tmp_path / "empty.bin", language("ee"))
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "foreign"),
+    [
+        ("kk", "Барлық адамдар тумысынан азат және қадір-қасиеті мен құқықтары тең болып дүниеге келеді. ",
+         "Все люди рождаются свободными и равными в своём достоинстве и правах, они наделены разумом. "),
+        ("fa", "همه انسان‌ها آزاد به دنیا می‌آیند و از نظر کرامت و حقوق با هم برابر هستند و باید برادرانه رفتار کنند. ",
+         "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا. "),
+        ("sr-Latn", "Sva ljudska bića rađaju se slobodna i jednaka u dostojanstvu i pravima, obdarena su razumom. ",
+         "All human beings are born free and equal in dignity and rights and are endowed with reason. "),
+    ],
+)  # fmt: skip
+def test_foreign_sentences_in_the_same_script_are_found(
+    tag: str, text: str, foreign: str, check: Callable[[str, str], str | None]
+) -> None:
+    # Serbian in Latin script may be taken for Croatian as a whole; its sentences are not foreign.
+    assert check(tag, text * 3) != "mixed_language"
+    assert check(tag, text * 3 + foreign * 2) == "mixed_language"

@@ -14,9 +14,14 @@ from x_instruction.recipe import Filters
 UNIT_LETTERS = 20
 # A unit is foreign when another language is this likely, among those that a unit is compared with.
 UNIT_CONFIDENCE = 0.7
-# Languages in Latin script that turn up in everyone's pages; a unit is compared with these and not with 140, most of
-# which a short unit cannot be told from.
-COMMON = ("en", "es", "fr", "de", "pt", "it", "nl", "pl")
+# Languages that turn up in everyone's pages, by script; a unit is compared with these and not with 140, most of which a
+# short unit cannot be told from. In other scripts the script itself tells foreign sentences.
+COMMON: dict[str, tuple[str, ...]] = {
+    "Arab": ("ar",),
+    "Cyrl": ("ru",),
+    "Deva": ("hi",),
+    "Latn": ("en", "es", "fr", "de", "pt", "it", "nl", "pl"),
+}
 # Our tag -> py3langid's label where they differ.
 LABELS = {"nb": "no", "fil": "tl"}
 
@@ -88,10 +93,10 @@ class Ngrams:
         model = ngrams.model()
         self._tags = {label: wanted.tag}
         self._label = label
-        self._all = model.columns([name for name in model.labels if _script_of(name) in (wanted.script, None)])
+        self._all = model.columns([name for name in model.labels if name == label or _script_of(name) == wanted.script])
         self._near = [i for i, name in enumerate(self._all.labels) if name in (label, *wanted.confused_with)]
-        compared = [label, *(c for c in COMMON if c not in wanted.confused_with)]
-        self._few = model.columns(compared)
+        others = [c for c in COMMON.get(wanted.script, ()) if c not in (label, *wanted.confused_with)]
+        self._few = model.columns([label, *others]) if others else None
 
     def best(self, texts: list[str]) -> list[Guess]:
         """See ``Identifier``."""
@@ -108,8 +113,8 @@ class Ngrams:
 
     def foreign(self, units: list[str]) -> Sequence[bool]:
         """See ``Identifier``."""
-        if not units:
-            return []
+        if not units or self._few is None:
+            return [False] * len(units)
         table = self._few.probabilities(units)
         own = [i for i, label in enumerate(self._few.labels) if label == self._label]
         table[:, own] = 0
@@ -122,7 +127,7 @@ class FastText:
 
     Raises:
         MissingExtra: the package ``fasttext`` is not there.
-        RecipeError: the file cannot be read, or it has no label for the language.
+        RecipeError: the file cannot be read.
     """
 
     def __init__(self, path: Path, wanted: Language) -> None:

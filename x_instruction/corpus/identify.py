@@ -17,7 +17,7 @@ import numpy as np
 
 from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
-from x_instruction.corpus.identifiers import Guess, identifier
+from x_instruction.corpus.identifiers import COMMON, Guess, identifier
 from x_instruction.corpus.relatives import closer
 from x_instruction.languages import Language
 from x_instruction.recipe import Filters
@@ -68,6 +68,7 @@ class LanguageCheck:
         known[characters.script_kinds(language.script)] = True
         self._known = known
         self._identifier = identifier(language, limits)
+        self._units = language.script in COMMON
 
     def judge(self, texts: Sequence[str]) -> list[Verdict]:
         """A verdict for each passage."""
@@ -77,15 +78,14 @@ class LanguageCheck:
         best = dict(zip(passed, self._identifier.best(samples), strict=True))
         units: list[str] = []
         owners: list[int] = []
-        if self._language.script == "Latn":
-            # In other scripts the script itself tells most foreign sentences, and tells them surely.
-            for i in passed:
-                found = _UNIT.findall(texts[i])
-                units += found
-                owners += [i] * len(found)
+        for i in passed:
+            found = _UNIT.findall(texts[i]) if self._units else []
+            units += found
+            owners += [i] * len(found)
         foreign = {i: looks[i][1] for i in passed}
         for i, unit, is_foreign in zip(owners, units, self._identifier.foreign(units), strict=True):
-            foreign[i] += is_foreign * len(unit) / len(texts[i])
+            # A sentence in another script can be found by both looks, so the share is bounded.
+            foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
         return [self._verdict(texts[i], looks[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
 
     def _verdict(self, text: str, script: float, best: Guess | None, foreign: float) -> Verdict:

@@ -7,7 +7,6 @@ unusable (no such file, a damaged file, a column that is not there) is a ``Corpu
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import CHUNK, Fault, Row, parquet_rows, rows, suffix
-from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.corpus.files import digest, fill, find, is_local
+from x_instruction.corpus.readers import Fault, Row, parquet_rows, rows, suffix
+from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
 from x_instruction.recipe import Corpus
 from x_instruction.records import Dropped, dropped
@@ -84,12 +84,12 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
         folder = Path(dataset)
         if folder.is_dir():
             files = sorted(p for p in folder.rglob("*") if p.is_file())
-            return {str(p.relative_to(folder)): _digest(p) for p in files}
+            return {str(p.relative_to(folder)): digest(p) for p in files}
         return {dataset: revision(dataset, corpus.revision)}
     found: dict[str, str] = {}
-    for filesystem, path in _files(corpus, language):
-        if _is_local(filesystem):
-            found[path] = _digest(Path(path))
+    for filesystem, path in find(corpus.paths, language):
+        if is_local(filesystem):
+            found[path] = digest(Path(path))
         else:
             found[path] = f"{filesystem.ukey(path)}"
     return found
@@ -110,7 +110,7 @@ def count(corpus: Corpus, language: Language) -> int | None:
         config = fill(corpus.config, language) if corpus.config else None
         found = size(corpus.dataset or "", config, corpus.split, corpus.revision)
     else:
-        files = _files(corpus, language)
+        files = find(corpus.paths, language)
         if all(suffix(path) == ".parquet" for _, path in files):
             found = sum(_parquet_rows(filesystem, path) for filesystem, path in files)
     if found is None or corpus.documents is None:
@@ -142,7 +142,7 @@ def _sample_file(language: Language) -> tuple[str, bytes]:
 
 def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
     columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
-    files = _files(corpus, language)
+    files = find(corpus.paths, language)
     for _, path in files:
         suffix(path)  # a wrong name is told before hours are spent on the files before it
     for filesystem, path in files:
@@ -213,64 +213,9 @@ SOURCES: dict[str, Callable[[Corpus, Language], Iterator[Document | Dropped]]] =
 }
 
 
-def fill(pattern: str, language: Language) -> str:
-    """A path or config name with its placeholders filled in.
-
-    Raises:
-        RecipeError: a placeholder that is not known.
-    """
-    values = {"tag": language.tag, "code": language.code, "iso639_3": language.iso639_3, "name": language.name}
-
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in values:
-            known = ", ".join(f"{{{name}}}" for name in values)
-            raise RecipeError(f"unknown placeholder {found[0]} in {pattern!r}, wanted one of {known}")
-        return values[found[1]]
-
-    return re.sub(r"\{(\w+)\}", value, pattern)
-
-
-def _files(corpus: Corpus, language: Language) -> list[tuple[Any, str]]:
-    """Filesystem and path of every file, patterns in the order given and each one's files by name."""
-    import fsspec
-
-    found: list[tuple[Any, str]] = []
-    for pattern in corpus.paths:
-        filled = fill(pattern, language)
-        try:
-            filesystem, path = fsspec.core.url_to_fs(filled)
-            matches = sorted(filesystem.glob(path)) if fsspec.core.has_magic(path) else [path]
-            present = [match for match in matches if filesystem.exists(match)]
-        except (OSError, ValueError, ImportError) as error:
-            raise CorpusError(f"cannot look up {filled}: {error}") from error
-        if not present:
-            raise CorpusError(f"no file matches {filled}: check corpus.paths and the placeholders in it")
-        for match in present:
-            if filesystem.isdir(match):
-                raise CorpusError(f"{match} is a folder, wanted files: write {match.rstrip('/')}/*.jsonl for example")
-        found.extend((filesystem, match) for match in present)
-    return list({path: (filesystem, path) for filesystem, path in found}.values())
-
-
 def _parquet_rows(filesystem: Any, path: str) -> int:
     with filesystem.open(path, "rb") as stream:
         return parquet_rows(stream, path)
-
-
-def _is_local(filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    return "file" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
-
-
-def _digest(path: Path) -> str:
-    found = hashlib.sha256()
-    try:
-        with open(path, "rb") as stream:
-            while chunk := stream.read(CHUNK):
-                found.update(chunk)
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
-    return found.hexdigest()
 
 
 def _where(corpus: Corpus, language: Language) -> str:

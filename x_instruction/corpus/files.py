@@ -1,0 +1,78 @@
+"""Files of a corpus: patterns with placeholders for the language, local or in any store that fsspec knows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from x_instruction.corpus.readers import CHUNK
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.languages import Language
+
+
+def fill(pattern: str, language: Language) -> str:
+    """A path or config name with its placeholders filled in.
+
+    Raises:
+        RecipeError: a placeholder that is not known.
+    """
+    values = {"tag": language.tag, "code": language.code, "iso639_3": language.iso639_3, "name": language.name}
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            raise RecipeError(f"unknown placeholder {found[0]} in {pattern!r}, wanted one of {known}")
+        return values[found[1]]
+
+    return re.sub(r"\{(\w+)\}", value, pattern)
+
+
+def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
+    """Filesystem and path of every file, patterns in the order given and each one's files by name.
+
+    Raises:
+        CorpusError: nothing there, or a folder.
+        RecipeError: a placeholder that is not known.
+    """
+    import fsspec
+
+    found: list[tuple[Any, str]] = []
+    for pattern in paths:
+        filled = fill(pattern, language)
+        try:
+            filesystem, path = fsspec.core.url_to_fs(filled)
+            matches = sorted(filesystem.glob(path)) if fsspec.core.has_magic(path) else [path]
+            present = [match for match in matches if filesystem.exists(match)]
+        except (OSError, ValueError, ImportError) as error:
+            raise CorpusError(f"cannot look up {filled}: {error}") from error
+        if not present:
+            raise CorpusError(f"no file matches {filled}: check corpus.paths and the placeholders in it")
+        for match in present:
+            if filesystem.isdir(match):
+                raise CorpusError(f"{match} is a folder, wanted files: write {match.rstrip('/')}/*.jsonl for example")
+        found.extend((filesystem, match) for match in present)
+    return list({path: (filesystem, path) for filesystem, path in found}.values())
+
+
+def is_local(filesystem: Any) -> bool:
+    """Whether its paths are those of this machine."""
+    protocol = filesystem.protocol
+    return "file" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a local file, hex.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while chunk := stream.read(CHUNK):
+                found.update(chunk)
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
+    return found.hexdigest()
