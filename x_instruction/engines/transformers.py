@@ -69,12 +69,12 @@ class TransformersEngine:
     def clip(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
         # A start can need more tokens than it had in the whole: a character of several tokens, a word cut in two.
-        for kept in range(tokens, 0, -1):
+        for kept in range(tokens, -1, -1):
             offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
             if len(offsets) <= tokens:
                 return text
-            text = text[: offsets[kept - 1][1]]
-        return ""
+            text = text[: offsets[kept - 1][1]] if kept else ""
+        return text
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches of about equal length, requests with the same prompt together.
