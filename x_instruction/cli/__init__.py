@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -48,6 +49,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: an error of ours is one line and exit code 1; anything else is a defect and keeps its traceback."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("x_instruction").setLevel(logging.INFO)
     try:
         cli()
     except XInstructionError as error:

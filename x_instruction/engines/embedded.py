@@ -80,11 +80,15 @@ def _minilm() -> Path:
 
 
 MODELS = {
-    "embedded": EmbeddedModel("google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma),
+    "embedded": EmbeddedModel(
+        "google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma
+    ),
     "embedded-smollm2": EmbeddedModel(
         "HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
     ),
-    "embedded-minilm": EmbeddedModel("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm),
+    "embedded-minilm": EmbeddedModel(
+        "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm
+    ),
 }
 
 
@@ -166,14 +170,19 @@ def _convert(gguf: Path, target: Path) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as library_logging
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "transformers", "embedded") from error
 
+    library_logging.disable_progress_bar()
     where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    logger.info("  reading its tokenizer")
     AutoTokenizer.from_pretrained(**where).save_pretrained(target)
+    logger.info("  reading its weights")
     quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     # save_pretrained refuses a model that was read from GGUF, so the weights move into a fresh one; on "meta" it
     # costs no initialisation, and copying the config spares reading the file's vocabulary once more.
+    logger.info("  writing them as safetensors")
     config = copy.deepcopy(quantized.config)
     del config.quantization_config
     with torch.device("meta"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import IO, Protocol
 
@@ -61,25 +62,28 @@ class Lines:
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
+        self.name = ""
         self.count = _Count(0)
-        self._last = 0.0
+        self._last = time.monotonic()
+        self._ended = threading.Event()
+        # A batch on a CPU can take a minute: who watches must see that something is at work.
+        threading.Thread(target=self._tick, daemon=True).start()
 
     def say(self, text: str) -> None:
         """One line."""
+        self._last = time.monotonic()
         self.stream.write(f"{text}\n")
         self.stream.flush()
 
     def stage(self, name: str, jobs: int) -> None:
         """A stage begins."""
-        self.name, self.count, self._last = name, _Count(jobs), time.monotonic()
+        self.count = _Count(jobs)
+        self.name = name
         self.say(f"{name}: {jobs} job{'s' if jobs != 1 else ''}")
 
     def seen(self, job: Job, done: int, total: int) -> None:
         """A job has come so far."""
         self.count.seen(job, done, total)
-        if time.monotonic() - self._last > _EVERY:
-            self._last = time.monotonic()
-            self.say(f"{self.name}: {self.count.text()}")
 
     def done(self, job: Job, text: str) -> None:
         """A job has ended."""
@@ -88,19 +92,25 @@ class Lines:
 
     def end(self) -> None:
         """The stage has ended."""
+        self.name = ""
 
     def close(self) -> None:
         """The run has ended."""
+        self._ended.set()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1.0):
+            if self.name and time.monotonic() - self._last > _EVERY:
+                self.say(f"{self.name}: {self.count.text()}")
 
 
-class Live(Lines):
+class Live:
     """One moving line at the bottom of a terminal, finished jobs above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-        super().__init__(sys.stderr)
         self.console = Console(stderr=True, highlight=False)
         self.bar = Progress(
             SpinnerColumn(),
@@ -129,7 +139,8 @@ class Live(Lines):
 
     def done(self, job: Job, text: str) -> None:
         """A job has ended."""
-        super().done(job, text)
+        self.count.done(job)
+        self.say(f"{self.name}: {text}")
         self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
 
     def end(self) -> None:
@@ -147,7 +158,7 @@ class _Count:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self.started = time.monotonic()
-        self.ended: set[Job | str] = set()
+        self.ended: set[str] = set()
         self.parts: dict[str, tuple[int, int]] = {}
 
     def seen(self, job: Job, done: int, total: int) -> None:
@@ -159,12 +170,13 @@ class _Count:
         self.parts[job.name] = (done, done)
 
     def share(self) -> float:
-        running = sum(d / t for name, (d, t) in self.parts.items() if t and name not in self.ended)
+        running = sum(d / t for name, (d, t) in list(self.parts.items()) if t and name not in self.ended)
         return (len(self.ended) + running) / max(1, self.jobs)
 
     def text(self) -> str:
+        """Share, number, rate, time taken and time left."""
         seconds = max(1e-9, time.monotonic() - self.started)
-        done = sum(d for d, _ in self.parts.values())
+        done = sum(d for d, _ in list(self.parts.values()))
         share = self.share()
         left = f", about {_span(seconds * (1 - share) / share)} left" if 0.02 < share < 1 else ""
         return f"{share:.0%}, {done:,} done, {done / seconds:,.1f}/s, {_span(seconds)}{left}"
