@@ -19,6 +19,7 @@ from x_instruction.recipe import Model
 
 try:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
     from transformers.utils import logging as library_logging
 
@@ -52,7 +53,7 @@ class TransformersEngine:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(files.folder)
             self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype).to(self.device).eval()
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"cannot load {settings.name!r} as a causal language model: {reason}") from error
         self.chat = bool(self.tokenizer.chat_template)

@@ -1,0 +1,90 @@
+"""The tiny model loaded once, and two ways to ask it: through the engine's batches, and one prompt at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from x_instruction.corpus.sources import Document, read
+from x_instruction.engines import Engine, Request, Result
+from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus, Model
+
+
+@pytest.fixture(scope="session")
+def noisy_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with random weights: no two prompts go on alike, so an error of position or mask is seen."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("noisy") / "noisy-model"
+    shutil.copytree(tiny_model, folder)
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(tiny_model)
+    config.initializer_range = 0.2
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(noisy_model: Path) -> TransformersEngine:
+    return TransformersEngine(Model(name=str(noisy_model)))
+
+
+@pytest.fixture(scope="session")
+def texts() -> dict[str, list[str]]:
+    """Sample passages by language: Latin with diacritics, no spaces, combining marks."""
+    return {
+        tag: [found.text for found in read(Corpus(source="sample"), language(tag)) if isinstance(found, Document)]
+        for tag in ("fi", "th", "bn")
+    }
+
+
+def in_batches(engine: Engine, requests: Sequence[Request]) -> list[Result]:
+    found: dict[int, Result] = {}
+    for batch in engine.plan(requests):
+        for position, answer in engine.answer([requests[row] for row in batch.rows], batch.shared):
+            assert batch.rows[position] not in found
+            found[batch.rows[position]] = answer
+    return [found[row] for row in range(len(requests))]
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[Engine, Sequence[Request]], list[Result]]:
+    """Answers in the order of the requests, by the engine's own plan."""
+    return in_batches
+
+
+@pytest.fixture(scope="session")
+def greedy(engine: TransformersEngine) -> Callable[[str, int], list[int]]:
+    """New tokens of plain ``generate`` for one prompt alone: what every batch has to equal."""
+
+    def write(prompt: str, tokens: int) -> list[int]:
+        ids = engine.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            out = engine.network.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens
+            )
+        written: list[int] = out[0, ids.shape[1] :].tolist()
+        return written[: written.index(1)] if 1 in written else written
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def likelihood(engine: TransformersEngine) -> Callable[[str, str], tuple[float, int]]:
+    """Log-likelihood of a continuation by one forward pass over the whole, and its number of tokens."""
+
+    def score(prompt: str, continuation: str) -> tuple[float, int]:
+        start = engine.tokenizer(prompt)["input_ids"]
+        end = engine.tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logits = engine.network(torch.tensor([start + end])).logits[0].double()
+        steps = torch.log_softmax(logits, -1)[len(start) - 1 : -1]
+        return float(steps[torch.arange(len(end)), torch.tensor(end)].sum()), len(end)
+
+    return score
