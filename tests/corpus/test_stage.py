@@ -107,6 +107,9 @@ def test_personal_data_is_masked_in_what_is_kept_and_dropped(
     kept, dropped = run(corpus, tmp_path)
     assert kept[0].text.endswith("Piga <PHONE>.")
     assert dropped[0].text == "Andika <EMAIL>"
+    (tmp_path / "bad.jsonl").write_text('{"text": "Piga +255 712 345 678."}\n{"text": "Piga +255 712 345 678\n')
+    bad = Corpus(source="files", paths=(str(tmp_path / "bad.jsonl"),))
+    assert [d.text for d in run(bad, tmp_path)[1]] == ['{"text": "Piga <PHONE>', "Piga <PHONE>."]
     kept, _ = run(corpus, tmp_path, mask_personal_data=False)
     assert kept[0].text.endswith("678.")
 

@@ -89,12 +89,12 @@ def _screened(
     batch: list[tuple[Document, list[str]]] = []
     size, limit, count = 0, 16, 0
     for count, document in enumerate(read(corpus, language), start=1):
-        if isinstance(document, Dropped):
-            yield document
-            continue
         text = normalise(document.text)
         if corpus.filters.mask_personal_data:
             text = mask_personal_data(text)[0]
+        if isinstance(document, Dropped):
+            yield dropped(document.id, document.reason, document.detail, text)
+            continue
         segments = segment(text, corpus.filters.min_chars, corpus.filters.max_chars)
         if not segments:
             yield dropped(document.id, "no_text", "nothing but space and control characters")
