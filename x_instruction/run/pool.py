@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
+from tqdm import tqdm
+
 from x_instruction import errors
 from x_instruction.errors import XInstructionError
 from x_instruction.recipe import Recipe
@@ -141,6 +143,8 @@ def _serve(connection: Connection, root: str, settings: Recipe, device: str | No
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Libraries that draw bars would each make a lock between processes, which outlives a worker that is ended.
+    tqdm.set_lock(threading.RLock())
     worker = Worker(Run(Path(root)), settings)
     last = 0.0
 
@@ -154,7 +158,9 @@ def _serve(connection: Connection, root: str, settings: Recipe, device: str | No
         try:
             job: Job = connection.recv()
         except (EOFError, OSError):
-            return
+            # Nothing is left to flush, and the interpreter's own way out was seen to hang in native libraries now
+            # and then after models had been loaded.
+            os._exit(0)
         try:
             connection.send(("done", worker.perform(job, seen)))
         except XInstructionError as error:
