@@ -315,7 +315,7 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests_shards import passage
+from test_shards import passage
 from x_instruction.errors import ShardError
 from x_instruction.records import dropped
 from x_instruction.shards import Report, Run
@@ -327,18 +327,20 @@ run = Run(Path(sys.argv[1]))
 """
 
 
-def child(run: Run, body: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def child(run: Run, body: str) -> subprocess.CompletedProcess[str]:
     """Runs code against the same run in another process, with this module's ``passage``."""
-    (tmp_path / "tests_shards.py").write_text(Path(__file__).read_text("utf-8"), "utf-8")
     code = CHILD + textwrap.dedent(body)
     return subprocess.run(
-        [sys.executable, "-c", code, str(run.root), str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, str(run.root), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
 @pytest.mark.parametrize("kind", ["kept", "dropped"])
-def test_a_full_disk_is_one_line_and_no_shard(run: Run, tmp_path: Path, kind: str) -> None:
+def test_a_full_disk_is_one_line_and_no_shard(run: Run, kind: str) -> None:
     made = "passage(number)" if kind == "kept" else "noise(number)"
     done = child(
         run,
@@ -351,7 +353,6 @@ def test_a_full_disk_is_one_line_and_no_shard(run: Run, tmp_path: Path, kind: st
         except ShardError as error:
             print(error)
         """,
-        tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -363,7 +364,7 @@ def test_a_full_disk_is_one_line_and_no_shard(run: Run, tmp_path: Path, kind: st
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
-def test_a_killed_writer_leaves_no_shard(run: Run, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_shard(run: Run) -> None:
     done = child(
         run,
         """
@@ -374,7 +375,6 @@ def test_a_killed_writer_leaves_no_shard(run: Run, tmp_path: Path) -> None:
         run.write(Report("passage", "fi", 0), [passage(0)])
         run.write(Report("passage", "fi", 1), stage())
         """,
-        tmp_path,
     )
     assert done.returncode == -signal.SIGKILL
     assert run.complete("passage", "fi", 0)
