@@ -1,0 +1,66 @@
+"""The gain against plain forward passes, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from x_instruction.engines import Request, Result
+from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.recipe import Model, Refine
+from x_instruction.records import Candidate
+from x_instruction.refine.pmi import rate
+
+Likelihood = Callable[[str, str], tuple[float, int]]
+NAMES = {"fi": "Finnish", "th": "Thai", "bn": "Bangla"}
+
+
+def settings(direction: str, tokens: int = 40) -> Refine:
+    return Refine(rater="pmi", model=Model(name="m"), direction=direction, response_tokens=tokens)  # type: ignore[arg-type]
+
+
+def test_response_given_instruction(
+    engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
+) -> None:
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        found = rate(candidates, settings("response"), engine, ledger.ask)
+    for candidate, rating in zip(candidates, found, strict=True):
+        text = engine.clip(candidate.text, 40)
+        alone = f"Answer in {NAMES[candidate.language]}:\n"
+        given, tokens = likelihood(f"Question: {candidate.instruction}\n{alone}", text)
+        assert rating.score == pytest.approx((given - likelihood(alone, text)[0]) / tokens, abs=1e-4)
+        assert rating.p_best is rating.p_flawed is rating.p_worst is None
+
+
+def test_instruction_given_response(
+    engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
+) -> None:
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        found = rate(candidates, settings("instruction"), engine, ledger.ask)
+    for candidate, rating in zip(candidates, found, strict=True):
+        text = engine.clip(candidate.text, 40).replace("\n", " ")
+        prompt = f"{NAMES[candidate.language]} article:\n{{}}\n\nEnglish title of the article:"
+        instruction = f" {candidate.instruction}"
+        given, _ = likelihood(prompt.format(text), instruction)
+        assert rating.score == pytest.approx(given - likelihood(prompt.format(""), instruction)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("direction", ["response", "instruction"])
+def test_no_request_is_sent_twice(engine: TransformersEngine, candidates: list[Candidate], direction: str) -> None:
+    sent: list[Request] = []
+
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        sent.extend(requests)
+        return [result for request in requests for _, result in engine.answer([request])]
+
+    rate(candidates[:6], settings(direction, 8), engine, ask)
+    assert len(set(sent)) == len(sent)
+    # Two passages and three instructions: six given, and alone as many as there are responses or instructions.
+    assert len(sent) == 6 + (2 if direction == "response" else 3)
+
+
+def test_nothing_to_rate(engine: TransformersEngine) -> None:
+    assert rate([], settings("response"), engine, lambda requests: []) == []

@@ -1,0 +1,74 @@
+"""The rubric's five levels as probabilities, against plain forward passes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.errors import RecipeError
+from x_instruction.prompts import read_text
+from x_instruction.recipe import Model, Refine
+from x_instruction.records import Candidate
+from x_instruction.refine.prompted import rate
+
+Likelihood = Callable[[str, str], tuple[float, int]]
+NAMES = {"fi": "Finnish", "th": "Thai", "bn": "Bangla"}
+SETTINGS = Refine(rater="prompted", model=Model(name="m"), response_tokens=40)
+
+
+def test_a_prompt_with_a_slot_of_another_stage(
+    engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
+) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text("{passage}{opening}", "utf-8")
+    settings = Refine(rater="prompted", model=Model(name="m"), prompt=str(path))
+    with pytest.raises(RecipeError, match=r"unknown slot \{opening\}"):
+        rate(candidates, settings, engine, lambda requests: [])
+
+
+def test_levels_equal_plain_forward_passes(
+    engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
+) -> None:
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        found = rate(candidates, SETTINGS, engine, ledger.ask)
+    for candidate, rating in zip(candidates, found, strict=True):
+        prompt = (
+            read_text("rate-base")
+            .rstrip("\n")
+            .replace("{instruction_language}", "English")
+            .replace("{instruction}", candidate.instruction)
+            .replace("{language}", NAMES[candidate.language])
+            .replace("{passage}", engine.clip(candidate.text, 40))
+        )
+        weights = torch.tensor([likelihood(prompt, f" {level}")[0] for level in range(1, 6)], dtype=torch.float64)
+        p = torch.softmax(weights, 0).tolist()
+        assert rating.score == pytest.approx(sum(level * p[level - 1] for level in range(1, 6)), abs=1e-3)
+        assert rating.p_worst == pytest.approx(p[0] + p[1], abs=1e-4)
+        assert rating.p_flawed == pytest.approx(p[2], abs=1e-4)
+        assert rating.p_best == pytest.approx(p[3] + p[4], abs=1e-4)
+        assert rating.p_worst + rating.p_flawed + rating.p_best == pytest.approx(1)
+        assert 1 <= rating.score <= 5
+
+
+def test_a_chat_model_is_asked_in_chat(
+    engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(tiny_model, folder)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    chat = TransformersEngine(Model(name=str(folder)))
+    with Ledger(tmp_path / "a.sqlite", chat, {}) as ledger:
+        (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
+    system = read_text("rate-chat").split("[system]\n")[1].split("\n[user]")[0]
+    text = engine.clip(candidates[3].text, 40).strip()
+    user = f"Request (English): {candidates[3].instruction}\n\nReply (Finnish): {text}"
+    prompt = f"system: {system}\nuser: {user}\n"
+    weights = torch.tensor([likelihood(prompt, f"{level}")[0] for level in range(1, 6)], dtype=torch.float64)
+    p = torch.softmax(weights, 0).tolist()
+    assert found.score == pytest.approx(sum(level * p[level - 1] for level in range(1, 6)), abs=1e-3)

@@ -1,0 +1,142 @@
+"""Which pairs are kept, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from x_instruction.engines import Request, Result
+from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.errors import NotCapable
+from x_instruction.recipe import Model, Refine
+from x_instruction.records import Candidate, Dropped, Rated, as_row
+from x_instruction.refine import RATERS, keep, rate, refine
+
+SETTINGS = Refine(rater="pmi", model=Model(name="m"), min_score=0.0, keep=1)
+NAN, INF = float("nan"), float("inf")
+
+
+def rated(number: int, score: float, id: str = "fi-1") -> Rated:
+    return Rated(
+        id=id,
+        language="fi",
+        text="Sauna on lämmin.",
+        document_id="d",
+        segment=0,
+        source="sample",
+        url="",
+        license="Apache-2.0",
+        text_hash="h",
+        identified="fi",
+        identified_confidence=1.0,
+        instruction=f"Instruction {number}?",
+        instruction_language="en",
+        style="question",
+        candidate=number,
+        round=0,
+        finish_reason="stop",
+        generator="g",
+        generator_revision="r",
+        generator_prompt="p",
+        rater="pmi:m",
+        rater_revision="r",
+        score=score,
+        p_best=None,
+        p_flawed=None,
+        p_worst=None,
+    )
+
+
+def outcomes(scores: Sequence[float], **changes: object) -> list[str]:
+    """Reason, or ``kept``, per candidate of one passage."""
+    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    found = keep([rated(number, score) for number, score in enumerate(scores)], settings)
+    return [outcome.reason if isinstance(outcome, Dropped) else "kept" for outcome in found]
+
+
+class Mute:
+    """An engine that can do nothing."""
+
+    model, revision, chat = "mute", "r", False
+    can: frozenset[str] = frozenset({"complete"})
+
+
+@pytest.mark.parametrize(("rater", "verb"), [("pmi", "score"), ("prompted", "choose")])
+def test_an_engine_that_cannot(candidates: list[Candidate], rater: str, verb: str) -> None:
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        raise AssertionError("asked all the same")
+
+    settings = dataclasses.replace(SETTINGS, rater=rater)  # type: ignore[arg-type]
+    with pytest.raises(NotCapable, match=rf"the rater '{rater}' needs an engine that can {verb}, this one cannot"):
+        rate(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("scores", "changes", "wanted"),
+    [
+        ([], {}, []),
+        ([NAN], {}, ["no_score"]),
+        ([INF, -INF, 1.0], {}, ["no_score", "no_score", "kept"]),
+        ([NAN, 1.0, NAN, 2.0], {}, ["no_score", "not_best", "no_score", "kept"]),
+        ([NAN, 1.0, 0.5], {"keep": 2}, ["no_score", "kept", "kept"]),
+        ([1.0, 3.0, 2.0], {}, ["not_best", "kept", "not_best"]),
+        ([1.0, 3.0, 2.0], {"keep": 2}, ["not_best", "kept", "kept"]),
+        ([1.0, 3.0, 2.0], {"keep": 9}, ["kept", "kept", "kept"]),
+        ([2.0, 2.0, 2.0], {}, ["kept", "not_best", "not_best"]),
+        ([2.0, 2.0, 2.0], {"keep": 2}, ["kept", "kept", "not_best"]),
+        ([-1.0, -2.0], {}, ["below_threshold", "below_threshold"]),
+        ([0.0], {}, ["kept"]),
+        ([4.0, 3.5, 1.0], {"min_score": 3.5, "keep": 2}, ["kept", "kept", "below_threshold"]),
+        ([-5.0, -1.0], {"min_score": -INF}, ["not_best", "kept"]),
+    ],
+)
+def test_keep_by_hand(scores: list[float], changes: dict[str, object], wanted: list[str]) -> None:
+    assert outcomes(scores, **changes) == wanted
+
+
+def test_passages_do_not_compete() -> None:
+    records = [rated(0, 1.0, "fi-1"), rated(0, 9.0, "fi-2"), rated(1, 2.0, "fi-1"), rated(1, 8.0, "fi-2")]
+    found = list(keep(records, SETTINGS))
+    assert [o for o in found if isinstance(o, Rated)] == [records[1], records[2]]
+    assert [o.id for o in found if isinstance(o, Dropped)] == ["fi-1-0", "fi-2-1"]
+
+
+def test_ties_go_to_the_first_candidate_in_any_order() -> None:
+    records = [rated(2, 1.0), rated(0, 1.0), rated(1, 1.0)]
+    assert [o.candidate for o in keep(records, SETTINGS) if isinstance(o, Rated)] == [0]
+
+
+def test_a_dropped_pair_says_its_score_and_instruction() -> None:
+    (found,) = keep([rated(3, -0.12345)], SETTINGS)
+    assert found == Dropped(id="fi-1-3", reason="below_threshold", detail="-0.123", text="Instruction 3?")
+
+
+@given(st.lists(st.floats(-9, 9) | st.sampled_from([NAN, INF, -INF, 0.0]), max_size=8), st.integers(1, 4))
+def test_the_kept_are_the_best_that_reach_the_threshold(scores: list[float], number: int) -> None:
+    found = outcomes(scores, keep=number)
+    assert len(found) == len(scores)
+    good = sorted((s for s in scores if math.isfinite(s) and s >= 0), reverse=True)[:number]
+    assert sorted((s for s, o in zip(scores, found, strict=True) if o == "kept"), reverse=True) == good
+    assert [o == "no_score" for o in found] == [not math.isfinite(s) for s in scores]
+
+
+@pytest.mark.parametrize("rater", RATERS)
+def test_a_rated_record_is_the_candidate_and_its_rating(
+    engine: TransformersEngine, candidates: list[Candidate], rater: str
+) -> None:
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        return [result for request in requests for _, result in engine.answer([request])]
+
+    settings = dataclasses.replace(SETTINGS, rater=rater, response_tokens=16, min_score=-INF)  # type: ignore[arg-type]
+    found = rate(candidates[:3], settings, engine, ask)
+    for candidate, record in zip(candidates, found, strict=False):
+        assert as_row(candidate).items() <= as_row(record).items()
+        assert (record.rater, record.rater_revision) == (f"{rater}:{engine.model}", engine.revision)
+        assert (record.p_best is None) == (rater == "pmi")
+    assert len([o for o in refine(candidates[:3], settings, engine, ask) if isinstance(o, Rated)]) == 1
+    assert list(refine([], settings, engine, ask)) == []
