@@ -79,6 +79,7 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
 
 
 def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected:
+    from x_instruction.corpus.sources import count
     from x_instruction.corpus.stage import passages
 
     sample = min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
@@ -93,7 +94,7 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         for record in passages(corpus, language(tag), Path(folder), seen):
             kept += not isinstance(record, Dropped)
     seconds = time.monotonic() - started
-    documents = _documents(settings, tag)
+    documents = count(settings.corpus, language(tag))
     limit = settings.corpus.passages
     if documents is None and limit is None:
         return Expected(tag, None, None, None, None, None, None)
@@ -109,15 +110,6 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         round(per_row["output_tokens"] * rows),
         per_row["seconds"] * rows + reading,
     )
-
-
-def _documents(settings: Recipe, tag: str) -> int | None:
-    """Documents of a language; a streamed Hub data set has no size that could be known without reading it."""
-    from x_instruction.corpus.sources import read
-
-    if settings.corpus.source == "hub":
-        return settings.corpus.documents
-    return sum(not isinstance(found, Dropped) for found in read(settings.corpus, language(tag)))
 
 
 def _clock(seconds: float) -> str:
