@@ -20,17 +20,18 @@ Ask = Callable[[Sequence[Request]], list[Result]]
 
 # Instructions that speak of a text, or that fit any text, say nothing about this one (method.md section 5).
 _MENTIONS = re.compile(
-    r"\b(?:this|the|that|above|below|following|given|another)\s+(?:\w+\s+)?"
-    r"(?:article|text|passage|paragraph|title|document|speaker|author|excerpt|sentence|phrase|word|words|language)\b"
-    r"|\(\w+ (?:article|text|version)\)|\b(?:translat\w+|headline|summari[sz]e (?:this|the)|following)\b"
-    r"|\bin (?:english|[a-z]+ language)\b",
+    r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
+    r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
+    r"|\bthe\s+(?:above\s+|given\s+)?(?:article|text|passage|paragraph|excerpt|author|speaker)\b(?! of)|\bthe following\b"
+    r"|\(\w+ (?:article|text|version)\)|\b(?:translat(?:e|ed|ion)|headline|summari[sz]e (?:this|the))\b|\bin english\b",
     re.I,
 )
 _GENERIC = re.compile(
     r"^(?:what (?:is|are) (?:this|it|that)(?: about)?"
-    r"|what is the (?:meaning|title|name|main (?:idea|thing|topic))(?: of.*)?"
+    r"|what is the (?:title|main (?:idea|thing|topic)|meaning of (?:the|this) (?:word|title|phrase))(?: .*)?"
     r"|what happened|how (?:to|do (?:you|we|i)) (?:do|say|use|see|get|make) (?:it|this|that)?|why|how|tell me(?: more)?"
-    r"|describe (?:it|this|your\w* .*)|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: to .*| in .*)?)\W*$",
+    r"|describe (?:it|this|your (?:day|life|family|self))"
+    r"|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
     re.I,
 )
 _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)

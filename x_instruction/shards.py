@@ -178,7 +178,7 @@ class Run:
                 _writer(gone_stream, schema(Dropped)) as write_dropped,
             ):
                 reasons: Counter[str] = Counter()
-                for record in records:
+                for record in _from_stage(records, shard):
                     if isinstance(record, Dropped):
                         reasons[record.reason] += 1
                         let_go.append(record)
@@ -221,6 +221,14 @@ class Run:
                         yield from_row(kind, row)
         except (OSError, pa.ArrowInvalid) as error:
             raise ShardError(f"cannot read shard {path}: {error}; remove it and run the same command again") from error
+
+
+def _from_stage(records: Iterable[Passage | Dropped], shard: Path) -> Iterator[Passage | Dropped]:
+    """The stage's records; what fails in the stage must not read as if the shard could not be written."""
+    try:
+        yield from records
+    except OSError as error:
+        raise ShardError(f"making {shard} failed: {error}; mend it and run the same command again") from error
 
 
 @contextlib.contextmanager

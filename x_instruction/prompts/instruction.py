@@ -22,7 +22,11 @@ STYLES = {"question": "question", "instruction": "instruction", "search": "searc
 # A line, a new item or the end of the quotation ends an instruction.
 STOPS = ("\n", "<end", "</")
 
-_LABEL = re.compile(r"^(?:instruction|question|request|task|title|query|answer)\s*(?:\([^)]{0,20}\))?\s*:\s*", re.I)
+_LABEL = re.compile(
+    r"^(?:\d{1,2}[.)]\s+)?"
+    r"(?:(?:instruction|question|request|task|title|query|answer)\s*(?:\([^)]{0,20}\))?\s*:\s*)*",
+    re.I,
+)
 _WRAPS = "\"'`*_“”‘’«»#- \t"
 
 
@@ -75,5 +79,5 @@ def read(opening: str, answer: str, style: str) -> str:
 
 
 def _is_question(text: str) -> bool:
-    first = text.split(" ", 1)[0].lower()
+    first = re.split(r"[ '’]", text, maxsplit=1)[0].lower()
     return first in {"how", "what", "why", "who", "when", "where", "which", "is", "are", "do", "does", "did", "can"}
