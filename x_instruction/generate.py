@@ -22,7 +22,8 @@ Ask = Callable[[Sequence[Request]], list[Result]]
 _MENTIONS = re.compile(
     r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
-    r"|\bthe\s+(?:above\s+|given\s+)?(?:article|text|passage|paragraph|excerpt|author|speaker)\b(?! of)|\bthe following\b"
+    r"|\bthe\s+(?:above\s+|given\s+)?(?:article|text|passage|paragraph|excerpt|author|speaker)\b(?! of)"
+    r"|\bthe following\b"
     r"|\(\w+ (?:article|text|version)\)|\b(?:translat(?:e|ed|ion)|headline|summari[sz]e (?:this|the))\b|\bin english\b",
     re.I,
 )
