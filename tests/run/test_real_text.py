@@ -36,14 +36,16 @@ def rows(kind: str, tag: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Real pages of every language, every untranslated one among the neighbours of each slice."""
+    """Untranslated, half translated and genuine pages of every language."""
     folder = tmp_path_factory.mktemp("pages")
     for tag in PAPER_LANGUAGES:
         untranslated = {row["id"] for row in rows("parallel", tag) if row["text"] == row["text_en"]}
         pages = rows("passages", tag)
         english = [page for page in pages if page["id"] in untranslated][:PAGES]
-        native = [page for page in pages if page["id"] not in untranslated][-PAGES:]
-        lines = [json.dumps(page, ensure_ascii=False) for page in [*english, *native]]
+        native = [page for page in pages if page["id"] not in untranslated]
+        # Genuine pages stand first in each file; the last are translated in part.
+        chosen = [*english, *native[-PAGES:], *native[: 2 * PAGES]]
+        lines = [json.dumps(page, ensure_ascii=False) for page in chosen]
         (folder / f"{tag}.jsonl").write_text("\n".join(lines), "utf-8")
     recipe = load(
         "demo",
