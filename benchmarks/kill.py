@@ -2,8 +2,8 @@
 
 Prints how many files differ (wanted 0) and requests sent to the engine over requests needed (wanted at most 1.02).
 
-    python tests/tiny_model.py /tmp/tiny
-    python benchmarks/kill.py --data FOLDER --model /tmp/tiny --workers 1 --kills 10
+    python tests/tiny_model.py TINY
+    python benchmarks/kill.py --data FOLDER --model TINY --workers 1 --kills 10
 """
 
 from __future__ import annotations
