@@ -59,8 +59,8 @@ def answer(engine: Engine, requests: Sequence[Request]) -> list[Result]:
     return [found[row] for row in range(len(requests))]
 
 
-def overhead(engine: Engine, model: Model, repeats: int) -> None:
-    settings = Generate(model=model, candidates=6, passage_tokens=256, max_tokens=32)
+def overhead(engine: Engine, model: Model, repeats: int, candidates: int) -> None:
+    settings = Generate(model=model, candidates=candidates, passage_tokens=128, max_tokens=16)
     records = passages(["sw"])
     asked: list[Request] = []
 
@@ -151,9 +151,13 @@ def main() -> None:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=3, help="of overhead, per passage")
     options = parser.parse_args()
     model = Model(name=options.model, threads=options.threads, batch_size=96)
-    {"overhead": overhead, "rating": rating}[options.what](open_engine(model), model, options.repeats)
+    if options.what == "overhead":
+        overhead(open_engine(model), model, options.repeats, options.candidates)
+    else:
+        rating(open_engine(model), model, options.repeats)
 
 
 if __name__ == "__main__":
