@@ -7,6 +7,7 @@ XInstructionError
  ├─ EngineError            a language model cannot be loaded or run
  │   ├─ MissingExtra       an optional package is not installed
  │   └─ NotCapable         this engine cannot do what was asked of it
+ ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
  └─ RunChanged             output made under other settings is in the way
 
@@ -49,6 +50,10 @@ class MissingExtra(EngineError):
 
 class NotCapable(EngineError):
     """This engine cannot do what was asked of it."""
+
+
+class BudgetReached(XInstructionError):
+    """The money that a run may spend is spent."""
 
 
 class ShardError(XInstructionError):

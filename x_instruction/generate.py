@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
 from x_instruction import recipe
-from x_instruction.engines import Completed, Completion, Engine, Prompt, Request, Result
+from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result
 from x_instruction.languages import Language, language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate, Dropped, Passage, dropped, grow
@@ -64,6 +64,9 @@ def generate(
             asked.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
     for (passage, number, style, opening), answer in zip(asked, ask(requests), strict=True):
+        if isinstance(answer, Failed):
+            yield dropped(f"{passage.id}-{number}", answer.reason, answer.message)
+            continue
         assert isinstance(answer, Completed)
         text = prompts.read(opening, answer.text, style)
         seen = written.setdefault(passage.id, set())

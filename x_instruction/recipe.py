@@ -38,30 +38,111 @@ def _share(section: object, *names: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that runs the model (engines ``openai``, ``tgi`` and ``batch``).
+
+    Args:
+        url: its address, as ``http://localhost:8000/v1``.
+        key_variable: environment variable that holds the key; nothing is sent when it is not set. No other variable is
+            ever read, so a key of another service cannot leak.
+        timeout: seconds for one request, its waiting in the server's queue included.
+        concurrency: requests under way at once at most, for each worker; fewer while the server is slow or refuses.
+        retries: tries after the first one of a request that failed for a reason that may pass.
+        patience: seconds after which a server that gave no answer at all stops the run.
+        tokenizer: Hub id, folder or ``tokenizer.json`` of the model's tokenizer, to cut passages to exact numbers of
+            tokens; three bytes of UTF-8 count as a token when not set.
+        chat: whether the model has a chat template, for ``batch``, where nobody can be asked.
+        extra_body: JSON object that goes into every request, as ``{"chat_template_kwargs": {"enable_thinking":
+            false}}``.
+        prompt_price, output_price: for a million tokens, in any currency; costs are only reckoned when given.
+    """
+
+    url: str = ""
+    key_variable: str = "X_INSTRUCTION_API_KEY"
+    timeout: float = 600.0
+    concurrency: int = 256
+    retries: int = 6
+    patience: float = 300.0
+    tokenizer: str | None = None
+    chat: bool = True
+    extra_body: str = ""
+    prompt_price: float = 0.0
+    output_price: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "timeout", "concurrency", "patience")
+        if self.retries < 0:
+            raise RecipeError(f"retries is {self.retries}, wanted 0 or more")
+        if min(self.prompt_price, self.output_price) < 0:
+            raise RecipeError("prompt_price and output_price are for a million tokens, wanted 0 or more")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise RecipeError(f"url is {self.url!r}, wanted an address as http://localhost:8000/v1")
+        if "@" in self.url.split("//", 1)[-1].split("/", 1)[0]:
+            raise RecipeError("url holds a user or password: put a key into the variable that key_variable names")
+        try:
+            body = json.loads(self.extra_body or "{}")
+        except ValueError as error:
+            raise RecipeError(f"extra_body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise RecipeError(f"extra_body is {self.extra_body!r}, wanted a JSON object")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vllm:
+    """vLLM in this process (engine ``vllm``).
+
+    Args:
+        memory: share of a GPU's memory that it may take.
+        tensor_parallel: GPUs over which one model is split; each worker takes that many.
+        max_model_len: longest sequence; the model's own context when not set.
+        max_num_seqs: sequences at once at most; vLLM's own choice when not set.
+        quantization: as vLLM names it (``awq``, ``fp8``, ...); read from the model when not set.
+        eager: without CUDA graphs: slower, but starts at once.
+    """
+
+    memory: float = 0.9
+    tensor_parallel: int = 1
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    quantization: str | None = None
+    eager: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "memory", "tensor_parallel", "max_model_len", "max_num_seqs")
+        _share(self, "memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A language model and the engine that runs it.
 
     Args:
-        name: a Hub id, a local folder, or ``embedded`` / ``embedded-smollm2``.
-        engine: ``transformers`` (others: see ``x_instruction.engines``).
+        name: a Hub id, a local folder, or ``embedded`` / ``embedded-smollm2``; on a server the name it serves.
+        engine: ``transformers``, ``vllm``, ``openai``, ``tgi`` or ``batch`` (``x-instruction engines`` tells more).
         revision: branch, tag or commit on the Hub.
+        adapter: LoRA adapter on top of the model: a folder or a Hub id; on a TGI server its ``adapter_id``.
         dtype: ``auto`` takes what the device computes fast (float32 on a CPU, bfloat16 on a GPU).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         batch_tokens: padded tokens in one forward pass, prompts times length.
         batch_size: sequences in one forward pass at most; also what a killed run loses at most.
         threads: CPU threads of one worker. Part of the result: sums over another number of threads round otherwise.
         batching: ``static``, ``continuous`` (paged), or ``auto``: continuous where the device has it.
+        server: for engines that ask a server.
+        vllm: for the engine ``vllm``.
     """
 
     name: str
     engine: str = "transformers"
     revision: str = "main"
+    adapter: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     batch_tokens: int = 16_384
     batch_size: int = 64
     threads: int = 1
     batching: Literal["auto", "static", "continuous"] = "auto"
+    server: Server = field(default_factory=Server)
+    vllm: Vllm = field(default_factory=Vllm)
 
     def __post_init__(self) -> None:
         _positive(self, "batch_tokens", "batch_size", "threads")

@@ -47,6 +47,7 @@ class Report:
         requests_sent: requests handed to an engine, over all attempts.
         seconds: time spent in the stage, over all attempts.
         prompt_tokens, output_tokens: tokens read and written by engines, over all attempts.
+        cost: what those tokens cost, by the prices of the recipe; 0 without prices.
         digest: SHA-256 of the Parquet file.
     """
 
@@ -62,6 +63,7 @@ class Report:
     seconds: float = 0.0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cost: float = 0.0
     digest: str = ""
 
 

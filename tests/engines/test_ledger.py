@@ -40,7 +40,7 @@ class Scripted:
         rows = range(len(requests))
         return [Batch(tuple(rows[n : n + 2]), 0) for n in range(0, len(rows), 2)]
 
-    def answer(self, requests: Sequence[Request], shared: int = 0) -> Iterator[tuple[int, Result]]:
+    def answer(self, requests: Sequence[Request], shared: int = 0, go_on: Any = None) -> Iterator[tuple[int, Result]]:
         for position, request in reversed(list(enumerate(requests))):
             if len(self.sent) == self.at:
                 self.do()

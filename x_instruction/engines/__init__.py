@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -91,8 +91,34 @@ class Scored:
     output_tokens: int = 0
 
 
+# Why a request has no answer; records that need it are dropped under these names.
+FAILURES = {
+    "engine_too_long": "the prompt and its answer do not fit into the model's context",
+    "engine_refused": "the server calls the request invalid",
+    "engine_filtered": "the server's content filter withheld the answer",
+    "engine_unavailable": "the server failed, or could not be reached, at every try",
+    "engine_timeout": "no answer came in time at any try",
+    "engine_bad_answer": "what the server answered cannot be read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer: this request failed for good, which must not stop the others.
+
+    Args:
+        reason: one of ``FAILURES``.
+        message: what was said, short, for a person; never a key.
+    """
+
+    reason: str
+    message: str
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
 Request = Completion | Choice | Scoring
-Result = Completed | Chosen | Scored
+Result = Completed | Chosen | Scored | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +128,18 @@ class Batch:
     Args:
         rows: their positions in the planned sequence.
         shared: tokens at the start of every prompt of the plan that are the same.
+        whole: an answer depends on what else is in the batch (by its rounding), so a batch of which a part is known is
+            asked again as a whole. Where a server or scheduler mixes requests as it likes, only what is missing is.
     """
 
     rows: tuple[int, ...]
-    shared: int
+    shared: int = 0
+    whole: bool = True
+
+
+def always() -> bool:
+    """Go on sending."""
+    return True
 
 
 class Engine(Protocol):
@@ -126,27 +160,75 @@ class Engine(Protocol):
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches for requests of one kind; the same requests always give the same batches."""
 
-    def answer(self, requests: Sequence[Request], shared: int = 0) -> Iterator[tuple[int, Result]]:
-        """Answers of one batch as (position in ``requests``, result), in any order."""
+    def answer(
+        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Result]]:
+        """Answers of one batch as (position in ``requests``, result), in any order.
 
+        Args:
+            go_on: asked before more is sent; once it is false, what is under way is still answered, and no more.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of engine.
+
+    Args:
+        module: where it is.
+        name: its class there.
+        extra: the extra that brings what it needs.
+        needs: import names of those packages.
+        verbs: what it can do; a served one can do what its server can.
+        served: whether the model runs in a server of its own, so that there are no files of it here.
+        about: one line for people.
+    """
+
+    module: str
+    name: str
+    extra: str
+    needs: tuple[str, ...]
+    verbs: tuple[str, ...]
+    served: bool
+    about: str
+
+
+_ALL = ("complete", "choose", "score")
 
 ENGINES = {
-    "transformers": "x_instruction.engines.transformers:TransformersEngine",
+    "transformers": Kind(
+        "x_instruction.engines.transformers",
+        "TransformersEngine",
+        "transformers",
+        ("torch", "transformers"),
+        _ALL,
+        False,
+        "a model in this process, on a CPU or a GPU; equal bytes on one machine",
+    ),
 }
 
 
-def open_engine(model: Model) -> Engine:
-    """Load a model into its engine.
+def kind(model: Model) -> Kind:
+    """The kind of engine that a model's settings name.
 
     Raises:
         RecipeError: no engine has that name.
-        EngineError: the model cannot be loaded; the message says why.
     """
     if model.engine not in ENGINES:
         close = difflib.get_close_matches(model.engine, ENGINES, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise RecipeError(f"unknown engine {model.engine!r}{hint} (known: {', '.join(ENGINES)})")
-    module, name = ENGINES[model.engine].split(":")
-    kind: Any = getattr(importlib.import_module(module), name)
-    engine: Engine = kind(model)
+    return ENGINES[model.engine]
+
+
+def open_engine(model: Model) -> Engine:
+    """Load a model into its engine, or reach its server.
+
+    Raises:
+        RecipeError: no engine has that name.
+        EngineError: the model cannot be loaded or reached; the message says why.
+    """
+    found = kind(model)
+    make: Any = getattr(importlib.import_module(found.module), found.name)
+    engine: Engine = make(model)
     return engine

@@ -1,8 +1,9 @@
 """The request cache: what was asked and answered for one shard, kept through kills.
 
 An answer is found again by a digest of the whole request, the model and its revision, so a changed prompt, parameter or
-model asks anew. A batch is answered from the cache only when all of it is there: batches depend on the requests alone,
-and running part of one would round differently.
+model asks anew. Where answers depend on the batch, a batch is answered from the cache only when all of it is there:
+batches depend on the requests alone, and running part of one would round differently. A failure is no answer: it is
+told, and asked again when the shard is made again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from x_instruction.engines import Chosen, Completed, Engine, Request, Result, Scored
-from x_instruction.errors import ShardError
+from x_instruction.engines import Batch, Chosen, Completed, Engine, Failed, Request, Result, Scored
+from x_instruction.engines.budget import Budget
+from x_instruction.errors import EngineError, ShardError
 from x_instruction.recipe import digest
 
 _KINDS: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored}
@@ -32,6 +34,7 @@ class Ledger:
         engine: who answers what is not remembered.
         settings: what else decides an answer (data type, threads, batch sizes).
         seen: called with the requests answered so far and those known so far, for progress.
+        budget: what may be spent.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class Ledger:
         engine: Engine,
         settings: dict[str, Any],
         seen: Callable[[int, int], None] = lambda done, total: None,
+        budget: Budget | None = None,
     ) -> None:
         self.engine = engine
         self.seen = seen
+        self.budget = budget or Budget()
         self.answered = 0
         self.known = 0
         self._identity = [engine.model, engine.revision, settings]
@@ -72,6 +77,7 @@ class Ledger:
 
         Raises:
             EngineError: the engine cannot answer.
+            BudgetReached: the money is spent; what was answered is kept.
             ShardError: the answers cannot be kept.
         """
         keys = [self.key(request) for request in requests]
@@ -79,12 +85,15 @@ class Ledger:
         answers: dict[int, Result] = {}
         try:
             for batch in self.engine.plan(requests) if requests else []:
-                known = [self._known(keys[row]) for row in batch.rows]
-                if all(known):
-                    answers |= {row: answer for row, answer in zip(batch.rows, known, strict=True) if answer}
-                    self._done(len(batch.rows))
-                else:
-                    answers |= self._run([requests[row] for row in batch.rows], batch.rows, batch.shared, keys)
+                known = {row: answer for row in batch.rows if (answer := self._known(keys[row]))}
+                if batch.whole and len(known) < len(batch.rows):
+                    known = {}
+                answers |= known
+                if known:
+                    self._done(len(known))
+                left = tuple(row for row in batch.rows if row not in known)
+                if left:
+                    answers |= self._run([requests[row] for row in left], Batch(left, batch.shared), keys)
         except sqlite3.Error as error:
             raise ShardError(
                 f"cannot write the request cache {self._path}: {error}; make room and run the same command again"
@@ -103,35 +112,45 @@ class Ledger:
         ).fetchone()
         return dict(zip(("requests_sent", "seconds", "prompt_tokens", "output_tokens"), row, strict=True))
 
-    def _run(
-        self, requests: Sequence[Request], rows: Sequence[int], shared: int, keys: Sequence[str]
-    ) -> dict[int, Result]:
+    def _run(self, requests: Sequence[Request], batch: Batch, keys: Sequence[str]) -> dict[int, Result]:
+        self.budget.check()
         # Counted before it is sent: a killed batch was paid for too.
-        batch = self._file.execute("INSERT INTO work (requests) VALUES (?)", (len(requests),)).lastrowid
+        entry = self._file.execute("INSERT INTO work (requests) VALUES (?)", (len(requests),)).lastrowid
         start = committed = time.monotonic()
         found: dict[int, Result] = {}
+        tokens = [0, 0]
         self._file.execute("BEGIN")
         try:
-            for position, answer in self.engine.answer(requests, shared):
-                found[rows[position]] = answer
-                self._keep(keys[rows[position]], answer)
+            for position, answer in self.engine.answer(requests, batch.shared, self.budget.left):
+                row = batch.rows[position]
+                found[row] = answer
+                self._keep(keys[row], answer)
+                tokens = [tokens[0] + answer.prompt_tokens, tokens[1] + answer.output_tokens]
+                self.budget.pay(answer.prompt_tokens, answer.output_tokens)
                 self._done(1)
                 if time.monotonic() - committed > _COMMIT_SECONDS:
+                    self._worked(entry, start, tokens)
                     self._file.execute("COMMIT")
                     self._file.execute("BEGIN")
                     committed = time.monotonic()
-            self._file.execute(
-                "UPDATE work SET seconds = ?, prompt_tokens = ?, output_tokens = ? WHERE batch = ?",
-                (
-                    time.monotonic() - start,
-                    sum(answer.prompt_tokens for answer in found.values()),
-                    sum(answer.output_tokens for answer in found.values()),
-                    batch,
-                ),
-            )
         finally:
+            if len(found) < len(requests) and not batch.whole:
+                self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (len(found), entry))
+            self._worked(entry, start, tokens)
             self._file.execute("COMMIT")
+        if len(found) < len(requests):
+            self.budget.check()
+            raise EngineError(
+                f"{self.engine.model} gave {len(found)} answers to {len(requests)} requests; "
+                "what was answered is kept, run the same command again"
+            )
         return found
+
+    def _worked(self, entry: int | None, start: float, tokens: Sequence[int]) -> None:
+        self._file.execute(
+            "UPDATE work SET seconds = ?, prompt_tokens = ?, output_tokens = ? WHERE batch = ?",
+            (time.monotonic() - start, *tokens, entry),
+        )
 
     def _known(self, key: str) -> Result | None:
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
@@ -144,6 +163,8 @@ class Ledger:
         return answer
 
     def _keep(self, key: str, answer: Result) -> None:
+        if isinstance(answer, Failed):
+            return
         self._file.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
             (key, type(answer).__name__, json.dumps(dataclasses.asdict(answer))),

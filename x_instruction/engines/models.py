@@ -58,8 +58,10 @@ def locate(name: str, revision: str = "main") -> Files:
 
 
 def _digest(folder: Path) -> str:
-    if not (folder / "config.json").exists():
-        raise EngineError(f"{folder} holds no config.json, so it is not a model folder of transformers")
+    if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise EngineError(
+            f"{folder} holds no config.json and no adapter_config.json, so it is not a model folder of transformers"
+        )
     hashed = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         size = path.stat().st_size

@@ -10,9 +10,21 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from x_instruction.engines import Batch, Choice, Chosen, Completed, Completion, Prompt, Request, Result, Scored, Scoring
+from x_instruction.engines import (
+    Batch,
+    Choice,
+    Chosen,
+    Completed,
+    Completion,
+    Prompt,
+    Request,
+    Result,
+    Scored,
+    Scoring,
+    always,
+)
 from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.recipe import Model
@@ -20,7 +32,7 @@ from x_instruction.recipe import Model
 try:
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig, PreTrainedModel
     from transformers.utils import logging as library_logging
 
     from x_instruction.engines.sampling import SeededSampling, StopAt, cut
@@ -56,6 +68,10 @@ class TransformersEngine:
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"cannot load {settings.name!r} as a causal language model: {reason}") from error
+        if settings.adapter:
+            self.network = _adapted(self.network, settings.adapter, settings.name)
+            self.model = f"{self.model}+{locate(settings.adapter).name}"
+            self.revision = f"{self.revision}+{locate(settings.adapter).revision}"
         self.chat = bool(self.tokenizer.chat_template)
         self.context = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 30)
         self.stops = self._end_tokens()
@@ -112,8 +128,10 @@ class TransformersEngine:
             longest = max(longest, length)
         return [*batches, Batch(tuple(rows), shared)] if rows else batches
 
-    def answer(self, requests: Sequence[Request], shared: int = 0) -> Iterator[tuple[int, Result]]:
-        """Answers of one batch, all requests of one kind."""
+    def answer(
+        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Result]]:
+        """Answers of one batch, all requests of one kind; a batch is one piece of work."""
         with torch.inference_mode():
             yield from enumerate(self._answer(requests, shared))
 
@@ -347,6 +365,19 @@ class TransformersEngine:
         ids = self.network.generation_config.eos_token_id
         listed = ids if isinstance(ids, list) else [ids]
         return {int(token) for token in [*listed, self.tokenizer.eos_token_id] if token is not None}
+
+
+def _adapted(network: PreTrainedModel, adapter: str, base: str) -> PreTrainedModel:
+    """The model with a LoRA adapter added into its weights."""
+    try:
+        from peft import PeftModel
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "peft", "adapters") from error
+    try:
+        return PeftModel.from_pretrained(network, locate(adapter).folder).merge_and_unload().eval()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
 
 
 def _device(name: str) -> torch.device:

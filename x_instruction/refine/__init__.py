@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from x_instruction import recipe
-from x_instruction.engines import Engine
+from x_instruction.engines import Engine, Failed
 from x_instruction.errors import NotCapable
 from x_instruction.generate import Ask
 from x_instruction.records import Candidate, Dropped, Rated, dropped, grow
@@ -39,8 +39,10 @@ class Rater(Protocol):
     needs: str
     """What the engine must be able to do."""
 
-    def rate(self, candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating]:
-        """One rating per candidate, in order."""
+    def rate(
+        self, candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
+    ) -> list[Rating | Failed]:
+        """One rating per candidate, in order, or why there is none."""
 
 
 RATERS = {
@@ -49,8 +51,8 @@ RATERS = {
 }
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rated]:
-    """Every candidate with its rating, in order.
+def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
+    """Every candidate with its rating, in order; dropped when the engine failed on it.
 
     Raises:
         NotCapable: the engine cannot do what this rater needs.
@@ -60,7 +62,9 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {rater.needs}, this one cannot")
     ratings = rater.rate(candidates, settings, engine, ask)
     return [
-        grow(
+        dropped(f"{candidate.id}-{candidate.candidate}", rating.reason, rating.message, candidate.instruction)
+        if isinstance(rating, Failed)
+        else grow(
             candidate,
             Rated,
             rater=f"{settings.rater}:{engine.model}",
@@ -74,14 +78,18 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     ]
 
 
-def keep(rated: Sequence[Rated], settings: recipe.Refine) -> Iterator[Rated | Dropped]:
+def keep(rated: Sequence[Rated | Dropped], settings: recipe.Refine) -> Iterator[Rated | Dropped]:
     """The best of each passage that reach the threshold; the rest with a reason."""
     ranks: dict[str, int] = {}
-    best_first = sorted(rated, key=lambda r: (-r.score if math.isfinite(r.score) else math.inf, r.candidate))
+    scored = [record for record in rated if isinstance(record, Rated)]
+    best_first = sorted(scored, key=lambda r: (-r.score if math.isfinite(r.score) else math.inf, r.candidate))
     places = {}
-    for record in best_first:
-        places[record.id, record.candidate] = ranks[record.id] = ranks.get(record.id, -1) + 1
+    for best in best_first:
+        places[best.id, best.candidate] = ranks[best.id] = ranks.get(best.id, -1) + 1
     for record in rated:
+        if isinstance(record, Dropped):
+            yield record
+            continue
         name = f"{record.id}-{record.candidate}"
         if not math.isfinite(record.score):
             yield dropped(name, "no_score", str(record.score), record.instruction)

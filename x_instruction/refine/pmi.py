@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from x_instruction import recipe
-from x_instruction.engines import Engine, Scored, Scoring
+from x_instruction.engines import Engine, Failed, Scored, Scoring
 from x_instruction.errors import EngineError
 from x_instruction.generate import Ask
 from x_instruction.languages import language
@@ -21,16 +21,20 @@ from x_instruction.refine import Rating
 needs = "score"
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating]:
+def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the gain."""
     pairs = _by_response if settings.direction == "response" else _by_instruction
     requests = [request for candidate in candidates for request in pairs(candidate, settings, engine)]
     # The unconditional halves repeat: ask each request once.
     distinct = list(dict.fromkeys(requests))
     answers = dict(zip(distinct, ask(distinct), strict=True))
-    ratings = []
+    ratings: list[Rating | Failed] = []
     for number in range(0, len(requests), 2):
         given, alone = answers[requests[number]], answers[requests[number + 1]]
+        failed = next((answer for answer in (given, alone) if isinstance(answer, Failed)), None)
+        if failed is not None:
+            ratings.append(failed)
+            continue
         assert isinstance(given, Scored)
         assert isinstance(alone, Scored)
         gain = given.log_likelihood - alone.log_likelihood

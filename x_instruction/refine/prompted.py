@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from x_instruction import recipe
-from x_instruction.engines import Choice, Chosen, Engine
+from x_instruction.engines import Choice, Chosen, Engine, Failed
 from x_instruction.generate import Ask
 from x_instruction.languages import language
 from x_instruction.prompts import template
@@ -20,7 +20,7 @@ needs = "choose"
 SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"})
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating]:
+def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the expected level, 1 to 5; 4 and 5 are best, 3 is flawed."""
     name = settings.prompt if settings.prompt != "auto" else "rate-chat" if engine.chat else "rate-base"
     prompt = template(name, SLOTS)
@@ -36,8 +36,11 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         )
         for candidate in candidates
     ]
-    ratings = []
+    ratings: list[Rating | Failed] = []
     for answer in ask(requests):
+        if isinstance(answer, Failed):
+            ratings.append(answer)
+            continue
         assert isinstance(answer, Chosen)
         p = answer.probabilities
         score = sum(level * share for level, share in enumerate(p, start=1))

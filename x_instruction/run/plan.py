@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from x_instruction import recipe
+from x_instruction.engines import kind
 from x_instruction.engines.models import locate
 from x_instruction.errors import RunChanged
 from x_instruction.languages import language
@@ -97,7 +98,11 @@ class Plan:
             return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
         section: Any = self.recipe.generate if age == "candidate" else self.recipe.refine
         model: Model = section.model
-        found = {f"{STAGES[age]}.model.files": _revision(model.name, model.revision)}
+        # What a server runs is known by its name only.
+        files = f"served:{model.revision}" if kind(model).served else _revision(model.name, model.revision)
+        found = {f"{STAGES[age]}.model.files": files}
+        if model.adapter and not kind(model).served:
+            found[f"{STAGES[age]}.adapter.files"] = _revision(model.adapter, "main")
         return found | {f"{STAGES[age]}.prompt.digest": _prompts(section.prompt)}
 
     def _shards(self, age: str, tag: str) -> int:

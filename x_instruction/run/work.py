@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from x_instruction import recipe
 from x_instruction.engines import Engine, open_engine
+from x_instruction.engines.budget import Budget, Purse, Till, cost
 from x_instruction.engines.ledger import Ledger
 from x_instruction.languages import language
 from x_instruction.recipe import Model, Recipe
@@ -41,11 +42,18 @@ class Job:
 
 
 class Worker:
-    """Makes shards, keeping loaded models from job to job."""
+    """Makes shards, keeping loaded models from job to job.
 
-    def __init__(self, run: Run, settings: Recipe) -> None:
+    Args:
+        limit: what the run may spend, in the currency of the recipe's prices.
+        purse: what it has spent so far, all workers together.
+    """
+
+    def __init__(self, run: Run, settings: Recipe, limit: float | None = None, purse: Purse | None = None) -> None:
         self.run = run
         self.recipe = settings
+        self.limit = limit
+        self.purse = purse or Till()
         self._engines: dict[Model, Engine] = {}
         self._embedder: Any = None
 
@@ -153,12 +161,14 @@ class Worker:
         """A stage that asks an engine, its answers remembered."""
         engine = self._engine(model)
         report = Report(job.age, job.language, job.index, job.settings, rows_in=rows)
-        with Ledger(self.run.cache(job.age, job.language, job.index), engine, identity(model), seen) as ledger:
+        budget = Budget(self.limit, self.purse, model)
+        with Ledger(self.run.cache(job.age, job.language, job.index), engine, identity(model), seen, budget) as ledger:
 
             def finish(report: Report) -> None:
                 report.requests = ledger.answered
                 for name, value in ledger.totals().items():
                     setattr(report, name, value)
+                report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
             self.run.write(report, stage(engine, ledger.ask), finish)
         return [report]
@@ -180,8 +190,14 @@ class Worker:
 
 
 # Where a model runs, and how much at once, changes no more than rounding: moving a run to a larger machine is no
-# other run. The data type is.
-PLACE = frozenset({"device", "batch_tokens", "batch_size", "threads", "batching"})
+# other run. The data type is. Nor does it matter how patiently a server is asked, or what it costs.
+PLACE = frozenset(
+    {
+        *("device", "batch_tokens", "batch_size", "threads", "batching"),
+        *("url", "key_variable", "timeout", "concurrency", "retries", "patience", "prompt_price", "output_price"),
+        *("memory", "tensor_parallel", "max_num_seqs", "eager"),
+    }
+)
 
 
 def identity(model: Model) -> dict[str, Any]:
