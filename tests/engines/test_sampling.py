@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.engines import Completion
-from x_instruction.engines.sampling import SeededSampling, cut
+from x_instruction.engines.cutting import cut
+from x_instruction.engines.sampling import SeededSampling
 
 SCORES = [1.0, 0.5, -0.3, 2.0, -4.0, 0.9]
 DRAWS = 20_000

@@ -205,6 +205,15 @@ ENGINES = {
         False,
         "a model in this process, on a CPU or a GPU; equal bytes on one machine",
     ),
+    "openai": Kind(
+        "x_instruction.engines.openai",
+        "OpenAIEngine",
+        "http",
+        ("aiohttp",),
+        _ALL,
+        True,
+        "any server that speaks OpenAI's API: vLLM, llama.cpp, SGLang, TGI's /v1, hosted ones",
+    ),
 }
 
 

@@ -56,9 +56,3 @@ class StopAt(StoppingCriteria):  # type: ignore[misc]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]
         return torch.tensor(done, device=input_ids.device)
-
-
-def cut(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    """The text before the first stop, and whether one was found."""
-    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)

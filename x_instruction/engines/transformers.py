@@ -25,6 +25,7 @@ from x_instruction.engines import (
     Scoring,
     always,
 )
+from x_instruction.engines.cutting import cut, to_tokens
 from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.recipe import Model
@@ -35,7 +36,7 @@ try:
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig, PreTrainedModel
     from transformers.utils import logging as library_logging
 
-    from x_instruction.engines.sampling import SeededSampling, StopAt, cut
+    from x_instruction.engines.sampling import SeededSampling, StopAt
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "transformers", "transformers") from error
 
@@ -85,13 +86,11 @@ class TransformersEngine:
 
     def clip(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
-        # A start can need more tokens than it had in the whole: a character of several tokens, a word cut in two.
-        for kept in range(tokens, -1, -1):
-            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            if len(offsets) <= tokens:
-                return text
-            text = text[: offsets[kept - 1][1]] if kept else ""
-        return text
+        return to_tokens(
+            text,
+            tokens,
+            lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
+        )
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches of about equal length, requests with the same prompt together.

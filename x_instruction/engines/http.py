@@ -1,0 +1,411 @@
+"""Asking a server over HTTP: many requests at once, each answered or failed with its reason.
+
+Trouble comes in three kinds. What concerns one request (a time-out, a broken connection, a 500) is tried again
+``retries`` times, and then that record fails. What concerns the whole server (it cannot be reached, it is overloaded)
+is waited out, for all requests together, up to ``patience``: a server that restarts must not cost a thousand records.
+What no waiting mends (a wrong key, path or model name, an empty purse) stops the run at once, with everything kept.
+
+The API key goes from the environment into one header and nowhere else; redirects are not followed, so it is not handed
+on either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import json
+import os
+import random
+import time
+import urllib.request
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from x_instruction import __version__
+from x_instruction.engines import Failed, Request, Result
+from x_instruction.engines.throttle import Throttle
+from x_instruction.errors import EngineError, MissingExtra
+from x_instruction.recipe import Server
+
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    raise MissingExtra(error.name or "aiohttp", "http") from error
+
+# The server as a whole is busy, starting or behind a proxy that does not reach it.
+_WAIT_OUT = frozenset({429, 502, 503, 504})
+# This request may fare better another time; 424 is TGI's failed generation.
+_TRY_AGAIN = frozenset({408, 409, 424, 425, 500})
+# Waits between tries, in seconds: doubled from the first to the last, each shortened by up to half at random.
+_FIRST_WAIT, _LAST_WAIT = 0.25, 30.0
+# No answer of a language model is larger.
+_MAX_BYTES = 64 << 20
+# So many requests refused before any was answered mean that all will be.
+_REFUSED_AT_START = 3
+
+
+class Refused(Exception):
+    """The server calls a request invalid; ``status`` and ``message`` are its own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class GivenUp(Exception):
+    """A request failed at every try."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.failed = Failed(reason, message)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened on the wire, for reports and tests."""
+
+    sent: int = 0
+    answered: int = 0
+    retried: int = 0
+    failed: int = 0
+
+
+class Client:
+    """Sends JSON to one server.
+
+    Args:
+        settings: address, key variable, time-out, limits.
+    """
+
+    def __init__(self, settings: Server) -> None:
+        if not settings.url:
+            raise EngineError(
+                'no server is named: give its address, as --set generate.model.server.url="http://localhost:8000/v1"'
+            )
+        self.settings = settings
+        self.url = settings.url.rstrip("/")
+        self.throttle = Throttle(settings.concurrency)
+        self.counts = Counts()
+        self._key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
+        if not self._key.isprintable() or not self._key.isascii():
+            raise EngineError(f"the key in {settings.key_variable} holds characters that no header can carry")
+        self._loop = asyncio.new_event_loop()
+        self._sessions: list[aiohttp.ClientSession] = []
+        weakref.finalize(self, _close, self._loop, self._sessions)
+        self._paused_until = 0.0
+        self._last_answer = 0.0
+        self._refused = self._answered_before = 0
+        self._proxy = _proxy(self.url)
+
+    # Synchronous side
+
+    def each(
+        self, requests: Sequence[Request], ask: Callable[[Request], Awaitable[Result]], go_on: Callable[[], bool]
+    ) -> Iterator[tuple[int, Result]]:
+        """Results as they come, as (position, result); every request gives exactly one unless ``go_on`` ends it.
+
+        Raises:
+            EngineError: no request can be answered: the server is gone, or refuses all.
+        """
+        sending = _Sending(self, requests, ask, go_on)
+        self._last_answer = time.monotonic()
+        self._refused, self._answered_before = 0, self.counts.answered
+        try:
+            while found := self._loop.run_until_complete(sending.some()):
+                yield from found
+        finally:
+            self._loop.run_until_complete(sending.stop())
+
+    def now(self, ask: Awaitable[Any]) -> Any:
+        """The result of one coroutine, for what is asked before the work begins."""
+        return self._loop.run_until_complete(asyncio.ensure_future(ask, loop=self._loop))
+
+    # Asynchronous side
+
+    async def post(self, path: str, body: dict[str, Any], retries: int | None = None) -> Any:
+        """The JSON that the server answers, tried again as the module says.
+
+        Args:
+            path: below the server's address, or a whole address.
+            retries: instead of the recipe's.
+
+        Raises:
+            Refused: the request is invalid, and stays so.
+            GivenUp: it failed at every try.
+            EngineError: no request will be answered.
+        """
+        data = json.dumps(body).encode()
+        retries = self.settings.retries if retries is None else retries
+        attempts = failures = 0
+        troubled_since: float | None = None
+        while True:
+            while (pause := self._paused_until - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            started = time.monotonic()
+            answer, trouble = await self._try("POST", path, data, started)
+            if trouble is None:
+                return answer
+            self._check_patience(trouble)
+            troubled_since = started if troubled_since is None else troubled_since
+            attempts += 1
+            failures += not trouble.whole_server
+            if failures > retries or time.monotonic() - troubled_since > self.settings.patience:
+                self.counts.failed += 1
+                raise GivenUp(trouble.reason, trouble.message)
+            self.counts.retried += 1
+            wait = min(_LAST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 16))
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+
+    async def get(self, path: str) -> Any:
+        """The JSON at a path, asked once.
+
+        Raises:
+            Refused: any status but 200.
+            EngineError: the server cannot be reached, or does not speak JSON.
+        """
+        answer, trouble = await self._try("GET", path, None, time.monotonic())
+        if trouble is None:
+            return answer
+        if trouble.status:
+            raise Refused(trouble.status, trouble.message)
+        raise EngineError(f"{self.url}: {trouble.message}; is the server running, and is the address right?")
+
+    async def _try(self, method: str, path: str, data: bytes | None, started: float) -> tuple[Any, _Trouble | None]:
+        self.counts.sent += 1
+        try:
+            async with self._opened().request(
+                method,
+                path if path.startswith("http") else self.url + path,
+                data=data,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                content = await _read(response)
+                return self._judge(response, content, started)
+        except TimeoutError:
+            self.throttle.overloaded(started)
+            return None, _Trouble("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
+        except aiohttp.ClientConnectorError as error:
+            return None, _Trouble("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
+        except aiohttp.InvalidURL as error:
+            raise EngineError(f"{self.url} is not an address: {error}") from None
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            return None, _Trouble("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
+
+    def _judge(
+        self, response: aiohttp.ClientResponse, content: bytes | None, started: float
+    ) -> tuple[Any, _Trouble | None]:
+        status = response.status
+        if content is None:
+            return None, _Trouble("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
+        if status == 200:
+            try:
+                answer = json.loads(content)
+            except ValueError:
+                return None, _Trouble("engine_bad_answer", f"the answer is not JSON: {self.said(content)}")
+            self.throttle.succeeded(started)
+            self.counts.answered += 1
+            self._last_answer = time.monotonic()
+            return answer, None
+        message = self.said(content)
+        if status in _WAIT_OUT and "insufficient_quota" not in message:
+            if status in (429, 503):
+                self.throttle.overloaded(started)
+                self._pause(response.headers.get("Retry-After"))
+            return None, _Trouble("engine_unavailable", f"{status} {message}", True, status)
+        if status in _TRY_AGAIN:
+            return None, _Trouble("engine_unavailable", f"{status} {message}", False, status)
+        raise self._final(status, message, response.headers.get("Location", ""))
+
+    def _final(self, status: int, message: str, location: str) -> Exception:
+        """What no further try can mend."""
+        key = self.settings.key_variable or "the key's variable (server.key_variable)"
+        advice = {
+            401: f"the key is missing or not accepted: set {key}" if not self._key else f"is the key in {key} right?",
+            402: "nothing is left to spend on this account",
+            403: f"the key in {key} may not do this",
+            429: "nothing is left to spend on this account",
+        }
+        if status in advice:
+            return EngineError(f"{self.url} answers {status} {message}; {advice[status]}")
+        if 300 <= status < 400:
+            return EngineError(f"{self.url} points to {self.clean(location)}: put that address into server.url")
+        return Refused(status, message)
+
+    def refused(self, error: Refused, reason: str) -> Failed:
+        """What becomes of one request that the server calls invalid.
+
+        Raises:
+            EngineError: nothing was answered so far and several requests were refused: the rest would be too.
+        """
+        self._refused += 1
+        if self._refused >= _REFUSED_AT_START and self.counts.answered == self._answered_before:
+            advice = "lower passage_tokens or response_tokens" if reason == "engine_too_long" else "mend the recipe"
+            raise EngineError(f"{self.url} refuses every request: {error.status} {error.message}; {advice}")
+        return Failed(reason, f"{error.status} {error.message}")
+
+    def _check_patience(self, trouble: _Trouble) -> None:
+        silent = time.monotonic() - self._last_answer
+        if self._last_answer and silent > self.settings.patience:
+            raise EngineError(
+                f"{self.url} has answered nothing for {silent:.0f} seconds ({trouble.message}); what was answered is "
+                "kept: run the same command again when the server is well, or raise server.patience or server.timeout"
+            )
+
+    def _pause(self, header: str | None) -> None:
+        """Send nothing for as long as Retry-After asks, but no longer than the user's patience."""
+        if not header:
+            return
+        with contextlib.suppress(ValueError, TypeError):
+            seconds = (
+                float(header)
+                if header.strip().replace(".", "", 1).isdigit()
+                else email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+            )
+            self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, self.settings.patience))
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if not self._sessions:
+            headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            session = aiohttp.ClientSession(
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=self.settings.timeout, sock_connect=min(30, self.settings.timeout)),
+                connector=aiohttp.TCPConnector(limit=0),
+            )
+            self._sessions.append(session)
+        return self._sessions[0]
+
+    def said(self, content: bytes) -> str:
+        """What a server says in its own words, short and without what must not be shown."""
+        text = content[:20_000].decode("utf-8", "replace").strip()
+        with contextlib.suppress(ValueError):
+            text = _message(json.loads(text))
+        if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
+            text = "a web page (HTML), not an API: is the address right, does it need /v1?"
+        return self.clean(text) or "(nothing)"
+
+    def clean(self, text: str) -> str:
+        """Text of a server for a message: one line, short, the key blotted out."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= 240 else f"{text[:239]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A try that did not work, and may next time."""
+
+    reason: str
+    message: str
+    whole_server: bool = False
+    status: int = 0
+
+
+class _Sending:
+    """Requests on their way: as many at once as the throttle allows."""
+
+    def __init__(
+        self,
+        client: Client,
+        requests: Sequence[Request],
+        ask: Callable[[Request], Awaitable[Result]],
+        go_on: Callable[[], bool],
+    ) -> None:
+        self.client = client
+        self.ask = ask
+        self.go_on = go_on
+        self.left = deque(enumerate(requests))
+        self.under_way: set[asyncio.Task[None]] = set()
+        self.found: list[tuple[int, Result]] = []
+        self.error: BaseException | None = None
+        self.event = asyncio.Event()
+
+    async def some(self) -> list[tuple[int, Result]]:
+        """Results that have come since the last call, at least one; none at the end."""
+        self.fill()
+        while not self.found and self.error is None and self.under_way:
+            self.event.clear()
+            await self.event.wait()
+        if self.error is not None and not self.found:
+            raise self.error
+        found, self.found = self.found, []
+        return found
+
+    def fill(self) -> None:
+        """Start requests up to the limit."""
+        limit = self.client.throttle.limit
+        while self.left and len(self.under_way) < limit and self.error is None and self.go_on():
+            position, request = self.left.popleft()
+            task = asyncio.ensure_future(self.one(position, request))
+            self.under_way.add(task)
+            task.add_done_callback(self.done)
+
+    async def one(self, position: int, request: Request) -> None:
+        """Answer one request."""
+        try:
+            result = await self.ask(request)
+        except GivenUp as given_up:
+            result = given_up.failed
+        self.found.append((position, result))
+
+    def done(self, task: asyncio.Task[None]) -> None:
+        """Make room for the next one."""
+        self.under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.error = self.error or error
+        self.fill()
+        self.event.set()
+
+    async def stop(self) -> None:
+        """Drop what is under way."""
+        self.left.clear()
+        for task in self.under_way:
+            task.cancel()
+        await asyncio.gather(*self.under_way, return_exceptions=True)
+
+
+def _close(loop: asyncio.AbstractEventLoop, sessions: Sequence[aiohttp.ClientSession]) -> None:
+    for session in sessions:
+        loop.run_until_complete(session.close())
+    loop.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, or None when it is larger than any answer."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > _MAX_BYTES:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _message(value: Any) -> str:
+    """The message in the shapes that servers give errors: OpenAI's, TGI's, FastAPI's."""
+    if isinstance(value, dict):
+        code = value.get("code") or value.get("error_type") or value.get("type")
+        for name in ("error", "message", "detail", "errors"):
+            if value.get(name):
+                text = _message(value[name])
+                return f"{text} ({code})" if isinstance(code, str) and code not in text else text
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address; never one for this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
