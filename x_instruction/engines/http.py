@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from x_instruction import __version__
-from x_instruction.engines import Failed, Request, Result
+from x_instruction.engines import Failed, Request, Result, wire
 from x_instruction.engines.throttle import Throttle
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.recipe import Server
@@ -287,7 +287,7 @@ class Client:
         """What a server says in its own words, short and without what must not be shown."""
         text = content[:20_000].decode("utf-8", "replace").strip()
         with contextlib.suppress(ValueError):
-            text = _message(json.loads(text))
+            text = wire.said(json.loads(text))
         if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
             text = "a web page (HTML), not an API: is the address right, does it need /v1?"
         return self.clean(text) or "(nothing)"
@@ -389,17 +389,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
-
-
-def _message(value: Any) -> str:
-    """The message in the shapes that servers give errors: OpenAI's, TGI's, FastAPI's."""
-    if isinstance(value, dict):
-        code = value.get("code") or value.get("error_type") or value.get("type")
-        for name in ("error", "message", "detail", "errors"):
-            if value.get(name):
-                text = _message(value[name])
-                return f"{text} ({code})" if isinstance(code, str) and code not in text else text
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _proxy(url: str) -> str | None:
