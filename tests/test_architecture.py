@@ -19,16 +19,28 @@ LAYERS = [
     ["prompts"],
     ["generate", "diversify"],
     ["refine"],
-    ["run", "builders"],
+    ["run", "builders", "local_hub"],
     ["cli"],
     ["hub_scripts"],
 ]
+LOCAL_HUB = {
+    f"local_hub.{name}"
+    for name in (
+        "access_api app collections_api commit_api discussions_api files_api git_http incoming lfs_api pages refs_api "
+        "repos_api resolve xet_api"
+    ).split()
+}
 HEAVY = {
     "torch": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
     "transformers": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
     "sentence_transformers": {"engines.embedder"},
     "sklearn": {"diversify.kmeans"},
+    "aiohttp": {"engines.http"},
     "vllm": set(),
+    "starlette": LOCAL_HUB,
+    "uvicorn": {"local_hub.server"},
+    "lz4": {"local_hub.xet"},
+    "markdown_it": {"local_hub.card_page"},
 }
 
 

@@ -19,7 +19,6 @@ import os
 import random
 import time
 import urllib.request
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,9 +94,7 @@ class Client:
         self._key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
         if not self._key.isprintable() or not self._key.isascii():
             raise EngineError(f"the key in {settings.key_variable} holds characters that no header can carry")
-        self._loop = asyncio.new_event_loop()
-        self._sessions: list[aiohttp.ClientSession] = []
-        weakref.finalize(self, _close, self._loop, self._sessions)
+        self._session: aiohttp.ClientSession | None = None
         self._paused_until = 0.0
         self._last_answer = 0.0
         self._refused = self._answered_before = 0
@@ -113,18 +110,35 @@ class Client:
         Raises:
             EngineError: no request can be answered: the server is gone, or refuses all.
         """
-        sending = _Sending(self, requests, ask, go_on)
         self._last_answer = time.monotonic()
         self._refused, self._answered_before = 0, self.counts.answered
-        try:
-            while found := self._loop.run_until_complete(sending.some()):
-                yield from found
-        finally:
-            self._loop.run_until_complete(sending.stop())
+        with self._connected() as loop:
+            sending = _Sending(self, requests, ask, go_on)
+            try:
+                while found := loop.run_until_complete(sending.some()):
+                    yield from found
+            finally:
+                loop.run_until_complete(sending.stop())
 
     def now(self, ask: Awaitable[Any]) -> Any:
         """The result of one coroutine, for what is asked before the work begins."""
-        return self._loop.run_until_complete(asyncio.ensure_future(ask, loop=self._loop))
+        with self._connected() as loop:
+            return loop.run_until_complete(ask)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[asyncio.AbstractEventLoop]:
+        """A loop of our own with connections that live as long; nothing is left open after it."""
+        before = self._session
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            self._session = loop.run_until_complete(self._open())
+            try:
+                yield loop
+            finally:
+                loop.run_until_complete(self._session.close())
+                # Sockets are closed by the loop's next turn.
+                loop.run_until_complete(asyncio.sleep(0))
+                self._session = before
 
     # Asynchronous side
 
@@ -177,9 +191,10 @@ class Client:
         raise EngineError(f"{self.url}: {trouble.message}; is the server running, and is the address right?")
 
     async def _try(self, method: str, path: str, data: bytes | None, started: float) -> tuple[Any, _Trouble | None]:
+        assert self._session is not None
         self.counts.sent += 1
         try:
-            async with self._opened().request(
+            async with self._session.request(
                 method,
                 path if path.startswith("http") else self.url + path,
                 data=data,
@@ -270,18 +285,15 @@ class Client:
             )
             self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, self.settings.patience))
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if not self._sessions:
-            headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
-            if self._key:
-                headers["Authorization"] = f"Bearer {self._key}"
-            session = aiohttp.ClientSession(
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=self.settings.timeout, sock_connect=min(30, self.settings.timeout)),
-                connector=aiohttp.TCPConnector(limit=0),
-            )
-            self._sessions.append(session)
-        return self._sessions[0]
+    async def _open(self) -> aiohttp.ClientSession:
+        headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return aiohttp.ClientSession(
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self.settings.timeout, sock_connect=min(30, self.settings.timeout)),
+            connector=aiohttp.TCPConnector(limit=0),
+        )
 
     def said(self, content: bytes) -> str:
         """What a server says in its own words, short and without what must not be shown."""
@@ -371,12 +383,6 @@ class _Sending:
         for task in self.under_way:
             task.cancel()
         await asyncio.gather(*self.under_way, return_exceptions=True)
-
-
-def _close(loop: asyncio.AbstractEventLoop, sessions: Sequence[aiohttp.ClientSession]) -> None:
-    for session in sessions:
-        loop.run_until_complete(session.close())
-    loop.close()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

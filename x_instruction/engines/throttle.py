@@ -1,9 +1,10 @@
 """How many requests a server is given at once: additive increase, multiplicative decrease.
 
-Two signs say that there are too many. A server may say so (429, 503) or stop answering in time: the number is halved,
-once for each round of requests, since those sent together fail together. Or it says nothing and queues, as vLLM does,
-which never answers 429: then the same throughput comes at a longer wait than it had before, and the number falls by a
-fifth. Until the first of these signs it doubles as long as throughput follows.
+Two signs say that there are too many. A server may say so (429, 503) or stop answering in time: in each round of
+requests the number falls by half the share that was refused, so a storm of refusals halves it and a stray one does not
+(the rule of DCTCP, RFC 8257). Or it says nothing and queues, as vLLM does, which never answers 429: then the same
+throughput comes at a longer wait than it had before, and the number falls by two fifths. Until the first of these signs
+it doubles as long as throughput follows.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ from collections.abc import Callable
 
 # The number of requests to begin with.
 _START = 16
-# Requests in one measurement at least.
-_WINDOW = 16
-# The best throughput and the wait that it had are forgotten by this much in each window: servers change.
+# Requests in one round at least: fewer tell nothing.
+_ROUND = 16
+# What a round without trouble adds.
+_STEP = 4
+# A larger share of refusals in a round ends the doubling at the start, and any growth.
+_STRAY = 0.2
+# The best throughput, and the wait that it had, are forgotten by this much in each round: servers change.
 _FORGET = 0.99
+# What a new round counts against those before.
+_SMOOTH = 0.3
 
 
 class Throttle:
@@ -32,10 +39,9 @@ class Throttle:
         self.clock = clock
         self._limit = float(min(_START, ceiling))
         self._doubling = True
-        self._decreased = clock()
-        self._best_rate = 0.0
+        self._rate = self._wait = self._best_rate = 0.0
         self._best_wait = float("inf")
-        self._open_window()
+        self._open()
 
     @property
     def limit(self) -> int:
@@ -44,46 +50,58 @@ class Throttle:
 
     def succeeded(self, started: float) -> None:
         """An answer came to a request sent at ``started``."""
-        if started < self._window_start:
-            return
-        self._count += 1
-        self._waits += self.clock() - started
-        if self._count >= max(_WINDOW, self.limit):
-            self._close_window()
+        self._throughput += 1
+        if started >= self._start:
+            self._answered += 1
+            self._waits += self.clock() - started
+            self._judge()
 
     def overloaded(self, started: float) -> None:
         """The server refused a request sent at ``started``, or did not answer it in time."""
-        if started < self._decreased:
-            return
-        self._limit = max(1.0, self._limit / 2)
-        self._after_decrease()
+        if started >= self._start:
+            self._refused += 1
+            self._judge()
 
-    def _open_window(self) -> None:
-        self._window_start = self.clock()
-        self._count = 0
+    def _open(self) -> None:
+        """A round begins; what was sent before it was sent under another limit and tells nothing of this one."""
+        self._start = self.clock()
+        self._answered = self._refused = self._throughput = 0
         self._waits = 0.0
 
-    def _close_window(self) -> None:
-        elapsed = max(1e-9, self.clock() - self._window_start)
-        rate, wait = self._count / elapsed, self._waits / self._count
+    def _judge(self) -> None:
+        number = self._answered + self._refused
+        # When all are refused, half a round is enough to know.
+        if number < max(_ROUND, self.limit) and self._refused < max(_ROUND, self.limit) / 2:
+            return
+        share = self._refused / number
+        queueing, grown = self._measure() if self._answered else (False, False)
+        if share:
+            self._limit *= 1 - share / 2
+        if queueing:
+            # Below the point at which the best wait was had, so that it is measured again and does not creep up.
+            self._limit *= 0.6
+        self._doubling = self._doubling and grown and not queueing and share < _STRAY
+        if share < _STRAY and not queueing:
+            self._limit += self._limit if self._doubling else _STEP
+        self._limit = min(float(self.ceiling), max(1.0, self._limit))
+        self._open()
+
+    def _measure(self) -> tuple[bool, bool]:
+        """Whether requests wait without throughput growing, and whether it has grown by a fifth."""
+        rate = self._throughput / max(1e-9, self.clock() - self._start)
+        wait = self._waits / self._answered
+        # Answers come in clumps, so one round's throughput is noise: a growing one is believed at once, for the sake
+        # of the start, and any other is smoothed.
+        new = 1.0 if self._doubling or not self._rate else _SMOOTH
+        self._rate += new * (rate - self._rate)
+        self._wait += new * (wait - self._wait)
         self._best_rate *= _FORGET
         self._best_wait /= _FORGET
-        queueing = rate < 1.1 * self._best_rate and wait > 1.5 * self._best_wait
-        if rate > 1.05 * self._best_rate:
-            self._best_wait = wait
-        elif rate > 0.95 * self._best_rate:
-            self._best_wait = min(self._best_wait, wait)
-        grown = rate > 1.2 * self._best_rate
-        self._best_rate = max(self._best_rate, rate)
-        if queueing:
-            self._limit = max(1.0, self._limit * 0.8)
-            self._after_decrease()
-            return
-        self._doubling = self._doubling and grown
-        self._limit = min(float(self.ceiling), self._limit * 2 if self._doubling else self._limit + 1)
-        self._open_window()
-
-    def _after_decrease(self) -> None:
-        self._doubling = False
-        self._decreased = self.clock()
-        self._open_window()
+        grown = self._rate > 1.2 * self._best_rate
+        queueing = self._rate < 1.1 * self._best_rate and self._wait > 1.5 * self._best_wait
+        if self._rate > 1.1 * self._best_rate:
+            self._best_wait = self._wait
+        elif self._rate > 0.9 * self._best_rate:
+            self._best_wait = min(self._best_wait, self._wait)
+        self._best_rate = max(self._best_rate, self._rate)
+        return queueing, grown

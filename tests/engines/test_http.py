@@ -1,0 +1,480 @@
+"""The client against servers that are wrong, sick or hostile: a clear error, or a failed record with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from x_instruction.engines import Choice, Completed, Completion, Failed, Request, Result, Scored, Scoring
+from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.openai import OpenAIEngine
+from x_instruction.errors import EngineError, NotCapable
+from x_instruction.recipe import Model, Server
+
+HERE = Path(__file__).parent
+KEY = "sk-very-secret"
+Handler = Callable[[web.Request], Any]
+
+
+class Live:
+    """An aiohttp application on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Handler] = {}
+        self.seen: list[tuple[str, dict[str, Any], Any]] = []
+        self.loop = asyncio.new_event_loop()
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self.runner = web.AppRunner(app, access_log=None)
+        self.loop.run_until_complete(self.runner.setup())
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        self.loop.run_until_complete(site.start())
+        self.port = self.runner.addresses[0][1]
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read() or b"null")
+        self.seen.append((request.path, dict(request.headers), body))
+        handler = self.routes.get(request.path)
+        if handler is None:
+            return web.json_response({"detail": "Not Found"}, status=404)
+        found = handler(body) if not asyncio.iscoroutinefunction(handler) else await handler(request)
+        return found if isinstance(found, web.StreamResponse) else web.json_response(found)
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.runner.cleanup(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    server = Live()
+    server.routes["/v1/models"] = lambda body: {"data": [{"id": "m"}, {"id": "llama"}]}
+    server.routes["/v1/completions"] = complete
+    server.routes["/v1/chat/completions"] = chat
+    yield server
+    server.close()
+
+
+def complete(body: Any) -> Any:
+    prompt = body["prompt"]
+    if len(prompt) > 500:
+        return error(400, "This model's maximum context length is 100 tokens. However, you requested 900")
+    choice: dict[str, Any] = {"text": f"<{prompt}>", "finish_reason": "stop"}
+    if body.get("logprobs"):
+        choice["logprobs"] = {"top_logprobs": [{" 1": -0.5, " 2": -1.5, " 3": -9.0}], "token_logprobs": [-0.5]}
+    if body.get("echo"):
+        words = [*prompt.split(" "), "x"]
+        starts = [sum(len(w) + 1 for w in words[:n]) - (n > 0) for n in range(len(words))]
+        choice["logprobs"] = {"token_logprobs": [None, *[-1.0] * (len(words) - 1)], "text_offset": starts}
+    return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
+
+
+def chat(body: Any) -> Any:
+    if body["messages"][0]["role"] == "system":
+        return error(400, "System role not supported")
+    message = {"role": "assistant", "content": "<chat>"}
+    return {"choices": [{"message": message, "finish_reason": "length"}], "usage": {}}
+
+
+def error(status: int, message: str, **more: Any) -> web.Response:
+    headers = more.pop("headers", {})
+    return web.json_response({"error": {"message": message, **more}}, status=status, headers=headers)
+
+
+def make(live: Live | None = None, name: str = "m", **settings: Any) -> OpenAIEngine:
+    settings = {"url": f"http://127.0.0.1:{live.port}/v1" if live else "", "retries": 2, "timeout": 5.0} | settings
+    return OpenAIEngine(Model(name=name, engine="openai", server=Server(**settings)))
+
+
+def answers(engine: OpenAIEngine, requests: list[Request]) -> list[Result]:
+    engine.plan(requests)
+    found = dict(engine.answer(requests))
+    return [found[position] for position in range(len(requests))]
+
+
+# Before any record is spent
+
+
+def test_no_address() -> None:
+    with pytest.raises(EngineError, match=r"no server is named: give its address, as --set generate.model.server.url="):
+        make()
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    started = time.monotonic()
+    with pytest.raises(EngineError, match=r"cannot connect: .*; is the server running, and is the address right\?"):
+        make(url=url)
+    assert time.monotonic() - started < 5
+
+
+def test_no_such_host() -> None:
+    with pytest.raises(EngineError, match="cannot connect"):
+        make(url="http://no-such-host.invalid/v1")
+
+
+def test_a_wrong_path(live: Live) -> None:
+    with pytest.raises(EngineError, match=r"/api/v1/models answers 404 Not Found; is the address right"):
+        make(live, url=f"http://127.0.0.1:{live.port}/api")
+
+
+def test_the_v1_may_be_left_out(live: Live) -> None:
+    engine = make(live, url=f"http://127.0.0.1:{live.port}/")
+    assert answers(engine, [Completion("a", 4)]) == [Completed("<a>", "stop", 7, 2)]
+
+
+def test_a_wrong_model_name(live: Live) -> None:
+    with pytest.raises(EngineError, match=r"serves no model 'lama', did you mean 'llama'\? \(it serves: m, llama\)"):
+        make(live, name="lama")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_accepted(live: Live, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("X_INSTRUCTION_API_KEY", KEY)
+    live.routes["/v1/models"] = lambda body: error(status, f"Incorrect API key provided: {KEY}.")
+    with pytest.raises(EngineError, match=rf"{status} Incorrect API key provided: \*\*\*") as caught:
+        make(live)
+    assert KEY not in str(caught.value)
+    assert "X_INSTRUCTION_API_KEY" in str(caught.value)
+
+
+def test_a_key_that_is_missing(live: Live) -> None:
+    live.routes["/v1/models"] = lambda body: error(401, "no key")
+    with pytest.raises(EngineError, match="the key is missing or not accepted: set MY_KEY"):
+        make(live, key_variable="MY_KEY")
+
+
+def test_a_key_that_no_header_can_carry(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X_INSTRUCTION_API_KEY", "key\r\nX-Evil: 1")
+    with pytest.raises(EngineError, match="the key in X_INSTRUCTION_API_KEY holds characters that no header can carry"):
+        make(live)
+
+
+def test_a_web_page(live: Live) -> None:
+    live.routes["/v1/models"] = lambda body: web.Response(text="<!DOCTYPE html><html>hello", content_type="text/html")
+    with pytest.raises(EngineError, match=r"a web page \(HTML\), not an API"):
+        make(live)
+
+
+def test_something_else_that_speaks_json(live: Live) -> None:
+    live.routes["/v1/models"] = lambda body: {"hello": "world"}
+    with pytest.raises(EngineError, match="answers something else than a list of models"):
+        make(live)
+
+
+def test_a_redirect_is_not_followed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X_INSTRUCTION_API_KEY", KEY)
+    live.routes["/v1/models"] = lambda body: web.Response(status=307, headers={"Location": "http://evil.invalid/v1"})
+    with pytest.raises(EngineError, match=r"points to http://evil.invalid/v1: put that address into server.url"):
+        make(live)
+
+
+def test_a_model_without_chat_template(live: Live) -> None:
+    live.routes["/v1/chat/completions"] = lambda body: error(400, "no chat template")
+    engine = make(live)
+    assert not engine.chat
+    with pytest.raises(NotCapable, match=r"m has no chat template on this server .*: use a plain prompt"):
+        engine.plan([Completion((("user", "a"),), 4)])
+
+
+def test_a_server_of_chat_only(live: Live) -> None:
+    del live.routes["/v1/completions"]
+    engine = make(live)
+    assert engine.can == {"complete"}
+    with pytest.raises(NotCapable, match=r"only takes chat prompts .* use a chat prompt"):
+        engine.plan([Completion("a", 4)])
+    with pytest.raises(NotCapable, match="this server cannot score: it does not echo a prompt's log-probabilities"):
+        engine.plan([Scoring("a", "b")])
+
+
+def test_a_server_that_completes_nothing(live: Live) -> None:
+    live.routes = {"/v1/models": live.routes["/v1/models"]}
+    with pytest.raises(EngineError, match=r"completes no prompt of 'm': it said '404 Not Found'"):
+        make(live)
+
+
+# While records are answered
+
+
+def test_no_quota_stops_at_once(live: Live) -> None:
+    engine = make(live)
+    live.routes["/v1/completions"] = lambda body: error(429, "You exceeded your quota", code="insufficient_quota")
+    with pytest.raises(EngineError, match="nothing is left to spend on this account"):
+        answers(engine, [Completion(f"{n}", 4) for n in range(20)])
+
+
+def test_a_key_that_expires_stops_at_once(live: Live, tmp_path: Path) -> None:
+    engine = make(live)
+    number = 0
+
+    def expire(body: Any) -> Any:
+        nonlocal number
+        number += 1
+        return complete(body) if number <= 30 else error(401, "expired")
+
+    live.routes["/v1/completions"] = expire
+    requests: list[Request] = [Completion(f"p {n}", 4) for n in range(100)]
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger, pytest.raises(EngineError, match="401 expired"):
+        ledger.ask(requests)
+    number = -1_000
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        before = len(live.seen)
+        assert len(ledger.ask(requests)) == 100
+        # What was answered before is not asked again.
+        assert len(live.seen) - before <= 100 - 25
+
+
+def test_all_too_long_stops_at_the_start_and_one_is_counted(live: Live) -> None:
+    engine = make(live)
+    with pytest.raises(
+        EngineError, match=r"refuses every request: 400 This model's maximum context.*lower passage_tok"
+    ):
+        answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(20)])
+    found = answers(engine, [Completion(("x" * 600 if n == 7 else "y") + str(n), 4) for n in range(20)])
+    assert [n for n, result in enumerate(found) if isinstance(result, Failed)] == [7]
+    assert isinstance(found[7], Failed)
+    assert found[7].reason == "engine_too_long"
+
+
+def test_what_the_content_filter_withholds_is_counted(live: Live) -> None:
+    engine = make(live)
+    live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "", "finish_reason": "content_filter"}]}
+    assert answers(engine, [Completion("a", 4)]) == [
+        Failed("engine_filtered", "the server's content filter withheld the answer")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"choices": []}, "another shape: IndexError"),
+        ({"error": "x"}, "another shape: KeyError 'choices'"),
+        ([1], "another shape: TypeError"),
+        ({"choices": [{"text": "a"}], "usage": {"prompt_tokens": "many"}}, "another shape: ValueError"),
+    ],
+)
+def test_json_of_another_shape_is_counted(live: Live, answer: Any, message: str) -> None:
+    engine = make(live)
+    live.routes["/v1/completions"] = lambda body: web.json_response(answer)
+    (found,) = answers(engine, [Completion("a", 4)])
+    assert isinstance(found, Failed)
+    assert found.reason == "engine_bad_answer"
+    assert message in found.message
+
+
+def test_an_answer_without_end_is_not_read(live: Live) -> None:
+    engine = make(live, retries=0)
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(200):
+                await response.write(b"[" * (1 << 20))
+        except ConnectionError:
+            pass
+        return response
+
+    live.routes["/v1/completions"] = endless
+    assert answers(engine, [Completion("a", 4)]) == [Failed("engine_bad_answer", "the answer is larger than 64 MiB")]
+
+
+def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp_path: Path) -> None:
+    engine = make(live, patience=1.0, timeout=0.5)
+    requests: list[Request] = [Completion(f"p {n}", 4) for n in range(40)]
+    number = 0
+
+    def die(body: Any) -> Any:
+        nonlocal number
+        number += 1
+        return complete(body) if number <= 20 else error(503, "loading")
+
+    live.routes["/v1/completions"] = die
+    with (
+        Ledger(tmp_path / "a.sqlite", engine, {}) as ledger,
+        pytest.raises(
+            EngineError, match=r"has answered nothing for 1 seconds \(503 loading\); what was answered is kept"
+        ),
+    ):
+        ledger.ask(requests)
+    live.routes["/v1/completions"] = complete
+    before = len(live.seen)
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        assert all(isinstance(result, Completed) for result in ledger.ask(requests))
+    assert len(live.seen) - before == 20
+
+
+def test_one_request_that_always_fails_is_given_up_and_the_others_answered(live: Live) -> None:
+    engine = make(live, retries=2)
+    live.routes["/v1/completions"] = lambda body: error(500, "boom") if body["prompt"] == "3" else complete(body)
+    found = answers(engine, [Completion(str(n), 4) for n in range(10)])
+    assert found[3] == Failed("engine_unavailable", "500 boom")
+    assert sum(isinstance(result, Completed) for result in found) == 9
+    assert sum(body["prompt"] == "3" for path, _, body in live.seen if path == "/v1/completions") == 3
+
+
+def test_only_what_may_pass_is_tried_again(live: Live) -> None:
+    engine = make(live, retries=5)
+    answers(engine, [Completion("warm", 4)])
+    live.routes["/v1/completions"] = lambda body: error(422, "no")
+    before = len(live.seen)
+    assert answers(engine, [Completion("a", 4)]) == [Failed("engine_refused", "422 no")]
+    assert len(live.seen) == before + 1
+
+
+def test_retry_after_holds_all_requests_back(live: Live) -> None:
+    engine = make(live)
+    times: list[float] = []
+
+    def once(body: Any) -> Any:
+        times.append(time.monotonic())
+        return error(429, "slow down", headers={"Retry-After": "1"}) if len(times) == 1 else complete(body)
+
+    live.routes["/v1/completions"] = once
+    assert isinstance(answers(engine, [Completion("a", 4)])[0], Completed)
+    assert times[1] - times[0] >= 1.0
+
+
+def test_no_more_is_sent_once_told(live: Live) -> None:
+    engine = make(live)
+    left = 5
+
+    def go_on() -> bool:
+        nonlocal left
+        left -= 1
+        return left >= 0
+
+    requests: list[Request] = [Completion(f"{n}", 4) for n in range(100)]
+    assert len(list(engine.answer(requests, 0, go_on))) == 5
+
+
+def test_stopping_in_the_middle_leaves_nothing_under_way(live: Live) -> None:
+    engine = make(live)
+    found = engine.answer([Completion(f"{n}", 4) for n in range(1_000)])
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    seen = len(live.seen)
+    time.sleep(0.2)
+    assert len(live.seen) - seen < 64
+    assert len(answers(engine, [Completion(f"{n}", 4) for n in range(100)])) == 100
+
+
+# What goes over the wire
+
+
+def test_the_wire_format(live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OTHER", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", "must-not-be-used")
+    engine = make(live, key_variable="OTHER", extra_body='{"chat_template_kwargs": {"enable_thinking": false}}')
+    answers(engine, [Completion("a", 4, 0.7, 0.9, 5, ("\n",), 1 << 62)])
+    path, headers, body = live.seen[-1]
+    assert path == "/v1/completions"
+    assert headers["Authorization"] == f"Bearer {KEY}"
+    assert body == {
+        "model": "m",
+        "prompt": "a",
+        "max_tokens": 4,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 5,
+        "seed": 0,
+        "stop": ["\n"],
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+    assert answers(engine, [Completion((("user", "น้ำ"),), 4)]) == [Completed("<chat>", "length", 0, 0)]
+    assert live.seen[-1][2]["messages"] == [{"role": "user", "content": "น้ำ"}]
+    assert not any("must-not" in json.dumps(seen) for seen in live.seen)
+    assert KEY not in caplog.text
+
+
+def test_probabilities_and_scores(live: Live) -> None:
+    engine = make(live)
+    (chosen,) = answers(engine, [Choice("a", (" 1", " 2"))])
+    assert chosen.probabilities == pytest.approx((0.7310586, 0.2689414))  # type: ignore[union-attr]
+    # " 7" is not listed, so every answer is scored: three equal ones.
+    (scored,) = answers(engine, [Choice("a", (" 1", " 2", " 7"))])
+    assert scored.probabilities == pytest.approx((1 / 3,) * 3)  # type: ignore[union-attr]
+    assert answers(engine, [Scoring("a b", " c d e")]) == [Scored(-3.0, 3, 7)]
+    assert answers(engine, [Scoring("a b", " c d e", max_tokens=2)]) == [Scored(-2.0, 2, 7)]
+
+
+# Faults on the wire
+
+
+def start(*command: str) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+@pytest.fixture
+def faulty() -> Iterator[tuple[int, int]]:
+    """Ports of a server and of a proxy before it that fails one request in ten."""
+    server, port = start(str(HERE / "served.py"), "--latency", "0.02")
+    proxy, proxy_port = start(str(HERE / "faulty.py"), "--upstream", str(port), "--rate", "0.1")
+    yield port, proxy_port
+    for process in (proxy, server):
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def asked(port: int) -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/asked") as answer:
+        found: dict[str, int] = json.load(answer)["asked"]
+        return found
+
+
+def test_two_thousand_requests_over_a_wire_that_fails(faulty: tuple[int, int], tmp_path: Path) -> None:
+    port, proxy_port = faulty
+    engine = make(url=f"http://127.0.0.1:{proxy_port}", timeout=1.0, retries=6)
+    requests: list[Request] = [Completion(f"p {n}", 8) for n in range(2_000)]
+    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+        found = ledger.ask(requests)
+        totals = ledger.totals()
+    failed = [result for result in found if isinstance(result, Failed)]
+    done = [result for result in found if isinstance(result, Completed)]
+    assert len(done) + len(failed) == len(found) == 2_000
+    assert all(result.reason.startswith("engine_") and result.message for result in failed)
+    from engines.served import text_for
+
+    for request, result in zip(requests, found, strict=True):
+        assert isinstance(result, Failed) or result.text == text_for(str(request.prompt))  # type: ignore[union-attr]
+    # With seven tries at one in ten, one failure in ten million is expected.
+    assert not failed
+    assert totals["requests_sent"] == 2_000
+    assert engine.client.counts.retried > 100
+    # None is lost, and none is asked again without cause: only cut answers reach the server twice.
+    repeats = {prompt: number for prompt, number in asked(port).items() if prompt.startswith("p ")}
+    assert len(repeats) == 2_000
+    assert sum(repeats.values()) < 2_000 + engine.client.counts.retried
+
+
+def test_without_retries_every_fault_is_a_counted_failure(faulty: tuple[int, int]) -> None:
+    engine = make(url=f"http://127.0.0.1:{faulty[1]}", timeout=1.0, retries=0)
+    found = answers(engine, [Completion(f"p {n}", 8) for n in range(1_000)])
+    reasons = {result.reason for result in found if isinstance(result, Failed)}
+    assert len(found) == 1_000
+    assert reasons == {"engine_unavailable", "engine_timeout", "engine_bad_answer"}
+    assert 10 < sum(isinstance(result, Failed) for result in found) < 100
