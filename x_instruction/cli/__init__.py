@@ -19,6 +19,7 @@ VERBS = {
     "status": "x_instruction.cli.status",
     "show": "x_instruction.cli.show",
     "build": "x_instruction.cli.build",
+    "local-hub": "x_instruction.cli.local_hub",
 }
 
 

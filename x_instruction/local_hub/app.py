@@ -1,0 +1,151 @@
+"""The application: every route, what goes around them, and how refusals are told."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from x_instruction.local_hub import (
+    access_api,
+    collections_api,
+    commit_api,
+    discussions_api,
+    files_api,
+    git_http,
+    lfs_api,
+    refs_api,
+    repos_api,
+    resolve,
+    xet_api,
+)
+from x_instruction.local_hub.incoming import Hub
+from x_instruction.local_hub.refused import Refused
+
+logger = logging.getLogger(__name__)
+
+# The first route that fits is taken: those of the API come before those that begin with a namespace.
+ROUTES = [
+    *collections_api.routes,
+    *repos_api.routes,
+    *files_api.routes,
+    *commit_api.routes,
+    *refs_api.routes,
+    *access_api.routes,
+    *discussions_api.routes,
+    *xet_api.routes,
+    *lfs_api.routes,
+    *resolve.routes,
+    *git_http.routes,
+]
+
+
+class RawPath:
+    """Routes see the address as it came, so that an encoded slash within a part stays within it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace"), "root_path": ""}
+        await self._app(scope, receive, send)
+
+
+class RequestLog:
+    """One line for each request: no query, which may be signed, and no header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        status, began = 0, time.monotonic()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            if scope["type"] == "http":
+                took = (time.monotonic() - began) * 1000
+                logger.info("%s %s %s %.0f ms", scope["method"], scope["path"], status or "-", took)
+
+
+class Quotas:
+    """So many requests of each account; uploads to signed addresses are not counted."""
+
+    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+        self._app = app
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        request = Request(scope)
+        if scope["type"] != "http" or "signature" in request.query_params or scope["path"].startswith("/xet/"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = self._hub.requests.take(self._who(request))
+        except Refused as error:
+            await refusal(request, error)(scope, receive, send)
+            return
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        await self._app(scope, receive, telling)
+
+    def _who(self, request: Request) -> str:
+        host = request.client.host if request.client else ""
+        try:
+            account = self._hub.accounts.by_header(request.headers.get("authorization"))
+        except Refused:
+            # Refused again, with the right answer, where the route asks who is there.
+            return host
+        return f"account {account.name}" if account else host
+
+
+def refusal(request: Request, error: Exception) -> Response:
+    """The answer to what was refused, as clients read it."""
+    assert isinstance(error, Refused)
+    headers = {"X-Error-Message": _header(error.message), **error.headers}
+    if error.code:
+        headers["X-Error-Code"] = error.code
+    if error.status == 401 and not request.url.path.startswith("/api/"):
+        # So git and browsers ask for a password, which is the token.
+        headers["WWW-Authenticate"] = 'Basic realm="local hub", charset="UTF-8"'
+    return JSONResponse({"error": error.message, **error.details}, error.status, headers)
+
+
+def _header(text: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in text)[:500]
+
+
+def unknown(request: Request, error: Exception) -> Response:
+    """The answer where no route is."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def application(hub: Hub) -> Starlette:
+    """The server of one folder."""
+    middleware = [Middleware(RawPath), Middleware(RequestLog), Middleware(Quotas, hub=hub)]
+    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers={Refused: refusal, HTTPException: unknown})
+    app.router.redirect_slashes = False
+    app.state.hub = hub
+    return app

@@ -1,0 +1,131 @@
+"""The front matter of a README: read, and checked as the Hub checks it before a commit."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import yaml
+
+_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)(.*)\Z", re.DOTALL)
+# Aliases can blow a small text up to any size: values are counted as they would be written out.
+_MAX_VALUES = 200_000
+_TEXTS = {
+    "language": "both",
+    "license": "both",
+    "tags": "list",
+    "size_categories": "both",
+    "task_categories": "list",
+    "task_ids": "list",
+    "annotations_creators": "list",
+    "language_creators": "list",
+    "source_datasets": "list",
+    "datasets": "both",
+    "metrics": "list",
+    "base_model": "both",
+    "pretty_name": "text",
+    "pipeline_tag": "text",
+    "library_name": "text",
+    "license_name": "text",
+    "license_link": "text",
+}
+
+
+class BadYaml(ValueError):
+    """The front matter cannot be read."""
+
+
+def split(readme: str) -> tuple[str | None, str]:
+    """The YAML text, or None without any, and what follows it."""
+    match = _FRONT.match(readme)
+    return (match[1], match[2]) if match else (None, readme)
+
+
+def metadata(readme: str) -> dict[str, Any]:
+    """The front matter as values that JSON can hold; empty without any.
+
+    Raises:
+        BadYaml: it cannot be read, or is no mapping.
+    """
+    text, _ = split(readme)
+    try:
+        found = yaml.safe_load(text) if text else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadYaml(" ".join(str(error).split())) from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise BadYaml(f"wanted keys and values, got {type(found).__name__}")
+    plain: dict[str, Any] = _plain(found, [_MAX_VALUES], 0)
+    return plain
+
+
+def lenient(readme: str | None) -> dict[str, Any]:
+    """The front matter, or nothing where it cannot be read: for showing what was committed by other ways."""
+    try:
+        return metadata(readme or "")
+    except BadYaml:
+        return {}
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth > 50:
+        raise BadYaml("too many values, or too deep")
+    if isinstance(value, dict):
+        return {str(key): _plain(inner, left, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner, left, depth + 1) for inner in value]
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return value
+    if isinstance(value, bytes | float | datetime.date):
+        return str(value)
+    return value
+
+
+def check(readme: str) -> tuple[list[str], list[str]]:
+    """Errors and warnings about the front matter."""
+    try:
+        found = metadata(readme)
+    except BadYaml as error:
+        return [f"the YAML metadata cannot be read: {error}"], []
+    if not found:
+        return [], ["empty or missing yaml metadata in repo card"]
+    errors = [error for key, kind in _TEXTS.items() if key in found for error in _text_errors(key, kind, found[key])]
+    errors += _config_errors(found.get("configs"))
+    infos = found.get("dataset_info", {})
+    if not all(isinstance(info, dict) for info in (infos if isinstance(infos, list) else [infos])):
+        errors.append('"dataset_info" must be a mapping, or a list of mappings')
+    return errors, [] if found.get("license") else ['no "license": say what others may do with this']
+
+
+def _text_errors(key: str, kind: str, value: Any) -> list[str]:
+    if value is None or (isinstance(value, str) and kind != "list"):
+        return []
+    if not isinstance(value, list) or kind == "text":
+        wanted = {"text": "a string", "list": "a list of strings", "both": "a string or a list of strings"}[kind]
+        return [f'"{key}" must be {wanted}, not {value!r}']
+    hint = " (YAML reads no, yes, on and off as true or false: put it in quotes)"
+    return [
+        f'"{key}[{number}]" must be a string, not {one!r}{hint if isinstance(one, bool) else ""}'
+        for number, one in enumerate(value)
+        if not isinstance(one, str)
+    ]
+
+
+def _config_errors(configs: Any) -> list[str]:
+    if configs is None:
+        return []
+    if not isinstance(configs, list) or not all(isinstance(config, dict) for config in configs):
+        return ['"configs" must be a list of mappings']
+    names = [config.get("config_name") for config in configs]
+    errors = [f'"configs[{n}].config_name" must be a string, not {name!r}' for n, name in enumerate(names)
+              if not isinstance(name, str)]  # fmt: skip
+    errors += [f'"configs" has {name!r} twice' for name in sorted({str(n) for n in names if names.count(n) > 1})]
+    for number, config in enumerate(configs):
+        files = config.get("data_files", [])
+        parts = files if isinstance(files, list) else [files]
+        if not all(isinstance(part, str) or (isinstance(part, dict) and "path" in part) for part in parts):
+            errors.append(f'"configs[{number}].data_files" must be paths, or mappings with "split" and "path"')
+    return errors

@@ -1,0 +1,244 @@
+"""What every route asks first: which repository, who is there, may they, and what did they send."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from x_instruction.local_hub.accounts import Account, Accounts
+from x_instruction.local_hub.collections import Collections
+from x_instruction.local_hub.discussions import Discussions
+from x_instruction.local_hub.durable import Scratch
+from x_instruction.local_hub.folder import Folder, Settings
+from x_instruction.local_hub.limits import Limits, Quota
+from x_instruction.local_hub.names import TYPES, RepoId, repo_id
+from x_instruction.local_hub.refused import Refused
+from x_instruction.local_hub.repository import Repository
+from x_instruction.local_hub.signing import Signer
+
+API = "/api/{plural}/{namespace}/{name}"
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Hub:
+    """What the routes share."""
+
+    def __init__(self, folder: Folder, accounts: Accounts, limits: Limits) -> None:
+        self.folder = folder
+        self.accounts = accounts
+        self.limits = limits
+        self.signer = Signer()
+        self.collections = Collections(folder.root / "collections.json", folder.scratch)
+        self.commits = Quota("commits", limits.commits_per_hour, 3600)
+        self.requests = Quota("api", limits.requests_per_5_minutes, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request to one repository, by someone who may make it."""
+
+    hub: Hub
+    repo: RepoId
+    repository: Repository
+    settings: Settings
+    account: Account | None
+    endpoint: str
+
+    @property
+    def author(self) -> str:
+        """Who does it."""
+        return self.account.name if self.account else "anonymous"
+
+    @property
+    def url(self) -> str:
+        """Address of the repository's page."""
+        return f"{self.endpoint}/{self.repo.path}"
+
+    @property
+    def discussions(self) -> Discussions:
+        """The repository's discussions."""
+        return Discussions(self.repository, self.hub.folder.scratch)
+
+
+def hub_of(request: Request) -> Hub:
+    """What the routes share."""
+    found: Hub = request.app.state.hub
+    return found
+
+
+def param(request: Request, name: str) -> str:
+    """A part of the address. Parts are split before they are decoded: a revision may have a slash in it."""
+    return unquote(str(request.path_params[name]))
+
+
+def flag(request: Request, name: str) -> bool:
+    """Whether the query says yes to something."""
+    return request.query_params.get(name, "").lower() in ("1", "true", "yes")
+
+
+def number(request: Request, name: str, default: int, most: int) -> int:
+    """A number of the query, within bounds."""
+    text = request.query_params.get(name, "")
+    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else default
+
+
+def endpoint_of(request: Request) -> str:
+    """The server's address as this client sees it."""
+    return str(request.base_url).rstrip("/")
+
+
+def account_of(request: Request) -> Account | None:
+    """Who is there, or None.
+
+    Raises:
+        Refused: 401, a token that is none.
+    """
+    return hub_of(request).accounts.by_header(request.headers.get("authorization"))
+
+
+def writer(request: Request) -> Account:
+    """Who is there and may write.
+
+    Raises:
+        Refused: 401 or 403.
+    """
+    account = account_of(request)
+    if account is None:
+        raise Refused(401, "Invalid username or password.")
+    account.needs_write()
+    return account
+
+
+def repo_of(request: Request) -> RepoId:
+    """The repository that the address names."""
+    first = request.url.path.split("/")[1]
+    plural = param(request, "plural") if "plural" in request.path_params else first
+    if "plural" in request.path_params and plural not in TYPES:
+        raise Refused(404, "Sorry, we can't find the page you are looking for.")
+    kind = TYPES.get(plural, "model")
+    return repo_id(kind, param(request, "namespace"), param(request, "name").removesuffix(".git"))
+
+
+def not_there(account: Account | None) -> Refused:
+    """No such repository, or none for this account: the two are not told apart."""
+    if account is None:
+        return Refused(401, "Invalid username or password.", "RepoNotFound")
+    return Refused(404, "Repository not found", "RepoNotFound")
+
+
+def visit(request: Request, need: str = "read") -> Visit:
+    """The repository that the address names, for who may see, read or write it.
+
+    Args:
+        request: what came.
+        need: ``see`` for what is told of a gated repository, ``read`` for its files, ``write``.
+
+    Raises:
+        Refused: 401, 403 or 404.
+    """
+    hub = hub_of(request)
+    repo = repo_of(request)
+    account = writer(request) if need == "write" else account_of(request)
+    if not hub.folder.exists(repo):
+        raise not_there(account)
+    settings = hub.folder.settings(repo)
+    if settings.private and account is None:
+        raise not_there(account)
+    if need == "read":
+        _let_in(repo, settings, account)
+    return Visit(hub, repo, hub.folder.repository(repo), settings, account, endpoint_of(request))
+
+
+def _let_in(repo: RepoId, settings: Settings, account: Account | None) -> None:
+    if not settings.gated or (account and account.role == "write"):
+        return
+    if account is None:
+        raise Refused(401, f"Access to {repo.kind} {repo} is restricted. You must be authenticated.", "GatedRepo")
+    if settings.access.get(account.name, {}).get("status") != "accepted":
+        message = f"Access to {repo.kind} {repo} is restricted and you are not in the authorized list."
+        raise Refused(403, message, "GatedRepo")
+
+
+async def body(request: Request, most: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refused: 413, it is larger; found out while it comes.
+    """
+    parts, size = [], 0
+    async for part in chunks(request, most):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
+
+
+async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
+    """The body as it comes.
+
+    Raises:
+        Refused: 413, it is larger.
+    """
+    announced = request.headers.get("content-length", "0")
+    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    if size > most:
+        raise Refused(413, f"at most {most} bytes are taken here, not {size}")
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise Refused(413, f"at most {most} bytes are taken here")
+        yield part
+
+
+@contextlib.asynccontextmanager
+async def spooled(request: Request, scratch: Scratch, most: int) -> AsyncIterator[IO[bytes]]:
+    """The body in a temporary file."""
+    with scratch.file() as stream:
+        async for part in chunks(request, most):
+            await run_in_threadpool(stream.write, part)
+        yield stream
+
+
+def takes_json(work: Callable[[Request, dict[str, Any]], Response]) -> Endpoint:
+    """An endpoint out of a function that takes a JSON object; it runs in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        data = await body(request, hub_of(request).limits.json_bytes)
+        return await run_in_threadpool(work, request, read_object(data))
+
+    return endpoint
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """A JSON object; nothing at all is an empty one.
+
+    Raises:
+        Refused: 400.
+    """
+    try:
+        found = json.loads(data) if data.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Refused(400, "the body must be a JSON object")
+    return found
+
+
+def text_of(data: dict[str, Any], key: str, default: str | None = None) -> str:
+    """A text of a JSON object.
+
+    Raises:
+        Refused: 400, it is missing or no text.
+    """
+    found = data.get(key, default)
+    if not isinstance(found, str) or len(found) > 65_536:
+        raise Refused(400, f'"{key}" must be a text of at most 65,536 characters')
+    return found

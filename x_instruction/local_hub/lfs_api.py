@@ -1,0 +1,179 @@
+"""Routes of git-lfs: what must be sent, the sending, in one piece or in parts, and the fetching."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from x_instruction.local_hub.durable import open_plain, place
+from x_instruction.local_hub.incoming import (
+    Visit,
+    body,
+    chunks,
+    hub_of,
+    not_there,
+    param,
+    read_object,
+    repo_of,
+    spooled,
+    takes_json,
+    visit,
+)
+from x_instruction.local_hub.names import RepoId, is_sha256
+from x_instruction.local_hub.refused import Refused
+from x_instruction.local_hub.repository import Repository
+from x_instruction.local_hub.resolve import PREFIXES, send_file
+
+HOURS = 3600 * 12
+MAX_OBJECTS = 1000
+_PIECE = 1 << 20
+_JSON = "application/vnd.git-lfs+json"
+
+
+def batch(request: Request, data: dict[str, Any]) -> Response:
+    """Where each of some large files is to be sent to, or fetched from."""
+    operation = data.get("operation")
+    if operation not in ("upload", "download"):
+        raise Refused(400, f"{operation!r} is nothing that can be done with large files")
+    found = visit(request, "write" if operation == "upload" else "read")
+    objects = data.get("objects")
+    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects) or len(objects) > MAX_OBJECTS:
+        raise Refused(400, f'"objects" must be a list of at most {MAX_OBJECTS}')
+    transfers = data.get("transfers")
+    parts = isinstance(transfers, list) and "multipart" in transfers
+    told = [_download(found, one) if operation == "download" else _upload(found, one, parts) for one in objects]
+    multipart = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in told)
+    return JSONResponse(
+        {"transfer": "multipart" if multipart else "basic", "objects": told, "hash_algo": "sha256"}, media_type=_JSON
+    )
+
+
+def _asked(one: dict[str, Any]) -> tuple[str, int]:
+    oid, size = one.get("oid"), one.get("size")
+    if not is_sha256(oid) or not isinstance(size, int) or size < 0:
+        raise Refused(400, "a large file has an oid, its SHA-256, and a size")
+    return str(oid), size
+
+
+def _download(found: Visit, one: dict[str, Any]) -> dict[str, Any]:
+    oid, size = _asked(one)
+    stored = found.repository.large.size(oid)
+    if stored is None:
+        return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
+    return {"oid": oid, "size": stored, "actions": {"download": {"href": _address(found, oid, "get", stored)}}}
+
+
+def _upload(found: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
+    oid, size = _asked(one)
+    told: dict[str, Any] = {"oid": oid, "size": size}
+    most, part = found.hub.limits.file_bytes, found.hub.limits.part_bytes
+    if size > most:
+        return told | {"error": {"code": 413, "message": f"a file has at most {most} bytes"}}
+    if found.repository.large.size(oid) == size:
+        return told
+    upload: dict[str, Any] = {"href": _address(found, oid, "put", size)}
+    if parts and size > part:
+        upload = {"href": _address(found, oid, "join", size), "header": {"chunk_size": str(part)}}
+        for number in range(1, -(-size // part) + 1):
+            upload["header"][str(number)] = _address(found, f"{oid}/{number}", "part", size)
+    verify = {"href": f"{found.url}.git/info/lfs/verify"}
+    return told | {"actions": {"upload": upload, "verify": verify}}
+
+
+def _address(found: Visit, what: str, purpose: str, size: int) -> str:
+    signature = found.hub.signer.sign(purpose, found.settings.uid, what, str(size), seconds=HOURS)
+    return f"{found.endpoint}/{found.repo.path}.git/info/lfs/objects/{what}?size={size}&signature={signature}"
+
+
+def _signed(request: Request, purpose: str, what: str) -> tuple[RepoId, Repository, str, int]:
+    """Repository, its uid and the size, of an address that this server signed."""
+    hub, repo, size = hub_of(request), repo_of(request), request.query_params.get("size", "")
+    if not hub.folder.exists(repo):
+        raise not_there(None)
+    uid = hub.folder.settings(repo).uid
+    hub.signer.check(request.query_params.get("signature", ""), purpose, uid, what, size)
+    return repo, hub.folder.repository(repo), uid, int(size)
+
+
+async def put(request: Request) -> Response:
+    """Take a large file in one piece."""
+    oid = param(request, "oid")
+    _, repository, _, size = await run_in_threadpool(_signed, request, "put", oid)
+    with repository.large.receive(oid) as receiving:
+        async for piece in chunks(request, size):
+            await run_in_threadpool(receiving.write, piece)
+        await run_in_threadpool(receiving.finish, size)
+    return Response(headers={"ETag": f'"{oid}"'})
+
+
+async def put_part(request: Request) -> Response:
+    """Take one part of a large file."""
+    oid, number = param(request, "oid"), param(request, "part")
+    _, _, uid, _ = await run_in_threadpool(_signed, request, "part", f"{oid}/{number}")
+    hub = hub_of(request)
+    async with spooled(request, hub.folder.scratch, hub.limits.part_bytes) as stream:
+        await run_in_threadpool(place, stream, _parts(request, uid, oid) / number)
+    return Response(headers={"ETag": f'"{oid}-{number}"'})
+
+
+def _parts(request: Request, uid: str, oid: str) -> Path:
+    return hub_of(request).folder.scratch.folder / f"parts-{uid}-{oid}"
+
+
+async def join(request: Request) -> Response:
+    """Put the parts of a large file together."""
+    oid = param(request, "oid")
+    _, repository, uid, size = await run_in_threadpool(_signed, request, "join", oid)
+    read_object(await body(request, hub_of(request).limits.json_bytes))
+    await run_in_threadpool(_join, repository, _parts(request, uid, oid), oid, size, hub_of(request).limits.part_bytes)
+    return Response()
+
+
+def _join(repository: Repository, folder: Path, oid: str, size: int, part: int) -> None:
+    with repository.large.receive(oid) as receiving:
+        for number in range(1, -(-size // part) + 1):
+            try:
+                with open_plain(folder / str(number)) as stream:
+                    while piece := stream.read(_PIECE):
+                        receiving.write(piece)
+            except FileNotFoundError:
+                raise Refused(400, f"part {number} of {oid} was not sent") from None
+        receiving.finish(size)
+    shutil.rmtree(folder)
+
+
+def get(request: Request) -> Response:
+    """Give a large file."""
+    oid = param(request, "oid")
+    _, repository, _, size = _signed(request, "get", oid)
+    return send_file(request, repository.large.path(oid), size, {"Content-Type": "application/octet-stream"})
+
+
+def verify(request: Request, data: dict[str, Any]) -> Response:
+    """Whether a large file is there."""
+    found = visit(request, "write")
+    oid, size = _asked(data)
+    if found.repository.large.size(oid) != size:
+        raise Refused(404, f"{oid} was not uploaded, or has another size")
+    return Response()
+
+
+_OBJECTS = "/info/lfs/objects"
+routes = [
+    route
+    for prefix in PREFIXES
+    for route in (
+        Route(f"{prefix}{_OBJECTS}/batch", takes_json(batch), methods=["POST"]),
+        Route(f"{prefix}/info/lfs/verify", takes_json(verify), methods=["POST"]),
+        Route(f"{prefix}{_OBJECTS}/{{oid}}", put, methods=["PUT"]),
+        Route(f"{prefix}{_OBJECTS}/{{oid}}", join, methods=["POST"]),
+        Route(f"{prefix}{_OBJECTS}/{{oid}}", get),
+        Route(f"{prefix}{_OBJECTS}/{{oid}}/{{part}}", put_part, methods=["PUT"]),
+    )
+]

@@ -1,0 +1,179 @@
+"""Git objects, written loose: blobs, trees, commits and tags."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from x_instruction.local_hub.durable import Scratch, open_plain, sync_folder
+from x_instruction.local_hub.lfs import Pointer, read_pointer
+from x_instruction.local_hub.refused import Refused
+
+FILE = "100644"
+FOLDER = "40000"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class Entry(NamedTuple):
+    """One line of a tree."""
+
+    mode: str
+    oid: str
+
+
+class Size(NamedTuple):
+    """What is told of a blob without its content: a pointer stands for a larger file."""
+
+    bytes: int
+    pointer: Pointer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit, read."""
+
+    oid: str
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    time: int
+    message: str
+
+    @property
+    def title(self) -> str:
+        """The first line of the message."""
+        return self.message.split("\n", 1)[0]
+
+    @property
+    def body(self) -> str:
+        """What follows the first line."""
+        return self.message.partition("\n")[2].strip()
+
+
+class Objects:
+    """The objects of one repository."""
+
+    def __init__(self, folder: Path, scratch: Scratch) -> None:
+        self._folder = folder
+        self._scratch = scratch
+        self._unsynced: set[Path] = set()
+        self.tree = functools.lru_cache(maxsize=4096)(self._tree)
+        self.size = functools.lru_cache(maxsize=65_536)(self._size)
+        self.commit = functools.lru_cache(maxsize=4096)(self._commit)
+
+    def path(self, oid: str) -> Path:
+        """Where an object stands."""
+        return self._folder / oid[:2] / oid[2:]
+
+    def write(self, kind: str, data: bytes) -> str:
+        """Write an object; its name is on the disk only after ``sync``."""
+        whole = f"{kind} {len(data)}".encode() + b"\0" + data
+        oid = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+        path = self.path(oid)
+        if not path.exists():
+            self._scratch.write(path, zlib.compress(whole, 1), sync=False)
+        self._unsynced.add(path.parent)
+        return oid
+
+    def sync(self) -> None:
+        """See to it that what was written is on the disk: before a ref names it."""
+        folders, self._unsynced = self._unsynced, set()
+        for folder in folders:
+            sync_folder(folder)
+        if folders:
+            sync_folder(self._folder)
+
+    def read(self, oid: str) -> tuple[str, bytes]:
+        """Kind and content of an object.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        try:
+            with open_plain(self.path(oid)) as stream:
+                head, _, data = zlib.decompress(stream.read()).partition(b"\0")
+        except FileNotFoundError:
+            raise KeyError(oid) from None
+        return head.split(b" ")[0].decode(), data
+
+    def blob(self, oid: str) -> bytes:
+        """The content of a blob."""
+        return self.read(oid)[1]
+
+    def _size(self, oid: str) -> Size:
+        with open_plain(self.path(oid)) as stream:
+            start = zlib.decompressobj().decompress(stream.read(2048), 1024)
+        head, _, data = start.partition(b"\0")
+        size = int(head.split(b" ")[1])
+        return Size(size, read_pointer(data) if size == len(data) else None)
+
+    def _tree(self, oid: str) -> dict[str, Entry]:
+        """Name to entry; not to be changed, it is shared."""
+        data = self.read(oid)[1]
+        found, at = {}, 0
+        while at < len(data):
+            space, end = data.index(b" ", at), data.index(b"\0", at)
+            found[data[space + 1 : end].decode()] = Entry(data[at:space].decode(), data[end + 1 : end + 21].hex())
+            at = end + 21
+        return found
+
+    def write_tree(self, entries: dict[str, Entry]) -> str:
+        """Write a tree. Git sorts folders as if their name ended with a slash."""
+        order = sorted(entries.items(), key=lambda item: (item[0] + "/" * (item[1].mode == FOLDER)).encode())
+        return self.write(
+            "tree", b"".join(f"{e.mode} {name}".encode() + b"\0" + bytes.fromhex(e.oid) for name, e in order)
+        )
+
+    def _commit(self, oid: str) -> Commit:
+        kind, data = self.read(oid)
+        if kind != "commit":
+            raise KeyError(oid)
+        head, _, message = data.decode("utf-8", "replace").partition("\n\n")
+        lines = [line.split(" ", 1) for line in head.split("\n") if not line.startswith(" ")]
+        author = next(value for key, value in lines if key == "author")
+        name, stamp = author.rsplit(" <", 1)[0], author.rsplit(" ", 2)[-2]
+        parents = tuple(value for key, value in lines if key == "parent")
+        tree = next(value for key, value in lines if key == "tree")
+        return Commit(oid, tree, parents, name, int(stamp), message.strip())
+
+    def write_commit(self, tree: str, parents: tuple[str, ...], author: str, message: str) -> str:
+        """Write a commit of now."""
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), *_person(author)]
+        return self.write("commit", "\n".join([*lines, "", _message(message)]).encode())
+
+    def write_tag(self, commit: str, name: str, author: str, message: str) -> str:
+        """Write an annotated tag of now."""
+        tagger = _person(author)[1].replace("committer", "tagger", 1)
+        lines = [f"object {commit}", "type commit", f"tag {name}", tagger, "", _message(message)]
+        return self.write("tag", "\n".join(lines).encode())
+
+    def peel(self, oid: str) -> Commit:
+        """The commit that an object is, or that a tag stands for.
+
+        Raises:
+            KeyError: neither.
+        """
+        kind, data = self.read(oid)
+        return self.commit(data[len("object ") :][:40].decode() if kind == "tag" else oid)
+
+
+def blob_oid(data: bytes) -> str:
+    """The id of a blob of these bytes."""
+    return hashlib.sha1(f"blob {len(data)}".encode() + b"\0" + data, usedforsecurity=False).hexdigest()
+
+
+def _person(author: str) -> list[str]:
+    stamp = f"{author} <{author}@localhost> {int(time.time())} +0000"
+    return [f"author {stamp}", f"committer {stamp}"]
+
+
+def _message(text: str) -> str:
+    if len(text) > 65_536:
+        raise Refused(400, "a message has at most 65,536 characters")
+    return _CONTROL.sub(" ", text.replace("\r\n", "\n")).strip() + "\n"

@@ -1,0 +1,237 @@
+"""Routes about repositories as a whole: who am I, make, list, describe, change, move and delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from x_instruction.local_hub import cards
+from x_instruction.local_hub.folder import iso
+from x_instruction.local_hub.incoming import (
+    API,
+    Visit,
+    account_of,
+    endpoint_of,
+    flag,
+    hub_of,
+    not_there,
+    number,
+    param,
+    takes_json,
+    text_of,
+    visit,
+    writer,
+)
+from x_instruction.local_hub.names import TYPES, RepoId, repo_id
+from x_instruction.local_hub.objects import Commit
+from x_instruction.local_hub.refused import Refused
+
+README = "README.md"
+
+
+def whoami(request: Request) -> Response:
+    """The account of the token, and every namespace as an organization of it."""
+    account = account_of(request)
+    if account is None:
+        raise Refused(401, "Invalid username or password.")
+    folder = hub_of(request).folder
+    spaces = sorted({repo.namespace for kind in TYPES.values() for repo in folder.list(kind)} - {account.name})
+    person: dict[str, Any] = {"type": "user", "id": account.sha256[:24], "name": account.name, "fullname": account.name}
+    unset: dict[str, Any] = {
+        "email": None,
+        "emailVerified": False,
+        "canPay": False,
+        "isPro": False,
+        "periodEnd": None,
+        "avatarUrl": "",
+    }
+    orgs = [
+        {"type": "org", "id": name, "name": name, "fullname": name, "roleInOrg": account.role} | unset
+        for name in spaces
+    ]
+    auth = {"type": "access_token", "accessToken": {"displayName": account.name, "role": account.role}}
+    return JSONResponse(person | unset | {"orgs": orgs, "auth": auth})
+
+
+def _named(request: Request, data: dict[str, Any], author: str) -> RepoId:
+    kind = text_of(data, "type", "model")
+    return repo_id(kind, text_of(data, "organization", author) if data.get("organization") else author,
+                   text_of(data, "name"))  # fmt: skip
+
+
+def _private(data: dict[str, Any], otherwise: bool) -> bool:
+    visibility = data.get("visibility")
+    if visibility not in (None, "public", "private", "protected"):
+        raise Refused(400, f"{visibility!r} is no visibility: public or private")
+    return visibility != "public" if visibility else bool(data.get("private", otherwise))
+
+
+def create(request: Request, data: dict[str, Any]) -> Response:
+    """Make a repository."""
+    account = writer(request)
+    repo = _named(request, data, account.name)
+    sdk = text_of(data, "sdk") if data.get("sdk") else None
+    address = f"{endpoint_of(request)}/{repo.path}"
+    try:
+        hub_of(request).folder.create(repo, account.name, _private(data, False), sdk)
+    except Refused as error:
+        error.details["url"] = address
+        raise
+    return JSONResponse({"url": address, "name": str(repo), "id": str(repo)})
+
+
+def delete(request: Request, data: dict[str, Any]) -> Response:
+    """Remove a repository."""
+    account = writer(request)
+    repo = _named(request, data, account.name)
+    hub_of(request).folder.delete(repo)
+    return Response()
+
+
+def move(request: Request, data: dict[str, Any]) -> Response:
+    """Rename a repository."""
+    writer(request)
+    kind = text_of(data, "type", "model")
+    old, new = (text_of(data, key).split("/") for key in ("fromRepo", "toRepo"))
+    if len(old) != 2 or len(new) != 2:
+        raise Refused(400, "a repository is named namespace/name")
+    hub_of(request).folder.move(repo_id(kind, *old), repo_id(kind, *new))
+    return JSONResponse({"success": True})
+
+
+def change_settings(request: Request, data: dict[str, Any]) -> Response:
+    """Make a repository private, public or gated."""
+    found = visit(request, "write")
+    gated = data.get("gated", found.settings.gated)
+    if gated not in ("auto", "manual", False):
+        raise Refused(400, f"{gated!r} is no way of gating: auto, manual or false")
+    private = _private(data, found.settings.private)
+    found.hub.folder.change(found.repo, private=private, gated=gated)
+    return JSONResponse({"private": private, "gated": gated})
+
+
+def listing(request: Request) -> Response:
+    """The repositories of a type."""
+    kind = TYPES.get(param(request, "plural"))
+    if kind is None:
+        raise Refused(404, "Sorry, we can't find the page you are looking for.")
+    account, folder = account_of(request), hub_of(request).folder
+    query = request.query_params
+    words = [word.lower() for word in query.getlist("search")]
+    most = number(request, "limit", 1000, 10_000)
+    found: list[dict[str, Any]] = []
+    for repo in folder.list(kind):
+        if query.get("author", repo.namespace) != repo.namespace or any(w not in str(repo).lower() for w in words):
+            continue
+        settings = folder.settings(repo)
+        if settings.private and account is None:
+            continue
+        one = Visit(hub_of(request), repo, folder.repository(repo), settings, account, "")
+        described = describe(one, one.repository.find("main"), flag(request, "full"))
+        if all(wanted in described["tags"] for wanted in query.getlist("filter")) and len(found) < most:
+            found.append(described)
+    return JSONResponse(found)
+
+
+def info(request: Request) -> Response:
+    """One repository, at its head or at a revision."""
+    found = visit(request, "see")
+    commit = found.repository.find(param(request, "revision") if "revision" in request.path_params else "main")
+    described = describe(found, commit, True, flag(request, "blobs"))
+    if "usedStorage" in request.query_params.getlist("expand"):
+        described["usedStorage"] = found.repository.used()
+    return JSONResponse(described)
+
+
+def describe(found: Visit, commit: Commit, siblings: bool, blobs: bool = False) -> dict[str, Any]:
+    """What the Hub tells of a repository."""
+    card = cards.lenient(found.repository.text(commit, README))
+    settings, repo = found.settings, found.repo
+    told: dict[str, Any] = {
+        "_id": settings.uid,
+        "id": str(repo),
+        "author": repo.namespace,
+        "sha": commit.oid,
+        "lastModified": iso(commit.time),
+        "createdAt": settings.created_at,
+        "private": settings.private,
+        "gated": settings.gated,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": tags(card, repo.kind),
+        "cardData": card,
+    }
+    if repo.kind == "model":
+        told |= {"modelId": str(repo), "library_name": card.get("library_name"), "spaces": []}
+        told |= {"pipeline_tag": card.get("pipeline_tag"), "model-index": card.get("model-index")}
+    if repo.kind == "space":
+        told["sdk"] = settings.sdk
+    if siblings:
+        told["siblings"] = _siblings(found, commit, blobs)
+    return told
+
+
+def _siblings(found: Visit, commit: Commit, blobs: bool) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    for path, entry in found.repository.files(commit).items():
+        one: dict[str, Any] = {"rfilename": path}
+        if blobs:
+            size, pointer = found.repository.objects.size(entry.oid)
+            one |= {"size": pointer.size if pointer else size, "blobId": entry.oid}
+            if pointer:
+                one["lfs"] = {"sha256": pointer.oid, "size": pointer.size, "pointerSize": size}
+        told.append(one)
+    return told
+
+
+def tags(card: dict[str, Any], kind: str) -> list[str]:
+    """The tags that a card's metadata gives."""
+    found = []
+    for key in ("task_categories", "language", "license", "size_categories"):
+        values = card.get(key) or []
+        plain = key == "language" and kind == "model"
+        found += [str(v) if plain else f"{key}:{v}" for v in (values if isinstance(values, list) else [values])]
+    own = card.get("tags") or []
+    return found + [str(tag) for tag in (own if isinstance(own, list) else [own])]
+
+
+def auth_check(request: Request) -> Response:
+    """Whether the account may read or write."""
+    visit(request, "write" if request.url.path.endswith("/write") else "read")
+    return Response()
+
+
+def validate_yaml(request: Request, data: dict[str, Any]) -> Response:
+    """Whether the front matter of a README is good."""
+    content = data.get("content")
+    if not isinstance(content, str):
+        raise Refused(400, '"content" must be a text')
+    errors, warnings = cards.check(content)
+    told = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
+    return JSONResponse(told, 400 if errors else 200)
+
+
+def without_namespace(request: Request) -> Response:
+    """There are no repositories without a namespace."""
+    raise not_there(account_of(request))
+
+
+routes = [
+    Route("/api/whoami-v2", whoami),
+    Route("/api/repos/create", takes_json(create), methods=["POST"]),
+    Route("/api/repos/delete", takes_json(delete), methods=["DELETE"]),
+    Route("/api/repos/move", takes_json(move), methods=["POST"]),
+    Route("/api/validate-yaml", takes_json(validate_yaml), methods=["POST"]),
+    Route("/api/{plural}", listing),
+    Route("/api/{plural}/{name}", without_namespace),
+    Route("/{name}/resolve/{rest:path}", without_namespace),
+    Route(API, info),
+    Route(API + "/revision/{revision}", info),
+    Route(API + "/settings", takes_json(change_settings), methods=["PUT"]),
+    Route(API + "/auth-check", auth_check),
+    Route(API + "/auth-check/write", auth_check),
+]

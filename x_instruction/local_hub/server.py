@@ -1,0 +1,101 @@
+"""Serving a folder on an address."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from pathlib import Path
+
+from x_instruction.errors import MissingExtra, RecipeError
+
+try:
+    import uvicorn
+
+    from x_instruction.local_hub.accounts import Accounts
+    from x_instruction.local_hub.app import application
+    from x_instruction.local_hub.folder import Folder
+    from x_instruction.local_hub.incoming import Hub
+    from x_instruction.local_hub.limits import Limits
+except ModuleNotFoundError as error:
+    raise MissingExtra(error.name or "starlette", "local-hub") from error
+
+logger = logging.getLogger(__name__)
+LOOPBACK = "127.0.0.1"
+FIRST_ACCOUNT = "local"
+
+
+def open_hub(folder: Path, limits: Limits, wanted: dict[str, str]) -> tuple[Hub, dict[str, str]]:
+    """The folder with its accounts, and the tokens that were made now, by account.
+
+    Args:
+        folder: what is served.
+        limits: what a client may send.
+        wanted: account to role; those that are there stay as they are.
+
+    Raises:
+        RecipeError: the folder is served already, or an account has another role.
+    """
+    served = Folder(folder)
+    accounts = Accounts(folder / "local-hub.json", served.scratch)
+    if not len(accounts) and not wanted:
+        wanted = {FIRST_ACCOUNT: "write"}
+    made = {}
+    for name, role in wanted.items():
+        known = accounts.get(name)
+        if known is None:
+            made[name] = accounts.add(name, role)
+        elif known.role != role:
+            raise RecipeError(f"the account {name} has the role {known.role}, not {role}: take another name")
+    return Hub(served, accounts, limits), made
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on an address of this machine; port 0 is any free one.
+
+    Raises:
+        RecipeError: the address is not to be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise RecipeError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(hub: Hub, listening: socket.socket) -> None:
+    """Serve until a signal comes."""
+    host = listening.getsockname()[0]
+    if not is_loopback(host):
+        logger.warning(
+            "others can reach %s: this is plain HTTP, tokens and data go over the network as they are. "
+            "Put a proxy with TLS before it, or serve on %s.",
+            host,
+            LOOPBACK,
+        )
+    config = uvicorn.Config(
+        application(hub),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def address(listening: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

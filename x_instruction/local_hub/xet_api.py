@@ -1,0 +1,74 @@
+"""Routes of the Xet upload. Every repository is a store of its own, whose address never comes again: a client that
+remembers what it sent to a store is right about it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from x_instruction.local_hub.incoming import API, body, hub_of, not_there, param, repo_of, spooled, visit
+from x_instruction.local_hub.refused import Refused
+from x_instruction.local_hub.repository import Repository
+from x_instruction.local_hub.xet import MAX_SHARD, MAX_XORB, Xorbs, files_of
+
+HOURS = 3600 * 2
+STORE = "/xet/{plural}/{namespace}/{name}/{uid}/v1"
+
+
+def write_token(request: Request) -> Response:
+    """Where to send chunks, and a token for it."""
+    found = visit(request, "write")
+    uid = found.settings.uid
+    store = f"{found.endpoint}/xet/{found.repo.plural}/{found.repo}/{uid}"
+    token, until = found.hub.signer.sign("xet", uid, seconds=HOURS), int(time.time()) + HOURS
+    headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)}
+    return JSONResponse({"casUrl": store, "accessToken": token, "exp": until}, headers=headers)
+
+
+def read_token(request: Request) -> Response:
+    """Files are fetched over plain HTTP."""
+    visit(request)
+    raise Refused(404, "nothing is read by Xet here: fetch the file itself")
+
+
+def _store(request: Request) -> tuple[Repository, Xorbs]:
+    hub, repo, uid = hub_of(request), repo_of(request), param(request, "uid")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Refused(401, "a token for Xet is needed")
+    hub.signer.check(token.strip(), "xet", uid)
+    if not hub.folder.exists(repo) or hub.folder.settings(repo).uid != uid:
+        raise not_there(None)
+    repository = hub.folder.repository(repo)
+    return repository, Xorbs(repository.folder / "xet" / "xorbs")
+
+
+async def put_xorb(request: Request) -> Response:
+    """Take a xorb."""
+    _, xorbs = await run_in_threadpool(_store, request)
+    async with spooled(request, hub_of(request).folder.scratch, MAX_XORB) as stream:
+        await run_in_threadpool(xorbs.put, param(request, "xorb"), stream)
+    return JSONResponse({"was_inserted": True})
+
+
+async def put_shard(request: Request) -> Response:
+    """Take a shard, and put its files together."""
+    repository, xorbs = await run_in_threadpool(_store, request)
+    shard = await body(request, MAX_SHARD)
+    await run_in_threadpool(
+        lambda: xorbs.rebuild(list(files_of(shard)), repository.large, hub_of(request).limits.file_bytes)
+    )
+    return JSONResponse({"result": 1})
+
+
+routes = [
+    Route(API + "/xet-write-token/{revision}", write_token),
+    Route(API + "/xet-read-token/{revision}", read_token),
+    Route(STORE + "/xorbs/{prefix}/{xorb}", put_xorb, methods=["POST"]),
+    Route(STORE + "/shards", put_shard, methods=["POST"]),
+]
