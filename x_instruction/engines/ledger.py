@@ -3,16 +3,18 @@
 An answer is found again by a digest of the whole request, the model and its revision, so a changed prompt, parameter or
 model asks anew. Where answers depend on the batch, a batch is answered from the cache only when all of it is there:
 batches depend on the requests alone, and running part of one would round differently. A failure is no answer: it is
-told, and asked again when the shard is made again.
+told, and asked again when the shard is made again, unless somebody gave it up (``remember`` with ``give_up``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,8 +24,22 @@ from x_instruction.engines.budget import Budget
 from x_instruction.errors import EngineError, ShardError
 from x_instruction.recipe import digest
 
-_KINDS: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored}
+_KINDS: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored, "Failed": Failed}
 _COMMIT_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Brought:
+    """A result that did not come from the engine, but was brought in a file.
+
+    Args:
+        key: of the request.
+        line: digest of what brought it, so that reading a file twice counts its tokens once.
+    """
+
+    key: str
+    line: str
+    result: Result
 
 
 class Ledger:
@@ -62,6 +78,7 @@ class Ledger:
                 "CREATE TABLE IF NOT EXISTS work (batch INTEGER PRIMARY KEY, requests INTEGER, "
                 "seconds REAL DEFAULT 0, prompt_tokens INTEGER DEFAULT 0, output_tokens INTEGER DEFAULT 0)"
             )
+            self._file.execute("CREATE TABLE IF NOT EXISTS brought (line TEXT PRIMARY KEY)")
         except (sqlite3.Error, OSError) as error:
             raise ShardError(f"cannot use the request cache {path}: {error}; remove it and run again") from error
         self._path = path
@@ -85,7 +102,7 @@ class Ledger:
         answers: dict[int, Result] = {}
         try:
             for batch in self.engine.plan(requests) if requests else []:
-                known = {row: answer for row in batch.rows if (answer := self._known(keys[row]))}
+                known = {row: answer for row in batch.rows if (answer := self.known_by(keys[row]))}
                 if batch.whole and len(known) < len(batch.rows):
                     known = {}
                 answers |= known
@@ -103,6 +120,37 @@ class Ledger:
     def key(self, request: Request) -> str:
         """Digest of a request together with the model that answers it."""
         return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
+
+    def remember(self, results: Iterable[Brought], give_up: bool = False) -> Counter[str]:
+        """Keep answers that came another way, and count their tokens once.
+
+        Args:
+            give_up: keep failures too, so that their records are dropped instead of asked for again.
+
+        Returns:
+            How many were ``answered``, ``known`` before, or ``failed``.
+        """
+        counts: Counter[str] = Counter()
+        work = [0, 0, 0]
+        try:
+            self._file.execute("BEGIN")
+            for brought in results:
+                failed = isinstance(brought.result, Failed)
+                before = self.known_by(brought.key)
+                known = before is not None and (failed or not isinstance(before, Failed))
+                counts["known" if known else "failed" if failed else "answered"] += 1
+                if not known:
+                    self._keep(brought.key, brought.result, give_up)
+                if self._file.execute("INSERT OR IGNORE INTO brought VALUES (?)", (brought.line,)).rowcount:
+                    work = [work[0] + 1, work[1] + brought.result.prompt_tokens, work[2] + brought.result.output_tokens]
+            if work[0]:
+                self._file.execute("INSERT INTO work (requests, prompt_tokens, output_tokens) VALUES (?, ?, ?)", work)
+            self._file.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ShardError(
+                f"cannot write the request cache {self._path}: {error}; make room and try again"
+            ) from error
+        return counts
 
     def totals(self) -> dict[str, Any]:
         """Requests sent, seconds and tokens over every attempt at this shard."""
@@ -152,7 +200,8 @@ class Ledger:
             (time.monotonic() - start, *tokens, entry),
         )
 
-    def _known(self, key: str) -> Result | None:
+    def known_by(self, key: str) -> Result | None:
+        """The answer that is remembered under a key."""
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -162,8 +211,8 @@ class Ledger:
         answer: Result = _KINDS[row[0]](**values)
         return answer
 
-    def _keep(self, key: str, answer: Result) -> None:
-        if isinstance(answer, Failed):
+    def _keep(self, key: str, answer: Result, give_up: bool = False) -> None:
+        if isinstance(answer, Failed) and not give_up:
             return
         self._file.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
@@ -173,3 +222,28 @@ class Ledger:
     def _done(self, requests: int) -> None:
         self.answered += requests
         self.seen(self.answered, self.known)
+
+
+def tokens_of(path: Path) -> tuple[int, int]:
+    """Tokens read and written by every request of a ledger so far.
+
+    Raises:
+        ShardError: it cannot be read.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            found = file.execute("SELECT TOTAL(prompt_tokens), TOTAL(output_tokens) FROM work").fetchone()
+    except sqlite3.Error as error:
+        raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
+    return int(found[0]), int(found[1])
+
+
+def forget_failures(path: Path) -> None:
+    """Let failures that were given up be asked for again."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as file, file:
+            file.execute("DELETE FROM answers WHERE kind = 'Failed'")
+    except sqlite3.Error as error:
+        raise ShardError(f"cannot write the request cache {path}: {error}; remove it and run again") from error

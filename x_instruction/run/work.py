@@ -41,6 +41,25 @@ class Job:
         return f"{self.age}/{self.language}/{self.index:05d}"
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a stage that asks a model does with one shard.
+
+    Args:
+        rows: records that go in.
+        records: those that come out, given an engine and a way to ask it.
+    """
+
+    model: Model
+    rows: int
+    records: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]]
+
+
+def model_of(settings: Recipe, age: str) -> Model | None:
+    """The model that the stage of an age asks, if it asks one."""
+    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(age)
+
+
 class Worker:
     """Makes shards, keeping loaded models from job to job.
 
@@ -63,13 +82,35 @@ class Worker:
         Raises:
             XInstructionError: nothing half-made is left behind under a shard's name.
         """
-        makers = {
-            "passage": self._passages,
-            "candidate": self._candidates,
-            "rated": self._rated,
-            "curated": self._curated,
-        }
-        return makers[job.age](job, seen)
+        if job.age == "passage":
+            return self._passages(job, seen)
+        return self._curated(job, seen) if job.age == "curated" else self._asked(job, seen)
+
+    def asking(self, job: Job) -> Asking:
+        """What a job of a stage that asks a model does."""
+        from x_instruction.generate import generate
+        from x_instruction.refine import refine
+
+        if job.age == "candidate":
+            passages = list(self.run.read("passage", job.language, job.index))
+            write = self.recipe.generate
+            return Asking(
+                write.model, len(passages), lambda engine, ask: generate(passages, write, engine, ask, self.recipe.seed)
+            )
+        candidates = cast(list[Candidate], list(self.run.read("candidate", job.language, job.index)))
+        rate = self.recipe.refine
+        return Asking(rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask))
+
+    def engine(self, model: Model) -> Engine:
+        """The engine of a model, loaded once."""
+        if model not in self._engines:
+            self._engines[model] = open_engine(model)
+        return self._engines[model]
+
+    def ledger(self, job: Job, model: Model, seen: Seen = lambda done, total: None) -> Ledger:
+        """The request cache of a job's shard."""
+        path = self.run.cache(job.age, job.language, job.index)
+        return Ledger(path, self.engine(model), identity(model), seen, Budget(self.limit, self.purse, model))
 
     def _passages(self, job: Job, seen: Seen) -> list[Report]:
         from x_instruction.corpus.stage import passages
@@ -104,32 +145,6 @@ class Worker:
         seen(read, read)
         return reports
 
-    def _candidates(self, job: Job, seen: Seen) -> list[Report]:
-        from x_instruction.generate import generate
-
-        settings = self.recipe.generate
-        records = list(self.run.read("passage", job.language, job.index))
-        return self._asked(
-            job,
-            settings.model,
-            len(records),
-            lambda engine, ask: generate(records, settings, engine, ask, self.recipe.seed),
-            seen,
-        )
-
-    def _rated(self, job: Job, seen: Seen) -> list[Report]:
-        from x_instruction.refine import refine
-
-        settings = self.recipe.refine
-        records = cast(list[Candidate], list(self.run.read("candidate", job.language, job.index)))
-        return self._asked(
-            job,
-            settings.model,
-            len(records),
-            lambda engine, ask: refine(records, settings, engine, ask),
-            seen,
-        )
-
     def _curated(self, job: Job, seen: Seen) -> list[Report]:
         from x_instruction.diversify import diversify
 
@@ -150,33 +165,20 @@ class Worker:
         seen(len(records), len(records))
         return [report]
 
-    def _asked(
-        self,
-        job: Job,
-        model: Model,
-        rows: int,
-        stage: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]],
-        seen: Seen,
-    ) -> list[Report]:
+    def _asked(self, job: Job, seen: Seen) -> list[Report]:
         """A stage that asks an engine, its answers remembered."""
-        engine = self._engine(model)
-        report = Report(job.age, job.language, job.index, job.settings, rows_in=rows)
-        budget = Budget(self.limit, self.purse, model)
-        with Ledger(self.run.cache(job.age, job.language, job.index), engine, identity(model), seen, budget) as ledger:
+        asking = self.asking(job)
+        report = Report(job.age, job.language, job.index, job.settings, rows_in=asking.rows)
+        with self.ledger(job, asking.model, seen) as ledger:
 
             def finish(report: Report) -> None:
                 report.requests = ledger.answered
                 for name, value in ledger.totals().items():
                     setattr(report, name, value)
-                report.cost = cost(model, report.prompt_tokens, report.output_tokens)
+                report.cost = cost(asking.model, report.prompt_tokens, report.output_tokens)
 
-            self.run.write(report, stage(engine, ledger.ask), finish)
+            self.run.write(report, asking.records(ledger.engine, ledger.ask), finish)
         return [report]
-
-    def _engine(self, model: Model) -> Engine:
-        if model not in self._engines:
-            self._engines[model] = open_engine(model)
-        return self._engines[model]
 
     def _embed(self) -> Any:
         if self._embedder is None:
