@@ -31,12 +31,18 @@ LOCAL_HUB = {
     ).split()
 }
 HEAVY = {
-    "torch": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
-    "transformers": {"engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"},
+    "torch": {
+        *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
+        "engines.vllm_model",
+    },
+    "transformers": {
+        *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
+        "engines.vllm",
+    },
     "sentence_transformers": {"engines.embedder"},
     "sklearn": {"diversify.kmeans"},
     "aiohttp": {"engines.http"},
-    "vllm": set(),
+    "vllm": {"engines.vllm", "engines.vllm_model", "engines.vllm_requests"},
     "starlette": LOCAL_HUB,
     "uvicorn": {"local_hub.server"},
     "lz4": {"local_hub.xet"},

@@ -205,6 +205,15 @@ ENGINES = {
         False,
         "a model in this process, on a CPU or a GPU; equal bytes on one machine",
     ),
+    "vllm": Kind(
+        "x_instruction.engines.vllm",
+        "VllmEngine",
+        "vllm",
+        ("vllm",),
+        _ALL,
+        False,
+        "a model in this process by vLLM: most tokens a second; an environment of its own",
+    ),
     "openai": Kind(
         "x_instruction.engines.openai",
         "OpenAIEngine",
