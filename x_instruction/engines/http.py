@@ -19,14 +19,14 @@ import os
 import random
 import time
 import urllib.request
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from x_instruction import __version__
 from x_instruction.engines import Failed, Request, Result, wire
+from x_instruction.engines.sending import Sending
 from x_instruction.engines.throttle import Throttle
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.recipe import Server
@@ -63,6 +63,15 @@ class GivenUp(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.failed = Failed(reason, message)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+_Answer = tuple[Any, Mapping[str, str]]
+# Reads the body of a 200: the status that it amounts to (0 for the one that came) and JSON.
+Read = Callable[[AsyncIterator[bytes]], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(slots=True)
@@ -113,7 +122,7 @@ class Client:
         self._last_answer = time.monotonic()
         self._refused, self._answered_before = 0, self.counts.answered
         with self._connected() as loop:
-            sending = _Sending(self, requests, ask, go_on)
+            sending = Sending(requests, lambda request: _answered(ask, request), lambda: self.throttle.limit, go_on)
             try:
                 while found := loop.run_until_complete(sending.some()):
                     yield from found
@@ -143,11 +152,18 @@ class Client:
     # Asynchronous side
 
     async def post(self, path: str, body: dict[str, Any], retries: int | None = None) -> Any:
-        """The JSON that the server answers, tried again as the module says.
+        """The JSON that the server answers; see ``exchange``."""
+        return (await self.exchange(path, body, retries))[0]
+
+    async def exchange(
+        self, path: str, body: dict[str, Any], retries: int | None = None, read: Read | None = None
+    ) -> _Answer:
+        """The JSON that the server answers and the headers of it, tried again as the module says.
 
         Args:
             path: below the server's address, or a whole address.
             retries: instead of the recipe's.
+            read: makes one JSON text of a body that is none, such as a stream of events.
 
         Raises:
             Refused: the request is invalid, and stays so.
@@ -162,9 +178,9 @@ class Client:
             while (pause := self._paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             started = time.monotonic()
-            answer, trouble = await self._try("POST", path, data, started)
-            if trouble is None:
-                return answer
+            trouble = await self._try("POST", path, data, started, read)
+            if not isinstance(trouble, _Trouble):
+                return trouble
             self._check_patience(trouble)
             troubled_since = started if troubled_since is None else troubled_since
             attempts += 1
@@ -183,14 +199,16 @@ class Client:
             Refused: any status but 200.
             EngineError: the server cannot be reached, or does not speak JSON.
         """
-        answer, trouble = await self._try("GET", path, None, time.monotonic())
-        if trouble is None:
-            return answer
+        trouble = await self._try("GET", path, None, time.monotonic())
+        if not isinstance(trouble, _Trouble):
+            return trouble[0]
         if trouble.status:
             raise Refused(trouble.status, trouble.message)
         raise EngineError(f"{self.url}: {trouble.message}; is the server running, and is the address right?")
 
-    async def _try(self, method: str, path: str, data: bytes | None, started: float) -> tuple[Any, _Trouble | None]:
+    async def _try(
+        self, method: str, path: str, data: bytes | None, started: float, read: Read | None = None
+    ) -> _Answer | _Trouble:
         assert self._session is not None
         self.counts.sent += 1
         try:
@@ -201,42 +219,41 @@ class Client:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                content = await _read(response)
-                return self._judge(response, content, started)
+                async with contextlib.aclosing(_chunks(response)) as chunks:
+                    streamed = response.status == 200 and response.content_type == "text/event-stream"
+                    status, content = await (read if read and streamed else _whole)(chunks)
+                return self._judge(status or response.status, response.headers, content, started)
+        except _TooLarge:
+            return _Trouble("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
         except TimeoutError:
             self.throttle.overloaded(started)
-            return None, _Trouble("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
+            return _Trouble("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
         except aiohttp.ClientConnectorError as error:
-            return None, _Trouble("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
+            return _Trouble("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
         except aiohttp.InvalidURL as error:
             raise EngineError(f"{self.url} is not an address: {error}") from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return None, _Trouble("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
+            return _Trouble("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
 
-    def _judge(
-        self, response: aiohttp.ClientResponse, content: bytes | None, started: float
-    ) -> tuple[Any, _Trouble | None]:
-        status = response.status
-        if content is None:
-            return None, _Trouble("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
+    def _judge(self, status: int, headers: Mapping[str, str], content: bytes, started: float) -> _Answer | _Trouble:
         if status == 200:
             try:
                 answer = json.loads(content)
             except ValueError:
-                return None, _Trouble("engine_bad_answer", f"the answer is not JSON: {self.said(content)}")
+                return _Trouble("engine_bad_answer", f"the answer is not JSON: {self.said(content)}")
             self.throttle.succeeded(started)
             self.counts.answered += 1
             self._last_answer = time.monotonic()
-            return answer, None
+            return answer, headers
         message = self.said(content)
         if status in _WAIT_OUT and "insufficient_quota" not in message:
             if status in (429, 503):
                 self.throttle.overloaded(started)
-                self._pause(response.headers.get("Retry-After"))
-            return None, _Trouble("engine_unavailable", f"{status} {message}", True, status)
+                self._pause(headers.get("Retry-After"))
+            return _Trouble("engine_unavailable", f"{status} {message}", True, status)
         if status in _TRY_AGAIN:
-            return None, _Trouble("engine_unavailable", f"{status} {message}", False, status)
-        raise self._final(status, message, response.headers.get("Location", ""))
+            return _Trouble("engine_unavailable", f"{status} {message}", False, status)
+        raise self._final(status, message, headers.get("Location", ""))
 
     def _final(self, status: int, message: str, location: str) -> Exception:
         """What no further try can mend."""
@@ -322,79 +339,24 @@ class _Trouble:
     status: int = 0
 
 
-class _Sending:
-    """Requests on their way: as many at once as the throttle allows."""
-
-    def __init__(
-        self,
-        client: Client,
-        requests: Sequence[Request],
-        ask: Callable[[Request], Awaitable[Result]],
-        go_on: Callable[[], bool],
-    ) -> None:
-        self.client = client
-        self.ask = ask
-        self.go_on = go_on
-        self.left = deque(enumerate(requests))
-        self.under_way: set[asyncio.Task[None]] = set()
-        self.found: list[tuple[int, Result]] = []
-        self.error: BaseException | None = None
-        self.event = asyncio.Event()
-
-    async def some(self) -> list[tuple[int, Result]]:
-        """Results that have come since the last call, at least one; none at the end."""
-        self.fill()
-        while not self.found and self.error is None and self.under_way:
-            self.event.clear()
-            await self.event.wait()
-        if self.error is not None and not self.found:
-            raise self.error
-        found, self.found = self.found, []
-        return found
-
-    def fill(self) -> None:
-        """Start requests up to the limit."""
-        limit = self.client.throttle.limit
-        while self.left and len(self.under_way) < limit and self.error is None and self.go_on():
-            position, request = self.left.popleft()
-            task = asyncio.ensure_future(self.one(position, request))
-            self.under_way.add(task)
-            task.add_done_callback(self.done)
-
-    async def one(self, position: int, request: Request) -> None:
-        """Answer one request."""
-        try:
-            result = await self.ask(request)
-        except GivenUp as given_up:
-            result = given_up.failed
-        self.found.append((position, result))
-
-    def done(self, task: asyncio.Task[None]) -> None:
-        """Make room for the next one."""
-        self.under_way.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.error = self.error or error
-        self.fill()
-        self.event.set()
-
-    async def stop(self) -> None:
-        """Drop what is under way."""
-        self.left.clear()
-        for task in self.under_way:
-            task.cancel()
-        await asyncio.gather(*self.under_way, return_exceptions=True)
+async def _answered(ask: Callable[[Request], Awaitable[Result]], request: Request) -> Result:
+    try:
+        return await ask(request)
+    except GivenUp as given_up:
+        return given_up.failed
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None when it is larger than any answer."""
-    parts: list[bytes] = []
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
         if size > _MAX_BYTES:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+            raise _TooLarge
+        yield chunk
+
+
+async def _whole(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
+    return 0, b"".join([chunk async for chunk in chunks])
 
 
 def _proxy(url: str) -> str | None:
