@@ -36,8 +36,7 @@ def command(
     `hf`, huggingface_hub, datasets, transformers and `git clone` work with it when HF_ENDPOINT names it. A new token is
     printed once and kept as a hash. Without --token the first start makes the account "local", which may write.
     """
-    from x_instruction.local_hub.limits import Limits
-    from x_instruction.local_hub.server import address, listen, open_hub, serve
+    from x_instruction.local_hub.server import Limits, address, application, listen, open_hub, serve
 
     limits = Limits(
         file_bytes=max_file_size * MIB,
@@ -56,4 +55,4 @@ def command(
         click.echo(f"token of {name} ({wanted.get(name, 'write')}), shown once: {token}")
     click.echo(f"export HF_ENDPOINT={address(listening)}")
     sys.stdout.flush()
-    serve(hub, listening)
+    serve(application(hub), listening)

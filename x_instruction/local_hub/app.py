@@ -21,6 +21,7 @@ from x_instruction.local_hub import (
     files_api,
     git_http,
     lfs_api,
+    pages,
     refs_api,
     repos_api,
     resolve,
@@ -44,6 +45,7 @@ ROUTES = [
     *lfs_api.routes,
     *resolve.routes,
     *git_http.routes,
+    *pages.routes,
 ]
 
 

@@ -12,6 +12,7 @@ from x_instruction.errors import MissingExtra, RecipeError
 
 try:
     import uvicorn
+    from starlette.types import ASGIApp
 
     from x_instruction.local_hub.accounts import Accounts
     from x_instruction.local_hub.app import application
@@ -20,6 +21,8 @@ try:
     from x_instruction.local_hub.limits import Limits
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "starlette", "local-hub") from error
+
+__all__ = ["Limits", "address", "application", "listen", "open_hub", "serve"]
 
 logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
@@ -72,7 +75,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def serve(hub: Hub, listening: socket.socket) -> None:
+def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Serve until a signal comes."""
     host = listening.getsockname()[0]
     if not is_loopback(host):
@@ -83,7 +86,7 @@ def serve(hub: Hub, listening: socket.socket) -> None:
             LOOPBACK,
         )
     config = uvicorn.Config(
-        application(hub),
+        app,
         http="h11",
         ws="none",
         lifespan="off",
