@@ -54,6 +54,7 @@ class Server:
         chat: whether the model has a chat template, for ``batch``, where nobody can be asked.
         extra_body: JSON object that goes into every request, as ``{"chat_template_kwargs": {"enable_thinking":
             false}}``.
+        stream: answers come token by token, for proxies that cut idle connections (``tgi``).
         prompt_price, output_price: for a million tokens, in any currency; costs are only reckoned when given.
     """
 
@@ -66,6 +67,7 @@ class Server:
     tokenizer: str | None = None
     chat: bool = True
     extra_body: str = ""
+    stream: bool = False
     prompt_price: float = 0.0
     output_price: float = 0.0
 
