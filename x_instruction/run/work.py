@@ -196,17 +196,8 @@ class Worker:
 PLACE = frozenset(
     {
         *("device", "batch_tokens", "batch_size", "threads", "batching"),
-        *(
-            "url",
-            "key_variable",
-            "timeout",
-            "concurrency",
-            "retries",
-            "patience",
-            "stream",
-            "prompt_price",
-            "output_price",
-        ),
+        *("url", "key_variable", "timeout", "concurrency", "retries", "patience", "stream"),
+        *("prompt_price", "output_price"),
         *("memory", "tensor_parallel", "max_num_seqs", "eager"),
     }
 )
