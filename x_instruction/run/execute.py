@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from x_instruction import recipe
-from x_instruction.errors import ShardError
+from x_instruction.errors import EngineError
 from x_instruction.recipe import Recipe
+from x_instruction.run import batch
+from x_instruction.run.lock import alone
 from x_instruction.run.plan import STAGES, Plan
-from x_instruction.run.pool import gpus, pool
+from x_instruction.run.pool import groups, pool
 from x_instruction.run.progress import Progress
 from x_instruction.run.work import Job
 from x_instruction.shards import Report, Run, atomic
@@ -23,7 +22,7 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
 
     Args:
         root: the run's folder; made if absent.
-        workers: processes; 0 takes one per GPU, or on a CPU one per core up to the number of languages.
+        workers: processes; 0 takes one per GPU (or group), or on a CPU one per core up to the number of languages.
         redo: make shards again that were made under other settings.
         until: the last age to make: ``passage``, ``candidate``, ``rated`` or ``curated``.
 
@@ -33,7 +32,7 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
     """
     run = Run(root)
     plan = Plan(run, settings)
-    with _alone(root):
+    with alone(root):
         for left in root.rglob(".*.tmp"):
             # Half-written by a run that was killed; nobody else works here.
             left.unlink()
@@ -44,6 +43,9 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
         with pool(run, settings, workers or default_workers(settings)) as perform:
             for age, name in STAGES.items():
                 jobs = plan.jobs(age, redo)
+                waiting = 0
+                if jobs and batch.by_files(settings, age):
+                    jobs, waiting = batch.answered(run, settings, jobs)
                 if jobs:
                     progress.stage(name, len(jobs))
 
@@ -52,8 +54,13 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
 
                     perform(jobs, progress.seen, done)
                     progress.end()
-                else:
+                elif not waiting:
                     progress.say(f"{name}: complete")
+                if waiting:
+                    raise EngineError(
+                        f"{name}: {waiting:,} requests wait for answers: `x-instruction batch write {root}` writes "
+                        "them into a file"
+                    )
                 plan.finish(age)
                 if age == until:
                     break
@@ -61,8 +68,8 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
 
 
 def default_workers(settings: Recipe) -> int:
-    """One worker per GPU; on a CPU one per core, but no more than languages."""
-    return len(gpus()) or max(1, min(os.cpu_count() or 1, len(settings.languages)))
+    """One worker per GPU, or group of them that a model is split over; on a CPU one per core or language, the fewer."""
+    return len(groups(settings)) or max(1, min(os.cpu_count() or 1, len(settings.languages)))
 
 
 def outcome(job: Job, reports: list[Report]) -> str:
@@ -76,21 +83,3 @@ def outcome(job: Job, reports: list[Report]) -> str:
     dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
     name = job.language if job.age in ("passage", "curated") else f"{job.language}/{job.index:05d}"
     return f"{name}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock goes with the process, however it ends."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise ShardError(f"cannot write into {root}: {error.strerror or error}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ShardError(f"another run is at work in {root}: wait for it, or choose another --out") from None
-        yield
-    finally:
-        os.close(lock)

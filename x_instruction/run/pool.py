@@ -1,7 +1,7 @@
 """Workers: one process each, given one job after another; one worker works in this process.
 
 A worker's results depend on its job alone, so any number of workers makes the same bytes. On a machine with GPUs each
-worker sees one of them.
+worker sees one of them, or the group over which vLLM splits a model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from x_instruction import errors
-from x_instruction.errors import XInstructionError
+from x_instruction.errors import EngineError, XInstructionError
 from x_instruction.recipe import Recipe
 from x_instruction.run.work import Job, Worker
 from x_instruction.shards import Report, Run
@@ -39,6 +39,7 @@ class WorkerDied(XInstructionError):
 @contextmanager
 def pool(run: Run, settings: Recipe, workers: int) -> Iterator[Perform]:
     """What performs jobs, as ``perform(jobs, seen, done)``; models stay loaded between calls."""
+    groups(settings, workers)
     if workers == 1:
         yield _Here(Worker(run, settings))
         return
@@ -73,11 +74,13 @@ class _Processes(Perform):
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         context = multiprocessing.get_context("spawn")
         self.workers: dict[Connection, Any] = {}
-        devices = gpus()
+        devices = groups(settings, workers)
+        # vLLM starts a process per GPU of a group, which daemons may not.
+        daemon = span(settings) == 1
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
-            process = context.Process(target=_serve, args=(theirs, str(run.root), settings, device), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, str(run.root), settings, device), daemon=daemon)
             process.start()
             theirs.close()
             self.workers[ours] = process
@@ -136,6 +139,27 @@ def gpus() -> list[str]:
         return [name for name in listed.split(",") if name.strip() not in ("", "-1")]
     folder = Path("/proc/driver/nvidia/gpus")
     return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+
+
+def span(settings: Recipe) -> int:
+    """GPUs of one worker: more than one where vLLM splits a model."""
+    models = (settings.generate.model, settings.refine.model)
+    return max([1, *(model.vllm.tensor_parallel for model in models if model.engine == "vllm")])
+
+
+def groups(settings: Recipe, workers: int = 1) -> list[str]:
+    """This machine's GPUs, as many together as one worker takes.
+
+    Raises:
+        EngineError: there are too few GPUs for models that are split over several.
+    """
+    size, found = span(settings), gpus()
+    if size > 1 and len(found) < size * workers:
+        raise EngineError(
+            f"vllm.tensor_parallel = {size} with {workers} workers wants {size * workers} GPUs, and {len(found)} are "
+            "seen: lower it or --workers, or name the GPUs in CUDA_VISIBLE_DEVICES"
+        )
+    return [",".join(found[first : first + size]) for first in range(0, len(found) - size + 1, size)]
 
 
 def _serve(connection: Connection, root: str, settings: Recipe, device: str | None) -> None:
