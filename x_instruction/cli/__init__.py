@@ -16,6 +16,7 @@ VERBS = {
     "recipes": "x_instruction.cli.recipes",
     "languages": "x_instruction.cli.languages",
     "run": "x_instruction.cli.run",
+    "batch": "x_instruction.cli.batch",
     "status": "x_instruction.cli.status",
     "show": "x_instruction.cli.show",
     "build": "x_instruction.cli.build",

@@ -177,7 +177,7 @@ class Kind:
     Args:
         module: where it is.
         name: its class there.
-        extra: the extra that brings what it needs.
+        extra: the extra that brings what it needs; empty when nothing is.
         needs: import names of those packages.
         verbs: what it can do; a served one can do what its server can.
         served: whether the model runs in a server of its own, so that there are no files of it here.
@@ -222,6 +222,15 @@ ENGINES = {
         _ALL,
         True,
         "any server that speaks OpenAI's API: vLLM, llama.cpp, SGLang, TGI's /v1, hosted ones",
+    ),
+    "batch": Kind(
+        "x_instruction.engines.batch",
+        "BatchEngine",
+        "",
+        (),
+        ("complete", "choose"),
+        True,
+        "files of requests and results: vllm run-batch, batch services (see `x-instruction batch`)",
     ),
 }
 

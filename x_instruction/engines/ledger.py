@@ -13,8 +13,7 @@ import dataclasses
 import json
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -121,16 +120,16 @@ class Ledger:
         """Digest of a request together with the model that answers it."""
         return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
 
-    def remember(self, results: Iterable[Brought], give_up: bool = False) -> Counter[str]:
+    def remember(self, results: Sequence[Brought], give_up: bool = False) -> list[str]:
         """Keep answers that came another way, and count their tokens once.
 
         Args:
             give_up: keep failures too, so that their records are dropped instead of asked for again.
 
         Returns:
-            How many were ``answered``, ``known`` before, or ``failed``.
+            For each result ``answered``, ``known`` when its request had an answer before, or ``failed``.
         """
-        counts: Counter[str] = Counter()
+        outcomes: list[str] = []
         work = [0, 0, 0]
         try:
             self._file.execute("BEGIN")
@@ -138,7 +137,7 @@ class Ledger:
                 failed = isinstance(brought.result, Failed)
                 before = self.known_by(brought.key)
                 known = before is not None and (failed or not isinstance(before, Failed))
-                counts["known" if known else "failed" if failed else "answered"] += 1
+                outcomes.append("known" if known else "failed" if failed else "answered")
                 if not known:
                     self._keep(brought.key, brought.result, give_up)
                 if self._file.execute("INSERT OR IGNORE INTO brought VALUES (?)", (brought.line,)).rowcount:
@@ -150,7 +149,7 @@ class Ledger:
             raise ShardError(
                 f"cannot write the request cache {self._path}: {error}; make room and try again"
             ) from error
-        return counts
+        return outcomes
 
     def totals(self) -> dict[str, Any]:
         """Requests sent, seconds and tokens over every attempt at this shard."""

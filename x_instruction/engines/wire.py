@@ -44,7 +44,7 @@ class Dialect:
 
     Args:
         model: the name that it serves.
-        extra: goes into every request, over what stands there.
+        extra: goes into every request, over what stands there; null takes a key out that a server does not know.
         listed, chat_listed: log-probabilities to ask for after a plain or a chat prompt.
         echoed: tokens that it must write at least when it echoes.
         max_tokens: what it calls the number of tokens to write in chat.
@@ -84,6 +84,7 @@ def body(request: Request, dialect: Dialect) -> dict[str, Any]:
 
 def _addressed(prompt: Prompt, dialect: Dialect, more: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"model": dialect.model, **more, **dialect.extra}
+    found = {key: value for key, value in found.items() if value is not None}
     if isinstance(prompt, str):
         return found | {"prompt": prompt}
     if "max_tokens" in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -62,15 +63,18 @@ class Plan:
     def check(self) -> None:
         """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
         for age in STAGES:
-            for tag in self.recipe.languages:
-                known = self.run.count("passage", tag)
-                if known is None:
-                    continue
-                for index in range(self._shards(age, tag)):
-                    if self.run.complete(age, tag, index) and self._inputs_there(age, tag, index):
-                        job = Job(age, tag, index, self.settings(age, tag, index))
-                        if differences := self._differences(job):
-                            raise RunChanged(f"shard {job.name}", differences)
+            for job in self.reachable(age):
+                if self.run.complete(age, job.language, job.index) and (differences := self._differences(job)):
+                    raise RunChanged(f"shard {job.name}", differences)
+
+    def reachable(self, age: str) -> Iterator[Job]:
+        """Jobs whose inputs are there, done or not; none of a language whose passages are not complete."""
+        for tag in self.recipe.languages:
+            if self.run.count("passage", tag) is None:
+                continue
+            for index in range(self._shards(age, tag)):
+                if self._inputs_there(age, tag, index):
+                    yield Job(age, tag, index, self.settings(age, tag, index))
 
     def settings(self, age: str, tag: str, index: int) -> dict[str, Any]:
         """Everything that decides a shard's content, as dotted keys."""

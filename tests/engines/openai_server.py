@@ -1,0 +1,107 @@
+"""A server that speaks enough OpenAI to write and rate instructions, its answers a function of the request alone.
+
+``reply`` answers without any server, so a batch file is answered by the same lines as live requests are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+_VERBS = ("cook", "grow", "repair", "paint", "carry", "plant", "wash", "sell", "measure", "store")
+_THINGS = ("rice", "beans", "boats", "roofs", "maps", "goats", "drums", "letters", "nets", "lamps")
+MODEL = "test/model"
+
+
+def reply(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What the model answers."""
+    asked = body.get("prompt") or body["messages"]
+    draw = hashlib.sha256(json.dumps([asked, body.get("seed")]).encode()).digest()
+    text = f"How does one {_VERBS[draw[0] % 10]} {_THINGS[draw[1] % 10]} in the year {draw[2] + 1700}?"
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    if path.endswith("/chat/completions"):
+        choice["message"] = {"role": "assistant", "content": text}
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": [{"token": "3", "logprob": -0.5, "top_logprobs": _levels(draw)}]}
+    else:
+        choice["text"] = text.removeprefix("How")
+        if body.get("logprobs"):
+            choice["logprobs"] = {"top_logprobs": [{f" {t['token']}": t["logprob"] for t in _levels(draw)}]}
+    usage = {"prompt_tokens": len(json.dumps(asked)) // 4, "completion_tokens": 10}
+    return {"object": "completion", "choices": [choice], "usage": usage}
+
+
+def _levels(draw: bytes) -> list[dict[str, Any]]:
+    weights = [1 + draw[8 + level] for level in range(5)]
+    return [
+        {"token": str(level + 1), "logprob": math.log(weight / sum(weights))} for level, weight in enumerate(weights)
+    ]
+
+
+class OpenAIServer:
+    """The server, in a thread of its own, for ``with``.
+
+    Args:
+        fault: looks at a request's path and body; what it returns (status and JSON or text) is answered instead.
+        key: the key that it wants.
+        models: names that it lists.
+    """
+
+    def __init__(
+        self,
+        fault: Callable[[str, dict[str, Any]], tuple[int, Any] | None] = lambda path, body: None,
+        key: str = "",
+        models: tuple[str, ...] = (MODEL,),
+    ) -> None:
+        self.fault = fault
+        self.key = key
+        self.models = models
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> OpenAIServer:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _start(self) -> None:
+        application = web.Application(client_max_size=1 << 24)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.json() if request.can_read_body else {}
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "Incorrect API key provided"}}, status=401)
+        if (found := self.fault(request.path, body)) is not None:
+            status, said = found
+            return (
+                web.json_response(said, status=status)
+                if isinstance(said, dict)
+                else web.Response(text=said, status=status, content_type="text/html")
+            )
+        if request.path == "/v1/models":
+            listed = [{"id": name, "owned_by": "test", "max_model_len": 4096} for name in self.models]
+            return web.json_response({"object": "list", "data": listed})
+        if request.path not in ("/v1/completions", "/v1/chat/completions"):
+            return web.json_response({"detail": "Not Found"}, status=404)
+        self.asked.append((request.path, body))
+        return web.json_response(reply(request.path, body))
