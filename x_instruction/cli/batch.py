@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
-class Size(click.ParamType):
-    """A number of bytes, as 200MB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", str(value).strip().upper())
-        size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-        if size < 1:
-            self.fail(f"{value!r} is no size, as 200MB", param, ctx)
-        return size
+def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Bytes of a size such as 200MB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", value.strip().upper())
+    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is no size, as 200MB", ctx, param)
+    return size
 
 
 @click.group()
@@ -47,7 +40,7 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="File.  [default: FOLDER/batch/requests-00001.jsonl, ...]")
 @click.option("--max-requests", type=click.IntRange(1), default=50_000, show_default=True, help="In one file.")
-@click.option("--max-bytes", type=Size(), default="200MB", show_default=True, help="Of one file.")
+@click.option("--max-bytes", callback=_size, metavar="SIZE", default="200MB", show_default=True, help="Of one file.")
 @click.option("--overwrite", is_flag=True, help="Replace files named by --out.")
 def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, overwrite: bool) -> None:
     """Write the requests that wait for answers in the run in FOLDER.

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 from x_instruction.recipe import Recipe
 from x_instruction.records import Dropped
+from x_instruction.run.batch import by_files
+from x_instruction.run.costs import priced
+from x_instruction.run.plan import STAGES
 from x_instruction.run.progress import Quiet
-from x_instruction.run.status import totals
+from x_instruction.run.status import money, totals
 
 # Documents read and passages sent to the models by the probe.
 _DOCUMENTS = 200
@@ -28,6 +32,7 @@ class Expected:
         documents: in the corpus; None when only reading all of it would tell.
         passages: that the filters keep of them.
         seconds: of one worker, all stages.
+        cost: by the recipe's prices.
     """
 
     language: str
@@ -37,6 +42,7 @@ class Expected:
     prompt_tokens: int | None
     output_tokens: int | None
     seconds: float | None
+    cost: float | None
 
 
 def estimate(settings: Recipe, workers: int) -> Iterator[str]:
@@ -47,6 +53,11 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
     """
     from x_instruction.run.execute import execute
 
+    if any(by_files(settings, age) for age in STAGES):
+        raise RecipeError(
+            '--dry-run asks the model a little, and engine = "batch" has nobody to ask: `x-instruction batch write` '
+            "counts the requests instead"
+        )
     with tempfile.TemporaryDirectory() as folder:
         probe = dataclasses.replace(
             settings,
@@ -56,26 +67,30 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
             ),
         )
         # Loading models is no cost per row, so the probe is timed by its ledgers, which start after loading.
-        measured = totals(execute(probe, Path(folder), 1, False, "rated", Quiet()))
+        measured = totals(execute(probe, Path(folder), 1, False, "rated", Quiet()), settings)
     rows = max(1, next(t.kept for t in measured if t.stage == "corpus"))
     per_row = {
         name: sum(getattr(t, name) for t in measured) / rows
-        for name in ("requests", "prompt_tokens", "output_tokens", "seconds")
+        for name in ("requests", "prompt_tokens", "output_tokens", "seconds", "cost")
     }
+    costly = ("cost",) if priced(settings) else ()
     yield f"probe: {rows} passages of {language(settings.languages[0]).name}, one worker"
-    header = ("documents", "passages", "requests", "tokens in", "tokens out", "time")
+    header = ("documents", "passages", "requests", "tokens in", "tokens out", *costly, "time")
     yield "language  " + "".join(cell.rjust(12) for cell in header)
-    total, unknown = 0.0, False
+    total, price, unknown = 0.0, 0.0, False
     for tag in settings.languages:
         found = _expected(settings, tag, per_row)
         total += found.seconds or 0.0
+        price += found.cost or 0.0
         unknown |= found.seconds is None
         cells = (found.documents, found.passages, found.requests, found.prompt_tokens, found.output_tokens)
         shown = ["?" if cell is None else f"{cell:,}" for cell in cells]
+        shown += ["?" if found.cost is None else money(found.cost)] if costly else []
         clock = "?" if found.seconds is None else _clock(found.seconds)
-        yield f"{tag:10}{shown[0]:>12}{shown[1]:>12}{shown[2]:>12}{shown[3]:>12}{shown[4]:>12}{clock:>12}"
+        yield f"{tag:10}" + "".join(cell.rjust(12) for cell in (*shown, clock))
     more = "; languages with ? have no known size: bound them with --limit" if unknown else ""
-    yield f"about {_clock(total / max(1, workers))} with {workers} worker{'s' if workers != 1 else ''}{more}"
+    paid = f", {money(price)} to pay" if costly else ""
+    yield f"about {_clock(total / max(1, workers))} with {workers} worker{'s' if workers != 1 else ''}{paid}{more}"
 
 
 def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected:
@@ -97,7 +112,7 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
     documents = count(settings.corpus, language(tag))
     limit = settings.corpus.passages
     if documents is None and limit is None:
-        return Expected(tag, None, None, None, None, None, None)
+        return Expected(tag, None, None, None, None, None, None, None)
     rows = limit if documents is None else round(documents * kept / max(1, read))
     rows = min(rows or 0, limit or rows or 0)
     reading = seconds / max(1, kept) * rows
@@ -109,6 +124,7 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         round(per_row["prompt_tokens"] * rows),
         round(per_row["output_tokens"] * rows),
         per_row["seconds"] * rows + reading,
+        per_row["cost"] * rows,
     )
 
 

@@ -9,6 +9,7 @@ from x_instruction import recipe
 from x_instruction.errors import EngineError
 from x_instruction.recipe import Recipe
 from x_instruction.run import batch
+from x_instruction.run.costs import check_budget, spent
 from x_instruction.run.lock import alone
 from x_instruction.run.plan import STAGES, Plan
 from x_instruction.run.pool import groups, pool
@@ -17,7 +18,17 @@ from x_instruction.run.work import Job
 from x_instruction.shards import Report, Run, atomic
 
 
-def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, progress: Progress) -> Run:
+def execute(
+    settings: Recipe,
+    root: Path,
+    workers: int,
+    redo: bool,
+    until: str,
+    progress: Progress,
+    *,
+    budget: float | None = None,
+    retry_failed: bool = False,
+) -> Run:
     """Do what is left of a run.
 
     Args:
@@ -25,24 +36,29 @@ def execute(settings: Recipe, root: Path, workers: int, redo: bool, until: str, 
         workers: processes; 0 takes one per GPU (or group), or on a CPU one per core up to the number of languages.
         redo: make shards again that were made under other settings.
         until: the last age to make: ``passage``, ``candidate``, ``rated`` or ``curated``.
+        budget: what may be spent in all, with what was spent before, by the recipe's prices.
+        retry_failed: ask again for records that an engine failed on, and make again what was made without them.
 
     Raises:
+        BudgetReached: the money is spent; what was answered is kept.
         RunChanged: output of other settings is in the way and ``redo`` was not asked for.
         XInstructionError: what went wrong; what is complete stays, and the same command goes on from there.
     """
+    if budget is not None:
+        check_budget(settings, budget)
     run = Run(root)
-    plan = Plan(run, settings)
+    plan = Plan(run, settings, redo, retry_failed)
     with alone(root):
         for left in root.rglob(".*.tmp"):
             # Half-written by a run that was killed; nobody else works here.
             left.unlink()
-        if not redo:
-            plan.check()
+        plan.check()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())
-        with pool(run, settings, workers or default_workers(settings)) as perform:
+        before = 0.0 if budget is None else spent(run, settings)
+        with pool(run, settings, workers or default_workers(settings), budget, before) as perform:
             for age, name in STAGES.items():
-                jobs = plan.jobs(age, redo)
+                jobs = plan.jobs(age)
                 waiting = 0
                 if jobs and batch.by_files(settings, age):
                     jobs, waiting = batch.answered(run, settings, jobs)

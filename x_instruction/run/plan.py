@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from x_instruction import recipe
-from x_instruction.engines import kind
+from x_instruction.engines import FAILURES, kind
+from x_instruction.engines.ledger import forget_failures
 from x_instruction.engines.models import locate
 from x_instruction.errors import RunChanged
 from x_instruction.languages import language
@@ -24,17 +25,21 @@ VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
 
 
 class Plan:
-    """The jobs of a recipe in a run's folder."""
+    """The jobs of a recipe in a run's folder.
 
-    def __init__(self, run: Run, settings: Recipe) -> None:
+    Args:
+        redo: make shards again that were made under other settings, instead of refusing.
+        retry: make shards again of which an engine failed records, and what was made from them.
+    """
+
+    def __init__(self, run: Run, settings: Recipe, redo: bool = False, retry: bool = False) -> None:
         self.run = run
         self.recipe = settings
+        self.redo = redo
+        self.retry = retry
 
-    def jobs(self, age: str, redo: bool) -> list[Job]:
-        """Jobs that this stage still has to do.
-
-        Args:
-            redo: remove shards that were made under other settings instead of refusing.
+    def jobs(self, age: str) -> list[Job]:
+        """Jobs that this stage still has to do; shards that are to be made again are removed.
 
         Raises:
             RunChanged: a shard was made under other settings.
@@ -46,10 +51,10 @@ class Plan:
                 if self._open(job):
                     jobs.append(job)
                     continue
-                differences = self._differences(job)
-                if differences and not redo:
-                    raise RunChanged(f"shard {job.name}", differences)
-                if differences:
+                failed = self.retry and self._failed(job)
+                if failed:
+                    forget_failures(self.run.cache(age, tag, index))
+                if failed or self._changed(job):
                     self._remove(job)
                     jobs.append(job)
         return jobs
@@ -63,18 +68,18 @@ class Plan:
     def check(self) -> None:
         """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
         for age in STAGES:
-            for job in self.reachable(age):
-                if self.run.complete(age, job.language, job.index) and (differences := self._differences(job)):
-                    raise RunChanged(f"shard {job.name}", differences)
+            for tag, index in self._reachable(age):
+                if self.run.complete(age, tag, index):
+                    self._changed(Job(age, tag, index, self.settings(age, tag, index)))
 
-    def reachable(self, age: str) -> Iterator[Job]:
+    def reachable(self, age: str) -> list[Job]:
         """Jobs whose inputs are there, done or not; none of a language whose passages are not complete."""
+        return [Job(age, tag, index, self.settings(age, tag, index)) for tag, index in self._reachable(age)]
+
+    def _reachable(self, age: str) -> Iterator[tuple[str, int]]:
         for tag in self.recipe.languages:
-            if self.run.count("passage", tag) is None:
-                continue
-            for index in range(self._shards(age, tag)):
-                if self._inputs_there(age, tag, index):
-                    yield Job(age, tag, index, self.settings(age, tag, index))
+            if self.run.count("passage", tag) is not None:
+                yield from ((tag, index) for index in range(self._shards(age, tag)) if self._there(age, tag, index))
 
     def settings(self, age: str, tag: str, index: int) -> dict[str, Any]:
         """Everything that decides a shard's content, as dotted keys."""
@@ -117,7 +122,7 @@ class Plan:
             return self.run.count("passage", job.language) is None
         return not self.run.complete(job.age, job.language, job.index)
 
-    def _inputs_there(self, age: str, tag: str, index: int) -> bool:
+    def _there(self, age: str, tag: str, index: int) -> bool:
         if age == "passage":
             return True
         if age == "curated":
@@ -125,9 +130,25 @@ class Plan:
             return count is not None and all(self.run.complete("rated", tag, n) for n in range(count))
         return self.run.complete(BEFORE[age], tag, index)
 
-    def _differences(self, job: Job) -> list[str]:
-        """One phrase per setting that differs from the shard's report."""
-        return differences(self.run.report(job.age, job.language, job.index).settings, job.settings)
+    def _failed(self, job: Job) -> bool:
+        """Whether an engine failed records of a finished shard."""
+        return not FAILURES.keys().isdisjoint(self.run.report(job.age, job.language, job.index).dropped)
+
+    def _changed(self, job: Job) -> bool:
+        """Whether a finished shard has to be made again because it was made under other settings.
+
+        Raises:
+            RunChanged: it was, and nobody said to make it again.
+        """
+        old = self.run.report(job.age, job.language, job.index).settings
+        found = differences(old, job.settings)
+        if not found or self.redo:
+            return bool(found)
+        keys = [key for key in old.keys() | job.settings.keys() if old.get(key) != job.settings.get(key)]
+        # What a retry adds goes on into what was made from it; a corpus that changed is another matter.
+        if self.retry and job.age != "passage" and all(key.startswith("input.") for key in keys):
+            return True
+        raise RunChanged(f"shard {job.name}", found)
 
     def _remove(self, job: Job) -> None:
         if job.age == "passage":

@@ -20,7 +20,8 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from x_instruction import errors
-from x_instruction.errors import EngineError, XInstructionError
+from x_instruction.engines.budget import Purse, Till
+from x_instruction.errors import BudgetReached, EngineError, XInstructionError
 from x_instruction.recipe import Recipe
 from x_instruction.run.work import Job, Worker
 from x_instruction.shards import Report, Run
@@ -37,13 +38,20 @@ class WorkerDied(XInstructionError):
 
 
 @contextmanager
-def pool(run: Run, settings: Recipe, workers: int) -> Iterator[Perform]:
-    """What performs jobs, as ``perform(jobs, seen, done)``; models stay loaded between calls."""
+def pool(
+    run: Run, settings: Recipe, workers: int, budget: float | None = None, spent: float = 0.0
+) -> Iterator[Perform]:
+    """What performs jobs, as ``perform(jobs, seen, done)``; models stay loaded between calls.
+
+    Args:
+        budget: what all workers together may spend.
+        spent: what was spent before.
+    """
     groups(settings, workers)
     if workers == 1:
-        yield _Here(Worker(run, settings))
+        yield _Here(Worker(run, settings, budget, Till(spent)))
         return
-    processes = _Processes(run, settings, workers)
+    processes = _Processes(run, settings, workers, budget, spent)
     try:
         yield processes
     except BaseException:
@@ -70,17 +78,19 @@ class _Here(Perform):
 
 
 class _Processes(Perform):
-    def __init__(self, run: Run, settings: Recipe, workers: int) -> None:
+    def __init__(self, run: Run, settings: Recipe, workers: int, budget: float | None, spent: float) -> None:
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         context = multiprocessing.get_context("spawn")
         self.workers: dict[Connection, Any] = {}
+        purse = context.Value("d", spent)
         devices = groups(settings, workers)
         # vLLM starts a process per GPU of a group, which daemons may not.
         daemon = span(settings) == 1
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
-            process = context.Process(target=_serve, args=(theirs, str(run.root), settings, device), daemon=daemon)
+            given = (theirs, str(run.root), settings, device, budget, purse)
+            process = context.Process(target=_serve, args=given, daemon=daemon)
             process.start()
             theirs.close()
             self.workers[ours] = process
@@ -88,6 +98,7 @@ class _Processes(Perform):
     def __call__(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
         waiting = list(reversed(jobs))
         busy: dict[Connection, Job] = {}
+        stopped: list[Any] = []
         while waiting or busy:
             for connection in self.workers:
                 if waiting and connection not in busy:
@@ -102,8 +113,14 @@ class _Processes(Perform):
                 elif kind == "done":
                     del busy[connection]
                     done(job, *values)
+                elif values[0] == BudgetReached.__name__:
+                    # The other workers stop by themselves: what they have under way is paid for, and kept.
+                    del busy[connection]
+                    waiting, stopped = [], values
                 else:
                     _raise(*values)
+        if stopped:
+            _raise(*stopped)
 
     def _receive(self, connection: Connection, job: Job) -> Any:
         try:
@@ -162,14 +179,16 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
     return [",".join(found[first : first + size]) for first in range(0, len(found) - size + 1, size)]
 
 
-def _serve(connection: Connection, root: str, settings: Recipe, device: str | None) -> None:
+def _serve(
+    connection: Connection, root: str, settings: Recipe, device: str | None, budget: float | None, purse: Purse
+) -> None:
     """A worker process's life."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     # Libraries that draw bars would each make a lock between processes, which outlives a worker that is ended.
     tqdm.set_lock(threading.RLock())
-    worker = Worker(Run(Path(root)), settings)
+    worker = Worker(Run(Path(root)), settings, budget, purse)
     last = 0.0
 
     def seen(done: int, total: int) -> None:

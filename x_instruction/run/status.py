@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from x_instruction.engines.budget import cost
+from x_instruction.recipe import Recipe
+from x_instruction.run.costs import priced, spent
 from x_instruction.run.plan import STAGES
+from x_instruction.run.work import model_of
 from x_instruction.shards import Run
+
+_SUMS = ("rows_in", "kept", "requests", "requests_sent", "seconds", "prompt_tokens", "output_tokens", "cost")
 
 
 @dataclass(slots=True)
@@ -29,34 +35,42 @@ class Total:
     seconds: float = 0.0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cost: float = 0.0
 
 
-def totals(run: Run) -> list[Total]:
-    """Sums by stage and language, in the order of the stages."""
+def totals(run: Run, settings: Recipe | None = None) -> list[Total]:
+    """Sums by stage and language, in the order of the stages.
+
+    Args:
+        settings: whose prices the costs are reckoned with; as the reports have them when None.
+    """
     found: list[Total] = []
     for age, stage in STAGES.items():
         by_language: dict[str, Total] = {}
         for report in run.reports(age):
             total = by_language.setdefault(report.language, Total(stage, report.language))
             total.shards += 1
-            for name in ("rows_in", "kept", "requests", "requests_sent", "seconds", "prompt_tokens", "output_tokens"):
+            for name in _SUMS:
                 setattr(total, name, getattr(total, name) + getattr(report, name))
             for reason, number in report.dropped.items():
                 total.dropped[reason] = total.dropped.get(reason, 0) + number
         for tag, total in by_language.items():
+            if settings is not None and (model := model_of(settings, age)) is not None:
+                total.cost = cost(model, total.prompt_tokens, total.output_tokens)
             total.expected = run.count(age if age == "passage" else "passage", tag) if age != "curated" else 1
         found += by_language.values()
     return found
 
 
 def table(found: list[Total]) -> str:
-    """The sums as a plain text table."""
-    header = ("stage", "language", "shards", "in", "kept", "seconds", "requests", "tokens in", "tokens out", "dropped")
-    rows = [header]
+    """The sums as a plain text table; with a column of costs where there are any."""
+    header = ["stage", "language", "shards", "in", "kept", "seconds", "requests", "tokens in", "tokens out"]
+    priced = any(t.cost for t in found)
+    rows = [[*header, *(["cost"] if priced else []), "dropped"]]
     for t in found:
         reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(t.dropped.items(), key=lambda i: (-i[1], i[0]))[:3])
         rows.append(
-            (
+            [
                 t.stage,
                 t.language,
                 f"{t.shards}/{'?' if t.expected is None else t.expected}",
@@ -66,14 +80,36 @@ def table(found: list[Total]) -> str:
                 f"{t.requests:,}",
                 f"{t.prompt_tokens:,}",
                 f"{t.output_tokens:,}",
+                *([money(t.cost)] if priced else []),
                 reasons + (", …" if len(t.dropped) > 3 else ""),
-            )
+            ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    last = len(rows[0]) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last + 1)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column in (0, 1, 9) else cell.rjust(width)
+            cell.ljust(width) if column in (0, 1, last) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     )
+
+
+def spending(run: Run, settings: Recipe, found: list[Total]) -> list[str]:
+    """What the run has cost in all, as a line; none without prices.
+
+    Args:
+        found: the sums of complete shards, with costs.
+    """
+    if not priced(settings):
+        return []
+    total = spent(run, settings)
+    rest = total - sum(t.cost for t in found)
+    # Less than this is a sum's rounding.
+    more = f", {money(rest)} of it for shards that are not complete" if rest > 1e-9 * max(1.0, total) else ""
+    return [f"spent: {money(total)}{more}"]
+
+
+def money(amount: float) -> str:
+    """An amount in the currency of the recipe's prices: cents of large ones, more of small ones."""
+    return f"{amount:,.2f}" if amount >= 100 else f"{amount:.4f}"
