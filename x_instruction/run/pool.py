@@ -82,14 +82,15 @@ class _Processes(Perform):
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         context = multiprocessing.get_context("spawn")
         self.workers: dict[Connection, Any] = {}
-        purse = context.Value("d", spent)
+        # Kept as long as the workers: its lock goes with it.
+        self.purse: Purse = Till(spent) if budget is None else context.Value("d", spent)
         devices = groups(settings, workers)
         # vLLM starts a process per GPU of a group, which daemons may not.
         daemon = span(settings) == 1
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
-            given = (theirs, str(run.root), settings, device, budget, purse)
+            given = (theirs, str(run.root), settings, device, budget, self.purse)
             process = context.Process(target=_serve, args=given, daemon=daemon)
             process.start()
             theirs.close()
@@ -125,7 +126,7 @@ class _Processes(Perform):
     def _receive(self, connection: Connection, job: Job) -> Any:
         try:
             return connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self.workers[connection].join(5)
             code = self.workers[connection].exitcode
             raise WorkerDied(

@@ -80,7 +80,7 @@ def table(found: list[Total]) -> str:
                 f"{t.requests:,}",
                 f"{t.prompt_tokens:,}",
                 f"{t.output_tokens:,}",
-                *([money(t.cost)] if priced else []),
+                *([money(t.cost) if t.cost else "-"] if priced else []),
                 reasons + (", …" if len(t.dropped) > 3 else ""),
             ]
         )
