@@ -223,6 +223,15 @@ ENGINES = {
         True,
         "any server that speaks OpenAI's API: vLLM, llama.cpp, SGLang, TGI's /v1, hosted ones",
     ),
+    "tgi": Kind(
+        "x_instruction.engines.tgi",
+        "TgiEngine",
+        "http",
+        ("aiohttp",),
+        _ALL,
+        True,
+        "Text Generation Inference by its own API: grammars, best_of, adapters, streams",
+    ),
     "batch": Kind(
         "x_instruction.engines.batch",
         "BatchEngine",
