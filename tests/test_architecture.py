@@ -42,7 +42,7 @@ HEAVY = {
     "sentence_transformers": {"engines.embedder"},
     "sklearn": {"diversify.kmeans"},
     "aiohttp": {"engines.http"},
-    "vllm": {"engines.vllm", "engines.vllm_model", "engines.vllm_requests"},
+    "vllm": {"engines.vllm", "engines.vllm_adapter", "engines.vllm_model", "engines.vllm_requests"},
     "starlette": LOCAL_HUB,
     "uvicorn": {"local_hub.server"},
     "lz4": {"local_hub.xet"},

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from x_instruction.engines import Batch, Failed, Request, Result, always
 from x_instruction.engines.models import locate
-from x_instruction.errors import EngineError, MissingExtra
+from x_instruction.errors import EngineError, MissingExtra, NotCapable
 from x_instruction.recipe import Model
 
 try:
@@ -25,6 +25,7 @@ try:
     from vllm.exceptions import VLLMClientError, VLLMServerError
     from vllm.inputs.engine import tokens_input
 
+    from x_instruction.engines import vllm_adapter
     from x_instruction.engines.vllm_requests import Piece, Requests
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "vllm", "vllm") from error
@@ -54,9 +55,13 @@ class VllmEngine:
         vllm_model.check_version()
         self.settings = settings
         self._files = locate(settings.name, settings.revision)
-        self._adapter, self._rank, name, revision = vllm_model.lora(settings, self._files.folder)
-        self.model = f"{self._files.name}+{name}" if name else self._files.name
-        self.revision = f"{self._files.revision}+{revision}" if name else self._files.revision
+        self.model, self.revision = self._files.name, self._files.revision
+        self._adapter = vllm_adapter.find(settings, self._files.folder)
+        if self._adapter:
+            self.model = f"{self.model}+{self._adapter.name}"
+            self.revision = f"{self.revision}+{self._adapter.revision}"
+            if not self._adapter.modules:
+                self.can = frozenset({"complete", "choose"})
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._files.folder)
             stops = _stops(str(self._files.folder), tokenizer)
@@ -139,7 +144,7 @@ class VllmEngine:
         if self._llm is None:
             if VllmEngine._loaded is not None:
                 VllmEngine._loaded.close()
-            self._llm = vllm_model.load(self.settings, self._files.folder, self._adapter, self._rank)
+            self._llm = vllm_model.load(self.settings, self._files.folder, self._adapter)
             VllmEngine._loaded = self
         return self._llm
 
@@ -161,8 +166,14 @@ class VllmEngine:
         return None
 
     def _add(self, piece: Piece) -> str:
+        if piece.scored and "score" not in self.can:
+            raise NotCapable(
+                f"vLLM reads no likelihoods of more than a token from {self.model}, whose adapter changes the head or "
+                "experts: merge the adapter into the model"
+            )
         name = str(next(self._numbers))
-        self._llm.llm_engine.add_request(name, tokens_input(piece.tokens), piece.params, lora_request=self._adapter)
+        adapter = self._adapter.request if self._adapter else None
+        self._llm.llm_engine.add_request(name, tokens_input(piece.tokens), piece.params, lora_request=adapter)
         return name
 
     def _receive(self, output: Any, under_way: dict[str, tuple[_Asked, int]]) -> _Asked | None:

@@ -1,23 +1,19 @@
-"""Loading a model into vLLM: the environment it wants, its versions, its adapter, and giving its memory back."""
+"""Loading a model into vLLM: the environment it wants, its versions, and giving its memory back."""
 
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.recipe import Model
 
 # vLLM changes its Python interface between minor versions; these were read and, the first, run.
 KNOWN = ("0.32", "0.33")
-# The ranks that vLLM has kernels for.
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _GIB = 1 << 30
 
 logger = logging.getLogger(__name__)
@@ -40,6 +36,8 @@ def _prepare() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # It says things while it is imported, before it has read how much to say.
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
 
 
 _prepare()
@@ -47,10 +45,11 @@ _prepare()
 try:
     import torch
     import vllm
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-    from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
+
+    from x_instruction.engines.vllm_adapter import Adapter
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "vllm", "vllm") from error
 
@@ -64,7 +63,7 @@ def check_version(version: str = vllm.__version__) -> None:
         logger.warning("vLLM %s is not known to work here: known are %s", version, " and ".join(KNOWN))
 
 
-def load(settings: Model, folder: Path, adapter: LoRARequest | None, rank: int) -> Any:
+def load(settings: Model, folder: Path, adapter: Adapter | None) -> Any:
     """An ``LLM`` that has answered once, so that what it cannot run is known now.
 
     Raises:
@@ -95,13 +94,14 @@ def load(settings: Model, folder: Path, adapter: LoRARequest | None, rank: int) 
     }
     options |= {name: value for name in ("max_model_len", "max_num_seqs") if (value := getattr(chosen, name))}
     if adapter:
-        options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+        options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter.rank}
+        options |= {"lora_target_modules": adapter.modules} if adapter.modules else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             llm = vllm.LLM(**options)
             one = vllm.SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
-            llm.generate({"prompt_token_ids": [0]}, one, use_tqdm=False, lora_request=adapter)
+            llm.generate({"prompt_token_ids": [0]}, one, use_tqdm=False, lora_request=adapter and adapter.request)
     except CANNOT as error:
         raise EngineError(f"vLLM cannot run {settings.name!r}{_with(settings)}: {reason(error)}") from error
     return llm
@@ -120,54 +120,6 @@ def reason(error: BaseException) -> str:
     listed = getattr(error, "errors", None)
     text = listed()[0]["msg"] if callable(listed) else str(error)
     return (text.strip().splitlines() or [type(error).__name__])[0].removeprefix("Value error, ")
-
-
-def lora(settings: Model, base: Path) -> tuple[LoRARequest | None, int, str, str]:
-    """The adapter as vLLM takes it, the rank to make room for, its name and its revision.
-
-    Raises:
-        EngineError: the adapter cannot be read, or was made for another model.
-    """
-    if not settings.adapter:
-        return None, 0, "", ""
-    files = locate(settings.adapter)
-    try:
-        config = json.loads((files.folder / "adapter_config.json").read_text("utf-8"))
-        largest = max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"adapter {settings.adapter!r} has no readable adapter_config.json: {error}") from error
-    rank = next((rank for rank in _RANKS if rank >= largest), None)
-    if rank is None:
-        raise EngineError(f"adapter {settings.adapter!r} has rank {largest}, vLLM takes {_RANKS[-1]} at most")
-    _check_shapes(settings, files.folder, base, str(config.get("base_model_name_or_path")))
-    return LoRARequest(files.name, 1, str(files.folder.resolve())), rank, files.name, files.revision
-
-
-def _check_shapes(settings: Model, adapter: Path, base: Path, made_for: str) -> None:
-    """vLLM copies what fits of a matrix that is too small, without a word: compare the shapes first."""
-    weights = _shapes(base)
-    for name, shape in _shapes(adapter).items():
-        module, _, kind = name.removeprefix("base_model.model.").partition(".lora_")
-        wanted = weights.get(f"{module}.weight")
-        side = {"A.weight": 1, "B.weight": 0}.get(kind)
-        if wanted is None or side is None or len(wanted) != 2 or shape[side] == wanted[side]:
-            continue
-        raise EngineError(
-            f"adapter {settings.adapter!r} does not fit on {settings.name!r}: {module} is {wanted[0]} by {wanted[1]} "
-            f"there, and the adapter, made for {made_for!r}, has {shape[side]} where {wanted[side]} is wanted"
-        )
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight in the folder's safetensors files; only their headers are read."""
-    found: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, "pt") as weights:
-                found |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise EngineError(f"cannot read {path.name} of {folder.name}: {reason(error)}") from error
-    return found
 
 
 def _with(settings: Model) -> str:
