@@ -33,7 +33,7 @@ class Served:
             return {"asked": self.asked, "most": self.most, "seconds": self.last - self.first}
         request = json.loads(body)
         prompt = request.get("prompt") or json.dumps(request["messages"])
-        if prompt.startswith("p "):
+        if '"p ' in prompt or prompt.startswith("p "):
             self.first = self.first or time.monotonic()
         self.asked[prompt] += 1
         self.under_way += 1
@@ -50,7 +50,8 @@ class Served:
         text = text_for(prompt)
         message: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
         message |= {"text": text} if "prompt" in request else {"message": {"role": "assistant", "content": text}}
-        return {"choices": [message], "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(text)}}
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(text), "total_tokens": len(prompt + text)}
+        return {"id": "x", "object": "answer", "created": 0, "model": "m", "choices": [message], "usage": usage}
 
 
 def text_for(prompt: str) -> str:
@@ -79,13 +80,16 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         self.buffer = rest[length:]
-        self.task = asyncio.ensure_future(self.write(lines[0].split(" ")[1], rest[:length]))
+        close = headers.get("connection", "").lower() == "close"
+        self.task = asyncio.ensure_future(self.write(lines[0].split(" ")[1], rest[:length], close))
 
-    async def write(self, path: str, body: bytes) -> None:
+    async def write(self, path: str, body: bytes, close: bool) -> None:
         content = json.dumps(await self.served.answer(path, body)).encode()
         if not self.transport.is_closing():
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
             self.transport.write(head.encode() + content)
+        if close:
+            self.transport.close()
 
 
 async def serve(port: int, latency: float, capacity: int) -> None:
