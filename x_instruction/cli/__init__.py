@@ -15,6 +15,7 @@ from x_instruction.errors import XInstructionError
 VERBS = {
     "recipes": "x_instruction.cli.recipes",
     "languages": "x_instruction.cli.languages",
+    "engines": "x_instruction.cli.engines",
     "run": "x_instruction.cli.run",
     "batch": "x_instruction.cli.batch",
     "status": "x_instruction.cli.status",

@@ -70,7 +70,7 @@ def probe(client: Client, model: str, extra: Mapping[str, Any]) -> Abilities:
     Raises:
         EngineError: it cannot be reached, knows no such model, wants another key, or answers nothing.
     """
-    listing = _models(client)
+    listing = served(client)
     models = tuple(str(entry.get("id", "")) for entry in listing)
     if models and model not in models:
         close = difflib.get_close_matches(model, models, n=1)
@@ -94,14 +94,18 @@ def probe(client: Client, model: str, extra: Mapping[str, Any]) -> Abilities:
         echoes=echoes,
         echoed=echoed,
         max_tokens=max_tokens,
-        context=entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx"),
+        context=context(entry),
         owner=str(entry.get("owned_by", "")),
         notes=notes,
     )
 
 
-def _models(client: Client) -> list[dict[str, Any]]:
-    """The server's list of models; its address may lack the ``/v1`` at the end."""
+def served(client: Client) -> list[dict[str, Any]]:
+    """The server's list of models; its address may lack the ``/v1`` at the end.
+
+    Raises:
+        EngineError: it cannot be reached, wants another key, or gives no list.
+    """
     first: EngineError | None = None
     given = client.url
     for end in ("",) if given.endswith("/v1") else ("/v1", ""):
@@ -120,6 +124,12 @@ def _models(client: Client) -> list[dict[str, Any]]:
     client.url = given
     assert first is not None
     raise first
+
+
+def context(entry: Mapping[str, Any]) -> int | None:
+    """Tokens that a prompt and its answer may have, where the list of models says so."""
+    found = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
+    return found if isinstance(found, int) else None
 
 
 def _wrong(client: Client, error: Refused) -> str:
