@@ -70,7 +70,7 @@ class _TooLarge(Exception):
 
 
 _Answer = tuple[Any, Mapping[str, str]]
-# Reads the body of a 200: the status that it amounts to (0 for the one that came) and JSON.
+# Reads a body: the status that it amounts to, which counts where the response's own is 200, and JSON.
 Read = Callable[[AsyncIterator[bytes]], Awaitable[tuple[int, bytes]]]
 
 
@@ -220,9 +220,10 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 async with contextlib.aclosing(_chunks(response)) as chunks:
-                    streamed = response.status == 200 and response.content_type == "text/event-stream"
+                    streamed = response.content_type == "text/event-stream"
                     status, content = await (read if read and streamed else _whole)(chunks)
-                return self._judge(status or response.status, response.headers, content, started)
+                status = status if response.status == 200 else response.status
+                return self._judge(status, response.headers, content, started)
         except _TooLarge:
             return _Trouble("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
         except TimeoutError:
@@ -356,7 +357,7 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 
 
 async def _whole(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
-    return 0, b"".join([chunk async for chunk in chunks])
+    return 200, b"".join([chunk async for chunk in chunks])
 
 
 def _proxy(url: str) -> str | None:

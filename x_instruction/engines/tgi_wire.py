@@ -185,6 +185,8 @@ def completed(request: Completion, answer: Mapping[str, Any], headers: Mapping[s
     Args:
         wanted: tokens that it was asked for.
     """
+    if not isinstance(answer["generated_text"], str):
+        raise TypeError("generated_text is no text")
     text, stopped = cut(answer["generated_text"], request.stop)
     details = answer.get("details") or {}
     read, written = tokens(answer, headers)
