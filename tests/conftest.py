@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
 from tiny_model import make
 
 # Read at import by the Hub's client: no test may reach out.

@@ -25,10 +25,23 @@ LAYERS = [
 ]
 LOCAL_HUB = {
     f"local_hub.{name}"
-    for name in (
-        "access_api app collections_api commit_api discussions_api files_api git_http incoming lfs_api pages refs_api "
-        "repos_api resolve xet_api"
-    ).split()
+    for name in [
+        "access_api",
+        "app",
+        "collections_api",
+        "commit_api",
+        "discussions_api",
+        "files_api",
+        "git_http",
+        "incoming",
+        "lfs_api",
+        "pages",
+        "refs_api",
+        "repos_api",
+        "resolve",
+        "server",
+        "xet_api",
+    ]
 }
 HEAVY = {
     "torch": {

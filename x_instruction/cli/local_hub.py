@@ -49,10 +49,10 @@ def command(
         if not equals:
             raise RecipeError(f"--token {text!r} is not NAME=ROLE, as reader=read")
         wanted[name] = role
-    listening = listen(host, port)
-    hub, made = open_hub(folder, limits, wanted)
-    for name, token in made.items():
-        click.echo(f"token of {name} ({wanted.get(name, 'write')}), shown once: {token}")
-    click.echo(f"export HF_ENDPOINT={address(listening)}")
-    sys.stdout.flush()
-    serve(application(hub), listening)
+    with listen(host, port) as listening:
+        hub, made = open_hub(folder, limits, wanted)
+        for name, token in made.items():
+            click.echo(f"token of {name} ({wanted.get(name, 'write')}), shown once: {token}")
+        click.echo(f"export HF_ENDPOINT={address(listening)}")
+        sys.stdout.flush()
+        serve(application(hub), listening)

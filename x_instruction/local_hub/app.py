@@ -107,7 +107,10 @@ class Quotas:
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                told = MutableHeaders(scope=message)
+                for name, value in headers.items():
+                    # A quota of the route itself says more.
+                    told.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, telling)

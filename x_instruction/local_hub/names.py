@@ -12,7 +12,7 @@ from x_instruction.local_hub.refused import Refused
 PLURALS = {"model": "models", "dataset": "datasets", "space": "spaces"}
 TYPES = {plural: kind for kind, plural in PLURALS.items()}
 # Words that addresses begin with, or may begin with one day.
-RESERVED = {"api", "datasets", "models", "spaces", "collections", "kernels", "buckets", "lfs", "xet", "local-hub.css"}
+RESERVED = {"api", "datasets", "models", "spaces", "collections", "kernels", "buckets", "xet", "local-hub.css"}
 MAX_PATH = 1024
 MAX_PART = 255
 
@@ -59,7 +59,9 @@ def repo_id(kind: str, namespace: str, name: str) -> RepoId:
     """
     if kind not in PLURALS:
         raise Refused(400, f"{kind!r} is no type of repository: one of {', '.join(PLURALS)}")
-    if not is_name(namespace) or not is_name(name) or namespace.lower() in RESERVED:
+    if namespace.lower() in RESERVED:
+        raise Refused(400, f"{namespace} is a word of this server's own addresses: take another namespace")
+    if not is_name(namespace) or not is_name(name):
         raise Refused(
             400,
             f"{namespace}/{name} is not a valid name: letters, digits, '-', '_' and '.', at most 96, "
