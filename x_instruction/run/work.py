@@ -205,7 +205,7 @@ PLACE = frozenset(
 
 def identity(model: Model) -> dict[str, Any]:
     """The model's settings that decide its answers."""
-    return {key: value for key, value in recipe.flatten(model).items() if key not in PLACE}
+    return {key: value for key, value in recipe.flatten(model).items() if key.split(".")[-1] not in PLACE}
 
 
 def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:
