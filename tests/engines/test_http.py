@@ -248,7 +248,9 @@ def test_all_too_long_stops_at_the_start_and_one_is_counted(live: Live) -> None:
     with pytest.raises(
         EngineError, match=r"refuses every request: 400 This model's maximum context.*lower passage_tok"
     ):
-        answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(20)])
+        answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(40)])
+    few = answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(20)])
+    assert {result.reason for result in few if isinstance(result, Failed)} == {"engine_too_long"}
     found = answers(engine, [Completion(("x" * 600 if n == 7 else "y") + str(n), 4) for n in range(20)])
     assert [n for n, result in enumerate(found) if isinstance(result, Failed)] == [7]
     assert isinstance(found[7], Failed)

@@ -44,8 +44,9 @@ _TRY_AGAIN = frozenset({408, 409, 424, 425, 500})
 _FIRST_WAIT, _LAST_WAIT = 0.25, 30.0
 # No answer of a language model is larger.
 _MAX_BYTES = 64 << 20
-# So many requests refused before any was answered mean that all will be.
-_REFUSED_AT_START = 3
+# So many requests refused before any was answered mean that all will be. A refusal comes at once and an answer takes
+# seconds, so a few say nothing; nor do those that are left of a shard whose other requests were answered before.
+_REFUSED_AT_START = 32
 
 
 class Refused(Exception):
