@@ -11,13 +11,41 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+# Both stages ask the model; "fi" and "th" have three shards each.
+RECIPE = """
+name = "test"
+languages = ["fi", "th"]
+corpus = {{ source = "sample", shard_size = 5 }}
+diversify = {{ embedder = "embedded", quota = 8 }}
+
+[generate]
+candidates = 2
+max_tokens = 32
+passage_tokens = 64
+min_chars = 1
+model = {{ name = "test/model", {model} }}
+
+[refine]
+rater = "prompted"
+response_tokens = 64
+model = {{ name = "test/model", {model} }}
+"""
+
 _VERBS = ("cook", "grow", "repair", "paint", "carry", "plant", "wash", "sell", "measure", "store")
 _THINGS = ("rice", "beans", "boats", "roofs", "maps", "goats", "drums", "letters", "nets", "lamps")
 MODEL = "test/model"
+
+
+def write_recipe(path: Path, url: str = "") -> Path:
+    """A recipe that asks a server, or without an address by files."""
+    model = f'engine = "openai", server = {{ url = "{url}", retries = 1 }}' if url else 'engine = "batch"'
+    path.write_text(RECIPE.format(model=model), "utf-8")
+    return path
 
 
 def reply(path: str, body: dict[str, Any]) -> dict[str, Any]:
