@@ -29,7 +29,7 @@ def refused(*arguments: object) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize("verb", ["", "run", "status", "show", "build", "languages", "recipes"])
+@pytest.mark.parametrize("verb", ["", "run", "batch", "status", "show", "build", "engines", "languages", "recipes"])
 def test_help(verb: str) -> None:
     done = cli(*([verb] if verb else []), "--help")
     assert done.returncode == 0

@@ -1,0 +1,177 @@
+"""Looking at engines and servers: what a person sees, and the exit code that a script sees."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.openai_server import MODEL, OpenAIServer, write_recipe
+
+from x_instruction.cli import main
+from x_instruction.cli.engines import installed
+from x_instruction.engines import ENGINES, Kind
+from x_instruction.recipe import load
+
+Say = Callable[..., tuple[int, str, str]]
+PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Runs a command line in this process: exit code, output, errors."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["x-instruction", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        done = capsys.readouterr()
+        return int(ended.value.code or 0), done.out, done.err
+
+    return run
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as running:
+        yield running
+
+
+def refused(found: tuple[int, str, str]) -> str:
+    code, _, errors = found
+    assert code == 1
+    assert errors.startswith("error: ")
+    assert len(errors.splitlines()) == 1
+    return errors
+
+
+def test_every_engine_is_listed_in_80_columns(say: Say) -> None:
+    code, shown, _ = say("engines")
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= 80
+    starts = [line.split()[0] for line in shown.splitlines() if not line.startswith(" ")]
+    assert starts == list(ENGINES)
+    assert "aiohttp 3" in shown
+
+
+def test_listing_imports_none_of_them() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from click.testing import CliRunner; from x_instruction.cli import cli;"
+        "assert CliRunner().invoke(cli, ['engines']).exit_code == 0;"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','transformers','vllm','aiohttp','numpy'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_what_is_not_installed_says_which_extra_brings_it() -> None:
+    kind = Kind("m", "C", "moon", ("no_such_package",), ("complete",), True, "")
+    assert installed(kind) == "not installed: pip install 'x_instruction[moon]'"
+
+
+def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: OpenAIServer, tmp_path: Path) -> None:
+    code, shown, _ = say("engines", "--url", server.url)
+    assert code == 0
+    for wanted in (f"{server.url} answers", MODEL, "4,096 tokens", "plain, chat", "seconds"):
+        assert wanted in shown
+    assert "no: it does not echo a prompt's log-probabilities" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    lines = "\n".join(shown.split("in a recipe")[1].splitlines()[1:])
+    text = write_recipe(tmp_path / "recipe.toml").read_text("utf-8")
+    model = 'model = { name = "test/model", engine = "batch" }\n'
+    assert model in text
+    parts = text.split(model)
+    (tmp_path / "mine.toml").write_text(f"{parts[0]}[generate.model]\n{lines}\n{parts[1]}{model}", "utf-8")
+    assert load(tmp_path / "mine.toml").generate.model.server.url == server.url
+
+
+def test_the_end_of_the_address_may_be_missing(say: Say, server: OpenAIServer) -> None:
+    code, shown, _ = say("engines", "--url", server.url.removesuffix("/v1"))
+    assert code == 0
+    assert f'server.url = "{server.url}"' in shown
+
+
+def test_several_models_are_listed_to_choose_from(say: Say) -> None:
+    with OpenAIServer(models=("a/one", "b/two")) as server:
+        code, shown, _ = say("engines", "--url", server.url)
+        assert code == 0
+        assert "a/one" in shown
+        assert "--model" in shown
+        code, shown, _ = say("engines", "--url", server.url, "--model", "b/two")
+        assert code == 0
+        assert "b/two (and 1 more)" in shown
+        assert "did you mean 'b/two'" in refused(say("engines", "--url", server.url, "--model", "b/twoo"))
+
+
+def test_a_server_without_models_or_chat(say: Say) -> None:
+    with OpenAIServer(models=()) as server:
+        assert "name one with --model" in refused(say("engines", "--url", server.url))
+    no_chat = (400, {"error": {"message": "no chat template"}})
+    with OpenAIServer(fault=lambda path, body: no_chat if "chat" in path else None) as server:
+        code, shown, _ = say("engines", "--url", server.url)
+        assert code == 0
+        assert "prompts        plain\n" in shown
+
+
+def test_nobody_there(say: Say) -> None:
+    line = refused(say("engines", "--url", "http://127.0.0.1:9/v1"))
+    assert "cannot connect" in line
+    assert "is the server running" in line
+
+
+def test_a_web_page(say: Say) -> None:
+    with OpenAIServer(fault=lambda path, body: (200, PAGE)) as server:
+        assert "a web page (HTML)" in refused(say("engines", "--url", server.url))
+
+
+@pytest.mark.parametrize("engine", ["openai", "tgi"])
+def test_another_path(say: Say, server: OpenAIServer, engine: str) -> None:
+    line = refused(say("engines", "--url", f"{server.url}/models/x", "--engine", engine))
+    assert "404" in line
+    assert "is the address right" in line
+
+
+def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    with OpenAIServer(key="sesame") as server:
+        monkeypatch.delenv("X_INSTRUCTION_API_KEY", raising=False)
+        assert "set X_INSTRUCTION_API_KEY" in refused(say("engines", "--url", server.url))
+        monkeypatch.setenv("MY_KEY", "wrong")
+        line = refused(say("engines", "--url", server.url, "--key-variable", "MY_KEY"))
+        assert "is the key in MY_KEY right" in line
+        monkeypatch.setenv("MY_KEY", "sesame")
+        code, shown, errors = say("engines", "--url", server.url, "--key-variable", "MY_KEY")
+        assert code == 0
+        assert 'server.key_variable = "MY_KEY"' in shown
+        assert "sesame" not in shown + errors + line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--url", "localhost:8000"), "wanted an address"), (("--url", "http://u:p@host/v1"), "user or password")],
+)
+def test_addresses_that_are_none(say: Say, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(say("engines", *arguments))
+
+
+def test_a_model_without_a_server(say: Say) -> None:
+    code, _, errors = say("engines", "--model", "x")
+    assert code == 2
+    assert "--url" in errors
+
+
+def test_a_server_cannot_move_the_cursor(say: Say) -> None:
+    with OpenAIServer(models=("a\x1b[2J", "b")) as server:
+        _, shown, _ = say("engines", "--url", server.url)
+    assert "\x1b" not in shown
+
+
+def test_a_model_that_only_fails(say: Say) -> None:
+    def fault(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
+        return (500, {"error": {"message": "CUDA out of memory"}}) if path.endswith("completions") else None
+
+    with OpenAIServer(fault=fault) as server:
+        assert "CUDA out of memory" in refused(say("engines", "--url", server.url))
