@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import Context, Group
 from click.testing import CliRunner
 
 from x_instruction import __version__
@@ -40,10 +41,19 @@ def test_readme_tree_is_true() -> None:
     assert (there | inside) - named == set(), "the tree of the README lacks these"
 
 
+def verbs() -> list[list[str]]:
+    """Every verb, and those below a verb."""
+    found = []
+    for verb in VERBS:
+        command = cli.get_command(Context(cli), verb)
+        found += [[verb], *([verb, below] for below in (command.commands if isinstance(command, Group) else ()))]
+    return found
+
+
 def help_page() -> str:
     """docs/commands.md as it must be."""
     parts = ["# Commands\n", "Written by `python tests/test_docs.py`; a test holds it current.\n"]
-    for arguments in ([], *([verb] for verb in VERBS)):
+    for arguments in ([], *verbs()):
         line = " ".join(["x-instruction", *arguments, "--help"])
         shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="x-instruction", terminal_width=100)
         parts.append(f"```console\n$ {line}\n{shown.output.rstrip()}\n```\n")
