@@ -129,6 +129,8 @@ def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict)
         ("configs: [{config_name: a}, {config_name: a}]", "'a' twice"),
         ("configs: [{config_name: a, data_files: [{split: train}]}]", "data_files"),
         ("dataset_info: 3", "dataset_info"),
+        ("a: &a {b: 1}\nc: {<<: [*a, *a]}", "merge keys"),
+        ("a: " + "[" * 5_000, "cannot be read"),
         ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{f'*{chr(97 + n)},' * 10}]\n"
                                                    for n in range(7)), "too many values"),
     ],
@@ -142,6 +144,7 @@ def test_a_missing_licence_is_only_a_warning() -> None:
     assert cards.check("---\nlanguage: ['no']\n---\n") == ([], ['no "license": say what others may do with this'])
     assert cards.check("# No front matter") == ([], ["empty or missing yaml metadata in repo card"])
     assert cards.check("---\nlicense: mit\n---\n") == ([], [])
+    assert "was not checked" in cards.check("---\nlicense: mit\na: " + "[" * 300_000 + "\n---\n")[1][0]
     assert cards.metadata("---\nwhen: 2024-01-02\nhow: .nan\n---\n") == {"when": "2024-01-02", "how": "nan"}
 
 

@@ -11,6 +11,8 @@ import yaml
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)(.*)\Z", re.DOTALL)
 # Aliases can blow a small text up to any size: values are counted as they would be written out.
 _MAX_VALUES = 200_000
+# The parser in Python is slow; the one in C would be quick, and falls over with the server where values are deep.
+MAX_CHARS = 200_000
 _TEXTS = {
     "language": "both",
     "license": "both",
@@ -36,6 +38,14 @@ class BadYaml(ValueError):
     """The front matter cannot be read."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Without merge keys, which can blow up a small text before anything can be counted."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise BadYaml("merge keys (<<) are not read")
+
+
 def split(readme: str) -> tuple[str | None, str]:
     """The YAML text, or None without any, and what follows it."""
     match = _FRONT.match(readme)
@@ -43,14 +53,16 @@ def split(readme: str) -> tuple[str | None, str]:
 
 
 def metadata(readme: str) -> dict[str, Any]:
-    """The front matter as values that JSON can hold; empty without any.
+    """The front matter as values that JSON can hold; empty without any, or when there is too much of it.
 
     Raises:
         BadYaml: it cannot be read, or is no mapping.
     """
     text, _ = split(readme)
     try:
-        found = yaml.safe_load(text) if text else None
+        found = yaml.load(text, _Loader) if text and len(text) <= MAX_CHARS else None
+    except BadYaml:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadYaml(" ".join(str(error).split())) from error
     if found is None:
@@ -86,6 +98,8 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
 
 def check(readme: str) -> tuple[list[str], list[str]]:
     """Errors and warnings about the front matter."""
+    if len(split(readme)[0] or "") > MAX_CHARS:
+        return [], [f"the YAML metadata has more than {MAX_CHARS} characters: it was not checked"]
     try:
         found = metadata(readme)
     except BadYaml as error:

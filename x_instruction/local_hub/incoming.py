@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -36,6 +37,7 @@ class Hub:
         self.accounts = accounts
         self.limits = limits
         self.signer = Signer()
+        self.run = secrets.token_hex(6)
         self.collections = Collections(folder.root / "collections.json", folder.scratch)
         self.commits = Quota("commits", limits.commits_per_hour, 3600)
         self.requests = Quota("api", limits.requests_per_5_minutes, 300)

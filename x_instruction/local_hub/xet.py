@@ -1,8 +1,8 @@
 """Uploads in the Xet formats: chunks in xorbs, and shards that say which chunks make a file.
 
 Files are put together as soon as their shard is there, and kept as large files like any other; nothing is read by Xet.
-Xorbs stay, because a client refers later to chunks that it sent before. The formats are those of the Hub's Xet
-specification: shards of 48-byte records, xorbs of chunks with 8-byte headers, compressed by LZ4.
+Xorbs stay while the server runs, because a client refers later to chunks that it sent before. The formats are those of
+the Hub's Xet specification: shards of 48-byte records, xorbs of chunks with 8-byte headers, compressed by LZ4.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _ungrouped(data: bytes) -> bytes:
 
 
 class Xorbs:
-    """The xorbs of one repository."""
+    """The xorbs of one store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,5 +1,5 @@
-"""Routes of the Xet upload. Every repository is a store of its own, whose address never comes again: a client that
-remembers what it sent to a store is right about it.
+"""Routes of the Xet upload. Every repository is a store of its own, for as long as the server runs; the address of a
+store never comes again, so a client that remembers what it sent there is right about it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.xet import MAX_SHARD, MAX_XORB, Xorbs, files_of
 
 HOURS = 3600 * 2
-STORE = "/xet/{plural}/{namespace}/{name}/{uid}/v1"
+STORE = "/xet/{plural}/{namespace}/{name}/{store}/v1"
 
 
 def write_token(request: Request) -> Response:
     """Where to send chunks, and a token for it."""
     found = visit(request, "write")
-    uid = found.settings.uid
-    store = f"{found.endpoint}/xet/{found.repo.plural}/{found.repo}/{uid}"
-    token, until = found.hub.signer.sign("xet", uid, seconds=HOURS), int(time.time()) + HOURS
+    name = f"{found.settings.uid}-{found.hub.run}"
+    store = f"{found.endpoint}/xet/{found.repo.plural}/{found.repo}/{name}"
+    token, until = found.hub.signer.sign("xet", name, seconds=HOURS), int(time.time()) + HOURS
     headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)}
     return JSONResponse({"casUrl": store, "accessToken": token, "exp": until}, headers=headers)
 
@@ -37,15 +37,14 @@ def read_token(request: Request) -> Response:
 
 
 def _store(request: Request) -> tuple[Repository, Xorbs]:
-    hub, repo, uid = hub_of(request), repo_of(request), param(request, "uid")
+    hub, repo, name = hub_of(request), repo_of(request), param(request, "store")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Refused(401, "a token for Xet is needed")
-    hub.signer.check(token.strip(), "xet", uid)
-    if not hub.folder.exists(repo) or hub.folder.settings(repo).uid != uid:
+    hub.signer.check(token.strip(), "xet", name)
+    if not hub.folder.exists(repo) or f"{hub.folder.settings(repo).uid}-{hub.run}" != name:
         raise not_there(None)
-    repository = hub.folder.repository(repo)
-    return repository, Xorbs(repository.folder / "xet" / "xorbs")
+    return hub.folder.repository(repo), Xorbs(hub.folder.scratch.folder / f"xet-{name}")
 
 
 async def put_xorb(request: Request) -> Response:
