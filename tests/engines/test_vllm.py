@@ -52,7 +52,7 @@ def test_without_vllm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def model(folder: Path, **changed: Any) -> Model:
-    settings = Vllm(eager=True, max_model_len=CONTEXT, max_num_seqs=8)
+    settings = Vllm(eager=True, max_model_len=CONTEXT, max_num_seqs=16)
     return Model(**{"name": str(folder), "engine": "vllm", "vllm": settings} | changed)
 
 
@@ -242,6 +242,13 @@ class TestSampling:
         alone = [ask(vllm, [request])[0] for request in drawn]
         assert ask(vllm, [*drawn, *(Completion(p, 9, temperature=0.5, seed=7) for p in prompts)])[: len(drawn)] == alone
         assert len({r.text for r in alone if isinstance(r, Completed)}) > 2
+
+    def test_more_to_read_than_fits_into_a_step(self, vllm: Any, ask: Ask) -> None:
+        """vLLM would read a part of a prompt then, which it cannot for a request with a seed on a CPU."""
+        texts = [vllm.clip(f"{n} is a number and more: " * 200, CONTEXT - 8) for n in range(20)]
+        assert sum(len(vllm._requests.encode(text)) for text in texts[:16]) > 4096
+        requests = [Completion(text, 4, temperature=1.0, seed=n) for n, text in enumerate(texts)]
+        assert all(isinstance(answer, Completed) for answer in ask(vllm, requests))
 
     def test_one_token_to_choose_from_is_greedy(self, vllm: Any, ask: Ask, prompts: list[str]) -> None:
         greedy, first, least = ask(

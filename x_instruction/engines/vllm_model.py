@@ -76,8 +76,6 @@ def load(settings: Model, folder: Path, adapter: Adapter | None) -> Any:
             f"device {settings.device!r} was asked for, but this vLLM runs on {device!r}: install the one for that "
             "device, or leave device = 'auto'; which GPU it takes is set by CUDA_VISIBLE_DEVICES"
         )
-    if device == "cpu":
-        torch.set_num_threads(settings.threads)
     options: dict[str, Any] = {
         "model": str(folder),
         # bfloat16 without matrix instructions was measured 85 to 110 times slower than float32.
@@ -92,6 +90,11 @@ def load(settings: Model, folder: Path, adapter: Adapter | None) -> Any:
         "generation_config": "vllm",
         "use_tqdm_on_load": False,
     }
+    if device == "cpu":
+        torch.set_num_threads(settings.threads)
+        # A prompt that is read in parts ends vLLM on a CPU, if its request has a seed ("CPU Generator does not use
+        # offset"; 0.32 and 0.33): prompts are read whole.
+        options["enable_chunked_prefill"] = False
     options |= {name: value for name in ("max_model_len", "max_num_seqs") if (value := getattr(chosen, name))}
     if adapter:
         options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter.rank}
