@@ -18,6 +18,7 @@ from x_instruction.engines import (
     Completed,
     Completion,
     Failed,
+    Prompt,
     Request,
     Result,
     Scored,
@@ -226,6 +227,15 @@ def test_recipe_parameters_are_merged(double: Double) -> None:
     assert double.bodies("/generate")[-1]["parameters"].items() >= extra.items()
 
 
+@pytest.mark.parametrize("prompt", ["a", CHAT])
+def test_null_takes_a_parameter_out(double: Double, prompt: Prompt) -> None:
+    double.template = ""
+    one(make(double, extra={"seed": None, "best_of": None}), Completion(prompt, 3, temperature=0.5))
+    path, body = double.seen[-1]
+    assert path == ("/generate" if prompt == "a" else "/v1/chat/completions")
+    assert {"seed", "best_of"}.isdisjoint(body.get("parameters", body))
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("stream", [False, True])
 def test_best_of(double: Double, temperature: float, stream: bool) -> None:
@@ -431,7 +441,7 @@ def test_all_refused_stops_the_run(double: Double) -> None:
     engine = make(double)
     double.always["/generate"] = lambda body: documented("/generate", 422)
     with pytest.raises(EngineError, match="refuses every request: 422 Input validation error"):
-        answers(engine, *[Completion("a", 3)] * 10)
+        answers(engine, *[Completion("a", 3)] * 100)
 
 
 def test_a_route_that_goes_away(double: Double) -> None:

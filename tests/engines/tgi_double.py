@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import regex
 from aiohttp import web
 from engines import tgi_spec
@@ -200,7 +201,9 @@ class Double:
             f"`best_of` must be > 0 and <= {self.info['max_best_of']}": best_of > self.info["max_best_of"],
             "`decoder_input_details` == true is not supported when streaming tokens": stream
             and p["decoder_input_details"],
-            "`top_p` must be > 0.0 and < 1.0": not 0 < p.get("top_p", 0.5) < 1,
+            # It reads 32-bit floats.
+            "`temperature` must be strictly positive": not 0 < np.float32(p.get("temperature") or 1),
+            "`top_p` must be > 0.0 and < 1.0": not 0 < np.float32(p.get("top_p", 0.5)) < 1,
             f"`top_n_tokens` must be >= 0 and <= {self.max_top_n}": p.get("top_n_tokens", 0) > self.max_top_n,
             "`max_new_tokens` must be strictly positive": p["max_new_tokens"] == 0,
             "`stop` supports up to 4": len(p.get("stop", ())) > self.info["max_stop_sequences"],

@@ -111,7 +111,7 @@ class TgiEngine:
         if isinstance(request, Completion):
             lacks += ["top_k (set it to 0)"] if request.top_k else []
             lacks += ["streaming (set server.stream = false)"] if self.settings.server.stream else []
-            lacks += sorted(self.extra.keys() - _ROUTED.keys())
+            lacks += sorted(name for name in self.extra if self.extra[name] is not None and name not in _ROUTED)
         if lacks:
             raise NotCapable(
                 f"chat prompts of {self.model} can only go to {self.client.url}/v1/chat/completions, which has no "
@@ -198,9 +198,10 @@ class TgiEngine:
         if isinstance(request, Choice):
             body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": self.abilities.chat_listed}
             return body | ({"response_format": tgi_wire.only(request.answers)} if self.abilities.grammar else {})
-        sampling = tgi_wire.sampling(request, self.limits, {})
+        given = {name: value for name, value in self.extra.items() if value is not None}
+        sampling = tgi_wire.sampling(request, self.limits, dict.fromkeys(self.extra.keys() - given.keys()))
         body |= {name: sampling[name] for name in ("temperature", "top_p", "seed", "stop") if name in sampling}
-        return body | {_ROUTED[name]: value for name, value in self.extra.items()}
+        return body | {_ROUTED[name]: value for name, value in given.items()}
 
     async def _text(self, prompt: Prompt) -> tuple[str, int | None]:
         """What goes to /generate, and its number of tokens where that is known."""

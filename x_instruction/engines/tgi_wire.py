@@ -114,7 +114,7 @@ def sampling(request: Completion, limits: Limits, extra: Mapping[str, Any]) -> d
     """How to write, in the ranges that the server takes.
 
     Args:
-        extra: the recipe's parameters, which go over the request's.
+        extra: the recipe's parameters, which go over the request's; null takes one out.
     """
     best_of = min(int(extra.get("best_of") or 1), limits.best_of)
     found: dict[str, Any] = {"do_sample": request.temperature > 0 or best_of > 1}
@@ -130,7 +130,7 @@ def sampling(request: Completion, limits: Limits, extra: Mapping[str, Any]) -> d
         # Each sequence has a seed of its own, which the server draws.
         found.pop("seed", None)
         found["best_of"] = best_of
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def check_extra(extra: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ def check_extra(extra: Mapping[str, Any]) -> None:
     """
     if wrong := sorted(OURS & extra.keys()):
         raise EngineError(f"server.extra_body sets {', '.join(wrong)}, which the engine tgi sets itself")
-    best_of = extra.get("best_of", 1)
+    best_of = extra.get("best_of") if extra.get("best_of") is not None else 1
     if not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < 1:
         raise EngineError(f"server.extra_body sets best_of to {best_of!r}, wanted a number from 1")
 
