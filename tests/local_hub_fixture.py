@@ -94,7 +94,7 @@ class RunningHub:
     def run(self, command: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
         """Run a command as a client; what it prints. It must succeed."""
         done = subprocess.run(
-            command, env=env or self.env(), cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+            command, env=env or self.env(), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, f"{command[:4]}\n{done.stdout}\n{done.stderr[-4000:]}"
         return done.stdout

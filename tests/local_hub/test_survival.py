@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from local_hub_fixture import RunningHub, start
 
-KILLS = 12
+KILLS = 10
 
 
 def git(hub: RunningHub, repo: str, *arguments: str) -> str:
