@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from x_instruction.engines import Engine, Request, Result
 from x_instruction.engines.transformers import TransformersEngine
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Model
+
+if TYPE_CHECKING:
+    from engines.tgi_double import Double
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +92,15 @@ def likelihood(engine: TransformersEngine) -> Callable[[str, str], tuple[float, 
         return float(steps[torch.arange(len(end)), torch.tensor(end)].sum()), len(end)
 
     return score
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+    """A Text Generation Inference server that finds nothing wrong with what it is asked, tried again at once."""
+    from engines.tgi_double import Double
+
+    monkeypatch.setattr("x_instruction.engines.http._FIRST_WAIT", 0.002)
+    server = Double()
+    yield server
+    server.close()
+    assert server.wrong == []

@@ -202,7 +202,7 @@ class Double:
             "`decoder_input_details` == true is not supported when streaming tokens": stream
             and p["decoder_input_details"],
             # It reads 32-bit floats.
-            "`temperature` must be strictly positive": not 0 < np.float32(p.get("temperature") or 1),
+            "`temperature` must be strictly positive": not np.float32(p.get("temperature", 1)) > 0,
             "`top_p` must be > 0.0 and < 1.0": not 0 < np.float32(p.get("top_p", 0.5)) < 1,
             f"`top_n_tokens` must be >= 0 and <= {self.max_top_n}": p.get("top_n_tokens", 0) > self.max_top_n,
             "`max_new_tokens` must be strictly positive": p["max_new_tokens"] == 0,
