@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from x_instruction import __version__
 from x_instruction.cli import VERBS, cli
-from x_instruction.recipe import Corpus, Diversify, Filters, Generate, Model, Publish, Recipe, Refine
+from x_instruction.recipe import Corpus, Diversify, Filters, Generate, Model, Publish, Recipe, Refine, Server, Vllm
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,6 +66,8 @@ SECTIONS = {
     "corpus.filters": Filters,
     "generate": Generate,
     "generate.model, refine.model": Model,
+    "generate.model.server, refine.model.server": Server,
+    "generate.model.vllm, refine.model.vllm": Vllm,
     "refine": Refine,
     "diversify": Diversify,
     "publish": Publish,
@@ -99,7 +101,7 @@ def recipes_page() -> str:
         for field in dataclasses.fields(section):
             if dataclasses.is_dataclass(field.type) or field.type in ("Corpus", "Generate", "Refine", "Diversify"):
                 continue
-            if field.type in ("Model", "Filters", "Publish"):
+            if field.type in ("Model", "Filters", "Publish", "Server", "Vllm"):
                 continue
             default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
             meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
@@ -115,7 +117,7 @@ def test_recipes_page_is_current() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_key_is_explained(name: str) -> None:
     fields = {field.name for field in dataclasses.fields(SECTIONS[name])}
-    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish"}
+    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish", "server", "vllm"}
     assert fields - nested <= keys(SECTIONS[name]).keys() <= fields | nested
 
 

@@ -53,7 +53,7 @@ class Server:
             tokens; three bytes of UTF-8 count as a token when not set.
         chat: whether the model has a chat template, for ``batch``, where nobody can be asked.
         extra_body: JSON object that goes into every request, as ``{"chat_template_kwargs": {"enable_thinking":
-            false}}``.
+            false}}``; null takes a key out.
         stream: answers come token by token, for proxies that cut idle connections (``tgi``).
         prompt_price, output_price: for a million tokens, in any currency; costs are only reckoned when given.
     """
