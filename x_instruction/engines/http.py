@@ -320,7 +320,7 @@ class Client:
         with contextlib.suppress(ValueError):
             text = wire.said(json.loads(text))
         if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
-            text = "a web page (HTML), not an API: is the address right, does it need /v1?"
+            text = "a web page (HTML), not an API"
         return self.clean(text) or "(nothing)"
 
     def clean(self, text: str) -> str:
