@@ -212,7 +212,7 @@ ENGINES = {
         ("vllm",),
         _ALL,
         False,
-        "a model in this process by vLLM: most tokens a second; an environment of its own",
+        "a model in this process by vLLM's scheduler, split over GPUs if need be; an environment of its own",
     ),
     "openai": Kind(
         "x_instruction.engines.openai",
