@@ -14,7 +14,7 @@ class Ours(str):
     """Text that this project wrote, as names of columns: it is shown without being escaped."""
 
 
-def escape(value: object) -> object:
+def escape(value: object, chars: int = SHOWN_CHARS) -> object:
     """Text that Markdown, HTML and a table cell show as it is and never obey; other values pass.
 
     Controls, line breaks and text-direction overrides become spaces, long text is cut, and what Markdown or HTML could
@@ -22,16 +22,21 @@ def escape(value: object) -> object:
     """
     if not isinstance(value, str) or isinstance(value, Ours):
         return value
-    text = plain(value)
+    text = plain(value, chars)
     marked = "".join(f"&#{ord(c)};" if c in MARKDOWN else c for c in text)
     return marked.replace("www.", "www&#46;")
 
 
-def plain(value: str) -> str:
+def sample(value: str, chars: int) -> Ours:
+    """Text of a row, escaped; isolated, so that writing from right to left turns nothing around it."""
+    return Ours(f"\u2068{escape(value, chars)}\u2069")
+
+
+def plain(value: str, chars: int = SHOWN_CHARS) -> str:
     """One line of bounded length, without controls or format characters."""
     text = "".join(c if c in JOINERS or unicodedata.category(c)[0] not in "CZ" else " " for c in value)
     text = " ".join(text.split())
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+    return text if len(text) <= chars else f"{text[:chars]}…"
 
 
 def model(name: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from x_instruction.builders.files import Split
 from x_instruction.builders.splits import SPLITS
-from x_instruction.languages import Language
+from x_instruction.languages import Language, language
 from x_instruction.records import Curated
 
 # Distinct values that are told apart, and shown: a corpus with a licence per row must fill neither memory nor the card.
@@ -38,6 +39,19 @@ class Tally:
             else:
                 self.beyond += count
         self.beyond += other.beyond
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"counts": [[*value, count] for value, count in self.counts.items()], "beyond": self.beyond}
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Tally:
+        """What ``plain`` gave."""
+        tally = cls()
+        for *value, count in plain["counts"]:
+            tally.counts[tuple(map(str, value))] = int(count)
+        tally.beyond = int(plain["beyond"])
+        return tally
 
     def shown(self) -> list[tuple[tuple[str, ...], int]]:
         """The most frequent values, ties in alphabetical order."""
@@ -79,17 +93,71 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """How the rows of a language came to be, as plain data (``figures.made`` takes it from a run).
+
+    Args:
+        recipe, seed: of the run.
+        settings: the recipe as TOML.
+        funnel: a line per stage: records in, kept, dropped by reason; seconds, requests, tokens and cost.
+        spreads: figure (``instruction``, ``response``, ``score``) to mean, deviation and quantiles.
+        variety: ``before``, ``chance`` and ``after`` the draw to a diversity report.
+        samples: the first rows, their texts cut.
+    """
+
+    recipe: str
+    seed: int
+    settings: str
+    funnel: list[dict[str, Any]]
+    spreads: dict[str, dict[str, float]]
+    variety: dict[str, dict[str, Any]]
+    samples: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class LanguageSet:
-    """One language of the data set, as it was written."""
+    """One language of the data set, as it was written.
+
+    README and metadata are rendered from this alone: it is published within the manifest, so that one who publishes
+    another language later can render the card of all of them. What a card tells has to be here, in ``plain``.
+    """
 
     language: Language
     splits: dict[str, Split]
     facts: Facts
+    made: Made
 
     @property
     def rows(self) -> int:
         """Rows of all splits."""
         return sum(split.rows for split in self.splits.values())
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path to SHA-256 of every file."""
+        return {path: sha for split in self.splits.values() for path, sha in split.files.items()}
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        facts = {name: getattr(self.facts, name).plain() for name in Facts.__dataclass_fields__}
+        return {
+            "splits": {name: asdict(split) for name, split in self.splits.items()},
+            "facts": facts,
+            "made": asdict(self.made),
+        }
+
+    @classmethod
+    def read(cls, tag: str, plain: dict[str, Any]) -> Self:
+        """What ``plain`` gave; a fact that an older version did not write is empty.
+
+        Raises:
+            UnknownLanguage, KeyError, TypeError, ValueError: it is something else.
+        """
+        splits = {str(name): Split(**split) for name, split in plain["splits"].items()}
+        facts = Facts()
+        for name in Facts.__dataclass_fields__.keys() & plain["facts"].keys():
+            setattr(facts, name, type(getattr(facts, name)).read(plain["facts"][name]))
+        return cls(language(tag), splits, facts, Made(**plain["made"]))
 
 
 def splits_of(sets: Iterable[LanguageSet]) -> list[str]:

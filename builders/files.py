@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from x_instruction.builders.schema import Content, arrow_schema, row_digest
-from x_instruction.builders.sources import DATA
+from x_instruction.builders.schema import DATA, Content, arrow_schema, row_digest
 from x_instruction.errors import ShardError
 from x_instruction.shards import file_digest
 

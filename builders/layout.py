@@ -1,7 +1,8 @@
 """A run's curated shards to the folder that the Hub serves: Parquet per language and split, README, manifest.
 
     <folder>/README.md                                    metadata and card
-    <folder>/manifest.json                                digest of every file and of every config's rows
+    <folder>/manifest.json                                digest of every file and of every config's rows, and what the
+                                                          card tells of each language
     <folder>/data/<tag>/<split>-00000-of-00002.parquet    rows
 
 The folder is made beside its place, loaded back and compared, and only then moved there: a folder that exists under
@@ -16,20 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.builders.card import readme
-from x_instruction.builders.facts import Facts, LanguageSet, splits_of
+from x_instruction.builders.facts import Facts, LanguageSet
+from x_instruction.builders.figures import made
 from x_instruction.builders.files import check_ids, split_writers
-from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
+from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.readback import verify
-from x_instruction.builders.schema import Content, published
-from x_instruction.builders.sources import ALL
+from x_instruction.builders.schema import ALL, published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
-from x_instruction.recipe import Recipe, digest
+from x_instruction.recipe import Recipe
 from x_instruction.records import Curated
-from x_instruction.shards import Run, atomic, file_digest
+from x_instruction.shards import Run, atomic
 
-__all__ = ["Built", "build", "verify"]
+__all__ = ["README", "Built", "build", "released", "verify"]
 
 README = "README.md"
 
@@ -72,8 +73,12 @@ def build(run: Run, recipe: Recipe, folder: Path, progress: Callable[[str], None
         # Left by a build that was killed.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        sets, left_out, together = _write_rows(run, recipe, staging, progress)
-        _write_texts(run, recipe, staging, sets, together)
+        sets, left_out = _write_rows(run, recipe, staging, progress)
+        texts, manifest = released(sets, recipe.publish.pretty_name)
+        for path, text in texts.items():
+            with atomic(staging / path) as stream:
+                stream.write(text)
+        manifest.write(staging)
         progress("loading back and comparing")
         verify(staging)
         _replace(staging, target)
@@ -90,14 +95,13 @@ def build(run: Run, recipe: Recipe, folder: Path, progress: Callable[[str], None
 
 def _write_rows(
     run: Run, recipe: Recipe, root: Path, progress: Callable[[str], None]
-) -> tuple[dict[str, LanguageSet], dict[str, str], dict[str, Content]]:
-    """Every language's files; also the rows of all languages together, by split."""
+) -> tuple[dict[str, LanguageSet], dict[str, str]]:
+    """Every language's files, and why others have none."""
     sets: dict[str, LanguageSet] = {}
     left_out: dict[str, str] = {}
-    together: dict[str, Content] = {}
     for tag in recipe.languages:
         shards = run.count("curated", tag)
-        one = None if shards is None else _write_language(run, recipe, root, tag, shards, together)
+        one = None if shards is None else _write_language(run, recipe, root, tag, shards)
         if one is not None and one.rows:
             sets[tag] = one
             progress(f"{tag}: {one.rows} rows")
@@ -109,12 +113,10 @@ def _write_rows(
         raise ShardError(
             f"nothing to publish in {run.root} ({reasons}): finish the run, or lower refine.min_score and the filters"
         )
-    return sets, left_out, together
+    return sets, left_out
 
 
-def _write_language(
-    run: Run, recipe: Recipe, root: Path, tag: str, shards: int, together: dict[str, Content]
-) -> LanguageSet:
+def _write_language(run: Run, recipe: Recipe, root: Path, tag: str, shards: int) -> LanguageSet:
     shares = Shares.of(recipe)
     facts = Facts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
@@ -123,35 +125,23 @@ def _write_language(
                 if not isinstance(record, Curated) or record.language != tag:
                     path = run.path("curated", tag, index)
                     raise ShardError(f"{path} holds a record of {record.language!r}, wanted {tag!r}: remove the shard")
-                row = published(record)
-                split = split_of(record.document_id, shares)
-                # ``all`` lists the languages' files in this very order.
-                together.setdefault(split, Content()).add(writers[split].add(row))
+                writers[split_of(record.document_id, shares)].add(published(record))
                 facts.add(record)
         # Splits without a row are left out: readers cannot tell the columns of a config without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
-    return LanguageSet(language(tag), splits, facts)
+    return LanguageSet(language(tag), splits, facts, made(run, recipe, tag))
 
 
-def _write_texts(
-    run: Run, recipe: Recipe, root: Path, sets: Mapping[str, LanguageSet], together: Mapping[str, Content]
-) -> None:
-    """README and manifest."""
-    files = {
-        tag: {f: sha for split in one.splits.values() for f, sha in split.files.items()} for tag, one in sets.items()
-    }
-    digests = {tag: digest(held) for tag, held in files.items()}
-    digests[ALL] = digest(digests)
-    facts = Facts.over(one.facts for one in sets.values())
-    with atomic(root / README) as stream:
-        stream.write(readme(sets, facts, digests, recipe, run).encode())
-    configs = {
-        tag: {split: Rows(part.rows, part.content) for split, part in one.splits.items()} for tag, one in sets.items()
-    }
-    configs[ALL] = {split: Rows(together[split].rows, together[split].digest) for split in splits_of(sets.values())}
-    every_file = {README: file_digest(root / README)} | {f: sha for held in files.values() for f, sha in held.items()}
-    Manifest(next(iter(sets)), configs, every_file).write(root)
+def released(sets: Mapping[str, LanguageSet], pretty_name: str) -> tuple[dict[str, bytes], Manifest]:
+    """Every file beside the rows, and the manifest: of languages just written, or read from published manifests.
+
+    Args:
+        sets: tag to language, the default first.
+        pretty_name: title.
+    """
+    texts = {README: readme(sets, pretty_name).encode()}
+    return texts, Manifest.of(sets, pretty_name, texts)
 
 
 def _check_target(target: Path) -> None:

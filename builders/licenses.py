@@ -6,6 +6,7 @@ import re
 
 from x_instruction.builders.escaping import plain
 from x_instruction.builders.facts import Tally
+from x_instruction.engines.embedded import terms
 
 # Identifiers that text and data carry, of the list at https://huggingface.co/docs/hub/repositories-licenses;
 # the Hub refuses a card with any other.
@@ -80,3 +81,13 @@ def license_metadata(licenses: Tally) -> dict[str, str]:
         "license_name": "as-the-source-states" if one else "mixed-see-column-license",
         "license_details": named + more,
     }
+
+
+def model_terms(name: str) -> str:
+    """The licence of a model by its name, as far as it is known here, and otherwise where it is to be found."""
+    # A rater's name has its kind before it.
+    own = name.rpartition(":")[2]
+    if known := terms(own):
+        return known
+    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own)
+    return "what its page on the Hub states" if on_hub else "not recorded: a folder, or a name on a server"

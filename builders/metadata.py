@@ -17,18 +17,17 @@ from x_instruction.builders.escaping import plain
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
 from x_instruction.builders.files import pattern
 from x_instruction.builders.licenses import license_metadata
-from x_instruction.builders.schema import VERSION, features
-from x_instruction.builders.sources import ALL
+from x_instruction.builders.schema import ALL, VERSION, features
 from x_instruction.corpus.sources import SAMPLE_SOURCE
+from x_instruction.recipe import digest
 
 
-def metadata(sets: Mapping[str, LanguageSet], facts: Facts, digests: Mapping[str, str], pretty_name: str) -> Any:
+def metadata(sets: Mapping[str, LanguageSet], facts: Facts, pretty_name: str) -> Any:
     """Card data: languages, licence, and per config its files, features, sizes and the digest of its content.
 
     Args:
         sets: tag to language, the default first.
         facts: facts over all languages.
-        digests: config to digest of its files.
         pretty_name: title.
     """
     written = [tag for (tag,) in facts.instruction_languages.counts]
@@ -46,12 +45,14 @@ def metadata(sets: Mapping[str, LanguageSet], facts: Facts, digests: Mapping[str
         tags=["instruction-tuning", "cross-lingual", "synthetic", "x-instruction"],
         **license_metadata(facts.licenses),
     )
-    _configs(sets, digests).to_dataset_card_data(data)
+    _configs(sets).to_dataset_card_data(data)
     _infos(sets).to_dataset_card_data(data)
     return data
 
 
-def _configs(sets: Mapping[str, LanguageSet], digests: Mapping[str, str]) -> Any:
+def _configs(sets: Mapping[str, LanguageSet]) -> Any:
+    digests = {tag: digest(one.files) for tag, one in sets.items()}
+    digests[ALL] = digest(digests)
     configs: dict[str, dict[str, Any]] = {}
     for tag, one in sets.items():
         configs[tag] = {"data_files": [{"split": split, "path": pattern(tag, split)} for split in one.splits]}

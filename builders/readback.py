@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from datasets.exceptions import DatasetsError
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from x_instruction.builders.manifest import MANIFEST, Manifest, Rows
-from x_instruction.builders.schema import Content, arrow_schema, features, row_digest
+from x_instruction.builders.manifest import MANIFEST, Manifest, Rows, together
+from x_instruction.builders.schema import ALL, Content, arrow_schema, features, row_digest
 from x_instruction.errors import ShardError
 from x_instruction.shards import BATCH, file_digest
 
@@ -39,10 +39,10 @@ def verify(folder: Path) -> Manifest:
     folder = folder.resolve()
     manifest = Manifest.read(folder)
     _check_files(folder, manifest)
-    for name, splits in manifest.configs.items():
+    for name in manifest.configs:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as cache, _quiet():
             for streaming in (True, False):
-                _check_config(folder, name, splits, streaming, cache)
+                _check_config(folder, name, manifest, streaming, cache)
     return manifest
 
 
@@ -60,7 +60,8 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         raise ShardError(f"{folder} holds {extra[0]}, which {MANIFEST} does not name: {AGAIN}")
 
 
-def _check_config(folder: Path, name: str, splits: dict[str, Rows], streaming: bool, cache: str) -> None:
+def _check_config(folder: Path, name: str, manifest: Manifest, streaming: bool, cache: str) -> None:
+    splits = manifest.configs[name]
     where = f"config {name!r} of {folder}, {'streamed' if streaming else 'loaded'}"
     try:
         loaded: Any = datasets.load_dataset(str(folder), name, streaming=streaming, cache_dir=cache)
@@ -69,15 +70,23 @@ def _check_config(folder: Path, name: str, splits: dict[str, Rows], streaming: b
         for split, wanted in splits.items():
             if loaded[split].features != features():
                 raise ShardError(f"{where}: split {split} has features {loaded[split].features}: {AGAIN}")
-            content = Content()
-            for table in loaded[split].with_format("arrow").iter(BATCH):
-                for row in table.to_pylist():
-                    content.add(row_digest(row))
-            came = Rows(content.rows, content.digest)
+            parts = _read(loaded[split], [part.rows for part in manifest.members(name, split)])
+            came = together(parts) if name == ALL else parts[0]
             if came != wanted:
                 raise ShardError(f"{where}: split {split} reads back as {came}, wanted {wanted}: {AGAIN}")
     except (DatasetsError, pa.ArrowInvalid, ValueError, KeyError) as error:
         raise ShardError(f"{where}: does not load: {error}: {AGAIN}") from error
+
+
+def _read(rows: Any, counts: list[int]) -> list[Rows]:
+    """What is read, cut where one language ends and the next begins; all that is beyond goes to the last."""
+    parts = [Content()]
+    for table in rows.with_format("arrow").iter(BATCH):
+        for row in table.to_pylist():
+            if len(parts) < len(counts) and parts[-1].rows == counts[len(parts) - 1]:
+                parts.append(Content())
+            parts[-1].add(row_digest(row))
+    return [Rows(part.rows, part.digest) for part in parts]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from x_instruction.builders.sources import ALL, Source
+from x_instruction.builders.schema import ALL
+from x_instruction.builders.sources import Source
 from x_instruction.errors import RecipeError, ShardError, XInstructionError
 from x_instruction.languages import language as find_language
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # Version of the layout and of the columns: raised when a reader of an older set would break.
 VERSION = "1.0.0"
+# The config that holds every language. It is also the code of a language (Allar), which ``layout`` refuses.
+ALL = "all"
+# Folder of a built data set that holds its Parquet files: one folder per language, named by its tag.
+DATA = "data"
 
 
 @dataclass(frozen=True, slots=True)

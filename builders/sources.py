@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.builders.manifest import MANIFEST, Manifest
+from x_instruction.builders.schema import ALL, DATA
 from x_instruction.builders.splits import SPLITS
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.shards import Run, file_digest
 
-# The config that holds every language. It is also the code of a language (Allar), which ``layout`` refuses.
-ALL = "all"
-# Folder of a built data set that holds its Parquet files: one folder per language, named by its tag.
-DATA = "data"
 AGE = "curated"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from x_instruction import recipe
-from x_instruction.records import Candidate, Curated, Dropped, Passage, Rated, dropped, text_digest
+from x_instruction.records import AGES, Curated, Dropped, Passage, dropped, text_digest
 from x_instruction.shards import Report, Run
 
 WORDS = {
@@ -79,23 +79,19 @@ def records(tag: str, rows: int = 24) -> list[Curated]:
 
 
 def write(run: Run, tag: str, rows: list[Curated], shards: int = 2) -> None:
-    """The curated shards of a language, as the run loop leaves them."""
+    """The shards of a language at every age, as the run loop leaves them."""
     step = -(-len(rows) // shards) or 1
-    for index in range(shards):
-        part: list[Passage | Dropped] = [*rows[index * step : (index + 1) * step]]
-        part.append(dropped(f"{tag}-x", "quota"))
-        run.write(Report(age="curated", language=tag, index=index, rows_in=len(part)), part)
-    run.finish("curated", tag, shards)
+    for age, kind in AGES.items():
+        for index in range(shards):
+            part: list[Passage | Dropped] = [_younger(row, kind) for row in rows[index * step : (index + 1) * step]]
+            part.append(dropped(f"{tag}-x", "quota" if age == "curated" else f"{age}_bad"))
+            spent = {"seconds": 1.5, "requests": len(part), "prompt_tokens": 1_000, "output_tokens": 100}
+            run.write(Report(age=age, language=tag, index=index, rows_in=len(part), **spent), part)
+        run.finish(age, tag, shards)
 
 
-def write_earlier(run: Run, tag: str) -> None:
-    """One shard of each earlier age, for the funnel."""
-    row = dataclasses.asdict(curated(tag, 0))
-    for age, kind in {"passage": Passage, "candidate": Candidate, "rated": Rated}.items():
-        record = kind(**{field.name: row[field.name] for field in dataclasses.fields(kind)})
-        gone = [dropped(f"{tag}-{i}", f"{age}_bad") for i in range(3)]
-        run.write(Report(age=age, language=tag, index=0, rows_in=4), [record, *gone])
-        run.finish(age, tag, 1)
+def _younger(row: Curated, kind: type[Passage]) -> Passage:
+    return kind(**{field.name: getattr(row, field.name) for field in dataclasses.fields(kind)})
 
 
 def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) -> recipe.Recipe:
@@ -118,7 +114,6 @@ class Kit:
     curated = staticmethod(curated)
     records = staticmethod(records)
     write = staticmethod(write)
-    write_earlier = staticmethod(write_earlier)
     recipe = staticmethod(make_recipe)
 
 

@@ -1,0 +1,125 @@
+"""Figures of one language that a card shows, from a run's shards and reports: counts, lengths, scores, variety."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from x_instruction.builders.facts import Made
+from x_instruction.builders.recipe_text import toml
+from x_instruction.diversify import derive, same
+from x_instruction.diversify.report import describe
+from x_instruction.engines.budget import cost
+from x_instruction.errors import ShardError
+from x_instruction.recipe import Recipe
+from x_instruction.run.plan import STAGES
+from x_instruction.run.work import model_of
+from x_instruction.shards import Run
+
+# Rows of a language that the card shows, and how much of a text.
+SAMPLES = 2
+SAMPLE_CHARS = 400
+_SUMS = ("rows_in", "kept", "seconds", "requests", "prompt_tokens", "output_tokens")
+
+
+def made(run: Run, recipe: Recipe, tag: str) -> Made:
+    """How the rows of a language came to be.
+
+    Raises:
+        ShardError: a shard or report of it is gone; the message says which command makes it again.
+    """
+    return Made(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        settings=toml(recipe),
+        funnel=[_line(run, recipe, age, tag) for age in STAGES],
+        spreads=_spreads(run, tag),
+        variety=_variety(run, tag, recipe.seed),
+        samples=_samples(run, tag),
+    )
+
+
+def _line(run: Run, recipe: Recipe, age: str, tag: str) -> dict[str, Any]:
+    """Sums over the reports of the shards of one age."""
+    line: dict[str, Any] = {"stage": STAGES[age], **dict.fromkeys(_SUMS, 0), "dropped": {}}
+    for index in _indices(run, age, tag):
+        report = run.report(age, tag, index)
+        for name in _SUMS:
+            line[name] += getattr(report, name)
+        for reason, number in report.dropped.items():
+            line["dropped"][reason] = line["dropped"].get(reason, 0) + number
+    model = model_of(recipe, age)
+    return line | {"cost": cost(model, line["prompt_tokens"], line["output_tokens"]) if model is not None else 0.0}
+
+
+def _indices(run: Run, age: str, tag: str) -> range:
+    shards = run.count(age, tag)
+    if not shards or not all(run.complete(age, tag, index) for index in range(shards)):
+        raise ShardError(
+            f"{run.root} lacks {age} shards of {tag}, whose figures the card shows: "
+            f"`x-instruction run RECIPE --out {run.root}` makes what is missing"
+        )
+    return range(shards)
+
+
+def _spreads(run: Run, tag: str) -> dict[str, dict[str, float]]:
+    """Lengths in characters and scores; the texts of one shard are in memory at a time."""
+    parts: dict[str, list[Any]] = {"instruction": [], "response": [], "score": []}
+    for table in _tables(run, "curated", tag, "instruction", "text", "score"):
+        parts["instruction"].append(pc.utf8_length(table["instruction"]).to_numpy())
+        parts["response"].append(pc.utf8_length(table["text"]).to_numpy())
+        parts["score"].append(table["score"].to_numpy())
+    return {name: _spread(np.concatenate(arrays)) for name, arrays in parts.items()}
+
+
+def _spread(values: Any) -> dict[str, float]:
+    if not len(values):
+        return {}
+    least, median, p95, most = np.quantile(values, [0, 0.5, 0.95, 1])
+    named = {"mean": values.mean(), "sd": values.std(), "least": least, "median": median, "p95": p95, "most": most}
+    return {name: float(value) for name, value in named.items()}
+
+
+def _variety(run: Run, tag: str, seed: int) -> dict[str, dict[str, Any]]:
+    """How varied the instructions are before the draw, in a draw by chance, and after it.
+
+    The draw by chance is as large as the real one: shares of different words fall with size alone, so it is what the
+    real one has to beat.
+    """
+    rated = [text for table in _tables(run, "rated", tag, "instruction") for text in table["instruction"].to_pylist()]
+    curated = pa.concat_tables(_tables(run, "curated", tag, "instruction", "cluster"))
+    distinct = sorted({same(text): text for text in rated}.values())
+    random = np.random.default_rng(derive(seed, tag))
+    drawn = random.choice(len(distinct), size=min(len(curated), len(distinct)), replace=False)
+    reports = {
+        "before": describe(rated),
+        "chance": describe([distinct[number] for number in sorted(drawn)]),
+        "after": describe(curated["instruction"].to_pylist(), clusters=curated["cluster"].to_pylist()),
+    }
+    return {when: report.as_dict() for when, report in reports.items()}
+
+
+def _samples(run: Run, tag: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for table in _tables(run, "curated", tag, "instruction", "text", "score"):
+        for row in table.slice(0, SAMPLES - len(found)).to_pylist():
+            # One character more tells that there is more.
+            cut = {name: row[name][: SAMPLE_CHARS + 1] for name in ("instruction", "text")}
+            found.append({**cut, "score": row["score"]})
+        if len(found) >= SAMPLES:
+            break
+    return found
+
+
+def _tables(run: Run, age: str, tag: str, *columns: str) -> Iterator[Any]:
+    for index in _indices(run, age, tag):
+        path = run.path(age, tag, index)
+        try:
+            yield pq.read_table(path, columns=list(columns))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ShardError(f"cannot read shard {path}: {error}; remove it and run again") from error
