@@ -1,4 +1,4 @@
-"""The data set builder: a run, or a built folder, as ``datasets`` loads it, before anything is published.
+"""The data set builder: a run, a built folder, or files of the original layout, as ``datasets`` loads them.
 
 The module is named after the data set because ``datasets`` takes the data set's name from it. It never stands in a
 data set's own folder: since datasets 4 a script there keeps the whole set from loading.
@@ -17,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
 
+from x_instruction.builders.files import ROW_GROUP_CHARS
+from x_instruction.builders.original import Original, rows
+from x_instruction.builders.original import place as find
 from x_instruction.builders.schema import VERSION, arrow_schema, features, published
 from x_instruction.builders.sources import AGE, Source
 from x_instruction.builders.splits import Shares, split_of
@@ -31,9 +34,10 @@ class XInstructionConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """One language of one source.
 
     Args:
-        source: folder of a run or of a built data set.
+        source: folder of a run, of a built data set, or of files such as ``sw.json``.
         language: tag of the language; ``all`` is every language.
-        validation, test: for a run: shares of documents in these splits. A built data set has its own.
+        validation, test: for a run: shares of documents in these splits. A built data set has its own, and files of
+            the original layout, which name no documents, are ``train``.
         seed: for a run: draws the documents of the splits.
     """
 
@@ -50,14 +54,14 @@ class XInstructionConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Loads one language of a run or of a built folder.
+    """Loads one language of a run, of a built folder, or of files of the original layout.
 
     The cache is keyed by the content of the files, so a run that changed is never answered from an old copy.
 
     Args:
         cache_dir: where prepared rows are kept; the default of ``datasets`` when not set.
         config_name: the language: a tag, a code such as ``swh_Latn``, a name, or ``all``.
-        source: folder of a run or of a built data set.
+        source: folder of a run, of a built data set, or of files such as ``sw.json``.
         language: the same as ``config_name``, by keyword.
         hash: added to the digest of the content.
         options: further fields of ``XInstructionConfig`` and arguments of ``datasets.ArrowBasedBuilder``.
@@ -84,7 +88,9 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     ) -> None:
         if source is None:
             raise RecipeError("XInstruction has no source: name the folder of a run or of a built data set")
-        place = Source.at(source)
+        place = find(source)
+        if isinstance(place, Original) and (options.get("validation") or options.get("test")):
+            raise RecipeError(f"{place.folder} names no documents to draw splits by: leave out validation and test")
         tag = _only(place, config_name, language)
         content = hashlib.sha256(f"{place.digest(tag)} {hash or ''}".encode()).hexdigest()[:32]
         # With ``config_name`` the base class knows the languages of BUILDER_CONFIGS alone; named in the configuration,
@@ -97,11 +103,13 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return datasets.DatasetInfo(features=features())
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        place = Source.at(self.config.source)
+        place = find(self.config.source)
         # Lists are what datasets divides among processes and streams.
-        if place.built:
+        if isinstance(place, Original):
+            work: dict[str, dict[str, Any]] = {"train": {"originals": place.parts(self.config.language)}}
+        elif place.built:
             files = place.files(self.config.language)
-            work: dict[str, dict[str, Any]] = {split: {"files": list(map(str, files[split]))} for split in files}
+            work = {split: {"files": list(map(str, files[split]))} for split in files}
         else:
             shards = place.shards(self.config.language)
             work = {split: {"shards": shards, "split": split} for split in self._splits(place, shards)}
@@ -116,13 +124,20 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return [split for split in shares.splits if split in found]
 
     def _generate_tables(
-        self, files: list[str] | None = None, shards: list[tuple[str, int]] | None = None, split: str = "train"
+        self,
+        files: list[str] | None = None,
+        shards: list[tuple[str, int]] | None = None,
+        originals: list[tuple[str, str]] | None = None,
+        split: str = "train",
     ) -> Iterator[tuple[Key, pa.Table]]:
         for number, file in enumerate(files or ()):
             for batch, table in enumerate(_built(file)):
                 yield Key(number, batch), table
         for number, (tag, index) in enumerate(shards or ()):
             for batch, table in enumerate(self._curated(tag, index, split)):
+                yield Key(number, batch), table
+        for number, (tag, path) in enumerate(originals or ()):
+            for batch, table in enumerate(_original(path, tag)):
                 yield Key(number, batch), table
 
     def _curated(self, tag: str, index: int, split: str) -> Iterator[pa.Table]:
@@ -149,7 +164,20 @@ def _built(file: str) -> Iterator[pa.Table]:
         raise ShardError(f"cannot read {file}: {error}; build the data set again") from error
 
 
-def _only(place: Source, config_name: str | None, language: str | None) -> str:
+def _original(path: str, tag: str) -> Iterator[pa.Table]:
+    waiting: list[dict[str, Any]] = []
+    chars = 0
+    for row in rows(path, tag):
+        waiting.append(row)
+        chars += len(row["output"])
+        if len(waiting) >= BATCH or chars >= ROW_GROUP_CHARS:
+            yield pa.Table.from_pylist(waiting, schema=arrow_schema())
+            waiting, chars = [], 0
+    if waiting:
+        yield pa.Table.from_pylist(waiting, schema=arrow_schema())
+
+
+def _only(place: Source | Original, config_name: str | None, language: str | None) -> str:
     """The tag that was asked for; of a source with one language, that one when none was."""
     asked = [place.tag(name) for name in (config_name, language) if name is not None]
     held = place.languages()

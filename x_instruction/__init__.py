@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "view"]
 
 
 def __getattr__(name: str) -> object:
@@ -11,4 +11,8 @@ def __getattr__(name: str) -> object:
         from x_instruction.builders.reading import load
 
         return load
+    if name == "view":
+        from x_instruction.builders.views import view
+
+        return view
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,150 @@
+"""The layout of the original release: ``<lang>.json``, one list of objects with instruction, input and output.
+
+    <folder>/sw.json    [{"instruction": "...", "input": "", "output": "..."}, ...]
+
+Rows get every column of the published schema, so that views, mixtures and exports take them like any other: what can
+be known is filled in (``id``, ``language``, ``language_code``, ``text_hash``), and the rest is null, which says "not
+known" where an empty string or a zero would be a statement. A non-empty ``input`` goes after the instruction on a line
+of its own, as trainers put the two together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from x_instruction.builders.json_list import Item, items
+from x_instruction.builders.manifest import MANIFEST
+from x_instruction.builders.schema import ALL, COLUMNS
+from x_instruction.builders.sources import AGE, Source
+from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
+from x_instruction.languages import language
+from x_instruction.records import text_digest
+from x_instruction.shards import file_digest
+
+# ``sw``, ``zh-Hant``, ``swh_Latn``: names of files such as config.json or train.json are none of these.
+NAME = re.compile(r"[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A folder with files of the original layout.
+
+    Args:
+        folder: absolute path.
+        files: tag to file, sorted by tag.
+    """
+
+    folder: Path
+    files: Mapping[str, Path]
+
+    @classmethod
+    def at(cls, folder: Path) -> Original | None:
+        """The files of a folder, or None when none is named by a language.
+
+        Raises:
+            RecipeError: two files are of one language.
+        """
+        files: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.json")):
+            tag = named(path.name)
+            if tag is None:
+                continue
+            if tag in files:
+                raise RecipeError(f"{files[tag]} and {path} are both of the language {tag!r}: remove one of them")
+            files[tag] = path
+        return cls(folder, dict(sorted(files.items()))) if files else None
+
+    def languages(self) -> list[str]:
+        """Tags of the languages that it holds, sorted."""
+        return list(self.files)
+
+    def tag(self, asked: str) -> str:
+        """The tag of a language that it holds, from a tag, a code or a name; ``all`` is every language.
+
+        Raises:
+            UnknownLanguage: no standard knows the language.
+            RecipeError: there is no file of the language.
+        """
+        tag = ALL if asked == ALL else language(asked).tag
+        if tag != ALL and tag not in self.files:
+            raise RecipeError(f"{self.folder} has no file {tag}.json for {asked!r}; it holds {', '.join(self.files)}")
+        return tag
+
+    def parts(self, tag: str) -> list[tuple[str, str]]:
+        """Language and file of everything behind a config."""
+        return [(one, str(path)) for one, path in self.files.items() if tag in (ALL, one)]
+
+    def digest(self, tag: str) -> str:
+        """Digest of the content of every file behind a config, hex: what a cache of it must be keyed by."""
+        total = hashlib.sha256()
+        for one, path in self.parts(tag):
+            try:
+                total.update(f"{one} {file_digest(Path(path))}\n".encode())
+            except OSError as error:
+                raise ShardError(f"cannot read {path}: {error.strerror or error}") from error
+        return total.hexdigest()
+
+
+def named(name: str) -> str | None:
+    """Tag of the language that a file name of this layout stands for, or None."""
+    stem, _, suffix = name.rpartition(".")
+    if suffix != "json" or not NAME.fullmatch(stem) or stem == ALL:
+        return None
+    try:
+        return language(stem).tag
+    except UnknownLanguage:
+        return None
+
+
+def place(path: str | Path) -> Source | Original:
+    """What rows can be loaded from at a path: a run, a built folder, or files of the original layout.
+
+    Raises:
+        RecipeError: it is none of these.
+    """
+    folder = Path(path).expanduser().resolve()
+    if not (folder / AGE).is_dir() and not (folder / MANIFEST).is_file():
+        found = Original.at(folder)
+        if found is not None:
+            return found
+        if others := sorted(folder.glob("*.json")):
+            raise RecipeError(
+                f"{path} is neither a built data set nor a run, and of its JSON files none is named by a language "
+                f"(it holds {others[0].name}): wanted files such as sw.json"
+            )
+    return Source.at(folder)
+
+
+def rows(path: str | Path, tag: str) -> Iterator[dict[str, Any]]:
+    """The rows of one file in the published schema, one at a time.
+
+    Raises:
+        ShardError: the file is damaged, or an object is no row; it names the line and column.
+    """
+    known = {"language": tag, "language_code": language(tag).code}
+    for item in items(Path(path)):
+        instruction, given, output = (_text(item, key) for key in ("instruction", "input", "output"))
+        digest = text_digest(output)
+        # The number makes it unique: a release may hold one response twice.
+        found = {"id": f"{tag}-{digest[:16]}-{item.number}", "text_hash": digest, "output": output, **known}
+        found["instruction"] = f"{instruction}\n{given}" if given else instruction
+        yield {column.name: found.get(column.name) for column in COLUMNS}
+
+
+def _text(item: Item, key: str) -> str:
+    value = item.value.get(key)
+    if value is None and key == "input":
+        return ""
+    if not isinstance(value, str):
+        came = f"{key!r} is {type(value).__name__}" if key in item.value else f"has no {key!r}"
+        raise item.damaged(f"{came}, wanted text; its keys are {', '.join(map(repr, item.value)) or 'none'}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise item.damaged(f"{key!r} has half a surrogate pair at character {error.start + 1}: mend the text") from None
+    return value

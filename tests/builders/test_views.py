@@ -1,0 +1,127 @@
+"""Views: the same rows as trainers take them, streamed or not, from every kind of source."""
+
+from __future__ import annotations
+
+import json
+
+import datasets
+import pytest
+
+import x_instruction
+from x_instruction.builders.reading import languages, load
+from x_instruction.builders.schema import features
+from x_instruction.builders.views import KEPT, VIEWS, alpaca, chat, prompt_completion
+from x_instruction.errors import RecipeError, UnknownLanguage
+
+# What breaks whoever takes text for markup, for a line, for a terminal's or for Latin letters.
+HOSTILE = (
+    "\x00\x01\x1b[31m\x7f\x85\u2028\u2029\r\n\ttab",
+    "<script>alert('x')</script> &amp; {{ jinja }} {% raw %} <|im_end|>",
+    "\u202eעברית اردو\u2066 \ufeff zero\u200bwidth",
+    '\U0001f469\u200d\U0001f33e \ufffd \U0010ffff \\ud800 \\u0000 "quoted" \\',
+    "",
+)
+
+
+@pytest.fixture(params=["run", "built", "original"])
+def source(request, run, tmp_path):
+    if request.param == "original":
+        folder = tmp_path / "original"
+        folder.mkdir()
+        rows = [{"instruction": f"What is {n}?", "input": "", "output": f"Jibu {n}"} for n in range(24)]
+        for tag in ("sw", "th"):
+            (folder / f"{tag}.json").write_text(json.dumps(rows))
+        return folder
+    return run.root if request.param == "run" else request.getfixturevalue("built")
+
+
+@pytest.mark.parametrize("name", ["chatt", "prompt_completion", "", "messages"])
+def test_an_unknown_view_lists_those_there_are(run, name):
+    with pytest.raises(RecipeError, match=r"there are chat, prompt-completion, alpaca"):
+        load("sw", run.root, view=name)
+    with pytest.raises(RecipeError, match=r"unknown view"):
+        x_instruction.view(load("sw", run.root), name)
+
+
+def test_a_misspelt_view_is_suggested():
+    with pytest.raises(RecipeError, match="did you mean 'prompt-completion'"):
+        load("sw", "org/name", view="prompt_completion")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_view_of_other_columns_says_which_one_is_missing(built, streaming):
+    with pytest.raises(RecipeError, match="needs the column 'instruction', and the rows have id, output"):
+        load("sw", built, view="chat", columns=["id", "output"], streaming=streaming)
+
+
+def test_an_unknown_split_lists_those_there_are(source):
+    for streaming in (False, True):
+        with pytest.raises(ValueError, match=r"split.*train"):
+            load("sw", source, split="nothing", view="chat", streaming=streaming)
+
+
+def test_an_unknown_language_is_refused_alike(source):
+    with pytest.raises(RecipeError, match=r"it holds .*sw, th"):
+        load("fi", source, view="chat")
+    with pytest.raises(UnknownLanguage, match="did you mean"):
+        load("swahilli", source, view="chat")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_streamed_and_loaded_views_are_equal(source, name):
+    loaded = load("sw", source, view=name)
+    streamed = load("sw", source, view=name, streaming=True)
+    assert list(loaded) == list(streamed) == ["train"]
+    assert loaded["train"].features == streamed["train"].features == VIEWS[name].features()
+    assert loaded["train"].column_names == streamed["train"].column_names == [*KEPT, *VIEWS[name].columns]
+    rows = list(loaded["train"])
+    assert rows == list(streamed["train"])
+    assert len(rows) == 24
+    plain = load("sw", source, split="train")
+    assert plain.features == features()
+    for row, whole in zip(rows, plain, strict=True):
+        assert row == {column: whole[column] for column in KEPT} | VIEWS[name].row(whole)
+
+
+def test_the_shapes():
+    row = {"instruction": "Why?", "output": "Kwa sababu.", "id": "sw-1"}
+    user, assistant = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Kwa sababu."}
+    assert chat(row) == {"messages": [user, assistant]}
+    assert prompt_completion(row) == {"prompt": [user], "completion": [assistant]}
+    assert alpaca(row) == {"instruction": "Why?", "input": "", "output": "Kwa sababu."}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hostile_and_long_texts_come_through(run, kit, streaming):
+    texts = [*HOSTILE, "ก" * 350_000]
+    rows = [kit.curated("sw", n, instruction=text or "?", text=text) for n, text in enumerate(texts)]
+    kit.write(run, "sw", rows)
+    seen = list(load("sw", run.root, view="chat", split="train", streaming=streaming))
+    assert [row["messages"][1]["content"] for row in seen] == texts
+    assert [row["messages"][0]["content"] for row in seen] == [text or "?" for text in texts]
+
+
+def test_plain_load_dataset_and_a_function_of_a_row(built):
+    wanted = load("sw", built, view="chat", split="train")["messages"]
+    for streaming in (False, True):
+        rows = datasets.load_dataset(str(built), "sw", split="train", streaming=streaming)
+        assert [row["messages"] for row in rows.map(chat)] == list(wanted)
+        assert [row["messages"] for row in x_instruction.view(rows, "chat")] == list(wanted)
+
+
+def test_a_slice_and_processes(built):
+    assert len(load("sw", built, view="alpaca", split="train[:5]")) == 5
+    one = load("all", built, view="chat", split="train")
+    two = load("all", built, view="chat", split="train", num_proc=2, download_mode="force_redownload")
+    assert sorted(one["id"]) == sorted(two["id"])
+
+
+def test_languages_of_a_source(source):
+    assert {"sw", "th"} <= set(languages(source))
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line():
+    with pytest.raises(RecipeError, match="cannot load org/no-such-set from the Hub"):
+        load("sw", "org/no-such-set")
+    with pytest.raises(RecipeError, match="cannot load org/no-such-set from the Hub"):
+        languages("org/no-such-set")
