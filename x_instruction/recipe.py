@@ -338,8 +338,14 @@ class Diversify:
     Args:
         embedder: sentence encoder of the instructions: a Hub id, a folder or ``embedded``.
         revision: branch, tag or commit on the Hub.
-        selector: ``kmeans``.
+        selector: ``kmeans`` (the paper's), ``mmr``, ``k-center``, ``top`` or ``random``.
         quota: pairs per language (32,000 in the paper).
+        relevance: for ``mmr``: weight of the score against likeness to what is drawn already; 1 takes the best scored,
+            0 the least alike.
+        max_per_domain: share of the quota that pairs from one host of ``url`` may fill, at least one pair; pairs
+            without a URL are not capped.
+        max_per_verb: likewise for instructions with one verb or question word; those where none is found are not
+            capped.
         clusters: clusters per language; the square root of the number of pairs when not set.
         batch_size: sentences in one forward pass.
         threads: CPU threads.
@@ -347,14 +353,18 @@ class Diversify:
 
     embedder: str
     revision: str = "main"
-    selector: Literal["kmeans"] = "kmeans"
+    selector: Literal["kmeans", "mmr", "k-center", "top", "random"] = "kmeans"
     quota: int = 32_000
+    relevance: float = 0.5
+    max_per_domain: float | None = None
+    max_per_verb: float | None = None
     clusters: int | None = None
     batch_size: int = 64
     threads: int = 1
 
     def __post_init__(self) -> None:
-        _positive(self, "quota", "clusters", "batch_size", "threads")
+        _positive(self, "quota", "clusters", "batch_size", "threads", "max_per_domain", "max_per_verb")
+        _share(self, "relevance", "max_per_domain", "max_per_verb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,8 +102,8 @@ class Curated(Rated):
 
     Args:
         cluster: cluster of its instruction's embedding, numbered from the largest, from 0.
-        rank: its turn in the round-robin over clusters, from 0.
-        selector: how it was chosen (``kmeans``).
+        rank: its turn in the draw, from 0.
+        selector: how it was chosen (``kmeans``, ...).
         embedder: sentence encoder of the instructions.
         embedder_revision: that encoder's revision or content digest.
     """

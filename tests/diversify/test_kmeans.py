@@ -3,6 +3,7 @@ import time
 import numpy as np
 import pytest
 
+from x_instruction.diversify import Draw
 from x_instruction.diversify.kmeans import cluster, select
 
 
@@ -19,7 +20,7 @@ def test_planted_groups_are_found_largest_first():
 
 
 def test_every_group_is_drawn_from_before_any_twice():
-    chosen = select(groups([5, 20, 10]), np.arange(35.0), 4, 3, seed=1)
+    chosen = select(groups([5, 20, 10]), np.arange(35.0), Draw(4, 3, 1))
     # The best of each group is its last row; then the second best of the largest.
     assert [(choice.row, choice.cluster) for choice in chosen] == [(24, 0), (34, 1), (4, 2), (23, 0)]
 
@@ -33,14 +34,14 @@ def test_the_square_root_is_the_number_of_clusters_by_default():
 @pytest.mark.parametrize("n", [0, 1, 2, 4])
 def test_few_rows(n, clusters):
     rows = groups([1, 1, 1, 1])[:n]
-    chosen = select(rows, np.zeros(n), 10, clusters, seed=0)
+    chosen = select(rows, np.zeros(n), Draw(10, clusters, 0))
     assert sorted(choice.row for choice in chosen) == list(range(n))
 
 
 @pytest.mark.parametrize("clusters", [None, 5])
 def test_identical_embeddings_are_one_cluster(clusters):
     rows = np.repeat(groups([1]), 30, axis=0)
-    chosen = select(rows, np.arange(30.0), 3, clusters, seed=0)
+    chosen = select(rows, np.arange(30.0), Draw(3, clusters, 0))
     assert [(choice.row, choice.cluster) for choice in chosen] == [(29, 0), (28, 0), (27, 0)]
 
 
@@ -58,22 +59,22 @@ def test_negative_zero_is_zero():
 
 def test_an_embedding_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="embedding is not a number"):
-        select(np.array([[1.0], [np.nan]]), np.zeros(2), 1, None, seed=0)
+        select(np.array([[1.0], [np.nan]]), np.zeros(2), Draw(1, None, 0))
 
 
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="scores are not numbers"):
-        select(groups([3]), np.array([1.0, np.nan, 0.0]), 1, None, seed=0)
+        select(groups([3]), np.array([1.0, np.nan, 0.0]), Draw(1, None, 0))
 
 
 def test_equal_input_gives_equal_draws():
     rows = np.random.default_rng(3).normal(size=(600, 32)).astype(np.float32)
     scores = np.random.default_rng(4).normal(size=600)
-    assert select(rows, scores, 200, 40, seed=5) == select(rows, scores, 200, 40, seed=5)
+    assert select(rows, scores, Draw(200, 40, 5)) == select(rows, scores, Draw(200, 40, 5))
 
 
 def test_ten_thousand_rows_take_seconds():
     rows = np.random.default_rng(0).normal(size=(10_000, 64)).astype(np.float32)
     begun = time.monotonic()
-    assert len(select(rows, np.zeros(10_000), 5_000, None, seed=0)) == 5_000
+    assert len(select(rows, np.zeros(10_000), Draw(5_000, None, 0))) == 5_000
     assert time.monotonic() - begun < 30

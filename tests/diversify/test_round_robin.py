@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.diversify import Chosen
-from x_instruction.diversify.round_robin import draw, renumber
+from x_instruction.diversify.round_robin import renumber, turns
 
 
 def test_clusters_are_numbered_from_the_largest():
@@ -17,14 +17,14 @@ def test_equal_clusters_are_numbered_by_their_first_row():
 
 def test_no_rows():
     assert renumber([]).tolist() == []
-    assert draw([], np.array([]), 5) == []
+    assert turns([], np.array([]), 5) == []
 
 
 def test_a_draw_by_hand():
     labels = [0, 0, 0, 0, 1, 1, 2]
     scores = np.array([0.1, 0.9, 0.5, 0.7, 0.2, 0.3, -1.0])
     # First turn: the best of each cluster, even a bad one. Then cluster 2 is empty, then cluster 1.
-    assert draw(labels, scores, 7) == [
+    assert turns(labels, scores, 7) == [
         Chosen(row=1, cluster=0, rank=0),
         Chosen(row=5, cluster=1, rank=1),
         Chosen(row=6, cluster=2, rank=2),
@@ -33,26 +33,26 @@ def test_a_draw_by_hand():
         Chosen(row=2, cluster=0, rank=5),
         Chosen(row=0, cluster=0, rank=6),
     ]
-    assert [chosen.row for chosen in draw(labels, scores, 2)] == [1, 5]
+    assert [chosen.row for chosen in turns(labels, scores, 2)] == [1, 5]
 
 
 def test_of_equal_scores_the_first_row_goes_first():
-    assert [chosen.row for chosen in draw([0, 0, 0], np.array([1.0, 1.0, 1.0]), 2)] == [0, 1]
+    assert [chosen.row for chosen in turns([0, 0, 0], np.array([1.0, 1.0, 1.0]), 2)] == [0, 1]
 
 
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="1 scores are not numbers, the first in row 1"):
-        draw([0, 0], np.array([1.0, float("nan")]), 1)
+        turns([0, 0], np.array([1.0, float("nan")]), 1)
 
 
 def test_a_negative_quota_is_refused():
     with pytest.raises(ValueError, match="quota is -1"):
-        draw([0], np.array([1.0]), -1)
+        turns([0], np.array([1.0]), -1)
 
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="wanted one of each per row"):
-        draw([0, 0], np.array([1.0]), 1)
+        turns([0, 0], np.array([1.0]), 1)
 
 
 rows = st.lists(st.tuples(st.integers(0, 5), st.floats(-1e6, 1e6)), max_size=60)
@@ -61,7 +61,7 @@ rows = st.lists(st.tuples(st.integers(0, 5), st.floats(-1e6, 1e6)), max_size=60)
 @given(rows, st.integers(0, 80))
 def test_the_quota_is_met_exactly_and_no_row_twice(rows, quota):
     labels = renumber([label for label, _ in rows])
-    chosen = draw(labels, np.array([score for _, score in rows]), quota)
+    chosen = turns(labels, np.array([score for _, score in rows]), quota)
     assert len(chosen) == min(quota, len(rows))
     assert len({choice.row for choice in chosen}) == len(chosen)
     assert [choice.rank for choice in chosen] == list(range(len(chosen)))
@@ -72,7 +72,7 @@ def test_the_quota_is_met_exactly_and_no_row_twice(rows, quota):
 def test_no_cluster_is_a_turn_ahead_of_one_that_has_rows_left(rows, quota):
     labels = renumber([label for label, _ in rows])
     scores = np.array([score for _, score in rows])
-    chosen = draw(labels, scores, quota)
+    chosen = turns(labels, scores, quota)
     taken = np.bincount([choice.cluster for choice in chosen], minlength=6)
     sizes = np.bincount(labels, minlength=6)
     open_ones = taken[taken < sizes]
@@ -87,4 +87,4 @@ def test_no_cluster_is_a_turn_ahead_of_one_that_has_rows_left(rows, quota):
 def test_a_smaller_quota_takes_the_start_of_a_larger_one(rows, quota):
     labels = renumber([label for label, _ in rows])
     scores = np.array([score for _, score in rows])
-    assert draw(labels, scores, quota) == draw(labels, scores, quota + 1)[:quota]
+    assert turns(labels, scores, quota) == turns(labels, scores, quota + 1)[:quota]

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction import recipe
+from x_instruction.diversify.caps import Cap, Tally, domain, most
+from x_instruction.diversify.verbs import verb_noun
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.records import Curated, Dropped, Rated, dropped, grow
 
@@ -38,11 +40,36 @@ class Chosen:
     rank: int
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What is asked of a selector.
+
+    Args:
+        quota: rows to take at most, 0 or more.
+        clusters: number of clusters; the square root of the number of rows when None.
+        seed: 32 bits.
+        relevance: for ``mmr``, weight of the score against likeness to what is drawn already, 0 to 1.
+        caps: rows of one group at most.
+    """
+
+    quota: int
+    clusters: int | None = None
+    seed: int = 0
+    relevance: float = 0.5
+    caps: tuple[Cap, ...] = ()
+
+
 class Selector(Protocol):
     """A way to draw; a function in a module of this folder."""
 
-    def __call__(self, embeddings: Floats, scores: Floats, quota: int, clusters: int | None, seed: int) -> list[Chosen]:
-        """At most ``quota`` of the rows of ``embeddings (n, d)`` with their ``scores (n,)``, in rank order."""
+    def __call__(self, embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+        """Rows of ``embeddings (n, d)``, of unit length, with their ``scores (n,)``, in rank order.
+
+        Whatever draws, clusters are those of k-means, so that selectors are compared in the same ones.
+
+        Raises:
+            ValueError: a score or an embedding is not a number, or shapes differ.
+        """
 
 
 class Encoder(Protocol):
@@ -59,6 +86,10 @@ class Encoder(Protocol):
 
 SELECTORS = {
     "kmeans": "x_instruction.diversify.kmeans:select",
+    "mmr": "x_instruction.diversify.mmr:select",
+    "k-center": "x_instruction.diversify.k_center:select",
+    "top": "x_instruction.diversify.top:select",
+    "random": "x_instruction.diversify.random:select",
 }
 
 
@@ -104,7 +135,8 @@ def diversify(
         kept, let_go = distinct([record for record in records if record.language == language])
         embeddings = embed(kept, embedder, seen)
         scores = np.array([record.score for record in kept], dtype=np.float64)
-        chosen = choose(embeddings, scores, settings.quota, settings.clusters, derive(seed, language))
+        draw = Draw(settings.quota, settings.clusters, derive(seed, language), settings.relevance, caps(kept, settings))
+        chosen = choose(embeddings, scores, draw)
         for choice in chosen:
             yield grow(
                 kept[choice.row],
@@ -116,10 +148,33 @@ def diversify(
                 embedder_revision=embedder.revision,
             )
         yield from let_go
-        taken = {choice.row for choice in chosen}
-        for row, record in enumerate(kept):
-            if row not in taken:
-                yield dropped(name(record), "over_quota", f"{record.score:.3f}", record.instruction)
+        yield from _left(kept, chosen, draw.caps)
+
+
+def caps(records: Sequence[Rated], settings: recipe.Diversify) -> tuple[Cap, ...]:
+    """The caps that a recipe sets for records of one language; one that the quota alone keeps is left out."""
+    found = []
+    if settings.max_per_domain is not None:
+        domains = [domain(record.url) for record in records]
+        found.append(Cap("domain_cap", domains, most(settings.max_per_domain, settings.quota)))
+    if settings.max_per_verb is not None:
+        pairs = [verb_noun(record.instruction) for record in records]
+        verbs = [pair[0] if pair else None for pair in pairs]
+        found.append(Cap("verb_cap", verbs, most(settings.max_per_verb, settings.quota)))
+    return tuple(cap for cap in found if cap.most < settings.quota)
+
+
+def _left(records: Sequence[Rated], chosen: Sequence[Chosen], caps: Sequence[Cap]) -> Iterator[Dropped]:
+    """What was not drawn. Where both hold, the cap is named and not the quota: a larger quota would not help."""
+    tally = Tally(len(records), caps)
+    for choice in chosen:
+        tally.take(choice.row)
+    taken = {choice.row for choice in chosen}
+    for row, record in enumerate(records):
+        if row not in taken:
+            reason, detail = tally.full(row) or ("over_quota", "")
+            shown = f"{record.score:.3f}" + (f", {detail}" if detail else "")
+            yield dropped(name(record), reason, shown, record.instruction)
 
 
 def distinct(records: Sequence[Rated]) -> tuple[list[Rated], list[Dropped]]:

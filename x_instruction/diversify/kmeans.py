@@ -10,9 +10,10 @@ import math
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 
-from x_instruction.diversify import Chosen, Floats
-from x_instruction.diversify.round_robin import Labels, draw, renumber
+from x_instruction.diversify import Chosen, Draw, Floats
+from x_instruction.diversify.round_robin import Labels, checked, renumber, turns
 from x_instruction.errors import MissingExtra
 
 try:
@@ -27,24 +28,32 @@ except ModuleNotFoundError as error:
 _STARTS = 1
 
 
-def select(embeddings: Floats, scores: Floats, quota: int, clusters: int | None, seed: int) -> list[Chosen]:
-    """Draw ``quota`` rows at most, the same for the same input.
-
-    Args:
-        embeddings: ``(n, d)``, of unit length, so that squared distance is twice one minus cosine.
-        scores: larger is better, ``(n,)``.
-        quota: rows to take at most.
-        clusters: number of clusters; the square root of ``n`` when None, and never more than distinct points.
-        seed: 32 bits.
+def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+    """The rows of a draw, the same for the same input.
 
     Raises:
         ValueError: a score or an embedding is not a number, or shapes differ.
     """
-    return draw(cluster(embeddings, clusters, seed), scores, quota)
+    return turns(cluster(embeddings, draw.clusters, draw.seed), scores, draw.quota, draw.caps)
+
+
+def placed(embeddings: Floats, scores: Floats, draw: Draw) -> tuple[Labels, npt.NDArray[np.float64]]:
+    """Cluster of every row, and the scores, looked at: what every selector begins with.
+
+    Raises:
+        ValueError: a score or an embedding is not a number, or shapes differ.
+    """
+    labels = cluster(embeddings, draw.clusters, draw.seed)
+    return labels, checked(labels, scores, draw.quota)
 
 
 def cluster(embeddings: Floats, clusters: int | None, seed: int) -> Labels:
     """Cluster of each row of ``(n, d)``, numbered from the largest, from 0.
+
+    Args:
+        embeddings: of unit length, so that squared distance is twice one minus cosine.
+        clusters: how many; the square root of ``n`` when None, and never more than distinct points.
+        seed: 32 bits.
 
     Raises:
         ValueError: an embedding is not a number.

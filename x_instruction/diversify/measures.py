@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.diversify import Floats
+Floats = npt.NDArray[np.floating]
 
 # Besides ASCII: quotes, dashes, and the marks of Arabic, Indic, Chinese and Spanish writing.
 _MARKS = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
