@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-import jinja2
-
 from x_instruction import __version__
-from x_instruction.builders.escaping import Ours, escape, model, plain, sample
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
-from x_instruction.builders.figures import SAMPLE_CHARS
-from x_instruction.builders.licenses import license_metadata, model_terms
+from x_instruction.builders.licenses import license_metadata
 from x_instruction.builders.metadata import metadata, synthetic
 from x_instruction.builders.schema import COLUMNS
+from x_instruction.builders.templates import render
 from x_instruction.recipe import digest
 
-# How the card's own examples name the data set: the folder that the card is in. Escaped text has no quotes, so a row
-# cannot look like it.
-HERE = '"."'
+# How the card's own examples name the data set: the folder that the card is in. Text that is escaped has no brackets,
+# so a row cannot look like it.
+HERE = "str(Path.cwd())"
+_IMPORT = "from pathlib import Path\n\n"
 _SUMS = ("seconds", "requests", "prompt_tokens", "output_tokens", "cost")
 
 
@@ -59,42 +54,7 @@ def readme(sets: Mapping[str, LanguageSet], pretty_name: str) -> str:
 
 def located(text: str, repository: str) -> str:
     """A card whose examples load the set from the Hub, by its id there, and not from the card's own folder."""
-    return text.replace(f"({HERE}", f"({json.dumps(repository)}").replace(f", {HERE}", f", {json.dumps(repository)}")
-
-
-def environment() -> jinja2.Environment:
-    """Templates of cards: what a template shows is escaped unless it is marked as ours, and nothing may be missing."""
-    made = jinja2.Environment(finalize=escape, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    filters: dict[str, Callable[..., Any]] = {
-        "model": model,
-        "ours": Ours,
-        "terms": model_terms,
-        "number": number,
-        "share": lambda value: Ours(f"{value:.1%}"),
-        "sample": lambda text: sample(text, SAMPLE_CHARS),
-        "reasons": _reasons,
-        "bibtex": bibtex,
-        "shell": lambda text: Ours(shlex.quote(plain(text))),
-    }
-    made.filters |= filters
-    return made
-
-
-def template(name: str) -> str:
-    """The text of a card's template."""
-    return resources.files("x_instruction.model_cards").joinpath(name).read_text("utf-8")
-
-
-def number(value: float) -> Ours:
-    """A number as a person reads it: whole ones with thousands parted, others with three digits that tell."""
-    if isinstance(value, int) or abs(value) >= 1000:
-        return Ours(f"{value:,.0f}")
-    return Ours(f"{value:.3g}")
-
-
-def bibtex(text: str) -> Ours:
-    """Text within the braces of a BibTeX field; what LaTeX or the code block could read as a mark is left out."""
-    return Ours(re.sub(r"[\\{}`$%#&_~^<>]", "", plain(text)))
+    return text.replace(f"```python\n{_IMPORT}", "```python\n").replace(HERE, json.dumps(repository))
 
 
 def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipes: list[Recipe], pretty_name: str) -> str:
@@ -116,7 +76,7 @@ def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipes: list[Recipe], 
         "columns": COLUMNS,
         "effort": _effort(sets),
     }
-    return environment().from_string(template("dataset.md.jinja")).render(values)
+    return render("dataset.md.jinja", values)
 
 
 def _recipes(sets: Mapping[str, LanguageSet]) -> list[Recipe]:
@@ -138,9 +98,3 @@ def _effort(sets: Mapping[str, LanguageSet]) -> dict[str, dict[str, float]]:
                 total[name] += line[name]
     sums["all"] = {name: sum(total[name] for total in sums.values()) for name in _SUMS}
     return sums
-
-
-def _reasons(reasons: Mapping[str, int]) -> Ours:
-    """Reasons with their counts, the most frequent first."""
-    order = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return Ours(", ".join(f"{escape(reason)} {count:,}" for reason, count in order))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from x_instruction.builders.facts import Made
 from x_instruction.builders.recipe_text import toml
+from x_instruction.builders.templates import SAMPLE_CHARS
 from x_instruction.diversify import derive, same
 from x_instruction.diversify.report import describe
 from x_instruction.engines.budget import cost
@@ -21,9 +22,8 @@ from x_instruction.run.plan import STAGES
 from x_instruction.run.work import model_of
 from x_instruction.shards import Run
 
-# Rows of a language that the card shows, and how much of a text.
+# Rows of a language that the card shows.
 SAMPLES = 2
-SAMPLE_CHARS = 400
 _SUMS = ("rows_in", "kept", "seconds", "requests", "prompt_tokens", "output_tokens")
 
 

@@ -41,10 +41,10 @@ def _without_folder(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A TOML string on one line; characters that cannot be seen are written as their numbers."""
+    """A TOML string on one line; what cannot be seen, or could open HTML, is written as its number."""
     # A lone surrogate is no character, and TOML cannot hold one.
     text = text.encode("utf-8", "replace").decode()
-    hidden = {c for c in text if unicodedata.category(c)[0] in "CZ" and c not in JOINERS + " "}
+    hidden = {c for c in text if unicodedata.category(c)[0] in "CZ" and c not in JOINERS + " "} | {"<"}
     quoted = json.dumps(text, ensure_ascii=False)
     for character in hidden:
         quoted = quoted.replace(character, f"\\U{ord(character):08x}")

@@ -1,18 +1,46 @@
+import dataclasses
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from x_instruction.builders.card import funnel
+from x_instruction.builders.card import located
 from x_instruction.builders.escaping import escape, model, plain
 from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.builders.layout import build
 from x_instruction.builders.licenses import hub_license, license_metadata
 from x_instruction.builders.reading import load
+from x_instruction.errors import ShardError
+from x_instruction.recipe import Server
+from x_instruction.recipe import load as load_recipe
 
 HOSTILE = (
     "<script>alert(1)</script> | a | b |\n\n---\nlicense: mit\n# Title ](http://x) `c` "
     "\u202ertl\u2066 \x00\x1b[31m {{ 7*7 }}"
+)
+
+
+HEADINGS = [
+    "## Load",
+    "## Samples",
+    "## Licence",
+    "## Sources",
+    "## How it was made",
+    "## What each stage kept",
+    "## Lengths and scores",
+    "## Diversity of the instructions",
+    "## Make more",
+    "## Columns",
+    "## Limits",
+    "## Citation",
+]
+PLACEHOLDER = re.compile(
+    r"\b(TODO|TBD|FIXME|XXX|None|nan|undefined|lorem ipsum|More Information Needed|placeholder|path/or|your[-_]\w+|"
+    r"username|changeme|example\.(com|org)|see the model)\b|\[\.\.\.\]|(?-i:<[A-Z_ ]+>)|\{\{|\{%|%\}",
+    re.IGNORECASE,
 )
 
 
@@ -32,18 +60,22 @@ def test_hostile_text_changes_neither_the_yaml_nor_the_card(run, kit, folder):
     assert head["license"] == "other"
     assert head["language"] == ["ur", "sw", "en"]
     assert "<script" not in body
-    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", (folder / "README.md").read_text("utf-8"))
-    assert "{{ 7" not in body
-    assert "](http" not in body
-    for table in re.findall(r"(?:^\|.*\n)+", body, flags=re.M):
+    text = (folder / "README.md").read_text("utf-8")
+    assert not re.search("[\u202a-\u202e\u2066\u2067\x00\x1b]", text)
+    # Our own isolates are closed where they were opened.
+    assert re.findall("[\u2068\u2069]", text) == ["\u2068", "\u2069"] * text.count("\u2068")
+    # A code block obeys nothing but its own end.
+    shown, toml = (
+        re.sub(r"```toml\n(.*?)\n```", "", body, flags=re.DOTALL),
+        re.search(r"```toml\n(.*?)\n```", body, re.S),
+    )
+    assert "alert(1)" in toml[1]
+    assert "{{ 7" not in shown
+    assert "](http://x" not in shown
+    for table in re.findall(r"(?:^\|.*\n)+", shown, flags=re.M):
         assert len({line.count("|") for line in table.splitlines()}) == 1
-    assert [line for line in body.splitlines() if line.startswith("#")][1:] == [
-        "## Load",
-        "## Sources and licences",
-        "## How it was made",
-        "## Columns",
-        "## Limits",
-    ]
+    assert [line for line in shown.splitlines() if line.startswith("#")][1:] == HEADINGS
+    assert body.count("```") % 2 == 0
     # The rows themselves are untouched.
     assert load("ur", folder, split="train")["source"][0] == HOSTILE
 
@@ -56,19 +88,82 @@ def test_yaml_keeps_norwegian_a_language(run, kit, folder):
     assert load("Norwegian", folder, split="train").num_rows == 24
 
 
-def test_the_funnel_sums_every_age_of_the_languages_in_the_set(run, kit, folder):
-    kit.write_earlier(run, "sw")
-    kit.write_earlier(run, "th")
-    lines = funnel(run, {"sw": None})
-    assert [(line["age"], line["rows_in"], line["kept"]) for line in lines] == [
-        ("passage", 4, 1),
-        ("candidate", 4, 1),
-        ("rated", 4, 1),
-        ("curated", 26, 24),
-    ]
-    assert lines[0]["dropped"] == {"passage_bad": 3}
+def test_the_card_tells_what_every_stage_kept_and_took(run, kit, folder):
     build(run, kit.recipe(("sw",)), folder)
-    assert "| `sw` | passage | 4 | 1 | passage&#95;bad 3 |" in parts(folder)[1]
+    body = parts(folder)[1]
+    assert "| `sw` | corpus | 26 | 24 | passage&#95;bad 2 |" in body
+    assert "| `sw` | diversify | 26 | 24 | quota 2 |" in body
+    assert "| all | 12 | 104 | 8,000 | 800 |" in body
+    assert "Cost" not in body
+    assert "| `sw` | response | 238 |" in body
+    assert "| `sw` | after | 24 | 6 |" in body
+
+
+def test_costs_are_told_where_the_recipe_has_prices(run, kit, folder):
+    recipe = kit.recipe(("sw",))
+    model = dataclasses.replace(recipe.generate.model, server=Server(prompt_price=500.0, output_price=5000.0))
+    build(run, dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, model=model)), folder)
+    assert "| generate | 3 | 26 | 2,000 | 200 | 2 |" in parts(folder)[1]
+
+
+@pytest.mark.parametrize(("age", "kind"), [("passage", "index.json"), ("rated", "shard"), ("curated", "shard")])
+def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, age, kind):
+    path = run.root / age / "sw" / "index.json" if kind == "index.json" else run.path(age, "sw", 1)
+    path.unlink()
+    with pytest.raises(ShardError, match=r"run` makes what|not finished|cannot read shard"):
+        build(run, kit.recipe(("sw",)), folder)
+    assert not folder.exists()
+
+
+def test_nothing_is_left_to_be_filled_in(built):
+    head, body = parts(built)
+    found = [match[0] for match in PLACEHOLDER.finditer(body.replace("NaN", ""))]
+    assert found == []
+    assert not [key for key, value in head.items() if value in (None, "", [])]
+    assert head["source_datasets"] == ["original"]
+    assert head["task_categories"] == ["text-generation"]
+
+
+def test_the_recipe_of_the_card_makes_the_same_run(run, kit, folder, tmp_path):
+    evil = "\"'\\ \n\t\x7f\u202e\u200c \U0001f600 ``` </details> \udc80"
+    recipe = kit.recipe(pretty_name=evil)
+    corpus = dataclasses.replace(recipe.corpus, source="hub", dataset="org/corpus", paths=("/home/me/a/*.jsonl", "b/c"))
+    model = dataclasses.replace(recipe.generate.model, name="/home/me/model", server=Server(url="http://10.0.0.1/v1"))
+    recipe = dataclasses.replace(recipe, corpus=corpus, generate=dataclasses.replace(recipe.generate, model=model))
+    build(run, recipe, folder)
+    head, body = parts(folder)
+    assert "/home/me" not in body
+    assert "10.0.0.1" not in body
+    assert head["source_datasets"] == ["org/corpus"]
+    text = re.findall(r"```toml\n(.*?)\n```\n", body, flags=re.DOTALL)[0]
+    (tmp_path / "recipe.toml").write_text(text, "utf-8")
+    again = load_recipe(tmp_path / "recipe.toml")
+    assert again.publish.pretty_name == evil.replace("\udc80", "?")
+    assert again.corpus.paths == ("*.jsonl", "b/c")
+    assert (again.refine, again.corpus.filters, again.languages) == (recipe.refine, corpus.filters, recipe.languages)
+
+
+def run_snippets(text, where, environment):
+    snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    for snippet in snippets:
+        command = [sys.executable, "-W", "ignore", "-c", snippet]
+        done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+    return len(snippets)
+
+
+def test_the_examples_run_in_the_folder(built, tmp_path):
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    assert run_snippets((built / "README.md").read_text("utf-8"), built, environment) == 2
+
+
+def test_the_examples_run_against_a_hub(built, local_hub, tmp_path):
+    repo = local_hub.create("card-org/set")
+    text = located((built / "README.md").read_text("utf-8"), repo)
+    files = {path.relative_to(built).as_posix(): path.read_bytes() for path in built.rglob("*") if path.is_file()}
+    local_hub.commit(repo, files | {"README.md": text.encode()})
+    assert run_snippets(text, tmp_path, local_hub.env(token=None)) == 2
 
 
 def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
