@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from x_instruction.builders.card import readme
+from x_instruction.builders.card import located, readme
 from x_instruction.builders.facts import Facts, LanguageSet
 from x_instruction.builders.figures import made
 from x_instruction.builders.files import check_ids, split_writers
@@ -133,14 +133,18 @@ def _write_language(run: Run, recipe: Recipe, root: Path, tag: str, shards: int)
     return LanguageSet(language(tag), splits, facts, made(run, recipe, tag))
 
 
-def released(sets: Mapping[str, LanguageSet], pretty_name: str) -> tuple[dict[str, bytes], Manifest]:
+def released(
+    sets: Mapping[str, LanguageSet], pretty_name: str, repository: str | None = None
+) -> tuple[dict[str, bytes], Manifest]:
     """Every file beside the rows, and the manifest: of languages just written, or read from published manifests.
 
     Args:
         sets: tag to language, the default first.
         pretty_name: title.
+        repository: id on the Hub, for the card's examples; None for a folder.
     """
-    texts = {README: readme(sets, pretty_name).encode()}
+    card = readme(sets, pretty_name)
+    texts = {README: (card if repository is None else located(card, repository)).encode()}
     return texts, Manifest.of(sets, pretty_name, texts)
 
 

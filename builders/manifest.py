@@ -85,14 +85,14 @@ class Manifest:
         tags = self.languages if config == ALL else [config]
         return [self.configs[tag][split] for tag in tags if split in self.configs[tag]]
 
-    def bytes(self) -> bytes:
+    def encoded(self) -> bytes:
         """As it is written."""
         return f"{json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=True)}\n".encode()
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""
         with atomic(folder / MANIFEST) as stream:
-            stream.write(self.bytes())
+            stream.write(self.encoded())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -109,7 +109,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """The manifest that ``bytes`` gave.
+        """The manifest that ``encoded`` gave.
 
         Raises:
             ValueError: it is damaged, or of a version that did not write all of this.

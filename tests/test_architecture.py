@@ -20,6 +20,7 @@ LAYERS = [
     ["generate", "diversify"],
     ["refine"],
     ["run", "builders", "local_hub"],
+    ["hub"],
     ["cli"],
     ["hub_scripts"],
 ]

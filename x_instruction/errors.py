@@ -9,6 +9,7 @@ XInstructionError
  │   └─ NotCapable         this engine cannot do what was asked of it
  ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
+ ├─ HubError               the Hub refuses, or what is published is not what was sent
  └─ RunChanged             output made under other settings is in the way
 
 A message says what came, what was wanted and what to do. The command line prints it and exits with 1;
@@ -58,6 +59,10 @@ class BudgetReached(XInstructionError):
 
 class ShardError(XInstructionError):
     """A shard cannot be read or written."""
+
+
+class HubError(XInstructionError):
+    """The Hub refuses, or what is published is not what was sent."""
 
 
 class RunChanged(XInstructionError):

@@ -21,6 +21,8 @@ VERBS = {
     "status": "x_instruction.cli.status",
     "show": "x_instruction.cli.show",
     "build": "x_instruction.cli.build",
+    "export": "x_instruction.cli.export",
+    "publish": "x_instruction.cli.publish",
     "local-hub": "x_instruction.cli.local_hub",
 }
 
