@@ -1,10 +1,12 @@
-"""Built folders of any size, made in a moment, and a publisher in a process of its own."""
+"""Built folders of any size, made in a moment, and publishers in processes of their own."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,91 @@ from built_set import built
 from local_hub_fixture import RunningHub
 
 PUBLISH = [sys.executable, "-m", "x_instruction", "publish"]
-Publish = Callable[..., subprocess.CompletedProcess[str]]
+# One process runs many commands: importing takes longer than publishing.
+MANY = """
+import json, sys
+from click.testing import CliRunner
+from x_instruction.cli import cli
+from x_instruction.errors import XInstructionError
+found = []
+for arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(cli, ["publish", *arguments])
+    if result.exception and not isinstance(result.exception, XInstructionError | SystemExit):
+        raise result.exception
+    said = f"error: {result.exception}" if isinstance(result.exception, XInstructionError) else ""
+    found.append([result.exit_code, result.stdout, result.stderr + said])
+print(json.dumps(found))
+"""
+
+
+@dataclass
+class Told:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    def ok(self) -> str:
+        """What it printed; it must have succeeded."""
+        assert self.code == 0, self.err
+        return self.out
+
+
+class Publisher:
+    """Runs ``x-instruction publish`` as the account that may write."""
+
+    def __init__(self, hub: RunningHub) -> None:
+        self.hub = hub
+
+    def __call__(self, folder: Path, repo: str, *options: str, token: str | None = "", **env: str) -> Told:
+        """One command in a process of its own; variables of its environment by name."""
+        command = [*PUBLISH, str(folder), repo, *options]
+        done = subprocess.run(
+            command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
+        )
+        return self._told(done.returncode, done.stdout, done.stderr)
+
+    def start(self, folder: Path, repo: str, *options: str, **env: str) -> subprocess.Popen[str]:
+        """One command with ``--yes`` that goes on by itself."""
+        command = [*PUBLISH, str(folder), repo, "--yes", *options]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.hub.env(**env), stdout=pipe, stderr=pipe, text=True)
+
+    def many(
+        self, *commands: tuple[str | Path, ...], token: str | None = "", before: str = "", **env: str
+    ) -> list[Told]:
+        """Several commands, one after the other in one process; ``before`` runs first."""
+        asked = json.dumps([[str(part) for part in command] for command in commands])
+        command = [sys.executable, "-c", before + MANY, asked]
+        done = subprocess.run(
+            command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return [self._told(*one) for one in json.loads(done.stdout.splitlines()[-1])]
+
+    def _told(self, code: int, out: str, err: str) -> Told:
+        for secret in (self.hub.token, self.hub.read_token):
+            assert secret not in out + err
+        return Told(code, out, err)
+
+    def head(self, repo: str, revision: str = "main") -> str:
+        """The commit of a branch."""
+        return str(self.hub.ask(f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}").json["sha"])
+
+    def git(self, repo: str, *arguments: str) -> str:
+        """What git says of the published repository."""
+        command = ["git", "-C", str(self.hub.folder / "datasets" / f"{repo}.git"), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def files(self, repo: str, revision: str = "main") -> list[str]:
+        """Paths that are published."""
+        return self.git(repo, "ls-tree", "-r", "--name-only", revision).split()
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
-    """Builds a folder: languages, rows of each, and what ``built`` takes."""
+    """Builds a folder: languages, and what ``built`` takes."""
     made = 0
 
     def build(*tags: str, **options: int) -> Path:
@@ -29,17 +110,12 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def publish(local_hub: RunningHub) -> Publish:
-    """Runs the command: ``publish(folder, repo, *options)``; ``hub`` and variables of the environment by name."""
+def publish(local_hub: RunningHub) -> Publisher:
+    """Publishes to the hub that the session shares."""
+    return Publisher(local_hub)
 
-    def run(
-        folder: Path, repo: str, *options: str, hub: RunningHub = local_hub, token: str | None = "", **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        env = hub.env(token, **more)
-        command = [*PUBLISH, str(folder), repo, *options]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
-        for secret in (hub.token, hub.read_token):
-            assert secret not in done.stdout + done.stderr
-        return done
 
-    return run
+@pytest.fixture
+def publisher() -> type[Publisher]:
+    """For a hub of one's own: ``publisher(hub)``."""
+    return Publisher

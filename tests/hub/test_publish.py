@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from local_hub_fixture import RunningHub
 
 MODES = pytest.mark.parametrize("mode", [{}, {"HF_HUB_DISABLE_XET": "1"}], ids=["xet", "lfs"])
@@ -14,34 +17,140 @@ Make = Callable[..., Path]
 LOAD = """
     import json, sys
     from datasets import get_dataset_config_names, load_dataset
-    repo, wanted = sys.argv[1], json.loads(sys.argv[2])
-    revision = sys.argv[3] if len(sys.argv) > 3 else None
-    assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*wanted, "all"])
-    for tag, rows in wanted.items():
-        loaded = load_dataset(repo, tag, revision=revision)
-        streamed = load_dataset(repo, tag, revision=revision, streaming=True)
-        assert sum(part.num_rows for part in loaded.values()) == rows, tag
-        assert sum(1 for part in streamed.values() for row in part if row["language"] == tag) == rows, tag
-    together = load_dataset(repo, "all", revision=revision)
-    assert sum(part.num_rows for part in together.values()) == sum(wanted.values())
+    for repo, revision, wanted in json.loads(sys.argv[1]):
+        assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*wanted, "all"])
+        for tag, rows in wanted.items():
+            loaded = load_dataset(repo, tag, revision=revision)
+            streamed = load_dataset(repo, tag, revision=revision, streaming=True)
+            assert sum(part.num_rows for part in loaded.values()) == rows, tag
+            assert sum(1 for part in streamed.values() for row in part if row["language"] == tag) == rows, tag
+        together = load_dataset(repo, "all", revision=revision)
+        assert sum(part.num_rows for part in together.values()) == sum(wanted.values())
 """
 
 
-def head(hub: RunningHub, repo: str, revision: str = "main") -> str:
-    return str(hub.ask(f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}").json["sha"])
+def loads(hub: RunningHub, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
+    hub.python(LOAD, json.dumps(wanted), token=None, **env)
+
+
+def card(hub: RunningHub, repo: str, revision: str = "main") -> dict[str, Any]:
+    text = hub.ask(f"/datasets/{repo}/resolve/{revision}/README.md").text
+    head: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return head
 
 
 @MODES
-def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish, mode: dict[str, str]) -> None:
+def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any, mode: dict[str, str]) -> None:
     repo = f"round/{'lfs' if mode else 'xet'}"
     folder = make("sw", "th", test=0.3)
-    planned = publish(folder, repo, **mode)
-    assert planned.returncode == 0, planned.stderr
-    assert "nothing was written" in planned.stdout and "created" in planned.stdout
-    assert local_hub.ask(f"/api/datasets/{repo}").status == 404
-    done = publish(folder, repo, "--yes", **mode)
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert f"{local_hub.endpoint}/datasets/{repo}/tree/{head(local_hub, repo)}" in line
-    assert "rows: sw 8, th 8" in line and f'load_dataset("{repo}", "sw")' in line
-    local_hub.python(LOAD, repo, '{"sw": 8, "th": 8}', token=None, **mode)
+    planned, missing, done = publish.many((folder, repo), (folder, f"{repo}-not"), (folder, repo, "--yes"), **mode)
+    for told in (planned, missing):
+        assert "nothing was written" in told.ok()
+        assert "created" in told.out
+    assert "card: new, 2 languages (sw, th), 16 rows" in planned.out
+    assert local_hub.ask(f"/api/datasets/{repo}-not").status == 404
+    (line,) = done.ok().splitlines()
+    assert f"{local_hub.endpoint}/datasets/{repo}/tree/{publish.head(repo)}" in line
+    assert "rows: sw 8, th 8" in line
+    assert f'load_dataset("{repo}", "sw")' in line
+    assert f'load_dataset("{repo}"' in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
+    loads(local_hub, (repo, None, {"sw": 8, "th": 8}), **mode)
+
+
+def test_the_command_itself(make: Make, publish: Any) -> None:
+    folder = make("sw")
+    assert "round/alone" in publish(folder, "round/alone", "--yes").ok()
+    failed = publish(folder / "none", "round/alone", "--yes")
+    assert failed.code == 1
+    assert failed.err.startswith("error: ")
+
+
+def test_again_makes_no_commit_and_languages_come_and_are_replaced(
+    local_hub: RunningHub, make: Make, publish: Any
+) -> None:
+    repo, first, more = "round/grows", make("sw", "th"), make("ur", rows=6)
+    publish.many((first, repo, "--yes"), (first, repo, "--yes"), (more, repo, "--yes"))
+    assert publish.git(repo, "rev-list", "--count", "main").strip() == "3", "the first, sw and th, ur"
+    changed = publish.git(repo, "diff", "--name-only", "main~1", "main").split()
+    assert sorted({path.rpartition("/")[0] for path in changed}) == ["", "data/ur"]
+    old, new = card(local_hub, repo, publish.git(repo, "rev-parse", "main~1").strip()), card(local_hub, repo)
+    by_name = {config["config_name"]: config for config in new["configs"]}
+    for config in old["configs"]:
+        assert config["config_name"] == "all" or by_name[config["config_name"]] == config
+    assert new["language"] == ["sw", "th", "ur", "en"]
+    assert by_name["sw"]["default"] is True
+
+    fewer = make("th", rows=3, seed=1)
+    before = set(publish.files(repo))
+    (told,) = publish.many((fewer, repo, "--yes"))
+    assert "rows: sw 8, th 3, ur 6" in told.ok()
+    assert "1 added, 2 deleted" in told.err
+    after = set(publish.files(repo))
+    assert {path for path in before ^ after if "/th/" not in path} == set()
+    assert sorted(path for path in after if "/th/" in path) == ["data/th/train-00000-of-00001.parquet"]
+    loads(local_hub, (repo, None, {"sw": 8, "th": 3, "ur": 6}))
+    (again,) = publish.many((fewer, repo))
+    assert "nothing to publish" in again.out
+
+
+def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, first, more = "round/pulls", make("sw"), make("ur")
+    publish.many((first, repo, "--yes"))
+    head = publish.head(repo)
+    left, again, branch, onto = publish.many(
+        (more, repo, "--create-pr", "--yes"),
+        (more, repo, "--create-pr", "--yes"),
+        (more, repo, "--revision", "next/one", "--yes"),
+        (make("th"), repo, "--revision", "refs/pr/1", "--yes"),
+    )
+    assert publish.head(repo) == head
+    assert f"{local_hub.endpoint}/datasets/{repo}/discussions/1" in left.ok()
+    assert "discussions/1" in again.ok(), "the same pull request, and not another"
+    assert 'revision="next/one"' in branch.ok()
+    onto.ok()
+    assert local_hub.ask(f"/api/datasets/{repo}/discussions/1").json["status"] == "open"
+    loads(
+        local_hub,
+        (repo, None, {"sw": 8}),
+        (repo, "refs/pr/1", {"sw": 8, "ur": 8, "th": 8}),
+        (repo, "next/one", {"sw": 8, "ur": 8}),
+    )
+
+
+def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, small = "round/large", "import x_instruction.hub.pulls as pulls\npulls.MOST, pulls.PART = 10, 6\n"
+    folder = make("sw", "th", rows=20, rows_per_file=2)
+    planned, done, again = publish.many((folder, repo), (folder, repo, "--yes"), (folder, repo, "--yes"), before=small)
+    planned.ok()
+    assert "rows: sw 20, th 20" in done.ok()
+    again.ok()
+    assert local_hub.ask(f"/api/datasets/{repo}/discussions/1").json["status"] == "merged"
+    assert local_hub.ask(f"/api/datasets/{repo}/discussions?p=0").json["count"] == 1
+    assert int(publish.git(repo, "rev-list", "--count", "refs/pr/1")) >= 5
+    loads(local_hub, (repo, None, {"sw": 20, "th": 20}))
+
+
+def test_tags_collections_and_who_sees_it(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, folder, more = "round/marks", make("sw"), make("th")
+    options = ("--tag", "v1.0.0", "--collection", "Low resources", "--private", "--yes")
+    one, again, two, moved = publish.many(
+        (folder, repo, *options),
+        (folder, repo, *options),
+        (more, repo, "--tag", "v1.0.0", "--yes"),
+        (more, repo, "--tag", "v1.0.0", "--move-tag", "--public", "--yes"),
+    )
+    one.ok()
+    again.ok()
+    assert two.code == 1
+    assert "pass --move-tag" in two.err
+    moved.ok()
+    assert "moved from" in moved.err
+    refs = local_hub.ask(f"/api/datasets/{repo}/refs").json
+    assert [(tag["name"], tag["targetCommit"]) for tag in refs["tags"]] == [("v1.0.0", publish.head(repo))]
+    assert local_hub.ask(f"/api/datasets/{repo}").json["private"] is False
+    (slug,) = (found["slug"] for found in local_hub.ask("/api/collections").json if found["title"] == "Low resources")
+    (told,) = publish.many((more, f"{repo}-2", "--collection", slug, "--private", "--yes"))
+    told.ok()
+    assert local_hub.ask(f"/api/datasets/{repo}-2", token=None).status == 401
+    items = local_hub.ask(f"/api/collections/{slug}").json["items"]
+    assert [(item["type"], item["id"]) for item in items] == [("dataset", repo), ("dataset", f"{repo}-2")]
