@@ -164,6 +164,18 @@ class TestFailures:
         with pytest.raises(EngineError, match=r"vLLM cannot run .*head_dim=16"):
             open_engine(model(tiny_model))
 
+    def test_vllm_itself_fails(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        def die() -> None:
+            raise EngineDeadError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(vllm._load().llm_engine, "step", die)
+            with pytest.raises(EngineError, match="vLLM failed on noisy-model: EngineCore"):
+                list(vllm.answer([Completion("x", 4)]))
+        assert not vllm._load().llm_engine.has_unfinished_requests()
+
     def test_unknown_versions_are_told_in_a_line(self, caplog: pytest.LogCaptureFixture) -> None:
         from x_instruction.engines import vllm_model
 

@@ -71,9 +71,11 @@ class Requests:
         self.stops = stops
         self.context = context
         self._encoded: dict[Prompt, list[int]] = {}
+        self._continued: dict[str, list[int]] = {}
 
     def encode_all(self, requests: Sequence[Request]) -> dict[Prompt, list[int]]:
-        """Token ids of every prompt; they are kept until the next call."""
+        """Token ids of every prompt; they, and those of continuations, are kept until the next call."""
+        self._continued = {}
         self._encoded = {
             prompt: self.encode(prompt) for prompt in dict.fromkeys(request.prompt for request in requests)
         }
@@ -175,7 +177,9 @@ class Requests:
         return cut(self.tokenizer.decode(tokens, skip_special_tokens=True), request.stop)
 
     def _continuation(self, text: str, max_tokens: int = 0) -> list[int]:
-        tokens = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if text not in self._continued:
+            self._continued[text] = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        tokens = self._continued[text]
         if not tokens:
             raise EngineError("an empty continuation cannot be scored")
         return tokens[:max_tokens] if max_tokens else tokens

@@ -85,8 +85,8 @@ class _Processes(Perform):
         # Kept as long as the workers: its lock goes with it.
         self.purse: Purse = Till(spent) if budget is None else context.Value("d", spent)
         devices = groups(settings, workers)
-        # vLLM starts a process per GPU of a group, which daemons may not.
-        daemon = span(settings) == 1
+        # vLLM may start processes of its own, one for each GPU of a group, which daemons may not.
+        daemon = "vllm" not in (settings.generate.model.engine, settings.refine.model.engine)
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
