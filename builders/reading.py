@@ -178,6 +178,8 @@ def _from_builder(
         builder.download_and_prepare(num_proc=num_proc, download_mode=download_mode)
     except DatasetsError as error:
         raise _damage(source, tag, error) from error
+    if not any(found.num_examples for found in builder.info.splits.values()):
+        raise RecipeError(f"{source.folder} holds no row of {tag!r}")
     return builder.as_dataset(split=split, in_memory=keep_in_memory)
 
 

@@ -1,0 +1,137 @@
+"""Files of the original release's layout: read a row at a time, and damage is named by its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from x_instruction.builders import json_list
+from x_instruction.builders.original import Original, rows
+from x_instruction.builders.reading import load
+from x_instruction.builders.schema import features
+from x_instruction.builders.x_instruction import XInstruction
+from x_instruction.errors import RecipeError, ShardError
+
+GOOD = '{"instruction": "Why?", "input": "", "output": "Kwa sababu."}'
+
+
+def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", r"line 1, column 1: wanted a list of objects, and the file ends"),
+        (GOOD, r"line 1, column 1: wanted a list of objects, came '\{'"),
+        ("[", r"line 1, column 2: row 0 is no object"),
+        (f"[{GOOD}", r"line 1, column 63: wanted a comma or the end of the list, and the file ends"),
+        (f"[{GOOD},]", r"line 1, column 64: row 1 is no object"),
+        (f"[{GOOD}\n {GOOD}]", r"line 2, column 2: wanted a comma or the end of the list, came '\{'"),
+        (f"[\n{GOOD},\n  {{'instruction': 1}}]", r"line 3, column 4: Expecting property name"),
+        (f'[\n{GOOD},\n{{"instruction": "cut off', r"line 3, column 17: Unterminated string"),
+        (f"[{GOOD}] more", r"line 1, column 65: there is text after the list"),
+        ("[1]", r"line 1, column 2: row 0 is no object"),
+        (f'[{GOOD}, {{"output": "x"}}]', r"line 1, column 65: row 1 has no 'instruction'.*keys are 'output'"),
+        ('[{"instruction": "x", "output": 7}]', r"column 2: row 0 'output' is int, wanted text"),
+        ('[{"instruction": null, "output": ""}]', r"row 0 'instruction' is NoneType, wanted text"),
+        ('[{"instruction": "x", "output": "ab\\ud800"}]', r"row 0 'output' has half a surrogate pair at character 3"),
+        (b"[\xff]", r"sw.json is not UTF-8 at row 0"),
+        ('[{"a":' + "[" * 100_000, r"nested too deep"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_damage_is_named_by_its_place(tmp_path, text, wanted, streaming, monkeypatch):
+    # Small reads: every place is found across many of them, too.
+    monkeypatch.setattr(json_list, "CHUNK", 7 if len(text) < 1000 else 1 << 20)
+    write(tmp_path / "original", text)
+    with pytest.raises(ShardError, match=wanted) as error:
+        list(load("sw", tmp_path / "original", split="train", streaming=streaming))
+    assert str(tmp_path / "original" / "sw.json") in str(error.value)
+
+
+def test_a_row_that_does_not_end_is_not_read_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_list, "CHUNK", 10)
+    monkeypatch.setattr(json_list, "LONGEST", 100)
+    path = write(tmp_path, '[{"instruction": "' + "x" * 10_000)
+    with pytest.raises(ShardError, match="line 1, column 18: Unterminated"):
+        list(rows(path, "sw"))
+
+
+def test_folders_that_are_something_else(tmp_path):
+    write(tmp_path / "a", "{}", "config.json")
+    with pytest.raises(
+        RecipeError, match=r"none is named by a language \(it holds config.json\): wanted files such as"
+    ):
+        load("sw", tmp_path / "a")
+    write(tmp_path / "b", "[]", "sw.json")
+    write(tmp_path / "b", "[]", "swh_Latn.json")
+    with pytest.raises(RecipeError, match="are both of the language 'sw'"):
+        load("sw", tmp_path / "b")
+    write(tmp_path / "c", f"[{GOOD}]", "sw.json")
+    with pytest.raises(RecipeError, match="names no documents to draw splits by"):
+        load("sw", tmp_path / "c", test=0.1)
+    with pytest.raises(RecipeError, match=r"has no file fi\.json for 'Finnish'; it holds sw"):
+        load("Finnish", tmp_path / "c")
+
+
+def test_a_list_without_rows_is_no_traceback(tmp_path):
+    write(tmp_path / "original", " [ ] \n")
+    assert list(load("sw", tmp_path / "original", split="train", streaming=True)) == []
+    with pytest.raises(RecipeError, match="holds no row of 'sw'"):
+        load("sw", tmp_path / "original", split="train")
+
+
+def test_names_of_files(tmp_path):
+    for name in ("sw.json", "zho_Hant.json", "no.json", "config.json", "train.json", "en_scored.json", "all.json"):
+        write(tmp_path / "original", f"[{GOOD}]", name)
+    found = Original.at(tmp_path / "original")
+    assert found is not None
+    assert found.languages() == ["no", "sw", "zh-Hant"]
+    assert [row["language"] for row in load("all", tmp_path / "original", split="train")] == ["no", "sw", "zh-Hant"]
+
+
+def test_what_is_not_known_is_null(tmp_path):
+    write(tmp_path / "original", '[{"output": "Jibu", "more": [1], "instruction": "Sum up", "input": "this"}]')
+    for streaming in (False, True):
+        data = load("swh_Latn", tmp_path / "original", split="train", streaming=streaming)
+        assert data.features == features()
+        (row,) = data
+        known = {name: value for name, value in row.items() if value is not None}
+        assert known == {
+            "id": f"sw-{row['text_hash'][:16]}-0",
+            "instruction": "Sum up\nthis",
+            "output": "Jibu",
+            "language": "sw",
+            "language_code": "swh_Latn",
+            "text_hash": hashlib.sha256(b"Jibu").hexdigest(),
+        }
+
+
+def test_one_response_twice_has_two_ids(tmp_path):
+    write(tmp_path / "original", f"\ufeff[{GOOD},\r\n{GOOD}]")
+    assert len(set(load("sw", tmp_path / "original", split="train")["id"])) == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 64, 1 << 20])
+def test_pieces_of_any_size_give_the_same_rows(tmp_path, monkeypatch, chunk):
+    given = [{"instruction": f'"{n}" \\ \U0001f600 [{{}}],', "output": "ก\n" * n} for n in range(40)]
+    monkeypatch.setattr(json_list, "CHUNK", chunk)
+    for indent in (None, 2):
+        path = write(tmp_path, json.dumps(given, indent=indent))
+        assert [item.value for item in json_list.items(path)] == given
+
+
+def test_the_builder_takes_it_and_a_changed_file_is_read_anew(tmp_path):
+    write(tmp_path / "original", f"[{GOOD}]")
+    builder = XInstruction(source=tmp_path / "original")
+    builder.download_and_prepare()
+    assert builder.as_dataset("train")["instruction"] == ["Why?"]
+    write(tmp_path / "original", f"[{GOOD.replace('Why', 'How')}]")
+    assert load("sw", tmp_path / "original", split="train")["instruction"] == ["How?"]
