@@ -53,7 +53,7 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     assert f"{local_hub.endpoint}/datasets/{repo}/tree/{publish.head(repo)}" in line
     assert "rows: sw 8, th 8" in line
     assert f'load_dataset("{repo}", "sw")' in line
-    assert f'load_dataset("{repo}"' in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
+    assert f'"{repo}"' in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
     loads(local_hub, (repo, None, {"sw": 8, "th": 8}), **mode)
 
 

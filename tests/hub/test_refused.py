@@ -1,0 +1,267 @@
+"""What is refused, and that nothing was written then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from built_set import built
+from local_hub_fixture import RunningHub
+
+from x_instruction.errors import RecipeError, ShardError
+from x_instruction.hub.checking import checked
+from x_instruction.hub.place import check_repo, check_revision, check_tag
+
+Make = Callable[..., Path]
+FILE = "data/sw/train-00000-of-00002.parquet"
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("refused") / "set", ("sw", "th"))
+
+
+@pytest.fixture
+def folder(once: Path, tmp_path: Path) -> Path:
+    shutil.copytree(once, tmp_path / "set")
+    return tmp_path / "set"
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest, and the digests of files that were changed with it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    for name in manifest["files"]:
+        if (folder / name).exists():
+            digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            manifest["files"][name] = digest
+            for tag in manifest["languages"]:
+                for split in manifest["languages"][tag]["splits"].values():
+                    if name in split["files"]:
+                        split["files"][name] = digest
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def damaged_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def older_layout(folder: Path) -> None:
+    edit(folder, lambda manifest: manifest.update(version="0.1"))
+
+
+def changed(folder: Path) -> None:
+    (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-1])
+
+
+def changed_card(folder: Path) -> None:
+    (folder / "README.md").write_text((folder / "README.md").read_text() + "more")
+
+
+def missing(folder: Path) -> None:
+    (folder / FILE).unlink()
+
+
+def extra(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+
+
+def mixed(folder: Path) -> None:
+    table = pq.read_table(folder / FILE)
+    pq.write_table(table.append_column("more", table["id"]), folder / FILE)
+    edit(folder, lambda manifest: None)
+
+
+def not_parquet(folder: Path) -> None:
+    (folder / FILE).write_bytes(b"PAR1 no, it is not PAR1")
+    edit(folder, lambda manifest: None)
+
+
+def lost_rows(folder: Path) -> None:
+    pq.write_table(pq.read_table(folder / FILE).slice(1), folder / FILE)
+    edit(folder, lambda manifest: None)
+
+
+def no_rows(folder: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["languages"]["sw"]["splits"] = {}
+        manifest["configs"]["sw"] = {}
+
+    edit(folder, change)
+
+
+def reserved(folder: Path) -> None:
+    edit(folder, lambda manifest: manifest["languages"].update(all=manifest["languages"]["sw"]))
+
+
+def renamed(folder: Path, name: str) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        for part in ("languages", "configs"):
+            manifest[part][name] = manifest[part].pop("sw")
+        manifest["default"] = name
+
+    edit(folder, change)
+
+
+def alias(folder: Path) -> None:
+    renamed(folder, "swh")
+
+
+def unknown(folder: Path) -> None:
+    renamed(folder, "../sw")
+
+
+def no_licence(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(re.sub(r"^license:.*\n", "", text, flags=re.MULTILINE))
+    edit(folder, lambda manifest: None)
+
+
+def bad_yaml(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nlicense: [\n---\n")
+    edit(folder, lambda manifest: None)
+
+
+def outside(folder: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["files"]["../other.txt"] = "0"
+
+    edit(folder, change)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (no_manifest, "`x-instruction build` did not write it"),
+        (damaged_manifest, "no manifest of this version"),
+        (older_layout, "has the layout 0.1, wanted"),
+        (changed, "was changed since the manifest"),
+        (changed_card, "README.md was changed since"),
+        (missing, "is missing, and the manifest names it"),
+        (extra, "holds 'notes.txt'"),
+        (mixed, "has other columns than the data set"),
+        (not_parquet, "is no Parquet file"),
+        (lost_rows, "has 7 rows in split train, and the manifest says 8"),
+        (no_rows, "the config 'sw' is empty"),
+        (reserved, "'all' is reserved"),
+        (alias, "the config 'swh' is named 'sw'"),
+        (unknown, r"no manifest of this version \(UnknownLanguage"),
+        (no_licence, "states no licence"),
+        (bad_yaml, "metadata of .* cannot be read"),
+        (outside, "which is outside of the folder"),
+    ],
+)
+def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+    checked(folder)
+    damage(folder)
+    with pytest.raises(ShardError, match=said):
+        checked(folder)
+
+
+@pytest.mark.parametrize(
+    "repo", ["x", "a/b/c", "../b", "a/..", "a/b..c", "a/-b", "a/b--c", "a/b.git", "a/ü", "a/", "a/b\n"]
+)
+def test_names_that_the_hub_does_not_take(repo: str) -> None:
+    with pytest.raises(RecipeError, match=r"wanted NAMESPACE/NAME|no name that the Hub takes"):
+        check_repo(repo)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a..b", "/a", "a/", "a.lock", "v1~", "refs/heads/x", "0" * 40, "-x"])
+def test_revisions_and_tags_that_git_does_not_take(name: str) -> None:
+    with pytest.raises(RecipeError):
+        check_revision(name)
+    with pytest.raises(RecipeError):
+        check_tag(name)
+
+
+def test_nothing_is_written_when_something_is_refused(
+    local_hub: RunningHub, make: Make, publish: Any, tmp_path: Path
+) -> None:
+    repo, folder, more = "refused/d", make("sw"), make("th")
+    publish.many((folder, repo, "--tag", "v1", "--yes"))[0].ok()
+    (tmp_path / "empty").mkdir()
+    local_hub.create("refused/model", "model")
+    local_hub.create("refused/foreign")
+    local_hub.commit("refused/foreign", {"data/sw/train-1.parquet": b"x", "README.md": b"---\nlicense: mit\n---\n"})
+    before = publish.head(repo), publish.head("refused/foreign"), state(local_hub)
+    cases = {
+        "--tag v1 would move": ((more, repo, "--tag", "v1"), "pass --move-tag"),
+        "bad tag": ((more, repo, "--tag", "a b"), "no name that a tag may have"),
+        "commit": ((more, repo, "--revision", before[0]), "is a commit"),
+        "no such pull request": ((more, repo, "--revision", "refs/pr/9"), "no pull request refs/pr/9"),
+        "both": ((more, repo, "--revision", "x", "--create-pr"), "leave out --revision"),
+        "collection": ((more, repo, "--collection", f"refused/x-{'0' * 24}"), "has no collection"),
+        "no folder": ((tmp_path / "none", repo), "did not write it"),
+        "empty": ((tmp_path / "empty", repo), "did not write it"),
+        "name": ((more, "refused/a..b"), "no name that the Hub takes"),
+        "model": ((more, "refused/model"), "is a model"),
+        "foreign card": ((more, "refused/foreign"), "not written by publishing"),
+        "foreign rows": ((more, "refused/foreign", "--replace-card"), "which no manifest names|that no manifest names"),
+    }
+    for (name, (_, said)), told in zip(
+        cases.items(), publish.many(*((*case, "--yes") for case, _ in cases.values())), strict=True
+    ):
+        assert told.code == 1, name
+        assert re.search(said, told.err), (name, told.err)
+    assert (publish.head(repo), publish.head("refused/foreign"), state(local_hub)) == before
+
+
+def state(hub: RunningHub) -> list[str]:
+    """Every ref of every repository, and every stored large file."""
+    refs = [f"{path}: {path.read_text()}" for path in hub.folder.rglob("refs/*/*") if path.is_file()]
+    return sorted([*refs, *(str(path) for path in hub.folder.rglob("lfs/objects/*/*/*"))])
+
+
+@pytest.mark.parametrize(
+    ("token", "env", "said"),
+    [
+        (None, {}, "no token for .*hf auth login"),
+        ("hf_wrong", {}, "does not know this token"),
+        ("reader", {}, "the token of reader may only read"),
+        ("", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_who_may_not_publish(
+    local_hub: RunningHub, make: Make, publish: Any, token: str | None, env: dict[str, str], said: str
+) -> None:
+    before = state(local_hub)
+    secret = local_hub.read_token if token == "reader" else token
+    (told,) = publish.many((make("sw"), "refused/token", "--yes"), token=secret, **env)
+    assert told.code == 1
+    assert re.search(said, told.err), told.err
+    assert "hf_wrong" not in told.err
+    assert state(local_hub) == before
+
+
+def test_a_card_that_a_person_changed_is_not_lost(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo = "refused/card"
+    publish.many((make("sw"), repo, "--yes"))[0].ok()
+    text = local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
+    changed = local_hub.commit(repo, {"README.md": f"{text}\nWords of ours.\n".encode()})
+    refused, replaced = publish.many((make("th"), repo, "--yes"), (make("th"), repo, "--replace-card", "--yes"))
+    assert "changed by hand" in refused.err
+    assert publish.git(repo, "rev-parse", "main~1").strip() == changed
+    assert "rows: sw 8, th 8" in replaced.ok()
+
+
+def test_files_that_were_taken_away_are_noticed(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo = "refused/gone"
+    publish.many((make("sw"), repo, "--yes"))[0].ok()
+    line = {"key": "deletedFile", "value": {"path": FILE}}
+    header = {"key": "header", "value": {"summary": "gone", "description": ""}}
+    data = "\n".join(map(json.dumps, [header, line])).encode()
+    assert local_hub.ask(f"/api/datasets/{repo}/commit/main", "POST", data).status == 200
+    refused, mended = publish.many((make("th"), repo, "--yes"), (make("sw"), repo, "--yes"))
+    assert "is missing where it is published: publish the language 'sw' again" in refused.err
+    assert "rows: sw 8" in mended.ok()
