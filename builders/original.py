@@ -101,6 +101,24 @@ def named(name: str) -> str | None:
         return None
 
 
+def on_hub(repository: str, revision: str | None = None, token: Any = None) -> dict[str, str]:
+    """Tag to file of this layout in a data set on the Hub, sorted by tag."""
+    from huggingface_hub import HfApi
+
+    names = HfApi(token=token).list_repo_files(repository, repo_type="dataset", revision=revision)
+    return dict(sorted((tag, name) for name in sorted(names) if (tag := named(name))))
+
+
+def download(repository: str, files: Mapping[str, str], revision: str | None = None, token: Any = None) -> Original:
+    """Files of this layout in a data set on the Hub, in the client's cache."""
+    from huggingface_hub import snapshot_download
+
+    names = list(files.values())
+    options = {"repo_type": "dataset", "revision": revision, "token": token, "allow_patterns": names}
+    folder = Path(snapshot_download(repository, **options))
+    return Original(folder, {tag: folder / name for tag, name in files.items()})
+
+
 def place(path: str | Path) -> Source | Original:
     """What rows can be loaded from at a path: a run, a built folder, or files of the original layout.
 

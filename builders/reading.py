@@ -97,7 +97,10 @@ def languages(source: str | Path, revision: str | None = None) -> list[str]:
             if config != ALL and find_language(config).tag == config:
                 held.append(config)
     if not held:
-        raise RecipeError(f"no config of {source} is a language; it has {', '.join(configs)}")
+        with _told(str(source)):
+            held = list(original.on_hub(str(source), revision))
+    if not held:
+        raise RecipeError(f"no config or file of {source} is a language; its configs are {', '.join(configs)}")
     return sorted(held)
 
 
@@ -125,7 +128,18 @@ def _from_hub(asked: str, repository: str, **options: Any) -> Any:
         # The one message of datasets that lists the configs that a data set has.
         if not str(error).startswith("BuilderConfig"):
             raise
-        raise RecipeError(f"the data set {repository} does not hold {asked!r} ({tag}): {error}") from error
+        refusal = RecipeError(f"the data set {repository} does not hold {asked!r} ({tag}): {error}")
+        # The original release has no configs, which datasets calls one named default, and files such as sw.json.
+        if "['default']" not in str(error):
+            raise refusal from error
+    identity = {"revision": options.pop("revision"), "token": options.pop("token", None)}
+    with _told(repository):
+        files = original.on_hub(repository, **identity)
+        wanted = files if tag == ALL else {tag: files[tag]} if tag in files else {}
+        if not wanted:
+            raise refusal
+        found = original.download(repository, wanted, **identity)
+    return _from_builder(found, tag, **options)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 import x_instruction
+from x_instruction.builders.exports import export
 from x_instruction.builders.reading import languages, load
 from x_instruction.builders.schema import features
 from x_instruction.builders.views import KEPT, VIEWS, alpaca, chat, prompt_completion
@@ -125,3 +126,44 @@ def test_a_hub_that_cannot_be_reached_is_one_line():
         load("sw", "org/no-such-set")
     with pytest.raises(RecipeError, match="cannot load org/no-such-set from the Hub"):
         languages("org/no-such-set")
+
+
+CLIENT = """
+    import sys
+    from huggingface_hub import HfApi
+    import x_instruction
+    from x_instruction.builders.exports import export
+    from x_instruction.builders.reading import languages
+    from x_instruction.builders.views import VIEWS
+    from x_instruction.errors import RecipeError
+
+    repo, folder, out = sys.argv[1:]
+    api = HfApi()
+    api.create_repo(repo, repo_type="dataset")
+    api.upload_folder(repo_id=repo, repo_type="dataset", folder_path=folder)
+    print(*languages(repo))
+    for name in VIEWS:
+        local = x_instruction.load("sw", folder, split="train", view=name)
+        for streaming in (False, True):
+            rows = x_instruction.load("swh_Latn", repo, split="train", view=name, streaming=streaming)
+            assert rows.features == local.features and list(rows) == list(local)
+    for bad, wanted in {"fi": "does not hold 'fi'", "swahilli": "did you mean"}.items():
+        try:
+            x_instruction.load(bad, repo, view="chat")
+        except RecipeError as error:
+            assert wanted in str(error), error
+    export(repo, __import__("pathlib").Path(out), "original")
+"""
+
+
+@pytest.mark.parametrize("layout", ["built", "original"])
+def test_through_a_hub(local_hub, built, kit, tmp_path, layout):
+    folder = built
+    if layout == "original":
+        export(built, tmp_path / "release", "original")
+        folder = tmp_path / "release"
+    repo = local_hub.python(CLIENT, f"views/{layout}", str(folder), str(tmp_path / "out"))
+    assert repo.split() == sorted(kit.languages)
+    export(built, tmp_path / "local", "original")
+    for tag in kit.languages:
+        assert (tmp_path / "out" / f"{tag}.json").read_bytes() == (tmp_path / "local" / f"{tag}.json").read_bytes()
