@@ -1,6 +1,7 @@
 # make demo     the whole method on the sample corpus, in its own environment, without a Hub or a GPU
 # make test     every test, likewise
 # make test-vllm      what runs vLLM, in another environment: it wants other versions
+# make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
 # make quality  format, lint, types, layers, docs
 # make style    what can be fixed by a machine
@@ -10,7 +11,7 @@ VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-servers quality style types clean
+.PHONY: demo test test-vllm test-servers test-clients quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +50,17 @@ $(VENV)/servers-installed: $(VENV)/test-installed
 
 test-servers: $(VENV)/servers-installed $(VENV_VLLM)/installed
 	$(BIN)/python -m pytest -m servers tests/conformance
+
+# The oldest huggingface_hub 2.x, and datasets 4 as a reader.
+build/clients/installed:
+	$(PYTHON) -m venv build/clients/hub-2.0
+	build/clients/hub-2.0/bin/python -m pip install --quiet --disable-pip-version-check huggingface_hub==2.0.0 pyarrow
+	$(PYTHON) -m venv build/clients/datasets-4
+	build/clients/datasets-4/bin/python -m pip install --quiet --disable-pip-version-check datasets==4.8.5
+	touch $@
+
+test-clients: $(VENV)/test-installed build/clients/installed
+	$(BIN)/python -m pytest -m clients tests/matrix
 
 quality: $(VENV)/test-installed types
 	$(BIN)/ruff format --check .
