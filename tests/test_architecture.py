@@ -19,7 +19,7 @@ LAYERS = [
     ["prompts"],
     ["generate", "diversify"],
     ["refine"],
-    ["run", "builders", "local_hub"],
+    ["run", "builders", "local_hub", "tuning"],
     ["hub"],
     ["cli"],
     ["hub_scripts"],

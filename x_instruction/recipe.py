@@ -428,14 +428,28 @@ def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> Reci
     Raises:
         RecipeError: unreadable file, unknown key, wrong type or value out of range.
     """
-    text = _read(source)
+    return parse(Recipe, _read(source), source, overrides)
+
+
+def parse(kind: type[Section], text: str, source: str | Path, overrides: Mapping[str, str] | None = None) -> Section:
+    """Settings of any kind from TOML, every key and value checked against the dataclass.
+
+    Args:
+        kind: the dataclass.
+        text: the TOML.
+        source: where it is from, for messages.
+        overrides: as in ``load``.
+
+    Raises:
+        RecipeError: not TOML, unknown key, wrong type or value out of range.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {source} is not valid TOML: {error}") from None
     for key, value in (overrides or {}).items():
         _override(table, key, value)
-    return _section(Recipe, table, "")
+    return _section(kind, table, "")
 
 
 def dumps(settings: Recipe) -> str:

@@ -21,6 +21,7 @@ VERBS = {
     "status": "x_instruction.cli.status",
     "show": "x_instruction.cli.show",
     "build": "x_instruction.cli.build",
+    "mix": "x_instruction.cli.mix",
     "export": "x_instruction.cli.export",
     "publish": "x_instruction.cli.publish",
     "local-hub": "x_instruction.cli.local_hub",

@@ -31,18 +31,28 @@ def read_recipe(name: str, languages: str | None, limit: int | None, sets: tuple
     Raises:
         RecipeError: unreadable, unknown key, bad value.
     """
-    overrides: dict[str, str] = {}
-    for text in sets:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"--set {text!r} is not KEY=VALUE, as generate.candidates=8")
-        overrides[key.strip()] = value.strip()
+    overrides = read_sets(sets)
     if limit is not None:
         overrides["corpus.passages"] = str(limit)
     if languages is not None:
         tags = [tag.strip() for tag in languages.split(",") if tag.strip()]
         overrides["languages"] = "[" + ", ".join(f"'{tag}'" for tag in tags) + "]"
     return load(name, overrides)
+
+
+def read_sets(sets: tuple[str, ...]) -> dict[str, str]:
+    """Dotted key to TOML value text of every ``--set``.
+
+    Raises:
+        RecipeError: one is not KEY=VALUE.
+    """
+    overrides: dict[str, str] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set {text!r} is not KEY=VALUE, as generate.candidates=8")
+        overrides[key.strip()] = value.strip()
+    return overrides
 
 
 def read_run(folder: Path) -> Recipe:

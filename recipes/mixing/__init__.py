@@ -1,0 +1,1 @@
+"""Mixing recipes that ship; `x_instruction.tuning.mixing.recipe` loads them."""

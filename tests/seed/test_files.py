@@ -1,0 +1,172 @@
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from x_instruction.corpus.readers import Fault
+from x_instruction.errors import CorpusError
+from x_instruction.seed import files
+from x_instruction.seed.files import read_rows
+from x_instruction.seed.pairs import Pair, read_pairs
+
+
+def write(tmp_path, content, name="seed.json"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(path, limit=10_000):
+    return list(read_rows(path, ("instruction", "output"), limit))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[\n{"a": 1},\n{"a": \n oops}\n]', r"line 4: not a valid JSON array of rows \(Expecting value\)"),
+        ('[{"a": 1}\n\n{"a": 2}]', "line 3: .*a comma is missing between rows"),
+        ('[{"a": 1},\n]', "line 2: .*Expecting value"),
+        ('[{"a": 1},\n{"a": 2}\n', "line 3: .*Expecting value"),
+        ("[" * 100_000, "line 1: .*nested too deep"),
+        ("[" + '{"a": "' + "x" * 3_000_000, "line 1: .*a row of more than 10000 bytes, or one that never ends"),
+        (b'[{"a": "\xff\xfe"}]', "is not UTF-8"),
+    ],
+)
+def test_a_broken_array_names_its_line(tmp_path, content, message):
+    with pytest.raises(CorpusError, match=message):
+        read(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["seed.csv", "seed", "seed.txt", "seed.json.zip"])
+def test_other_files_are_named(tmp_path, name):
+    with pytest.raises(CorpusError, match="seed"):
+        read(write(tmp_path, "x", name))
+
+
+def test_no_file_and_a_folder(tmp_path):
+    with pytest.raises(CorpusError, match="No such file"):
+        read(tmp_path / "nowhere.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(CorpusError, match="Is a directory"):
+        read(tmp_path / "folder.json")
+
+
+def test_a_damaged_parquet_file(tmp_path):
+    with pytest.raises(CorpusError, match="damaged"):
+        read(write(tmp_path, b"PAR1 no more", "seed.parquet"))
+
+
+def test_rows_of_an_array_that_cannot_be_used(tmp_path):
+    made = read(write(tmp_path, json.dumps([{"a": 1}, 3, {"a": "x" * 20_000}, {"a": 2}])))
+    assert [position for position, _ in made] == [1, 2, 3, 4]
+    assert [row.reason if isinstance(row, Fault) else row for _, row in made] == [
+        {"a": 1},
+        "malformed_json",
+        "line_too_long",
+        {"a": 2},
+    ]
+
+
+def test_lines_in_a_json_file(tmp_path):
+    made = read(write(tmp_path, '{"a": 1}\nnot json\n{"a": 2}\n'))
+    assert [(place, row.reason if isinstance(row, Fault) else row["a"]) for place, row in made] == [
+        (1, 1),
+        (2, "malformed_json"),
+        (3, 2),
+    ]
+
+
+values = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=st.lists(st.dictionaries(st.text(), values, max_size=3), max_size=6), chunk=st.integers(1, 9))
+def test_an_array_is_read_as_json_reads_it(tmp_path_factory, table, chunk):
+    path = write(tmp_path_factory.mktemp("array"), "\ufeff \n" + json.dumps(table, indent=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", max(chunk, 8))
+        assert [row for _, row in read(path)] == table
+
+
+ROWS = [
+    ({"instruction": "Why?", "output": "Kwa sababu."}, ("Why?", "", "Kwa sababu.")),
+    ({"instruction": "Why?", "input": "rain", "output": "Kwa sababu."}, ("Why?", "rain", "Kwa sababu.")),
+    ({"instruction": "Why?", "response": "Kwa sababu."}, ("Why?", "", "Kwa sababu.")),
+    ({"prompt": "Why?", "completion": "Kwa sababu."}, ("Why?", "", "Kwa sababu.")),
+    (
+        {
+            "messages": [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": "Kwa sababu."},
+                {"role": "user", "content": "Thanks"},
+            ]
+        },
+        ("Why?", "", "Kwa sababu."),
+    ),
+    (
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Kwa sababu."}]},
+        ("Why?", "", "Kwa sababu."),
+    ),
+]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize(("row", "wanted"), ROWS)
+def test_every_shape_in_every_format(tmp_path, suffix, row, wanted):
+    path = tmp_path / f"seed.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        text = json.dumps([row] if suffix == "json" else row)
+        path.write_bytes(gzip.compress(text.encode()) if suffix == "jsonl.gz" else text.encode())
+    (pair,) = read_pairs(path, 10_000, "sw")
+    assert isinstance(pair, Pair)
+    assert (pair.instruction, pair.input, pair.output) == wanted
+    assert (pair.id, pair.language, pair.instruction_language) == (f"seed.{suffix}:1", "sw", "en")
+    assert (pair.source, pair.license) == (f"seed.{suffix}", "unknown")
+
+
+def test_what_a_row_says_of_itself_counts(tmp_path):
+    row = {
+        "id": 7,
+        "instruction": "Mbona?",
+        "output": "x",
+        "lang": "sw",
+        "instruction_language": "sw",
+        "license": "MIT",
+    }
+    (pair,) = read_pairs(write(tmp_path, json.dumps([row])), 1_000, "th", "en", "CC0")
+    assert isinstance(pair, Pair)
+    assert (pair.id, pair.language, pair.instruction_language, pair.license) == ("7", "sw", "sw", "MIT")
+
+
+def test_a_file_of_another_shape_names_its_columns(tmp_path):
+    with pytest.raises(CorpusError, match=r"row 1: no column 'instruction' or 'prompt', there are 'text', 'url'"):
+        list(read_pairs(write(tmp_path, '[{"text": "x", "url": "y"}]'), 1_000))
+    pq.write_table(pa.table({"text": ["x"]}), tmp_path / "seed.parquet")
+    with pytest.raises(CorpusError, match="no column 'instruction' or 'prompt', there are 'text'"):
+        list(read_pairs(tmp_path / "seed.parquet", 1_000))
+
+
+@pytest.mark.parametrize(
+    ("row", "detail"),
+    [
+        ({"instruction": "a", "output": 3}, "output is a int, wanted text"),
+        ({"instruction": ["a"], "output": "b"}, "instruction is a list, wanted text"),
+        ({"instruction": "a"}, "no column 'output' or 'response' or 'completion', there are 'instruction'"),
+        ({"messages": [{"role": "assistant", "content": "b"}]}, "the chat is assistant, wanted user and assistant"),
+        ({"messages": []}, "the chat is empty"),
+        ({"messages": ["hi"]}, "a turn of the chat is a str"),
+        ({"messages": "hi"}, "the chat is empty"),
+    ],
+)
+def test_a_later_row_of_another_shape_is_dropped(tmp_path, row, detail):
+    made = list(read_pairs(write(tmp_path, json.dumps([{"instruction": "a", "output": "b"}, row])), 1_000))
+    assert [type(m).__name__ for m in made] == ["Pair", "Dropped"]
+    assert (made[1].id, made[1].reason) == ("seed.json:2", "wrong_shape")
+    assert detail in made[1].detail

@@ -1,0 +1,169 @@
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from x_instruction.cli import cli
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.recipe import names as recipe_names
+from x_instruction.tuning.mixing.files import Source, schema, sources, write
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def parallel(path, tag, number=6):
+    rows = [
+        {
+            "id": f"p{i}",
+            "language": tag,
+            "instruction_language": tag,
+            "instruction": f"{tag}? {i}",
+            "output": f"{tag}! {i}",
+        }
+        for i in range(number)
+    ]
+    return lines(path / f"{tag}.jsonl", rows)
+
+
+PINCH = 'languages = ["sw"]\nheld_out = ["fi"]\n[pinch]\nbudget = 5\nk_examples = 2'
+
+
+def test_bad_rows_are_dropped_with_a_reason(tmp_path, mixing):
+    english = parallel(tmp_path, "en")
+    bad = lines(
+        tmp_path / "bad.jsonl",
+        [
+            {"id": "a", "language": "sw", "instruction": "x", "output": "y"},
+            {"id": "b", "language": "sw", "instruction": " ", "output": "y"},
+            {"id": "c", "language": "sw", "instruction": "x", "output": ""},
+            {"id": "d", "instruction": "x", "output": "y"},
+            {"id": "e", "language": "no such language", "instruction": "x", "output": "y"},
+            {"id": "f", "language": "fi", "instruction": "x", "output": "y"},
+            {"id": "g", "language": "th", "instruction": "x", "output": "y"},
+            {"id": "a", "language": "sw", "instruction": "x", "output": "another"},
+            {"id": "a", "language": "sw", "instruction": "x", "output": "y"},
+            {"text": "x"},
+        ],
+    )
+    with bad.open("a") as stream:
+        stream.write("not json\n")
+    recipe = mixing(PINCH)
+    report = write(
+        recipe, [Source(english, "web"), Source(parallel(tmp_path, "sw"), "web"), Source(bad, "web")], tmp_path / "out"
+    )
+    assert report["dropped"] == {
+        "conflicting_id": 1,
+        "held_out": 1,
+        "malformed_json": 1,
+        "no_instruction": 1,
+        "no_language": 1,
+        "no_output": 1,
+        "other_language": 1,
+        "unknown_language": 1,
+        "wrong_shape": 1,
+    }
+    gone = pq.read_table(tmp_path / "out" / "dropped.parquet").to_pylist()
+    assert {row["id"]: row["detail"] for row in gone}["bad.jsonl:11"].startswith("Expecting value")
+    assert report["rows"] == 5
+    assert report["by_language"] == {"en": 3, "sw": 2}
+
+
+def test_files_of_a_mix(tmp_path, mixing):
+    files = [Source(parallel(tmp_path, tag), "web") for tag in ("en", "sw")]
+    report = write(mixing("rows_per_file = 2\n" + PINCH), files, tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["dropped.parquet", "mix.json", *(f"train-{i:05d}-of-00003.parquet" for i in range(3))]
+    tables = [pq.read_table(tmp_path / "out" / name) for name in names[2:]]
+    assert [len(table) for table in tables] == [2, 2, 1]
+    assert all(table.schema.equals(schema()) for table in tables)
+    assert [row["id"] for table in tables for row in table.to_pylist()] == [f"m-{i:07d}" for i in range(5)]
+    assert json.loads((tmp_path / "out" / "mix.json").read_text()) == report
+    assert report["by_shape"] == {"pinch.mono": 5}
+    assert report["recipe"]["pinch.k_examples"] == 2
+    assert [entry["name"] for entry in report["inputs"]] == ["en.jsonl", "sw.jsonl"]
+
+
+def test_same_bytes_whatever_the_order_and_no_leftovers(tmp_path, mixing):
+    files = [Source(parallel(tmp_path, tag), "web") for tag in ("en", "sw")]
+    write(mixing("rows_per_file = 1\n" + PINCH), files, tmp_path / "one")
+    write(mixing(PINCH), files, tmp_path / "one")
+    reversed_rows = (tmp_path / "sw.jsonl").read_text().splitlines()[::-1]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "sw.jsonl").write_text("\n".join(reversed_rows))
+    again = [Source(tmp_path / "again" / "sw.jsonl", "web"), files[0]]
+    write(mixing(PINCH), again, tmp_path / "two")
+    # The fallback source is the file's name, which is the same.
+    for path in (tmp_path / "one").glob("train-*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert len(list((tmp_path / "one").glob("train-*"))) == 1
+
+
+def test_alignment_by_position(tmp_path, mixing):
+    files = []
+    for tag in ("en", "sw"):
+        rows = [{"instruction": f"{tag}? {i}", "output": f"{tag}! {i}", "instruction_language": tag} for i in range(4)]
+        files.append(Source(lines(tmp_path / f"{tag}.jsonl", rows), "web", tag))
+    text = '\nlanguages = ["sw"]\n[crossin]\nmodes = ["en2x"]'
+    with pytest.raises(CorpusError, match="matter for 0"):
+        write(mixing('languages = ["sw"]\n[crossin]\nmodes = ["en2x"]\nsize = 4'), files, tmp_path / "out")
+    write(mixing('align = "position"' + text), files, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet").to_pylist()
+    assert rows
+    assert all(row["prompt"][4] == row["completion"][4] for row in rows)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, mixing):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("x")
+    with pytest.raises(RecipeError, match="holds files that no mix wrote"):
+        write(mixing(PINCH), [], tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.tex").exists()
+
+
+def test_sources(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"empty holds no train-\*.parquet"):
+        sources(str(tmp_path / "empty"), "web")
+    for tag in ("sw", "fi"):
+        (tmp_path / "set" / tag).mkdir(parents=True)
+        (tmp_path / "set" / tag / "train-00000-of-00001.parquet").touch()
+    (tmp_path / "set" / "fi" / "test-00000-of-00001.parquet").touch()
+    assert [s.path.parent.name for s in sources(str(tmp_path / "set"), "web")] == ["fi", "sw"]
+    assert sources("swh=x.json", "seed")[0].tag == "sw"
+    with pytest.raises(RecipeError):
+        sources("zzzz=x.json", "seed")
+
+
+def test_the_command(tmp_path):
+    data = [str(parallel(tmp_path, tag)) for tag in ("en", "sw")]
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\nlanguages = ["sw"]\n[pinch]\nbudget = 5\nk_examples = 2')
+    out = tmp_path / "mixed"
+    run = CliRunner().invoke(cli, ["mix", str(recipe), *data, "--out", str(out), "--set", "pinch.k_examples=1"])
+    assert run.exit_code == 0, run.output
+    assert f"{out}: 5 rows of 6 items" in run.stdout
+    assert json.loads((out / "mix.json").read_text())["by_language"] == {"en": 4, "sw": 1}
+    shown = CliRunner().invoke(cli, ["mix"]).output
+    assert [line.split()[0] for line in shown.splitlines()][:2] == ["afp", "crossin"]
+    assert "mixing" not in recipe_names()
+    nothing = CliRunner().invoke(cli, ["mix", "pinch"])
+    assert isinstance(nothing.exception, CorpusError)
+    shutil.rmtree(out)
+
+
+def test_inference_tags_are_in_the_report(tmp_path, mixing):
+    rows = [{"id": str(i), "language": "sw", "instruction": "x", "output": "y"} for i in range(2)]
+    source = Source(lines(tmp_path / "sw.jsonl", rows), "web")
+    both = 'languages = ["sw"]\n[x_instruction]\ninference = "both"'
+    assert write(mixing(both), [source], tmp_path / "out")["inference"] == {
+        "sw": "Answer in Swahili and the style of an AI assistant. Answer in Swahili."
+    }
+    humpback = 'languages = ["en"]\n[humpback]\n'
+    assert write(mixing(humpback), [], tmp_path / "none")["inference"] == {
+        "en": "Answer in the style of an AI Assistant. Answer with knowledge from web search."
+    }

@@ -1,0 +1,46 @@
+"""Source tags: how a prompt ends says where its response is from (method.md 2.6, 3.1)."""
+
+from __future__ import annotations
+
+from x_instruction.languages import language
+from x_instruction.tuning.mixing.cells import Cell, Group, eligible
+from x_instruction.tuning.mixing.recipe import Humpback, Mixing, XInstruction
+from x_instruction.tuning.mixing.stock import Kind, Stock
+
+
+def filled(tag: str, answer: str) -> str:
+    """A tag for the language of the answer."""
+    return tag.format(tag=answer, name=language(answer).name)
+
+
+def inference(settings: Humpback | XInstruction, answer: str) -> str:
+    """What prompts end with when the tuned model is used; empty for none."""
+    tags = {"seed": [settings.seed_tag], "web": [settings.web_tag], "none": []}
+    tags["both"] = [*tags["seed"], *tags["web"]]
+    return " ".join(filled(tag, answer) for tag in tags[settings.inference])
+
+
+def humpback(settings: Humpback, mixing: Mixing, stock: Stock) -> list[Group]:
+    """Seed rows and web rows of each language, asked in that language (3.1 is English throughout)."""
+    return _groups(settings, [(tag, tag) for tag in mixing.languages], stock)
+
+
+def x_instruction(settings: XInstruction, mixing: Mixing, stock: Stock) -> list[Group]:
+    """Seed rows and web rows of each language, asked in the pivot."""
+    return _groups(settings, [(mixing.pivot, tag) for tag in mixing.languages], stock)
+
+
+def _groups(settings: Humpback | XInstruction, directions: list[tuple[str, str]], stock: Stock) -> list[Group]:
+    wanted: list[tuple[Kind, int | None, str]] = [
+        ("seed", settings.seeds, settings.seed_tag),
+        ("web", settings.web, settings.web_tag),
+    ]
+    cells = []
+    for ask, answer in directions:
+        for kind, count, tag in wanted:
+            blank = Cell(shape=kind, ask=ask, answer=answer, count=0, kind=kind)
+            rows = int(eligible(stock, blank).sum()) if count is None else count
+            end = filled(tag, answer)
+            cells.append(Cell(shape=kind, ask=ask, answer=answer, count=rows, tag=end, joint=" ", kind=kind))
+    # Where items hold several languages, each may use them.
+    return [Group([cell]) for cell in cells]
