@@ -19,7 +19,7 @@ LAYERS = [
     ["prompts"],
     ["generate", "diversify"],
     ["refine"],
-    ["run", "builders", "local_hub", "tuning"],
+    ["run", "builders", "local_hub", "cards", "tuning"],
     ["hub"],
     ["cli"],
     ["hub_scripts"],
@@ -47,11 +47,11 @@ LOCAL_HUB = {
 HEAVY = {
     "torch": {
         *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
-        "engines.vllm_model",
+        *("engines.vllm_model", "hub.model_readback"),
     },
     "transformers": {
         *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
-        "engines.vllm",
+        *("engines.vllm", "hub.model_readback"),
     },
     "sentence_transformers": {"engines.embedder"},
     "sklearn": {"diversify.kmeans"},

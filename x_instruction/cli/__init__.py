@@ -24,6 +24,7 @@ VERBS = {
     "mix": "x_instruction.cli.mix",
     "export": "x_instruction.cli.export",
     "publish": "x_instruction.cli.publish",
+    "push-model": "x_instruction.cli.push_model",
     "local-hub": "x_instruction.cli.local_hub",
 }
 

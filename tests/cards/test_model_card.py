@@ -1,0 +1,137 @@
+"""The card of a model: from records alone, safe to show, with a licence that is never made up."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from model_facts import evaluation, training
+
+from x_instruction.cards.model import eval_results, license_of, model_card
+from x_instruction.cards.records import Facts
+from x_instruction.errors import RecipeError
+
+HOSTILE = "<script>alert(1)</script> | a |\n\n---\nlicense: mit\n# T ](http://x) ``` \u202ertl {{ 7*7 }}"
+
+
+def card(evaluations=(), repo="facts-org/model", **changes):
+    return model_card(Facts(training(**changes), tuple(evaluations)), repo)
+
+
+@pytest.mark.parametrize("stated", ["", "unknown", "  "])
+def test_an_unknown_licence_is_an_error_that_says_what_to_do(stated):
+    with pytest.raises(RecipeError, match=r"licence of facts-org/base is not known.*base_license"):
+        card(base_license=stated)
+
+
+@pytest.mark.parametrize("link", ["", "http://example.org", "https://x>y", "javascript:alert(1)"])
+def test_terms_that_the_hub_does_not_know_need_an_address(link):
+    with pytest.raises(RecipeError, match="base_license_link"):
+        card(base_license="Somebody's Terms", base_license_link=link)
+
+
+@pytest.mark.parametrize("base", ["/home/me/model", "model", "a/b/c", "../x", "org/..", "org/a--b"])
+def test_a_base_that_nobody_else_can_get_is_refused(base):
+    with pytest.raises(RecipeError, match="wanted the id of a model on the Hub"):
+        card(base_model=base)
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted"),
+    [
+        ("apache-2.0", {"license": "apache-2.0"}),
+        ("Apache 2.0", {"license": "apache-2.0"}),
+        ("Gemma Terms of Use", {"license": "gemma"}),
+        ("llama3.1", {"license": "llama3.1"}),
+    ],
+)
+def test_the_licence_is_the_bases(stated, wanted):
+    assert license_of(training(base_license=stated)) == wanted
+
+
+def test_other_terms_have_name_and_address():
+    terms = license_of(training(base_license="Acme Model Terms 2", base_license_link="https://example.org/terms"))
+    assert terms == {
+        "license": "other",
+        "license_name": "acme-model-terms-2",
+        "license_link": "https://example.org/terms",
+    }
+
+
+@pytest.mark.parametrize(("relation", "library"), [("adapter", "peft"), ("merge", "transformers")])
+def test_the_metadata_says_what_the_model_is(relation, library):
+    figures = [evaluation(), evaluation(language="ur", metric="accuracy", value=0.25)]
+    data = ModelCard(card(figures, relation=relation)).data
+    assert data.base_model == "facts-org/base"
+    assert data.base_model_relation == relation
+    assert data.library_name == library
+    assert data.pipeline_tag == "text-generation"
+    assert data.language == ["th", "ur", "en"]
+    assert data.datasets == ["facts-org/set"]
+    assert data.license == "apache-2.0"
+    assert data.metrics == ["accuracy", "win_rate"]
+    assert [(one.metric_type, one.metric_value, one.dataset_type) for one in data.eval_results] == [
+        ("win_rate", 0.53, "facts-org/questions"),
+        ("accuracy", 0.25, "facts-org/questions"),
+    ]
+
+
+def test_norwegian_stays_a_language_and_a_local_set_no_link():
+    text = card(languages=("no",), dataset="mine")
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head["language"] == ["no", "en"]
+    assert "datasets" not in head
+    assert "| data | mine, revision v1.0.0 |" in text
+
+
+def test_results_on_a_registered_benchmark_are_files_of_their_own():
+    figures = [
+        evaluation(),
+        evaluation(dataset="bench/a", benchmark_task="th"),
+        evaluation(dataset="bench/a", benchmark_task="ur", language="ur", value=1),
+    ]
+    files = eval_results(figures)
+    assert list(files) == [".eval_results/bench--a.yaml"]
+    entries = parse_eval_result_entries(yaml.safe_load(files[".eval_results/bench--a.yaml"]))
+    assert [(one.dataset_id, one.task_id, one.value, one.date) for one in entries] == [
+        ("bench/a", "th", 0.53, "2026-11-20"),
+        ("bench/a", "ur", 1, "2026-11-20"),
+    ]
+
+
+def test_hostile_records_change_nothing():
+    names = ("hardware", "dataset", "dataset_revision", "base_revision", "example", "configuration")
+    evil = dict.fromkeys(names, HOSTILE)
+    evil |= {"prompt": HOSTILE + "{instruction}", "software": {HOSTILE: HOSTILE}, "hyperparameters": {HOSTILE: HOSTILE}}
+    text = card([evaluation(dataset=HOSTILE, metric=HOSTILE, notes=HOSTILE, config=HOSTILE)], **evil)
+    _, head, body = text.split("---\n", 2)
+    assert yaml.safe_load(head)["license"] == "apache-2.0"
+    fence = re.search(r"^(````+)text\n.*?^\1$", body, flags=re.MULTILINE | re.DOTALL)
+    shown = re.sub(r"^```\w+\n.*?^```$", "", body.replace(fence[0], ""), flags=re.MULTILINE | re.DOTALL)
+    assert "<script" not in shown
+    assert "{{ 7" not in shown
+    assert "](http://x" not in shown
+    assert "\u202e" not in text
+    assert [line for line in shown.splitlines() if line.startswith("#")] == [
+        *("# model", "## Use", "## Training", "## Results", "## Languages", "## Licence", "## Limits", "## Citation")
+    ]
+    for snippet in re.findall(r"^```python\n(.*?)^```$", body, flags=re.MULTILINE | re.DOTALL):
+        compile(snippet, "card", "exec")
+
+
+def test_a_model_that_was_not_evaluated_says_so():
+    text = card()
+    assert "was not evaluated" in text
+    assert "model-index" not in text
+    assert "eval_results" not in text
+
+
+def test_nothing_is_left_to_be_filled_in():
+    body = card([evaluation()]).split("---\n", 2)[2]
+    body = body.split("````text")[0] + body.split("````")[-1]
+    assert re.findall(r"\b(TODO|TBD|None|nan|More Information Needed|placeholder|your[-_]\w+)\b|\{\{|\{%", body) == []
+    assert "| wall time | 90 minutes |" in body
+    assert "| tokens read | 31,000,000 |" in body
+    assert "| last loss | 1.23 nats per token |" in body

@@ -1,0 +1,351 @@
+"""Publishing models: what is bad is refused with the Hub untouched, what is good loads back from where it went."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_hub_fixture import RunningHub
+from model_facts import evaluation, training
+
+from x_instruction.cards.records import TRAINING, Facts, write
+
+TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}"
+BASE = "push-org/base"
+MANY = """
+import json, sys
+from click.testing import CliRunner
+from x_instruction.cli import cli
+from x_instruction.errors import XInstructionError
+found = []
+for arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(cli, ["push-model", *arguments])
+    if result.exception and not isinstance(result.exception, XInstructionError | SystemExit):
+        raise result.exception
+    found.append([result.exit_code, f"{result.output}{result.exception or ''}"])
+print(json.dumps(found))
+"""
+
+
+class Pusher:
+    def __init__(self, hub: RunningHub) -> None:
+        self.hub = hub
+
+    def __call__(self, *commands: tuple[Any, ...], token: str | None = "", before: str = "") -> list[tuple[int, str]]:
+        """Exit code and what was said, of several commands in one process."""
+        asked = json.dumps([[str(part) for part in command] for command in commands])
+        return [tuple(one) for one in json.loads(self.hub.python(before + MANY, asked, token=token).splitlines()[-1])]
+
+    def state(self) -> str:
+        """Every model on the Hub with its commits."""
+        listed = self.hub.ask("/api/models?limit=1000").json
+        return json.dumps(sorted((one["id"], one.get("sha")) for one in listed))
+
+
+@pytest.fixture(scope="module")
+def push(local_hub: RunningHub) -> Pusher:
+    return Pusher(local_hub)
+
+
+@pytest.fixture(scope="module")
+def base(local_hub: RunningHub, tiny_model: Path) -> str:
+    """The base on the hub; its commit."""
+    local_hub.create(BASE, "model")
+    files = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    return local_hub.commit(BASE, files, kind="models")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, base: str) -> Path:
+    """A folder with a trained whole model and one with an adapter."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    root = tmp_path_factory.mktemp("models")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = TEMPLATE
+    record = training(base_model=BASE, base_revision=base)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    with torch.no_grad():
+        model.model.norm.weight += 0.5
+    model.save_pretrained(root / "whole", max_shard_size="100KB")
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that goes.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapter = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapter.save_pretrained(root / "adapter")
+    edit(root / "adapter" / "adapter_config.json", base_model_name_or_path=BASE)
+    for kind, relation in (("whole", "merge"), ("adapter", "adapter")):
+        tokenizer.save_pretrained(root / kind)
+        figures = (evaluation(), evaluation(dataset="bench/a", benchmark_task="th"))
+        write(root / kind, Facts(dataclasses.replace(record, relation=relation), figures))
+    return root
+
+
+@pytest.fixture
+def whole(models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models / "whole", tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def adapter(models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models / "adapter", tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    table = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(table | changes), "utf-8")
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def no_weights(folder: Path) -> None:
+    next(folder.glob("model-00001-*.safetensors")).unlink()
+
+
+def no_record(folder: Path) -> None:
+    (folder / TRAINING).unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer_config.json").unlink()
+
+
+def no_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+
+
+def no_licence(folder: Path) -> None:
+    edit(folder / TRAINING, base_license="unknown")
+
+
+def outside(folder: Path) -> None:
+    edit(folder / "model.safetensors.index.json", weight_map={"a": "../secret.safetensors"})
+
+
+def pickle(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+
+
+def trainer(folder: Path) -> None:
+    (folder / "optimizer.pt").write_bytes(b"x")
+
+
+def code(folder: Path) -> None:
+    edit(folder / "config.json", auto_map={"AutoModel": "evil.Model"})
+
+
+def damaged(folder: Path) -> None:
+    (folder / "config.json").write_text("{", "utf-8")
+
+
+def other_kind(folder: Path) -> None:
+    edit(folder / TRAINING, relation="adapter")
+
+
+def no_base(folder: Path) -> None:
+    edit(folder / "adapter_config.json", base_model_name_or_path=None)
+
+
+def local_base(folder: Path) -> None:
+    edit(folder / "adapter_config.json", base_model_name_or_path="/home/me/base")
+
+
+def other_base(folder: Path) -> None:
+    edit(folder / "adapter_config.json", base_model_name_or_path="other/base")
+
+
+WHOLE = [
+    (no_config, "neither config.json nor adapter_config.json"),
+    (no_weights, "is missing: save the model anew"),
+    (no_record, "x-instruction tune"),
+    (no_tokenizer, "has no tokenizer"),
+    (no_template, "no chat template"),
+    (no_licence, "licence of push-org/base is not known"),
+    (outside, "wanted a .safetensors file of this very folder"),
+    (pickle, "pytorch_model.bin, and loading a pickle runs"),
+    (trainer, "optimizer.pt, and loading a pickle runs"),
+    (code, "needs code of its own"),
+    (damaged, "is not JSON"),
+    (other_kind, "holds a whole model"),
+]
+ADAPTER = [
+    (no_base, "names the base None"),
+    (local_base, "names the base '/home/me/base'"),
+    (other_base, "mend one"),
+]
+
+
+def test_a_bad_folder_is_refused_and_the_hub_untouched(
+    push: Pusher, whole: Path, adapter: Path, tmp_path: Path
+) -> None:
+    before = push.state()
+    commands: list[tuple[Any, ...]] = [(tmp_path / "none", "push-org/bad", "--yes")]
+    for good, cases in ((whole, WHOLE), (adapter, ADAPTER)):
+        for spoil, _ in cases:
+            shutil.copytree(good, tmp_path / spoil.__name__)
+            spoil(tmp_path / spoil.__name__)
+            commands.append((tmp_path / spoil.__name__, "push-org/bad", "--yes"))
+    wanted = ["is no folder", *(said for _, said in [*WHOLE, *ADAPTER])]
+    for (status, said), part in zip(push(*commands), wanted, strict=True):
+        assert status == 1
+        assert part in said
+    assert push.state() == before
+
+
+def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) -> None:
+    push.hub.create("push-org/rows", "dataset")
+    before = push.state()
+    cases = [
+        (("push-org/..",), "no name that the Hub takes"),
+        (("../etc",), "no name that the Hub takes"),
+        (("name",), "NAMESPACE/NAME"),
+        (("datasets/push-org/rows",), "NAMESPACE/NAME"),
+        (("push-org/rows",), "is a dataset"),
+        (("push-org/bad", "--revision", "a..b"), "no name that a branch may have"),
+        (("push-org/bad", "--revision", "refs/pr/9"), "Not found|no pull request|not"),
+        (("push-org/bad", "--tag", "../v1"), "no name that a tag may have"),
+        (("push-org/bad", "--create-pr", "--tag", "v1"), "leave out --revision and --tag"),
+    ]
+    commands = [(whole, *arguments, "--yes") for arguments, _ in cases if "refs/pr/9" not in arguments]
+    wanted = [said for arguments, said in cases if "refs/pr/9" not in arguments]
+    for (status, said), part in zip(push(*commands), wanted, strict=True):
+        assert status == 1
+        assert part in said
+    assert push.state() == before
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [(None, "no token for"), ("hf_" + "x" * 34, "does not know this token"), ("read", "may only read")],
+)
+def test_a_wrong_token_is_refused_and_the_hub_untouched(
+    push: Pusher, whole: Path, token: str | None, said: str
+) -> None:
+    before = push.state()
+    [(status, told)] = push((whole, "push-org/bad", "--yes"), token=push.hub.read_token if token == "read" else token)
+    assert status == 1
+    assert said in told
+    assert push.state() == before
+
+
+def test_without_yes_nothing_is_written(push: Pusher, whole: Path) -> None:
+    before = push.state()
+    [(status, said)] = push((whole, "push-org/dry", "--private"))
+    assert status == 0
+    assert "nothing was written" in said
+    assert "+ README.md" in said
+    assert "+ model.safetensors.index.json" in said
+    assert "(new)" in said
+    assert push.state() == before
+
+
+def snippets(hub: RunningHub, repo: str, where: Path) -> str:
+    """Run the examples of a published card as somebody who has no token; what the last one printed."""
+    card = hub.ask(f"/{repo}/resolve/main/README.md", token=None).text
+    *_, snippet = re.findall(r"^```python\n(.*?)^```$", card, flags=re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-W", "ignore", "-c", snippet]
+    done = subprocess.run(command, cwd=where, env=hub.env(token=None), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def commits(hub: RunningHub, repo: str) -> list[dict[str, Any]]:
+    return hub.ask(f"/api/models/{repo}/commits/main").json
+
+
+def test_a_whole_model_is_published_and_loads_back(push: Pusher, whole: Path, tmp_path: Path) -> None:
+    hub, repo = push.hub, "push-org/whole"
+    [(status, said)] = push((whole, repo, "--yes", "--tag", "v1"))
+    assert status == 0, said
+    assert "loads with the same weights" in said
+    info = hub.ask(f"/api/models/{repo}").json
+    files = {one["rfilename"] for one in info["siblings"]}
+    kept = {path.name for path in whole.iterdir()}
+    assert files - {".gitattributes"} == kept | {"README.md", ".eval_results/bench--a.yaml"}
+    assert len(commits(hub, repo)) == 2
+    assert hub.ask(f"/api/models/{repo}/revision/v1").json["sha"] == info["sha"]
+    assert info["cardData"]["base_model"] == BASE
+    assert snippets(hub, repo, tmp_path).strip()
+    # The same again takes no shards of the old one along.
+    for path in whole.glob("model*.safetensors*"):
+        path.unlink()
+    one_file(whole)
+    [(status, said)] = push((whole, repo, "--yes"))
+    assert status == 0, said
+    files = {one["rfilename"] for one in hub.ask(f"/api/models/{repo}").json["siblings"]}
+    assert {name for name in files if "safetensors" in name} == {"model.safetensors"}
+
+
+def one_file(folder: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+
+
+def test_an_adapter_is_published_and_loads_back(push: Pusher, adapter: Path, tmp_path: Path) -> None:
+    hub, repo = push.hub, "push-org/adapter"
+    assert push((adapter, repo, "--yes"))[0][0] == 0
+    card = hub.ask(f"/{repo}/resolve/main/README.md").text
+    assert "base_model_relation: adapter" in card
+    assert "library_name: peft" in card
+    assert snippets(hub, repo, tmp_path).strip()
+
+
+def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:
+    repo = push.hub.create("push-org/reviewed", "model")
+    before = push.state()
+    [(status, said)] = push((adapter, repo, "--create-pr", "--yes"))
+    assert status == 0, said
+    assert "/discussions/1" in said
+    assert push.state() == before
+
+
+def test_what_was_published_and_differs_is_no_success(push: Pusher, adapter: Path) -> None:
+    spoil = """
+import x_instruction.hub.push_model as m
+from huggingface_hub import CommitOperationAdd
+from safetensors.torch import load, save
+def worse(path, source):
+    if path == "adapter_model.safetensors":
+        tensors = load(open(source, "rb").read())
+        source = save({name: tensor + 1 for name, tensor in tensors.items()}, {"format": "pt"})
+    return CommitOperationAdd(path, source)
+m.CommitOperationAdd = worse
+"""
+    [(status, said)] = push((adapter, "push-org/worse", "--yes"), before=spoil)
+    assert status == 1
+    assert "parts differ" in said
+
+
+def test_somebody_quicker_is_not_overwritten(push: Pusher, adapter: Path) -> None:
+    repo = push.hub.create("push-org/race", "model")
+    race = f"""
+import os, huggingface_hub
+import x_instruction.hub.push_model as m
+inner = huggingface_hub.HfApi.preupload_lfs_files
+def slow(self, *arguments, **options):
+    huggingface_hub.HfApi.preupload_lfs_files = inner
+    inner(self, *arguments, **options)
+    self.upload_file(path_or_fileobj=b"theirs", path_in_repo="theirs.txt", repo_id={repo!r})
+huggingface_hub.HfApi.preupload_lfs_files = slow
+"""
+    [(status, said)] = push((adapter, repo, "--yes"), before=race)
+    assert status == 1
+    assert "changed while the model was sent" in said
+    files = {one["rfilename"] for one in push.hub.ask(f"/api/models/{repo}").json["siblings"]}
+    assert files - {".gitattributes"} == {"theirs.txt"}

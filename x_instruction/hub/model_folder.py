@@ -1,0 +1,136 @@
+"""A folder with a trained model, checked before anything of it is sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_card
+from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read
+from x_instruction.errors import RecipeError
+
+README = "README.md"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+WEIGHTS = {False: "model", True: "adapter_model"}
+# Loading these runs code that the file holds.
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+TEXTS = (
+    *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model"),
+    *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING, EVALUATION),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that may be published.
+
+    Args:
+        folder: where it stands.
+        facts: what its card tells.
+        adapter: whether it is an adapter, else it has all its weights.
+        files: paths of its files, relative to the folder.
+    """
+
+    folder: Path
+    facts: Facts
+    adapter: bool
+    files: tuple[str, ...]
+
+    def texts(self, repository: str) -> dict[str, bytes]:
+        """What is written beside its files: the card and its results."""
+        made = {README: model_card(self.facts, repository), **eval_results(self.facts.evaluations)}
+        return {path: text.encode() for path, text in made.items()}
+
+
+def checked(folder: Path) -> Model:
+    """A model's folder that is whole, safe to load and says what it is.
+
+    Raises:
+        RecipeError: it is not; the message says what to do.
+    """
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder, wanted one with a model in it")
+    adapter = (folder / ADAPTER).is_file()
+    if not adapter and not (folder / CONFIG).is_file():
+        raise RecipeError(
+            f"{folder} has neither {CONFIG} nor {ADAPTER}, so it holds no model: name a folder that "
+            "save_pretrained wrote"
+        )
+    if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES):
+        raise RecipeError(
+            f"{folder} holds {pickles[0]}, and loading a pickle runs whatever is in it: save the weights anew with "
+            "save_pretrained, which writes safetensors, and move away what the trainer left"
+        )
+    facts = read(folder)
+    license_of(facts.training)
+    _check_relation(folder, facts, adapter)
+    weights = _weights(folder, WEIGHTS[adapter])
+    _check_tokenizer(folder, facts)
+    texts = [name for name in TEXTS if (folder / name).is_file()]
+    return Model(folder, facts, adapter, (*texts, *weights))
+
+
+def _check_relation(folder: Path, facts: Facts, adapter: bool) -> None:
+    training = facts.training
+    if adapter != (training.relation == "adapter"):
+        kind = "an adapter" if adapter else "a whole model"
+        raise RecipeError(f"{folder} holds {kind}, and {TRAINING} says {training.relation!r}: mend the record")
+    config = _json(folder / (ADAPTER if adapter else CONFIG))
+    if config.get("auto_map"):
+        raise RecipeError(f"{folder} needs code of its own to be loaded (auto_map), which is not published")
+    if not adapter:
+        return
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not HUB_ID.fullmatch(base):
+        raise RecipeError(
+            f"{folder / ADAPTER} names the base {base!r}, wanted a model's id on the Hub as org/name: nobody else can "
+            "load an adapter without its base; set base_model_name_or_path, or merge the adapter"
+        )
+    if base != training.base_model:
+        raise RecipeError(
+            f"{folder / ADAPTER} names the base {base!r}, and {TRAINING} {training.base_model!r}: mend one"
+        )
+
+
+def _weights(folder: Path, stem: str) -> list[str]:
+    """The weights' files, and the index of several."""
+    single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
+    if (folder / index).is_file():
+        table = _json(folder / index).get("weight_map")
+        names = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
+        for name in names:
+            if "/" in name or "\\" in name or ".." in name or not name.endswith(".safetensors"):
+                raise RecipeError(f"{folder / index} names {name!r}, wanted a .safetensors file of this very folder")
+            if not (folder / name).is_file():
+                raise RecipeError(f"{folder / index} names {name}, which is missing: save the model anew")
+        if names:
+            return [*names, index]
+    if not (folder / single).is_file():
+        raise RecipeError(f"{folder} has no {single}: save the model with save_pretrained")
+    return [single]
+
+
+def _check_tokenizer(folder: Path, facts: Facts) -> None:
+    if not (folder / "tokenizer_config.json").is_file():
+        raise RecipeError(f"{folder} has no tokenizer: save it there, too (tokenizer.save_pretrained)")
+    templates = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()
+    if not templates and not facts.training.prompt and not _json(folder / "tokenizer_config.json").get("chat_template"):
+        raise RecipeError(
+            f"the tokenizer of {folder} has no chat template and {TRAINING} no prompt, so nobody could know how to ask "
+            "the model: write the prompt that it was trained with into the record, with {instruction} in it"
+        )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path} is not JSON ({error}): save the model anew") from error
+    if not isinstance(table, dict):
+        raise RecipeError(f"{path} holds no JSON object: save the model anew")
+    return table
