@@ -30,6 +30,21 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
+# Every config of some data sets, loaded and streamed.
+LOAD = """
+    import json, sys
+    from datasets import get_dataset_config_names, load_dataset
+    for repo, revision, wanted in json.loads(sys.argv[1]):
+        assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*wanted, "all"])
+        for tag, rows in wanted.items():
+            loaded = load_dataset(repo, tag, revision=revision)
+            streamed = load_dataset(repo, tag, revision=revision, streaming=True)
+            assert sum(part.num_rows for part in loaded.values()) == rows, tag
+            assert sum(1 for part in streamed.values() for row in part if row["language"] == tag) == rows, tag
+        together = load_dataset(repo, "all", revision=revision)
+        assert sum(part.num_rows for part in together.values()) == sum(wanted.values())
+"""
+
 
 @dataclass
 class Told:
@@ -94,6 +109,10 @@ class Publisher:
     def files(self, repo: str, revision: str = "main") -> list[str]:
         """Paths that are published."""
         return self.git(repo, "ls-tree", "-r", "--name-only", revision).split()
+
+    def loads(self, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
+        """Load every config of data sets at revisions, by languages and their rows; nobody in particular does."""
+        self.hub.python(LOAD, json.dumps(wanted), token=None, **env)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,6 @@ from local_hub_fixture import RunningHub
 
 MODES = pytest.mark.parametrize("mode", [{}, {"HF_HUB_DISABLE_XET": "1"}], ids=["xet", "lfs"])
 Make = Callable[..., Path]
-
-LOAD = """
-    import json, sys
-    from datasets import get_dataset_config_names, load_dataset
-    for repo, revision, wanted in json.loads(sys.argv[1]):
-        assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*wanted, "all"])
-        for tag, rows in wanted.items():
-            loaded = load_dataset(repo, tag, revision=revision)
-            streamed = load_dataset(repo, tag, revision=revision, streaming=True)
-            assert sum(part.num_rows for part in loaded.values()) == rows, tag
-            assert sum(1 for part in streamed.values() for row in part if row["language"] == tag) == rows, tag
-        together = load_dataset(repo, "all", revision=revision)
-        assert sum(part.num_rows for part in together.values()) == sum(wanted.values())
-"""
-
-
-def loads(hub: RunningHub, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
-    hub.python(LOAD, json.dumps(wanted), token=None, **env)
 
 
 def card(hub: RunningHub, repo: str, revision: str = "main") -> dict[str, Any]:
@@ -54,7 +35,7 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     assert "rows: sw 8, th 8" in line
     assert f'load_dataset("{repo}", "sw")' in line
     assert f'"{repo}"' in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
-    loads(local_hub, (repo, None, {"sw": 8, "th": 8}), **mode)
+    publish.loads((repo, None, {"sw": 8, "th": 8}), **mode)
 
 
 def test_the_command_itself(make: Make, publish: Any) -> None:
@@ -88,7 +69,7 @@ def test_again_makes_no_commit_and_languages_come_and_are_replaced(
     after = set(publish.files(repo))
     assert {path for path in before ^ after if "/th/" not in path} == set()
     assert sorted(path for path in after if "/th/" in path) == ["data/th/train-00000-of-00001.parquet"]
-    loads(local_hub, (repo, None, {"sw": 8, "th": 3, "ur": 6}))
+    publish.loads((repo, None, {"sw": 8, "th": 3, "ur": 6}))
     (again,) = publish.many((fewer, repo))
     assert "nothing to publish" in again.out
 
@@ -109,8 +90,7 @@ def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: 
     assert 'revision="next/one"' in branch.ok()
     onto.ok()
     assert local_hub.ask(f"/api/datasets/{repo}/discussions/1").json["status"] == "open"
-    loads(
-        local_hub,
+    publish.loads(
         (repo, None, {"sw": 8}),
         (repo, "refs/pr/1", {"sw": 8, "ur": 8, "th": 8}),
         (repo, "next/one", {"sw": 8, "ur": 8}),
@@ -127,7 +107,7 @@ def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub,
     assert local_hub.ask(f"/api/datasets/{repo}/discussions/1").json["status"] == "merged"
     assert local_hub.ask(f"/api/datasets/{repo}/discussions?p=0").json["count"] == 1
     assert int(publish.git(repo, "rev-list", "--count", "refs/pr/1")) >= 5
-    loads(local_hub, (repo, None, {"sw": 20, "th": 20}))
+    publish.loads((repo, None, {"sw": 20, "th": 20}))
 
 
 def test_tags_collections_and_who_sees_it(local_hub: RunningHub, make: Make, publish: Any) -> None:

@@ -1,0 +1,140 @@
+"""What must hold whatever happens: kills, faults on the way, and many at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counting_proxy import counted
+from local_hub_fixture import RunningHub, start
+
+MODES = pytest.mark.parametrize("mode", [{}, {"HF_HUB_DISABLE_XET": "1"}], ids=["xet", "lfs"])
+Make = Callable[..., Path]
+TAGS = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
+
+
+def test_ten_publishers_at_once_lose_nothing(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, folders = "many/set", {tag: make(tag, rows=3) for tag in TAGS}
+    running = [publish.start(folder, repo) for folder in folders.values()]
+    for process in running:
+        _, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+    text = local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
+    assert all(f"| `{tag}` |" in text for tag in TAGS)
+    assert publish.git(repo, "rev-list", "--count", "main").strip() == "11"
+    publish.loads((repo, None, dict.fromkeys(TAGS, 3)))
+
+
+@MODES
+def test_who_is_killed_sends_little_again(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
+    # 64 files of 1 MB: one of them is 1.6 % of the whole.
+    folder = make("sw", rows=64, rows_per_file=1, chars=2_000_000)
+    total = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+    with start(tmp_path / "hub") as hub, counted(hub.endpoint) as door:
+        publish = publisher(dataclasses.replace(hub, endpoint=door.endpoint))
+        killed = publish.start(folder, "kill/set", home="publisher", **mode)
+        while door.sent < total * 0.4:
+            assert killed.poll() is None, killed.communicate()
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert hub.ask("/api/datasets/kill/set/tree/main/data").status == 404, "nothing is seen yet"
+        done = publish(folder, "kill/set", "--yes", home="publisher", **mode)
+        assert "rows: sw 64" in done.ok()
+        again = door.sent - total
+        assert again < total * 0.02, f"{again:,} of {total:,} bytes were sent again"
+        publisher(hub).loads(("kill/set", None, {"sw": 64}))
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"method": "GET", "path": "whoami", "times": 1, "status": 503},
+    {"method": "GET", "path": "/revision/", "times": 2, "status": 500},
+    {"method": "GET", "path": "/tree/", "times": 1, "status": 429, "headers": {"retry-after": "1"}},
+    {"method": "GET", "path": "/tree/", "times": 1, "status": 429, "headers": {"ratelimit": '"api";r=0;t=1'}},
+    {"method": "POST", "path": "/commit/", "times": 1, "status": 412},
+    {"method": "POST", "path": "/commit/", "times": 1, "status": 409},
+    {"method": "POST", "path": "/commit/", "times": 1, "status": 429, "headers": {"retry-after": "1"}},
+    {"method": "POST", "path": "/commit/", "times": 1, "drop": True},
+    {"method": "POST", "path": "/commit/", "times": 2, "status": 500},
+    {"method": "POST", "path": "/tag/", "times": 1, "status": 502},
+]
+
+
+@MODES
+def test_faults_on_the_way_are_waited_for(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
+    upload = {"method": "PUT" if mode else "POST", "path": "lfs" if mode else "/xorbs/", "times": 1, "status": 500}
+    with start(tmp_path / "hub", faulty=True) as hub:
+        hub.faults.write_text(json.dumps([*FAULTS, upload]))
+        done = publisher(hub)(make("sw", "th"), "faults/set", "--tag", "v1", "--yes", **mode)
+        assert "rows: sw 8, th 8" in done.ok()
+        assert [fault for fault in json.loads(hub.faults.read_text()) if fault["times"]] == []
+        assert "trying again" in done.err
+        publisher(hub).loads(("faults/set", "v1", {"sw": 8, "th": 8}))
+
+
+def test_a_commit_whose_answer_was_lost_is_not_made_twice(tmp_path: Path, make: Make, publisher: Any) -> None:
+    with start(tmp_path / "hub") as hub:
+        publish, folder, real = publisher(hub), make("sw"), hub.endpoint
+        lost = (
+            "import huggingface_hub, httpx2\n"
+            "real = huggingface_hub.HfApi.create_commit\n"
+            "def once(self, *args, **kwargs):\n"
+            "    real(self, *args, **kwargs)\n"
+            "    huggingface_hub.HfApi.create_commit = real\n"
+            "    raise httpx2.ReadTimeout('lost')\n"
+            "huggingface_hub.HfApi.create_commit = once\n"
+        )
+        (told,) = publish.many((folder, "lost/set", "--yes"), before=lost)
+        assert f"{real}/datasets/lost/set/tree/{publish.head('lost/set')}" in told.ok()
+        assert publish.git("lost/set", "rev-list", "--count", "main").strip() == "2"
+
+
+def test_what_is_asked_too_long_is_not_waited_for(tmp_path: Path, make: Make, publisher: Any) -> None:
+    fault = {"method": "POST", "path": "/commit/", "times": 9, "status": 429, "headers": {"retry-after": "3000"}}
+    with start(tmp_path / "hub", faulty=True) as hub:
+        hub.faults.write_text(json.dumps([fault]))
+        told = publisher(hub)(make("sw"), "wait/set", "--yes")
+        assert told.code == 1
+        assert re.search("asks to wait 3000 seconds .* run the same command again", told.err)
+
+
+def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: Make, publisher: Any) -> None:
+    with start(tmp_path / "hub") as hub:
+        publish, folder = publisher(hub), make("sw")
+        publish(folder, "other/set", "--yes").ok()
+        stored = next(path for path in hub.folder.rglob("lfs/objects/*/*/*") if path.stat().st_size > 1000)
+        stored.chmod(0o644)
+        stored.write_bytes(stored.read_bytes()[:-4] + b"XXXX")
+        told = publish(folder, "other/set", "--yes")
+        assert told.code == 1
+        assert "is no Parquet file" in told.err
+
+
+def test_a_server_that_dies_leaves_the_old_set_or_the_new(tmp_path: Path, make: Make, publisher: Any) -> None:
+    first, second = make("sw"), make("sw", "th", rows=12, seed=1)
+    with start(tmp_path) as hub:
+        publisher(hub)(first, "dies/set", "--yes").ok()
+    for attempt in range(2):
+        with start(tmp_path, faulty=True) as hub:
+            # Before the commit's lines were read, or after it was asked for.
+            hub.faults.write_text(json.dumps([{"method": "POST", "path": "/commit/", "times": 1, "wait": 2}]))
+            running = publisher(hub).start(second, "dies/set")
+            while not any("/preupload/" in line for line in hub.requests()):
+                assert running.poll() is None, running.communicate()
+                time.sleep(0.01)
+            time.sleep(0.7 * attempt)
+            hub.process.kill()
+            hub.process.wait()
+            running.send_signal(signal.SIGKILL)
+            running.communicate()
+    with start(tmp_path) as hub:
+        publisher(hub).loads(("dies/set", None, {"sw": 8}))
+        assert "rows: sw 12, th 12" in publisher(hub)(second, "dies/set", "--yes").ok()
+        publisher(hub).loads(("dies/set", None, {"sw": 12, "th": 12}))
