@@ -81,7 +81,7 @@ def export(
     for tag in _tags(source, languages):
         path = out / f"{tag if split == 'train' else f'{tag}.{split}'}.{wanted.suffix}"
         held = reading.load(tag, source, streaming=True, **options)
-        lines = _lines(held[split], wanted, tag) if split in held else iter(())
+        lines = _lines(_rows(held[split]), wanted, tag) if split in held else iter(())
         if number := _write(path, lines, listed=wanted.suffix == "json"):
             written[tag], rows[path] = path, number
             progress(f"{tag}: {number} rows, {path}")
@@ -130,6 +130,12 @@ def _tags(source: str | Path, asked: Sequence[str]) -> list[str]:
     if not asked:
         return reading.languages(source)
     return list(dict.fromkeys(language(name).tag for name in asked))
+
+
+def _rows(stream: Any) -> Iterator[Row]:
+    # By Arrow tables five times as fast as row by row; as small as this, because a row may have a megabyte.
+    for table in stream.with_format("arrow").iter(100):
+        yield from table.to_pylist()
 
 
 def _lines(rows: Iterable[Row], form: Format, tag: str) -> Iterator[bytes]:

@@ -87,9 +87,9 @@ class _Window:
         self._path = path
         self._stream = stream
         self._text = ""
-        # Line breaks, and characters after the last of them, in what was let go.
-        self._lines = 0
-        self._columns = 0
+        # A place in the window with the line breaks before it, and the characters after the last of them: lines are
+        # counted from there, not from the start of the window anew for every object.
+        self._mark = self._lines = self._columns = 0
 
     def peek(self) -> str:
         """The next character that is no white space, or an empty string at the end."""
@@ -125,10 +125,13 @@ class _Window:
                 raise self.damaged("objects are nested too deep") from None
 
     def where(self, at: int) -> tuple[int, int]:
-        """Line and column of a place in the window, from 1."""
-        breaks = self._text.count("\n", 0, at)
-        before = self._columns if not breaks else -self._text.rfind("\n", 0, at) - 1
-        return self._lines + breaks + 1, before + at + 1
+        """Line and column of a place in the window, from 1. Places are asked for in order."""
+        breaks = self._text.count("\n", self._mark, at)
+        start = self._text.rfind("\n", self._mark, at) + 1 if breaks else self._mark
+        self._columns = at - start + (0 if breaks else self._columns)
+        self._lines += breaks
+        self._mark = at
+        return self._lines + 1, self._columns + 1
 
     def damaged(self, what: str, at: int | None = None) -> ShardError:
         """An error that says where."""
@@ -137,9 +140,8 @@ class _Window:
 
     def _more(self) -> bool:
         """Read on, twice as much each time, so that a long object is parsed anew few times."""
-        line, column = self.where(self.at)
-        self._lines, self._columns = line - 1, column - 1
-        self._text, self.at = self._text[self.at :], 0
+        self.where(self.at)
+        self._text, self.at, self._mark = self._text[self.at :], 0, 0
         read = self._stream.read(max(CHUNK, len(self._text)))
         self._text += read
         return bool(read)
