@@ -368,6 +368,55 @@ class Diversify:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seeds:
+    """Which seed pairs are taken from trusted sources (method.md 2.8 U1, 3.1).
+
+    Args:
+        form: what the files hold: ``trees`` (OASST), ``parallel`` documents, ``pairs``, or ``auto``: by their columns.
+        instruction_language: tag of the language of instructions.
+        license: licence where rows do not say.
+        count: pairs to take at most (3,200 in Humpback); which ones the seed decides, not their order.
+        seed: of that choice.
+        min_instruction_chars, max_instruction_chars: length of a usable instruction, its input included.
+        min_chars, max_chars: length of a usable response.
+        language_check: whether responses must be in their language.
+        min_confidence, min_script, max_foreign_lines, lid_model: as for passages.
+        near_duplicate_jaccard: from which similarity of two responses the second is dropped.
+        evaluation: files of evaluation sets that no seed may repeat.
+        overlap_words: a run of so many words shared with an evaluation set drops a pair; three characters stand for a
+            word where words have no spaces between them.
+        max_row_bytes: a longer row of a file is dropped.
+    """
+
+    form: Literal["auto", "trees", "parallel", "pairs"] = "auto"
+    instruction_language: str = "en"
+    license: str = "unknown"
+    count: int = 3_200
+    seed: int = 2405_19744
+    min_instruction_chars: int = 8
+    max_instruction_chars: int = 4_000
+    min_chars: int = 40
+    max_chars: int = 10_000
+    language_check: bool = True
+    min_confidence: float = 0.6
+    min_script: float = 0.6
+    max_foreign_lines: float = 0.15
+    lid_model: str | None = None
+    near_duplicate_jaccard: float = 0.7
+    evaluation: tuple[str, ...] = ()
+    overlap_words: int = 8
+    max_row_bytes: int = 16_000_000
+
+    def __post_init__(self) -> None:
+        _positive(self, "count", "min_instruction_chars", "min_chars", "overlap_words", "max_row_bytes")
+        _share(self, "min_confidence", "min_script", "max_foreign_lines", "near_duplicate_jaccard")
+        for least, most in (("min_chars", "max_chars"), ("min_instruction_chars", "max_instruction_chars")):
+            if getattr(self, least) > getattr(self, most):
+                raise RecipeError(f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}")
+        object.__setattr__(self, "instruction_language", language(self.instruction_language).tag)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """What the published data set looks like.
 

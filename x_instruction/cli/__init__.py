@@ -16,6 +16,7 @@ VERBS = {
     "recipes": "x_instruction.cli.recipes",
     "languages": "x_instruction.cli.languages",
     "engines": "x_instruction.cli.engines",
+    "seeds": "x_instruction.cli.seeds",
     "run": "x_instruction.cli.run",
     "batch": "x_instruction.cli.batch",
     "status": "x_instruction.cli.status",

@@ -1,0 +1,121 @@
+"""Files of any form in, one file of seeds with its report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from x_instruction.corpus.files import digest
+from x_instruction.corpus.readers import Fault
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.languages import Language
+from x_instruction.recipe import Seeds, flatten
+from x_instruction.records import Dropped, as_row, schema
+from x_instruction.seed import pairs, parallel, trees
+from x_instruction.seed.files import read_rows
+from x_instruction.seed.overlap import Evaluations
+from x_instruction.seed.pairs import Pair
+from x_instruction.seed.screen import screen
+from x_instruction.shards import atomic
+
+READERS = {"trees": trees.read_trees, "parallel": parallel.read_parallel, "pairs": pairs.read_pairs}
+
+
+def form(path: Path, limit: int) -> str:
+    """What a file holds, by the columns of its first row that can be read.
+
+    Raises:
+        CorpusError: it cannot be read, or no row of it can.
+    """
+    columns = tuple(dict.fromkeys((*trees.COLUMNS, *parallel.COLUMNS, *pairs.COLUMNS)))
+    for _, row in read_rows(path, columns, limit):
+        if isinstance(row, Fault):
+            continue
+        if isinstance(row.get("prompt"), dict) or "parent_id" in row:
+            return "trees"
+        return "parallel" if "title_en" in row and "text" in row else "pairs"
+    raise CorpusError(f"{path} holds no row that can be read: wanted JSON with an object a row, or Parquet")
+
+
+def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path) -> dict[str, Any]:
+    """Write the seeds of one language; the report is given back.
+
+    Beside ``out`` stand its ``.report.json`` and its ``.dropped.parquet``.
+
+    Args:
+        paths: the sources.
+        settings: the recipe's section.
+        wanted: language of the responses.
+        out: a ``.jsonl`` or ``.parquet`` file.
+
+    Raises:
+        RecipeError: another suffix, or no identifier knows the language.
+        CorpusError: a source or an evaluation set cannot be read, or no seed is left.
+    """
+    if out.suffix not in (".jsonl", ".parquet"):
+        raise RecipeError(f"{out} is neither .jsonl nor .parquet")
+    sources = list(paths)
+    evaluations = Evaluations(settings.overlap_words)
+    compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
+    kept: list[Pair] = []
+    gone: list[Dropped] = []
+    for record in screen(_read(sources, settings, wanted), settings, wanted, evaluations):
+        if isinstance(record, Dropped):
+            gone.append(record)
+        else:
+            kept.append(record)
+    reasons = dict(sorted(Counter(record.reason for record in gone).items()))
+    if not kept:
+        seen = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
+        raise CorpusError(f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})")
+    report = {
+        "language": wanted.tag,
+        "rows_in": len(kept) + len(gone),
+        "kept": len(kept),
+        "dropped": reasons,
+        "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
+        "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
+        "evaluation": compared,
+        "inputs": {path.name: digest(path) for path in sources},
+        # Where files lie on a machine is nobody's business; their names are above.
+        "settings": {key: value for key, value in flatten(settings).items() if key != "evaluation"},
+    }
+    with atomic(out.with_suffix(".dropped.parquet")) as stream:
+        _parquet(stream, [as_row(record) for record in gone], schema(Dropped))
+    with atomic(out.with_suffix(".report.json")) as stream:
+        stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
+    rows = [pairs.as_row(pair) for pair in kept]
+    with atomic(out) as stream:
+        if out.suffix == ".parquet":
+            _parquet(stream, rows, _pair_schema())
+        else:
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return report
+
+
+def _read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
+    limit = settings.max_row_bytes
+    for path in paths:
+        kind = form(path, limit) if settings.form == "auto" else settings.form
+        for record in READERS[kind](path, limit, wanted.tag, settings.instruction_language, settings.license):
+            if isinstance(record, Pair) and not record.language:
+                record = dataclasses.replace(record, language=wanted.tag)
+            yield record
+
+
+def _pair_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Pair)])
+
+
+def _parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows, schema=fixed), stream, compression="zstd")
