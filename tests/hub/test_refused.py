@@ -244,6 +244,23 @@ def test_who_may_not_publish(
     assert state(local_hub) == before
 
 
+def test_a_token_that_may_write_elsewhere(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo = "refused/others"
+    publish.many((make("sw"), repo, "--yes"))[0].ok()
+    before = state(local_hub)
+    fine = (
+        "import huggingface_hub\n"
+        "person = {'name': 'reader', 'auth': {'accessToken': {'role': 'fineGrained'}}}\n"
+        "huggingface_hub.HfApi.whoami = lambda self: person\n"
+    )
+    there, new = publish.many(
+        (make("th"), repo, "--yes"), (make("th"), f"{repo}-new", "--yes"), token=local_hub.read_token, before=fine
+    )
+    assert "this token may not write to" in there.err
+    assert "this token may not do that" in new.err
+    assert state(local_hub) == before
+
+
 def test_a_card_that_a_person_changed_is_not_lost(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo = "refused/card"
     publish.many((make("sw"), repo, "--yes"))[0].ok()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -74,9 +74,8 @@ class Published:
         head: the commit.
         rows: language to number of rows, of all that the commit holds.
         default: the default config.
+        revision: branch or pull request that it is the head of.
         pull: address of the pull request that was left, or None.
-        changed: whether anything was.
-        warnings: what could not be done afterwards.
     """
 
     url: str
@@ -85,8 +84,6 @@ class Published:
     default: str
     revision: str
     pull: str | None = None
-    changed: bool = True
-    warnings: list[str] = field(default_factory=list)
 
 
 def prepare(wish: Wish, told: Told) -> Prepared:
@@ -107,7 +104,8 @@ def prepare(wish: Wish, told: Told) -> Prepared:
     folder = checked(wish.folder)
     with answered(where):
         found = plan(folder, look(where), wish.repo, wish.replace_card)
-        if found.remote.head is not None:
+        # Who may only open pull requests can still leave one.
+        if found.remote.head is not None and not wish.create_pr:
             _check_right(where)
         tag = None
         if wish.tag is not None and found.remote.head is not None:
@@ -136,22 +134,18 @@ def carry_out(prepared: Prepared) -> Published:
     """
     disable_progress_bars()
     wish, where = prepared.wish, prepared.place
+    pull, sent = None, list[str]()
     with answered(where):
         _create(prepared)
-        sent: list[str] = []
-        pull = None
-        if wish.create_pr:
-            done = prepared.compare(where)
-            at, pull = pulls.pull_request(where, done) if done.size else (where, None)
-            upload = Upload(at)
-            done, head = pulls.fill(at, upload, prepared.compare)
-            sent += upload.sent
-            where = at
-        elif prepared.plan.size > pulls.MOST and where.revision == MAIN:
+        now = prepared.compare(where)
+        if wish.create_pr and now.size:
+            where, pull = pulls.pull_request(where, now)
+            done, head = pulls.fill(where, prepared.compare, sent)
+        elif now.size > pulls.MOST and where.revision == MAIN:
             done, head = pulls.by_pull_request(where, prepared.compare, sent)
         else:
             upload = Upload(where)
-            done, head = commit(where, upload, prepared.compare(where), lambda: prepared.compare(where))
+            done, head = commit(where, upload, now, lambda: prepared.compare(where))
             sent += upload.sent
         where.told(f"reading back {head[:12]}")
         verify(where, done.manifest, [*sent, *_texts(done)], head)
@@ -159,9 +153,7 @@ def carry_out(prepared: Prepared) -> Published:
             pulls.open_for_review(where)
         _name(prepared, head)
     rows = {tag: one.rows for tag, one in done.manifest.sets().items()}
-    url = f"{where.url}/tree/{head}"
-    changed = head != prepared.plan.remote.head
-    return Published(url, head, rows, done.manifest.default, where.revision, pull, changed)
+    return Published(f"{where.url}/tree/{head}", head, rows, done.manifest.default, where.revision, pull)
 
 
 def _texts(done: Plan) -> list[str]:
@@ -201,6 +193,8 @@ def answered(where: Place) -> Iterator[None]:
         status = status_of(error)
         if status in (401, 403):
             raise HubError(f"this token may not do that at {where.url} ({reason(error)}): use one that may") from error
+        if status == 404:
+            raise HubError(f"{where.url} is not there, or this token may not see it ({reason(error)})") from error
         if status is None and not passing(error):
             raise
         raise HubError(

@@ -44,8 +44,18 @@ def pull_request(place: Place, plan: Plan) -> tuple[Place, str]:
     return place.at(f"refs/pr/{found.num}"), f"{place.url}/discussions/{found.num}"
 
 
-def fill(place: Place, upload: Upload, compare: Compare) -> tuple[Plan, str]:
-    """Commit what a pull request lacks, the card and the manifest last; the last plan and the head."""
+def fill(place: Place, compare: Compare, sent: list[str]) -> tuple[Plan, str]:
+    """Commit what a pull request lacks, the card and the manifest last.
+
+    Args:
+        place: the data set and its pull request.
+        compare: what is to be done at a place.
+        sent: gets the paths of what was sent.
+
+    Returns:
+        A plan of which nothing is left to do, and the head.
+    """
+    upload = Upload(place)
 
     def part() -> Plan:
         plan = compare(place)
@@ -59,7 +69,9 @@ def fill(place: Place, upload: Upload, compare: Compare) -> tuple[Plan, str]:
         place.told(f"{place.revision} at {head[:12]}: {done.size} files")
         if len(done.sent) < PART:
             break
-    return compare(place), str(compare(place).remote.head)
+    sent += upload.sent
+    last = compare(place)
+    return last, str(last.remote.head)
 
 
 def merge(place: Place, pull: Place) -> bool:
@@ -107,9 +119,7 @@ def by_pull_request(place: Place, compare: Compare, sent: list[str]) -> tuple[Pl
         if not plan.size:
             return plan, str(plan.remote.head)
         pull, _ = pull_request(place, plan)
-        upload = Upload(pull)
-        fill(pull, upload, compare)
-        sent += upload.sent
+        fill(pull, compare, sent)
         if compare(place).remote.head != plan.remote.head or not merge(place, pull):
             place.told(f"{place.url} was changed meanwhile: joining with what is there")
             continue

@@ -45,8 +45,9 @@ class Upload:
             operations = [CommitOperationAdd(path, str(plan.sent[path])) for path in batch]
             patiently(lambda operations=operations: self._preupload(operations), self._place.told)  # type: ignore[misc]
             self._sent |= dict(zip(batch, operations, strict=True))
-            done += sum(sizes[path] for path in batch)
-            self._place.told(f"sent {done / MIB:,.1f} of {total / MIB:,.1f} MiB")
+            before, done = done, done + sum(sizes[path] for path in batch)
+            if done == total or done * 10 // total > before * 10 // total:
+                self._place.told(f"sent {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
     def _preupload(self, operations: list[CommitOperationAdd]) -> None:
         # Freed operations would be empty when the server asks for them again.
