@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     assert f'load_dataset("{repo}", "sw")' in line
     assert f'"{repo}"' in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
     publish.loads((repo, None, {"sw": 8, "th": 8}), **mode)
+
+
+def test_the_commands_of_the_readme(make: Make, publish: Any) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    lines = [shlex.split(line, comments=True)[2:] for line in text.splitlines() if "x-instruction publish" in line]
+    dry, real = publish.many(*((make("sw"), "readme/data", *options) for _, _, *options in lines))
+    assert "nothing was written" in dry.ok()
+    assert 'load_dataset("readme/data", "sw")' in real.ok()
 
 
 def test_the_command_itself(make: Make, publish: Any) -> None:
