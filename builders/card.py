@@ -75,6 +75,7 @@ def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipes: list[Recipe], 
         "rows": sum(one.rows for one in sets.values()),
         "columns": COLUMNS,
         "effort": _effort(sets),
+        "extras": _extras(recipes),
     }
     return render("dataset.md.jinja", values)
 
@@ -86,6 +87,18 @@ def _recipes(sets: Mapping[str, LanguageSet]) -> list[Recipe]:
         recipe = found.setdefault(toml, Recipe(one.made.recipe, toml, tomllib.loads(toml)))
         recipe.tags.append(tag)
     return list(found.values())
+
+
+def _extras(recipes: list[Recipe]) -> str:
+    """What has to be installed to run them, as extras of this package."""
+    engines = {"transformers": "transformers", "vllm": "vllm", "openai": "http", "tgi": "http"}
+    models = [one.settings[part]["model"] for one in recipes for part in ("generate", "refine")]
+    names = {*(one["name"] for one in models), *(one.settings["diversify"]["embedder"] for one in recipes)}
+    embedded = any(name.startswith("embedded") for name in names)
+    wanted = {engines[one["engine"]] for one in models if one["engine"] in engines}
+    wanted.add("embedded" if embedded else "embed")
+    # The embedded models come with what runs them.
+    return ",".join(sorted(wanted - {"transformers"} if embedded else wanted))
 
 
 def _effort(sets: Mapping[str, LanguageSet]) -> dict[str, dict[str, float]]:

@@ -108,12 +108,14 @@ def _samples(run: Run, tag: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for table in _tables(run, "curated", tag, "instruction", "text", "score"):
         for row in table.slice(0, SAMPLES - len(found)).to_pylist():
-            # One character more tells that there is more.
-            cut = {name: row[name][: SAMPLE_CHARS + 1] for name in ("instruction", "text")}
-            found.append({**cut, "score": row["score"]})
+            found.append({name: _cut(row[name]) for name in ("instruction", "text")} | {"score": row["score"]})
         if len(found) >= SAMPLES:
             break
     return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARS else f"{text[: SAMPLE_CHARS - 1]}…"
 
 
 def _tables(run: Run, age: str, tag: str, *columns: str) -> Iterator[Any]:

@@ -90,4 +90,4 @@ def model_terms(name: str) -> str:
     if known := terms(own):
         return known
     on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own)
-    return "what its page on the Hub states" if on_hub else "not recorded: a folder, or a name on a server"
+    return "what its page on the Hub states" if on_hub else "not recorded (a folder, or a name on a server)"

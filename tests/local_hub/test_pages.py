@@ -102,7 +102,7 @@ def test_other_pages(local_hub: RunningHub, repo: str) -> None:
     assert "A card with" not in local_hub.ask(f"/datasets/{repo}/tree/refs%2Fpr%2F9", token=None).text
     local_hub.create("pages-org/m", "model")
     local_hub.commit("pages-org/m", {"README.md": b"# My model\n\njust text"}, kind="models")
-    assert "<h1>My model</h1>" in local_hub.ask("/pages-org/m", token=None).text
+    assert '<h1 dir="auto">My model</h1>' in local_hub.ask("/pages-org/m", token=None).text
     for path in ("/pages-org/none", f"/datasets/{repo}/discussions/7", f"/datasets/{repo}/tree/none", "/none"):
         assert local_hub.ask(path).status == 404, path
 

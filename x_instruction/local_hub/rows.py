@@ -21,6 +21,8 @@ CELL_CHARS = 300
 MAX_COLUMNS = 60
 MAX_CONFIGS = 40
 MAX_ROW_GROUP = 256 << 20
+# Columns that hold text of a language, even where it is written in ASCII.
+_TEXTS = frozenset({"instruction", "input", "output", "text", "prompt", "completion", "response"})
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -60,11 +62,13 @@ class Config:
 
 def configs(card: dict[str, Any], files: Files) -> list[Config]:
     """The configs that the metadata names; without any, one of every Parquet file."""
-    found = []
+    found: list[Config] = []
     named = card.get("configs")
     for one in named if isinstance(named, list) else []:
         if isinstance(one, dict) and isinstance(one.get("config_name"), str):
-            found.append(Config(one["config_name"], _splits(one.get("data_files"), sorted(files))))
+            config = Config(one["config_name"], _splits(one.get("data_files"), sorted(files)))
+            # The default comes first: it is the one that is open.
+            found.insert(0 if one.get("default") is True else len(found), config)
     parquet = sorted(path for path in files if path.endswith(".parquet"))
     if not found and parquet:
         found.append(Config("default", {"train": parquet}))
@@ -122,7 +126,9 @@ def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
     if not isinstance(value, str):
         return Cell(_short(json.dumps(value, ensure_ascii=False, default=str)))
     own = row.get("instruction_language" if name.startswith("instruction") else "language", config)
-    return Cell(_short(value), own if isinstance(own, str) and _TAG.fullmatch(own) else "")
+    # Ids, codes and addresses beside a text are in no language.
+    told = isinstance(own, str) and _TAG.fullmatch(own) and (name in _TEXTS or not value.isascii())
+    return Cell(_short(value), str(own) if told else "")
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,113 @@
+"""A headless Chromium that is spoken to by the DevTools protocol over a pipe: no port and no further package."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+)
+
+
+def found() -> str | None:
+    """The browser's program, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Page:
+    """A page of the browser."""
+
+    def __init__(self, asking: int, answering: int) -> None:
+        self._asking, self._answering = asking, answering
+        self._rest = b""
+        self._count = 0
+        self._session: str | None = None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "DOM", "CSS", "Runtime", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Ask for something; what is answered."""
+        self._count += 1
+        asked = {"id": self._count, "method": method, "params": parameters}
+        if self._session is not None:
+            asked["sessionId"] = self._session
+        os.write(self._asking, json.dumps(asked).encode() + b"\0")
+        while True:
+            told = self._told()
+            if told.get("id") == self._count:
+                assert "error" not in told, told
+                result: dict[str, Any] = told["result"]
+                return result
+
+    def _told(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            block = os.read(self._answering, 1 << 16)
+            assert block, "the browser ended"
+            self._rest += block
+        message, _, self._rest = self._rest.partition(b"\0")
+        told: dict[str, Any] = json.loads(message)
+        return told
+
+    def open(self, address: str) -> None:
+        """Show a page, and wait until all of it is there."""
+        self.call("Page.navigate", url=address)
+        while self._told().get("method") != "Page.loadEventFired":
+            pass
+
+    def value(self, expression: str) -> Any:
+        """What an expression of JavaScript gives on the page."""
+        asked = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in asked, asked
+        return asked["result"].get("value")
+
+    def fonts(self, selector: str) -> dict[str, int]:
+        """Fonts that an element is really drawn with, and how many glyphs are of each."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        assert node, selector
+        used = self.call("CSS.getPlatformFontsForNode", nodeId=node)["fonts"]
+        return {one["familyName"]: int(one["glyphCount"]) for one in used}
+
+    def picture(self, path: Path) -> None:
+        """Write what is seen as a PNG."""
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+@contextlib.contextmanager
+def browse(folder: Path) -> Iterator[Page]:
+    """A page of a browser of its own, whose profile is in a folder."""
+    program = found()
+    assert program, "no chromium: apt-get install chromium"
+    child_reads, asking = os.pipe()
+    answering, child_writes = os.pipe()
+    # The browser reads its file 3 and writes its file 4.
+    command = [program, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"]
+    script = f'exec "$@" 3<&{child_reads} 4>&{child_writes}'
+    process = subprocess.Popen(
+        ["bash", "-c", script, "bash", *command], pass_fds=(child_reads, child_writes), stderr=subprocess.DEVNULL
+    )
+    os.close(child_reads)
+    os.close(child_writes)
+    try:
+        yield Page(asking, answering)
+    finally:
+        process.terminate()
+        process.wait(20)
+        os.close(asking)
+        os.close(answering)

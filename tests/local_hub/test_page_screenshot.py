@@ -1,0 +1,140 @@
+"""What a person sees: the pages in a real browser, with scripts of all directions and hostile rows."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from headless import Page, browse, found
+from local_hub_fixture import RunningHub
+
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus
+
+pytestmark = [
+    pytest.mark.browser,
+    # On CI its absence is a failure, so that the tests are not left out unseen.
+    pytest.mark.skipif(found() is None and os.environ.get("CI") != "true", reason="no chromium"),
+]
+SCRIPTS = {
+    "ur": ("rtl", "Arabic|Urdu|Nastaliq"),
+    "th": ("ltr", "Thai"),
+    "ta": ("ltr", "Tamil"),
+    "bn": ("ltr", "Bengali"),
+}
+EVIL = '<b id="evil">x</b><script>document.title="evil"</script><img id="evil2" src=x onerror="document.title=1">'
+CARD = """---
+configs:
+- config_name: all
+  data_files: data/*/*.parquet
+{configs}
+---
+# A card
+
+| Language | Response | Score |
+|---|---|---:|
+{rows}
+
+<details>
+<summary>Folded</summary>
+
+**hidden** <b id="evil3">x</b>
+
+</details>
+"""
+
+
+def parquet(tag: str, texts: list[str]) -> bytes:
+    rows = [{"id": f"{tag}-1", "instruction": "Why?", "output": text, "language": tag} for text in texts]
+    rows.append({"id": f"{tag}-2", "instruction": EVIL, "output": EVIL, "language": tag})
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{**row, "instruction_language": "en"} for row in rows]), sink)
+    return sink.getvalue()
+
+
+def texts(tag: str) -> list[str]:
+    found = read(Corpus(source="sample"), language(tag))
+    return [document.text for document in found if isinstance(document, Document)][:2]
+
+
+@pytest.fixture(scope="module")
+def page(local_hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    repo = local_hub.create("look-org/set")
+    files = {f"data/{tag}/train-00000-of-00001.parquet": parquet(tag, texts(tag)) for tag in SCRIPTS}
+    configs = "\n".join(
+        f'- config_name: "{tag}"\n  data_files: data/{tag}/*.parquet' + ("\n  default: true" if tag == "ur" else "")
+        for tag in SCRIPTS
+    )
+    first = {tag: " ".join(texts(tag)[0].split())[:200] for tag in SCRIPTS}
+    rows = "\n".join(f"| `{tag}` | \u2068{text}\u2069 | 0.5 |" for tag, text in first.items())
+    local_hub.commit(repo, files | {"README.md": CARD.format(configs=configs, rows=rows).encode()})
+    with browse(tmp_path_factory.mktemp("browser")) as page:
+        page.open(f"{local_hub.endpoint}/datasets/{repo}")
+        page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+        yield page
+
+
+def test_every_config_is_shown_the_default_first(page: Page) -> None:
+    names = page.value("[...document.querySelectorAll('#rows summary b')].map(one => one.textContent)")
+    assert names == ["ur", "all", "th", "ta", "bn"]
+    assert page.value("document.querySelectorAll('#rows tbody tr').length") == 5 * 3
+
+
+@pytest.mark.parametrize("tag", SCRIPTS)
+def test_rows_run_as_their_script_does(page: Page, tag: str) -> None:
+    cell = f"document.querySelector('#rows td[lang={tag}].text')"
+    assert page.value(f"getComputedStyle({cell}).direction") == SCRIPTS[tag][0]
+    assert texts(tag)[0].startswith(page.value(f"{cell}.textContent")[:40])
+    # Where the last and shortest line stands tells how the text is aligned.
+    left, right = page.value(
+        f"(() => {{ const range = document.createRange(); range.selectNodeContents({cell});"
+        f"const box = {cell}.getBoundingClientRect(), lines = [...range.getClientRects()];"
+        "const last = lines[lines.length - 1];"
+        "return [last.left - box.left, box.right - last.right]; })()"
+    )
+    assert (right < left) == (SCRIPTS[tag][0] == "rtl"), (left, right)
+
+
+@pytest.mark.parametrize("tag", SCRIPTS)
+def test_the_card_runs_as_the_script_does(page: Page, tag: str) -> None:
+    row = list(SCRIPTS).index(tag) + 1
+    cell = f"#card tbody tr:nth-child({row}) td:nth-child(2)"
+    assert page.value(f"getComputedStyle(document.querySelector('{cell}')).direction") == SCRIPTS[tag][0]
+
+
+@pytest.mark.parametrize("tag", SCRIPTS)
+def test_letters_are_drawn_and_no_boxes(page: Page, tag: str) -> None:
+    import re
+
+    row = list(SCRIPTS).index(tag) + 1
+    for selector in (f"#rows td[lang={tag}].text", f"#card tbody tr:nth-child({row}) td:nth-child(2)"):
+        fonts = page.fonts(selector)
+        wanted = sum(count for name, count in fonts.items() if re.search(SCRIPTS[tag][1], name))
+        assert wanted > 0.6 * sum(fonts.values()), fonts
+
+
+def test_nothing_of_a_row_becomes_an_element(page: Page) -> None:
+    assert page.value("document.querySelectorAll('#evil, #evil2, #evil3, script, img').length") == 0
+    assert page.value("document.title") == "look-org/set · local hub"
+    shown = page.value("[...document.querySelectorAll('#rows td')].map(one => one.textContent)")
+    assert shown.count(EVIL) == 2 * 5
+
+
+def test_what_a_card_folds_away_is_a_fold(page: Page) -> None:
+    assert page.value("document.querySelector('#card details summary').textContent") == "Folded"
+    assert page.value("document.querySelectorAll('#card details strong').length") == 1
+    assert "<b id=" in page.value("document.querySelector('#card details').textContent")
+
+
+def test_numbers_stand_at_the_end_and_words_are_whole(page: Page, tmp_path: Path) -> None:
+    assert page.value("getComputedStyle(document.querySelector('#card td.number')).textAlign") == "end"
+    lines = "[...document.querySelectorAll('#card th')].map(one => one.getClientRects()[0].height)"
+    assert max(page.value(lines)) < 40
+    page.picture(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000
