@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from x_instruction import __version__
 from x_instruction.cli import VERBS, cli
 from x_instruction.recipe import Corpus, Diversify, Filters, Generate, Model, Publish, Recipe, Refine, Server, Vllm
+from x_instruction.tuning.mixing import recipe as mixing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -110,6 +111,65 @@ def recipes_page() -> str:
     return "\n".join(parts)
 
 
+MIXING = {
+    "": mixing.Mixing,
+    "crossin": mixing.CrossIn,
+    "pinch": mixing.Pinch,
+    "afp": mixing.Afp,
+    "humpback": mixing.Humpback,
+    "x_instruction": mixing.XInstruction,
+    "muri": mixing.Muri,
+}
+
+MIXING_HEAD = """# Mixing recipes
+
+Written by `python tests/test_docs.py` from `x_instruction/tuning/mixing/recipe.py`; a test holds it current.
+
+`x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
+that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language and direction, and the
+tags to ask with when the tuned model is used. `x-instruction mix` lists the recipes that ship.
+
+- **Items.** Rows with one `id` (or, with `align = "position"`, one place in their files) are one item: it is asked in
+  the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and
+  answered in its language; add a row with the same id for its translated instruction, or for an English pair.
+- **Counts are exact.** Every cell (a shape, in one pair of languages) gets the whole part of its share; the rows that
+  are left go one each to the largest remainders, of equal ones to the first. Too little matter is an error and no
+  smaller mix; only what is left out (`size`, `seeds`, `web`) and `cap` take what there is.
+- **Draws.** Ids, `seed` and recipe decide every draw; the order of files and rows does not. An item is used once,
+  unless the section says otherwise.
+
+This one ships as `pinch-six`:
+"""
+
+
+def mixing_page() -> str:
+    """docs/mixing.md as it must be."""
+    shipped = (ROOT / "recipes" / "mixing" / "pinch-six.toml").read_text("utf-8").rstrip()
+    parts = [MIXING_HEAD, f"```toml\n{shipped}\n```\n"]
+    for name, section in MIXING.items():
+        meanings = keys(section)
+        about = " ".join((section.__doc__ or "").split("Args:")[0].split()).replace("``", "`")
+        parts += [f"## {f'`[{name}]`' if name else 'Top level'}\n", f"{about}\n"]
+        parts += ["| key | default | meaning |", "|---|---|---|"]
+        for field in dataclasses.fields(section):
+            if field.name in MIXING:
+                continue
+            default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
+            meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
+            parts.append(f"| `{field.name}` | {default} | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def test_mixing_page_is_current() -> None:
+    assert (ROOT / "docs" / "mixing.md").read_text("utf-8") == mixing_page(), "run python tests/test_docs.py"
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_every_mixing_key_is_explained(name: str) -> None:
+    assert {field.name for field in dataclasses.fields(MIXING[name])} == keys(MIXING[name]).keys()
+
+
 def test_recipes_page_is_current() -> None:
     assert (ROOT / "docs" / "recipes.md").read_text("utf-8") == recipes_page(), "run python tests/test_docs.py"
 
@@ -150,4 +210,5 @@ def test_changelog_has_unreleased_and_a_version_is_stated_once() -> None:
 if __name__ == "__main__":
     (ROOT / "docs" / "commands.md").write_text(help_page(), "utf-8")
     (ROOT / "docs" / "recipes.md").write_text(recipes_page(), "utf-8")
-    sys.stdout.write("docs/commands.md and docs/recipes.md written\n")
+    (ROOT / "docs" / "mixing.md").write_text(mixing_page(), "utf-8")
+    sys.stdout.write("docs/commands.md, docs/recipes.md and docs/mixing.md written\n")

@@ -90,13 +90,17 @@ def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
         total = max(1, -(-number // mixing.rows_per_file))
         seen = _seen(rows, report)
         for index in range(total):
-            part = (dataclasses.asdict(row) for _, row in zip(range(mixing.rows_per_file), seen, strict=False))
+            part = (_flat(row) for _, row in zip(range(mixing.rows_per_file), seen, strict=False))
             _parquet(out / f"train-{index:05d}-of-{total:05d}.parquet", part, schema())
         _sorted(report)
         # The report comes last: a folder that has one is whole.
         with atomic(out / REPORT) as stream:
             stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     return report
+
+
+def _flat(row: Row) -> dict[str, str]:
+    return {name: getattr(row, name) for name in Row.__dataclass_fields__}
 
 
 def schema() -> pa.Schema:

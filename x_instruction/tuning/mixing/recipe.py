@@ -46,7 +46,7 @@ def _tag(section: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossIn:
-    """CrossIn (3.3): the tag on the last line of the prompt says in which language to answer.
+    """CrossIn (arXiv 2404.11932; 3.3): the tag on the last line of the prompt says in which language to answer.
 
     Args:
         modes: ``mono`` (asked and answered in one language, no tag), ``en2x``, ``x2en``, ``x2x`` (two different
@@ -77,7 +77,7 @@ class CrossIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinch:
-    """A pinch of multilinguality (3.4): a fixed budget of which a part is in other languages, each item used once.
+    """A pinch of multilinguality (arXiv 2401.01854; 3.4): a fixed budget, partly in other languages; items are used once.
 
     Args:
         budget: rows in all (4,640 in 3.4).
@@ -99,7 +99,7 @@ class Pinch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Afp:
-    """AFP's data (3.2): rows that answer in their own language or across, and the parallel instruction to align with.
+    """AFP's data (arXiv 2311.08089; 3.2): rows within and across languages, with the instruction to align with.
 
     A row answers across with ``cross_probability``; it then goes from the pivot to another language, and with
     ``change_probability`` back. Otherwise it stays in one language, all alike. With two languages that is the bilingual
@@ -124,7 +124,7 @@ class Afp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Humpback:
-    """Humpback's source tags (3.1, 6): seed rows and web rows are told apart by how their prompts end.
+    """Humpback's source tags (arXiv 2308.06259; 3.1): how a prompt ends tells seed rows from web rows.
 
     Args:
         seeds, web: rows of each, per language; all of them when not set.
@@ -145,7 +145,7 @@ class Humpback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XInstruction:
-    """X-Instruction's tuning rows (2.5, 2.6): asked in the pivot, answered in each of the recipe's languages.
+    """X-Instruction's tuning rows (arXiv 2405.19744; 2.5, 2.6): asked in the pivot, answered in each language.
 
     One language gives a monolingual model, ten the paper's multilingual one.
 
@@ -168,7 +168,7 @@ class XInstruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Muri:
-    """MURI's direction (3.6): the instruction is in the language of the response, translated, or in both.
+    """MURI's direction (arXiv 2409.12958; 3.6): instructions in the language of the response, translated.
 
     Args:
         instruction_language: ``target``, ``pivot`` or ``both``, which halves each language's rows.
@@ -184,7 +184,7 @@ class Muri:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing:
-    """A mix: the rows of every section that is there, shuffled.
+    """A mix: the rows of every section that is there, shuffled; numbers in brackets are sections of method.md.
 
     Args:
         name: short name, which begins every row's id.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from array import array
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +38,7 @@ class Stock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "texts.spool"
         self._stream = open(self._path, "w+b", buffering=1 << 20)  # noqa: SIM115
-        self._end = 0
+        self._end = self._written = 0
         self._numbers: dict[tuple[Kind, str], int] = {}
         # By role and language: where each item's text begins and how long it is, 0 for none.
         self._places: dict[tuple[str, str], tuple[array[int], array[int]]] = {}
@@ -79,7 +80,6 @@ class Stock:
         ids = list(self._numbers)
         self._order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)
         self._ids = [ids[number] for number in self._order]
-        self._stream.flush()
 
     def has(self, role: str, tag: str) -> npt.NDArray[np.bool_]:
         """Which items have a text: ``ask`` or ``answer`` in a language, ``(items,)``."""
@@ -116,8 +116,11 @@ class Stock:
         starts, lengths = self._places.get((role, tag), (array("q"), array("q")))
         if number >= len(lengths) or not lengths[number]:
             return None
-        self._stream.seek(starts[number])
-        text, source, license = json.loads(self._stream.read(lengths[number]))
+        if starts[number] + lengths[number] > self._written:
+            self._stream.flush()
+            self._written = self._end
+        # Past the stream's buffer, which would be filled anew for every text.
+        text, source, license = json.loads(os.pread(self._stream.fileno(), lengths[number], starts[number]))
         return Piece(text, source, license)
 
     def _write(self, role: str, tag: str, number: int, piece: Piece) -> None:
@@ -127,7 +130,6 @@ class Stock:
             starts.extend([0] * missing)
             lengths.extend([0] * missing)
         content = json.dumps(piece).encode()
-        self._stream.seek(self._end)
         self._stream.write(content)
         starts[number], lengths[number] = self._end, len(content)
         self._end += len(content)
