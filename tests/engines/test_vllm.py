@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -424,6 +425,27 @@ class TestAdapters:
         (tmp_path / "adapter_config.json").write_text(config)
         with pytest.raises(EngineError, match=told):
             open_engine(model(folder, adapter=str(tmp_path)))
+
+
+class TestSplit:
+    pytestmark = real
+
+    def test_a_model_split_over_two_processes(
+        self, folder: Path, vllm: Any, plain: Engine, ask: Ask, prompts: list[str]
+    ) -> None:
+        from x_instruction.engines.vllm import VllmEngine
+
+        vllm.close()
+        split = VllmEngine(model(folder, vllm=Vllm(eager=True, max_model_len=CONTEXT, tensor_parallel=2)))
+        assert len(multiprocessing.active_children()) == 2
+        requests: list[Request] = [Completion(p, 8, stop=("\n",)) for p in prompts]
+        assert ask(split, requests) == ask(plain, requests)
+        (found,), (expected,) = (ask(engine, [Scoring(prompts[0], " one")]) for engine in (split, plain))
+        assert isinstance(found, Scored)
+        assert isinstance(expected, Scored)
+        assert found.log_likelihood == pytest.approx(expected.log_likelihood, abs=1e-3)
+        split.close()
+        assert not multiprocessing.active_children()
 
 
 class TestRun:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +68,26 @@ def test_without_gpus_the_cores_count(recipe_file: Write, monkeypatch: pytest.Mo
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert groups(split(recipe_file, 1)) == []
     assert default_workers(split(recipe_file, 1)) == 2
+
+
+def test_a_worker_takes_along_what_it_started(tmp_path: Path) -> None:
+    """vLLM's processes would keep their GPUs."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import multiprocessing, time\n"
+        "from x_instruction.run.pool import _leave\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(600,))\n"
+        "    child.start()\n"
+        "    print(child.pid, flush=True)\n"
+        "    _leave(7)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7, done.stderr
+    end = time.monotonic() + 20
+    while Path(f"/proc/{done.stdout.strip()}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{done.stdout.strip()}").exists()
 
 
 def test_only_vllm_splits(recipe_file: Write) -> None:

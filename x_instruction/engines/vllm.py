@@ -7,6 +7,7 @@ alike stands together, where vLLM's prefix cache still holds the start.
 
 from __future__ import annotations
 
+import atexit
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -136,6 +137,7 @@ class VllmEngine:
         if self._llm is not None:
             llm, self._llm = self._llm, None
             vllm_model.unload(llm)
+            atexit.unregister(self.close)
         if VllmEngine._loaded is self:
             VllmEngine._loaded = None
 
@@ -146,6 +148,8 @@ class VllmEngine:
                 VllmEngine._loaded.close()
             self._llm = vllm_model.load(self.settings, self._files.folder, self._adapter)
             VllmEngine._loaded = self
+            # Left to the interpreter, a model that is split over processes keeps this one from ending.
+            atexit.register(self.close)
         return self._llm
 
     def _send(self, asked: _Asked, under_way: dict[str, tuple[_Asked, int]]) -> Failed | None:

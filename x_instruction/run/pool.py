@@ -202,9 +202,7 @@ def _serve(
         try:
             job: Job = connection.recv()
         except (EOFError, OSError):
-            # Nothing is left to flush, and the interpreter's own way out was seen to hang in native libraries now
-            # and then after models had been loaded.
-            os._exit(0)
+            _leave(0)
         try:
             connection.send(("done", worker.perform(job, seen)))
         except XInstructionError as error:
@@ -218,7 +216,18 @@ def _end_with(parent: int) -> None:
     """End this process when its parent has gone: a killed run must not go on writing."""
     while os.getppid() == parent:
         time.sleep(0.5)
-    os._exit(1)
+    _leave(1)
+
+
+def _leave(code: int) -> None:
+    """End this process and those that it started, which would keep their GPUs.
+
+    Nothing is left to flush, and the interpreter's own way out was seen to hang in native libraries now and then after
+    models had been loaded.
+    """
+    for child in multiprocessing.active_children():
+        child.terminate()
+    os._exit(code)
 
 
 def _raise(kind: str, message: str, trace: str) -> None:
