@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -154,6 +155,34 @@ def test_the_command(tmp_path):
     nothing = CliRunner().invoke(cli, ["mix", "pinch"])
     assert isinstance(nothing.exception, CorpusError)
     shutil.rmtree(out)
+
+
+def test_a_data_set_that_was_built_is_mixed_as_it_stands(tmp_path, mixing):
+    from x_instruction.builders.schema import arrow_schema
+
+    columns = arrow_schema()
+    for tag in ("sw", "fi"):
+        rows = [
+            {field.name: "x" if pa.types.is_string(field.type) else 1 for field in columns}
+            | {"id": f"{tag}-{i}-0", "instruction": f"Ask {i}", "output": f"{tag} {i}", "language": tag}
+            | {"instruction_language": "en", "license": "CC0-1.0", "source": "corpus"}
+            for i in range(3)
+        ]
+        (tmp_path / "set" / tag).mkdir(parents=True)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=columns), tmp_path / "set" / tag / "train-00000-of-00001.parquet"
+        )
+    recipe = mixing('languages = ["sw", "fi"]\n[x_instruction]')
+    report = write(recipe, sources(str(tmp_path / "set"), "web"), tmp_path / "out")
+    assert report["dropped"] == {}
+    assert report["by_direction"] == {"en-fi": 3, "en-sw": 3}
+    (row,) = [
+        row
+        for row in pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet").to_pylist()
+        if row["source_id"] == "sw-1-0"
+    ]
+    assert (row["prompt"], row["completion"]) == ("Ask 1 Answer in Swahili.", "sw 1")
+    assert (row["source"], row["license"], row["mixer"]) == ("corpus", "CC0-1.0", "x_instruction")
 
 
 def test_inference_tags_are_in_the_report(tmp_path, mixing):

@@ -143,6 +143,21 @@ def test_afp_in_four_languages(mixing, stock, parallel, pair):
     assert partners == {"zh": 3, "fi": 3, "sw": 3}
 
 
+def test_afp_translations(mixing, stock, parallel):
+    recipe = mixing('languages = ["zh", "fi"]\n[afp]\nrepeat = 1\ntranslation = 7')
+    made = [row for row in rows(recipe, stock(parallel(8, "en", "zh", "fi"))) if row.shape == "translation"]
+    assert Counter((row.prompt_language, row.language) for row in made) == {
+        ("en", "zh"): 2,
+        ("en", "fi"): 2,
+        ("zh", "en"): 2,
+        ("fi", "en"): 1,
+    }
+    for row in made:
+        name = {"zh": "Chinese", "fi": "Finnish", "en": "English"}[row.language]
+        assert row.prompt == f"Translate this into {name}:\n{row.prompt_language} asks {row.source_id}"
+        assert row.completion == row.parallel == f"{row.language} asks {row.source_id}"
+
+
 def test_humpback(mixing, stock, pair):
     web = [pair(i, "en", "en") for i in range(5)]
     seeds = [pair(i, "en", "en", output=f"seed {i}") for i in range(3)]

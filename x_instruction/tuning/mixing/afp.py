@@ -6,14 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 
-from x_instruction.tuning.mixing.cells import Cell, Group, apportion, exact
+from x_instruction.tuning.mixing.cells import Cell, Group, apportion, even, exact
 from x_instruction.tuning.mixing.recipe import Afp, Mixing
 from x_instruction.tuning.mixing.stock import Stock
 from x_instruction.tuning.mixing.tags import filled
 
 
 def groups(settings: Afp, mixing: Mixing, stock: Stock) -> list[Group]:
-    """One group: every item that is whole in all languages, ``repeat`` times.
+    """Every item that is whole in all languages, ``repeat`` times; and translations.
 
     With L languages: ``(1 - cross) / L`` of the rows stay in each; ``cross * (1 - change) / (L - 1)`` go from the pivot
     to each other one, and ``cross * change / (L - 1)`` from each other one to the pivot. A row that stays in one
@@ -47,4 +47,23 @@ def groups(settings: Afp, mixing: Mixing, stock: Stock) -> list[Group]:
         )
         for (shape, ask, answer, near, _), count in zip(kinds, counts, strict=True)
     ]
-    return [Group(cells, uses=settings.repeat)]
+    return [Group(cells, uses=settings.repeat), Group(_translations(settings, mixing))]
+
+
+def _translations(settings: Afp, mixing: Mixing) -> list[Cell]:
+    """Instructions to translate, as many from the pivot as into it, evenly over the other languages."""
+    pivot = mixing.pivot
+    directions = [(pivot, tag) for tag in mixing.others] + [(tag, pivot) for tag in mixing.others]
+    halves = [count for half in even(settings.translation, 2) for count in even(half, len(mixing.others))]
+    return [
+        Cell(
+            shape="translation",
+            ask=ask,
+            answer=answer,
+            count=count,
+            cue=filled(settings.cue, answer),
+            completion="ask",
+            partner=answer,
+        )
+        for (ask, answer), count in zip(directions, halves, strict=True)
+    ]

@@ -77,10 +77,10 @@ class CrossIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinch:
-    """A pinch of multilinguality (arXiv 2401.01854; 3.4): a fixed budget, partly in other languages; items are used once.
+    """A pinch of multilinguality (arXiv 2401.01854; 3.4): a fixed budget, a part of it in other languages.
 
     Args:
-        budget: rows in all (4,640 in 3.4).
+        budget: rows in all (4,640 in 3.4), each of an item of its own.
         percent: of the budget, spread evenly over all languages, the pivot included; the rest is in the pivot.
         k_examples: rows in languages other than the pivot, spread evenly, instead of ``percent``.
     """
@@ -109,17 +109,23 @@ class Afp:
         cross_probability, change_probability: as above.
         repeat: times that every item is used.
         tag: the last line of the prompt; ``{tag}`` and ``{name}`` stand for the language of the answer.
+        translation: rows beside them that translate an instruction, half from the pivot and half into it, each item
+            once.
+        cue: what stands before an instruction that is to be translated; the names stand for the language it goes into.
     """
 
     cross_probability: float = 0.5
     change_probability: float = 0.5
     repeat: int = 3
     tag: str = "Answer in {name}:"
+    translation: int = 0
+    cue: str = "Translate this into {name}:"
 
     def __post_init__(self) -> None:
         _between(self, 1, "cross_probability", "change_probability")
         _above(self, 1, "repeat")
-        _tag(self, "tag")
+        _above(self, 0, "translation")
+        _tag(self, "tag", "cue")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
