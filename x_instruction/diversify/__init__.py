@@ -1,6 +1,7 @@
 """Diversification, the paper's third part: the final pairs are drawn from clusters of their instructions (section 3.3).
 
-The instruction is embedded, not the response: it is in one language that an encoder knows well, and the paper's figure
+Other selectors stand beside the paper's, so that they can be compared; caps on domains and verbs hold for each. The
+instruction is embedded, not the response: it is in one language that an encoder knows well, and the paper's figure
 shows clusters per direction (method.md 2.4, U6 and U7).
 """
 

@@ -4,8 +4,8 @@
 
 Gains only fall while rows are drawn. So a pool of the rows with the largest gains is kept exact, and drawn from as long
 as its best beats what the best row outside had when the pool was made; then all gains are made exact again, with one
-product of matrices for all rows drawn since. The result is that of the plain greedy algorithm, to the row, at a
-fraction of its memory traffic, and no matrix of n x n is ever made.
+product of matrices for all rows drawn since. The result is that of the plain greedy algorithm, but for the rounding
+of float32, at a fraction of its memory traffic; and no matrix of n x n is ever made.
 """
 
 from __future__ import annotations
