@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def _check_config(folder: Path, name: str, manifest: Manifest, streaming: bool, 
         for split, wanted in splits.items():
             if loaded[split].features != features():
                 raise ShardError(f"{where}: split {split} has features {loaded[split].features}: {AGAIN}")
-            parts = _read(loaded[split], [part.rows for part in manifest.members(name, split)])
+            batches = loaded[split].with_format("arrow").iter(BATCH) if streaming else _cached(loaded[split])
+            parts = _read(batches, [part.rows for part in manifest.members(name, split)])
             came = together(parts) if name == ALL else parts[0]
             if came != wanted:
                 raise ShardError(f"{where}: split {split} reads back as {came}, wanted {wanted}: {AGAIN}")
@@ -78,11 +79,18 @@ def _check_config(folder: Path, name: str, manifest: Manifest, streaming: bool, 
         raise ShardError(f"{where}: does not load: {error}: {AGAIN}") from error
 
 
-def _read(rows: Any, counts: list[int]) -> list[Rows]:
+def _cached(rows: Any) -> Iterator[Any]:
+    """What loading prepared, read as a stream: mapped, as ``datasets`` does it, a whole set would become resident."""
+    for part in rows.cache_files:
+        with pa.OSFile(part["filename"]) as file, pa.ipc.open_stream(file) as stream:
+            yield from stream
+
+
+def _read(batches: Iterable[Any], counts: list[int]) -> list[Rows]:
     """What is read, cut where one language ends and the next begins; all that is beyond goes to the last."""
     parts = [Content()]
-    for table in rows.with_format("arrow").iter(BATCH):
-        for row in table.to_pylist():
+    for batch in batches:
+        for row in batch.to_pylist():
             if len(parts) < len(counts) and parts[-1].rows == counts[len(parts) - 1]:
                 parts.append(Content())
             parts[-1].add(row_digest(row))
