@@ -112,7 +112,8 @@ class Publisher:
 
     def loads(self, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
         """Load every config of data sets at revisions, by languages and their rows; nobody in particular does."""
-        self.hub.python(LOAD, json.dumps(wanted), token=None, **env)
+        # Streaming would import torch, which takes longer than all the rest.
+        self.hub.python(LOAD, json.dumps(wanted), token=None, USE_TORCH="0", **env)
 
 
 @pytest.fixture

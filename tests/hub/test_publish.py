@@ -119,6 +119,30 @@ def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub,
     publish.loads((repo, None, {"sw": 20, "th": 20}))
 
 
+def test_a_pull_request_that_was_overtaken_is_made_anew(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, folder, other = "round/overtaken", make("sw", rows_per_file=1), make("th")
+    publish.many((make("fi"), repo, "--yes"))[0].ok()
+    overtake = f"""
+import x_instruction.hub.pulls as pulls
+from click.testing import CliRunner
+from x_instruction.cli import cli
+pulls.MOST, pulls.PART = 4, 3
+real = pulls.fill
+def fill(*arguments):
+    done = real(*arguments)
+    pulls.fill, pulls.MOST = real, 1_000
+    assert CliRunner().invoke(cli, ["publish", {str(other)!r}, {repo!r}, "--yes"]).exit_code == 0
+    pulls.MOST = 4
+    return done
+pulls.fill = fill
+"""
+    (told,) = publish.many((folder, repo, "--yes"), before=overtake)
+    assert "rows: fi 8, th 8, sw 8" in told.ok()
+    pulls = [local_hub.ask(f"/api/datasets/{repo}/discussions/{number}").json["status"] for number in (1, 2)]
+    assert pulls == ["closed", "merged"]
+    publish.loads((repo, None, {"fi": 8, "th": 8, "sw": 8}))
+
+
 def test_tags_collections_and_who_sees_it(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, folder, more = "round/marks", make("sw"), make("th")
     options = ("--tag", "v1.0.0", "--collection", "Low resources", "--private", "--yes")

@@ -71,11 +71,11 @@ FAULTS: list[dict[str, Any]] = [
 def test_faults_on_the_way_are_waited_for(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
     upload = {"method": "PUT" if mode else "POST", "path": "lfs" if mode else "/xorbs/", "times": 1, "status": 500}
     with start(tmp_path / "hub", faulty=True) as hub:
-        hub.faults.write_text(json.dumps([*FAULTS, upload]))
+        hub.faults.write_text(json.dumps([*FAULTS, upload] if mode else [upload]))
         done = publisher(hub)(make("sw", "th"), "faults/set", "--tag", "v1", "--yes", **mode)
         assert "rows: sw 8, th 8" in done.ok()
         assert [fault for fault in json.loads(hub.faults.read_text()) if fault["times"]] == []
-        assert "trying again" in done.err
+        assert not mode or "trying again" in done.err
         publisher(hub).loads(("faults/set", "v1", {"sw": 8, "th": 8}))
 
 

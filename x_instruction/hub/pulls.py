@@ -75,8 +75,8 @@ def fill(place: Place, compare: Compare, sent: list[str]) -> tuple[Plan, str]:
 
 
 def merge(place: Place, pull: Place) -> bool:
-    """Merge a pull request; False when the branch that it goes to has moved, and it has to be made anew."""
-    number = int(pull.revision.rpartition("/")[2])
+    """Merge a pull request; False when the branch that it goes to has moved too far for it."""
+    number = number_of(pull)
     open_for_review(pull)
     try:
         place.ask("merge_pull_request", discussion_num=number)
@@ -87,14 +87,18 @@ def merge(place: Place, pull: Place) -> bool:
             return True
         if status_of(error) not in MOVED | {400, 422}:
             raise
-        place.ask("change_discussion_status", discussion_num=number, new_status="closed")
         return False
     return True
 
 
+def number_of(pull: Place) -> int:
+    """The number of a pull request."""
+    return int(pull.revision.rpartition("/")[2])
+
+
 def open_for_review(pull: Place) -> None:
     """Pull requests made by programs are drafts; this one is whole."""
-    number = int(pull.revision.rpartition("/")[2])
+    number = number_of(pull)
     details: Any = pull.ask("get_discussion_details", discussion_num=number)
     if details.status == "draft":
         pull.ask("change_discussion_status", discussion_num=number, new_status="open")
@@ -121,7 +125,9 @@ def by_pull_request(place: Place, compare: Compare, sent: list[str]) -> tuple[Pl
         pull, _ = pull_request(place, plan)
         fill(pull, compare, sent)
         if compare(place).remote.head != plan.remote.head or not merge(place, pull):
+            # What was sent stays stored, so the next one costs commits and no bytes.
             place.told(f"{place.url} was changed meanwhile: joining with what is there")
+            place.ask("change_discussion_status", discussion_num=number_of(pull), new_status="closed")
             continue
         # Where git joined two cards line by line, the card is written anew; nearly always there is nothing to do.
         return commit(place, Upload(place), compare(place), lambda: compare(place))
