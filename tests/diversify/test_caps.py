@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from x_instruction import recipe
@@ -73,8 +73,8 @@ def records(rated):
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_a_cap_holds_whatever_draws(rated, encoder, name):
-    settings = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_domain=0.2, max_per_verb=0.3)
-    made = list(diversify(records(rated), settings, 1, encoder))
+    section = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_domain=0.2, max_per_verb=0.3)
+    made = list(diversify(records(rated), section, 1, encoder))
     chosen = [r for r in made if isinstance(r, Curated)]
     assert {r.selector for r in chosen} == {name}
     hosts = [domain(r.url) for r in chosen]
@@ -87,16 +87,16 @@ def test_a_cap_holds_whatever_draws(rated, encoder, name):
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_a_verb_cap_holds_whatever_draws(rated, encoder, name):
-    settings = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_verb=0.3)
-    made = list(diversify(records(rated), settings, 1, encoder))
+    section = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_verb=0.3)
+    made = list(diversify(records(rated), section, 1, encoder))
     verbs = [r.instruction.split()[0] for r in made if isinstance(r, Curated)]
     assert sorted(verbs) == ["Describe", *["Explain"] * 3, "Hello", *["Write"] * 3]
     assert {r.reason for r in made if isinstance(r, Dropped)} == {"verb_cap"}
 
 
 def test_a_cap_as_large_as_the_quota_names_the_quota(rated, encoder):
-    settings = recipe.Diversify(embedder="words", quota=2, max_per_domain=1.0)
-    made = list(diversify(records(rated), settings, 1, encoder))
+    section = recipe.Diversify(embedder="words", quota=2, max_per_domain=1.0)
+    made = list(diversify(records(rated), section, 1, encoder))
     assert {r.reason for r in made if isinstance(r, Dropped)} == {"over_quota"}
 
 
@@ -104,6 +104,7 @@ groups = st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=1, max_size=3
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
+@settings(max_examples=40, deadline=None)
 @given(groups=groups, most=st.integers(1, 4), quota=st.integers(1, 40), seed=st.integers(0, 5))
 def test_as_many_as_caps_and_quota_allow(name, groups, most, quota, seed):
     rows = np.random.default_rng(seed).normal(size=(len(groups), 4)).astype(np.float32)

@@ -27,6 +27,7 @@ def test_largest_remainders(total, weights, counts):
     assert apportion(total, weights) == counts
 
 
+@settings(deadline=None)
 @given(total=st.integers(0, 10_000), weights=st.lists(st.integers(0, 50), min_size=1, max_size=12))
 def test_apportioned_numbers_add_up_and_are_within_one(total, weights):
     counts = apportion(total, weights)
