@@ -127,6 +127,9 @@ class VllmEngine:
                             ),
                         )
         except VLLMServerError as error:
+            # Whatever is left of it is given up; who asks again has it loaded anew.
+            under_way.clear()
+            self.close()
             raise EngineError(f"vLLM failed on {self.model}: {vllm_model.reason(error)}") from error
         finally:
             if under_way:
