@@ -11,6 +11,7 @@ from typing import Any
 from x_instruction import __version__
 from x_instruction.builders.facts import Facts, LanguageSet, splits_of
 from x_instruction.builders.licenses import license_metadata
+from x_instruction.builders.limits import limits
 from x_instruction.builders.metadata import metadata, synthetic
 from x_instruction.builders.schema import COLUMNS
 from x_instruction.builders.templates import render
@@ -46,7 +47,7 @@ def readme(sets: Mapping[str, LanguageSet], pretty_name: str) -> str:
         pretty_name: title.
     """
     facts = Facts.over(one.facts for one in sets.values())
-    recipes = _recipes(sets)
+    recipes = recipes_of(sets)
     data = metadata(sets, facts, pretty_name)
     data.source_datasets = sorted({one.settings["corpus"].get("dataset", "original") for one in recipes})
     return f"---\n{data.to_yaml()}\n---\n\n{_body(sets, facts, recipes, pretty_name)}"
@@ -57,30 +58,41 @@ def located(text: str, repository: str) -> str:
     return text.replace(f"```python\n{_IMPORT}", "```python\n").replace(HERE, json.dumps(repository))
 
 
+def told(sets: Mapping[str, LanguageSet], pretty_name: str) -> dict[str, Any]:
+    """What the card tells and ``croissant.json`` tells, too: who is to be cited, and which languages are missing."""
+    content = digest({tag: one.files for tag, one in sets.items()})
+    asked = dict.fromkeys(tag for one in recipes_of(sets) for tag in one.settings["languages"])
+    values = {"pretty_name": pretty_name, "content": content, "version": __version__}
+    return {
+        "citation": render("citation.bib.jinja", values).strip(),
+        "missing": [tag for tag in asked if tag not in sets],
+    }
+
+
 def _body(sets: Mapping[str, LanguageSet], facts: Facts, recipes: list[Recipe], pretty_name: str) -> str:
-    asked = dict.fromkeys(tag for one in recipes for tag in one.settings["languages"])
+    masked = all(one.settings["corpus"]["filters"]["mask_personal_data"] for one in recipes)
+    common = told(sets, pretty_name)
     values = {
         "pretty_name": pretty_name,
-        "version": __version__,
         "recipes": recipes,
-        "content": digest({tag: one.files for tag, one in sets.items()}),
+        "citation": common["citation"],
         "licence": license_metadata(facts.licenses),
         "default": next(iter(sets)),
-        "missing": [tag for tag in asked if tag not in sets],
         "splits": splits_of(sets.values()),
         "sets": sets,
         "facts": facts,
         "synthetic": synthetic(sets),
-        "masked": all(one.settings["corpus"]["filters"]["mask_personal_data"] for one in recipes),
         "rows": sum(one.rows for one in sets.values()),
         "columns": COLUMNS,
         "effort": _effort(sets),
         "extras": _extras(recipes),
+        "limits": limits(synthetic(sets), masked, common["missing"]),
     }
     return render("dataset.md.jinja", values)
 
 
-def _recipes(sets: Mapping[str, LanguageSet]) -> list[Recipe]:
+def recipes_of(sets: Mapping[str, LanguageSet]) -> list[Recipe]:
+    """The recipes that languages were made with, each with its languages."""
     found: dict[str, Recipe] = {}
     for tag, one in sets.items():
         toml = one.made.settings

@@ -1,6 +1,7 @@
 """A run's curated shards to the folder that the Hub serves: Parquet per language and split, README, manifest.
 
     <folder>/README.md                                    metadata and card
+    <folder>/croissant.json                               the same for machines
     <folder>/manifest.json                                digest of every file and of every config's rows, and what the
                                                           card tells of each language
     <folder>/data/<tag>/<split>-00000-of-00002.parquet    rows
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.builders.card import located, readme
+from x_instruction.builders.croissant import CROISSANT, croissant
 from x_instruction.builders.facts import Facts, LanguageSet
 from x_instruction.builders.figures import made
 from x_instruction.builders.files import check_ids, split_writers
@@ -144,7 +146,10 @@ def released(
         repository: id on the Hub, for the card's examples; None for a folder.
     """
     card = readme(sets, pretty_name)
-    texts = {README: (card if repository is None else located(card, repository)).encode()}
+    texts = {
+        README: (card if repository is None else located(card, repository)).encode(),
+        CROISSANT: croissant(sets, pretty_name).encode(),
+    }
     return texts, Manifest.of(sets, pretty_name, texts)
 
 

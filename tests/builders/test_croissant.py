@@ -1,0 +1,79 @@
+"""``croissant.json``: valid, truthful, and enough for its own library to load rows from the folder."""
+
+import json
+
+import datasets
+import pytest
+
+from x_instruction.builders.croissant import CROISSANT
+from x_instruction.builders.layout import build
+from x_instruction.builders.schema import COLUMNS
+
+# rdflib and pandas change under mlcroissant 1.1.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning"),
+]
+HOSTILE = '"\\ \u202e </script> {"@id": "x"}\n'
+
+
+@pytest.fixture
+def whole(run, split_recipe, folder):
+    build(run, split_recipe, folder)
+    return folder
+
+
+def opened(folder, caplog):
+    mlcroissant = pytest.importorskip("mlcroissant")
+    found = mlcroissant.Dataset(jsonld=str(folder / CROISSANT))
+    # A folder does not know when it will be published; nothing else is missing.
+    warned = [record.getMessage() for record in caplog.records if "datePublished" not in record.getMessage()]
+    assert warned == []
+    assert not found.metadata.ctx.issues.errors
+    return found
+
+
+def test_it_is_valid_and_has_a_record_set_for_every_config(whole, kit, caplog):
+    found = opened(whole, caplog)
+    assert {one.uuid for one in found.metadata.record_sets} == {*kit.languages, "all"}
+    assert found.metadata.data_biases
+    assert found.metadata.personal_sensitive_information
+    assert found.metadata.data_limitations
+    assert found.metadata.data_preprocessing_protocol
+    assert found.metadata.data_use_cases
+    assert "synthetic" in found.metadata.data_annotation_protocol[0]
+
+
+def test_rows_are_those_that_datasets_loads(whole, caplog):
+    wanted = datasets.load_dataset(str(whole), "ur")
+    rows = list(opened(whole, caplog).records("ur"))
+    assert len(rows) == sum(map(len, wanted.values()))
+    by_id = {row["id"]: (split, row) for split, data in wanted.items() for row in data}
+    for row in rows:
+        text = {key.partition("/")[2]: v.decode() if isinstance(v, bytes) else v for key, v in row.items()}
+        split, same = by_id[text["id"]]
+        assert text.pop("split") == split
+        assert text == same
+        assert list(text) == [column.name for column in COLUMNS]
+
+
+def test_all_holds_every_row(whole, kit, caplog):
+    assert len(list(opened(whole, caplog).records("all"))) == 24 * len(kit.languages)
+
+
+def test_what_it_tells_comes_from_the_run(whole):
+    table = json.loads((whole / CROISSANT).read_text("utf-8"))
+    assert table["rai:dataPreprocessingProtocol"][0] == "sw, corpus: 26 in, 24 kept, dropped: passage_bad 2"
+    assert table["rai:machineAnnotationTools"][0].startswith("org/generator, revision abc")
+    assert table["license"] == "cc-by-sa-4.0"
+    assert table["inLanguage"] == ["sw", "th", "ur", "no"]
+    assert f"{24 * 4} in all" in table["description"]
+    assert "None" not in json.dumps(table)
+
+
+def test_hostile_names_stay_text(run, kit, folder, caplog):
+    evil = dict.fromkeys(("source", "license", "generator", "generator_revision", "rater"), HOSTILE)
+    kit.write(run, "ur", [kit.curated("ur", number, **evil) for number in range(5)])
+    build(run, kit.recipe(("ur",), pretty_name=f"x{HOSTILE}"), folder)
+    assert len(list(opened(folder, caplog).records("ur"))) == 5
+    assert "\u202e" not in (folder / CROISSANT).read_text("utf-8")
