@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from x_instruction.builders.card import located
 from x_instruction.builders.escaping import escape, model, plain
@@ -13,9 +14,12 @@ from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.builders.layout import build
 from x_instruction.builders.licenses import hub_license, license_metadata
 from x_instruction.builders.reading import load
+from x_instruction.cli import cli
 from x_instruction.errors import ShardError
 from x_instruction.recipe import Server
 from x_instruction.recipe import load as load_recipe
+from x_instruction.run.status import totals
+from x_instruction.shards import Run
 
 HOSTILE = (
     "<script>alert(1)</script> | a | b |\n\n---\nlicense: mit\n# Title ](http://x) `c` "
@@ -38,7 +42,7 @@ HEADINGS = [
     "## Citation",
 ]
 PLACEHOLDER = re.compile(
-    r"\b(TODO|TBD|FIXME|XXX|None|nan|undefined|lorem ipsum|More Information Needed|placeholder|path/or|your[-_]\w+|"
+    r"\b(TODO|TBD|FIXME|XXX|(?-i:None|nan)|undefined|lorem ipsum|More Information Needed|placeholder|path/or|your[-_]\w+|"
     r"username|changeme|example\.(com|org)|see the model)\b|\[\.\.\.\]|(?-i:<[A-Z_ ]+>)|\{\{|\{%|%\}",
     re.IGNORECASE,
 )
@@ -173,6 +177,30 @@ def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
     _, body = parts(folder)
     assert "someone" not in body
     assert "| tiny |" in body
+
+
+def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_path):
+    path = recipe_file(publish={"pretty_name": "Real"})
+    for arguments in (
+        ["run", str(path), "--out", str(tmp_path / "run"), "--workers", "1"],
+        ["build", str(tmp_path / "run")],
+    ):
+        assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
+    folder = tmp_path / "run" / "dataset"
+    head, body = parts(folder)
+    found = totals(Run(tmp_path / "run"))
+    for total in found:
+        if total.language in ("fi", "th", "bn"):
+            assert f"| `{total.language}` | {total.stage} | {total.rows_in} | {total.kept} | " in body
+    tokens = [sum(getattr(total, name) for total in found) for name in ("requests", "prompt_tokens", "output_tokens")]
+    assert "| {:,} | {:,} | {:,} |".format(*tokens) in next(
+        line for line in body.splitlines() if line.startswith("| all |")
+    )
+    assert [match[0] for match in PLACEHOLDER.finditer(body)] == []
+    assert head["license"] == "apache-2.0"
+    assert head["language_creators"] == ["machine-generated"]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    assert run_snippets((folder / "README.md").read_text("utf-8"), folder, environment) == 2
 
 
 @pytest.mark.parametrize(
