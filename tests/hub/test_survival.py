@@ -96,13 +96,30 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(tmp_path: Path, make: 
         assert publish.git("lost/set", "rev-list", "--count", "main").strip() == "2"
 
 
-def test_what_is_asked_too_long_is_not_waited_for(tmp_path: Path, make: Make, publisher: Any) -> None:
-    fault = {"method": "POST", "path": "/commit/", "times": 9, "status": 429, "headers": {"retry-after": "3000"}}
+def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, publisher: Any) -> None:
+    faults = [
+        {"method": "POST", "path": "/commit/", "times": 1, "status": 429, "headers": {"retry-after": "3000"}},
+        {"method": "POST", "path": "validate-yaml", "times": 1, "status": 400},
+        {"method": "POST", "path": "/commit/", "times": 1, "status": 403},
+        {"method": "POST", "path": "/commit/", "times": 1, "status": 422},
+    ]
     with start(tmp_path / "hub", faulty=True) as hub:
-        hub.faults.write_text(json.dumps([fault]))
-        told = publisher(hub)(make("sw"), "wait/set", "--yes")
-        assert told.code == 1
-        assert re.search("asks to wait 3000 seconds .* run the same command again", told.err)
+        hub.faults.write_text(json.dumps(faults))
+        folder = make("sw")
+        found = publisher(hub).many(*[(folder, "wait/set", "--yes")] * 5)
+        for told, said in zip(
+            found,
+            (
+                "does not take the card",
+                "asks to wait 3000 seconds .* run the same command again",
+                "this token may not do that",
+                "the Hub answered 422.*; readers see what they saw before",
+            ),
+            strict=False,
+        ):
+            assert told.code == 1
+            assert re.search(said, told.err), told.err
+        assert "rows: sw 8" in found[-1].ok()
 
 
 def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: Make, publisher: Any) -> None:

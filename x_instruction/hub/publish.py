@@ -17,7 +17,7 @@ from x_instruction.hub.checking import Folder, checked
 from x_instruction.hub.place import KIND, MAIN, Place, check_tag, place
 from x_instruction.hub.plan import Plan, plan
 from x_instruction.hub.remote import look
-from x_instruction.hub.upload import Upload, commit
+from x_instruction.hub.upload import MOVED, Upload, commit
 from x_instruction.hub.verify import verify
 from x_instruction.hub.waiting import Told, passing, patiently, reason, status_of
 
@@ -195,8 +195,10 @@ def answered(where: Place) -> Iterator[None]:
             raise HubError(f"this token may not do that at {where.url} ({reason(error)}): use one that may") from error
         if status == 404:
             raise HubError(f"{where.url} is not there, or this token may not see it ({reason(error)})") from error
-        if status is None and not passing(error):
-            raise
+        if not passing(error, MOVED):
+            if status is None:
+                raise
+            raise HubError(f"{where.url}: {reason(error)}; readers see what they saw before") from error
         raise HubError(
             f"{where.url}: {reason(error)}. Run the same command again: what was uploaded is kept, and readers see "
             "the old revision or the new one"

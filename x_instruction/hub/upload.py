@@ -119,14 +119,20 @@ def commit(place: Place, upload: Upload, plan: Plan, again: Callable[[], Plan]) 
 
 
 def _commit(place: Place, upload: Upload, plan: Plan) -> str:
-    made: Any = place.api.create_commit(
-        place.repo,
-        upload.operations(plan),
-        repo_type=KIND,
-        commit_message=title(plan),
-        revision=place.revision,
-        parent_commit=plan.remote.head,
-    )
+    try:
+        made: Any = place.api.create_commit(
+            place.repo,
+            upload.operations(plan),
+            repo_type=KIND,
+            commit_message=title(plan),
+            revision=place.revision,
+            parent_commit=plan.remote.head,
+        )
+    except ValueError as error:
+        # The client says so of metadata that the Hub does not take; a bad request is a ValueError, too.
+        if isinstance(error, HfHubHTTPError):
+            raise
+        raise HubError(f"{place.url} does not take the card: {' '.join(str(error).split())}") from error
     return str(made.oid)
 
 
