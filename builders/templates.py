@@ -46,8 +46,9 @@ def number(value: float) -> Ours:
 
 
 def bibtex(text: str) -> Ours:
-    """Text within the braces of a BibTeX field; what LaTeX or the code block could read as a mark is left out."""
-    return Ours(re.sub(r"[\\{}\[\]()`$%#&_~^<>]", "", plain(text)))
+    """Text within the braces of a BibTeX field; what LaTeX or a code block reads as a mark is escaped or gone."""
+    kept = re.sub(r"[\\{}\[\]()`$~^<>]", "", plain(text))
+    return Ours(re.sub(r"[&%#_]", r"\\\g<0>", kept))
 
 
 def reasons(counts: Mapping[str, int]) -> Ours:

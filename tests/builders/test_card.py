@@ -14,6 +14,7 @@ from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.builders.layout import build
 from x_instruction.builders.licenses import hub_license, license_metadata
 from x_instruction.builders.reading import load
+from x_instruction.builders.templates import bibtex
 from x_instruction.cli import cli
 from x_instruction.errors import ShardError
 from x_instruction.recipe import Server
@@ -42,8 +43,8 @@ HEADINGS = [
     "## Citation",
 ]
 PLACEHOLDER = re.compile(
-    r"\b(TODO|TBD|FIXME|XXX|(?-i:None|nan)|undefined|lorem ipsum|More Information Needed|placeholder|path/or|your[-_]\w+|"
-    r"username|changeme|example\.(com|org)|see the model)\b|\[\.\.\.\]|(?-i:<[A-Z_ ]+>)|\{\{|\{%|%\}",
+    r"\b(TODO|TBD|FIXME|XXX|(?-i:None|nan)|undefined|lorem ipsum|More Information Needed|placeholder|path/or|"
+    r"your[-_]\w+|username|changeme|example\.(com|org)|see the model)\b|\[\.\.\.\]|(?-i:<[A-Z_ ]+>)|\{\{|\{%|%\}",
     re.IGNORECASE,
 )
 
@@ -224,6 +225,7 @@ def test_plain_text_is_one_line_of_bounded_length():
     assert len(plain("x" * 10_000)) == 121
     assert escape("a|b*") == "a&#124;b&#42;"
     assert escape(3) == 3
+    assert bibtex("a_b & {c}\\d") == "a\\_b \\& cd"
 
 
 @pytest.mark.parametrize(
