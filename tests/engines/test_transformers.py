@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"holds no config.json, so it is not a model folder"):
+    with pytest.raises(EngineError, match=r"holds no config.json and no adapter_config.json, so it is not a model"):
         open_engine(Model(name=str(tmp_path)))
 
 
