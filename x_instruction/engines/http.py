@@ -220,9 +220,13 @@ class Client:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                async with contextlib.aclosing(_chunks(response)) as chunks:
-                    streamed = response.content_type == "text/event-stream"
-                    status, content = await (read if read and streamed else _whole)(chunks)
+                streamed = read is not None and response.content_type == "text/event-stream"
+                status = 200
+                if not streamed and (response.content_length or _MAX_BYTES + 1) <= _MAX_BYTES:
+                    content = await response.read()
+                else:
+                    async with contextlib.aclosing(_chunks(response)) as chunks:
+                        status, content = await (read if read and streamed else _whole)(chunks)
                 status = status if response.status == 200 else response.status
                 return self._judge(status, response.headers, content, started)
         except _TooLarge:
