@@ -137,6 +137,16 @@ class Batch:
     whole: bool = True
 
 
+def mixed(requests: Sequence[Request]) -> list[Batch]:
+    """One batch of all, for what mixes requests as it likes."""
+    return [Batch(tuple(range(len(requests))), whole=False)]
+
+
+def verb(request: Request) -> str:
+    """What an engine must be able to do to answer this."""
+    return {Completion: "complete", Choice: "choose", Scoring: "score"}[type(request)]
+
+
 def always() -> bool:
     """Go on sending."""
     return True

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from x_instruction.engines import Batch, Choice, Completion, Failed, Request, Result, always, wire
+from x_instruction.engines import Batch, Choice, Completion, Failed, Request, Result, always, mixed, wire
 from x_instruction.engines.cutting import clipper
 from x_instruction.errors import EngineError, NotCapable
 from x_instruction.recipe import Model
@@ -44,7 +44,7 @@ class BatchEngine:
         """
         if not isinstance(requests[0], (Completion, Choice)):
             raise NotCapable("a batch file cannot ask for the score of a text: use the rater 'prompted'")
-        return [Batch(tuple(range(len(requests))), whole=False)]
+        return mixed(requests)
 
     def answer(
         self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always

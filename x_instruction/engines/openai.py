@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from x_instruction.engines import Batch, Choice, Completion, Request, Result, Scored, Scoring, always, wire
+from x_instruction.engines import Batch, Choice, Completion, Request, Result, Scored, Scoring, always, mixed, verb, wire
 from x_instruction.engines.cutting import clipper
 from x_instruction.engines.http import Client, GivenUp, Refused
 from x_instruction.engines.probing import Abilities, probe
@@ -28,6 +28,8 @@ class OpenAIEngine:
     """A model behind a server that speaks OpenAI's API."""
 
     def __init__(self, settings: Model) -> None:
+        if settings.adapter:
+            raise EngineError("a server serves an adapter under a name of its own: give that as the model's name")
         self.settings = settings
         self.extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
         self.client = Client(settings.server)
@@ -46,8 +48,6 @@ class OpenAIEngine:
         self.revision = f"served:{settings.revision}"
         self.can = self.abilities.verbs
         self.chat = self.abilities.chat
-        if settings.adapter:
-            raise EngineError("a server serves an adapter under a name of its own: give that as the model's name")
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One batch: the server mixes requests as it likes.
@@ -56,7 +56,7 @@ class OpenAIEngine:
             NotCapable: the server cannot take prompts or requests of this kind.
         """
         self._check(requests[0])
-        return [Batch(tuple(range(len(requests))), whole=False)]
+        return mixed(requests)
 
     def answer(
         self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
@@ -65,10 +65,10 @@ class OpenAIEngine:
         return self.client.each(requests, self._one, go_on)
 
     def _check(self, request: Request) -> None:
-        verb = {Completion: "complete", Choice: "choose", Scoring: "score"}[type(request)]
+        wanted = verb(request)
         url = self.client.url
-        if verb not in self.can:
-            raise NotCapable(f"this server cannot {verb}: {self.abilities.why(verb)} ({url})")
+        if wanted not in self.can:
+            raise NotCapable(f"this server cannot {wanted}: {self.abilities.why(wanted)} ({url})")
         if isinstance(request.prompt, str) and not self.abilities.completions:
             raise NotCapable(f"this server only takes chat prompts ({url} has no /completions): use a chat prompt")
         if not isinstance(request.prompt, str) and not self.chat:

@@ -31,8 +31,10 @@ from x_instruction.engines import (
     Scored,
     Scoring,
     always,
+    mixed,
     tgi_server,
     tgi_wire,
+    verb,
     wire,
 )
 from x_instruction.engines.cutting import clipper
@@ -81,7 +83,7 @@ class TgiEngine:
             NotCapable: the server cannot take prompts or requests of this kind.
         """
         self._check(requests[0])
-        return [Batch(tuple(range(len(requests))), whole=False)]
+        return mixed(requests)
 
     def answer(
         self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
@@ -90,13 +92,13 @@ class TgiEngine:
         return self.client.each(requests, self._one, go_on)
 
     def _check(self, request: Request) -> None:
-        verb = {Completion: "complete", Choice: "choose", Scoring: "score"}[type(request)]
+        wanted = verb(request)
         url = self.client.url
-        if verb not in self.can:
-            raise NotCapable(f"this server cannot {verb}: {self.abilities.why(verb)} ({url})")
+        if wanted not in self.can:
+            raise NotCapable(f"this server cannot {wanted}: {self.abilities.why(wanted)} ({url})")
         if isinstance(request.prompt, str):
-            if verb == "choose" and not self.abilities.listed and "score" not in self.can:
-                raise NotCapable(f"this server cannot choose: {self.abilities.why(verb)} ({url})")
+            if wanted == "choose" and not self.abilities.listed and "score" not in self.can:
+                raise NotCapable(f"this server cannot choose: {self.abilities.why(wanted)} ({url})")
             return
         if not self.chat:
             raise NotCapable(f"{self.model} has no chat template on this server ({url}): use a plain prompt")
