@@ -14,7 +14,20 @@ from click.testing import CliRunner
 
 from x_instruction import __version__
 from x_instruction.cli import VERBS, cli
-from x_instruction.recipe import Corpus, Diversify, Filters, Generate, Model, Publish, Recipe, Refine, Server, Vllm
+from x_instruction.recipe import (
+    Corpus,
+    Diversify,
+    Filters,
+    Generate,
+    Model,
+    Publish,
+    Recipe,
+    Refine,
+    Seeds,
+    Server,
+    Tune,
+    Vllm,
+)
 from x_instruction.tuning.mixing import recipe as mixing
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +76,7 @@ def help_page() -> str:
 
 SECTIONS = {
     "": Recipe,
+    "seeds": Seeds,
     "corpus": Corpus,
     "corpus.filters": Filters,
     "generate": Generate,
@@ -70,6 +84,7 @@ SECTIONS = {
     "generate.model.server, refine.model.server": Server,
     "generate.model.vllm, refine.model.vllm": Vllm,
     "refine": Refine,
+    "generate.tune, refine.tune": Tune,
     "diversify": Diversify,
     "publish": Publish,
 }
@@ -100,9 +115,7 @@ def recipes_page() -> str:
         meanings = keys(section)
         parts += [f"## {f'`[{name}]`' if name else 'Top level'}\n", "| key | default | meaning |", "|---|---|---|"]
         for field in dataclasses.fields(section):
-            if dataclasses.is_dataclass(field.type) or field.type in ("Corpus", "Generate", "Refine", "Diversify"):
-                continue
-            if field.type in ("Model", "Filters", "Publish", "Server", "Vllm"):
+            if field.type.removesuffix(" | None") in {kind.__name__ for kind in (*SECTIONS.values(), Filters)}:
                 continue
             default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
             meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
@@ -177,7 +190,8 @@ def test_recipes_page_is_current() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_key_is_explained(name: str) -> None:
     fields = {field.name for field in dataclasses.fields(SECTIONS[name])}
-    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish", "server", "vllm"}
+    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish", "server", "vllm", "seeds"}
+    nested |= {"tune"}
     assert fields - nested <= keys(SECTIONS[name]).keys() <= fields | nested
 
 

@@ -110,7 +110,7 @@ def test_an_unknown_key_lists_the_known_ones(small: Callable[..., Recipe], key: 
         ("generate__temperature", "true", "recipe key generate.temperature is True, wanted float"),
         ("generate__model__dtype", "int3", "recipe key generate.model.dtype is 'int3', wanted one of 'auto'"),
         ("corpus__filters__language", "1", "recipe key corpus.filters.language is 1, wanted bool"),
-        ("refine__rater", "llm", "recipe key refine.rater is 'llm', wanted one of 'pmi', 'prompted'"),
+        ("refine__rater", "llm", "recipe key refine.rater is 'llm', wanted one of 'trained', 'pmi'"),
     ],
 )
 def test_wrong_types(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:

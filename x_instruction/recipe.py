@@ -258,6 +258,81 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tune:
+    """How a model is tuned; TRL and PEFT do it (extra ``train``).
+
+    The defaults suit LoRA on a small set; method.md 2.8 U8 has Humpback's for all weights: ``learning_rate = 1e-5``,
+    ``end_share = 0.9``, ``weight_decay = 0.1``, ``batch_size = 32``.
+
+    Args:
+        method: ``lora``, ``qlora`` (the base in four bits, needs a GPU) or ``full`` (all weights).
+        rank, alpha, dropout: of the adapter.
+        targets: names of the layers that are adapted; ``all-linear`` is all but the vocabulary's.
+        learning_rate: the highest.
+        schedule: how it falls after the warm-up: ``linear``, ``cosine``, or not at all (``constant``).
+        end_share: what it falls to, as a share of the highest.
+        warmup: share of the steps over which it rises from 0.
+        weight_decay, max_grad_norm: as AdamW and gradient clipping have them.
+        epochs: passes over the rows; whole ones or parts.
+        steps: optimizer steps, instead of ``epochs``.
+        batch_size: rows in one optimizer step, over all devices.
+        device_batch_size: rows on one device at once; the rest of ``batch_size`` is accumulated.
+        max_tokens: longest row; what ``length_percentile`` of the rows need when not set.
+        length_percentile: share of the rows, in percent, that fit whole when ``max_tokens`` is not set.
+        packing: short rows together in one sequence, none seeing another (needs FlashAttention).
+        gradient_checkpointing: compute states again instead of keeping them: less memory, a third more work.
+        dtype, device: as for a model.
+        threads: CPU threads; sums over another number round otherwise. torch's own choice when not set.
+        processes: processes that share the work, one GPU each; one for each GPU seen when not set.
+        save_steps: a checkpoint every so many steps, from which a killed tuning goes on.
+        log: where losses go, besides the model's own record: ``none``, ``tensorboard`` or ``trackio``.
+        seed: of the order of rows, the adapter's first weights and dropout.
+    """
+
+    method: Literal["lora", "qlora", "full"] = "lora"
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("all-linear",)
+    learning_rate: float = 2e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    end_share: float = 0.0
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    epochs: float = 1.0
+    steps: int | None = None
+    batch_size: int = 32
+    device_batch_size: int = 8
+    max_tokens: int | None = None
+    length_percentile: float = 99.0
+    packing: bool = False
+    gradient_checkpointing: bool = False
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    processes: int | None = None
+    save_steps: int = 50
+    log: Literal["none", "tensorboard", "trackio"] = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive(self, "rank", "alpha", "learning_rate", "max_grad_norm", "epochs", "steps", "batch_size")
+        _positive(self, "device_batch_size", "max_tokens", "threads", "processes", "save_steps", "length_percentile")
+        _share(self, "dropout", "end_share", "warmup")
+        if self.weight_decay < 0:
+            raise RecipeError(f"weight_decay is {self.weight_decay}, wanted 0 or more")
+        if self.length_percentile > 100:
+            raise RecipeError(f"length_percentile is {self.length_percentile}, wanted at most 100")
+        if self.batch_size % self.device_batch_size and self.batch_size > self.device_batch_size:
+            raise RecipeError(
+                f"batch_size {self.batch_size} is no multiple of device_batch_size {self.device_batch_size}"
+            )
+        if not self.targets:
+            raise RecipeError("targets is empty: name layers, or all-linear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
     """How instructions are written for passages (paper, section 3.1; method.md 2.2).
 
@@ -273,6 +348,10 @@ class Generate:
         max_tokens, temperature, top_p, top_k: sampling (Humpback: temperature 0.7, top_p 0.9).
         min_chars, max_chars: length of a usable instruction.
         max_copy: longest run of characters shared with the passage, as a share of the instruction.
+        length_hint: share of the candidates that also say how many sentences the response has (LongForm).
+        tune: tunes the generator before it writes, on the seeds: from a response to its instruction; prompted when
+            the section is not there.
+        tuned_prompt: prompt of a tuned generator, as ``prompt``.
     """
 
     model: Model
@@ -288,10 +367,13 @@ class Generate:
     min_chars: int = 12
     max_chars: int = 600
     max_copy: float = 0.5
+    length_hint: float = 0.0
+    tune: Tune | None = None
+    tuned_prompt: str = "auto"
 
     def __post_init__(self) -> None:
         _positive(self, "candidates", "passage_tokens", "max_tokens", "min_chars", "max_chars")
-        _share(self, "top_p", "max_copy")
+        _share(self, "top_p", "max_copy", "length_hint")
         if not 0 <= self.temperature < math.inf:
             raise RecipeError(f"temperature is {self.temperature}, wanted 0 (greedy) or more")
         if self.top_k < 0:
@@ -308,27 +390,56 @@ class Refine:
     """How candidates are rated and which are kept (paper, section 3.2; method.md 2.3).
 
     Args:
-        rater: ``pmi`` or ``prompted``.
+        rater: ``trained`` (the paper's: answers with one of three levels), ``pmi``, ``prompted``, ``combined``
+            (``trained`` and ``pmi``), or ``none``, which takes the first candidates unread.
         model: the rater's model.
-        min_score: pairs below are dropped, in the rater's own scale.
+        min_score: pairs below are dropped, in the rater's own scale; decided by ``precision`` when that is set.
+        precision: share of kept pairs that should be good: the threshold is the least score that reached it on the
+            rater's own development pairs (``trained``, ``combined``).
         keep: candidates kept per passage, best first.
         direction: for ``pmi``: whose likelihood is compared, the ``response``'s given the instruction, or the
             ``instruction``'s given the response. The two are equal for an ideal model (Bayes) and the second is
             many times cheaper, since candidates share the reading of the passage.
         response_tokens: the response is read up to this many tokens.
         prompt: name of a prompt or path, as for ``generate``.
+        pmi_weight: for ``combined``: nats of ``pmi`` are added to the log-odds of ``best``, this many times.
+        tune: tunes the rater (``trained``, ``combined``) on levels that are made from the seeds; otherwise
+            ``model.adapter`` is one that was tuned before.
+        builders: how pairs of each level are made from seeds (``x_instruction.refine.labels``).
+        per_level: examples of each level that a seed gives at most.
+        development: share of the seeds, by document, kept apart to calibrate the rater and choose thresholds.
+        rounds: rounds after the first rating: tune generator and rater anew on seeds and kept pairs, write new
+            instructions for passages of which nothing was kept, rate all again (2 in Humpback).
+        settled: rounds end early once the share of passages with a kept pair changes by less than this.
     """
 
-    rater: Literal["pmi", "prompted"]
+    rater: Literal["trained", "pmi", "prompted", "combined", "none"]
     model: Model
     min_score: float = 0.0
+    precision: float | None = None
     keep: int = 1
     direction: Literal["response", "instruction"] = "response"
     response_tokens: int = 256
     prompt: str = "auto"
+    pmi_weight: float = 1.0
+    tune: Tune | None = None
+    builders: tuple[str, ...] = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
+    per_level: int = 1
+    development: float = 0.1
+    rounds: int = 0
+    settled: float = 0.01
 
     def __post_init__(self) -> None:
-        _positive(self, "keep", "response_tokens")
+        _positive(self, "keep", "response_tokens", "per_level")
+        _share(self, "precision", "development", "settled")
+        if self.rounds < 0:
+            raise RecipeError(f"rounds is {self.rounds}, wanted 0 or more")
+        if self.tune and self.rater not in ("trained", "combined"):
+            raise RecipeError(
+                f"tune is there and rater is {self.rater!r}, wanted trained or combined: others learn nothing"
+            )
+        if self.precision is not None and self.rater not in ("trained", "combined"):
+            raise RecipeError(f"precision is there and rater is {self.rater!r}, wanted trained or combined")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +483,7 @@ class Seeds:
     """Which seed pairs are taken from trusted sources (method.md 2.8 U1, 3.1).
 
     Args:
+        paths: files of seeds for a run, as ``corpus.paths``; a language without any learns from the others.
         form: what the files hold: ``trees`` (OASST), ``parallel`` documents, ``pairs``, or ``auto``: by their columns.
         instruction_language: tag of the language of instructions.
         license: licence where rows do not say.
@@ -388,6 +500,7 @@ class Seeds:
         max_row_bytes: a longer row of a file is dropped.
     """
 
+    paths: tuple[str, ...] = ()
     form: Literal["auto", "trees", "parallel", "pairs"] = "auto"
     instruction_language: str = "en"
     license: str = "unknown"
@@ -454,10 +567,18 @@ class Recipe:
     generate: Generate
     refine: Refine
     diversify: Diversify
+    seeds: Seeds = field(default_factory=Seeds)
     publish: Publish = field(default_factory=Publish)
     seed: int = 2405_19744
 
     def __post_init__(self) -> None:
+        learns = [name for name, section in (("generate", self.generate), ("refine", self.refine)) if section.tune]
+        if learns and not self.seeds.paths:
+            raise RecipeError(f"{learns[0]}.tune wants seeds: name files in seeds.paths")
+        if self.refine.rounds and not learns:
+            raise RecipeError(
+                f"refine.rounds is {self.refine.rounds} and nothing learns: add [generate.tune] or [refine.tune]"
+            )
         if not self.languages:
             raise RecipeError("languages is empty: name at least one, for example ['sw']")
         tags = tuple(dict.fromkeys(language(tag).tag for tag in self.languages))
