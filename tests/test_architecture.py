@@ -13,11 +13,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors"],
     ["languages"],
-    ["records", "recipe"],
+    ["records", "recipe", "cards.records"],
     ["shards"],
     ["engines", "corpus", "seed"],
     ["prompts"],
-    ["generate", "diversify"],
+    ["generate", "diversify", "translate"],
     ["refine"],
     ["local_hub", "tuning"],
     ["run", "builders", "cards"],
@@ -107,7 +107,7 @@ def internal(path: Path, known: dict[str, Path]) -> set[str]:
 
 def layer(name: str) -> int:
     top = name.split(".")[0]
-    found = [number for number, names in enumerate(LAYERS) if top in names]
+    found = [number for wanted in (name, top) for number, names in enumerate(LAYERS) if wanted in names]
     assert found, f"{name} has no layer: give {top} a place in LAYERS and in docs/architecture.md"
     return found[0]
 

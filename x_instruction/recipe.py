@@ -706,6 +706,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin in (Union, types.UnionType):
         return _value(next(a for a in get_args(hint) if a is not type(None)), value, where)
+    if origin is tuple and get_args(hint)[0] is float:
+        if not isinstance(value, list) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in value
+        ):
+            raise RecipeError(f"recipe key {where} is {value!r}, wanted a list of numbers")
+        return tuple(map(float, value))
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise RecipeError(f"recipe key {where} is {value!r}, wanted a list of strings")

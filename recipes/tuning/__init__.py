@@ -1,0 +1,1 @@
+"""Tuning recipes that ship with the package."""
