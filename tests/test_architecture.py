@@ -54,7 +54,7 @@ HEAVY = {
     "transformers": {
         *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
         *("engines.vllm", "hub.model_readback"),
-        *("tuning.supervised", "tuning.alignment", "tuning.representation"),
+        *("tuning.supervised", "tuning.reading", "tuning.alignment", "tuning.representation"),
     },
     "trl": {"tuning.supervised", "tuning.alignment"},
     "peft": {"engines.transformers", "hub.model_readback", "tuning.supervised"},

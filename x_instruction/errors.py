@@ -7,6 +7,7 @@ XInstructionError
  ├─ EngineError            a language model cannot be loaded or run
  │   ├─ MissingExtra       an optional package is not installed
  │   └─ NotCapable         this engine cannot do what was asked of it
+ ├─ TuningError            a model cannot be tuned, or what it learns from is of no use
  ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
  ├─ HubError               the Hub refuses, or what is published is not what was sent
@@ -51,6 +52,10 @@ class MissingExtra(EngineError):
 
 class NotCapable(EngineError):
     """This engine cannot do what was asked of it."""
+
+
+class TuningError(XInstructionError):
+    """A model cannot be tuned, or what it learns from is of no use."""
 
 
 class BudgetReached(XInstructionError):

@@ -279,9 +279,12 @@ class Tune:
         device_batch_size: rows on one device at once; the rest of ``batch_size`` is accumulated.
         max_tokens: longest row; what ``length_percentile`` of the rows need when not set.
         length_percentile: share of the rows, in percent, that fit whole when ``max_tokens`` is not set.
-        packing: short rows together in one sequence, none seeing another (needs FlashAttention).
+        packing: short rows together in one sequence, none seeing another.
+        group_by_length: rows of like length in one batch, which spares padding.
         gradient_checkpointing: compute states again instead of keeping them: less memory, a third more work.
-        dtype, device: as for a model.
+        dtype: of the weights. ``auto``: float32 on a CPU, and for ``full``, which computes in bfloat16 on a GPU; else
+            bfloat16 on a GPU.
+        device: ``auto``, ``cpu`` or ``cuda``; CUDA_VISIBLE_DEVICES says which.
         threads: CPU threads; sums over another number round otherwise. torch's own choice when not set.
         processes: processes that share the work, one GPU each; one for each GPU seen when not set.
         save_steps: a checkpoint every so many steps, from which a killed tuning goes on.
@@ -307,9 +310,10 @@ class Tune:
     max_tokens: int | None = None
     length_percentile: float = 99.0
     packing: bool = False
+    group_by_length: bool = True
     gradient_checkpointing: bool = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     processes: int | None = None
     save_steps: int = 50
@@ -622,14 +626,19 @@ def parse(kind: type[Section], text: str, source: str | Path, overrides: Mapping
     return _section(kind, table, "")
 
 
-def dumps(settings: Recipe) -> str:
-    """A recipe as JSON, with every default written out; ``loads`` reads it back."""
+def dumps(settings: Any) -> str:
+    """Settings as JSON, with every default written out; ``read`` reads them back."""
     return json.dumps(dataclasses.asdict(settings), indent=1, ensure_ascii=False)
 
 
 def loads(text: str) -> Recipe:
     """A recipe from what ``dumps`` wrote."""
-    return _section(Recipe, _without_none(json.loads(text)), "")
+    return read(Recipe, text)
+
+
+def read(kind: type[Section], text: str) -> Section:
+    """Settings of any kind from what ``dumps`` wrote."""
+    return _section(kind, _without_none(json.loads(text)), "")
 
 
 def _without_none(value: Any) -> Any:

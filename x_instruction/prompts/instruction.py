@@ -38,6 +38,18 @@ def choose(name: str, chat: bool) -> Template:
     return template(("chat" if chat else "base-title") if name == "auto" else name, SLOTS)
 
 
+def tuned(name: str, chat: bool) -> Template:
+    """The template of a tuned generator: it has seen examples, so the prompt only says what is what."""
+    return template(("tuned-chat" if chat else "tuned") if name == "auto" else name, SLOTS)
+
+
+def style(instruction: str) -> str:
+    """The style that an instruction is in: ``question``, ``search`` (a few words without a mark) or ``instruction``."""
+    if instruction.rstrip().endswith("?"):
+        return "question"
+    return "instruction" if instruction.rstrip().endswith((".", "!")) else "search"
+
+
 def ask(
     prompt: Template, passage: str, language: Language, into: Language, style: str, turn: int
 ) -> tuple[Prompt, str]:

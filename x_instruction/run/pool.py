@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from x_instruction import errors
 from x_instruction.engines.budget import Purse, Till
+from x_instruction.engines.devices import gpus
 from x_instruction.errors import BudgetReached, EngineError, XInstructionError
 from x_instruction.recipe import Recipe
 from x_instruction.run.work import Job, Worker
@@ -148,15 +149,6 @@ class _Processes(Perform):
             connection.close()
             process.terminate()
             process.join()
-
-
-def gpus() -> list[str]:
-    """Names of this machine's GPUs as CUDA_VISIBLE_DEVICES takes them, found without loading CUDA."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [name for name in listed.split(",") if name.strip() not in ("", "-1")]
-    folder = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
 
 
 def span(settings: Recipe) -> int:

@@ -1,0 +1,96 @@
+"""What a tuning process is given, and what it tells: plain files, so that who asks needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from x_instruction.engines import Prompt
+from x_instruction.recipe import Model, Tune
+from x_instruction.shards import atomic
+from x_instruction.tuning.recipe import Align
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A prompt, and what is to be written after it.
+
+    Args:
+        prompt: plain text, or messages of a chat.
+        completion: the output; only its tokens have a loss.
+        end: whether the output ends there, so that the model learns to stop.
+        sentence, parallel: an instruction and the same in another language, to align (AFP); or empty.
+    """
+
+    prompt: Prompt
+    completion: str
+    end: bool = True
+    sentence: str = ""
+    parallel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a tuning process does.
+
+    Args:
+        model: the base, and an adapter on it to go on from.
+        tune: how.
+        align: AFP's alignment beside it.
+    """
+
+    model: Model
+    tune: Tune
+    align: Align | None = None
+
+
+@dataclass(slots=True)
+class Tuned:
+    """What happened while a model was tuned.
+
+    Args:
+        rows: rows that were learned from.
+        lengths: as ``reading.Lengths``.
+        steps: optimizer steps.
+        tokens: tokens read, over all epochs and processes, padding not counted.
+        seconds: wall time, over all attempts.
+        loss: mean over the last steps, in nats per token of output.
+        losses: (step, loss) as logged.
+        parameters, trainable: numbers of weights.
+        flops: floating-point operations, as transformers reckons them.
+        hardware: what it ran on.
+        software: package to version.
+    """
+
+    rows: int
+    lengths: dict[str, Any]
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    parameters: int
+    trainable: int
+    flops: float
+    hardware: str
+    software: dict[str, str]
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+def read_lessons(path: Path) -> list[Lesson]:
+    """Lessons from their file."""
+    with open(path, encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    for row in rows:
+        if not isinstance(row["prompt"], str):
+            row["prompt"] = tuple((role, content) for role, content in row["prompt"])
+    return [Lesson(**row) for row in rows]
+
+
+def write_lessons(path: Path, lessons: Sequence[Lesson]) -> None:
+    """Lessons into a file that ``read_lessons`` reads."""
+    with atomic(path) as stream:
+        for lesson in lessons:
+            stream.write(json.dumps(asdict(lesson), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
