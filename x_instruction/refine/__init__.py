@@ -1,6 +1,6 @@
 """Refinement, the paper's second part: a rater looks at every candidate and the best are kept (section 3.2).
 
-One round. Further rounds (a trained rater, new instructions for flawed candidates) call ``rate`` and ``keep`` again.
+One round. Further rounds (a rater and a generator tuned anew, new instructions) call ``rate`` and ``keep`` again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Protocol
 
 from x_instruction import recipe
 from x_instruction.engines import Engine, Failed
-from x_instruction.errors import NotCapable
+from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.generate import Ask
 from x_instruction.records import Candidate, Dropped, Rated, dropped, grow
+from x_instruction.refine import calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Rating:
 class Rater(Protocol):
     """A way to rate; a module of this folder with this function."""
 
-    needs: str
-    """What the engine must be able to do."""
+    needs: tuple[str, ...]
+    """What the engine must be able to do; nothing when no model is asked."""
 
     def rate(
         self, candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
@@ -46,6 +47,7 @@ class Rater(Protocol):
 
 
 RATERS = {
+    "trained": "x_instruction.refine.trained",
     "pmi": "x_instruction.refine.pmi",
     "prompted": "x_instruction.refine.prompted",
 }
@@ -58,8 +60,9 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         NotCapable: the engine cannot do what this rater needs.
     """
     rater: Rater = importlib.import_module(RATERS[settings.rater])
-    if rater.needs not in engine.can:
-        raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {rater.needs}, this one cannot")
+    if not engine.can.issuperset(rater.needs):
+        wanted = " and ".join(rater.needs)
+        raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {wanted}, this one cannot")
     ratings = rater.rate(candidates, settings, engine, ask)
     return [
         dropped(f"{candidate.id}-{candidate.candidate}", rating.reason, rating.message, candidate.instruction)
@@ -67,8 +70,9 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         else grow(
             candidate,
             Rated,
-            rater=f"{settings.rater}:{engine.model}",
-            rater_revision=engine.revision,
+            # What no model looked at must not be said to be rated by one.
+            rater=f"{settings.rater}:{engine.model}" if rater.needs else settings.rater,
+            rater_revision=engine.revision if rater.needs else "",
             score=rating.score,
             p_best=rating.p_best,
             p_flawed=rating.p_flawed,
@@ -78,8 +82,34 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     ]
 
 
+def threshold(settings: recipe.Refine) -> float:
+    """The least score of a pair that is kept, in the rater's own scale.
+
+    Raises:
+        RecipeError: ``precision`` is set, and the rater was not calibrated or never reached it.
+    """
+    if settings.rater == "none":
+        return -math.inf
+    if settings.precision is None:
+        return settings.min_score
+    if settings.rater != "trained":
+        raise RecipeError(
+            f"refine.precision wants the rater 'trained', this one is {settings.rater!r}: its thresholds were fitted "
+            "for the tuned rater's own probabilities; set refine.min_score instead"
+        )
+    known = calibration.of(settings.model)
+    if known is None:
+        raise RecipeError(
+            f"refine.precision wants a calibrated rater, and there is no {calibration.FILE} beside "
+            f"{settings.model.adapter or settings.model.name}: "
+            "tune the rater with [refine.tune], or set refine.min_score"
+        )
+    return known.threshold(settings.precision)
+
+
 def keep(rated: Sequence[Rated | Dropped], settings: recipe.Refine) -> Iterator[Rated | Dropped]:
     """The best of each passage that reach the threshold; the rest with a reason."""
+    least = threshold(settings)
     ranks: dict[str, int] = {}
     scored = [record for record in rated if isinstance(record, Rated)]
     best_first = sorted(scored, key=lambda r: (-r.score if math.isfinite(r.score) else math.inf, r.candidate))
@@ -93,7 +123,7 @@ def keep(rated: Sequence[Rated | Dropped], settings: recipe.Refine) -> Iterator[
         name = f"{record.id}-{record.candidate}"
         if not math.isfinite(record.score):
             yield dropped(name, "no_score", str(record.score), record.instruction)
-        elif record.score < settings.min_score:
+        elif record.score < least:
             yield dropped(name, "below_threshold", f"{record.score:.3f}", record.instruction)
         elif places[record.id, record.candidate] >= settings.keep:
             yield dropped(name, "not_best", f"{record.score:.3f}", record.instruction)
@@ -105,4 +135,6 @@ def refine(
     candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
 ) -> Iterator[Rated | Dropped]:
     """Rate and keep: the stage."""
+    # A threshold that cannot be told is told before a model is asked thousands of times.
+    threshold(settings)
     return keep(rate(candidates, settings, engine, ask), settings)

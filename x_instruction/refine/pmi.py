@@ -18,7 +18,7 @@ from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating
 
-needs = "score"
+needs = ("score",)
 
 
 def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:

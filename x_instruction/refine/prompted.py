@@ -16,7 +16,7 @@ from x_instruction.prompts import template
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating
 
-needs = "choose"
+needs = ("choose",)
 SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"})
 
 

@@ -1,0 +1,164 @@
+"""Temperature and thresholds, by hand and against a naive search."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from x_instruction.errors import CorpusError, EngineError, RecipeError
+from x_instruction.recipe import Model, Server
+from x_instruction.refine import calibration
+from x_instruction.refine.calibration import Calibration, fit, read
+
+FLAT = [[1 / 3, 1 / 3, 1 / 3]]
+SURE = [[0.8, 0.1, 0.1]]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "levels", "error", "message"),
+    [
+        ([], [], CorpusError, "no development pairs"),
+        (FLAT * 2, [1, 2], CorpusError, "no development pair is of the best level"),
+        (FLAT, [0, 1], EngineError, r"probabilities of shape \(1, 3\) and levels of \(2,\), wanted"),
+        ([[0.5, 0.5]], [0], EngineError, r"shape \(1, 2\)"),
+        (FLAT, [[0]], EngineError, r"levels of \(1, 1\)"),
+        ([[math.nan, 0.5, 0.5]], [0], EngineError, "no probabilities"),
+        ([[math.inf, 0.5, 0.5]], [0], EngineError, "no probabilities"),
+        ([[-0.1, 0.6, 0.5]], [0], EngineError, "no probabilities"),
+        ([[0.5, 0.5, 0.5]], [0], EngineError, "no probabilities"),
+        (FLAT * 2, [0, 3], EngineError, r"levels are \[0, 3\], wanted 0"),
+        (FLAT * 2, [0, -1], EngineError, r"levels are \[-1, 0\], wanted 0"),
+    ],
+)
+def test_bad_development_pairs(
+    probabilities: list[list[float]], levels: list[int], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fit(probabilities, levels)
+
+
+def test_a_precision_that_was_never_reached() -> None:
+    known = Calibration(1.0, ((0.2, 0.5, 1.0), (0.6, 0.8, 0.7), (0.9, 0.8, 0.4)))
+    with pytest.raises(
+        RecipeError, match=r"precision of 0.9 on .* the best was 0.800 at 0.600 \(recall 0.700\): lower"
+    ):
+        known.threshold(0.9)
+    with pytest.raises(RecipeError, match="it has none"):
+        Calibration(1.0).threshold(0.5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"temperature": 1}',
+        '{"temperature": "warm", "curve": []}',
+        '{"temperature": NaN, "curve": []}',
+        '{"temperature": 0, "curve": []}',
+        '{"temperature": 1e9, "curve": []}',
+        '{"temperature": 1, "curve": [[1, 2]]}',
+        '{"temperature": 1, "curve": [[0.5, NaN, 1]]}',
+        '{"temperature": 1, "curve": 3}',
+    ],
+)
+def test_a_damaged_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "calibration.json").write_text(text)
+    with pytest.raises(EngineError, match=r"calibration\.json"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("right", "temperature"),
+    # p_best = r / (r + 2) with r = 8^(1 / T), the ratio of the first probability to the others: half of the pairs best
+    # wants r = 2, two thirds r = 4, four fifths leave 8 as it is, a third wants no difference at all, all the coldest.
+    [(0.5, 3.0), (2 / 3, 1.5), (0.8, 1.0), (1 / 3, 20.0), (1.0, 0.05)],
+)
+def test_temperature_by_hand(right: float, temperature: float) -> None:
+    best = round(60 * right)
+    levels = [0] * best + [1, 2] * ((60 - best) // 2)
+    assert fit(SURE * len(levels), levels).temperature == pytest.approx(temperature, rel=1e-6)
+
+
+def test_a_temperature_by_hand() -> None:
+    # Roots of 0.64, 0.16 and 0.04 are 0.8, 0.4 and 0.2, of a sum of 1.4.
+    row = np.array([0.64, 0.16, 0.04]) / 0.84
+    assert Calibration(2.0).apply([row]).tolist()[0] == pytest.approx([0.8 / 1.4, 0.4 / 1.4, 0.2 / 1.4])
+    assert Calibration(1.0).apply([row]).tolist()[0] == pytest.approx(row.tolist())
+
+
+def test_certainty_stays_finite() -> None:
+    found = Calibration(0.05).apply([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert found.ravel().tolist() == pytest.approx([1, 0, 0, 0, 0, 1])
+    assert math.isfinite(fit([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], [0, 1]).temperature)
+
+
+def test_curve_by_hand() -> None:
+    scores = [0.9, 0.7, 0.7, 0.4, 0.2]
+    levels = [0, 0, 1, 2, 0]
+    known = fit([[s, (1 - s) / 2, (1 - s) / 2] for s in scores], levels)
+    calibrated = known.apply([[s, (1 - s) / 2, (1 - s) / 2] for s in (0.2, 0.4, 0.7, 0.9)])[:, 0]
+    wanted = [(3 / 5, 3 / 3), (2 / 4, 2 / 3), (2 / 3, 2 / 3), (1 / 1, 1 / 3)]
+    assert [point[0] for point in known.curve] == calibrated.tolist()
+    assert [point[1] for point in known.curve] == pytest.approx([precision for precision, _ in wanted])
+    assert [point[2] for point in known.curve] == pytest.approx([recall for _, recall in wanted])
+    assert known.threshold(0.55) == calibrated[0]
+    assert known.threshold(0.65) == calibrated[2]
+    assert known.threshold(1.0) == calibrated[3]
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(2, 60))
+def test_no_other_temperature_is_better(seed: int, pairs: int) -> None:
+    random = np.random.default_rng(seed)
+    p = random.dirichlet((0.3, 0.3, 0.3), pairs)
+    levels = random.integers(0, 3, pairs)
+    levels[0] = 0
+
+    def loss(temperature: float) -> float:
+        total = 0.0
+        for row, level in zip(p.tolist(), levels.tolist(), strict=True):
+            weights = [max(share, 1e-12) ** (1 / temperature) for share in row]
+            total -= math.log(max(weights[level] / sum(weights), 1e-300))
+        return total / pairs
+
+    found = fit(p, levels).temperature
+    assert loss(found) <= min(loss(t) for t in np.geomspace(0.05, 20, 200)) + 1e-9
+
+
+def test_written_and_read(tmp_path: Path) -> None:
+    known = fit(SURE * 4, [0, 0, 1, 2])
+    known.write(tmp_path)
+    assert read(tmp_path) == known
+    assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "temperature"]
+
+
+def test_where_a_model_s_calibration_is(tmp_path: Path) -> None:
+    known = Calibration(2.0, ((0.5, 1.0, 1.0),))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    adapter = str(tmp_path / "adapter")
+    assert calibration.of(Model(name="m", adapter=adapter)) is None
+    known.write(tmp_path / "adapter")
+    assert calibration.of(Model(name="m", adapter=adapter)) == known
+    assert calibration.of(Model(name="m")) is None
+    assert calibration.of(Model(name="embedded")) is None
+    with pytest.raises(EngineError, match="none-such does not exist"):
+        calibration.of(Model(name="m", adapter="./none-such"))
+    # A server has the files; of an adapter only its name is known here.
+    server = Server(url="http://localhost:1")
+    assert calibration.of(Model(name="m", engine="tgi", adapter=adapter, server=server)) is None
+    # All weights were tuned.
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole/config.json").write_text("{}")
+    known.write(tmp_path / "whole")
+    assert calibration.of(Model(name=str(tmp_path / "whole"))) == known

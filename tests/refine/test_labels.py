@@ -1,0 +1,216 @@
+"""Labelled pairs by hand, and that nothing but ids and the seed decides them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.refine.flaws import sentences
+from x_instruction.refine.labels import BUILDERS, LEVELS, Example, asked, balance, examples, key, split
+from x_instruction.seed.pairs import Pair
+
+DEFAULT = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
+FINNISH = "{0} on täällä hyvin lämmin paikka. {0} on myös siellä. {0} on vanha, ja siitä pidetään."
+SWAHILI = "{0} ni mahali pa joto sana hapa. {0} pia iko huko. {0} ni ya zamani, na watu wanaipenda."
+TOPICS = ("sauna", "lake", "forest", "boat", "road", "house", "river", "bridge")
+
+
+def pair(id: str, tag: str = "fi", **values: str) -> Pair:
+    text = (FINNISH if tag == "fi" else SWAHILI).format(id)
+    fields = {"instruction": f"Tell me about the {id}.", "output": text, "language": tag}
+    return Pair(**{"id": id, "instruction_language": "en", "source": "s"} | fields | values)
+
+
+SEEDS = [pair(id, tag) for tag in ("fi", "sw") for id in TOPICS]
+BY_KEY = {key(seed): seed for seed in SEEDS}
+
+
+def by_builder(made: list[Example]) -> dict[str, list[Example]]:
+    return {name: [example for example in made if example.builder == name] for name in BUILDERS}
+
+
+def of(builder: str, seeds: list[Pair] = SEEDS, **options: dict[str, str]) -> list[Example]:
+    """All that one builder makes, with the levels that it does not have."""
+    return by_builder(examples(seeds, ("pair", "near-miss", "other-page", builder), 9, 0, **options))[builder]
+
+
+def test_unknown_builder() -> None:
+    with pytest.raises(
+        RecipeError, match=r"unknown label builder 'worse' in refine.builders \(known: pair, truncated,"
+    ):
+        examples(SEEDS, ("pair", "worse"), 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "names", "level"),
+    [
+        ([], DEFAULT, "best"),
+        (SEEDS, (), "best"),
+        (SEEDS, ("truncated", "other-page"), "best"),
+        (SEEDS, ("pair", "other-page"), "flawed"),
+        (SEEDS, ("pair", "weaker", "other-page"), "flawed"),
+        (SEEDS, ("pair", "shuffled"), "worst"),
+        # No other document to take an instruction from.
+        (SEEDS[:1], DEFAULT, "worst"),
+        ([SEEDS[0], SEEDS[0]], DEFAULT, "worst"),
+    ],
+)
+def test_a_level_without_examples(seeds: list[Pair], names: tuple[str, ...], level: str) -> None:
+    with pytest.raises(CorpusError, match=f"give no pair of the level '{level}': name one of"):
+        examples(seeds, names, 1, 0)
+
+
+def test_what_a_builder_cannot_make_is_skipped() -> None:
+    short = [pair(id, output=f"{id} on.") for id in TOPICS]
+    made = examples(short, ("pair", "shuffled", "foreign", "other-page", "near-miss"), 5, 0)
+    assert Counter(example.builder for example in made) == {"pair": 8, "near-miss": 8, "other-page": 8}
+
+
+def test_every_seed_gives_each_level_once() -> None:
+    made = examples(SEEDS, DEFAULT, 1, 0)
+    assert len(made) == 3 * len(SEEDS)
+    assert Counter((example.document, example.language, example.level) for example in made) == {
+        (seed.id, seed.language, level): 1 for seed in SEEDS for level in LEVELS
+    }
+    # Of sixteen draws among four builders all but surely each comes.
+    assert len({example.builder for example in made if example.level == "flawed"}) == 4
+
+
+@pytest.mark.parametrize(("most", "flawed"), [(2, 2), (3, 3), (4, 4), (99, 4)])
+def test_per_level_is_the_most(most: int, flawed: int) -> None:
+    counts = Counter(
+        (example.document, example.language, example.level) for example in examples(SEEDS, DEFAULT, most, 0)
+    )
+    assert set(counts.values()) == {1, flawed}
+
+
+def test_the_order_of_pairs_and_names_decides_nothing() -> None:
+    made = examples(SEEDS, DEFAULT, 1, 7)
+    for number in range(3):
+        mixed, names = random.Random(number).sample(SEEDS, len(SEEDS)), random.Random(number).sample(DEFAULT, 6)
+        assert examples(mixed, names, 1, 7) == made
+    assert examples(SEEDS, DEFAULT, 1, 8) != made
+
+
+def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
+    made = examples(SEEDS, DEFAULT, 9, 0)
+    assert len({example.id for example in made}) == len(made)
+    for example in made:
+        seed = BY_KEY[f"{example.document}/{example.language}"]
+        assert example.id == f"{key(seed)}/{example.builder}"
+        assert example.level == BUILDERS[example.builder].level
+        assert example.instruction_language == seed.instruction_language
+        assert (example.instruction == asked(seed)) != (example.text == seed.output) or example.builder == "pair"
+
+
+def test_the_pair_itself_with_its_input() -> None:
+    seeds = [pair("sauna", input="In one line."), pair("lake"), pair("road")]
+    (first, _, second) = sorted(of("pair", seeds), key=lambda example: example.document, reverse=True)
+    assert first.instruction == "Tell me about the sauna.\nIn one line."
+    assert first.text == seeds[0].output
+    assert second.instruction == "Tell me about the lake."
+
+
+def test_responses_made_worse() -> None:
+    for example in of("truncated"):
+        whole = BY_KEY[f"{example.document}/{example.language}"].output
+        assert whole.startswith(example.text)
+        assert len(example.text) <= 0.4 * len(whole)
+    for example in of("shuffled"):
+        whole = BY_KEY[f"{example.document}/{example.language}"].output
+        assert sorted(example.text) == sorted(whole)
+        assert example.text != whole
+    for example in of("foreign"):
+        pieces = [example.text[start:end] for start, end in sentences(example.text, True)]
+        own, others = (
+            {
+                s.output[a:b]
+                for s in SEEDS
+                if (s.language == example.language) == same
+                for a, b in sentences(s.output, True)
+            }
+            for same in (True, False)
+        )
+        assert pieces
+        assert any(piece in own for piece in pieces)
+        assert any(piece in others for piece in pieces)
+
+
+def test_one_language_has_nothing_foreign() -> None:
+    assert of("foreign", SEEDS[:8]) == []
+
+
+def test_near_miss_by_hand() -> None:
+    texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "Paint a boat.")
+    seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
+    wanted = {"a": texts[1], "b": texts[0], "c": texts[3], "d": texts[2]}
+    assert {example.document: example.instruction for example in of("near-miss", seeds)} == wanted
+
+
+def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
+    texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "cook red rice.")
+    seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
+    made = by_builder(examples(seeds, ("pair", "near-miss", "other-page"), 1, 3))["other-page"]
+    # The only one left: the nearest of a and d is b, and a and d ask the same.
+    assert {e.document: e.instruction for e in made}["a"] == "Paint a roof."
+    assert {e.document: e.instruction for e in made}["d"] == "Paint a roof."
+    seen = {
+        example.instruction
+        for seed in range(40)
+        for example in examples(SEEDS, ("pair", "near-miss", "other-page"), 1, seed)
+        if example.builder == "other-page" and example.document == "sauna" and example.language == "fi"
+    }
+    assert len(seen) == 6
+
+
+def test_parallel_pages_are_one_document() -> None:
+    seeds = [pair("a", instruction="Cook rice."), pair("a", instruction="Cook red rice."), pair("b"), pair("c")]
+    assert {e.instruction for e in of("near-miss", seeds) if e.document == "a"} == set()
+    others = {e.instruction for e in of("other-page", seeds) if e.document == "a"}
+    assert others <= {"Tell me about the b.", "Tell me about the c."}
+    assert others
+
+
+def test_weaker_instructions_come_from_the_mapping() -> None:
+    written = {
+        "sauna/fi": " What is warm? ",
+        "lake/fi": "tell me about the LAKE.",
+        "forest/fi": " ",
+        "sauna/th": "Other?",
+    }
+    assert [(e.id, e.instruction, e.level) for e in of("weaker", weaker=written)] == [
+        ("sauna/fi/weaker", "What is warm?", "flawed")
+    ]
+
+
+def test_balance() -> None:
+    made = examples(SEEDS, DEFAULT, 5, 0)
+    even = balance(made, 3)
+    assert Counter(example.level for example in even) == dict.fromkeys(LEVELS, 16)
+    assert [example for example in made if example in even] == even
+    mixed = random.Random(1).sample(made, len(made))
+    assert {example.id for example in balance(mixed, 3)} == {example.id for example in even}
+    assert {example.id for example in balance(made, 4)} != {example.id for example in even}
+    assert balance([], 0) == []
+    assert balance([example for example in made if example.level != "worst"], 0) == []
+
+
+def test_split_keeps_documents_whole() -> None:
+    training, development = split(SEEDS, 0.25, 0)
+    assert sorted(training + development, key=key) == sorted(SEEDS, key=key)
+    assert {seed.id for seed in training}.isdisjoint(seed.id for seed in development)
+    assert len(development) == 4
+    assert [seed for seed in SEEDS if seed in development] == development
+    mixed = random.Random(1).sample(SEEDS, len(SEEDS))
+    assert {seed.id for seed in split(mixed, 0.25, 0)[1]} == {seed.id for seed in development}
+    assert len({frozenset(seed.id for seed in split(SEEDS, 0.25, n)[1]) for n in range(9)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("documents", "share", "wanted"), [(0, 0.5, 0), (1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (8, 0, 0), (8, 1, 8)]
+)
+def test_split_at_its_ends(documents: int, share: float, wanted: int) -> None:
+    assert len(split(SEEDS[:documents], share, 0)[1]) == wanted

@@ -1,0 +1,268 @@
+"""Pairs of three levels, made from seeds: what a rater learns from and is measured on (method.md 2.3, U4).
+
+The paper's evaluator sorts pairs into best ones, reasonable ones with flaws, and worst ones. Nobody labels them: a
+builder makes a pair of a known level from a seed. Every draw follows from ids and the seed, never from the order of
+pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from x_instruction.corpus import characters
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.generate import derive
+from x_instruction.languages import language
+from x_instruction.refine import flaws
+from x_instruction.refine.nearest import Nearest
+from x_instruction.seed.pairs import Pair
+
+LEVELS = ("best", "flawed", "worst")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A pair whose level is known.
+
+    Args:
+        id: ``<document>/<language>/<builder>``.
+        document: id of the seed pair; pages of several languages that say the same share it.
+        language: tag of the response's language.
+        instruction_language: tag of the instruction's language.
+        instruction: what is asked, the seed's input included.
+        text: the response.
+        level: one of ``LEVELS``.
+        builder: name of what made it.
+    """
+
+    id: str
+    document: str
+    language: str
+    instruction_language: str
+    instruction: str
+    text: str
+    level: str
+    builder: str
+
+
+class Pool:
+    """All seeds, for builders that put something of another seed in.
+
+    Args:
+        pairs: in any order.
+        weaker: ``key`` of a pair to an instruction that a weaker writer wrote for its response.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], weaker: Mapping[str, str]) -> None:
+        self.weaker = weaker
+        self.seeds: dict[str, list[Pair]] = {}
+        for pair in sorted(pairs, key=lambda pair: (pair.language, pair.id, pair.instruction, pair.input, pair.output)):
+            self.seeds.setdefault(pair.language, []).append(pair)
+        self._nearest: dict[str, Nearest] = {}
+
+    def nearest(self, tag: str, row: int) -> int | None:
+        """The seed of that language, of another document, whose instruction is most like that of the row."""
+        if tag not in self._nearest:
+            seeds = self.seeds[tag]
+            texts, documents = [asked(pair) for pair in seeds], [pair.id for pair in seeds]
+            self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language)
+        return self._nearest[tag].of(row)
+
+
+# Instruction and response made from a seed (its language and row in the pool), or None where it cannot be done.
+Make = Callable[[Pool, str, int, Random], tuple[str, str] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A way to make a pair of a level."""
+
+    level: str
+    make: Make
+
+
+def key(pair: Pair) -> str:
+    """What tells a seed from others: ``<id>/<language>``."""
+    return f"{pair.id}/{pair.language}"
+
+
+def asked(pair: Pair) -> str:
+    """All that a seed asks, its input included."""
+    return f"{pair.instruction}\n{pair.input}" if pair.input else pair.instruction
+
+
+def _pair(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str]:
+    pair = pool.seeds[tag][row]
+    return asked(pair), pair.output
+
+
+def _truncated(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    pair = pool.seeds[tag][row]
+    text = flaws.broken_off(pair.output, random, _spaced(tag))
+    return (asked(pair), text) if text else None
+
+
+def _shuffled(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    pair = pool.seeds[tag][row]
+    text = flaws.shuffled(pair.output, random, _spaced(tag))
+    return (asked(pair), text) if text else None
+
+
+def _foreign(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    others = [other for other in pool.seeds if other != tag]
+    if not others:
+        return None
+    pair, theirs = pool.seeds[tag][row], random.choice(others)
+    other = random.choice(pool.seeds[theirs])
+    text = flaws.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(theirs), random)
+    return (asked(pair), text) if text else None
+
+
+def _near_miss(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    near = pool.nearest(tag, row)
+    return None if near is None else (asked(pool.seeds[tag][near]), pool.seeds[tag][row].output)
+
+
+def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    seeds = pool.seeds[tag]
+    pair, start = seeds[row], random.randrange(len(seeds))
+    # The most similar one makes a flawed pair; one text must not have one instruction at two levels.
+    near = pool.nearest(tag, row)
+    for step in range(len(seeds)):
+        number = (start + step) % len(seeds)
+        other = seeds[number]
+        if other.id != pair.id and number != near and asked(other).casefold() != asked(pair).casefold():
+            return asked(other), pair.output
+    return None
+
+
+def _weaker(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    pair = pool.seeds[tag][row]
+    written = pool.weaker.get(key(pair), "").strip()
+    return (written, pair.output) if written and written.casefold() != asked(pair).casefold() else None
+
+
+BUILDERS = {
+    # The seed itself.
+    "pair": Builder("best", _pair),
+    # The response breaks off early, inside a sentence.
+    "truncated": Builder("flawed", _truncated),
+    # Its sentences in another order.
+    "shuffled": Builder("flawed", _shuffled),
+    # Sentences near its beginning are replaced by those of a seed in another language.
+    "foreign": Builder("flawed", _foreign),
+    # The instruction of the most similar other document.
+    "near-miss": Builder("flawed", _near_miss),
+    # An instruction that a weaker writer wrote for the response.
+    "weaker": Builder("flawed", _weaker),
+    # The instruction of any other document.
+    "other-page": Builder("worst", _other_page),
+}
+
+
+def examples(
+    pairs: Sequence[Pair], names: Sequence[str], per_level: int, seed: int, weaker: Mapping[str, str] | None = None
+) -> list[Example]:
+    """Examples of every level, ordered by language, document and level.
+
+    A builder makes at most one example of a seed, and skips what it cannot make, as another order of one sentence.
+
+    Args:
+        pairs: seeds of any languages.
+        names: of builders.
+        per_level: examples of each level that a seed gives at most, drawn among its builders that yield something.
+        seed: of every draw.
+        weaker: for the builder ``weaker``: ``key`` of a pair to an instruction.
+
+    Raises:
+        RecipeError: a builder that is not known.
+        CorpusError: a level has no examples at all.
+    """
+    unknown = sorted(set(names) - BUILDERS.keys())
+    if unknown:
+        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(BUILDERS)})")
+    # In the table's order: which comes first in a recipe changes nothing.
+    wanted = [name for name in BUILDERS if name in names]
+    pool = Pool(pairs, weaker or {})
+    made = [
+        example
+        for tag, seeds in pool.seeds.items()
+        for row in range(len(seeds))
+        for level in LEVELS
+        for example in _of_level(
+            pool, tag, row, [name for name in wanted if BUILDERS[name].level == level], per_level, seed
+        )
+    ]
+    counts = Counter(example.level for example in made)
+    for level in LEVELS:
+        if not counts[level]:
+            able = ", ".join(name for name, builder in BUILDERS.items() if builder.level == level)
+            raise CorpusError(
+                f"{len(pairs)} seeds and the builders {', '.join(wanted) or 'none'} give no pair of the level "
+                f"{level!r}: name one of {able} in refine.builders, or add seeds"
+            )
+    return made
+
+
+def _of_level(pool: Pool, tag: str, row: int, names: list[str], most: int, seed: int) -> list[Example]:
+    """At most so many examples of one seed, of the builders named, which are all of one level."""
+    pair = pool.seeds[tag][row]
+    if names:
+        Random(derive(seed, "level", BUILDERS[names[0]].level, key(pair))).shuffle(names)
+    found: list[Example] = []
+    for name in names:
+        if len(found) == most:
+            break
+        made = BUILDERS[name].make(pool, tag, row, Random(derive(seed, "builder", name, key(pair))))
+        if made is None:
+            continue
+        found.append(
+            Example(
+                id=f"{key(pair)}/{name}",
+                document=pair.id,
+                language=pair.language,
+                instruction_language=pair.instruction_language,
+                instruction=made[0],
+                text=made[1],
+                level=BUILDERS[name].level,
+                builder=name,
+            )
+        )
+    return found
+
+
+def balance(made: Sequence[Example], seed: int) -> list[Example]:
+    """As many examples of each level as the rarest has, in their order; ids and seed decide which."""
+    counts = Counter(example.level for example in made)
+    least = min((counts[level] for level in LEVELS), default=0)
+    drawn: set[int] = set()
+    for level in LEVELS:
+        rows = [row for row, example in enumerate(made) if example.level == level]
+        drawn.update(sorted(rows, key=lambda row: (derive(seed, "balance", made[row].id), made[row].text))[:least])
+    return [example for row, example in enumerate(made) if row in drawn]
+
+
+def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and pairs to develop on, each in their order.
+
+    A document is on one side with all its languages. A share above 0 and below 1 leaves no side without a document,
+    where there are two.
+
+    Args:
+        pairs: seeds of any languages.
+        share: of the documents that are for development.
+        seed: of the draw.
+    """
+    documents = sorted({pair.id for pair in pairs}, key=lambda id: (derive(seed, "development", id), id))
+    count = round(share * len(documents))
+    if 0 < share < 1:
+        count = min(max(1, count), max(0, len(documents) - 1))
+    apart = set(documents[:count])
+    return [pair for pair in pairs if pair.id not in apart], [pair for pair in pairs if pair.id in apart]
+
+
+def _spaced(tag: str) -> bool:
+    return characters.spaced(language(tag))

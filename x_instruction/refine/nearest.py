@@ -1,0 +1,81 @@
+"""Which other document asks for nearly the same: cosine of the words of two instructions."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from x_instruction.corpus import characters
+from x_instruction.diversify.measures import words
+from x_instruction.languages import language
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A run of so many characters stands for a word where words have no spaces between them.
+CHARACTERS = 3
+# Instructions of the same words ask the same, up to rounding.
+_SAME = 1 - 1e-9
+
+
+class Nearest:
+    """Instructions of one language, to be compared with each other.
+
+    A word that occurs ``t`` times in an instruction and in ``d`` of ``n`` instructions weighs ``t * ln(1 + n / d)``;
+    likeness is the cosine of these weights, 0 to 1 (Salton and Buckley 1988).
+
+    Args:
+        instructions: one a row.
+        documents: what each row belongs to.
+        tag: language of the instructions.
+    """
+
+    def __init__(self, instructions: Sequence[str], documents: Sequence[str], tag: str) -> None:
+        spaced = characters.spaced(language(tag))
+        counts = [Counter(_terms(instruction, spaced)) for instruction in instructions]
+        found = Counter(term for row in counts for term in row)
+        self._weights = [_unit({t: n * math.log1p(len(counts) / found[t]) for t, n in row.items()}) for row in counts]
+        numbers = {document: number for number, document in enumerate(dict.fromkeys(documents))}
+        self._documents = np.array([numbers[document] for document in documents], dtype=np.int64)
+        rows: dict[str, list[int]] = {}
+        for row, weights in enumerate(self._weights):
+            for term in weights:
+                rows.setdefault(term, []).append(row)
+        self._rows = {term: np.array(where, dtype=np.int64) for term, where in rows.items()}
+        self._shares = {
+            term: np.array([self._weights[row][term] for row in where], dtype=np.float64)
+            for term, where in rows.items()
+        }
+        self.of = cache(self._of)
+
+    def likeness(self, row: int) -> NDArray[np.float64]:
+        """Cosine of a row with every row, (rows,)."""
+        total = np.zeros(len(self._weights), dtype=np.float64)
+        for term, weight in self._weights[row].items():
+            total[self._rows[term]] += weight * self._shares[term]
+        return total
+
+    def _of(self, row: int) -> int | None:
+        """The row of another document that is most like this one and not the same; the first of equal ones."""
+        total = self.likeness(row)
+        total[(self._documents == self._documents[row]) | (total > _SAME)] = 0
+        best = int(np.argmax(total))
+        return best if total[best] > 0 else None
+
+
+def _terms(instruction: str, spaced: bool) -> list[str]:
+    found = words(instruction)
+    if spaced:
+        return found
+    joined = "".join(found)
+    return [joined[start : start + CHARACTERS] for start in range(max(1, len(joined) - CHARACTERS + 1))]
+
+
+def _unit(weights: dict[str, float]) -> dict[str, float]:
+    length = math.sqrt(sum(weight * weight for weight in weights.values()))
+    return {term: weight / length for term, weight in weights.items()}
