@@ -8,9 +8,10 @@ loss (Chirkova et al., arXiv 2402.14778; method.md 3.5 and, for the gate by lang
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ from x_instruction.languages import language
 from x_instruction.recipe import Filters, digest
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import Pair, read_pairs, string
+from x_instruction.shards import atomic
 from x_instruction.tuning.mixing.files import Source, sources
 
 # Samples of the rows, drawn with replacement, from which intervals are read; their shares outside of an interval.
@@ -339,6 +341,63 @@ def _intervals(drawn: Columns) -> tuple[Interval, Interval, Interval]:
     low, high = np.percentile(drawn, _OUTSIDE, axis=0).tolist()
     first, second, third = zip(low, high, strict=True)
     return first, second, third
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one model got on some rows, as a file keeps it.
+
+    Args:
+        model, revision: as engines name it.
+        settings: what has to be equal for two to be compared: how many tokens were scored and written.
+        prompt: how it was asked, which may differ.
+        held: every row.
+    """
+
+    model: str
+    revision: str
+    settings: dict[str, int]
+    prompt: str
+    held: tuple[Held, ...]
+
+
+def save(measurement: Measurement, path: Path) -> None:
+    """Write a measurement as JSON, its figures included.
+
+    Raises:
+        ShardError: the file cannot be written.
+    """
+    figures = {name: asdict(found) for name, found in summary(measurement.held).items()}
+    table = asdict(measurement)
+    rows = table.pop("held")
+    with atomic(path) as stream:
+        stream.write(json.dumps(table | {"figures": figures, "held": rows}, indent=1, ensure_ascii=False).encode())
+
+
+def load(path: Path) -> Measurement:
+    """A measurement that ``save`` wrote.
+
+    Raises:
+        CorpusError: it is none.
+    """
+    try:
+        table = json.loads(path.read_text("utf-8"))
+        del table["figures"]
+        return Measurement(**table | {"held": tuple(Held(**row) for row in table["held"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorpusError(f"{path} is no measurement ({error}): name a file that `heldout --out` wrote") from None
+
+
+def comparable(settings: Mapping[str, int], theirs: Measurement) -> None:
+    """Refuse to compare what was measured in two ways.
+
+    Raises:
+        RecipeError: they had other settings.
+    """
+    for name, value in settings.items():
+        other = theirs.settings.get(name)
+        if other != value:
+            raise RecipeError(f"{theirs.model} was measured with {name} {other}, wanted {value}: measure both alike")
 
 
 def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Row], list[Dropped]]:

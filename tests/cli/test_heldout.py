@@ -1,0 +1,109 @@
+"""``heldout`` as a person calls it: what is refused, the table, the file, and a comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from x_instruction.cli import cli
+from x_instruction.corpus.sources import Document, read
+from x_instruction.errors import XInstructionError
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two rows in each of three scripts, and one that says no language."""
+    rows = [{"instruction": "Why?", "output": "because"}]
+    for tag in ("fi", "th", "bn"):
+        texts = [d.text for d in read(Corpus(source="sample"), language(tag)) if isinstance(d, Document)][:2]
+        rows += [{"instruction": f"Why {n}?", "output": text, "language": tag} for n, text in enumerate(texts)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def heldout(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["heldout", *map(str, arguments)])
+
+
+def refused(*arguments: object) -> str:
+    done = heldout(*arguments)
+    assert isinstance(done.exception, XInstructionError), done.output
+    return str(done.exception)
+
+
+SHORT = ("--max-tokens", "16", "--answer-tokens", "4")
+
+
+def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) -> None:
+    assert heldout(tmp_path).exit_code == 2
+    assert "cannot read" in refused("/no/model", tmp_path / "none.jsonl")
+    assert "unknown recipe key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")
+    assert "KEY=VALUE" in refused("/no/model", data, "--set", "vllm")
+    assert "none.json is no measurement" in refused("/no/model", data, "--against", tmp_path / "none.json")
+    assert "rows.jsonl is no measurement" in refused("/no/model", data, "--against", data)
+    assert "out.txt is not .json" in refused("/no/model", data, "--out", tmp_path / "out.txt")
+    assert "/no/model does not exist" in refused("/no/model", data)
+    assert heldout("/no/model", data, "--max-tokens", "0").exit_code == 2
+
+
+def test_what_a_model_cannot_be_asked(tiny_model: Path, data: Path) -> None:
+    assert "has no chat template" in refused(tiny_model, data, "--prompt", "chat")
+    assert "batch:x is to score here" in refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
+
+
+def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    out = tmp_path / "base.json"
+    done = heldout(tiny_model, data, *SHORT, "--out", out)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["bn", "2"], ["fi", "2"], ["th", "2"], ["all", "6"]]
+    assert done.stderr.split() == ["dropped", "no_language", "1"]
+    kept = json.loads(out.read_text("utf-8"))
+    assert kept["model"] == tiny_model.name
+    assert str(tmp_path) not in out.read_text("utf-8")
+    assert (kept["settings"], kept["prompt"]) == ({"max_tokens": 16, "answer_tokens": 4}, "auto")
+    fi = [row for row in kept["held"] if row["language"] == "fi"]
+    rate = sum(row["bits"] for row in fi) / sum(row["bytes"] for row in fi)
+    assert lines[2].split()[2] == f"{rate:.4f}"
+    assert kept["figures"]["fi"]["bits_per_byte"] == pytest.approx(rate)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "rows.jsonl"]
+
+    assert "was measured with max_tokens 16, wanted 8" in refused(
+        tiny_model, data, "--max-tokens", 8, "--answer-tokens", 4, "--against", out
+    )
+    for row in kept["held"]:
+        row["bits"] -= row["bytes"]
+        row["right"] = True
+    out.write_text(json.dumps(kept), "utf-8")
+    again = heldout(tiny_model, data, *SHORT, "--per-language", "1", "--against", out)
+    assert again.exit_code == 0, again.output
+    compared = again.stdout.split(f"more than {tiny_model.name}, on the same rows\n")[1].splitlines()
+    assert compared[-1].split()[:6] == ["all", "3", "1.0000", "(1.0000", "to", "1.0000)"]
+    assert compared[-1].split()[6:10] == ["-1.0000", "(-1.0000", "to", "-1.0000)"]
+
+
+# PEFT reads an attribute that transformers gives up.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_adapter_is_another_model(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    wrapped = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+        peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"),
+    )
+    wrapped.save_pretrained(tmp_path / "lora")
+    kept = []
+    for more in ((), ("--adapter", tmp_path / "lora")):
+        done = heldout(tiny_model, data, *SHORT, *more, "--out", tmp_path / "out.json")
+        assert done.exit_code == 0, done.output
+        kept.append(json.loads((tmp_path / "out.json").read_text("utf-8")))
+    assert kept[1]["model"] == f"{tiny_model.name}+lora"
+    pairs = zip(kept[0]["held"], kept[1]["held"], strict=True)
+    assert all(abs(base["bits"] - tuned["bits"]) > 1e-3 for base, tuned in pairs)
