@@ -23,6 +23,7 @@ VERBS = {
     "show": "x_instruction.cli.show",
     "build": "x_instruction.cli.build",
     "mix": "x_instruction.cli.mix",
+    "representations": "x_instruction.cli.representations",
     "heldout": "x_instruction.cli.heldout",
     "export": "x_instruction.cli.export",
     "publish": "x_instruction.cli.publish",
