@@ -166,6 +166,11 @@ def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
     assert len(seen) == 6
 
 
+def test_two_documents_are_as_unlike_as_can_be() -> None:
+    made = examples(SEEDS[:2], ("pair", "truncated", "near-miss", "other-page"), 9, 0)
+    assert Counter(example.builder for example in made) == {"pair": 2, "truncated": 2, "other-page": 2}
+
+
 def test_parallel_pages_are_one_document() -> None:
     seeds = [pair("a", instruction="Cook rice."), pair("a", instruction="Cook red rice."), pair("b"), pair("c")]
     assert {e.instruction for e in of("near-miss", seeds) if e.document == "a"} == set()

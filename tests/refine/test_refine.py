@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from x_instruction.engines import Request, Result
 from x_instruction.engines.transformers import TransformersEngine
-from x_instruction.errors import NotCapable
+from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, Dropped, Rated, as_row
-from x_instruction.refine import RATERS, keep, rate, refine
+from x_instruction.refine import RATERS, keep, rate, refine, threshold
+from x_instruction.refine.calibration import Calibration
 
 SETTINGS = Refine(rater="pmi", model=Model(name="m"), min_score=0.0, keep=1)
 NAN, INF = float("nan"), float("inf")
@@ -99,6 +101,46 @@ def test_keep_by_hand(scores: list[float], changes: dict[str, object], wanted: l
     assert outcomes(scores, **changes) == wanted
 
 
+def calibrated(folder: Path) -> Refine:
+    """Settings of a rater whose development pairs were half good from 0.3 on, and all good from 0.8 on."""
+    (folder / "adapter_config.json").write_text("{}")
+    Calibration(1.0, ((0.3, 0.5, 1.0), (0.8, 1.0, 0.6))).write(folder)
+    model = Model(name="m", adapter=str(folder))
+    return Refine(rater="trained", model=model, min_score=0.1, precision=0.9, keep=9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": Model(name="m")}, r"no calibration\.json beside m: tune the rater"),
+        ({"rater": "combined"}, "wants the rater 'trained', this one is 'combined'"),
+    ],
+)
+def test_a_precision_that_nobody_measured(
+    tmp_path: Path, candidates: list[Candidate], changes: dict[str, object], message: str
+) -> None:
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        raise AssertionError("asked all the same")
+
+    settings = dataclasses.replace(calibrated(tmp_path), **changes)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=message):
+        refine(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
+
+
+def test_the_threshold_of_a_precision(tmp_path: Path) -> None:
+    settings = calibrated(tmp_path)
+    assert threshold(settings) == 0.8
+    assert threshold(dataclasses.replace(settings, precision=0.5)) == 0.3
+    assert threshold(dataclasses.replace(settings, precision=None)) == 0.1
+    assert threshold(dataclasses.replace(settings, precision=None, rater="none")) == -INF
+    found = keep([rated(number, score) for number, score in enumerate((0.79, 0.8, 0.9))], settings)
+    assert [outcome.reason if isinstance(outcome, Dropped) else "kept" for outcome in found] == [
+        "below_threshold",
+        "kept",
+        "kept",
+    ]
+
+
 def test_passages_do_not_compete() -> None:
     records = [rated(0, 1.0, "fi-1"), rated(0, 9.0, "fi-2"), rated(1, 2.0, "fi-1"), rated(1, 8.0, "fi-2")]
     found = list(keep(records, SETTINGS))
@@ -136,7 +178,8 @@ def test_a_rated_record_is_the_candidate_and_its_rating(
     found = rate(candidates[:3], settings, engine, ask)
     for candidate, record in zip(candidates, found, strict=False):
         assert as_row(candidate).items() <= as_row(record).items()
-        assert (record.rater, record.rater_revision) == (f"{rater}:{engine.model}", engine.revision)
-        assert (record.p_best is None) == (rater == "pmi")
+        named = ("none", "") if rater == "none" else (f"{rater}:{engine.model}", engine.revision)
+        assert (record.rater, record.rater_revision) == named
+        assert (record.p_best is None) == (rater in ("pmi", "none"))
     assert len([o for o in refine(candidates[:3], settings, engine, ask) if isinstance(o, Rated)]) == 1
     assert list(refine([], settings, engine, ask)) == []

@@ -50,6 +50,8 @@ RATERS = {
     "trained": "x_instruction.refine.trained",
     "pmi": "x_instruction.refine.pmi",
     "prompted": "x_instruction.refine.prompted",
+    "combined": "x_instruction.refine.combined",
+    "none": "x_instruction.refine.unread",
 }
 
 

@@ -61,15 +61,20 @@ class Pool:
         self.seeds: dict[str, list[Pair]] = {}
         for pair in sorted(pairs, key=lambda pair: (pair.language, pair.id, pair.instruction, pair.input, pair.output)):
             self.seeds.setdefault(pair.language, []).append(pair)
-        self._nearest: dict[str, Nearest] = {}
+        self._nearest: dict[str, Nearest | None] = {}
 
     def nearest(self, tag: str, row: int) -> int | None:
-        """The seed of that language, of another document, whose instruction is most like that of the row."""
+        """The seed of that language, of another document, whose instruction is most like that of the row.
+
+        None where no third document is left that is less alike.
+        """
         if tag not in self._nearest:
             seeds = self.seeds[tag]
             texts, documents = [asked(pair) for pair in seeds], [pair.id for pair in seeds]
-            self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language)
-        return self._nearest[tag].of(row)
+            several = len(set(documents)) > 2
+            self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language) if several else None
+        likeness = self._nearest[tag]
+        return likeness.of(row) if likeness else None
 
 
 # Instruction and response made from a seed (its language and row in the pool), or None where it cannot be done.

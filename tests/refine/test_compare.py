@@ -1,0 +1,137 @@
+"""Raters side by side: whose settings, and figures by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from x_instruction.errors import RecipeError
+from x_instruction.recipe import Model, Refine, Tune
+from x_instruction.records import Rated, dropped, grow
+from x_instruction.refine.compare import Figures, candidate, figures, settings_for
+from x_instruction.refine.labels import Example
+
+SETTINGS = Refine(
+    rater="trained",
+    model=Model(name="m", adapter="own"),
+    prompt="rate-trained",
+    min_score=0.6,
+    response_tokens=40,
+    tune=Tune(),
+)
+PLAIN = dataclasses.replace(SETTINGS, min_score=0.0)
+
+
+def example(id: str, level: str, tag: str = "fi") -> Example:
+    return Example(
+        id=id,
+        document=id,
+        language=tag,
+        instruction_language="en",
+        instruction=f"Why {id}?",
+        text="Sauna on lämmin.",
+        level=level,
+        builder="",
+    )
+
+
+def rated(pair: Example, score: float, p_best: float | None = None) -> Rated:
+    return grow(
+        candidate(pair, 0),
+        Rated,
+        rater="r",
+        rater_revision="r",
+        score=score,
+        p_best=p_best,
+        p_flawed=None,
+        p_worst=None,
+    )
+
+
+def measured(settings: Refine, *rows: tuple[str, float, float | None]) -> Figures:
+    pairs = [example(str(number), level) for number, (level, _, _) in enumerate(rows)]
+    records = [rated(pair, score, p) for pair, (_, score, p) in zip(pairs, rows, strict=True)]
+    (found,) = figures(pairs, records, settings, 0)
+    return found
+
+
+def test_a_precision_without_a_calibration() -> None:
+    settings = dataclasses.replace(PLAIN, precision=0.9, model=Model(name="m"))
+    with pytest.raises(RecipeError, match=r"no calibration.json beside m"):
+        figures([], [], settings, 0)
+
+
+def test_settings_of_each_rater() -> None:
+    own = settings_for(SETTINGS, "trained")
+    assert own == dataclasses.replace(SETTINGS, tune=None)
+    assert settings_for(SETTINGS, "trained", "other").model.adapter == "other"
+    for name in ("pmi", "prompted"):
+        found = settings_for(SETTINGS, name, "other")
+        assert (found.rater, found.model, found.prompt, found.min_score) == (name, Model(name="m"), "auto", 0.0)
+    both = settings_for(SETTINGS, "combined", "other")
+    assert (both.model.adapter, both.prompt, both.response_tokens) == ("other", "auto", 40)
+
+
+def test_figures_by_hand() -> None:
+    found = measured(
+        PLAIN, ("best", 0.9, 0.9), ("best", 0.4, 0.4), ("flawed", 0.7, 0.7), ("flawed", 0.2, 0.2), ("worst", 0.1, 0.1)
+    )
+    # Best above worst in both couples; above the rest in all but the one of 0.4 and 0.7.
+    assert found.best_worst == (1.0, 1.0, 1.0)
+    assert found.best_rest[0] == pytest.approx(5 / 6)
+    assert found.best_rest[1] < 5 / 6 < found.best_rest[2]
+    assert (found.by, found.threshold) == ("p_best", 0.5)
+    assert (found.precision, found.recall) == (0.5, 0.5)
+    assert found.calibration_error == pytest.approx((0.1 + 0.6 + 0.7 + 0.2 + 0.1) / 5)
+    assert (found.rater, found.language, found.pairs, found.failed) == ("trained", "fi", 5, 0)
+
+
+def test_thresholds() -> None:
+    rows = (("best", 4.0, 0.4), ("worst", -1.0, 0.3))
+    # The rater's own threshold is of its score; without one probability decides, and without that a gain.
+    own = measured(dataclasses.replace(PLAIN, rater="prompted", min_score=3.5, tune=None), *rows)
+    assert (own.by, own.threshold, own.precision, own.recall) == ("score", 3.5, 1.0, 1.0)
+    half = measured(PLAIN, *rows)
+    assert (half.by, half.threshold, half.recall) == ("p_best", 0.5, 0.0)
+    assert math.isnan(half.precision)
+    gain = measured(PLAIN, *((level, score, None) for level, score, _ in rows))
+    assert (gain.by, gain.threshold, gain.precision, gain.recall) == ("score", 0.0, 1.0, 1.0)
+    assert math.isnan(gain.calibration_error)
+
+
+def test_failures_and_missing_levels() -> None:
+    pairs = [example("a", "best"), example("b", "best"), example("c", "flawed")]
+    gone = dropped("a", "engine_timeout")
+    (found,) = figures(pairs, [gone, rated(pairs[1], math.nan), rated(pairs[2], 0.1)], PLAIN, 0)
+    assert (found.pairs, found.failed) == (2, 1)
+    # A pair whose score is no number counts as the worst there is.
+    assert found.best_rest[0] == 0.0
+    assert math.isnan(found.best_worst[0])
+    table = found.plain()
+    assert table["best_worst"] == {"value": None, "low": None, "high": None}
+    assert table["best_rest"]["value"] == 0.0
+    assert json.loads(json.dumps(table, allow_nan=False))["pairs"] == 2
+    (nothing,) = figures(pairs[:1], [gone], PLAIN, 0)
+    assert (nothing.pairs, nothing.failed) == (0, 1)
+
+
+def test_languages_and_all_of_them() -> None:
+    pairs = [example("a", "best"), example("b", "worst"), example("c", "best", "th"), example("d", "worst", "th")]
+    scores = [0.9, 0.5, 0.1, 0.0]
+    found = figures(pairs, [rated(p, s, s) for p, s in zip(pairs, scores, strict=True)], PLAIN, 0)
+    assert [(f.language, f.pairs, f.best_worst[0]) for f in found] == [("fi", 2, 1.0), ("th", 2, 1.0), ("all", 4, 0.75)]
+
+
+def test_a_candidate_is_the_pair() -> None:
+    pair = example("a", "best")
+    found = candidate(pair, 3)
+    assert (found.text, found.language, found.instruction, found.instruction_language, found.candidate) == (
+        pair.text,
+        "fi",
+        "Why a?",
+        "en",
+        3,
+    )
