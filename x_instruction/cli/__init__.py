@@ -17,6 +17,7 @@ VERBS = {
     "languages": "x_instruction.cli.languages",
     "engines": "x_instruction.cli.engines",
     "seeds": "x_instruction.cli.seeds",
+    "translate": "x_instruction.cli.translate",
     "run": "x_instruction.cli.run",
     "batch": "x_instruction.cli.batch",
     "status": "x_instruction.cli.status",

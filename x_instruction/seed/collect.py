@@ -85,13 +85,13 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
         "settings": {key: value for key, value in flatten(settings).items() if key != "evaluation"},
     }
     with atomic(out.with_suffix(".dropped.parquet")) as stream:
-        _parquet(stream, [as_row(record) for record in gone], schema(Dropped))
+        write_parquet(stream, [as_row(record) for record in gone], schema(Dropped))
     with atomic(out.with_suffix(".report.json")) as stream:
         stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     rows = [pairs.as_row(pair) for pair in kept]
     with atomic(out) as stream:
         if out.suffix == ".parquet":
-            _parquet(stream, rows, _pair_schema())
+            write_parquet(stream, rows, pair_schema())
         else:
             for row in rows:
                 stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -108,13 +108,15 @@ def _read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[
             yield record
 
 
-def _pair_schema() -> Any:
+def pair_schema() -> Any:
+    """The Arrow schema of a file of seeds: text throughout, and none of it null."""
     import pyarrow as pa
 
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Pair)])
 
 
-def _parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
+def write_parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
+    """Write rows of a schema into an open file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,0 +1,54 @@
+"""``translate`` as a person calls it: one line that says what is wrong, before a model is loaded where that can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from x_instruction.cli import cli
+from x_instruction.errors import XInstructionError
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(json.dumps({"instruction": "Why?", "output": "Cook rice."}) + "\n", "utf-8")
+    return path
+
+
+def translate(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["translate", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--to", "swahilli"), "unknown language 'swahilli', did you mean"),
+        (("--to", "sw"), "recipe key model is missing"),
+        (("--to", "sw", "--set", "model.name"), "KEY=VALUE"),
+        (("--to", "sw", "--set", "model.name=x", "--set", "min_scor=1"), "did you mean 'min_score'"),
+        (("--to", "sw", "--set", "model.name=x", "--set", "model.engine=batch"), 'engine = "batch" cannot translate'),
+        (("--to", "bm", "--set", "model.name=x"), "py3langid does not know Bambara"),
+        (("--to", "sw", "--set", "model.name=/no/model"), "/no/model does not exist"),
+        (("--to", "sw", "--set", "model.name=x", "--set", "model.engine=vlm"), "unknown engine 'vlm'"),
+    ],
+)
+def test_refused(seeds: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = translate(seeds, *arguments, "--out", tmp_path / "out.jsonl")
+    assert isinstance(done.exception, XInstructionError), done.output
+    assert message in str(done.exception)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_what_is_shown(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
+    keys = ("language_check=false", "min_score=0", "max_tokens=40", f"model.name={tiny_model}")
+    sets = [part for key in keys for part in ("--set", key)]
+    with seeds.open("a") as stream:
+        stream.write("broken\n")
+    done = translate(seeds, "--to", "swh_Latn", "--out", tmp_path / "sw.jsonl", *sets)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{tmp_path / 'sw.jsonl'}: 1 seeds of 2 rows\n"
+    assert done.stderr.split() == ["dropped", "malformed_json", "1"]

@@ -1,0 +1,464 @@
+"""Seeds of one language made into seeds of another: responses are translated, instructions stay (method.md 2.8 U1).
+
+A response is translated paragraph by paragraph, so that long ones fit and their lines stay where they are; code and
+what has no letters is kept. Each translation is looked at twice: whether it is in its language, and whether it says
+what the original says, which is told by translating it back (chrF) or by how much likelier it makes the original.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from x_instruction.corpus.characters import spaced
+from x_instruction.corpus.files import digest
+from x_instruction.corpus.identifiers import enough_letters
+from x_instruction.corpus.identify import LanguageCheck
+from x_instruction.corpus.segment import segment
+from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Scored, Scoring, open_engine
+from x_instruction.engines.ledger import Ledger
+from x_instruction.errors import CorpusError, NotCapable, RecipeError
+from x_instruction.generate import Ask
+from x_instruction.languages import Language, language
+from x_instruction.prompts import template
+from x_instruction.recipe import Filters, Model, flatten
+from x_instruction.records import Dropped, as_row, dropped, schema
+from x_instruction.seed import pairs
+from x_instruction.seed.chrf import chrf
+from x_instruction.seed.collect import pair_schema, write_parquet
+from x_instruction.seed.pairs import Pair, read_pairs
+from x_instruction.shards import atomic
+
+SLOTS = frozenset({"passage", "language", "into"})
+# Thresholds by hand, low enough to let a free translation through: chrF of 0 to 1, and nats per token of the original.
+LEAST = {"chrf": 0.35, "likelihood": 0.3}
+# Tokens that even the shortest piece may have.
+_FEW = 32
+# A tokenizer that hardly knows a language has so many tokens where it has one in English.
+_LONGER = 4
+# Indentation, bullets, numbers and headings' signs at the start of a line, which are no language.
+_MARK = re.compile(r"\s*(?:(?:[-*+•>]|#{1,6}|\d{1,3}[.)])\s+)*")
+_FENCE = "```"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """How responses are translated, and which translations are kept.
+
+    Args:
+        model: translates; any engine but ``batch``.
+        back: translates back, or scores; ``model`` when not set.
+        prompt: name of a prompt or path of a text with ``{passage}``, its ``{language}`` and ``{into}``; ``auto`` takes
+            ``translate-chat`` for a model with a chat template, else ``translate-base``.
+        language: tag of responses whose rows do not say.
+        piece_chars: longer paragraphs are cut between sentences.
+        tokens_per_byte: new tokens at most for a byte of what is translated; scripts that a tokenizer hardly knows take
+            a token for each of their bytes, and their letters have three.
+        max_tokens: new tokens at most for any piece.
+        score: ``chrf``: likeness of the back-translation to the original, 0 to 1; ``likelihood``: how much likelier the
+            translation makes the original, in nats per token.
+        min_score: translations below are dropped; 0.35 for ``chrf`` and 0.3 for ``likelihood`` when not set.
+        score_tokens: for ``likelihood``: the original is read up to this many tokens, the translation up to four
+            times as many.
+        language_check: whether translations must be in their language.
+        min_confidence, min_script, max_foreign_lines, lid_model: as for passages.
+        max_row_bytes: a longer row of a file is dropped.
+    """
+
+    model: Model
+    back: Model | None = None
+    prompt: str = "auto"
+    language: str = "en"
+    piece_chars: int = 600
+    tokens_per_byte: float = 1.0
+    max_tokens: int = 1_024
+    score: Literal["chrf", "likelihood"] = "chrf"
+    min_score: float | None = None
+    score_tokens: int = 256
+    language_check: bool = True
+    min_confidence: float = 0.6
+    min_script: float = 0.6
+    max_foreign_lines: float = 0.15
+    lid_model: str | None = None
+    max_row_bytes: int = 16_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("piece_chars", "tokens_per_byte", "max_tokens", "score_tokens", "max_row_bytes"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"{name} is {getattr(self, name)}, wanted a number above 0")
+        for model in (self.model, self.back):
+            if model is not None and model.engine == "batch":
+                raise RecipeError(
+                    'engine = "batch" cannot translate: what is asked second depends on the first answers; '
+                    "name an engine that answers at once, as openai"
+                )
+        self.limits()
+        object.__setattr__(self, "language", language(self.language).tag)
+
+    def limits(self) -> Filters:
+        """The thresholds of the language check.
+
+        Raises:
+            RecipeError: one is no share.
+        """
+        return Filters(
+            min_confidence=self.min_confidence,
+            min_script=self.min_script,
+            max_foreign_lines=self.max_foreign_lines,
+            lid_model=self.lid_model,
+        )
+
+    @property
+    def least(self) -> float:
+        """The threshold of the score."""
+        return LEAST[self.score] if self.min_score is None else self.min_score
+
+
+class Text(NamedTuple):
+    """What is translated from where into what."""
+
+    text: str
+    source: Language
+    into: Language
+
+
+class Fault(NamedTuple):
+    """Why there is no translation, as ``Dropped`` says it."""
+
+    reason: str
+    detail: str
+
+
+class Outcome(NamedTuple):
+    """A pair in the other language or what became of it, and its score if it came so far."""
+
+    record: Pair | Dropped
+    score: float | None = None
+
+
+class Translator:
+    """An engine that is asked for translations.
+
+    Args:
+        engine: for its tokenizer and its name.
+        ask: gives a result per request.
+
+    Raises:
+        RecipeError: no such prompt.
+    """
+
+    def __init__(self, engine: Engine, ask: Ask, settings: Translation) -> None:
+        self.engine, self.ask, self.settings = engine, ask, settings
+        name = settings.prompt
+        if name == "auto":
+            name = "translate-chat" if engine.chat else "translate-base"
+        self.template = template(name, SLOTS)
+        if missing := sorted(SLOTS - self.template.slots):
+            raise RecipeError(f"prompt {name} has no slot {{{missing[0]}}}: wanted the passage, its language and into")
+
+    def translate(self, texts: Sequence[Text]) -> list[str | Fault]:
+        """Every text in its other language, its lines as they were."""
+        cut = [pieces(text.text, self.settings.piece_chars, " " if spaced(text.into) else "") for text in texts]
+        requests = [
+            self._completion(piece, text) for text, parts in zip(texts, cut, strict=True) for _, piece in parts if piece
+        ]
+        # Lines that repeat, as "Ingredients:", are asked for once.
+        distinct = list(dict.fromkeys(requests))
+        answers = dict(zip(distinct, self.ask(distinct), strict=True))
+        in_turn = iter(requests)
+        return [_joined(parts, lambda: answers[next(in_turn)]) for parts in cut]
+
+    def gains(self, translated: Sequence[Text], originals: Sequence[str]) -> list[float | Fault]:
+        """How much likelier each translation makes its original: nats per token of the original."""
+        limit = self.settings.score_tokens
+        requests: list[Scoring] = []
+        for text, original in zip(translated, originals, strict=True):
+            shown = self.engine.clip(original if self.template.chat else f" {' '.join(original.split())}", limit)
+            read = self.engine.clip(text.text, _LONGER * limit)
+            requests += [Scoring(self._asked(part, text), shown, limit) for part in (read, "")]
+        distinct = list(dict.fromkeys(requests))
+        answers = dict(zip(distinct, self.ask(distinct), strict=True))
+        found: list[float | Fault] = []
+        for given, alone in zip(requests[::2], requests[1::2], strict=True):
+            left, right = answers[given], answers[alone]
+            if isinstance(left, Scored) and isinstance(right, Scored):
+                found.append((left.log_likelihood - right.log_likelihood) / left.tokens)
+            else:
+                failed = left if isinstance(left, Failed) else right
+                assert isinstance(failed, Failed)
+                found.append(Fault(failed.reason, failed.message))
+        return found
+
+    def _completion(self, piece: str, text: Text) -> Completion:
+        room = max(_FEW, math.ceil(len(piece.encode("utf-8", "replace")) * self.settings.tokens_per_byte))
+        stop = () if self.template.chat else ("\n",)
+        return Completion(self._asked(piece, text), min(room, self.settings.max_tokens), stop=stop)
+
+    def _asked(self, passage: str, text: Text) -> Prompt:
+        shown = passage if self.template.chat else " ".join(passage.split())
+        return self.template.fill(passage=shown, language=text.source.name, into=text.into.name)
+
+
+def pieces(text: str, limit: int, joint: str) -> list[tuple[str, str]]:
+    """A text as (what is kept, what is translated after it); one after the other they are the text.
+
+    Args:
+        limit: characters of a piece.
+        joint: what stands between the pieces of one paragraph.
+    """
+    found: list[tuple[str, str]] = []
+    code = False
+    for number, line in enumerate(text.split("\n")):
+        start = "\n" if number else ""
+        fence = line.lstrip().startswith(_FENCE)
+        code ^= fence
+        mark = _MARK.match(line)
+        assert mark is not None
+        rest = line[mark.end() :].rstrip()
+        if fence or code or not any(map(str.isalpha, rest)):
+            found.append((start + line, ""))
+            continue
+        for part, piece in enumerate(segment(rest, 1, limit)):
+            found.append((joint if part else start + mark[0], piece))
+    return found
+
+
+def _joined(parts: Sequence[tuple[str, str]], answer: Callable[[], Any]) -> str | Fault:
+    """The parts put together again; an answer is taken for each, also when one before it failed."""
+    text: list[str] = []
+    fault: Fault | None = None
+    for kept, piece in parts:
+        text.append(kept)
+        if not piece:
+            continue
+        given = answer()
+        if isinstance(given, Failed):
+            fault = fault or Fault(given.reason, given.message)
+            continue
+        assert isinstance(given, Completed)
+        written = " ".join(given.text.split())
+        if given.finish_reason != "stop":
+            fault = fault or Fault("cut_off", f"{given.output_tokens} tokens: {written[-80:]}")
+        elif not written:
+            fault = fault or Fault("empty", piece)
+        text.append(written)
+    return fault or "".join(text)
+
+
+def translate(
+    seeds: Iterable[Pair | Dropped], settings: Translation, wanted: Language, there: Translator, back: Translator
+) -> Iterator[Outcome]:
+    """Every pair in the other language or dropped, in order; what was dropped before passes through.
+
+    Args:
+        seeds: pairs of any languages.
+        settings: thresholds.
+        wanted: language of the translations.
+        there: translates.
+        back: judges.
+
+    Raises:
+        NotCapable: likelihoods are wanted and the engine gives none.
+        RecipeError: no identifier knows the language.
+    """
+    if settings.score == "likelihood" and "score" not in back.engine.can:
+        raise NotCapable(f'score is "likelihood" and {back.engine.model} gives none: take score = "chrf"')
+    # Before anything is asked: that a language cannot be identified must not be found out afterwards.
+    looks = _looks(settings, wanted)
+    records = [record if isinstance(record, Dropped) else _fit(record, settings, wanted) for record in seeds]
+    asked = [record for record in records if isinstance(record, Pair)]
+    texts = [Text(pair.output, language(pair.language), wanted) for pair in asked]
+    spoken = _spoken(there.translate(texts), looks)
+    places = [place for place, found in enumerate(spoken) if isinstance(found, str)]
+    turned = [Text(str(spoken[place]), wanted, texts[place].source) for place in places]
+    scores = dict(zip(places, _scores(turned, [texts[place].text for place in places], settings, back), strict=True))
+    finished = (
+        _outcome(pair, spoken[place], scores.get(place), settings, wanted, there) for place, pair in enumerate(asked)
+    )
+    for record in records:
+        yield Outcome(record) if isinstance(record, Dropped) else next(finished)
+
+
+def _fit(pair: Pair, settings: Translation, wanted: Language) -> Pair | Dropped:
+    """The pair with its language's tag, or why it cannot be translated."""
+    if not pair.output.strip():
+        return dropped(pair.id, "no_output", "", pair.instruction)
+    try:
+        tag = language(pair.language or settings.language).tag
+    except RecipeError as error:
+        return dropped(pair.id, "unknown_language", str(error), pair.output)
+    if tag == wanted.tag:
+        return dropped(pair.id, "same_language", f"it is in {wanted.name} already", pair.output)
+    return dataclasses.replace(pair, language=tag, output=pairs.string(pair.output))
+
+
+def _looks(settings: Translation, wanted: Language) -> LanguageCheck | None:
+    return LanguageCheck(wanted, settings.limits()) if settings.language_check else None
+
+
+def _spoken(translated: Sequence[str | Fault], looks: LanguageCheck | None) -> list[str | Fault]:
+    """Translations without those that are in another language, or too short to tell."""
+    found = list(translated)
+    if looks is None:
+        return found
+    told = []
+    for place, text in enumerate(translated):
+        if isinstance(text, str) and not enough_letters(text):
+            found[place] = Fault("wrong_language", f"too few letters to tell: {text}")
+        elif isinstance(text, str):
+            told.append((place, text))
+    verdicts = looks.judge([text for _, text in told]) if told else []
+    for (place, _), verdict in zip(told, verdicts, strict=True):
+        if verdict.reason is not None:
+            found[place] = Fault("wrong_language", verdict.detail)
+    return found
+
+
+def _scores(
+    translated: Sequence[Text], originals: Sequence[str], settings: Translation, back: Translator
+) -> Sequence[float | Fault]:
+    if settings.score == "likelihood":
+        return back.gains(translated, originals)
+    returned = back.translate(translated)
+    return [
+        text if isinstance(text, Fault) else chrf(text, original)
+        for text, original in zip(returned, originals, strict=True)
+    ]
+
+
+def _outcome(
+    pair: Pair,
+    text: str | Fault,
+    score: float | Fault | None,
+    settings: Translation,
+    wanted: Language,
+    there: Translator,
+) -> Outcome:
+    if isinstance(text, Fault):
+        return Outcome(dropped(pair.id, *text, pair.output))
+    assert score is not None
+    if isinstance(score, Fault):
+        return Outcome(dropped(pair.id, *score, text))
+    # A score that is no number is no reason to keep anything.
+    if not score >= settings.least:
+        detail = f"{settings.score} {score:.3f}, at least {settings.least:g}"
+        return Outcome(dropped(pair.id, "bad_translation", detail, text), score)
+    source = f"{pair.source}; translated by {there.engine.model}"
+    return Outcome(dataclasses.replace(pair, output=text, language=wanted.tag, source=source), score)
+
+
+def write(
+    paths: Sequence[Path],
+    settings: Translation,
+    wanted: Language,
+    out: Path,
+    identity: Callable[[Model], dict[str, Any]] = flatten,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Translate files of seeds into one; its report is given back.
+
+    Beside ``out`` stand its ``.report.json`` and ``.dropped.parquet``, and ``.requests.sqlite`` with every answer: who
+    was killed runs the same command again and is asked for the rest only.
+
+    Args:
+        paths: files of pairs.
+        settings: how.
+        wanted: language of the translations.
+        out: a ``.jsonl`` or ``.parquet`` file.
+        identity: what of a model's settings decides its answers.
+        seen: requests answered so far, and those known so far.
+
+    Raises:
+        RecipeError: another suffix, no such prompt, or no identifier knows the language.
+        CorpusError: a file cannot be read, or no translation is left.
+        EngineError: a model cannot be loaded or asked.
+    """
+    if out.suffix not in (".jsonl", ".parquet"):
+        raise RecipeError(f"{out} is neither .jsonl nor .parquet")
+    if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
+        raise RecipeError(f"{out} is what is to be translated: name another file for --out")
+    _looks(settings, wanted)
+    seeds = [record for path in paths for record in read_pairs(path, settings.max_row_bytes, settings.language)]
+
+    def ledger(model: Model) -> Ledger:
+        # Of both models in one file: a request's key holds the name of who answered it.
+        return Ledger(out.with_suffix(".requests.sqlite"), open_engine(model), identity(model), seen)
+
+    with ExitStack() as opened:
+        asked = opened.enter_context(ledger(settings.model))
+        there = back = Translator(asked.engine, asked.ask, settings)
+        if settings.back not in (None, settings.model):
+            other = opened.enter_context(ledger(settings.back or settings.model))
+            back = Translator(other.engine, other.ask, settings)
+        outcomes = list(translate(seeds, settings, wanted, there, back))
+        totals = asked.totals()
+    kept = [outcome.record for outcome in outcomes if isinstance(outcome.record, Pair)]
+    gone = [outcome.record for outcome in outcomes if isinstance(outcome.record, Dropped)]
+    reasons = dict(sorted(Counter(record.reason for record in gone).items()))
+    if not kept:
+        shown = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
+        raise CorpusError(f"no translation into {wanted.name} of {', '.join(p.name for p in paths)} is left ({shown})")
+    report = {
+        "language": wanted.tag,
+        "rows_in": len(outcomes),
+        "kept": len(kept),
+        "dropped": reasons,
+        "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
+        "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
+        "scores": _deciles([outcome.score for outcome in outcomes if outcome.score is not None]),
+        "inputs": {path.name: digest(path) for path in paths},
+        "models": {"model": _named(there.engine), "back": _named(back.engine)},
+        "prompt": there.template.digest,
+        "settings": _told(settings),
+        **totals,
+    }
+    _put(out, kept, gone, report)
+    return report
+
+
+def _deciles(scores: Sequence[float]) -> dict[str, float]:
+    """The score that each tenth of the translations reaches, to choose a threshold by."""
+    finite = [score for score in scores if math.isfinite(score)]
+    shares = range(10, 100, 10) if finite else ()
+    return {f"p{share}": round(float(np.percentile(finite, share)), 4) for share in shares}
+
+
+def _named(engine: Engine) -> dict[str, str]:
+    return {"name": engine.model, "revision": engine.revision}
+
+
+def _told(settings: Translation) -> dict[str, Any]:
+    """Settings without the models, which are named apart; where files lie on a machine is nobody's business."""
+    flat = flatten({f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+    told = {key: value for key, value in flat.items() if key.split(".")[0] not in ("model", "back")}
+    lid_model = settings.lid_model
+    return told | {
+        "min_score": settings.least,
+        "prompt": Path(settings.prompt).name,
+        "lid_model": Path(lid_model).name if lid_model else None,
+    }
+
+
+def _put(out: Path, kept: Sequence[Pair], gone: Sequence[Dropped], report: dict[str, Any]) -> None:
+    with atomic(out.with_suffix(".dropped.parquet")) as stream:
+        write_parquet(stream, [as_row(record) for record in gone], schema(Dropped))
+    with atomic(out.with_suffix(".report.json")) as stream:
+        stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
+    rows = [pairs.as_row(pair) for pair in kept]
+    # The seeds come last: a file of them that exists is whole.
+    with atomic(out) as stream:
+        if out.suffix == ".parquet":
+            write_parquet(stream, rows, pair_schema())
+        else:
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
