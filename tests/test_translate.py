@@ -23,7 +23,7 @@ from x_instruction.engines import Batch, Completed, Completion, Failed, Request,
 from x_instruction.engines.cutting import by_bytes
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import language
-from x_instruction.recipe import Model, parse
+from x_instruction.recipe import Model, Server, parse
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import Pair
 from x_instruction.translate import Fault, Text, Translation, Translator, pieces, translate, write
@@ -412,3 +412,25 @@ def _wait_for(path: Path, answers: int, process: subprocess.Popen[bytes]) -> Non
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     pytest.fail("nothing was asked")
+
+
+def test_a_server_is_asked_for_what_is_missing_only(seeds: Path, tmp_path: Path) -> None:
+    """With two servers under two names in one file of answers: one translates, one translates back."""
+    from engines.openai_server import MODEL, OpenAIServer
+
+    with OpenAIServer() as there, OpenAIServer() as back:
+        made = Translation(
+            model=Model(name=MODEL, engine="openai", server=Server(url=there.url)),
+            back=Model(name=MODEL, engine="openai", revision="other", server=Server(url=back.url)),
+            language_check=False,
+            min_score=0.0,
+        )
+        first = write([seeds], made, SW, tmp_path / "sw.jsonl")
+        assert first["kept"] == 24
+        before = digests(tmp_path / "sw.jsonl")
+        # The scores come out otherwise and nothing is asked: all of it is known.
+        report = write([seeds], dataclasses.replace(made, min_score=0.1), SW, tmp_path / "sw.jsonl")
+        assert report["requests_sent"] == first["requests_sent"] > 48
+        assert report["kept"] < 24
+        write([seeds], made, SW, tmp_path / "sw.jsonl")
+        assert digests(tmp_path / "sw.jsonl") == before
