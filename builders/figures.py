@@ -18,8 +18,7 @@ from x_instruction.diversify.report import describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError
 from x_instruction.recipe import Recipe
-from x_instruction.run.plan import STAGES
-from x_instruction.run.work import model_of
+from x_instruction.run.rounds import ages, at, final, model_of, split, title
 from x_instruction.shards import Run
 
 # Rows of a language that the card shows.
@@ -37,16 +36,16 @@ def made(run: Run, recipe: Recipe, tag: str) -> Made:
         recipe=recipe.name,
         seed=recipe.seed,
         settings=toml(recipe),
-        funnel=[_line(run, recipe, age, tag) for age in STAGES],
+        funnel=[_line(run, recipe, age, tag) for age in ages(recipe) if split(age)[1] <= final(run, recipe)],
         spreads=_spreads(run, tag),
-        variety=_variety(run, tag, recipe.seed),
+        variety=_variety(run, at("rated", final(run, recipe)), tag, recipe.seed),
         samples=_samples(run, tag),
     )
 
 
 def _line(run: Run, recipe: Recipe, age: str, tag: str) -> dict[str, Any]:
     """Sums over the reports of the shards of one age."""
-    line: dict[str, Any] = {"stage": STAGES[age], **dict.fromkeys(_SUMS, 0), "dropped": {}}
+    line: dict[str, Any] = {"stage": title(age), **dict.fromkeys(_SUMS, 0), "dropped": {}}
     for index in _indices(run, age, tag):
         report = run.report(age, tag, index)
         for name in _SUMS:
@@ -85,13 +84,13 @@ def _spread(values: Any) -> dict[str, float]:
     return {name: float(value) for name, value in named.items()}
 
 
-def _variety(run: Run, tag: str, seed: int) -> dict[str, dict[str, Any]]:
+def _variety(run: Run, rated_at: str, tag: str, seed: int) -> dict[str, dict[str, Any]]:
     """How varied the instructions are before the draw, in a draw by chance, and after it.
 
     The draw by chance is as large as the real one: shares of different words fall with size alone, so it is what the
     real one has to beat.
     """
-    rated = [text for table in _tables(run, "rated", tag, "instruction") for text in table["instruction"].to_pylist()]
+    rated = [text for table in _tables(run, rated_at, tag, "instruction") for text in table["instruction"].to_pylist()]
     curated = pa.concat_tables(_tables(run, "curated", tag, "instruction", "cluster"))
     distinct = sorted({same(text): text for text in rated}.values())
     random = np.random.default_rng(derive(seed, tag))

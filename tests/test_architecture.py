@@ -49,14 +49,14 @@ HEAVY = {
     "torch": {
         *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
         *("engines.vllm_model", "hub.model_readback"),
-        *("tuning.supervised", "tuning.contrast", "tuning.alignment", "tuning.representation"),
+        *("tuning.supervised", "tuning.trainer", "tuning.contrast", "tuning.alignment", "tuning.representation"),
     },
     "transformers": {
         *("engines.transformers", "engines.sampling", "engines.embedded", "engines.embedder"),
         *("engines.vllm", "hub.model_readback"),
         *("tuning.supervised", "tuning.reading", "tuning.alignment", "tuning.representation"),
     },
-    "trl": {"tuning.supervised", "tuning.alignment"},
+    "trl": {"tuning.supervised", "tuning.trainer"},
     "peft": {"engines.transformers", "hub.model_readback", "tuning.supervised"},
     "sentence_transformers": {"engines.embedder"},
     "sklearn": {"diversify.kmeans"},

@@ -39,7 +39,13 @@ _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
 
 
 def generate(
-    passages: Sequence[Passage], settings: recipe.Generate, engine: Engine, ask: Ask, seed: int
+    passages: Sequence[Passage],
+    settings: recipe.Generate,
+    engine: Engine,
+    ask: Ask,
+    seed: int,
+    round: int = 0,
+    before: Sequence[Candidate] = (),
 ) -> Iterator[Candidate | Dropped]:
     """Candidates of passages of one language, in their order.
 
@@ -49,6 +55,8 @@ def generate(
         engine: for its tokenizer and its name; it is asked through ``ask``.
         ask: gives a result per request.
         seed: of the recipe; each candidate's own seed derives from it.
+        round: of refinement; candidates are numbered on from those of earlier rounds.
+        before: earlier candidates of these passages, which are not written again.
     """
     into = language(settings.instruction_language)
     template = prompts.choose(settings.prompt, engine.chat)
@@ -57,12 +65,15 @@ def generate(
     for passage in passages:
         shown = engine.clip(passage.text, settings.passage_tokens)
         source = language(passage.language)
-        for number in range(settings.candidates):
-            style = settings.styles[number % len(settings.styles)]
-            prompt, opening = prompts.ask(template, shown, source, into, style, number // len(settings.styles))
+        for turn in range(settings.candidates):
+            number = round * settings.candidates + turn
+            style = settings.styles[turn % len(settings.styles)]
+            prompt, opening = prompts.ask(template, shown, source, into, style, turn // len(settings.styles))
             requests.append(_completion(prompt, settings, derive(seed, passage.id, number)))
             asked.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
+    for candidate in before:
+        written.setdefault(candidate.id, set()).add(candidate.instruction.casefold())
     for (passage, number, style, opening), answer in zip(asked, ask(requests), strict=True):
         if isinstance(answer, Failed):
             yield dropped(f"{passage.id}-{number}", answer.reason, answer.message)
@@ -84,7 +95,7 @@ def generate(
             instruction_language=into.tag,
             style=style,
             candidate=number,
-            round=0,
+            round=round,
             finish_reason=answer.finish_reason,
             generator=engine.model,
             generator_revision=engine.revision,

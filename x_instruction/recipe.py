@@ -488,6 +488,7 @@ class Seeds:
 
     Args:
         paths: files of seeds for a run, as ``corpus.paths``; a language without any learns from the others.
+        languages: languages whose seeds are taken; those of the recipe when empty.
         form: what the files hold: ``trees`` (OASST), ``parallel`` documents, ``pairs``, or ``auto``: by their columns.
         instruction_language: tag of the language of instructions.
         license: licence where rows do not say.
@@ -505,6 +506,7 @@ class Seeds:
     """
 
     paths: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     form: Literal["auto", "trees", "parallel", "pairs"] = "auto"
     instruction_language: str = "en"
     license: str = "unknown"

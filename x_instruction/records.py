@@ -126,6 +126,11 @@ AGES: dict[str, type[Passage]] = {
 Record = TypeVar("Record", bound=Passage)
 
 
+def kind(name: str) -> type[Passage]:
+    """The age of a name that may carry a round, as ``rated_1``."""
+    return AGES[name.partition("_")[0]]
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """A record that a stage let go, and why.

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
-from x_instruction.records import AGES, Dropped, Passage, as_row, from_row, schema
+from x_instruction.records import Dropped, Passage, as_row, from_row, schema
+from x_instruction.records import kind as age_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,7 +173,7 @@ class Run:
         let_go: list[Dropped] = []
         shard = self.path(report.age, report.language, report.index)
         gone = self.path(report.age, report.language, report.index, "dropped.parquet")
-        shard_schema = schema(AGES[report.age])
+        shard_schema = schema(age_of(report.age))
         with atomic(shard) as shard_stream:
             with (
                 atomic(gone) as gone_stream,
@@ -213,7 +214,7 @@ class Run:
         import pyarrow.parquet as pq
 
         path = self.path(age, language, index)
-        kind = AGES[age]
+        kind = age_of(age)
         try:
             with pq.ParquetFile(path) as file:
                 if not file.schema_arrow.equals(schema(kind)):

@@ -109,9 +109,6 @@ def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
     recipe = load(recipe_file(), {"generate.prompt": f'"{prompt}"'})
     go(recipe, tmp_path / "run", until="candidate")
     prompt.write_text("{language}:\n{passage}\nA question:{opening}", "utf-8")
-    from x_instruction.run import plan
-
-    plan._prompts.cache_clear()
     with pytest.raises(RunChanged, match=r"generate\.prompt\.digest"):
         go(recipe, tmp_path / "run")
 

@@ -39,8 +39,8 @@ def command(
     again.
     """
     from x_instruction.run.execute import default_workers, execute
-    from x_instruction.run.plan import STAGES
     from x_instruction.run.progress import shown
+    from x_instruction.run.rounds import STAGES
     from x_instruction.run.status import spending, table, totals
 
     settings = read_recipe(recipe, languages, limit, sets)

@@ -89,7 +89,8 @@ class Columns:
         scores = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         numbers, features, weights = self._model.features(encoded)
         present, first = np.unique(numbers, return_index=True)
-        ends = [*first[1:].tolist(), len(numbers)]
+        # None at all where no text has a known feature.
+        ends = [*first[1:].tolist(), len(numbers)][: len(present)]
         for number, start, end in zip(present.tolist(), first.tolist(), ends, strict=True):
             scores[number] = weights[start:end] @ self._table[features[start:end]]
         seen = np.zeros(len(texts), dtype=bool)

@@ -97,6 +97,11 @@ def terms(title: str) -> str:
     return next((model.license for model in MODELS.values() if model.title == title), "")
 
 
+def identifier(title: str) -> str:
+    """The Hub's identifier of an embedded model's licence by its title, or an empty string."""
+    return {"Gemma Terms of Use": "gemma", "Apache-2.0": "apache-2.0"}.get(terms(title), "")
+
+
 def _package_file(package: str, name: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -98,6 +98,11 @@ def names() -> list[str]:
     return sorted(p.name[: -len(".txt")] for p in folder.iterdir() if p.name.endswith(".txt"))
 
 
+def digest_of(name: str) -> str:
+    """Digest of a prompt, or for ``auto`` of all that it may choose from."""
+    return folder_digest() if name == "auto" else digest(read_text(name))
+
+
 def folder_digest() -> str:
     """Digest of all prompts that ship with the package."""
     return digest({name: read_text(name) for name in names()})

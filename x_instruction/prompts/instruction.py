@@ -30,17 +30,16 @@ _LABEL = re.compile(
 _WRAPS = "\"'`*_“”‘’«»#- \t"
 
 
+# By whether the model has a chat template. A tuned generator has seen pairs, so its prompt only says what is what.
+_AUTO = {"auto": ("base-title", "chat"), "tuned-auto": ("tuned", "tuned-chat")}
+
+
 def choose(name: str, chat: bool) -> Template:
     """The template that the recipe names; ``auto`` follows whether the model has a chat template.
 
     A base model is led by a title rather than by examples: at 270 million parameters it copies examples.
     """
-    return template(("chat" if chat else "base-title") if name == "auto" else name, SLOTS)
-
-
-def tuned(name: str, chat: bool) -> Template:
-    """The template of a tuned generator: it has seen examples, so the prompt only says what is what."""
-    return template(("tuned-chat" if chat else "tuned") if name == "auto" else name, SLOTS)
+    return template(_AUTO[name][chat] if name in _AUTO else name, SLOTS)
 
 
 def style(instruction: str) -> str:

@@ -19,13 +19,14 @@ from x_instruction.engines import Request, Result, batch
 from x_instruction.errors import RecipeError, XInstructionError
 from x_instruction.recipe import Recipe
 from x_instruction.run.lock import alone
-from x_instruction.run.plan import STAGES, Plan
-from x_instruction.run.work import Job, Worker, model_of
+from x_instruction.run.plan import Plan
+from x_instruction.run.rounds import ages, model_of
+from x_instruction.run.work import Job, Worker
 from x_instruction.shards import Run, atomic, file_digest
 
 # Services take 64 letters, digits, hyphens and underscores as a custom_id.
 _ID_LENGTH = 64
-_ID = re.compile(r"([a-z]+)-([A-Za-z0-9-]+)-(\d{5,})-[0-9a-f]{8,32}")
+_ID = re.compile(r"([a-z]+(?:_\d+)?)-([A-Za-z0-9-]+)-(\d{5,})-[0-9a-f]{8,32}")
 # Ends of line to some readers of text, though not to JSON.
 _NO_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -126,12 +127,12 @@ def reachable(run: Run, settings: Recipe) -> list[Job]:
         RunChanged: a shard was made under other settings.
         XInstructionError: no input is there yet.
     """
-    ages = [age for age in STAGES if by_files(settings, age)]
-    if not ages:
+    asking = [age for age in ages(settings) if by_files(settings, age)]
+    if not asking:
         raise RecipeError(f'{run.root} asks nothing by files: its recipe names no engine = "batch"')
     plan = Plan(run, settings)
     plan.check()
-    jobs = [job for age in ages for job in plan.reachable(age)]
+    jobs = [job for age in asking for job in plan.reachable(age)]
     if not jobs:
         raise XInstructionError(
             f"{run.root} has nothing to ask about yet: `x-instruction run` makes the passages first"

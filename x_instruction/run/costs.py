@@ -8,20 +8,19 @@ from x_instruction.engines.budget import cost
 from x_instruction.engines.ledger import tokens_of
 from x_instruction.errors import RecipeError
 from x_instruction.recipe import Model, Recipe
-from x_instruction.run.plan import STAGES
-from x_instruction.run.work import model_of
+from x_instruction.run.rounds import ages, model_of
 from x_instruction.shards import Run
 
 
 def priced(settings: Recipe) -> bool:
     """Whether the recipe says what any of its models costs."""
-    return any(_price(model) for age in STAGES if (model := model_of(settings, age)) is not None)
+    return any(_price(model) for age in ages(settings) if (model := model_of(settings, age)) is not None)
 
 
 def spent(run: Run, settings: Recipe) -> float:
     """What every request of the run has cost so far, of shards that are not complete too."""
     total = 0.0
-    for age in STAGES:
+    for age in ages(settings):
         model = model_of(settings, age)
         if model is not None and _price(model):
             total += sum(cost(model, *tokens_of(path)) for path in _ledgers(run, age))

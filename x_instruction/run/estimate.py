@@ -15,8 +15,8 @@ from x_instruction.recipe import Recipe
 from x_instruction.records import Dropped
 from x_instruction.run.batch import by_files
 from x_instruction.run.costs import priced
-from x_instruction.run.plan import STAGES
 from x_instruction.run.progress import Quiet
+from x_instruction.run.rounds import STAGES
 from x_instruction.run.status import money, totals
 
 # Documents read and passages sent to the models by the probe.

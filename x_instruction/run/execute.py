@@ -8,11 +8,12 @@ from pathlib import Path
 from x_instruction import recipe
 from x_instruction.errors import EngineError
 from x_instruction.recipe import Recipe
-from x_instruction.run import batch
+from x_instruction.run import batch, rounds
 from x_instruction.run.costs import check_budget, spent
 from x_instruction.run.lock import alone
-from x_instruction.run.plan import STAGES, Plan
-from x_instruction.run.pool import groups, pool
+from x_instruction.run.models import Models
+from x_instruction.run.plan import Plan
+from x_instruction.run.pool import Hands, groups
 from x_instruction.run.progress import Progress
 from x_instruction.run.work import Job
 from x_instruction.shards import Report, Run, atomic
@@ -35,7 +36,7 @@ def execute(
         root: the run's folder; made if absent.
         workers: processes; 0 takes one per GPU (or group), or on a CPU one per core up to the number of languages.
         redo: make shards again that were made under other settings.
-        until: the last age to make: ``passage``, ``candidate``, ``rated`` or ``curated``.
+        until: the last age to make: ``passage``, ``candidate``, ``rated`` (of the last round) or ``curated``.
         budget: what may be spent in all, with what was spent before, by the recipe's prices.
         retry_failed: ask again for records that an engine failed on, and make again what was made without them.
 
@@ -46,6 +47,7 @@ def execute(
     """
     if budget is not None:
         check_budget(settings, budget)
+    rounds.check(settings)
     run = Run(root)
     plan = Plan(run, settings, redo, retry_failed)
     with alone(root):
@@ -56,31 +58,53 @@ def execute(
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())
         before = 0.0 if budget is None else spent(run, settings)
-        with pool(run, settings, workers or default_workers(settings), budget, before) as perform:
-            for age, name in STAGES.items():
-                jobs = plan.jobs(age)
-                waiting = 0
-                if jobs and batch.by_files(settings, age):
-                    jobs, waiting = batch.answered(run, settings, jobs)
-                if jobs:
-                    progress.stage(name, len(jobs))
-
-                    def done(job: Job, reports: list[Report]) -> None:
-                        progress.done(job, outcome(job, reports))
-
-                    perform(jobs, progress.seen, done)
-                    progress.end()
-                elif not waiting:
-                    progress.say(f"{name}: complete")
-                if waiting:
-                    raise EngineError(
-                        f"{name}: {waiting:,} requests wait for answers: `x-instruction batch write {root}` writes "
-                        "them into a file"
-                    )
-                plan.finish(age)
-                if age == until:
+        with Hands(run, settings, workers or default_workers(settings), budget, before) as hands:
+            for age in rounds.ages(settings):
+                if rounds.split(age)[1] > rounds.final(run, settings):
+                    continue
+                _ready(run, settings, age, redo, hands, progress)
+                _stage(plan, age, hands, progress)
+                if age == (until if until != "rated" else rounds.at("rated", rounds.final(run, settings))):
                     break
     return run
+
+
+def _ready(run: Run, settings: Recipe, age: str, redo: bool, hands: Hands, progress: Progress) -> None:
+    """Tune the model that an age is made with, where the recipe has one tuned."""
+    kind, round = rounds.split(age)
+    tune = {"candidate": settings.generate.tune, "rated": settings.refine.tune}.get(kind)
+    if tune is None:
+        return
+    models = Models(run, settings, redo, progress.say)
+    if models.wanted(rounds.ROLES[kind], round):
+        # Workers hold models, and a tuning wants the machine.
+        hands.rest()
+        models.make(rounds.ROLES[kind], round)
+
+
+def _stage(plan: Plan, age: str, hands: Hands, progress: Progress) -> None:
+    """Do the jobs of an age that are left."""
+    run, settings, name = plan.run, plan.recipe, rounds.title(age)
+    jobs = plan.jobs(age)
+    waiting = 0
+    if jobs and batch.by_files(settings, age):
+        jobs, waiting = batch.answered(run, settings, jobs)
+    if jobs:
+        progress.stage(name, len(jobs))
+
+        def done(job: Job, reports: list[Report]) -> None:
+            progress.done(job, outcome(job, reports))
+
+        hands.perform(jobs, progress.seen, done)
+        progress.end()
+    elif not waiting:
+        progress.say(f"{name}: complete")
+    if waiting:
+        raise EngineError(
+            f"{name}: {waiting:,} requests wait for answers: `x-instruction batch write {run.root}` writes them into a "
+            "file"
+        )
+    plan.finish(age)
 
 
 def default_workers(settings: Recipe) -> int:

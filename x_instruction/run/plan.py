@@ -12,13 +12,12 @@ from x_instruction.engines.ledger import forget_failures
 from x_instruction.engines.models import locate
 from x_instruction.errors import RunChanged
 from x_instruction.languages import language
+from x_instruction.prompts import digest_of
 from x_instruction.recipe import Model, Recipe
+from x_instruction.run import rounds
+from x_instruction.run.rounds import ROLES, at, final, split, stage
 from x_instruction.run.work import PLACE, Job
 from x_instruction.shards import Run
-
-# The stage that makes each age, in order.
-STAGES = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
-BEFORE = {"candidate": "passage", "rated": "candidate", "curated": "rated"}
 
 # Raised when a stage's code changes what it makes, so that old shards are noticed.
 VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
@@ -67,7 +66,7 @@ class Plan:
 
     def check(self) -> None:
         """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
-        for age in STAGES:
+        for age in rounds.ages(self.recipe):
             for tag, index in self._reachable(age):
                 if self.run.complete(age, tag, index):
                     self._changed(Job(age, tag, index, self.settings(age, tag, index)))
@@ -83,36 +82,50 @@ class Plan:
 
     def settings(self, age: str, tag: str, index: int) -> dict[str, Any]:
         """Everything that decides a shard's content, as dotted keys."""
-        section = STAGES[age]
+        section = stage(age)
         found = {
             f"{section}.{key}": value
             for key, value in recipe.flatten(getattr(self.recipe, section)).items()
-            if key.split(".")[-1] not in PLACE or section == "corpus"
+            if section == "corpus" or not _elsewhere(key)
         }
         found["seed"] = self.recipe.seed
-        found["stage.version"] = VERSIONS[age]
+        found["stage.version"] = VERSIONS[split(age)[0]]
         if age == "passage":
             from x_instruction.corpus.sources import fingerprint
 
             return found | {f"input.{k}": v for k, v in fingerprint(self.recipe.corpus, language(tag)).items()}
-        shards = range(self.run.count("rated", tag) or 0) if age == "curated" else [index]
-        for shard in shards:
-            name = f"input.{BEFORE[age]}/{shard:05d}"
-            found[name] = self.run.report(BEFORE[age], tag, shard).digest
+        for name in self._inputs(age):
+            for shard in range(self.run.count(name, tag) or 0) if age == "curated" else [index]:
+                found[f"input.{name}/{shard:05d}"] = self.run.report(name, tag, shard).digest
         return found | self._models(age)
+
+    def _inputs(self, age: str) -> list[str]:
+        """The ages that a shard is made from."""
+        if age == "curated":
+            return [at("rated", final(self.run, self.recipe))]
+        kind, round = split(age)
+        if kind == "rated":
+            return [at("candidate", round)]
+        return ["passage", *(at(earlier, round - 1) for earlier in ("candidate", "rated") if round)]
 
     def _models(self, age: str) -> dict[str, Any]:
         """Revisions of models and digests of prompts: their names alone do not say what they are."""
         if age == "curated":
             return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
-        section: Any = self.recipe.generate if age == "candidate" else self.recipe.refine
+        kept, round = split(age)
+        section: Any = self.recipe.generate if kept == "candidate" else self.recipe.refine
+        name = stage(age)
         model: Model = section.model
         # What a server runs is known by its name only.
         files = f"served:{model.revision}" if kind(model).served else _revision(model.name, model.revision)
-        found = {f"{STAGES[age]}.model.files": files}
-        if model.adapter and not kind(model).served:
-            found[f"{STAGES[age]}.adapter.files"] = _revision(model.adapter, "main")
-        return found | {f"{STAGES[age]}.prompt.digest": _prompts(section.prompt)}
+        found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(section.prompt)}
+        if section.tune is not None:
+            adapter = rounds.folder(self.run, ROLES[kept], round)
+            found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
+            found[f"{name}.prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
+        elif model.adapter and not kind(model).served:
+            found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
+        return found
 
     def _shards(self, age: str, tag: str) -> int:
         return 1 if age in ("passage", "curated") else self.run.count("passage", tag) or 0
@@ -125,10 +138,11 @@ class Plan:
     def _there(self, age: str, tag: str, index: int) -> bool:
         if age == "passage":
             return True
-        if age == "curated":
-            count = self.run.count("rated", tag)
-            return count is not None and all(self.run.complete("rated", tag, n) for n in range(count))
-        return self.run.complete(BEFORE[age], tag, index)
+        if age != "curated":
+            return all(self.run.complete(name, tag, index) for name in self._inputs(age))
+        (name,) = self._inputs(age)
+        count = self.run.count(name, tag)
+        return count is not None and all(self.run.complete(name, tag, n) for n in range(count))
 
     def _failed(self, job: Job) -> bool:
         """Whether an engine failed records of a finished shard."""
@@ -163,6 +177,15 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{key} was {_short(old, key)}, is {_short(new, key)}" for key in keys if old.get(key) != new.get(key)]
 
 
+def _elsewhere(key: str) -> bool:
+    """Whether a key says where and how fast, or belongs to what a tuned model is known by: its adapter's digest."""
+    return key.split(".")[-1] in PLACE or key.startswith("tune.") or key in _LOOP
+
+
+# Keys of the loop and of the making of ratings: more rounds go on from what is there.
+_LOOP = frozenset({"tune", "rounds", "settled", "builders", "per_level", "development"})
+
+
 def _short(values: dict[str, Any], key: str) -> str:
     if key not in values:
         return "absent"
@@ -178,11 +201,3 @@ def _embedder(settings: Recipe) -> str:
 @cache
 def _revision(name: str, revision: str) -> str:
     return locate(name, revision).revision
-
-
-@cache
-def _prompts(name: str) -> str:
-    """Digest of a prompt, or of all that ``auto`` may choose from."""
-    from x_instruction.prompts import folder_digest, read_text
-
-    return folder_digest() if name == "auto" else recipe.digest(read_text(name))

@@ -11,8 +11,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -38,27 +37,43 @@ class WorkerDied(XInstructionError):
     """A worker process ended without a word, most often for lack of memory."""
 
 
-@contextmanager
-def pool(
-    run: Run, settings: Recipe, workers: int, budget: float | None = None, spent: float = 0.0
-) -> Iterator[Perform]:
-    """What performs jobs, as ``perform(jobs, seen, done)``; models stay loaded between calls.
+class Hands:
+    """Who performs jobs: workers that are started when first wanted, and keep loaded models between calls.
 
     Args:
         budget: what all workers together may spend.
         spent: what was spent before.
     """
-    groups(settings, workers)
-    if workers == 1:
-        yield _Here(Worker(run, settings, budget, Till(spent)))
-        return
-    processes = _Processes(run, settings, workers, budget, spent)
-    try:
-        yield processes
-    except BaseException:
-        processes.stop()
-        raise
-    processes.close()
+
+    def __init__(
+        self, run: Run, settings: Recipe, workers: int, budget: float | None = None, spent: float = 0.0
+    ) -> None:
+        groups(settings, workers)
+        self._given = (run, settings, workers, budget, spent)
+        self._at_work: Perform | None = None
+
+    def perform(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
+        """Perform every job, or raise the first error after the others have been stopped."""
+        if self._at_work is None:
+            run, settings, workers, budget, spent = self._given
+            here = workers == 1
+            self._at_work = _Here(Worker(run, settings, budget, Till(spent))) if here else _Processes(*self._given)
+        self._at_work(jobs, seen, done)
+
+    def rest(self) -> None:
+        """End the workers, and with them their models; the next jobs start others."""
+        if self._at_work is not None:
+            self._at_work.close()
+            self._at_work = None
+
+    def __enter__(self) -> Hands:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and self._at_work is not None:
+            self._at_work.stop()
+        elif self._at_work is not None:
+            self._at_work.close()
 
 
 class Perform:
@@ -67,6 +82,12 @@ class Perform:
     def __call__(self, jobs: Sequence[Job], seen: OnSeen, done: OnDone) -> None:
         """Perform every job, or raise the first error after the others have been stopped."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Let workers end by themselves, so that they give back what they hold."""
+
+    def stop(self) -> None:
+        """End workers in the middle of their work."""
 
 
 class _Here(Perform):

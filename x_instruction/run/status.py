@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from x_instruction.engines.budget import cost
 from x_instruction.recipe import Recipe
 from x_instruction.run.costs import priced, spent
-from x_instruction.run.plan import STAGES
-from x_instruction.run.work import model_of
+from x_instruction.run.rounds import STAGES, ages, model_of, title
 from x_instruction.shards import Run
 
 _SUMS = ("rows_in", "kept", "requests", "requests_sent", "seconds", "prompt_tokens", "output_tokens", "cost")
@@ -45,10 +44,10 @@ def totals(run: Run, settings: Recipe | None = None) -> list[Total]:
         settings: whose prices the costs are reckoned with; as the reports have them when None.
     """
     found: list[Total] = []
-    for age, stage in STAGES.items():
+    for age in ages(settings) if settings is not None else STAGES:
         by_language: dict[str, Total] = {}
         for report in run.reports(age):
-            total = by_language.setdefault(report.language, Total(stage, report.language))
+            total = by_language.setdefault(report.language, Total(title(age), report.language))
             total.shards += 1
             for name in _SUMS:
                 setattr(total, name, getattr(total, name) + getattr(report, name))

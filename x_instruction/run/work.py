@@ -10,12 +10,14 @@ from itertools import chain
 from typing import Any, cast
 
 from x_instruction import recipe
-from x_instruction.engines import Engine, open_engine
+from x_instruction.engines import Engine, kind, open_engine
 from x_instruction.engines.budget import Budget, Purse, Till, cost
 from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.models import locate
 from x_instruction.languages import language
 from x_instruction.recipe import Model, Recipe
 from x_instruction.records import Candidate, Dropped, Passage, Rated
+from x_instruction.run.rounds import at, final, rating, split, writing
 from x_instruction.shards import Report, Run
 
 # Done so far, and how many are known so far (0 while nobody knows).
@@ -55,11 +57,6 @@ class Asking:
     records: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]]
 
 
-def model_of(settings: Recipe, age: str) -> Model | None:
-    """The model that the stage of an age asks, if it asks one."""
-    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(age)
-
-
 class Worker:
     """Makes shards, keeping loaded models from job to job.
 
@@ -88,18 +85,32 @@ class Worker:
 
     def asking(self, job: Job) -> Asking:
         """What a job of a stage that asks a model does."""
-        from x_instruction.generate import generate
         from x_instruction.refine import refine
 
-        if job.age == "candidate":
-            passages = list(self.run.read("passage", job.language, job.index))
-            write = self.recipe.generate
-            return Asking(
-                write.model, len(passages), lambda engine, ask: generate(passages, write, engine, ask, self.recipe.seed)
-            )
-        candidates = cast(list[Candidate], list(self.run.read("candidate", job.language, job.index)))
-        rate = self.recipe.refine
+        age, round = split(job.age)
+        if age == "candidate":
+            return self._writing(job, round)
+        candidates = cast(list[Candidate], list(self.run.read(at("candidate", round), job.language, job.index)))
+        rate = rating(self.run, self.recipe, round)
         return Asking(rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask))
+
+    def _writing(self, job: Job, round: int) -> Asking:
+        """Writing for all passages, or in a later round for those of which nothing was kept."""
+        from x_instruction.generate import generate
+
+        write = writing(self.run, self.recipe, round)
+        passages = list(self.run.read("passage", job.language, job.index))
+        before: list[Candidate] = []
+        if round:
+            before = cast(list[Candidate], list(self.run.read(at("candidate", round - 1), job.language, job.index)))
+            kept = {record.id for record in self.run.read(at("rated", round - 1), job.language, job.index)}
+            passages = [passage for passage in passages if passage.id not in kept]
+
+        def records(engine: Engine, ask: Callable[..., Any]) -> Iterator[Passage | Dropped]:
+            yield from before
+            yield from generate(passages, write, engine, ask, self.recipe.seed, round, before)
+
+        return Asking(write.model, len(before) + len(passages), records)
 
     def engine(self, model: Model) -> Engine:
         """The engine of a model, loaded once."""
@@ -148,9 +159,10 @@ class Worker:
     def _curated(self, job: Job, seen: Seen) -> list[Report]:
         from x_instruction.diversify import diversify
 
-        shards = self.run.count("rated", job.language) or 0
+        rated = at("rated", final(self.run, self.recipe))
+        shards = self.run.count(rated, job.language) or 0
         records = [
-            cast(Rated, record) for index in range(shards) for record in self.run.read("rated", job.language, index)
+            cast(Rated, record) for index in range(shards) for record in self.run.read(rated, job.language, index)
         ]
         started = time.monotonic()
         report = Report(job.age, job.language, job.index, job.settings, rows_in=len(records))
@@ -205,7 +217,11 @@ PLACE = frozenset(
 
 def identity(model: Model) -> dict[str, Any]:
     """The model's settings that decide its answers."""
-    return {key: value for key, value in recipe.flatten(model).items() if key.split(".")[-1] not in PLACE}
+    found = {key: value for key, value in recipe.flatten(model).items() if key.split(".")[-1] not in PLACE}
+    if model.adapter and not kind(model).served:
+        # Where an adapter stands is no matter, what is in it is.
+        found["adapter"] = locate(model.adapter).revision
+    return found
 
 
 def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:

@@ -72,7 +72,7 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
     if not kept:
         seen = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
         raise CorpusError(f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})")
-    report = {
+    report: dict[str, Any] = {
         "language": wanted.tag,
         "rows_in": len(kept) + len(gone),
         "kept": len(kept),
@@ -80,10 +80,7 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
         "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
         "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
         "evaluation": compared,
-        "inputs": {path.name: digest(path) for path in sources},
-        # Where files lie on a machine is nobody's business; their names are above.
-        "settings": {key: value for key, value in flatten(settings).items() if key != "evaluation"},
-    }
+    } | described(sources, settings)
     with atomic(out.with_suffix(".dropped.parquet")) as stream:
         write_parquet(stream, [as_row(record) for record in gone], schema(Dropped))
     with atomic(out.with_suffix(".report.json")) as stream:
@@ -96,6 +93,17 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
             for row in rows:
                 stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return report
+
+
+def described(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
+    """What decides a file of seeds: the digests of its sources, and the settings."""
+    return {
+        "inputs": {path.name: digest(path) for path in sources},
+        # Where files lie on a machine is nobody's business; their names are above.
+        "settings": {
+            key: value for key, value in flatten(settings).items() if key not in ("evaluation", "paths", "languages")
+        },
+    }
 
 
 def _read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:

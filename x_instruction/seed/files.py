@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from x_instruction.corpus.files import fill
 from x_instruction.corpus.readers import CHUNK, SUFFIXES, Fault, Row, rows
 from x_instruction.errors import CorpusError
+from x_instruction.languages import Language
 
 _SPACE = " \t\r\n"
+
+
+def seed_files(patterns: tuple[str, ...], language: Language) -> list[Path]:
+    """Local files of a language's seeds, patterns in their order and each one's files by name; none is no error.
+
+    Args:
+        patterns: as ``seeds.paths``, with placeholders and wildcards.
+
+    Raises:
+        RecipeError: a placeholder that is not known.
+        CorpusError: a folder.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        filled = fill(pattern, language)
+        matches = sorted(map(Path, glob.glob(filled, recursive=True))) if glob.has_magic(filled) else [Path(filled)]
+        found += [path for path in matches if path.exists()]
+    for path in found:
+        if path.is_dir():
+            raise CorpusError(f"{path} is a folder, wanted files of seeds: write {path}/*.jsonl for example")
+    return list(dict.fromkeys(found))
 
 
 def read_rows(path: Path, columns: tuple[str, ...], limit: int) -> Iterator[Row]:

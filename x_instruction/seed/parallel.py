@@ -19,7 +19,7 @@ COLUMNS = ("text", "title_en", "summary_en", "text_en", "id", "lang", "language"
 # With a summary and without; a page's digest decides which, so that not all seeds begin alike.
 _WITH_SUMMARY = (
     "Write a help page called “{title}”. What it should tell the reader: {summary}",
-    "Explain the following topic: {title}. Cover this: {summary}",
+    "Explain the topic “{title}”. Cover this: {summary}",
     "I want to read about “{title}”. {summary} Please give me the details.",
 )
 _WITHOUT = ("Explain: {title}.", "Write a short text about “{title}”.", "What should I know about “{title}”?")

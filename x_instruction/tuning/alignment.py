@@ -8,11 +8,11 @@ from typing import Any
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.tuning.contrast import gathered, info_nce, pool, states
 from x_instruction.tuning.recipe import Align
+from x_instruction.tuning.trainer import OutputTrainer
 
 try:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-    from trl import SFTTrainer
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
@@ -129,7 +129,7 @@ def _labels(row: Mapping[str, Any]) -> list[int]:
     return [token if mark else -100 for token, mark in zip(ids, marks, strict=True)]
 
 
-class AlignmentTrainer(SFTTrainer):  # type: ignore[misc]
+class AlignmentTrainer(OutputTrainer):
     """``SFTTrainer`` with ``contrast_weight * L_CL + output_weight * L_CIF`` as its loss (method.md 4.7).
 
     - ``L_CIF`` is TRL's own: cross-entropy of the output tokens, over all tokens of an optimizer step.

@@ -80,7 +80,7 @@ def _perform(folder: Path, job: Job) -> None:
         alike = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         line[1:2] = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), *alike, "-m"]
     # Weights and rows are here, and a tokenizer's threads would quarrel with torch's.
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with open(folder / "log.txt", "ab") as log:
         ended = subprocess.run(line, env=environment, stdout=log, stderr=log, check=False)
     if ended.returncode == 0:

@@ -98,8 +98,8 @@ class Reader:
 
     def rows(
         self, lessons: Sequence[Lesson], max_tokens: int | None, percentile: float
-    ) -> tuple[list[dict[str, list[int]]], Lengths]:
-        """Rows as trainers take them: ``input_ids`` and ``labels``, -100 where there is no loss.
+    ) -> tuple[dict[int, dict[str, list[int]]], Lengths]:
+        """Rows as trainers take them, by their place: ``input_ids`` and ``labels``, -100 where there is no loss.
 
         Args:
             lessons: the rows.
@@ -119,13 +119,13 @@ class Reader:
         lengths.percentiles = {
             f"{share:g}": int(np.percentile(sizes, share, method="higher")) for share in (50, 90, 95, 99, 100)
         }
-        rows = []
-        for tokens, start in read:
+        rows: dict[int, dict[str, list[int]]] = {}
+        for place, (tokens, start) in enumerate(read):
             if start >= longest:
                 lengths.dropped += 1
                 continue
             lengths.truncated += len(tokens) > longest
-            rows.append({"input_ids": tokens[:longest], "labels": [-100] * start + tokens[start:longest]})
+            rows[place] = {"input_ids": tokens[:longest], "labels": [-100] * start + tokens[start:longest]}
         if not rows:
             raise TuningError(
                 f"every prompt has {longest:,} tokens or more, so no output is left to learn: raise max_tokens"

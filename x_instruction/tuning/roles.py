@@ -13,6 +13,8 @@ from typing import Protocol
 from x_instruction import recipe
 from x_instruction.languages import language
 from x_instruction.prompts import instruction as prompts
+from x_instruction.refine import trained
+from x_instruction.refine.labels import LEVELS, Example
 from x_instruction.seed.pairs import Pair
 from x_instruction.tuning.job import Lesson
 
@@ -34,7 +36,7 @@ def writing(pairs: Sequence[Pair], settings: recipe.Generate, reader: Clips) -> 
         settings: prompt and length of what the generator is shown.
         reader: of the base model.
     """
-    template = prompts.tuned(settings.tuned_prompt, reader.chat)
+    template = prompts.choose("tuned-auto" if settings.tuned_prompt == "auto" else settings.tuned_prompt, reader.chat)
     lessons = []
     for pair in pairs:
         wanted = " ".join(f"{pair.instruction}\n{pair.input}".split())
@@ -45,4 +47,19 @@ def writing(pairs: Sequence[Pair], settings: recipe.Generate, reader: Clips) -> 
         # A base model goes on after the prompt's last word; a chat model begins a turn.
         joint = "" if template.chat else " "
         lessons.append(Lesson(prompt, joint + wanted.removeprefix(opening)))
+    return lessons
+
+
+def rating(examples: Sequence[Example], settings: recipe.Refine, reader: Clips) -> list[Lesson]:
+    """Lessons of the rater (the paper's evaluator: method.md 2.3): a pair, and its level as one of three answers.
+
+    Args:
+        examples: pairs of known levels.
+        settings: prompt and length of the response that is shown.
+        reader: of the base model.
+    """
+    lessons = []
+    for e in examples:
+        asked = trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, reader)
+        lessons.append(Lesson(asked.prompt, asked.answers[LEVELS.index(e.level)], end=False))
     return lessons

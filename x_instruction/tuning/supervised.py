@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,10 @@ from x_instruction.engines.models import locate
 from x_instruction.errors import MissingExtra, TuningError, XInstructionError
 from x_instruction.recipe import Tune
 from x_instruction.shards import atomic
+from x_instruction.tuning.alignment import AlignmentTrainer, check_rows, columns
 from x_instruction.tuning.job import Job, Tuned, read_lessons
 from x_instruction.tuning.reading import Reader
+from x_instruction.tuning.trainer import OutputTrainer
 
 try:
     import torch
@@ -40,7 +43,7 @@ try:
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
     from transformers.utils import logging as library_logging
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
@@ -60,12 +63,16 @@ def tune(folder: Path) -> Tuned:
         torch.set_num_threads(settings.threads)
     reader = Reader(job.model.name, job.model.revision)
     lessons = list(read_lessons(folder / "lessons.jsonl"))
-    rows, lengths = reader.rows(lessons, settings.max_tokens, settings.length_percentile)
-    if settings.packing and job.align:
-        raise TuningError("packing puts several rows into one sequence, and [align] wants them apart: leave one out")
+    read, lengths = reader.rows(lessons, settings.max_tokens, settings.length_percentile)
+    rows = list(read.values())
+    if job.align:
+        check_rows(asdict(lesson) for lesson in lessons)
+        for place, row in read.items():
+            row |= columns(asdict(lessons[place]), reader.tokenizer, lengths.max_tokens)
     network = _network(job, device)
     clock = _Clock(folder / "seconds")
-    trainer = SFTTrainer(
+    make = partial(AlignmentTrainer, align=job.align) if job.align else OutputTrainer
+    trainer = make(
         model=network,
         args=_arguments(folder, job, device, lengths.max_tokens, len(rows)),
         train_dataset=Dataset.from_list(rows),
@@ -196,7 +203,7 @@ def _arguments(folder: Path, job: Job, device: str, max_tokens: int, rows: int) 
         max_length=max_tokens,
         packing=settings.packing,
         train_sampling_strategy="group_by_length" if settings.group_by_length and not settings.packing else "random",
-        gradient_checkpointing=settings.gradient_checkpointing,
+        **{_checkpointing(): settings.gradient_checkpointing},
         bf16=mixed and torch.cuda.is_bf16_supported(),
         use_cpu=device == "cpu",
         seed=settings.seed,
@@ -209,6 +216,12 @@ def _arguments(folder: Path, job: Job, device: str, max_tokens: int, rows: int) 
         report_to=settings.log,
         disable_tqdm=not sys.stderr.isatty(),
     )
+
+
+def _checkpointing() -> str:
+    """The key's name, which newer versions of transformers have changed."""
+    names = SFTConfig.__dataclass_fields__
+    return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 
 
 class _Sane(TrainerCallback):  # type: ignore[misc]

@@ -1,0 +1,180 @@
+"""Models that a run tunes for itself, and rounds of refinement, with a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from x_instruction.corpus.sources import Document, read
+from x_instruction.errors import CorpusError, RecipeError, RunChanged
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus, Recipe, load
+from x_instruction.run import rounds
+from x_instruction.run.execute import execute
+from x_instruction.run.progress import Quiet
+from x_instruction.shards import Run
+
+Write = Callable[..., Path]
+TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> str:
+    """Seed files of Finnish and Thai, none of Bengali."""
+    for tag in ("fi", "th"):
+        texts = [found.text for found in read(Corpus(source="sample"), language(tag)) if isinstance(found, Document)]
+        rows = [
+            {"id": f"page-{n}", "instruction": f"Explain thing number {n} in detail.", "output": text}
+            for n, text in enumerate(texts)
+        ]
+        (tmp_path / f"{tag}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(tmp_path / "{tag}.jsonl")
+
+
+@pytest.fixture
+def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Recipe]:
+    """A recipe whose generator and rater are tuned, with two rounds."""
+
+    def make(**overrides: str) -> Recipe:
+        model = {"name": str(tiny_model), "batch_size": 8}
+        file = recipe_file(
+            **{
+                "seeds": {"paths": [seeds], "near_duplicate_jaccard": 1.0},
+                "corpus": {"source": "sample", "shard_size": 5, "passages": 7},
+                "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
+                "generate.model": model,
+                "generate.tune": TUNE,
+                "refine": {
+                    "rater": "trained",
+                    "response_tokens": 32,
+                    "min_score": 0.34,
+                    "rounds": 2,
+                    "settled": 0.0,
+                    "builders": ["pair", "shuffled", "other-page"],
+                    "development": 0.3,
+                },
+                "refine.model": model,
+                "refine.tune": TUNE,
+            }
+        )
+        return load(file, overrides)
+
+    return make
+
+
+def go(recipe: Recipe, root: Path, until: str = "curated", **more: Any) -> Run:
+    return execute(recipe, root, 1, more.pop("redo", False), until, Quiet(), **more)
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    """Every shard and every weight."""
+    files = [*root.glob("*/*/*.parquet"), *root.glob("models/*/*.safetensors"), *root.glob("models/*/calibration.json")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
+    with pytest.raises(RecipeError, match=r"generate\.tune wants seeds: name files in seeds\.paths"):
+        load(recipe_file(**{"generate.tune": TUNE}))
+
+
+def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1 and nothing learns"):
+        load(recipe_file(refine={"rater": "pmi", "rounds": 1}))
+
+
+def test_seeds_that_are_not_there(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = looped(**{"seeds.paths": '["nowhere/{tag}.jsonl"]'})
+    with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file for any language: nowhere"):
+        go(recipe, tmp_path / "run")
+
+
+def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"generate\.tune tunes a model of this machine"):
+        go(looped(**{"generate.model.engine": "openai"}), tmp_path / "run")
+
+
+def test_an_adapter_is_given_or_made(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"refine\.tune and refine\.model\.adapter are both there"):
+        go(looped(**{"refine.model.adapter": "mine"}), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def _once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"root": tmp_path_factory.mktemp("rounds") / "run"}
+
+
+def test_rounds_write_again_what_was_not_kept(
+    looped: Callable[..., Recipe], tmp_path: Path, _once: dict[str, Path]
+) -> None:
+    recipe = looped()
+    run = go(recipe, _once["root"])
+    made = [f"{role}-{round}" for role in ("generator", "rater") for round in range(3)]
+    assert sorted(path.name for path in (run.root / "models").iterdir()) == made
+    assert rounds.ages(recipe) == ["passage", "candidate", "rated", "candidate_1", "rated_1", "candidate_2", "rated_2", "curated"]  # fmt: skip
+    for tag in recipe.languages:
+        for index in range(run.count("passage", tag) or 0):
+            for round in (1, 2):
+                before = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round - 1), tag, index)}  # type: ignore[attr-defined]
+                kept = {r.id for r in run.read(rounds.at("rated", round - 1), tag, index)}
+                now = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round), tag, index)}  # type: ignore[attr-defined]
+                assert before.items() <= now.items(), "earlier candidates are rated again, unchanged"
+                for key in now.keys() - before.keys():
+                    assert now[key].round == round  # type: ignore[attr-defined]
+                    assert key[0] not in kept, "only passages of which nothing was kept are written for again"
+    curated = [record for record in run.read("curated", "fi", 0)]
+    last = {r.id for index in range(run.count("passage", "fi") or 0) for r in run.read("rated_2", "fi", index)}
+    assert {record.id for record in curated} <= last
+    assert "rated_2" in json.dumps(run.report("curated", "fi", 0).settings)
+
+
+def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
+    before = bytes_of(_once["root"])
+    go(looped(), _once["root"])
+    assert bytes_of(_once["root"]) == before
+
+
+def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
+    with pytest.raises(RunChanged, match=r"model generator-0.*tune\.learning_rate was 0\.0002, is 0\.1"):
+        go(looped(**{"generate.tune.learning_rate": "0.1"}), _once["root"])
+
+
+def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
+    go(looped(**{"generate.tune.save_steps": "7", "generate.tune.device_batch_size": "2"}), _once["root"])
+
+
+def test_killed_in_every_step_it_comes_to_the_same(
+    looped: Callable[..., Recipe], tmp_path: Path, _once: dict[str, Path], recipe_file: Write
+) -> None:
+    wanted = bytes_of(_once["root"])
+    looped()
+    root = tmp_path / "killed"
+    line = [sys.executable, "-m", "x_instruction", "run", str(tmp_path / "recipe.toml"), "--out", str(root)]
+    line += ["--workers", "1"]
+    seen: set[str] = set()
+    for _ in range(40):
+        process = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            steps = {str(path.relative_to(root)) for path in root.glob("*/.*.tuning/checkpoints/checkpoint-*")}
+            steps |= {str(path.relative_to(root)) for path in root.glob("[cpr]*/*/*.parquet")}
+            if new := steps - seen:
+                seen |= new
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        process.wait()
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0
+    assert len(seen) >= 10, "it was killed in many of its steps"
+    assert any("tuning" in step for step in seen)
+    assert bytes_of(root) == wanted

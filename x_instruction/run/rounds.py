@@ -1,0 +1,133 @@
+"""Rounds of refinement: which ages a recipe makes, and under which settings each of them is made.
+
+After the first rating, every round tunes the models anew on seeds and kept pairs, writes new instructions for passages
+of which nothing was kept, and rates all candidates again (design of the paper's loop ``iter-k``: method.md 2.3, U5).
+The ages of a round carry its number: ``candidate``, ``rated``, ``candidate_1``, ``rated_1``, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from x_instruction.engines import kind
+from x_instruction.errors import RecipeError
+from x_instruction.recipe import Generate, Model, Recipe, Refine
+from x_instruction.shards import Run
+
+# The stage that makes each age, in order.
+STAGES = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
+# The model that a stage tunes, by the age that it makes.
+ROLES = {"candidate": "generator", "rated": "rater"}
+
+
+def at(age: str, round: int) -> str:
+    """The name of an age in a round."""
+    return f"{age}_{round}" if round else age
+
+
+def split(name: str) -> tuple[str, int]:
+    """Age and round of a name."""
+    age, _, number = name.partition("_")
+    return age, int(number or 0)
+
+
+def ages(settings: Recipe) -> list[str]:
+    """The names of all ages that a recipe makes, in order, if no round ends the others early."""
+    rounds = [at(age, number) for number in range(settings.refine.rounds + 1) for age in ("candidate", "rated")]
+    return ["passage", *rounds, "curated"]
+
+
+def stage(name: str) -> str:
+    """The stage that makes an age."""
+    return STAGES[split(name)[0]]
+
+
+def title(name: str) -> str:
+    """The stage for people, with its round."""
+    round = split(name)[1]
+    return f"{stage(name)}, round {round}" if round else stage(name)
+
+
+def kept_share(run: Run, settings: Recipe, round: int) -> float | None:
+    """Pairs that a round kept, per passage; None while a shard of it is missing."""
+    kept = passages = 0
+    for tag in settings.languages:
+        shards = run.count("passage", tag)
+        if shards is None:
+            return None
+        for index in range(shards):
+            if not run.complete(at("rated", round), tag, index):
+                return None
+            kept += run.report(at("rated", round), tag, index).kept
+            passages += run.report("passage", tag, index).kept
+    return kept / passages if passages else 0.0
+
+
+def final(run: Run, settings: Recipe) -> int:
+    """The round that is the last one, as far as its predecessors tell: once little changes, no more are made."""
+    before = kept_share(run, settings, 0)
+    for round in range(1, settings.refine.rounds):
+        now = kept_share(run, settings, round)
+        if before is None or now is None:
+            break
+        if abs(now - before) < settings.refine.settled:
+            return round
+        before = now
+    return settings.refine.rounds
+
+
+def folder(run: Run, role: str, round: int) -> Path:
+    """Where the model of a role is, that a round uses."""
+    return run.root / "models" / f"{role}-{round}"
+
+
+def writing(run: Run, settings: Recipe, round: int) -> Generate:
+    """How instructions are written in a round."""
+    write = settings.generate
+    if write.tune is None:
+        return write
+    return dataclasses.replace(
+        write, model=_tuned(write.model, folder(run, "generator", round), "generate"), prompt=_prompt(write)
+    )
+
+
+def _prompt(write: Generate) -> str:
+    return "tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt
+
+
+def rating(run: Run, settings: Recipe, round: int) -> Refine:
+    """How candidates are rated in a round."""
+    rate = settings.refine
+    if rate.tune is None:
+        return rate
+    return dataclasses.replace(rate, model=_tuned(rate.model, folder(run, "rater", round), "refine"))
+
+
+def _tuned(model: Model, adapter: Path, section: str) -> Model:
+    return dataclasses.replace(model, adapter=str(adapter))
+
+
+def model_of(settings: Recipe, name: str) -> Model | None:
+    """The model that the stage of an age asks, if it asks one; without what a round tunes."""
+    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(split(name)[0])
+
+
+def check(settings: Recipe) -> None:
+    """Refuse what could not be tuned or used.
+
+    Raises:
+        RecipeError: a model is to be tuned that runs on a server, or has an adapter already.
+    """
+    for name, section in (("generate", settings.generate), ("refine", settings.refine)):
+        if section.tune is None:
+            continue
+        if kind(section.model).served:
+            raise RecipeError(
+                f"{name}.tune tunes a model of this machine, and {name}.model.engine is {section.model.engine!r}: "
+                "take transformers or vllm, or tune first and serve what came of it"
+            )
+        if section.model.adapter:
+            raise RecipeError(
+                f"{name}.tune and {name}.model.adapter are both there: the one makes what the other names"
+            )

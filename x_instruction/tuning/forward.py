@@ -1,0 +1,228 @@
+"""Tuning the model that people use: on prompts and completions, from the rows to the record that its card is made of.
+
+<model>/                 adapter, or whole model with its tokenizer
+<model>/training.json    for the card (``cards.records.Training``)
+<model>/tuned.json       lengths, losses, what the machine did
+<model>/rates.json       learning rates that were tried, where some were
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from x_instruction import recipe
+from x_instruction.cards.records import TRAINING, Training
+from x_instruction.corpus.files import digest
+from x_instruction.engines import embedded, open_engine
+from x_instruction.engines.models import locate
+from x_instruction.errors import CorpusError, TuningError
+from x_instruction.languages import language
+from x_instruction.prompts.answer import SLOT, frame
+from x_instruction.seed.files import read_rows
+from x_instruction.seed.pairs import Pair, read_pairs
+from x_instruction.shards import atomic
+from x_instruction.tuning import heldout
+from x_instruction.tuning.job import Job, Lesson, Tuned
+from x_instruction.tuning.launch import launch
+from x_instruction.tuning.mixing.files import Source
+from x_instruction.tuning.recipe import Tuning
+
+RATES = "rates.json"
+_ROW_BYTES = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Rows to tune on.
+
+    Args:
+        pairs: prompts with their completions.
+        parallel: id of a row to its instruction and the same in another language, for alignment.
+        dropped: reason to number of rows that could not be used.
+        names: of the files.
+        revision: digest of the files.
+    """
+
+    pairs: tuple[Pair, ...]
+    parallel: dict[str, tuple[str, str]]
+    dropped: dict[str, int]
+    names: tuple[str, ...]
+    revision: str
+
+
+def read(files: Sequence[Source]) -> Data:
+    """The rows of files that `mix`, `build` or `seeds` wrote, or of any instruction file.
+
+    Raises:
+        CorpusError: a file cannot be read, or no row is left.
+    """
+    pairs: list[Pair] = []
+    parallel: dict[str, tuple[str, str]] = {}
+    gone: dict[str, int] = {}
+
+    def drop(reason: str) -> None:
+        gone[reason] = gone.get(reason, 0) + 1
+
+    for source in files:
+        for pair in read_pairs(source.path, _ROW_BYTES, source.tag):
+            if not isinstance(pair, Pair):
+                drop(pair.reason)
+            elif not pair.instruction.strip() or not pair.output.strip():
+                drop("empty")
+            elif not pair.language:
+                drop("no_language")
+            else:
+                pairs.append(pair)
+        for _, row in read_rows(source.path, ("id", "sentence", "parallel"), _ROW_BYTES):
+            if isinstance(row, dict) and row.get("sentence") and row.get("parallel"):
+                parallel[str(row["id"])] = (str(row["sentence"]), str(row["parallel"]))
+    if not pairs:
+        seen = ", ".join(f"{reason} {number}" for reason, number in sorted(gone.items())) or "they are empty"
+        raise CorpusError(f"no row to tune on in {', '.join(source.path.name for source in files)} ({seen})")
+    names = tuple(dict.fromkeys(source.path.parent.resolve().name or source.path.name for source in files))
+    revision = recipe.digest([digest(source.path) for source in files])
+    return Data(tuple(pairs), parallel, gone, names, f"sha256:{revision}")
+
+
+def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None]) -> Tuned:
+    """Tune a model, with the learning rate that does best where several are given.
+
+    Killed at any moment, the same call goes on: tried rates and checkpoints are kept beside the target.
+
+    Args:
+        settings: the tuning recipe.
+        data: the rows.
+        target: the model's folder; must not be there.
+        say: tells a person what happens.
+
+    Raises:
+        TuningError: it cannot work; the message says why.
+    """
+    from x_instruction.tuning.reading import Reader
+
+    if target.exists():
+        raise TuningError(f"{target} is there already: name another --out, or remove it")
+    reader = Reader(settings.model.name, settings.model.revision)
+    ask = frame(settings.prompt, reader.chat)
+
+    def lesson(pair: Pair) -> Lesson:
+        wanted = f"{pair.instruction}\n{pair.input}" if pair.input.strip() else pair.instruction
+        return Lesson(ask(wanted), pair.output, True, *data.parallel.get(pair.id, ("", "")))
+
+    pairs, held = _apart(data.pairs, settings.development if settings.learning_rates else 0)
+    lessons = [lesson(pair) for pair in pairs]
+    trials = target.with_name(f".{target.name}.trials")
+    rates = _tried(settings, lessons, held, trials, say) if settings.learning_rates else {}
+    chosen = settings
+    if rates:
+        best = max(rates, key=lambda rate: (rates[rate]["score"], -rate))
+        say(f"learning rate {best:g}: score {rates[best]['score']:.4f} is the best of {len(rates)}")
+        chosen = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, learning_rate=best))
+
+    def finish(model: Path, tuned: Tuned) -> None:
+        if rates:
+            (model / RATES).write_text(json.dumps({f"{rate:g}": rates[rate] for rate in rates}, indent=1), "utf-8")
+        (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
+        record = training(chosen, data, tuned, ask("{" + SLOT + "}"))
+        (model / TRAINING).write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+    tuned = launch(Job(model=chosen.model, tune=chosen.tune, align=chosen.align), lessons, target, finish)
+    shutil.rmtree(trials, ignore_errors=True)
+    return tuned
+
+
+def training(settings: Tuning, data: Data, tuned: Tuned, prompt: object) -> Training:
+    """The record of a tuning, for the model's card.
+
+    Args:
+        settings: as tuned.
+        data: the rows.
+        tuned: what happened.
+        prompt: what the model reads, with ``{instruction}`` in it; messages where it has a chat template.
+    """
+    base = locate(settings.model.name, settings.model.revision)
+    asked = {pair.instruction_language for pair in data.pairs}
+    return Training(
+        base_model=base.name,
+        base_revision=base.revision,
+        base_license=settings.license or embedded.identifier(base.name) or "unknown",
+        base_license_link=settings.license_link,
+        relation="finetune" if settings.tune.method == "full" else "adapter",
+        dataset=" + ".join(data.names),
+        dataset_revision=data.revision,
+        languages=tuple(sorted({language(pair.language).tag for pair in data.pairs})),
+        instruction_language=asked.pop() if len(asked) == 1 else "mul",
+        rows=tuned.rows,
+        tokens=tuned.tokens,
+        steps=tuned.steps,
+        seconds=tuned.seconds,
+        hardware=tuned.hardware,
+        hyperparameters=recipe.flatten(settings.tune) | {"max_tokens": tuned.lengths["max_tokens"]},
+        prompt=prompt if isinstance(prompt, str) else "",
+        example=min((pair.instruction for pair in data.pairs), key=lambda text: (abs(len(text) - 80), text)),
+        loss=tuned.loss,
+        software=tuned.software,
+        configuration=recipe.dumps(settings),
+    )
+
+
+def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to learn from and pairs to choose by, of every language as many; a document is on one side alone."""
+    if not count:
+        return list(pairs), []
+    tags = sorted({pair.language for pair in pairs})
+    each = math.ceil(count / len(tags))
+    documents: set[str] = set()
+    for tag in tags:
+        ids = sorted({pair.id for pair in pairs if pair.language == tag}, key=lambda id: recipe.digest(["apart", id]))
+        documents.update(ids[:each])
+    held = [pair for pair in pairs if pair.id in documents]
+    rest = [pair for pair in pairs if pair.id not in documents]
+    if not rest:
+        raise TuningError(f"development = {count} leaves no row to tune on: {len(pairs)} rows are there in all")
+    return rest, held
+
+
+def _tried(
+    settings: Tuning, lessons: Sequence[Lesson], held: Sequence[Pair], folder: Path, say: Callable[[str], None]
+) -> dict[float, dict[str, float]]:
+    """What each learning rate comes to on the development rows: the mean over languages (method.md 3.5)."""
+    found = {}
+    rows = [heldout.Row(f"{number}", pair.instruction, pair.output, pair.language) for number, pair in enumerate(held)]
+    for rate in settings.learning_rates:
+        target = folder / f"{rate:g}"
+        tune_ = dataclasses.replace(settings.tune, learning_rate=rate, steps=settings.trial)
+        known = target / "score.json"
+        if not target.is_dir():
+            launch(Job(model=settings.model, tune=tune_, align=settings.align), lessons, target)
+        if not known.exists():
+            model = settings.model
+            if settings.tune.method == "full":
+                model = dataclasses.replace(model, name=str(target), revision="main")
+            else:
+                model = dataclasses.replace(model, adapter=str(target))
+            engine = open_engine(model)
+            held_out = heldout.measure(
+                rows, engine, frame(settings.prompt, engine.chat), answer_tokens=settings.answer_tokens
+            )
+            figures = [one for name, one in heldout.summary(held_out).items() if name != heldout.ALL]
+            table = {
+                name: sum(getattr(one, name) for one in figures) / len(figures)
+                for name in ("score", "right", "bits_per_byte")
+            }
+            with atomic(known) as stream:
+                stream.write(json.dumps(table).encode())
+        found[rate] = json.loads(known.read_text("utf-8"))
+        told: dict[str, Any] = found[rate]
+        say(
+            f"learning rate {rate:g}, {settings.trial} steps: right language {told['right']:.2f}, "
+            f"{told['bits_per_byte']:.3f} bits per byte, score {told['score']:.4f}"
+        )
+    return found
