@@ -1,0 +1,137 @@
+"""Labels and a comparison of raters from the command line, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from x_instruction.cli import main
+from x_instruction.cli.rater import _RATERS
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import language
+from x_instruction.recipe import Corpus
+from x_instruction.refine import RATERS
+from x_instruction.refine.calibration import Calibration
+from x_instruction.refine.label_files import read as read_labels
+
+Say = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Runs a command line in this process: exit code, output, errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["x-instruction", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        done = capsys.readouterr()
+        return int(ended.value.code or 0), done.out, done.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
+    """A recipe with eight seeds in Finnish and Thai each."""
+    for tag in ("fi", "th"):
+        texts = [d.text for d in read(Corpus(source="sample"), language(tag)) if isinstance(d, Document)][:8]
+        rows = [{"id": f"{n}", "instruction": f"Tell me about topic {n}.", "output": t} for n, t in enumerate(texts)]
+        (tmp_path / f"seeds-{tag}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return recipe_file(
+        seeds={"paths": [f"{tmp_path}/seeds-{{tag}}.jsonl"]},
+        refine={"rater": "trained", "direction": "instruction", "response_tokens": 24, "development": 0.25},
+    )
+
+
+def test_every_rater_that_reads_can_be_compared() -> None:
+    assert set(_RATERS) == set(RATERS) - {"none"}
+
+
+def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
+    labels, out = tmp_path / "labels.jsonl", tmp_path / "out.jsonl"
+    assert "labels.csv is not .jsonl" in say("rater", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
+    assert "no seeds" in say("rater", "labels", recipe, "--out", out, "--languages", "bn")[2]
+    code, _, errors = say("rater", "labels", recipe, "--out", out, "--set", "refine.builders=['worse']")
+    assert code == 1
+    assert "unknown label builder 'worse'" in errors
+    assert not out.exists()
+    assert "cannot read" in say("rater", "compare", recipe, labels)[2]
+    labels.write_text('{"prompt": "a"}\n')
+    assert "row 1: no 'id'" in say("rater", "compare", recipe, labels)[2]
+    assert "'none'" in say("rater", "compare", recipe, labels, "--rater", "none")[2]
+    say("rater", "labels", recipe, "--out", labels)
+    assert "out.csv is not .json" in say("rater", "compare", recipe, labels, "--out", tmp_path / "out.csv")[2]
+    assert "has no pairs in bn" in say("rater", "compare", recipe, labels, "--languages", "bn")[2]
+    precise = ("rater", "compare", recipe, labels, "--set", "refine.precision=0.9")
+    assert "no calibration.json beside" in say(*precise)[2]
+    assert "does not exist" in say("rater", "compare", recipe, labels, "--adapter", "/no/adapter")[2]
+
+
+def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
+    parts = {}
+    for part in ("training", "development", "all"):
+        out = tmp_path / f"{part}.jsonl"
+        code, shown, errors = say("rater", "labels", recipe, "--out", out, "--part", part)
+        assert code == 0, errors
+        parts[part] = read_labels(out)
+        assert shown == f"{out}: {len(parts[part])} pairs of {len(parts[part]) // 3} seeds\n"
+        assert len(set(Counter(example.level for example in parts[part]).values())) == 1
+        assert "best     pair " in errors
+    apart = [{example.document for example in parts[part]} for part in ("training", "development")]
+    assert apart[0].isdisjoint(apart[1])
+    assert all(apart)
+    assert len(apart[0] | apart[1]) == 8
+    assert {example.language for example in parts["development"]} == {"fi", "th"}
+    assert len(parts["all"]) == 48
+
+
+def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
+    labels, out = tmp_path / "labels.jsonl", tmp_path / "out.json"
+    say("rater", "labels", recipe, "--out", labels)
+    code, shown, errors = say("rater", "compare", recipe, labels, "--out", out)
+    assert code == 0, errors
+    table = json.loads(out.read_text())
+    assert table["labels"] == "labels.jsonl"
+    found = [(line["rater"], line["language"], line["pairs"]) for line in table["figures"]]
+    assert found == [(r, tag, n) for r in _RATERS for tag, n in (("fi", 24), ("th", 24), ("all", 48))]
+    lines = shown.splitlines()
+    assert lines[0].split()[:5] == ["language", "rater", "pairs", "best>worst", "best>rest"]
+    assert lines[0].split()[5:] == ["precision", "recall", "calibration"]
+    for line, figures in zip(lines[1:], table["figures"], strict=True):
+        assert line.split()[:3] == [figures["language"], figures["rater"], str(figures["pairs"])]
+        for name in ("best_worst", "best_rest"):
+            assert f"{figures[name]['value']:.3f} {figures[name]['low']:.3f}-{figures[name]['high']:.3f}" in line
+            assert 0 <= figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"] <= 1
+        assert (figures["calibration_error"] is None) == (figures["rater"] == "pmi")
+        assert line.endswith("?") == (figures["rater"] == "pmi")
+    # What was answered is kept: the same command asks nothing and says the same.
+    assert say("rater", "compare", recipe, labels, "--out", out)[1] == shown
+    code, one, _ = say("rater", "compare", recipe, labels, "--rater", "pmi", "--languages", "th")
+    assert [line.split()[:3] for line in one.splitlines()[1:]] == [["th", "pmi", "24"]]
+    assert one.splitlines()[1] in lines
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_only_tuned_raters_have_the_adapter(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(tiny_model)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    peft.get_peft_model(network, config).save_pretrained(tmp_path / "adapter")
+    Calibration(20.0).write(tmp_path / "adapter")
+    labels = tmp_path / "labels.jsonl"
+    say("rater", "labels", recipe, "--out", labels, "--languages", "fi")
+    plain, tuned = (
+        {line.split()[1]: line for line in say("rater", "compare", recipe, labels, *more)[1].splitlines()[1:]}
+        for more in ((), ("--adapter", tmp_path / "adapter"))
+    )
+    assert {name for name in _RATERS if plain[name] != tuned[name]} == {"trained", "combined"}
+    assert plain.keys() == tuned.keys() == set(_RATERS)

@@ -1,0 +1,99 @@
+"""Seeds of a recipe by language: what is missing, what is let go, what is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.recipe import Corpus, Diversify, Generate, Model, Recipe, Refine, Seeds
+from x_instruction.seed.gather import gather
+
+# Sentences of our own.
+SWAHILI = [
+    "Mvua hunyesha kwa wingi katika miezi ya Machi na Aprili, na wakulima hupanda mahindi na maharagwe wakati huo.",
+    "Watoto wengi katika kijiji chetu hutembea umbali mrefu kila asubuhi ili kufika shuleni kabla ya kengele kulia.",
+]
+FINNISH = [
+    "Järven rannalla on vanha sauna, jonka isoisä rakensi hirsistä ennen kuin tie tehtiin kylään asti.",
+    "Kun pakkanen kiristyy, lumi narskuu kenkien alla ja savu nousee suoraan ylös jokaisesta piipusta.",
+]
+
+
+def settings(**seeds: Any) -> Recipe:
+    model = Model(name="m")
+    return Recipe(
+        name="test",
+        languages=("sw", "fi", "th"),
+        corpus=Corpus(source="sample"),
+        generate=Generate(model=model),
+        refine=Refine(rater="pmi", model=model),
+        diversify=Diversify(embedder="embedded"),
+        seeds=Seeds(**seeds),
+    )
+
+
+def write(path: Path, texts: list[str], **columns: str) -> Path:
+    rows = [
+        {"id": f"{n}", "instruction": f"Tell me about topic {n}.", "output": text} | columns
+        for n, text in enumerate(texts)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_no_seeds_at_all(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="names nothing, which is no file for sw, fi, th"):
+        gather(settings())
+    with pytest.raises(CorpusError, match=r"names .*/\{tag\}\.jsonl, which is no file for sw, fi, th"):
+        gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    write(tmp_path / "sw.jsonl", ["Ndiyo."])
+    with pytest.raises(CorpusError, match=r"no seed of sw, fi, th in sw.jsonl \(output_too_short 1\)"):
+        gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "sw.jsonl").write_text("{}\n")
+    with pytest.raises(CorpusError, match="row 1: no column 'instruction'"):
+        gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
+    with pytest.raises(RecipeError, match=r"unknown placeholder \{lang\}"):
+        gather(settings(paths=(f"{tmp_path}/{{lang}}.jsonl",)))
+    write(tmp_path / "sw.jsonl", SWAHILI)
+    with pytest.raises(CorpusError, match=r"cannot read .*held\.txt"):
+        gather(settings(paths=(f"{tmp_path}/sw.jsonl",), evaluation=(f"{tmp_path}/held.txt",)))
+
+
+def test_languages_without_files_have_none(tmp_path: Path) -> None:
+    write(tmp_path / "sw.jsonl", SWAHILI)
+    write(tmp_path / "fin.jsonl", FINNISH)
+    found = gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl", f"{tmp_path}/{{iso639_3}}.jsonl")))
+    assert list(found) == ["sw", "fi"]
+    assert {pair.output for pair in found["sw"]} == set(SWAHILI)
+    assert {pair.output for pair in found["fi"]} == set(FINNISH)
+    assert {pair.language for pair in found["fi"]} == {"fi"}
+
+
+def test_one_file_of_several_languages(tmp_path: Path) -> None:
+    both = write(tmp_path / "a.jsonl", SWAHILI, language="sw").read_text()
+    (tmp_path / "b.jsonl").write_text(both + write(tmp_path / "c.jsonl", FINNISH, language="fi").read_text())
+    found = gather(settings(paths=(f"{tmp_path}/b.jsonl",)))
+    assert {tag: len(pairs) for tag, pairs in found.items()} == {"sw": 2, "fi": 2}
+    # Without a language in its rows the identifier tells which are whose.
+    (tmp_path / "b.jsonl").write_text("".join(write(tmp_path / "d.jsonl", t).read_text() for t in (SWAHILI, FINNISH)))
+    found = gather(settings(paths=(f"{tmp_path}/b.jsonl",)))
+    assert {tag: len(pairs) for tag, pairs in found.items()} == {"sw": 2, "fi": 2}
+
+
+def test_evaluation_sets_and_other_languages(tmp_path: Path) -> None:
+    write(tmp_path / "sw.jsonl", SWAHILI)
+    write(tmp_path / "fi.jsonl", FINNISH)
+    (tmp_path / "held.txt").write_text("Tell me about topic 1.\n")
+    paths, evaluation = (f"{tmp_path}/{{tag}}.jsonl",), (f"{tmp_path}/held.txt",)
+    found = gather(settings(paths=paths, evaluation=evaluation, languages=("fin_Latn",)))
+    assert {tag: [pair.id for pair in pairs] for tag, pairs in found.items()} == {"fi": ["0"]}
