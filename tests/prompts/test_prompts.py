@@ -13,6 +13,10 @@ from x_instruction.prompts import Template, folder_digest, names, read_text, tem
 from x_instruction.prompts.instruction import SLOTS
 from x_instruction.refine.prompted import SLOTS as RATING_SLOTS
 
+ALL_SLOTS = SLOTS | RATING_SLOTS | {"into"}
+# ``answer`` is how a tuned model is asked: it shows no passage.
+PASSAGES = [name for name in names() if name != "answer"]
+
 
 @pytest.fixture
 def prompt_file(tmp_path: Path) -> Path:
@@ -20,7 +24,9 @@ def prompt_file(tmp_path: Path) -> Path:
 
 
 def test_no_such_prompt_lists_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"cannot read prompt 'chatt': .*one of base-few-shot, base-title, chat"):
+    with pytest.raises(
+        RecipeError, match=r"cannot read prompt 'chatt': .*one of answer, base-few-shot, base-title, chat"
+    ):
         template("chatt", SLOTS)
 
 
@@ -53,17 +59,17 @@ def test_a_prompt_of_ones_own(prompt_file: Path) -> None:
     assert template(str(prompt_file), SLOTS).fill(language="Thai", passage="น้ำ") == "Thai: น้ำ\nRequest:"
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", PASSAGES)
 def test_prompts_that_ship(name: str) -> None:
-    found = template(name, SLOTS | RATING_SLOTS)
+    found = template(name, ALL_SLOTS)
     assert found.chat == name.endswith("chat")
-    filled = found.fill(**dict.fromkeys(SLOTS | RATING_SLOTS, "ABC"))
+    filled = found.fill(**dict.fromkeys(ALL_SLOTS, "ABC"))
     text = filled if isinstance(filled, str) else "\n".join(content for _, content in filled)
     assert "ABC" in text
     assert "{" not in text
     assert text == text.rstrip("\n")
     if not isinstance(filled, str):
-        assert [role for role, _ in filled] == ["system", "user"]
+        assert [role for role, _ in filled] in (["system", "user"], ["user"])
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -94,7 +100,7 @@ def test_a_role_in_the_middle_makes_no_chat_prompt() -> None:
 def test_digests_follow_the_text_and_not_the_name() -> None:
     assert Template("a", "{passage}").digest == Template("b", "{passage}").digest
     assert Template("a", "{passage}").digest != Template("a", "{passage} ").digest
-    assert len({template(name, SLOTS | RATING_SLOTS).digest for name in names()}) == len(names())
+    assert len({template(name, ALL_SLOTS).digest for name in PASSAGES}) == len(PASSAGES)
 
 
 def test_the_folder_digest_sees_every_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

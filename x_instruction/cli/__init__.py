@@ -19,6 +19,7 @@ VERBS = {
     "seeds": "x_instruction.cli.seeds",
     "translate": "x_instruction.cli.translate",
     "rater": "x_instruction.cli.rater",
+    "models": "x_instruction.cli.models",
     "run": "x_instruction.cli.run",
     "batch": "x_instruction.cli.batch",
     "status": "x_instruction.cli.status",
