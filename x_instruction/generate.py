@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
 from x_instruction import recipe
+from x_instruction.corpus.characters import spaced
+from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result
 from x_instruction.languages import Language, language
 from x_instruction.prompts import instruction as prompts
@@ -88,6 +90,7 @@ def generate(
             yield dropped(f"{passage.id}-{number}", reason, text, answer.text)
             continue
         seen.add(text.casefold())
+        text = _hinted(text, passage, settings.length_hint, derive(seed, "length", passage.id, number))
         yield grow(
             passage,
             Candidate,
@@ -101,6 +104,14 @@ def generate(
             generator_revision=engine.revision,
             generator_prompt=template.digest,
         )
+
+
+def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:
+    """The instruction, for a share of the draws with the length that its response has (LongForm: method.md 3.8)."""
+    if draw % 10_000 >= share * 10_000 or not text.endswith((".", "?", "!")):
+        return text
+    number = len(sentences(passage.text, spaced(language(passage.language))))
+    return f"{text} Answer in {number} sentence{'s' if number != 1 else ''}."
 
 
 def _completion(prompt: Prompt, settings: recipe.Generate, seed: int) -> Completion:

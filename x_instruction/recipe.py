@@ -290,6 +290,7 @@ class Tune:
         save_steps: a checkpoint every so many steps, from which a killed tuning goes on.
         log: where losses go, besides the model's own record: ``none``, ``tensorboard`` or ``trackio``.
         seed: of the order of rows, the adapter's first weights and dropout.
+        per_language: in a run, a model for each language on that language's seeds, instead of one for all.
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -319,6 +320,7 @@ class Tune:
     save_steps: int = 50
     log: Literal["none", "tensorboard", "trackio"] = "none"
     seed: int = 0
+    per_language: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, "rank", "alpha", "learning_rate", "max_grad_norm", "epochs", "steps", "batch_size")
@@ -352,7 +354,7 @@ class Generate:
         max_tokens, temperature, top_p, top_k: sampling (Humpback: temperature 0.7, top_p 0.9).
         min_chars, max_chars: length of a usable instruction.
         max_copy: longest run of characters shared with the passage, as a share of the instruction.
-        length_hint: share of the candidates that also say how many sentences the response has (LongForm).
+        length_hint: share of the candidates that also say, in English, how many sentences the response has (LongForm).
         tune: tunes the generator before it writes, on the seeds: from a response to its instruction; prompted when
             the section is not there.
         tuned_prompt: prompt of a tuned generator, as ``prompt``.
@@ -386,6 +388,11 @@ class Generate:
             raise RecipeError(f"min_chars {self.min_chars} is above max_chars {self.max_chars}")
         if not self.styles:
             raise RecipeError("generate.styles is empty: name at least one style")
+        if self.length_hint and language(self.instruction_language).tag != "en":
+            raise RecipeError(
+                f"length_hint is an English sentence, and instruction_language is {self.instruction_language!r}: leave "
+                "it out"
+            )
         language(self.instruction_language)
 
 

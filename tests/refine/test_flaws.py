@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from x_instruction.corpus.segment import sentences
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus
-from x_instruction.refine.flaws import SHOWN, broken_off, partly_foreign, sentences, shuffled
+from x_instruction.refine.flaws import SHOWN, broken_off, partly_foreign, shuffled
 
 FINNISH = "Sauna on lämmin. Vesi on kylmä!\n\nMetsä on vihreä? Lumi on valkea."
 SAMPLES = [

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from x_instruction.corpus.segment import sentences
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.refine.flaws import sentences
 from x_instruction.refine.labels import BUILDERS, LEVELS, Example, asked, balance, examples, key, split
 from x_instruction.seed.pairs import Pair
 

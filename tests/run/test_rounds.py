@@ -108,18 +108,19 @@ def test_an_adapter_is_given_or_made(looped: Callable[..., Recipe], tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def _once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"root": tmp_path_factory.mktemp("rounds") / "run"}
 
 
 def test_rounds_write_again_what_was_not_kept(
-    looped: Callable[..., Recipe], tmp_path: Path, _once: dict[str, Path]
+    looped: Callable[..., Recipe], tmp_path: Path, once: dict[str, Path]
 ) -> None:
     recipe = looped()
-    run = go(recipe, _once["root"])
+    run = go(recipe, once["root"])
     made = [f"{role}-{round}" for role in ("generator", "rater") for round in range(3)]
     assert sorted(path.name for path in (run.root / "models").iterdir()) == made
-    assert rounds.ages(recipe) == ["passage", "candidate", "rated", "candidate_1", "rated_1", "candidate_2", "rated_2", "curated"]  # fmt: skip
+    between = ["candidate", "rated", "candidate_1", "rated_1", "candidate_2", "rated_2"]
+    assert rounds.ages(recipe) == ["passage", *between, "curated"]
     for tag in recipe.languages:
         for index in range(run.count("passage", tag) or 0):
             for round in (1, 2):
@@ -130,31 +131,31 @@ def test_rounds_write_again_what_was_not_kept(
                 for key in now.keys() - before.keys():
                     assert now[key].round == round  # type: ignore[attr-defined]
                     assert key[0] not in kept, "only passages of which nothing was kept are written for again"
-    curated = [record for record in run.read("curated", "fi", 0)]
+    curated = list(run.read("curated", "fi", 0))
     last = {r.id for index in range(run.count("passage", "fi") or 0) for r in run.read("rated_2", "fi", index)}
     assert {record.id for record in curated} <= last
     assert "rated_2" in json.dumps(run.report("curated", "fi", 0).settings)
 
 
-def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
-    before = bytes_of(_once["root"])
-    go(looped(), _once["root"])
-    assert bytes_of(_once["root"]) == before
+def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+    before = bytes_of(once["root"])
+    go(looped(), once["root"])
+    assert bytes_of(once["root"]) == before
 
 
-def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
+def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
     with pytest.raises(RunChanged, match=r"model generator-0.*tune\.learning_rate was 0\.0002, is 0\.1"):
-        go(looped(**{"generate.tune.learning_rate": "0.1"}), _once["root"])
+        go(looped(**{"generate.tune.learning_rate": "0.1"}), once["root"])
 
 
-def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], _once: dict[str, Path]) -> None:
-    go(looped(**{"generate.tune.save_steps": "7", "generate.tune.device_batch_size": "2"}), _once["root"])
+def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+    go(looped(**{"generate.tune.save_steps": "7", "generate.tune.device_batch_size": "2"}), once["root"])
 
 
 def test_killed_in_every_step_it_comes_to_the_same(
-    looped: Callable[..., Recipe], tmp_path: Path, _once: dict[str, Path], recipe_file: Write
+    looped: Callable[..., Recipe], tmp_path: Path, once: dict[str, Path], recipe_file: Write
 ) -> None:
-    wanted = bytes_of(_once["root"])
+    wanted = bytes_of(once["root"])
     looped()
     root = tmp_path / "killed"
     line = [sys.executable, "-m", "x_instruction", "run", str(tmp_path / "recipe.toml"), "--out", str(root)]

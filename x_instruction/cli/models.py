@@ -46,6 +46,5 @@ def command(
     models = Models(run, settings, redo, lambda text: click.echo(text, err=True))
     with alone(root):
         for name in wanted:
-            if models.wanted(name, 0):
-                models.make(name, 0)
-            click.echo(str(rounds.folder(run, name, 0)))
+            for folder in models.ready(name, 0):
+                click.echo(str(folder))

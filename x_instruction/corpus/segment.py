@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 
 # An end of sentence: Latin and Arabic stops, danda, Myanmar, Ethiopic, Khmer and full-width stops, closing quotes.
 _SENTENCE_END = re.compile(r"[.!?…؟۔։।॥။៕።]+[\"'»”’)\]]*(?=\s)|[。！？]+[」』”’）]*")
 _CONSONANT_JOINERS = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d\u200d")
 _SPACING_LETTERS = frozenset("\u0e33\u0eb3")
+_LINES = re.compile(r"\n+")
+_SPACES = re.compile(r"\s+")
 
 
 def segment(text: str, min_chars: int, max_chars: int) -> list[str]:
@@ -54,23 +57,23 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
         return line
     sentence = 0
     for found in _SENTENCE_END.finditer(text, earliest, min(latest + 1, len(text))):
-        if found.end() <= latest and _boundary(text, found.end()):
+        if found.end() <= latest and boundary(text, found.end()):
             sentence = found.end()
     if sentence > start:
         return sentence
     space = text.rfind(" ", earliest, latest + 1)
-    while space > start and not (_boundary(text, space) and _boundary(text, space + 1)):
+    while space > start and not (boundary(text, space) and boundary(text, space + 1)):
         space = text.rfind(" ", earliest, space)
     if space > start:
         return space
     cut = latest
-    while cut > start + 1 and not _boundary(text, cut):
+    while cut > start + 1 and not boundary(text, cut):
         cut -= 1
     # A cluster longer than a passage is no writing; it is cut where the limit falls.
-    return cut if _boundary(text, cut) else latest
+    return cut if boundary(text, cut) else latest
 
 
-def _boundary(text: str, position: int) -> bool:
+def boundary(text: str, position: int) -> bool:
     """Whether a grapheme cluster ends before ``text[position]``."""
     if position <= 0 or position >= len(text):
         return True
@@ -113,3 +116,30 @@ def _flags_before(text: str, position: int) -> int:
 
 def _is_jamo(character: str) -> bool:
     return "\u1100" <= character <= "\u11ff" or "\ua960" <= character <= "\ua97c" or "\uac00" <= character <= "\ud7fb"
+
+
+def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
+    """Where each sentence or line of a text begins and ends, the space around it left out.
+
+    A script without spaces between words often has no stops either (Thai): there a space ends a sentence when nothing
+    else does.
+
+    Args:
+        text: any text.
+        spaced: words of the text are divided by spaces.
+    """
+    cuts = ends(text)
+    if not any(text[:cut].strip() and text[cut:].strip() for cut in cuts) and not spaced:
+        cuts = {found.end() for found in _SPACES.finditer(text)}
+    spans = []
+    for start, end in pairwise(sorted({0, *cuts, len(text)})):
+        piece = text[start:end]
+        if piece.strip():
+            spans.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
+    return spans
+
+
+def ends(text: str) -> set[int]:
+    """Positions behind the end of a sentence or of a line."""
+    stops = {found.end() for found in _SENTENCE_END.finditer(text)}
+    return stops | {place for found in _LINES.finditer(text) for place in found.span()}

@@ -6,40 +6,16 @@ A rater reads only the first tokens of a response, so a flaw must show within it
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from random import Random
 
-# One list of stops for the whole package: a script that is added there is split here too.
-from x_instruction.corpus.segment import _SENTENCE_END, _boundary
+from x_instruction.corpus.segment import boundary, ends, sentences
 
 # About 100 tokens where a tokenizer knows the language well; raters read 256 unless told otherwise.
 SHOWN = 400
 # Shares of a response that stay when it is broken off.
 LEAST_KEPT, MOST_KEPT = 0.1, 0.4
 
-_LINES = re.compile(r"\n+")
 _SPACES = re.compile(r"\s+")
-
-
-def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
-    """Where each sentence or line of a text begins and ends, the space around it left out.
-
-    A script without spaces between words often has no stops either (Thai): there a space ends a sentence when nothing
-    else does.
-
-    Args:
-        text: any text.
-        spaced: words of the text are divided by spaces.
-    """
-    cuts = _ends(text)
-    if not any(text[:cut].strip() and text[cut:].strip() for cut in cuts) and not spaced:
-        cuts = {found.end() for found in _SPACES.finditer(text)}
-    spans = []
-    for start, end in pairwise(sorted({0, *cuts, len(text)})):
-        piece = text[start:end]
-        if piece.strip():
-            spans.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
-    return spans
 
 
 def broken_off(text: str, random: Random, spaced: bool) -> str | None:
@@ -51,13 +27,13 @@ def broken_off(text: str, random: Random, spaced: bool) -> str | None:
     low, high = max(1, round(LEAST_KEPT * len(text))), int(MOST_KEPT * len(text))
     if high > SHOWN:
         low, high = min(low, SHOWN // 2), SHOWN
-    ends = _ends(text)
+    stops = ends(text)
     if spaced:
         gaps = [found for found in _SPACES.finditer(text, 0, high + 1) if "\n" not in found[0]]
         places = [found.start() for found in gaps]
     else:
-        places = [place for place in range(low, high + 1) if _boundary(text, place) and _solid(text, place)]
-    inside = [place for place in places if low <= place <= high and place not in ends and text[:place].strip()]
+        places = [place for place in range(low, high + 1) if boundary(text, place) and _solid(text, place)]
+    inside = [place for place in places if low <= place <= high and place not in stops and text[:place].strip()]
     return text[: random.choice(inside)] if inside else None
 
 
@@ -96,12 +72,6 @@ def partly_foreign(text: str, spaced: bool, other: str, other_spaced: bool, rand
     pieces[start : start + count] = [other[slice(*span)] for span in theirs[:count]]
     made = _put(text, spans, pieces)
     return made if made != text else None
-
-
-def _ends(text: str) -> set[int]:
-    """Positions behind the end of a sentence or of a line."""
-    stops = {found.end() for found in _SENTENCE_END.finditer(text)}
-    return stops | {place for found in _LINES.finditer(text) for place in found.span()}
 
 
 def _solid(text: str, place: int) -> bool:

@@ -75,11 +75,8 @@ def _ready(run: Run, settings: Recipe, age: str, redo: bool, hands: Hands, progr
     tune = {"candidate": settings.generate.tune, "rated": settings.refine.tune}.get(kind)
     if tune is None:
         return
-    models = Models(run, settings, redo, progress.say)
-    if models.wanted(rounds.ROLES[kind], round):
-        # Workers hold models, and a tuning wants the machine.
-        hands.rest()
-        models.make(rounds.ROLES[kind], round)
+    # Workers hold models, and a tuning wants the machine.
+    Models(run, settings, redo, progress.say).ready(rounds.ROLES[kind], round, hands.rest)
 
 
 def _stage(plan: Plan, age: str, hands: Hands, progress: Progress) -> None:

@@ -9,6 +9,7 @@ Each model says in ``made.json`` what decided it, as a shard's report does, and 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,9 +26,10 @@ from x_instruction.errors import CorpusError, EngineError, RunChanged
 from x_instruction.languages import language
 from x_instruction.prompts import digest_of
 from x_instruction.recipe import Generate, Recipe, Refine, Tune
-from x_instruction.records import Rated
+from x_instruction.records import Candidate, Passage, Rated, text_digest
 from x_instruction.run.plan import differences
 from x_instruction.run.rounds import at, folder
+from x_instruction.run.work import identity
 from x_instruction.seed.collect import collect, described
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
@@ -64,71 +66,91 @@ class Models:
         self.redo = redo
         self.say = say
 
-    def wanted(self, role: str, round: int) -> bool:
-        """Whether a model has to be made; one that was made under other settings is removed.
+    def ready(self, role: str, round: int, rest: Callable[[], None] = lambda: None) -> list[Path]:
+        """Make what is missing of a role's models in a round; their folders.
+
+        Args:
+            role: ``generator`` or ``rater``.
+            round: from 0.
+            rest: called before a model is made.
 
         Raises:
-            RunChanged: it was, and nobody said to make it again.
-            CorpusError: there are no seeds.
+            RunChanged: a model was made under other settings, and nobody said to make it again.
+            CorpusError: there are no seeds, or none of a language that has a model of its own.
+            TuningError: a model cannot be tuned; the message says why.
         """
         self._seeds()
-        target = folder(self.run, role, round)
+        tags = self.recipe.languages if self._tune(role).per_language else ("",)
+        for tag in tags:
+            if self._open(role, round, tag):
+                rest()
+                self._make(role, round, tag)
+        return [folder(self.run, role, round, tag) for tag in tags]
+
+    def _open(self, role: str, round: int, tag: str) -> bool:
+        """Whether a model has to be made; one that was made under other settings is removed."""
+        target = folder(self.run, role, round, tag)
         if not target.is_dir():
             return True
         old = json.loads((target / MADE).read_text("utf-8"))
-        now = self.settings(role, round)
-        found = differences(old, now)
+        found = differences(old, self.settings(role, round, tag))
         if found and not self.redo:
             raise RunChanged(f"model {target.name}", found)
         if found:
             shutil.rmtree(target)
         return bool(found)
 
-    def make(self, role: str, round: int) -> None:
-        """Tune a model, and calibrate it if it rates; killed at any moment, the next call goes on.
-
-        Raises:
-            TuningError: it cannot be tuned; the message says why.
-        """
+    def _make(self, role: str, round: int, tag: str) -> None:
+        """Tune a model, and calibrate it if it rates; killed at any moment, the next call goes on."""
         from x_instruction.tuning.reading import Reader
 
         section = self._section(role)
-        assert section.tune is not None
+        target = folder(self.run, role, round, tag)
         reader = Reader(section.model.name, section.model.revision)
-        pairs = [*self._pairs(), *(self._kept(round - 1) if round else ())]
+        pairs = [*self._pairs(tag), *(self._kept(round - 1, tag) if round else ())]
+        if not pairs:
+            raise CorpusError(
+                f"no seeds of {tag} in {self.run.root / 'seeds'}, and {role}.tune.per_language wants some"
+            )
+        describe = self._described(role, round, tag)
         if role == "generator":
-            lessons, finish = self._writing(pairs, reader), self._described(role, round)
+            lessons, finish = self._writing(pairs, reader), describe
         else:
-            lessons, finish = self._rating(pairs, reader, self._described(role, round))
-        self.say(f"{role}, round {round}: tuning on {len(lessons):,} rows")
-        job = Job(model=section.model, tune=section.tune)
-        tuned = launch(job, lessons, folder(self.run, role, round), finish)
-        self.say(f"{role}, round {round}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
+            lessons, finish = self._rating(pairs, reader, describe)
+        self.say(f"{target.name}: tuning on {len(lessons):,} rows")
+        tuned = launch(Job(model=section.model, tune=self._tune(role)), lessons, target, finish)
+        self.say(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
-    def settings(self, role: str, round: int) -> dict[str, Any]:
+    def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
         """Everything that decides a model, as dotted keys."""
         section = self._section(role)
-        tune = cast(Tune, section.tune)
-        found = {f"tune.{key}": value for key, value in recipe.flatten(tune).items() if key not in _PLACE}
+        found = {f"tune.{key}": value for key, value in recipe.flatten(self._tune(role)).items() if key not in _PLACE}
         found |= {key: value for key, value in recipe.flatten(section).items() if key in _LEARNT[role]}
         found["version"] = VERSIONS[role]
         found["seed"] = self.recipe.seed
         found["model.files"] = locate(section.model.name, section.model.revision).revision
         found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
-        for path in sorted((self.run.root / "seeds").glob("*.jsonl")):
+        for path in self._files(tag):
             found[f"input.seeds/{path.stem}"] = file_digest(path)
-        for tag in self.recipe.languages if round else ():
-            for index in range(self.run.count("passage", tag) or 0):
-                name = at("rated", round - 1)
-                found[f"input.{name}/{tag}/{index:05d}"] = self.run.report(name, tag, index).digest
+        name = at("rated", round - 1)
+        for kept in ([tag] if tag else self.recipe.languages) if round else ():
+            for index in range(self.run.count("passage", kept) or 0):
+                found[f"input.{name}/{kept}/{index:05d}"] = self.run.report(name, kept, index).digest
         return found
+
+    def _tune(self, role: str) -> Tune:
+        return cast(Tune, self._section(role).tune)
+
+    def _files(self, tag: str) -> list[Path]:
+        """Files of seeds, of one language or of all."""
+        return sorted((self.run.root / "seeds").glob(f"{tag or '*'}.jsonl"))
 
     def _section(self, role: str) -> Generate | Refine:
         return self.recipe.generate if role == "generator" else self.recipe.refine
 
-    def _described(self, role: str, round: int) -> Callable[[Path, Tuned], None]:
+    def _described(self, role: str, round: int, tag: str) -> Callable[[Path, Tuned], None]:
         """What is told beside a model: what decided it, and what happened."""
-        settings = self.settings(role, round)
+        settings = self.settings(role, round, tag)
 
         def write(model: Path, tuned: Tuned) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
@@ -165,14 +187,13 @@ class Models:
         if not found:
             raise CorpusError(f"seeds.paths leads to no file for any language: {', '.join(settings.paths)}")
 
-    def _pairs(self) -> list[Pair]:
-        files = sorted((self.run.root / "seeds").glob("*.jsonl"))
+    def _pairs(self, tag: str) -> list[Pair]:
         limit = self.recipe.seeds.max_row_bytes
-        return [record for path in files for record in read_pairs(path, limit) if isinstance(record, Pair)]
+        return [record for path in self._files(tag) for record in read_pairs(path, limit) if isinstance(record, Pair)]
 
-    def _kept(self, round: int) -> Iterator[Pair]:
-        """The pairs that a round kept."""
-        for tag in self.recipe.languages:
+    def _kept(self, round: int, only: str) -> Iterator[Pair]:
+        """The pairs that a round kept, of one language or of all."""
+        for tag in [only] if only else self.recipe.languages:
             for index in range(self.run.count("passage", tag) or 0):
                 for record in self.run.read(at("rated", round), tag, index):
                     assert isinstance(record, Rated)
@@ -200,17 +221,14 @@ class Models:
         from x_instruction.tuning.roles import rating
 
         settings = self.recipe.refine
-        training, development = labels.split(pairs, settings.development, self.recipe.seed)
+        seed = self.recipe.seed
+        weaker = self._weaker(pairs) if "weaker" in settings.builders else None
         made = [
-            labels.balance(
-                labels.examples(part, settings.builders, settings.per_level, self.recipe.seed), self.recipe.seed
-            )
-            for part in (training, development)
+            labels.balance(labels.examples(part, settings.builders, settings.per_level, seed, weaker), seed)
+            for part in labels.split(pairs, settings.development, seed)
         ]
 
         def finish(model: Path, tuned: Tuned) -> None:
-            import dataclasses
-
             base = dataclasses.replace(settings.model, adapter=str(model))
             engine = open_engine(base)
             questions = [
@@ -223,6 +241,42 @@ class Models:
             describe(model, tuned)
 
         return rating(made[0], settings, reader), finish
+
+    def _weaker(self, pairs: list[Pair]) -> dict[str, str]:
+        """For each pair what the untuned generator, prompted, writes for its response; answers are remembered."""
+        from x_instruction.engines.ledger import Ledger
+        from x_instruction.generate import generate
+        from x_instruction.refine.labels import key
+
+        write = dataclasses.replace(self.recipe.generate, candidates=1, tune=None, length_hint=0.0)
+        passages = {
+            pair.language: [_passage(p, key(p)) for p in pairs if p.language == pair.language] for pair in pairs
+        }
+        path = self.run.root / "cache" / "weaker.sqlite"
+        with Ledger(path, open_engine(write.model), identity(write.model)) as ledger:
+            return {
+                made.id: made.instruction
+                for rows in passages.values()
+                for made in generate(rows, write, ledger.engine, ledger.ask, self.recipe.seed)
+                if isinstance(made, Candidate)
+            }
+
+
+def _passage(pair: Pair, id: str) -> Passage:
+    """A seed's response as something to write an instruction for."""
+    return Passage(
+        id=id,
+        language=pair.language,
+        text=pair.output,
+        document_id=pair.id,
+        segment=0,
+        source=pair.source,
+        url=pair.url,
+        license=pair.license,
+        text_hash=text_digest(pair.output),
+        identified=pair.language,
+        identified_confidence=1.0,
+    )
 
 
 def _chosen(engine: Engine, questions: list[Choice]) -> Iterator[tuple[float, ...]]:

@@ -97,7 +97,7 @@ class Plan:
         for name in self._inputs(age):
             for shard in range(self.run.count(name, tag) or 0) if age == "curated" else [index]:
                 found[f"input.{name}/{shard:05d}"] = self.run.report(name, tag, shard).digest
-        return found | self._models(age)
+        return found | self._models(age, tag)
 
     def _inputs(self, age: str) -> list[str]:
         """The ages that a shard is made from."""
@@ -108,7 +108,7 @@ class Plan:
             return [at("candidate", round)]
         return ["passage", *(at(earlier, round - 1) for earlier in ("candidate", "rated") if round)]
 
-    def _models(self, age: str) -> dict[str, Any]:
+    def _models(self, age: str, tag: str) -> dict[str, Any]:
         """Revisions of models and digests of prompts: their names alone do not say what they are."""
         if age == "curated":
             return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
@@ -120,7 +120,7 @@ class Plan:
         files = f"served:{model.revision}" if kind(model).served else _revision(model.name, model.revision)
         found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(section.prompt)}
         if section.tune is not None:
-            adapter = rounds.folder(self.run, ROLES[kept], round)
+            adapter = rounds.folder(self.run, ROLES[kept], round, rounds.own(section.tune, tag))
             found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
             found[f"{name}.prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
         elif model.adapter and not kind(model).served:

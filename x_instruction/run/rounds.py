@@ -12,7 +12,7 @@ from pathlib import Path
 
 from x_instruction.engines import kind
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Generate, Model, Recipe, Refine
+from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
 from x_instruction.shards import Run
 
 # The stage that makes each age, in order.
@@ -77,34 +77,37 @@ def final(run: Run, settings: Recipe) -> int:
     return settings.refine.rounds
 
 
-def folder(run: Run, role: str, round: int) -> Path:
-    """Where the model of a role is, that a round uses."""
-    return run.root / "models" / f"{role}-{round}"
+def folder(run: Run, role: str, round: int, tag: str = "") -> Path:
+    """Where the model of a role is, that a round uses; with a tag the model of that language alone."""
+    return run.root / "models" / "-".join(filter(None, (role, str(round), tag)))
 
 
-def writing(run: Run, settings: Recipe, round: int) -> Generate:
-    """How instructions are written in a round."""
+def own(tune: Tune, tag: str) -> str:
+    """The tag that names a language's model: its own, or none where there is one for all."""
+    return tag if tune.per_language else ""
+
+
+def writing(run: Run, settings: Recipe, round: int, tag: str) -> Generate:
+    """How instructions are written for a language in a round."""
     write = settings.generate
     if write.tune is None:
         return write
     return dataclasses.replace(
-        write, model=_tuned(write.model, folder(run, "generator", round), "generate"), prompt=_prompt(write)
+        write,
+        model=_with(write.model, folder(run, "generator", round, own(write.tune, tag))),
+        prompt="tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt,
     )
 
 
-def _prompt(write: Generate) -> str:
-    return "tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt
-
-
-def rating(run: Run, settings: Recipe, round: int) -> Refine:
-    """How candidates are rated in a round."""
+def rating(run: Run, settings: Recipe, round: int, tag: str) -> Refine:
+    """How candidates of a language are rated in a round."""
     rate = settings.refine
     if rate.tune is None:
         return rate
-    return dataclasses.replace(rate, model=_tuned(rate.model, folder(run, "rater", round), "refine"))
+    return dataclasses.replace(rate, model=_with(rate.model, folder(run, "rater", round, own(rate.tune, tag))))
 
 
-def _tuned(model: Model, adapter: Path, section: str) -> Model:
+def _with(model: Model, adapter: Path) -> Model:
     return dataclasses.replace(model, adapter=str(adapter))
 
 

@@ -91,14 +91,14 @@ class Worker:
         if age == "candidate":
             return self._writing(job, round)
         candidates = cast(list[Candidate], list(self.run.read(at("candidate", round), job.language, job.index)))
-        rate = rating(self.run, self.recipe, round)
+        rate = rating(self.run, self.recipe, round, job.language)
         return Asking(rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask))
 
     def _writing(self, job: Job, round: int) -> Asking:
         """Writing for all passages, or in a later round for those of which nothing was kept."""
         from x_instruction.generate import generate
 
-        write = writing(self.run, self.recipe, round)
+        write = writing(self.run, self.recipe, round, job.language)
         passages = list(self.run.read("passage", job.language, job.index))
         before: list[Candidate] = []
         if round:

@@ -63,7 +63,7 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
     compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
     kept: list[Pair] = []
     gone: list[Dropped] = []
-    for record in screen(_read(sources, settings, wanted), settings, wanted, evaluations):
+    for record in screen(read(sources, settings, wanted), settings, wanted, evaluations):
         if isinstance(record, Dropped):
             gone.append(record)
         else:
@@ -106,7 +106,8 @@ def described(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
     }
 
 
-def _read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
+def read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
+    """Pairs of files of any form, their language filled in where the rows do not say."""
     limit = settings.max_row_bytes
     for path in paths:
         kind = form(path, limit) if settings.form == "auto" else settings.form

@@ -9,7 +9,7 @@ from x_instruction.errors import CorpusError
 from x_instruction.languages import language
 from x_instruction.recipe import Recipe
 from x_instruction.records import Dropped
-from x_instruction.seed.collect import _read
+from x_instruction.seed.collect import read
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.overlap import Evaluations
 from x_instruction.seed.pairs import Pair
@@ -39,7 +39,7 @@ def gather(settings: Recipe) -> dict[str, list[Pair]]:
     reasons: Counter[str] = Counter()
     for tag, paths in files.items():
         wanted = language(tag)
-        for record in screen(_read(paths, seeds, wanted), seeds, wanted, evaluations) if paths else ():
+        for record in screen(read(paths, seeds, wanted), seeds, wanted, evaluations) if paths else ():
             if isinstance(record, Dropped):
                 reasons[record.reason] += 1
             else:
