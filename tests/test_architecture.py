@@ -21,6 +21,7 @@ LAYERS = [
     ["refine"],
     ["local_hub", "tuning"],
     ["run", "builders", "cards"],
+    ["ablation"],
     ["hub"],
     ["cli"],
     ["hub_scripts"],

@@ -280,7 +280,9 @@ class Tune:
         max_tokens: longest row; what ``length_percentile`` of the rows need when not set.
         length_percentile: share of the rows, in percent, that fit whole when ``max_tokens`` is not set.
         packing: short rows together in one sequence, none seeing another.
-        group_by_length: rows of like length in one batch, which spares padding.
+        sampling: order of the rows: ``random``; ``by_length``, like ones in one batch, which spares padding, but makes
+            batches unlike each other where length tells something of the output, as it does to a rater; ``in_order``,
+            as they come: a rater's come by document, so that good and bad pairs of one response are in one batch.
         gradient_checkpointing: compute states again instead of keeping them: less memory, a third more work.
         dtype: of the weights. ``auto``: float32 on a CPU, and for ``full``, which computes in bfloat16 on a GPU; else
             bfloat16 on a GPU.
@@ -311,7 +313,7 @@ class Tune:
     max_tokens: int | None = None
     length_percentile: float = 99.0
     packing: bool = False
-    group_by_length: bool = True
+    sampling: Literal["random", "by_length", "in_order"] = "random"
     gradient_checkpointing: bool = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -416,6 +418,8 @@ class Refine:
         pmi_weight: for ``combined``: nats of ``pmi`` are added to the log-odds of ``best``, this many times.
         tune: tunes the rater (``trained``, ``combined``) on levels that are made from the seeds; otherwise
             ``model.adapter`` is one that was tuned before.
+        start: what the rater is tuned from: the ``base``, or the ``generator`` of the same round, which has learnt
+            already what a response is about.
         builders: how pairs of each level are made from seeds (``x_instruction.refine.labels``).
         per_level: examples of each level that a seed gives at most.
         development: share of the seeds, by document, kept apart to calibrate the rater and choose thresholds.
@@ -434,6 +438,7 @@ class Refine:
     prompt: str = "auto"
     pmi_weight: float = 1.0
     tune: Tune | None = None
+    start: Literal["base", "generator"] = "base"
     builders: tuple[str, ...] = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
     per_level: int = 1
     development: float = 0.1
@@ -586,6 +591,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         learns = [name for name, section in (("generate", self.generate), ("refine", self.refine)) if section.tune]
+        one_base = self.generate.tune and self.generate.model.name == self.refine.model.name
+        if self.refine.start == "generator" and self.refine.tune and not one_base:
+            raise RecipeError('refine.start is "generator": wanted [generate.tune], and one model.name for both')
         if learns and not self.seeds.paths:
             raise RecipeError(f"{learns[0]}.tune wants seeds: name files in seeds.paths")
         if self.refine.rounds and not learns:

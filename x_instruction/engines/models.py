@@ -12,6 +12,8 @@ from x_instruction.errors import EngineError
 
 # Enough of a weight file to tell two files of equal size apart without reading gigabytes at every start.
 _ENDS = 1 << 20
+# What is told about a model is not the model: how long it took must not make it another one.
+_TOLD = frozenset({"training.json", "evaluation.json", "tuned.json", "made.json", "rates.json", "README.md"})
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*/config.json"]
 
 
@@ -63,7 +65,9 @@ def _digest(folder: Path) -> str:
             f"{folder} holds no config.json and no adapter_config.json, so it is not a model folder of transformers"
         )
     hashed = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
+    for path in sorted(
+        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name not in _TOLD
+    ):
         size = path.stat().st_size
         hashed.update(f"{path.relative_to(folder)}:{size}:".encode())
         with open(path, "rb") as stream:

@@ -25,10 +25,10 @@ from x_instruction.engines.models import locate
 from x_instruction.errors import CorpusError, EngineError, RunChanged
 from x_instruction.languages import language
 from x_instruction.prompts import digest_of
-from x_instruction.recipe import Generate, Recipe, Refine, Tune
+from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
 from x_instruction.records import Candidate, Passage, Rated, text_digest
 from x_instruction.run.plan import differences
-from x_instruction.run.rounds import at, folder
+from x_instruction.run.rounds import at, folder, own
 from x_instruction.run.work import identity
 from x_instruction.seed.collect import collect, described
 from x_instruction.seed.files import seed_files
@@ -36,6 +36,8 @@ from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.shards import Run, file_digest
 from x_instruction.tuning.job import Job, Lesson, Tuned
 from x_instruction.tuning.launch import launch
+from x_instruction.tuning.record import training
+from x_instruction.tuning.record import write as write_record
 
 if TYPE_CHECKING:
     from x_instruction.tuning.reading import Reader
@@ -46,7 +48,7 @@ VERSIONS = {"generator": 1, "rater": 1}
 # Keys of the section that decide what the model learns.
 _LEARNT = {
     "generator": ("passage_tokens", "tuned_prompt"),
-    "rater": ("builders", "per_level", "development", "response_tokens", "prompt"),
+    "rater": ("builders", "per_level", "development", "response_tokens", "prompt", "start"),
 }
 # Where a tuning runs, and what it costs in memory, is no part of what it makes.
 _PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
@@ -80,6 +82,8 @@ class Models:
             TuningError: a model cannot be tuned; the message says why.
         """
         self._seeds()
+        if role == "rater" and self.recipe.refine.start == "generator":
+            self.ready("generator", round, rest)
         tags = self.recipe.languages if self._tune(role).per_language else ("",)
         for tag in tags:
             if self._open(role, round, tag):
@@ -118,7 +122,9 @@ class Models:
         else:
             lessons, finish = self._rating(pairs, reader, describe)
         self.say(f"{target.name}: tuning on {len(lessons):,} rows")
-        tuned = launch(Job(model=section.model, tune=self._tune(role)), lessons, target, finish)
+        # What a role reads is cut to length already, and an answer that is cut off teaches nothing.
+        tune = dataclasses.replace(self._tune(role), length_percentile=100.0)
+        tuned = launch(Job(model=self._start(role, round, tag), tune=tune), lessons, target, finish)
         self.say(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
@@ -130,6 +136,10 @@ class Models:
         found["seed"] = self.recipe.seed
         found["model.files"] = locate(section.model.name, section.model.revision).revision
         found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
+        if (start := self._start(role, round, tag)).adapter:
+            found["start.files"] = (
+                locate(str(start.adapter)).revision if Path(str(start.adapter)).is_dir() else "not there"
+            )
         for path in self._files(tag):
             found[f"input.seeds/{path.stem}"] = file_digest(path)
         name = at("rated", round - 1)
@@ -137,6 +147,14 @@ class Models:
             for index in range(self.run.count("passage", kept) or 0):
                 found[f"input.{name}/{kept}/{index:05d}"] = self.run.report(name, kept, index).digest
         return found
+
+    def _start(self, role: str, round: int, tag: str) -> Model:
+        """What a model is tuned from."""
+        model = self._section(role).model
+        if role == "generator" or self.recipe.refine.start == "base":
+            return model
+        adapter = folder(self.run, "generator", round, own(self._tune("generator"), tag))
+        return dataclasses.replace(model, adapter=str(adapter))
 
     def _tune(self, role: str) -> Tune:
         return cast(Tune, self._section(role).tune)
@@ -154,6 +172,10 @@ class Models:
 
         def write(model: Path, tuned: Tuned) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
+            job = Job(model=self._section(role).model, tune=self._tune(role))
+            names = " + ".join(sorted({pair.source for pair in self._pairs(tag)}))
+            digest = f"sha256:{recipe.digest(settings)}"
+            write_record(model, training(job, tuned, self._pairs(tag), names, digest, self.recipe))
             (model / MADE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
 
         return write

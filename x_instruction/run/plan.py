@@ -183,7 +183,7 @@ def _elsewhere(key: str) -> bool:
 
 
 # Keys of the loop and of the making of ratings: more rounds go on from what is there.
-_LOOP = frozenset({"tune", "rounds", "settled", "builders", "per_level", "development"})
+_LOOP = frozenset({"tune", "start", "rounds", "settled", "builders", "per_level", "development"})
 
 
 def _short(values: dict[str, Any], key: str) -> str:

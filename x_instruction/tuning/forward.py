@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import recipe
-from x_instruction.cards.records import TRAINING, Training
 from x_instruction.corpus.files import digest
-from x_instruction.engines import embedded, open_engine
-from x_instruction.engines.models import locate
+from x_instruction.engines import open_engine
 from x_instruction.errors import CorpusError, TuningError
-from x_instruction.languages import language
 from x_instruction.prompts.answer import SLOT, frame
+from x_instruction.recipe import Model
 from x_instruction.seed.files import read_rows
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.shards import atomic
@@ -33,6 +31,7 @@ from x_instruction.tuning.job import Job, Lesson, Tuned
 from x_instruction.tuning.launch import launch
 from x_instruction.tuning.mixing.files import Source
 from x_instruction.tuning.recipe import Tuning
+from x_instruction.tuning.record import training, write
 
 RATES = "rates.json"
 _ROW_BYTES = 16_000_000
@@ -130,47 +129,28 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
         if rates:
             (model / RATES).write_text(json.dumps({f"{rate:g}": rates[rate] for rate in rates}, indent=1), "utf-8")
         (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
-        record = training(chosen, data, tuned, ask("{" + SLOT + "}"))
-        (model / TRAINING).write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        prompt = ask("{" + SLOT + "}")
+        record = training(
+            Job(model=chosen.model, tune=chosen.tune, align=chosen.align),
+            tuned,
+            data.pairs,
+            " + ".join(data.names),
+            data.revision,
+            chosen,
+            prompt if isinstance(prompt, str) else "",
+        )
+        write(model, record, settings.license, settings.license_link)
 
     tuned = launch(Job(model=chosen.model, tune=chosen.tune, align=chosen.align), lessons, target, finish)
     shutil.rmtree(trials, ignore_errors=True)
     return tuned
 
 
-def training(settings: Tuning, data: Data, tuned: Tuned, prompt: object) -> Training:
-    """The record of a tuning, for the model's card.
-
-    Args:
-        settings: as tuned.
-        data: the rows.
-        tuned: what happened.
-        prompt: what the model reads, with ``{instruction}`` in it; messages where it has a chat template.
-    """
-    base = locate(settings.model.name, settings.model.revision)
-    asked = {pair.instruction_language for pair in data.pairs}
-    return Training(
-        base_model=base.name,
-        base_revision=base.revision,
-        base_license=settings.license or embedded.identifier(base.name) or "unknown",
-        base_license_link=settings.license_link,
-        relation="finetune" if settings.tune.method == "full" else "adapter",
-        dataset=" + ".join(data.names),
-        dataset_revision=data.revision,
-        languages=tuple(sorted({language(pair.language).tag for pair in data.pairs})),
-        instruction_language=asked.pop() if len(asked) == 1 else "mul",
-        rows=tuned.rows,
-        tokens=tuned.tokens,
-        steps=tuned.steps,
-        seconds=tuned.seconds,
-        hardware=tuned.hardware,
-        hyperparameters=recipe.flatten(settings.tune) | {"max_tokens": tuned.lengths["max_tokens"]},
-        prompt=prompt if isinstance(prompt, str) else "",
-        example=min((pair.instruction for pair in data.pairs), key=lambda text: (abs(len(text) - 80), text)),
-        loss=tuned.loss,
-        software=tuned.software,
-        configuration=recipe.dumps(settings),
-    )
+def tuned_model(settings: Tuning, target: Path) -> Model:
+    """The model that a tuning left in a folder."""
+    if settings.tune.method == "full":
+        return dataclasses.replace(settings.model, name=str(target), revision="main")
+    return dataclasses.replace(settings.model, adapter=str(target))
 
 
 def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
@@ -203,12 +183,7 @@ def _tried(
         if not target.is_dir():
             launch(Job(model=settings.model, tune=tune_, align=settings.align), lessons, target)
         if not known.exists():
-            model = settings.model
-            if settings.tune.method == "full":
-                model = dataclasses.replace(model, name=str(target), revision="main")
-            else:
-                model = dataclasses.replace(model, adapter=str(target))
-            engine = open_engine(model)
+            engine = open_engine(tuned_model(settings, target))
             held_out = heldout.measure(
                 rows, engine, frame(settings.prompt, engine.chat), answer_tokens=settings.answer_tokens
             )

@@ -59,7 +59,8 @@ def rating(examples: Sequence[Example], settings: recipe.Refine, reader: Clips) 
         reader: of the base model.
     """
     lessons = []
-    for e in examples:
+    # By document, in an order that has nothing to do with what they are about: levels of one response stay together.
+    for e in sorted(examples, key=lambda e: (recipe.digest([e.document, e.language]), e.builder)):
         asked = trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, reader)
         lessons.append(Lesson(asked.prompt, asked.answers[LEVELS.index(e.level)], end=False))
     return lessons

@@ -47,6 +47,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
+_SAMPLING = {"random": "random", "by_length": "group_by_length", "in_order": "sequential"}
 SOFTWARE = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -202,7 +203,7 @@ def _arguments(folder: Path, job: Job, device: str, max_tokens: int, rows: int) 
         max_steps=settings.steps or -1,
         max_length=max_tokens,
         packing=settings.packing,
-        train_sampling_strategy="group_by_length" if settings.group_by_length and not settings.packing else "random",
+        train_sampling_strategy="random" if settings.packing else _SAMPLING[settings.sampling],
         **{_checkpointing(): settings.gradient_checkpointing},
         bf16=mixed and torch.cuda.is_bf16_supported(),
         use_cpu=device == "cpu",

@@ -1,0 +1,272 @@
+"""Tuning itself, with a tiny model: what it refuses, what it learns, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
+from trl import SFTConfig, SFTTrainer
+
+from x_instruction import recipe
+from x_instruction.engines import Choice
+from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.errors import EngineError, TuningError
+from x_instruction.recipe import Model, Tune
+from x_instruction.tuning.job import Job, Lesson, read_lessons, write_lessons
+from x_instruction.tuning.launch import launch
+from x_instruction.tuning.reading import Reader
+from x_instruction.tuning.recipe import Align
+from x_instruction.tuning.supervised import tune
+from x_instruction.tuning.trainer import OutputTrainer
+
+LESSONS = [
+    Lesson(f"Text {n}: {'word ' * (n % 7)}\nIs it even?", " yes" if n % 2 == 0 else " no", False) for n in range(32)
+]
+QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "threads": 1, "device": "cpu"}
+
+
+def job(model: Path | str, align: Align | None = None, adapter: str | None = None, **settings: Any) -> Job:
+    return Job(model=Model(name=str(model), adapter=adapter), tune=Tune(**QUICK | settings), align=align)
+
+
+def prepared(folder: Path, wanted: Job, lessons: list[Lesson] = LESSONS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_lessons(folder / "lessons.jsonl", lessons)
+    (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "qlora", "device": "auto"}, r"tune\.method is qlora, which needs a GPU"),
+        ({"device": "cuda"}, r"tune\.device is cuda, and no GPU can be used here"),
+        ({"targets": ("nothing",)}, r"cannot be adapted: .*nothing"),
+        ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower learning_rate"),
+    ],
+)
+def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    if torch.cuda.is_available() and "learning_rate" not in settings:
+        pytest.skip("there is a GPU")
+    with pytest.raises(TuningError, match=message):
+        tune(prepared(tmp_path / "work", job(tiny_model, **settings)))
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="does not exist"):
+        launch(job(tmp_path / "nothing"), LESSONS, tmp_path / "model")
+
+
+def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
+    launch(job(tiny_model, steps=1), LESSONS, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(path.read_text().replace('"q_proj"', '"c_attn"').replace('"k_proj"', '"c_proj"'), "utf-8")
+    for name in ("v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"):
+        path.write_text(path.read_text().replace(f'"{name}"', f'"other_{name}"'), "utf-8")
+    with pytest.raises(TuningError, match=r"cannot load .* with adapter .* to tune it"):
+        launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), LESSONS, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(TuningError, match="is there already"):
+        launch(job(tiny_model), LESSONS, tmp_path / "model")
+
+
+def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(recipe.RecipeError, match="contrasts parallel sentences"):
+        tune(prepared(tmp_path / "work", job(tiny_model, Align())))
+
+
+def test_lessons_survive_their_file(tmp_path: Path) -> None:
+    lessons = [
+        Lesson("a\u2028b \ud800", "x\ny", False),
+        Lesson((("system", "s"), ("user", "น้ำ")), "z", True, "one", "yksi"),
+    ]
+    write_lessons(tmp_path / "lessons.jsonl", lessons)
+    found = read_lessons(tmp_path / "lessons.jsonl")
+    assert found[1] == lessons[1]
+    assert found[0].prompt == "a\u2028b ?"
+
+
+@pytest.fixture(scope="module")
+def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> OutputTrainer:
+    reader = Reader(str(tiny_model))
+    rows, _ = reader.rows([Lesson("Text: some words here. " * 3, f" answer {n}") for n in range(4)], None, 100)
+    return OutputTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=SFTConfig(
+            output_dir=str(tmp_path_factory.mktemp("trainer")),
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list(list(rows.values())),
+        processing_class=reader.tokenizer,
+    )
+
+
+def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(trainer: OutputTrainer) -> None:
+    batch = next(iter(trainer.get_train_dataloader()))
+    number = int((batch["labels"] != -100).sum())
+    assert 0 < number < 0.5 * batch["labels"].numel(), "outputs are short here, so ours is taken"
+    found = []
+    for compute in (OutputTrainer.compute_loss, SFTTrainer.compute_loss):
+        trainer.model.zero_grad()
+        trainer.model.train()
+        loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(number))
+        loss.backward()
+        found.append((float(loss), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])))
+    logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    total = 0.0
+    for row in range(len(logits)):
+        for place in range(1, logits.shape[1]):
+            token = int(batch["labels"][row, place])
+            if token != -100:
+                total -= float(torch.log_softmax(logits[row, place - 1].double(), -1)[token])
+    assert found[0][0] == pytest.approx(total / number, rel=1e-5)
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
+    """The loss of a packed step is that of its rows read one by one."""
+    lessons = [Lesson(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
+    done = tune(
+        prepared(
+            tmp_path / "work",
+            job(tiny_model, packing=True, max_tokens=128, steps=1, batch_size=1, device_batch_size=1),
+            lessons,
+        )
+    )
+    engine, reader = TransformersEngine(Model(name=str(tiny_model))), Reader(str(tiny_model))
+    total, tokens = 0.0, 0
+    with torch.inference_mode():
+        for lesson in lessons:
+            ids, start = reader.read(lesson)
+            steps = torch.log_softmax(engine.network(torch.tensor([ids])).logits[0].double(), -1)
+            total -= sum(float(steps[place - 1, ids[place]]) for place in range(start, len(ids)))
+            tokens += len(ids) - start
+    assert done.losses[0][1] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_path: Path) -> None:
+    done = launch(job(tiny_model, epochs=30.0, learning_rate=3e-3, rank=16), LESSONS, tmp_path / "adapter")
+    assert done.losses[0][1] > 2
+    assert done.loss < 0.4
+    assert done.rows == 32
+    assert done.steps == 120
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert str(tiny_model) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+    engine = TransformersEngine(Model(name=str(tiny_model), adapter=str(tmp_path / "adapter")))
+    asked = [Choice(lesson.prompt, (" yes", " no")) for lesson in LESSONS]
+    answers = {
+        batch.rows[place]: answer
+        for batch in engine.plan(asked)
+        for place, answer in engine.answer([asked[row] for row in batch.rows], batch.shared)
+    }
+    right = sum((answers[n].probabilities[0] > 0.5) == (n % 2 == 0) for n in range(32))  # type: ignore[union-attr]
+    assert right >= 28
+
+
+def test_all_weights(tiny_model: Path, tmp_path: Path) -> None:
+    done = launch(job(tiny_model, method="full", steps=2), LESSONS, tmp_path / "whole")
+    assert done.trainable == done.parameters
+    TransformersEngine(Model(name=str(tmp_path / "whole")))
+
+
+def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
+    """Killed between the last step and the model's appearance, nothing is tuned again."""
+    wanted = job(tiny_model, steps=2)
+    with pytest.raises(ZeroDivisionError):
+        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    before = (tmp_path / ".model.tuning" / "tuned.json").stat().st_mtime_ns
+    times: list[int] = []
+    launch(
+        wanted,
+        LESSONS,
+        tmp_path / "model",
+        lambda folder, tuned: times.append((folder.parent / "tuned.json").stat().st_mtime_ns),
+    )
+    assert times == [before]
+    assert not (tmp_path / ".model.tuning").exists()
+
+
+def test_other_rows_begin_anew(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=2, save_steps=1)
+    with pytest.raises(ZeroDivisionError):
+        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    launch(wanted, LESSONS[:8], tmp_path / "model")
+    launch(wanted, LESSONS[:8], tmp_path / "fresh")
+    assert weights(tmp_path / "model") == weights(tmp_path / "fresh")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
+    launch(wanted, LESSONS, tmp_path / "whole")
+    folder = prepared(tmp_path / ".killed.tuning", wanted)
+    line = [sys.executable, "-m", "x_instruction.tuning.supervised", str(folder)]
+    kills = 0
+    for least in (2, 6):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            if any(int(path.name.split("-")[1]) >= least for path in folder.glob("checkpoints/checkpoint-*")):
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.002)
+        process.wait()
+    assert kills == 2
+    done = launch(wanted, LESSONS, tmp_path / "killed")
+    assert [step for step, _ in done.losses] == list(range(1, 13))
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=3, save_steps=1)
+    folder = prepared(tmp_path / ".model.tuning", wanted)
+    broken = folder / "checkpoints" / "checkpoint-2"
+    broken.mkdir(parents=True)
+    (broken / "trainer_state.json").write_text('{"global_step": 2', "utf-8")
+    assert launch(wanted, LESSONS, tmp_path / "model").steps == 3
+
+
+def test_the_work_ends_with_who_asked(tiny_model: Path, tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "work", job(tiny_model, epochs=10_000.0))
+    code = (
+        "import subprocess, sys, time; "
+        f"p = subprocess.Popen([{sys.executable!r}, '-m', 'x_instruction.tuning.supervised', {str(folder)!r}]); "
+        "print(p.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(3)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and Path(f"/proc/{child}").exists():
+        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.2)
+    assert time.monotonic() < end

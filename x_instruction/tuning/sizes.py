@@ -1,0 +1,107 @@
+"""How much more data helps: models tuned on growing parts of the same rows, and the line through what they are worth.
+
+Humpback draws win rates against the logarithm of the number of rows, ``w = a log N + c`` (arXiv 2308.06259, section
+3.5; method.md 4.8). The logarithm here is the natural one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from x_instruction import recipe
+from x_instruction.engines import open_engine
+from x_instruction.errors import RecipeError
+from x_instruction.prompts.answer import frame
+from x_instruction.shards import atomic
+from x_instruction.tuning import heldout
+from x_instruction.tuning.forward import Data, tune, tuned_model
+from x_instruction.tuning.recipe import Tuning
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``value = slope * ln(N) + constant``, by least squares.
+
+    Args:
+        slope, constant: of the line.
+        low, high: the slope's 95 % interval, from 2,000 bootstrap samples of the points; nan with fewer than three.
+    """
+
+    slope: float
+    constant: float
+    low: float
+    high: float
+
+
+def fit(sizes: Sequence[int], values: Sequence[float]) -> Line:
+    """The line through values at sizes.
+
+    Raises:
+        RecipeError: fewer than two different sizes, or one below 1.
+    """
+    if len(set(sizes)) < 2 or min(sizes) < 1:
+        raise RecipeError(f"sizes are {list(sizes)}, wanted two different ones at least, each 1 or more")
+    x, y = np.log(np.array(sizes, dtype=np.float64)), np.array(values, dtype=np.float64)
+    slope, constant = np.polyfit(x, y, 1)
+    random, slopes = np.random.default_rng(0), []
+    for _ in range(2_000 if len(set(sizes)) > 2 else 0):
+        rows = random.integers(len(x), size=len(x))
+        if len(set(x[rows])) > 1:
+            slopes.append(np.polyfit(x[rows], y[rows], 1)[0])
+    low, high = np.percentile(slopes, [2.5, 97.5]) if slopes else (float("nan"), float("nan"))
+    return Line(float(slope), float(constant), float(low), float(high))
+
+
+def part(data: Data, size: int) -> Data:
+    """The first so many rows by a digest of their ids: a larger part holds every smaller one.
+
+    Raises:
+        RecipeError: there are not so many rows.
+    """
+    if size > len(data.pairs):
+        raise RecipeError(f"a size of {size:,} is wanted, and there are {len(data.pairs):,} rows")
+    ranked = sorted(data.pairs, key=lambda pair: (recipe.digest(["size", pair.id, pair.language]), pair.instruction))
+    return dataclasses.replace(data, pairs=tuple(ranked[:size]), revision=f"{data.revision}, {size} rows")
+
+
+def curve(
+    settings: Tuning,
+    data: Data,
+    sizes: Sequence[int],
+    rows: Sequence[heldout.Row],
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[int, dict[str, float]]:
+    """What a model tuned on each size is worth on held-out rows; sizes that are there are not made again.
+
+    Args:
+        settings: the tuning recipe.
+        data: rows to tune on.
+        sizes: numbers of rows.
+        rows: held out.
+        folder: where models and their ``worth.json`` stand.
+        say: tells a person what happens.
+    """
+    found = {}
+    for size in sorted(set(sizes)):
+        target = folder / f"{settings.name}-{size}"
+        known = target / "worth.json"
+        if not target.is_dir():
+            tune(settings, part(data, size), target, say)
+        if not known.exists():
+            engine = open_engine(tuned_model(settings, target))
+            held = heldout.measure(
+                rows, engine, frame(settings.prompt, engine.chat), answer_tokens=settings.answer_tokens
+            )
+            figures = heldout.summary(held)[heldout.ALL]
+            with atomic(known) as stream:
+                stream.write(json.dumps(asdict(figures)).encode())
+        found[size] = json.loads(known.read_text("utf-8"))
+        say(f"{size:,} rows: score {found[size]['score']:.4f}, {found[size]['bits_per_byte']:.3f} bits per byte")
+    return found
