@@ -28,9 +28,8 @@ from x_instruction.tuning.recipe import Align
 from x_instruction.tuning.supervised import tune
 from x_instruction.tuning.trainer import OutputTrainer
 
-LESSONS = [
-    Lesson(f"Text {n}: {'word ' * (n % 7)}\nIs it even?", " yes" if n % 2 == 0 else " no", False) for n in range(32)
-]
+COLORS = ("red", "blue")
+LESSONS = [Lesson(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)]
 QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "threads": 1, "device": "cpu"}
 
 
@@ -50,7 +49,10 @@ def prepared(folder: Path, wanted: Job, lessons: list[Lesson] = LESSONS) -> Path
     [
         ({"method": "qlora", "device": "auto"}, r"tune\.method is qlora, which needs a GPU"),
         ({"device": "cuda"}, r"tune\.device is cuda, and no GPU can be used here"),
-        ({"targets": ("nothing",)}, r"cannot be adapted: .*nothing"),
+        (
+            {"targets": ("nothing",)},
+            r"tune\.targets names 'nothing', which is no layer of the model, wanted some of down_proj",
+        ),
         ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower learning_rate"),
     ],
 )
@@ -69,11 +71,14 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
     launch(job(tiny_model, steps=1), LESSONS, tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_config.json"
-    path.write_text(path.read_text().replace('"q_proj"', '"c_attn"').replace('"k_proj"', '"c_proj"'), "utf-8")
-    for name in ("v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"):
-        path.write_text(path.read_text().replace(f'"{name}"', f'"other_{name}"'), "utf-8")
-    with pytest.raises(TuningError, match=r"cannot load .* with adapter .* to tune it"):
-        launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), LESSONS, tmp_path / "model")
+    as_it_was = path.read_text("utf-8")
+    for change in (('"r": 4', '"r": 8'), ("layers.0.self_attn.q_proj", "layers.0.self_attn.x_proj")):
+        assert change[0] in as_it_was
+        path.write_text(as_it_was.replace(*change), "utf-8")
+        with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
+            launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), LESSONS, tmp_path / "model")
+        with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
+            TransformersEngine(Model(name=str(tiny_model), adapter=str(tmp_path / "adapter")))
     assert not (tmp_path / "model").exists()
 
 
@@ -127,8 +132,9 @@ def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(trainer:
         trainer.model.train()
         loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(number))
         loss.backward()
-        found.append((float(loss), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])))
-    logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        found.append((loss.item(), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])))
+    with torch.no_grad():
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     total = 0.0
     for row in range(len(logits)):
         for place in range(1, logits.shape[1]):
@@ -146,7 +152,7 @@ def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> 
     done = tune(
         prepared(
             tmp_path / "work",
-            job(tiny_model, packing=True, max_tokens=128, steps=1, batch_size=1, device_batch_size=1),
+            job(tiny_model, packing=True, max_tokens=256, steps=1, batch_size=1, device_batch_size=1),
             lessons,
         )
     )
@@ -162,17 +168,13 @@ def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> 
 
 
 def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_path: Path) -> None:
-    done = launch(job(tiny_model, epochs=30.0, learning_rate=3e-3, rank=16), LESSONS, tmp_path / "adapter")
+    done = launch(job(tiny_model, method="full", epochs=30.0, learning_rate=3e-3), LESSONS, tmp_path / "model")
     assert done.losses[0][1] > 2
-    assert done.loss < 0.4
+    assert done.loss < 0.3
     assert done.rows == 32
     assert done.steps == 120
-    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    ]
-    assert str(tiny_model) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
-    engine = TransformersEngine(Model(name=str(tiny_model), adapter=str(tmp_path / "adapter")))
+    assert done.trainable == done.parameters
+    engine = TransformersEngine(Model(name=str(tmp_path / "model")))
     asked = [Choice(lesson.prompt, (" yes", " no")) for lesson in LESSONS]
     answers = {
         batch.rows[place]: answer
@@ -183,10 +185,13 @@ def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_pa
     assert right >= 28
 
 
-def test_all_weights(tiny_model: Path, tmp_path: Path) -> None:
-    done = launch(job(tiny_model, method="full", steps=2), LESSONS, tmp_path / "whole")
-    assert done.trainable == done.parameters
-    TransformersEngine(Model(name=str(tmp_path / "whole")))
+def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        launch(job(tiny_model, steps=2), LESSONS, tmp_path / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    assert str(tiny_model).encode() not in files["adapter_config.json"]
 
 
 def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:

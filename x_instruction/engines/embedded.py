@@ -92,6 +92,22 @@ MODELS = {
 }
 
 
+# Adapters of the embedded model that ship with the package; `x-instruction models adapters` makes them.
+ADAPTERS = {"embedded-generator": "generator", "embedded-rater": "rater"}
+
+
+def adapter_folder(name: str) -> Path:
+    """Where an adapter of ``ADAPTERS`` is.
+
+    Raises:
+        EngineError: the package came without its data.
+    """
+    folder = Path(__file__).parent.parent / "adapters" / ADAPTERS[name]
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise EngineError(f"{name} is missing from the package: install x_instruction again, with its data files")
+    return folder
+
+
 def terms(title: str) -> str:
     """The licence of an embedded model by its title, or an empty string: of others only their own pages tell."""
     return next((model.license for model in MODELS.values() if model.title == title), "")

@@ -38,7 +38,8 @@ def locate(name: str, revision: str = "main") -> Files:
     """Find a model's files, fetching or converting them once if need be.
 
     Args:
-        name: ``embedded``, ``embedded-smollm2``, ``embedded-minilm``, a local folder or a Hub id.
+        name: ``embedded``, ``embedded-smollm2``, ``embedded-minilm``, ``embedded-generator`` and ``embedded-rater``
+            (adapters), a local folder or a Hub id.
         revision: branch, tag or commit, for the Hub.
 
     Raises:
@@ -47,6 +48,9 @@ def locate(name: str, revision: str = "main") -> Files:
     if name in embedded.MODELS:
         model = embedded.MODELS[name]
         return Files(model.title, model.folder(), model.revision, model.license)
+    if name in embedded.ADAPTERS:
+        folder = embedded.adapter_folder(name)
+        return Files(f"x_instruction {embedded.ADAPTERS[name]}", folder, _digest(folder))
     folder = Path(name).expanduser()
     if folder.is_dir():
         # Where a folder stands is nobody's business: records and cards carry its name and what is in it.

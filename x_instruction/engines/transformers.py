@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from x_instruction.engines import (
     Batch,
@@ -33,6 +35,7 @@ from x_instruction.recipe import Model
 try:
     import torch
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig, PreTrainedModel
     from transformers.utils import logging as library_logging
 
@@ -70,7 +73,7 @@ class TransformersEngine:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"cannot load {settings.name!r} as a causal language model: {reason}") from error
         if settings.adapter:
-            self.network = _adapted(self.network, settings.adapter, settings.name)
+            self.network = with_adapter(self.network, settings.adapter, settings.name).merge_and_unload().eval()
             self.model = f"{self.model}+{locate(settings.adapter).name}"
             self.revision = f"{self.revision}+{locate(settings.adapter).revision}"
         self.chat = bool(self.tokenizer.chat_template)
@@ -366,17 +369,39 @@ class TransformersEngine:
         return {int(token) for token in [*listed, self.tokenizer.eos_token_id] if token is not None}
 
 
-def _adapted(network: PreTrainedModel, adapter: str, base: str) -> PreTrainedModel:
-    """The model with a LoRA adapter added into its weights."""
+def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: bool = False) -> Any:
+    """The model with a LoRA adapter beside its weights, all of it.
+
+    Args:
+        network: the base.
+        adapter: as in recipes.
+        base: the base's name, for messages.
+        trainable: whether the adapter is to be tuned on.
+
+    Raises:
+        EngineError: it was made for another base; peft itself loads what fits and goes on.
+        MissingExtra: peft is not installed.
+    """
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "peft", "adapters") from error
+    folder = locate(adapter).folder
     try:
-        return PeftModel.from_pretrained(network, locate(adapter).folder).merge_and_unload().eval()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
+        weights = folder / "adapter_model.safetensors"
+        placed = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        stored = set(load_file(weights)) if weights.exists() else placed
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
+    if lost := sorted(stored ^ placed):
+        raise EngineError(
+            f"adapter {adapter!r} does not fit on {base!r}: {len(lost)} weights are not in both, as {lost[0]}"
+        )
+    return model
 
 
 def _device(name: str) -> torch.device:

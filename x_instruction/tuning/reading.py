@@ -114,10 +114,10 @@ class Reader:
         sizes = np.array([len(tokens) for tokens, _ in read])
         if max_tokens is not None and max_tokens > self.context:
             raise TuningError(f"max_tokens is {max_tokens:,}, and {self.model} reads {self.context:,} at most")
-        longest = max_tokens or min(self.context, int(np.percentile(sizes, percentile, method="higher")))
+        longest = max_tokens or min(self.context, int(np.percentile(sizes, percentile, method="inverted_cdf")))
         lengths = Lengths(longest, rows=len(read))
         lengths.percentiles = {
-            f"{share:g}": int(np.percentile(sizes, share, method="higher")) for share in (50, 90, 95, 99, 100)
+            f"{share:g}": int(np.percentile(sizes, share, method="inverted_cdf")) for share in (50, 90, 95, 99, 100)
         }
         rows: dict[int, dict[str, list[int]]] = {}
         for place, (tokens, start) in enumerate(read):

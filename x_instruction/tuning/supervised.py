@@ -29,6 +29,7 @@ from typing import Any
 
 from x_instruction import recipe
 from x_instruction.engines.models import locate
+from x_instruction.engines.transformers import with_adapter
 from x_instruction.errors import MissingExtra, TuningError, XInstructionError
 from x_instruction.recipe import Tune
 from x_instruction.shards import atomic
@@ -135,15 +136,25 @@ def _network(job: Job, device: str) -> PreTrainedModel:
     library_logging.disable_progress_bar()
     try:
         network = AutoModelForCausalLM.from_pretrained(files.folder, **options)
-        if job.model.adapter:
-            from peft import PeftModel
-
-            network = PeftModel.from_pretrained(network, locate(job.model.adapter).folder, is_trainable=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        on = f" with adapter {job.model.adapter!r}" if job.model.adapter else ""
-        raise TuningError(f"cannot load {job.model.name!r}{on} to tune it: {reason}") from error
+        raise TuningError(f"cannot load {job.model.name!r} to tune it: {reason}") from error
+    if job.model.adapter:
+        return with_adapter(network, job.model.adapter, job.model.name, trainable=True)
+    _check_targets(network, job.tune)
     return network
+
+
+def _check_targets(network: PreTrainedModel, settings: Tune) -> None:
+    """Refuse names of layers that are not there, with those that are."""
+    if settings.method == "full" or settings.targets == ("all-linear",):
+        return
+    linear = {name.split(".")[-1] for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
+    if strange := sorted(set(settings.targets) - linear):
+        raise TuningError(
+            f"tune.targets names {strange[0]!r}, which is no layer of the model, wanted some of "
+            f"{', '.join(sorted(linear))}, or all-linear"
+        )
 
 
 def _four_bits() -> Any:
@@ -279,6 +290,9 @@ def _tidy(folder: Path, base: str, method: str) -> None:
             path.unlink()
     table = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     table |= {"base_model_name_or_path": base, "revision": None}
+    # A set in peft, so its order differs from run to run, and with it the file.
+    if isinstance(table["target_modules"], list):
+        table["target_modules"].sort()
     (folder / "adapter_config.json").write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
