@@ -106,7 +106,7 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     TransformersEngine(Model(name=str(tiny_model), adapter=str(out)))
     again = run("embedded", data, "--out", out, *sets)
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "is there already" in str(again.exception)
 
 
 def test_without_a_recipe_those_that_ship_are_listed() -> None:
