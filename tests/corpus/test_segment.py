@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from x_instruction.corpus.clean import normalise
-from x_instruction.corpus.segment import _boundary, segment
+from x_instruction.corpus.segment import boundary, segment
 
 PARTS = st.sampled_from(
     [
@@ -55,7 +55,7 @@ def test_every_boundary_is_one_of_unicode(text: str) -> None:
     for cluster in regex.findall(r"\X", text):
         place += len(cluster)
         ends.add(place)
-    assert {i for i in range(len(text) + 1) if _boundary(text, i)} <= ends
+    assert {i for i in range(len(text) + 1) if boundary(text, i)} <= ends
 
 
 def test_a_short_document_is_one_passage() -> None:
