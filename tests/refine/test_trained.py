@@ -88,7 +88,7 @@ def test_the_question_by_hand() -> None:
     )
     assert len(asked.answers) == len(LEVELS)
     # All of it is shown: nothing is said to go on.
-    assert "Reply (Finnish): Sauna\n" in str(question("Sauna", "fi", "Why?", "en", settings, Characters()).prompt)
+    assert "Finnish text:\nSauna\n" in str(question("Sauna", "fi", "Why?", "en", settings, Characters()).prompt)
 
 
 def test_the_question_to_a_chat_model_by_hand() -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from x_instruction.cards import records
+from x_instruction.cli import cli
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.languages import language
@@ -135,6 +138,55 @@ def test_rounds_write_again_what_was_not_kept(
     last = {r.id for index in range(run.count("passage", "fi") or 0) for r in run.read("rated_2", "fi", index)}
     assert {record.id for record in curated} <= last
     assert "rated_2" in json.dumps(run.report("curated", "fi", 0).settings)
+
+
+@pytest.mark.parametrize(
+    ("shares", "settled", "last"),
+    [
+        ([0.2, 0.5, 0.7, 0.8], 0.01, 3),
+        ([0.2, 0.5, 0.505, 0.8], 0.01, 2),
+        ([0.2, 0.2, 0.7, 0.8], 0.01, 1),
+        ([0.2, 0.2, 0.7, 0.8], 0.0, 3),
+        ([0.2, None, None, None], 0.01, 3),
+    ],
+)
+def test_rounds_end_once_little_changes(
+    looped: Callable[..., Recipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shares: list[float | None],
+    settled: float,
+    last: int,
+) -> None:
+    monkeypatch.setattr(rounds, "kept_share", lambda run, settings, round: shares[round])
+    recipe = looped(**{"refine.rounds": "3", "refine.settled": str(settled)})
+    assert rounds.final(Run(tmp_path), recipe) == last
+
+
+def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Bengali has no seeds here, so it cannot have a model of its own."""
+    one = {"generate.tune.per_language": "true", "refine.rounds": "0", "refine.settled": "0.01"}
+    run = go(looped(**one, languages='["fi", "th"]'), tmp_path / "run", until="candidate")
+    assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
+    revisions = {tag: {r.generator_revision for r in run.read("candidate", tag, 0)} for tag in ("fi", "th")}  # type: ignore[attr-defined]
+    assert not revisions["fi"] & revisions["th"]
+    with pytest.raises(CorpusError, match=r"no seeds of bn in .*, and generator\.tune\.per_language wants some"):
+        go(looped(**one), tmp_path / "all", until="candidate")
+
+
+def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    looped()
+    line = ["models", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--role", "generator"]
+    done = CliRunner().invoke(cli, line)
+    assert done.exit_code == 0, done.output
+    made = tmp_path / "run" / "models" / "generator-0"
+    assert done.output.splitlines()[-1] == str(made)
+    record = records.read(made).training
+    assert record.languages == ("fi", "th")
+    assert str(tmp_path) not in (made / "training.json").read_text("utf-8")
+    assert not (tmp_path / "run" / "models" / "rater-0").exists()
+    nothing = CliRunner().invoke(cli, ["models", "demo"])
+    assert "demo tunes no model: add [generate.tune] or [refine.tune]" in str(nothing.exception)
 
 
 def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:

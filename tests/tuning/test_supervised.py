@@ -48,6 +48,7 @@ def prepared(folder: Path, wanted: Job, lessons: list[Lesson] = LESSONS) -> Path
     ("settings", "message"),
     [
         ({"method": "qlora", "device": "auto"}, r"tune\.method is qlora, which needs a GPU"),
+        ({"log": "trackio"}, r"tune\.log is trackio, which is not installed: pip install trackio"),
         ({"device": "cuda"}, r"tune\.device is cuda, and no GPU can be used here"),
         (
             {"targets": ("nothing",)},

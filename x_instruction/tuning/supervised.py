@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def tune(folder: Path) -> Tuned:
     job = recipe.read(Job, (folder / "job.json").read_text("utf-8"))
     settings = job.tune
     device = _device(settings)
+    if settings.log != "none" and find_spec(settings.log) is None:
+        raise TuningError(f"tune.log is {settings.log}, which is not installed: pip install {settings.log}")
     if device == "cpu" and settings.threads:
         torch.set_num_threads(settings.threads)
     reader = Reader(job.model.name, job.model.revision)

@@ -1,0 +1,96 @@
+"""Is `tune` as quick as TRL's own trainer on the same rows and settings, and does it lose the same?
+
+Both take the same steps on the same rows in the same order, turn by turn, each in a process of its own; the time is the
+trainer's. Rows are those of a generator (a page, and a line to learn), or of a model (a line, and a page to learn).
+
+    python benchmarks/tune.py --steps 4 --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from x_instruction import recipe
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.recipe import Model, Tune
+from x_instruction.tuning.job import Job, Lesson, write_lessons
+from x_instruction.tuning.reading import Reader
+
+PLAIN = """
+import sys
+import x_instruction.tuning.supervised as supervised
+from trl import SFTTrainer
+supervised.OutputTrainer = SFTTrainer
+raise SystemExit(supervised.main(sys.argv[1:]))
+"""
+
+
+def lessons(kind: str, reader: Reader, tokens: int) -> list[Lesson]:
+    found = []
+    folder = resources.files("x_instruction.corpus.sample")
+    for tag in PAPER_LANGUAGES:
+        for line in folder.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines():
+            row = json.loads(line)
+            text = reader.clip(row["text"], tokens)
+            if kind == "generator":
+                found.append(
+                    Lesson(f"{language(tag).name} text:\n{text}\n\nEnglish instruction:", f" Explain: {row['topic']}.")
+                )
+            else:
+                found.append(Lesson(f"Request: Explain: {row['topic']}.\n\nAnswer:\n", text))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    tune = Tune(
+        rank=8,
+        batch_size=given.rows,
+        device_batch_size=given.rows,
+        steps=given.steps,
+        threads=given.threads,
+        device="cpu",
+    )
+    job = Job(model=Model(name=given.model), tune=tune)
+    reader = Reader(given.model)
+    for kind in ("generator", "model"):
+        rows = lessons(kind, reader, given.tokens)
+        speeds: dict[str, list[float]] = {"plain": [], "ours": []}
+        losses: dict[str, float] = {}
+        for _ in range(given.repeats):
+            for name in speeds:
+                with tempfile.TemporaryDirectory() as scratch:
+                    folder = Path(scratch)
+                    write_lessons(folder / "lessons.jsonl", rows)
+                    (folder / "job.json").write_text(recipe.dumps(job), "utf-8")
+                    how = ["-c", PLAIN] if name == "plain" else ["-m", "x_instruction.tuning.supervised"]
+                    subprocess.run([sys.executable, *how, scratch], check=True, capture_output=True)
+                    tuned = json.loads((folder / "tuned.json").read_text("utf-8"))
+                    speeds[name].append(tuned["tokens"] / tuned["seconds"])
+                    losses[name] = tuned["losses"][-1][1]
+        ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
+        medians = {name: statistics.median(values) for name, values in speeds.items()}
+        print(
+            f"{kind}: {medians['plain']:.0f} tokens/s plain TRL, {medians['ours']:.0f} ours, ratio "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); last loss "
+            f"{losses['plain']:.5f} and {losses['ours']:.5f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
