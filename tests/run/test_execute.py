@@ -154,7 +154,12 @@ def test_orphaned_workers_end(recipe_file: Write, tmp_path: Path) -> None:
     with subprocess.Popen([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         process.stderr.readline()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children: list[str] = []
+        end = time.monotonic() + 60
+        while not children and time.monotonic() < end:
+            # They are started when the first stage wants them.
+            time.sleep(0.05)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert children
         process.kill()
     alive = children
