@@ -72,8 +72,11 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         question(c.text, c.language, c.instruction, c.instruction_language, settings, engine) for c in candidates
     ]
     known = calibration.of(settings.model)
+    # Pairs may look the same once responses are cut: asked twice they would differ by rounding.
+    distinct = list(dict.fromkeys(requests))
+    answers = dict(zip(distinct, ask(distinct), strict=True))
     ratings: list[Rating | Failed] = []
-    for answer in ask(requests):
+    for answer in (answers[request] for request in requests):
         if isinstance(answer, Failed):
             ratings.append(answer)
             continue
