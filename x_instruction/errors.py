@@ -85,3 +85,11 @@ class RunChanged(XInstructionError):
             f"{what} was made under other settings ({shown}): "
             "run with --redo to make it again, or choose another --out folder"
         )
+
+
+def rebuilt(name: str, message: str) -> XInstructionError:
+    """An error that another process told by its class name and message; of the root where no such class is here."""
+    error: XInstructionError = XInstructionError.__new__(globals().get(name, XInstructionError))
+    # Not by ``__init__``: a class may make its message from other arguments.
+    error.args = (message,)
+    return error

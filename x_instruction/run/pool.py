@@ -18,10 +18,9 @@ from typing import Any, cast
 
 from tqdm import tqdm
 
-from x_instruction import errors
 from x_instruction.engines.budget import Purse, Till
 from x_instruction.engines.devices import gpus
-from x_instruction.errors import BudgetReached, EngineError, XInstructionError
+from x_instruction.errors import BudgetReached, EngineError, XInstructionError, rebuilt
 from x_instruction.recipe import Recipe
 from x_instruction.run.work import Job, Worker
 from x_instruction.shards import Report, Run
@@ -246,7 +245,4 @@ def _leave(code: int) -> None:
 def _raise(kind: str, message: str, trace: str) -> None:
     if trace:
         raise RuntimeError(f"a worker failed:\n{trace}")
-    found = getattr(errors, kind, XInstructionError)
-    error = XInstructionError.__new__(found)
-    error.args = (message,)
-    raise error
+    raise rebuilt(kind, message)

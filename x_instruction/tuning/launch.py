@@ -9,11 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from x_instruction import errors, recipe
+from x_instruction import recipe
 from x_instruction.engines.devices import gpus
-from x_instruction.errors import TuningError, XInstructionError
+from x_instruction.errors import TuningError, rebuilt
 from x_instruction.shards import atomic
 from x_instruction.tuning.job import Job, Lesson, Tuned, write_lessons
 
@@ -88,10 +87,7 @@ def _perform(folder: Path, job: Job) -> None:
     failed = folder / "failed.json"
     if failed.exists():
         kind, message = json.loads(failed.read_text("utf-8"))
-        found: Any = getattr(errors, kind, XInstructionError)
-        error: XInstructionError = found.__new__(found)
-        error.args = (message,)
-        raise error
+        raise rebuilt(kind, message)
     killed = (
         " (killed, often for lack of memory: lower device_batch_size or max_tokens)" if ended.returncode == -9 else ""
     )
