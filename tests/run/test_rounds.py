@@ -23,6 +23,8 @@ from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Recipe, load
 from x_instruction.run import rounds
 from x_instruction.run.execute import execute
+from x_instruction.refine.labels import split
+from x_instruction.run.models import Models
 from x_instruction.run.progress import Quiet
 from x_instruction.shards import Run
 
@@ -187,6 +189,21 @@ def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: 
     assert not (tmp_path / "run" / "models" / "rater-0").exists()
     nothing = CliRunner().invoke(cli, ["models", "demo"])
     assert "demo tunes no model: add [generate.tune] or [refine.tune]" in str(nothing.exception)
+
+
+def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
+    looped: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = looped(**{"refine.start": '"generator"'})
+    models = Models(Run(tmp_path / "run"), recipe, False, lambda text: None)
+    models._seeds()
+    every = models._pairs("rater", 0, "")
+    apart = {pair.id for pair in split(every, recipe.refine.development, recipe.seed)[1]}
+    learned = {pair.id for pair in models._pairs("generator", 0, "")}
+    assert apart
+    assert learned
+    assert not apart & learned
+    assert apart | learned == {pair.id for pair in every}
 
 
 def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:

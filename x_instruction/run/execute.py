@@ -59,24 +59,24 @@ def execute(
             stream.write(recipe.dumps(settings).encode())
         before = 0.0 if budget is None else spent(run, settings)
         with Hands(run, settings, workers or default_workers(settings), budget, before) as hands:
+            models = Models(run, settings, redo, progress.say)
             for age in rounds.ages(settings):
                 if rounds.split(age)[1] > rounds.final(run, settings):
                     continue
-                _ready(run, settings, age, redo, hands, progress)
+                _ready(models, age, hands)
                 _stage(plan, age, hands, progress)
                 if age == (until if until != "rated" else rounds.at("rated", rounds.final(run, settings))):
                     break
     return run
 
 
-def _ready(run: Run, settings: Recipe, age: str, redo: bool, hands: Hands, progress: Progress) -> None:
+def _ready(models: Models, age: str, hands: Hands) -> None:
     """Tune the model that an age is made with, where the recipe has one tuned."""
     kind, round = rounds.split(age)
-    tune = {"candidate": settings.generate.tune, "rated": settings.refine.tune}.get(kind)
-    if tune is None:
-        return
-    # Workers hold models, and a tuning wants the machine.
-    Models(run, settings, redo, progress.say).ready(rounds.ROLES[kind], round, hands.rest)
+    tune = {"candidate": models.recipe.generate.tune, "rated": models.recipe.refine.tune}.get(kind)
+    if tune is not None:
+        # Workers hold models, and a tuning wants the machine.
+        models.ready(rounds.ROLES[kind], round, hands.rest)
 
 
 def _stage(plan: Plan, age: str, hands: Hands, progress: Progress) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from x_instruction import recipe
 from x_instruction.engines import Choice, Chosen, Engine, open_engine
+from x_instruction.engines.ledger import Ledger
 from x_instruction.engines.models import locate
 from x_instruction.errors import CorpusError, EngineError, RunChanged
 from x_instruction.languages import language
@@ -67,6 +68,8 @@ class Models:
         self.recipe = settings
         self.redo = redo
         self.say = say
+        # Sources are compared once: reading them all again for every model of every round would take minutes.
+        self._taken = False
 
     def ready(self, role: str, round: int, rest: Callable[[], None] = lambda: None) -> list[Path]:
         """Make what is missing of a role's models in a round; their folders.
@@ -81,8 +84,10 @@ class Models:
             CorpusError: there are no seeds, or none of a language that has a model of its own.
             TuningError: a model cannot be tuned; the message says why.
         """
-        self._seeds()
-        if role == "rater" and self.recipe.refine.start == "generator":
+        if not self._taken:
+            self._seeds()
+            self._taken = True
+        if role == "rater" and self._starts_the_rater():
             self.ready("generator", round, rest)
         tags = self.recipe.languages if self._tune(role).per_language else ("",)
         for tag in tags:
@@ -111,12 +116,12 @@ class Models:
         section = self._section(role)
         target = folder(self.run, role, round, tag)
         reader = Reader(section.model.name, section.model.revision)
-        pairs = [*self._pairs(tag), *(self._kept(round - 1, tag) if round else ())]
+        pairs = self._pairs(role, round, tag)
         if not pairs:
             raise CorpusError(
                 f"no seeds of {tag} in {self.run.root / 'seeds'}, and {role}.tune.per_language wants some"
             )
-        describe = self._described(role, round, tag)
+        describe = self._described(role, round, tag, pairs)
         if role == "generator":
             lessons, finish = self._writing(pairs, reader), describe
         else:
@@ -136,10 +141,10 @@ class Models:
         found["seed"] = self.recipe.seed
         found["model.files"] = locate(section.model.name, section.model.revision).revision
         found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
-        if (start := self._start(role, round, tag)).adapter:
-            found["start.files"] = (
-                locate(str(start.adapter)).revision if Path(str(start.adapter)).is_dir() else "not there"
-            )
+        if role == "rater" and section.model != (start := self._start(role, round, tag)):
+            found["start.files"] = locate(str(start.adapter)).revision
+        if role == "generator" and self._starts_the_rater():
+            found["development"] = self.recipe.refine.development
         for path in self._files(tag):
             found[f"input.seeds/{path.stem}"] = file_digest(path)
         name = at("rated", round - 1)
@@ -151,10 +156,14 @@ class Models:
     def _start(self, role: str, round: int, tag: str) -> Model:
         """What a model is tuned from."""
         model = self._section(role).model
-        if role == "generator" or self.recipe.refine.start == "base":
+        if role == "generator" or not self._starts_the_rater():
             return model
         adapter = folder(self.run, "generator", round, own(self._tune("generator"), tag))
         return dataclasses.replace(model, adapter=str(adapter))
+
+    def _starts_the_rater(self) -> bool:
+        """Whether the rater is tuned on from the generator."""
+        return self.recipe.refine.start == "generator" and self.recipe.refine.tune is not None
 
     def _tune(self, role: str) -> Tune:
         return cast(Tune, self._section(role).tune)
@@ -166,16 +175,16 @@ class Models:
     def _section(self, role: str) -> Generate | Refine:
         return self.recipe.generate if role == "generator" else self.recipe.refine
 
-    def _described(self, role: str, round: int, tag: str) -> Callable[[Path, Tuned], None]:
+    def _described(self, role: str, round: int, tag: str, pairs: list[Pair]) -> Callable[[Path, Tuned], None]:
         """What is told beside a model: what decided it, and what happened."""
         settings = self.settings(role, round, tag)
 
         def write(model: Path, tuned: Tuned) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
             job = Job(model=self._section(role).model, tune=self._tune(role))
-            names = " + ".join(sorted({pair.source for pair in self._pairs(tag)}))
+            names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{recipe.digest(settings)}"
-            write_record(model, training(job, tuned, self._pairs(tag), names, digest, self.recipe))
+            write_record(model, training(job, tuned, pairs, names, digest, self.recipe))
             (model / MADE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
 
         return write
@@ -209,9 +218,19 @@ class Models:
         if not found:
             raise CorpusError(f"seeds.paths leads to no file for any language: {', '.join(settings.paths)}")
 
-    def _pairs(self, tag: str) -> list[Pair]:
+    def _pairs(self, role: str, round: int, tag: str) -> list[Pair]:
+        """Seeds, and what the round before kept, of one language or of all."""
         limit = self.recipe.seeds.max_row_bytes
-        return [record for path in self._files(tag) for record in read_pairs(path, limit) if isinstance(record, Pair)]
+        read = [record for path in self._files(tag) for record in read_pairs(path, limit)]
+        pairs = [record for record in read if isinstance(record, Pair)] + list(
+            self._kept(round - 1, tag) if round else ()
+        )
+        if role == "generator" and self._starts_the_rater():
+            # The rater is calibrated on documents that nothing in it has seen.
+            from x_instruction.refine.labels import split
+
+            return split(pairs, self.recipe.refine.development, self.recipe.seed)[0]
+        return pairs
 
     def _kept(self, round: int, only: str) -> Iterator[Pair]:
         """The pairs that a round kept, of one language or of all."""
@@ -257,7 +276,7 @@ class Models:
                 trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine)
                 for e in made[1]
             ]
-            found = np.array(list(_chosen(engine, questions)))
+            found = np.array(_chosen(engine, questions))
             levels = np.array([labels.LEVELS.index(e.level) for e in made[1]])
             calibration.fit(found, levels).write(model)
             describe(model, tuned)
@@ -266,7 +285,6 @@ class Models:
 
     def _weaker(self, pairs: list[Pair]) -> dict[str, str]:
         """For each pair what the untuned generator, prompted, writes for its response; answers are remembered."""
-        from x_instruction.engines.ledger import Ledger
         from x_instruction.generate import generate
         from x_instruction.refine.labels import key
 
@@ -301,11 +319,10 @@ def _passage(pair: Pair, id: str) -> Passage:
     )
 
 
-def _chosen(engine: Engine, questions: list[Choice]) -> Iterator[tuple[float, ...]]:
-    answers: dict[int, tuple[float, ...]] = {}
-    for batch in engine.plan(questions):
-        for place, answer in engine.answer([questions[row] for row in batch.rows], batch.shared):
-            if not isinstance(answer, Chosen):
-                raise EngineError(f"the rater could not read a development pair: {answer}")
-            answers[batch.rows[place]] = answer.probabilities
-    return (answers[row] for row in range(len(questions)))
+def _chosen(engine: Engine, questions: list[Choice]) -> list[tuple[float, ...]]:
+    with Ledger(Path(":memory:"), engine, {}) as ledger:
+        answers = ledger.ask(questions)
+    for answer in answers:
+        if not isinstance(answer, Chosen):
+            raise EngineError(f"the rater could not read a development pair: {answer}")
+    return [answer.probabilities for answer in answers if isinstance(answer, Chosen)]
