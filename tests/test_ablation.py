@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from x_instruction.ablation import STUDIES, ablate, variants
+from x_instruction.ablation import STUDIES, _take_over, ablate, variants
+from x_instruction.cli.ablate import _STUDIES
 from x_instruction.errors import RecipeError
 from x_instruction.recipe import load
 from x_instruction.run.progress import Quiet
@@ -42,6 +43,29 @@ def test_a_rater_that_learns_nothing_takes_its_tuning_along() -> None:
     assert made["pmi"].refine.precision is None
     assert made["pmi"].refine.start == "base"
     assert made["pmi"].refine.rounds == 2, "the generator still learns"
+
+
+def test_the_command_offers_every_study() -> None:
+    assert set(_STUDIES) == set(STUDIES)
+
+
+@pytest.mark.parametrize(
+    ("study", "linked"),
+    [
+        ("rounds", {"seeds", "passage", "candidate", "rated", "candidate_1", "rated_1", "generator-0", "generator-1"}),
+        ("raters", {"seeds", "passage", "candidate", "generator-0"}),
+    ],
+)
+def test_only_what_would_be_made_alike_is_taken_over(study: str, linked: set[str], tmp_path: Path) -> None:
+    """Models of later rounds learned from what another rater kept, and a ledger is written into."""
+    before, root = tmp_path / "before", tmp_path / "root"
+    ages = ["passage", "candidate", "rated", "candidate_1", "rated_1", "curated", "cache", "seeds"]
+    for name in (*ages, "models/generator-0", "models/generator-1"):
+        (before / name).mkdir(parents=True)
+        (before / name / "file").write_text("x", "utf-8")
+    _take_over(before, root, study, load("adapters", {"refine.rounds": "2"}))
+    found = {path.parent.name for path in root.rglob("file")}
+    assert found == linked
 
 
 def test_variants_share_what_they_have_in_common(recipe_file: Write, tmp_path: Path) -> None:

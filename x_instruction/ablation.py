@@ -1,7 +1,7 @@
 """Ablations: one recipe with one thing changed at a time, each in a run of its own, side by side.
 
-What two variants have in common is made once: passages and candidates are taken over from the variant before, which
-their shards allow because they say what they were made under.
+What two variants have in common is made once: it is taken over from the variant before, which shards and models allow
+because they say what they were made under.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def ablate(
     for name, variant in variants(settings, study).items():
         root = folder / name
         if before is not None and not root.exists():
-            _take_over(before, root, study)
+            _take_over(before, root, study, variant)
         run = execute(variant, root, workers, redo, "curated", progress)
         yield _outcome(name, run, variant)
-        before = before or root
+        before = root
 
 
 def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -102,16 +102,15 @@ def _fitting(settings: Recipe, key: str, value: Any) -> dict[str, Any]:
     return {"tune": None, "precision": None, "rounds": settings.refine.rounds if learns else 0, "start": "base"} | scale
 
 
-def _take_over(before: Path, root: Path, study: str) -> None:
-    """Link what the first variant made and this one would make alike."""
-    names = ["passage", "seeds", "models", "candidate"]
-    if study in ("diversification", "selectors"):
-        names += [path.name for path in before.glob("[cr]a*") if path.name != "curated"]
-    if study == "rounds":
-        names += ["rated"]
-    for name in dict.fromkeys(names):
-        if (before / name).is_dir():
-            shutil.copytree(before / name, root / name, copy_function=os.link)
+def _take_over(before: Path, root: Path, study: str, variant: Recipe) -> None:
+    """Link what the variant before made and this one would make alike; never a ledger, which is written into."""
+    rated_alike = study in ("rounds", "diversification", "selectors")
+    ages = rounds.ages(variant)[:-1] if rated_alike else ["passage", "candidate"]
+    # Models of later rounds learned from what another rater kept.
+    models = [path for path in (before / "models").glob("*") if rated_alike or path.name.split("-")[1] == "0"]
+    for source in [before / "seeds", *models, *(before / age for age in ages)]:
+        if source.is_dir():
+            shutil.copytree(source, root / source.relative_to(before), copy_function=os.link)
 
 
 def _outcome(name: str, run: Run, settings: Recipe) -> Outcome:
