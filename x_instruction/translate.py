@@ -8,7 +8,6 @@ what the original says, which is told by translating it back (chrF) or by how mu
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections import Counter
@@ -32,12 +31,10 @@ from x_instruction.generate import Ask
 from x_instruction.languages import Language, language
 from x_instruction.prompts import template
 from x_instruction.recipe import Filters, Model, flatten
-from x_instruction.records import Dropped, as_row, dropped, schema
-from x_instruction.seed import pairs
+from x_instruction.records import Dropped, dropped
 from x_instruction.seed.chrf import chrf
-from x_instruction.seed.collect import pair_schema, write_parquet
-from x_instruction.seed.pairs import Pair, read_pairs
-from x_instruction.shards import atomic
+from x_instruction.seed.collect import store
+from x_instruction.seed.pairs import Pair, read_pairs, string
 
 SLOTS = frozenset({"passage", "language", "into"})
 # Thresholds by hand, low enough to let a free translation through: chrF of 0 to 1, and nats per token of the original.
@@ -299,7 +296,7 @@ def _fit(pair: Pair, settings: Translation, wanted: Language) -> Pair | Dropped:
         return dropped(pair.id, "unknown_language", str(error), pair.output)
     if tag == wanted.tag:
         return dropped(pair.id, "same_language", f"it is in {wanted.name} already", pair.output)
-    return dataclasses.replace(pair, language=tag, output=pairs.string(pair.output))
+    return dataclasses.replace(pair, language=tag, output=string(pair.output))
 
 
 def _looks(settings: Translation, wanted: Language) -> LanguageCheck | None:
@@ -408,13 +405,7 @@ def write(
     if not kept:
         shown = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
         raise CorpusError(f"no translation into {wanted.name} of {', '.join(p.name for p in paths)} is left ({shown})")
-    report = {
-        "language": wanted.tag,
-        "rows_in": len(outcomes),
-        "kept": len(kept),
-        "dropped": reasons,
-        "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
-        "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
+    told = {
         "scores": _deciles([outcome.score for outcome in outcomes if outcome.score is not None]),
         "inputs": {path.name: digest(path) for path in paths},
         "models": {"model": _named(there.engine), "back": _named(back.engine)},
@@ -422,8 +413,7 @@ def write(
         "settings": _told(settings),
         **totals,
     }
-    _put(out, kept, gone, report)
-    return report
+    return store(out, wanted, kept, gone, told)
 
 
 def _deciles(scores: Sequence[float]) -> dict[str, float]:
@@ -447,18 +437,3 @@ def _told(settings: Translation) -> dict[str, Any]:
         "prompt": Path(settings.prompt).name,
         "lid_model": Path(lid_model).name if lid_model else None,
     }
-
-
-def _put(out: Path, kept: Sequence[Pair], gone: Sequence[Dropped], report: dict[str, Any]) -> None:
-    with atomic(out.with_suffix(".dropped.parquet")) as stream:
-        write_parquet(stream, [as_row(record) for record in gone], schema(Dropped))
-    with atomic(out.with_suffix(".report.json")) as stream:
-        stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
-    rows = [pairs.as_row(pair) for pair in kept]
-    # The seeds come last: a file of them that exists is whole.
-    with atomic(out) as stream:
-        if out.suffix == ".parquet":
-            write_parquet(stream, rows, pair_schema())
-        else:
-            for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +72,39 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
     if not kept:
         seen = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
         raise CorpusError(f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})")
-    report: dict[str, Any] = {
+    return store(out, wanted, kept, gone, {"evaluation": compared} | described(sources, settings))
+
+
+def store(
+    out: Path, wanted: Language, kept: Sequence[Pair], gone: Sequence[Dropped], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a file of seeds, its ``.report.json`` and its ``.dropped.parquet``; the report is given back.
+
+    Args:
+        out: a ``.jsonl`` or ``.parquet`` file.
+        wanted: language of the responses.
+        kept: the seeds.
+        gone: what was let go.
+        more: what the report says besides their numbers.
+    """
+    report = {
         "language": wanted.tag,
         "rows_in": len(kept) + len(gone),
         "kept": len(kept),
-        "dropped": reasons,
+        "dropped": dict(sorted(Counter(record.reason for record in gone).items())),
         "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
         "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
-        "evaluation": compared,
-    } | described(sources, settings)
+        **more,
+    }
     with atomic(out.with_suffix(".dropped.parquet")) as stream:
-        write_parquet(stream, [as_row(record) for record in gone], schema(Dropped))
+        _parquet(stream, [as_row(record) for record in gone], schema(Dropped))
     with atomic(out.with_suffix(".report.json")) as stream:
         stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     rows = [pairs.as_row(pair) for pair in kept]
+    # The seeds come last: a file of them that exists is whole.
     with atomic(out) as stream:
         if out.suffix == ".parquet":
-            write_parquet(stream, rows, pair_schema())
+            _parquet(stream, rows, _pair_schema())
         else:
             for row in rows:
                 stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -117,15 +133,14 @@ def read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[P
             yield record
 
 
-def pair_schema() -> Any:
+def _pair_schema() -> Any:
     """The Arrow schema of a file of seeds: text throughout, and none of it null."""
     import pyarrow as pa
 
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Pair)])
 
 
-def write_parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
-    """Write rows of a schema into an open file."""
+def _parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
