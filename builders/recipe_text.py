@@ -8,7 +8,7 @@ import unicodedata
 from typing import Any
 
 from x_instruction.builders.escaping import JOINERS
-from x_instruction.recipe import Recipe
+from x_instruction.recipe import Recipe, without_folder
 
 
 def toml(recipe: Recipe) -> str:
@@ -28,16 +28,10 @@ def _section(section: Any, name: str) -> list[str]:
 
 def _value(value: Any) -> str:
     if isinstance(value, str):
-        return _text(_without_folder(value))
+        return _text(without_folder(value))
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value, value))}]"
     return repr(value) if isinstance(value, float) else json.dumps(value)
-
-
-def _without_folder(text: str) -> str:
-    """What looks like a place on this machine, cut to its last part: where it stands is nobody's business."""
-    is_place = text.startswith(("/", "~", "file:")) or text[1:3] == ":\\"
-    return text.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_place else text
 
 
 def _text(text: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from x_instruction.errors import RecipeError, UnknownLanguage
-from x_instruction.recipe import Filters, Model, Recipe, digest, dumps, flatten, load, loads, names
+from x_instruction.recipe import Filters, Model, Recipe, digest, dumps, flatten, load, loads, names, without_folder
 
 SMALL = """
 name = "small"
@@ -285,3 +285,25 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
     items = list(value.items())
     random.shuffle(items)
     assert digest(dict(items)) == digest(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/data/me/model", "model"),
+        ("/data/me/model/", "model"),
+        ("~/corpora/*.jsonl", "*.jsonl"),
+        ("../mine/prompt.txt", "prompt.txt"),
+        ("./prompt.txt", "prompt.txt"),
+        (".cache/lid.bin", "lid.bin"),
+        ("C:\\models\\tiny", "tiny"),
+        ("file:///data/rows.jsonl", "rows.jsonl"),
+        ("org/model", "org/model"),
+        ("seeds/{tag}.jsonl", "seeds/{tag}.jsonl"),
+        ("... and/or", "... and/or"),
+        ("answer", "answer"),
+        ("", ""),
+    ],
+)
+def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) -> None:
+    assert without_folder(text) == told

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -762,6 +763,15 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+# Paths of Unix and Windows; a Hub id and a path within the working folder are none.
+_PLACE = re.compile(r"/|~|file:|\.\S*[/\\]|.:\\")
+
+
+def without_folder(text: str) -> str:
+    """What looks like a place on this machine, cut to its last part: where it stands is nobody's business."""
+    return text.replace("\\", "/").rstrip("/").rpartition("/")[2] if _PLACE.match(text) else text
 
 
 def digest(value: Any) -> str:

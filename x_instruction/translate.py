@@ -30,7 +30,7 @@ from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.generate import Ask
 from x_instruction.languages import Language, language
 from x_instruction.prompts import template
-from x_instruction.recipe import Filters, Model, flatten
+from x_instruction.recipe import Filters, Model, flatten, without_folder
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.chrf import chrf
 from x_instruction.seed.collect import store
@@ -428,12 +428,10 @@ def _named(engine: Engine) -> dict[str, str]:
 
 
 def _told(settings: Translation) -> dict[str, Any]:
-    """Settings without the models, which are named apart; where files lie on a machine is nobody's business."""
-    flat = flatten({f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
-    told = {key: value for key, value in flat.items() if key.split(".")[0] not in ("model", "back")}
-    lid_model = settings.lid_model
-    return told | {
-        "min_score": settings.least,
-        "prompt": Path(settings.prompt).name,
-        "lid_model": Path(lid_model).name if lid_model else None,
+    """Settings without the models, which are named apart, and without the folders of this machine."""
+    told = {
+        key: without_folder(value) if isinstance(value, str) else value
+        for key, value in flatten(settings).items()
+        if key.split(".")[0] not in ("model", "back")
     }
+    return told | {"min_score": settings.least}

@@ -59,14 +59,14 @@ def training(
 
 
 def _told(settings: Any) -> str:
-    """A recipe as text; where files lie on a machine is nobody's business, so paths are told by their last part."""
+    """A recipe as text, without the folders of this machine."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items() if item is not None}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
-        return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", ".")) else value
+        return recipe.without_folder(value) if isinstance(value, str) else value
 
     return json.dumps(plain(asdict(settings)), indent=1, ensure_ascii=False)
 
