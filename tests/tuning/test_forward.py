@@ -69,6 +69,23 @@ def test_rows_whose_language_nobody_says(tmp_path: Path) -> None:
     assert forward.read(sources(f"fi={path}", "web")).pairs[0].language == "fi"
 
 
+def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
+    """Rows need no id for it, and an id that several rows have says nothing of the others."""
+    same = {"id": "1", "instruction": "a", "output": "b", "language": "fi"}
+    rows = [
+        {"instruction": "a", "output": "b", "language": "fi", "sentence": "one", "parallel": "yksi"},
+        {**same, "sentence": "two", "parallel": "kaksi"},
+        {**same, "output": "c"},
+        {**same, "output": "d", "sentence": "three", "parallel": None},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    data = forward.read(sources(str(path), "web"))
+    assert [pair.id for pair in data.pairs] == ["rows.jsonl:1", "1", "1", "1"]
+    found = [data.parallel.get(pair) for pair in data.pairs]
+    assert found == [("one", "yksi"), ("two", "kaksi"), None, None]
+
+
 def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     wanted = settings(tiny_model, "tune.max_tokens=999999")
     with pytest.raises(TuningError, match=r"max_tokens is 999,999, and .* reads"):

@@ -74,8 +74,9 @@ def read_pairs(
     Raises:
         CorpusError: the file cannot be read, or its first row is of no such shape.
     """
-    defaults = {"language": language, "instruction_language": instruction_language, "license": license}
-    yield from shaped(path, COLUMNS, limit, lambda row, id: _pair(row, id, path.name, defaults))
+    yield from shaped(
+        path, COLUMNS, limit, lambda row, id: pair_of(row, id, path.name, language, instruction_language, license)
+    )
 
 
 def shaped(
@@ -103,7 +104,19 @@ def shaped(
         yield pair
 
 
-def _pair(row: Mapping[str, Any], id: str, source: str, defaults: Mapping[str, str]) -> Pair:
+def pair_of(
+    row: Mapping[str, Any],
+    id: str,
+    source: str,
+    language: str = "",
+    instruction_language: str = "en",
+    license: str = "unknown",
+) -> Pair:
+    """The pair of one row of an instruction file; what is given besides the row is for rows that do not say.
+
+    Raises:
+        Shape: the row is of no shape that ``read_pairs`` knows.
+    """
     chat = next((row[name] for name in CHAT if row.get(name) is not None), None)
     if chat is not None:
         instruction, output = first_turn(chat)
@@ -114,10 +127,10 @@ def _pair(row: Mapping[str, Any], id: str, source: str, defaults: Mapping[str, s
         instruction=instruction,
         input=string(row.get("input")),
         output=output,
-        language=next((string(row[name]) for name in LANGUAGE if row.get(name)), defaults["language"]),
-        instruction_language=string(row.get("instruction_language")) or defaults["instruction_language"],
+        language=next((string(row[name]) for name in LANGUAGE if row.get(name)), language),
+        instruction_language=string(row.get("instruction_language")) or instruction_language,
         source=string(row.get("source")) or source,
-        license=string(row.get("license")) or defaults["license"],
+        license=string(row.get("license")) or license,
         url=string(row.get("url")),
     )
 

@@ -12,8 +12,9 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from x_instruction.engines import open_engine
 from x_instruction.errors import CorpusError, TuningError
 from x_instruction.prompts.answer import SLOT, frame
 from x_instruction.recipe import Model
-from x_instruction.seed.files import read_rows
-from x_instruction.seed.pairs import Pair, read_pairs
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, shaped, string
 from x_instruction.shards import atomic
 from x_instruction.tuning import heldout
 from x_instruction.tuning.job import Job, Lesson, Tuned
@@ -43,14 +43,14 @@ class Data:
 
     Args:
         pairs: prompts with their completions.
-        parallel: id of a row to its instruction and the same in another language, for alignment.
+        parallel: of a pair, its instruction and the same in another language, for alignment.
         dropped: reason to number of rows that could not be used.
         names: of the files.
         revision: digest of the files.
     """
 
     pairs: tuple[Pair, ...]
-    parallel: dict[str, tuple[str, str]]
+    parallel: dict[Pair, tuple[str, str]]
     dropped: dict[str, int]
     names: tuple[str, ...]
     revision: str
@@ -63,14 +63,20 @@ def read(files: Sequence[Source]) -> Data:
         CorpusError: a file cannot be read, or no row is left.
     """
     pairs: list[Pair] = []
-    parallel: dict[str, tuple[str, str]] = {}
+    parallel: dict[Pair, tuple[str, str]] = {}
     gone: dict[str, int] = {}
 
     def drop(reason: str) -> None:
         gone[reason] = gone.get(reason, 0) + 1
 
+    def make(row: Mapping[str, Any], id: str, source: Source) -> Pair:
+        pair = pair_of(row, id, source.path.name, source.tag)
+        if row.get("sentence") and row.get("parallel"):
+            parallel[pair] = string(row["sentence"]), string(row["parallel"])
+        return pair
+
     for source in files:
-        for pair in read_pairs(source.path, _ROW_BYTES, source.tag):
+        for pair in shaped(source.path, (*COLUMNS, "sentence", "parallel"), _ROW_BYTES, partial(make, source=source)):
             if not isinstance(pair, Pair):
                 drop(pair.reason)
             elif not pair.instruction.strip() or not pair.output.strip():
@@ -79,9 +85,6 @@ def read(files: Sequence[Source]) -> Data:
                 drop("no_language")
             else:
                 pairs.append(pair)
-        for _, row in read_rows(source.path, ("id", "sentence", "parallel"), _ROW_BYTES):
-            if isinstance(row, dict) and row.get("sentence") and row.get("parallel"):
-                parallel[str(row["id"])] = (str(row["sentence"]), str(row["parallel"]))
     if not pairs:
         seen = ", ".join(f"{reason} {number}" for reason, number in sorted(gone.items())) or "they are empty"
         raise CorpusError(f"no row to tune on in {', '.join(source.path.name for source in files)} ({seen})")
@@ -113,7 +116,7 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
 
     def lesson(pair: Pair) -> Lesson:
         wanted = f"{pair.instruction}\n{pair.input}" if pair.input.strip() else pair.instruction
-        return Lesson(ask(wanted), pair.output, True, *data.parallel.get(pair.id, ("", "")))
+        return Lesson(ask(wanted), pair.output, True, *data.parallel.get(pair, ("", "")))
 
     pairs, held = _apart(data.pairs, settings.development if settings.learning_rates else 0)
     lessons = [lesson(pair) for pair in pairs]
