@@ -100,11 +100,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("root", type=Path, help="folder that holds en-US and the language")
     parser.add_argument("language", help="name of the language's folder, as tr")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .jsonl")
+    parser.add_argument("--count", type=int, help="only so many pages, spread evenly over all of them")
     given = parser.parse_args(arguments)
     for folder in ("en-US", given.language):
         if not (given.root / folder).is_dir():
             parser.error(f"{given.root} has no folder {folder}: install the packages of both languages")
     rows = list(documents(given.root, given.language))
+    if given.count is not None:
+        if given.count < 1:
+            parser.error(f"--count {given.count}: wanted 1 or more")
+        rows = rows[:: max(1, len(rows) // given.count)][: given.count]
     given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     sys.stdout.write(f"{given.out}: {len(rows):,} documents\n")
 
