@@ -156,6 +156,13 @@ def tuned_model(settings: Tuning, target: Path) -> Model:
     return dataclasses.replace(settings.model, adapter=str(target))
 
 
+def worth(settings: Tuning, target: Path, rows: Sequence[heldout.Row]) -> dict[str, heldout.Figures]:
+    """What the model that a tuning left in a folder is worth on rows, by language and for all."""
+    engine = open_engine(tuned_model(settings, target))
+    render = frame(settings.prompt, engine.chat)
+    return heldout.summary(heldout.measure(rows, engine, render, answer_tokens=settings.answer_tokens))
+
+
 def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
     """Pairs to learn from and pairs to choose by, of every language as many; a document is on one side alone."""
     if not count:
@@ -186,11 +193,7 @@ def _tried(
         if not target.is_dir():
             launch(Job(model=settings.model, tune=tune_, align=settings.align), lessons, target)
         if not known.exists():
-            engine = open_engine(tuned_model(settings, target))
-            held_out = heldout.measure(
-                rows, engine, frame(settings.prompt, engine.chat), answer_tokens=settings.answer_tokens
-            )
-            figures = [one for name, one in heldout.summary(held_out).items() if name != heldout.ALL]
+            figures = [one for name, one in worth(settings, target, rows).items() if name != heldout.ALL]
             table = {
                 name: sum(getattr(one, name) for one in figures) / len(figures)
                 for name in ("score", "right", "bits_per_byte")

@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from x_instruction import recipe
-from x_instruction.engines import open_engine
 from x_instruction.errors import RecipeError
-from x_instruction.prompts.answer import frame
 from x_instruction.shards import atomic
 from x_instruction.tuning import heldout
-from x_instruction.tuning.forward import Data, tune, tuned_model
+from x_instruction.tuning.forward import Data, tune, worth
 from x_instruction.tuning.recipe import Tuning
 
 
@@ -95,11 +93,7 @@ def curve(
         if not target.is_dir():
             tune(settings, part(data, size), target, say)
         if not known.exists():
-            engine = open_engine(tuned_model(settings, target))
-            held = heldout.measure(
-                rows, engine, frame(settings.prompt, engine.chat), answer_tokens=settings.answer_tokens
-            )
-            figures = heldout.summary(held)[heldout.ALL]
+            figures = worth(settings, target, rows)[heldout.ALL]
             with atomic(known) as stream:
                 stream.write(json.dumps(asdict(figures)).encode())
         found[size] = json.loads(known.read_text("utf-8"))
