@@ -99,7 +99,11 @@ def _writers(facts: Facts) -> str:
         ", ".join(dict.fromkeys(plain(model(name)) for (name, _), _ in tally.shown()))
         for tally in (facts.generators, facts.raters)
     )
-    return f"The instructions are synthetic: {writers} wrote each for the text of its response, and {raters} rated it."
+    rated = f"{raters} rated {'it' if facts.raters.total() == facts.generators.total() else 'some'}"
+    return (
+        f"The instructions are synthetic: {writers} wrote each for the text of its response, "
+        f"and {rated if raters else 'no rater looked at it'}."
+    )
 
 
 def _counts(tally: Tally) -> str:

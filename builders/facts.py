@@ -57,9 +57,13 @@ class Tally:
         """The most frequent values, ties in alphabetical order."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
 
+    def total(self) -> int:
+        """Rows with a value."""
+        return self.counts.total() + self.beyond
+
     def hidden(self) -> int:
         """Rows whose value is not among those shown."""
-        return self.counts.total() + self.beyond - sum(count for _, count in self.shown())
+        return self.total() - sum(count for _, count in self.shown())
 
 
 @dataclass(slots=True)
@@ -78,7 +82,9 @@ class Facts:
         self.origins.add(record.source, record.license)
         self.licenses.add(record.license)
         self.generators.add(record.generator, record.generator_revision)
-        self.raters.add(record.rater, record.rater_revision)
+        # Under this name the stage passes on what nobody looked at.
+        if record.rater != "none":
+            self.raters.add(record.rater, record.rater_revision)
         self.embedders.add(record.embedder, record.embedder_revision)
         self.instruction_languages.add(record.instruction_language)
 

@@ -1,5 +1,6 @@
 """``croissant.json``: valid, truthful, and enough for its own library to load rows from the folder."""
 
+import dataclasses
 import json
 
 import datasets
@@ -69,6 +70,24 @@ def test_what_it_tells_comes_from_the_run(whole):
     assert table["inLanguage"] == ["sw", "th", "ur", "no"]
     assert f"{24 * 4} in all" in table["description"]
     assert "None" not in json.dumps(table)
+
+
+def test_what_nobody_rated_is_not_said_to_be_rated(run, kit, folder):
+    nobody = {"rater": "none", "rater_revision": ""}
+    asked = kit.recipe(("sw", "ur"))
+    kit.write(run, "ur", [kit.curated("ur", number, **nobody) for number in range(5)])
+    kit.write(run, "sw", [kit.curated("sw", number) for number in range(5)])
+    build(run, asked, folder)
+    table = json.loads((folder / CROISSANT).read_text("utf-8"))
+    assert "its response, and pmi:org/rater rated some. No person" in table["rai:dataAnnotationProtocol"]
+    kit.write(run, "sw", [kit.curated("sw", number, **nobody) for number in range(5)])
+    build(run, dataclasses.replace(asked, refine=dataclasses.replace(asked.refine, rater="none")), folder)
+    table = json.loads((folder / CROISSANT).read_text("utf-8"))
+    assert "its response, and no rater looked at it. No person" in table["rai:dataAnnotationProtocol"]
+    assert not [tool for tool in table["rai:machineAnnotationTools"] if tool.startswith("none")]
+    card = (folder / "README.md").read_text("utf-8")
+    assert "no rater looked at the pairs and the first 1 of a passage went on" in card
+    assert "pairs rated by" not in card
 
 
 def test_hostile_names_stay_text(run, kit, folder, caplog):
