@@ -16,6 +16,7 @@ import pytest
 
 from x_instruction.errors import RunChanged, ShardError
 from x_instruction.recipe import Recipe, load
+from x_instruction.run import work
 from x_instruction.run.execute import execute
 from x_instruction.run.progress import Quiet
 from x_instruction.run.status import totals
@@ -48,6 +49,21 @@ def test_every_row_is_accounted_for(recipe_file: Write, tmp_path: Path) -> None:
         assert generate.kept + sum(generate.dropped.values()) == generate.requests == 24
         assert generate.kept > 6
         assert refine.rows_in == generate.kept == refine.kept + sum(refine.dropped.values())
+
+
+def test_no_model_is_opened_where_none_rates(
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load(recipe_file(refine={"rater": "none"}))
+    go(recipe, tmp_path / "run", until="candidate")
+    monkeypatch.setattr(work, "open_engine", lambda model: pytest.fail(f"{model.name} was opened"))
+    run = go(recipe, tmp_path / "run")
+    rated = list(run.read("rated", "fi", 0))
+    assert {getattr(record, "rater", None) for record in rated} == {"none"}
+    assert len({record.id for record in rated}) == len(rated) > 0
+    report = run.report("rated", "fi", 0)
+    assert (report.requests, report.dropped.keys()) == (0, {"not_best"})
+    assert not (tmp_path / "run" / "cache" / "rated").exists()
 
 
 def test_a_finished_run_asks_nothing_again(recipe_file: Write, tmp_path: Path) -> None:

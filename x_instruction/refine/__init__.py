@@ -55,13 +55,23 @@ RATERS = {
 }
 
 
+def _rater(settings: recipe.Refine) -> Rater:
+    rater: Rater = importlib.import_module(RATERS[settings.rater])
+    return rater
+
+
+def asks(settings: recipe.Refine) -> bool:
+    """Whether the rater asks a model; for one that does not, no engine needs to be opened."""
+    return bool(_rater(settings).needs)
+
+
 def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
     """Every candidate with its rating, in order; dropped when the engine failed on it.
 
     Raises:
         NotCapable: the engine cannot do what this rater needs.
     """
-    rater: Rater = importlib.import_module(RATERS[settings.rater])
+    rater = _rater(settings)
     if not engine.can.issuperset(rater.needs):
         wanted = " and ".join(rater.needs)
         raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {wanted}, this one cannot")

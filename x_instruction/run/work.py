@@ -50,11 +50,13 @@ class Asking:
     Args:
         rows: records that go in.
         records: those that come out, given an engine and a way to ask it.
+        asks: whether the model is asked at all; otherwise it need not be there.
     """
 
     model: Model
     rows: int
     records: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]]
+    asks: bool = True
 
 
 class Worker:
@@ -85,14 +87,16 @@ class Worker:
 
     def asking(self, job: Job) -> Asking:
         """What a job of a stage that asks a model does."""
-        from x_instruction.refine import refine
+        from x_instruction.refine import asks, refine
 
         age, round = split(job.age)
         if age == "candidate":
             return self._writing(job, round)
         candidates = cast(list[Candidate], list(self.run.read(at("candidate", round), job.language, job.index)))
         rate = rating(self.run, self.recipe, round, job.language)
-        return Asking(rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask))
+        return Asking(
+            rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask), asks(rate)
+        )
 
     def _writing(self, job: Job, round: int) -> Asking:
         """Writing for all passages, or in a later round for those of which nothing was kept."""
@@ -181,6 +185,12 @@ class Worker:
         """A stage that asks an engine, its answers remembered."""
         asking = self.asking(job)
         report = Report(job.age, job.language, job.index, job.settings, rows_in=asking.rows)
+        if not asking.asks:
+            from x_instruction.refine.unread import Nobody
+
+            self.run.write(report, asking.records(Nobody(), lambda requests: []))
+            seen(asking.rows, asking.rows)
+            return [report]
         with self.ledger(job, asking.model, seen) as ledger:
 
             def finish(report: Report) -> None:
