@@ -118,11 +118,11 @@ class Plan:
         model: Model = section.model
         # What a server runs is known by its name only.
         files = f"served:{model.revision}" if kind(model).served else _revision(model.name, model.revision)
-        found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(section.prompt)}
+        prompt = section.prompt if section.tune is None else getattr(section, "tuned_prompt", section.prompt)
+        found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(prompt)}
         if section.tune is not None:
             adapter = rounds.folder(self.run, ROLES[kept], round, rounds.own(section.tune, tag))
             found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
-            found[f"{name}.prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
         elif model.adapter and not kind(model).served:
             found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
         return found
