@@ -82,7 +82,9 @@ class Rated(Candidate):
     Args:
         rater: kind of rater and model, as ``pmi:<model>``.
         rater_revision: that model's revision or content digest.
-        score: the rater's own scale, larger is better (``pmi``: nats per token; ``prompted``: 1 to 5).
+        score: the rater's own scale, larger is better (``trained``, ``combined``: probability that the pair is good, 0
+            to 1; ``pmi``: nats per token of the response, or nats where instructions are scored; ``prompted``: 1 to 5;
+            ``none``: 0).
         p_best: probability that the pair is good, where the rater gives one.
         p_flawed: probability that it is usable but flawed.
         p_worst: probability that it is bad.
