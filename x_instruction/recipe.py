@@ -500,7 +500,8 @@ class Seeds:
     """Which seed pairs are taken from trusted sources (method.md 2.8 U1, 3.1).
 
     Args:
-        paths: files of seeds for a run, as ``corpus.paths``; a language without any learns from the others.
+        paths: files of seeds for a run, as ``corpus.paths``; a language without any, or of which none is kept, learns
+            from the others.
         languages: languages whose seeds are taken; those of the recipe when empty.
         form: what the files hold: ``trees`` (OASST), ``parallel`` documents, ``pairs``, or ``auto``: by their columns.
         instruction_language: tag of the language of instructions.

@@ -153,10 +153,24 @@ def test_the_command(tmp_path, suffix):
     assert sorted(row["id"] for row in gone) == ["3", "pairs.jsonl:6"]
 
 
-def test_nothing_left_is_an_error_that_says_why(tmp_path):
-    with pytest.raises(CorpusError, match=r"no seed of Finnish in pairs.jsonl \(malformed_json 1, wrong_language 5\)"):
-        collect([source(tmp_path)], Seeds(), language("fi"), tmp_path / "out.jsonl")
-    assert not (tmp_path / "out.jsonl").exists()
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_language_of_which_nothing_is_kept_has_an_empty_file(tmp_path, suffix):
+    out = tmp_path / f"out.{suffix}"
+    report = collect([source(tmp_path)], Seeds(), language("fi"), out)
+    assert (report["kept"], report["dropped"]) == (0, {"malformed_json": 1, "wrong_language": 5})
+    assert json.loads((tmp_path / "out.report.json").read_text()) == report
+    assert pq.read_table(tmp_path / "out.dropped.parquet").num_rows == 6
+    # It can be taken like any other.
+    assert collect([out], Seeds(), language("fi"), tmp_path / "again.jsonl")["rows_in"] == 0
+    assert (tmp_path / "again.jsonl").read_bytes() == b""
+
+
+def test_the_command_fails_where_nothing_is_kept_and_says_why(tmp_path):
+    out = tmp_path / "out.jsonl"
+    shown = CliRunner().invoke(cli, ["seeds", str(source(tmp_path)), "--language", "fi", "--out", str(out)])
+    assert isinstance(shown.exception, CorpusError)
+    assert "no seed of Finnish in pairs.jsonl (malformed_json 1, wrong_language 5)" in str(shown.exception)
+    assert (tmp_path / "out.dropped.parquet").exists()
 
 
 def test_bad_files(tmp_path):

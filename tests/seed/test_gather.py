@@ -54,8 +54,19 @@ def test_no_seeds_at_all(tmp_path: Path) -> None:
 
 def test_nothing_is_left(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
-    with pytest.raises(CorpusError, match=r"no seed of sw, fi, th in sw.jsonl \(output_too_short 1\)"):
+    with pytest.raises(CorpusError, match=r"^no seed of Swahili in sw.jsonl \(output_too_short 1\)$"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
+    (tmp_path / "fi.jsonl").write_text("")
+    with pytest.raises(CorpusError, match=r"short 1\); no seed of Finnish in fi.jsonl \(they are empty\)$"):
+        gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
+
+
+def test_a_language_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "sw.jsonl", ["Ndiyo."])
+    write(tmp_path / "fi.jsonl", FINNISH)
+    said: list[str] = []
+    assert list(gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)), said.append)) == ["fi"]
+    assert said == ["no seed of Swahili in sw.jsonl (output_too_short 1)"]
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def labels(recipe: str, out: Path, part: str, languages: str | None, sets: tuple
 
     settings = read_recipe(recipe, languages, None, sets)
     refine = settings.refine
-    pairs = [pair for seeds in gather(settings).values() for pair in seeds]
+    pairs = [pair for seeds in gather(settings, lambda text: click.echo(text, err=True)).values() for pair in seeds]
     training, development = split(pairs, refine.development, settings.seed)
     chosen = {"training": training, "development": development, "all": pairs}[part]
     made = balance(examples(chosen, refine.builders, refine.per_level, settings.seed), settings.seed)

@@ -23,9 +23,10 @@ def command(sources: tuple[Path, ...], tag: str, out: Path, against: tuple[str, 
     """
     import dataclasses
 
+    from x_instruction.errors import CorpusError
     from x_instruction.languages import language
     from x_instruction.recipe import Seeds, parse
-    from x_instruction.seed.collect import collect
+    from x_instruction.seed.collect import collect, none_kept
 
     wanted = language(tag)
     settings = parse(Seeds, "", "seeds", read_sets(sets))
@@ -33,4 +34,9 @@ def command(sources: tuple[Path, ...], tag: str, out: Path, against: tuple[str, 
     report = collect(sources, settings, wanted, out)
     for reason, number in report["dropped"].items():
         click.echo(f"dropped  {reason:24} {number:9,}", err=True)
+    if not report["kept"]:
+        gone = out.with_suffix(".dropped.parquet")
+        raise CorpusError(
+            f"{none_kept(wanted, sources, report['dropped'])}: {out} is empty, {gone} says of each row why"
+        )
     click.echo(f"{out}: {report['kept']:,} seeds of {report['rows_in']:,} rows")

@@ -26,25 +26,30 @@ READERS = {"trees": trees.read_trees, "parallel": parallel.read_parallel, "pairs
 
 
 def form(path: Path, limit: int) -> str:
-    """What a file holds, by the columns of its first row that can be read.
+    """What a file holds, by the columns of its first row that can be read; one without rows holds no ``pairs``.
 
     Raises:
         CorpusError: it cannot be read, or no row of it can.
     """
+    empty = True
     columns = tuple(dict.fromkeys((*trees.COLUMNS, *parallel.COLUMNS, *pairs.COLUMNS)))
     for _, row in read_rows(path, columns, limit):
+        empty = False
         if isinstance(row, Fault):
             continue
         if isinstance(row.get("prompt"), dict) or "parent_id" in row:
             return "trees"
         return "parallel" if "title_en" in row and "text" in row else "pairs"
+    if empty:
+        return "pairs"
     raise CorpusError(f"{path} holds no row that can be read: wanted JSON with an object a row, or Parquet")
 
 
 def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path) -> dict[str, Any]:
     """Write the seeds of one language; the report is given back.
 
-    Beside ``out`` stand its ``.report.json`` and its ``.dropped.parquet``.
+    Beside ``out`` stand its ``.report.json`` and its ``.dropped.parquet``. Where no seed is kept the file is empty and
+    these say why: other languages may have some.
 
     Args:
         paths: the sources.
@@ -54,7 +59,7 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
 
     Raises:
         RecipeError: another suffix, or no identifier knows the language.
-        CorpusError: a source or an evaluation set cannot be read, or no seed is left.
+        CorpusError: a source or an evaluation set cannot be read.
     """
     if out.suffix not in (".jsonl", ".parquet"):
         raise RecipeError(f"{out} is neither .jsonl nor .parquet")
@@ -68,10 +73,6 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
             gone.append(record)
         else:
             kept.append(record)
-    reasons = dict(sorted(Counter(record.reason for record in gone).items()))
-    if not kept:
-        seen = ", ".join(f"{reason} {number}" for reason, number in reasons.items()) or "they are empty"
-        raise CorpusError(f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})")
     return store(out, wanted, kept, gone, {"evaluation": compared} | described(sources, settings))
 
 
@@ -109,6 +110,16 @@ def store(
             for row in rows:
                 stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return report
+
+
+def none_kept(wanted: Language, sources: Iterable[Path], reasons: Mapping[str, int]) -> str:
+    """What a person is told of a language of which no seed is kept.
+
+    Args:
+        reasons: why rows were dropped, and how many.
+    """
+    seen = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items())) or "they are empty"
+    return f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})"
 
 
 def described(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from x_instruction.errors import CorpusError
 from x_instruction.languages import language
 from x_instruction.recipe import Recipe
 from x_instruction.records import Dropped
-from x_instruction.seed.collect import read
+from x_instruction.seed.collect import none_kept, read
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.overlap import Evaluations
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
 
 
-def gather(settings: Recipe) -> dict[str, list[Pair]]:
+def gather(settings: Recipe, say: Callable[[str], None] = lambda text: None) -> dict[str, list[Pair]]:
     """Screened seeds by tag, of every language that has any, each in the order that ``screen`` gives.
 
     Args:
         settings: the recipe; its ``seeds.paths`` may have placeholders, and need not exist for every language.
+        say: tells a person of each language whose files have no seed that is kept.
 
     Raises:
         RecipeError: a placeholder that is not known, or no identifier knows a language.
@@ -36,16 +38,19 @@ def gather(settings: Recipe) -> dict[str, list[Pair]]:
     for name in seeds.evaluation:
         evaluations.read(Path(name), seeds.max_row_bytes)
     found: dict[str, list[Pair]] = {}
-    reasons: Counter[str] = Counter()
+    without: list[str] = []
     for tag, paths in files.items():
+        if not paths:
+            continue
         wanted = language(tag)
-        for record in screen(read(paths, seeds, wanted), seeds, wanted, evaluations) if paths else ():
-            if isinstance(record, Dropped):
-                reasons[record.reason] += 1
-            else:
-                found.setdefault(tag, []).append(record)
+        records = list(screen(read(paths, seeds, wanted), seeds, wanted, evaluations))
+        if kept := [record for record in records if isinstance(record, Pair)]:
+            found[tag] = kept
+        else:
+            reasons = Counter(record.reason for record in records if isinstance(record, Dropped))
+            without.append(none_kept(wanted, paths, reasons))
     if not found:
-        seen = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items())) or "they are empty"
-        names = ", ".join(sorted({path.name for paths in files.values() for path in paths}))
-        raise CorpusError(f"no seed of {', '.join(tags)} in {names} ({seen})")
+        raise CorpusError("; ".join(without))
+    for text in without:
+        say(text)
     return found
