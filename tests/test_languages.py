@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.errors import RecipeError, UnknownLanguage
@@ -135,13 +135,11 @@ def stable(tag: str) -> None:
     assert len(found.iso639_3) == 3
 
 
-@settings(deadline=None)
 @given(st.text(string.ascii_lowercase, min_size=2, max_size=3), st.sampled_from(["", "_Latn", "-Arab", "-Deva", "_CN"]))
 def test_a_tag_is_its_own_language(letters: str, rest: str) -> None:
     stable(letters + rest)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_any_text_is_a_language_or_refused(text: str) -> None:
     stable(text)

@@ -49,7 +49,8 @@ def small(tmp_path: Path) -> Callable[..., Recipe]:
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match=r"cannot read recipe .*nowhere.toml: No such file.*one of adapters, demo, english-pages, files"
+        RecipeError,
+        match=r"cannot read recipe .*nowhere.toml: No such file.*one of adapters, demo, english-pages, files",
     ):
         load(tmp_path / "nowhere.toml")
 

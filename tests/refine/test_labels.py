@@ -9,7 +9,7 @@ import pytest
 
 from x_instruction.corpus.segment import sentences
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.refine.labels import BUILDERS, LEVELS, Example, asked, balance, examples, key, split
+from x_instruction.refine.labels import BUILDERS, LEVELS, Example, balance, examples, key, split
 from x_instruction.seed.pairs import Pair
 
 DEFAULT = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
@@ -103,7 +103,7 @@ def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
         assert example.id == f"{key(seed)}/{example.builder}"
         assert example.level == BUILDERS[example.builder].level
         assert example.instruction_language == seed.instruction_language
-        assert (example.instruction == asked(seed)) != (example.text == seed.output) or example.builder == "pair"
+        assert (example.instruction == seed.asked) != (example.text == seed.output) or example.builder == "pair"
 
 
 def test_the_pair_itself_with_its_input() -> None:

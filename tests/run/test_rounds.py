@@ -21,9 +21,9 @@ from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Recipe, load
+from x_instruction.refine.labels import split
 from x_instruction.run import rounds
 from x_instruction.run.execute import execute
-from x_instruction.refine.labels import split
 from x_instruction.run.models import Models
 from x_instruction.run.progress import Quiet
 from x_instruction.shards import Run
@@ -172,7 +172,9 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
     assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
     revisions = {tag: {r.generator_revision for r in run.read("candidate", tag, 0)} for tag in ("fi", "th")}  # type: ignore[attr-defined]
     assert not revisions["fi"] & revisions["th"]
-    with pytest.raises(CorpusError, match=r"no seeds of bn in .*, and generator\.tune\.per_language wants some"):
+    with pytest.raises(
+        CorpusError, match=r"no seed was kept in .* of bn, and generator\.tune\.per_language wants some"
+    ):
         go(looped(**one), tmp_path / "all", until="candidate")
 
 

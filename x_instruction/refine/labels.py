@@ -70,7 +70,7 @@ class Pool:
         """
         if tag not in self._nearest:
             seeds = self.seeds[tag]
-            texts, documents = [asked(pair) for pair in seeds], [pair.id for pair in seeds]
+            texts, documents = [pair.asked for pair in seeds], [pair.id for pair in seeds]
             several = len(set(documents)) > 2
             self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language) if several else None
         likeness = self._nearest[tag]
@@ -94,26 +94,21 @@ def key(pair: Pair) -> str:
     return f"{pair.id}/{pair.language}"
 
 
-def asked(pair: Pair) -> str:
-    """All that a seed asks, its input included."""
-    return f"{pair.instruction}\n{pair.input}" if pair.input else pair.instruction
-
-
 def _pair(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str]:
     pair = pool.seeds[tag][row]
-    return asked(pair), pair.output
+    return pair.asked, pair.output
 
 
 def _truncated(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
     text = flaws.broken_off(pair.output, random, _spaced(tag))
-    return (asked(pair), text) if text else None
+    return (pair.asked, text) if text else None
 
 
 def _shuffled(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
     text = flaws.shuffled(pair.output, random, _spaced(tag))
-    return (asked(pair), text) if text else None
+    return (pair.asked, text) if text else None
 
 
 def _foreign(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
@@ -123,12 +118,12 @@ def _foreign(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] 
     pair, theirs = pool.seeds[tag][row], random.choice(others)
     other = random.choice(pool.seeds[theirs])
     text = flaws.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(theirs), random)
-    return (asked(pair), text) if text else None
+    return (pair.asked, text) if text else None
 
 
 def _near_miss(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     near = pool.nearest(tag, row)
-    return None if near is None else (asked(pool.seeds[tag][near]), pool.seeds[tag][row].output)
+    return None if near is None else (pool.seeds[tag][near].asked, pool.seeds[tag][row].output)
 
 
 def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
@@ -139,15 +134,15 @@ def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, st
     for step in range(len(seeds)):
         number = (start + step) % len(seeds)
         other = seeds[number]
-        if other.id != pair.id and number != near and asked(other).casefold() != asked(pair).casefold():
-            return asked(other), pair.output
+        if other.id != pair.id and number != near and other.asked.casefold() != pair.asked.casefold():
+            return other.asked, pair.output
     return None
 
 
 def _weaker(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
     written = pool.weaker.get(key(pair), "").strip()
-    return (written, pair.output) if written and written.casefold() != asked(pair).casefold() else None
+    return (written, pair.output) if written and written.casefold() != pair.asked.casefold() else None
 
 
 BUILDERS = {

@@ -118,9 +118,8 @@ class Models:
         reader = Reader(section.model.name, section.model.revision)
         pairs = self._pairs(role, round, tag)
         if not pairs:
-            raise CorpusError(
-                f"no seeds of {tag} in {self.run.root / 'seeds'}, and {role}.tune.per_language wants some"
-            )
+            wants = f" of {tag}, and {role}.tune.per_language wants some" if tag else ""
+            raise CorpusError(f"no seed was kept in {self.run.root / 'seeds'}{wants}; its reports say why")
         describe = self._described(role, round, tag, pairs)
         if role == "generator":
             lessons, finish = self._writing(pairs, reader), describe

@@ -40,6 +40,11 @@ class Pair:
     license: str = "unknown"
     url: str = ""
 
+    @property
+    def asked(self) -> str:
+        """All that is asked, the input included."""
+        return f"{self.instruction}\n{self.input}" if self.input.strip() else self.instruction
+
 
 class Shape(ValueError):
     """A row is not of the wanted shape; the message says what it is."""

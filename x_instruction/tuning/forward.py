@@ -115,8 +115,7 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
     ask = frame(settings.prompt, reader.chat)
 
     def lesson(pair: Pair) -> Lesson:
-        wanted = f"{pair.instruction}\n{pair.input}" if pair.input.strip() else pair.instruction
-        return Lesson(ask(wanted), pair.output, True, *data.parallel.get(pair, ("", "")))
+        return Lesson(ask(pair.asked), pair.output, True, *data.parallel.get(pair, ("", "")))
 
     pairs, held = _apart(data.pairs, settings.development if settings.learning_rates else 0)
     lessons = [lesson(pair) for pair in pairs]
@@ -185,7 +184,7 @@ def _tried(
 ) -> dict[float, dict[str, float]]:
     """What each learning rate comes to on the development rows: the mean over languages (method.md 3.5)."""
     found = {}
-    rows = [heldout.Row(f"{number}", pair.instruction, pair.output, pair.language) for number, pair in enumerate(held)]
+    rows = [heldout.Row(f"{number}", pair.asked, pair.output, pair.language) for number, pair in enumerate(held)]
     for rate in settings.learning_rates:
         target = folder / f"{rate:g}"
         tune_ = dataclasses.replace(settings.tune, learning_rate=rate, steps=settings.trial)

@@ -454,8 +454,7 @@ def _row(pair: Pair) -> Row | Dropped:
         tag = language(pair.language).tag
     except RecipeError as error:
         return dropped(pair.id, "unknown_language", str(error), pair.instruction)
-    asked = f"{pair.instruction}\n{pair.input}" if pair.input.strip() else pair.instruction
-    return Row(pair.id, string(asked), string(pair.output), tag)
+    return Row(pair.id, string(pair.asked), string(pair.output), tag)
 
 
 def _first(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:

@@ -63,8 +63,7 @@ class Stock:
         Of two files of the same language that number their rows alike, the second is let go and never mixed up.
         """
         number = self._numbers.setdefault((kind, pair.id), len(self._numbers))
-        asked = f"{pair.instruction}\n{pair.input}" if pair.input.strip() else pair.instruction
-        new = [("ask", pair.instruction_language, asked), ("answer", pair.language, pair.output)]
+        new = [("ask", pair.instruction_language, pair.asked), ("answer", pair.language, pair.output)]
         for role, tag, text in new:
             there = self._piece(role, tag, number)
             if there is not None and there.text != text:
