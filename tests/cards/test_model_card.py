@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -135,3 +136,28 @@ def test_nothing_is_left_to_be_filled_in():
     assert "| wall time | 90 minutes |" in body
     assert "| tokens read | 31,000,000 |" in body
     assert "| last loss | 1.23 nats per token |" in body
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "key"),
+    [
+        ("instructions", "made to write the instruction (`en`) that a text answers", 'prompt = "tuned-auto"'),
+        ("ratings", "made to say whether a text answers an instruction (`en`)", 'rater = "trained"'),
+    ],
+)
+def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(task, said, key):
+    text = card(task=task, prompt="", relation="adapter")
+    assert said in text
+    block = text.split("```toml\n")[1].split("```")[0]
+    assert key in block
+    assert tomllib.loads(block)[{"instructions": "generate", "ratings": "refine"}[task]]["model"] == {
+        "name": "facts-org/base",
+        "adapter": "facts-org/model",
+    }
+    assert "apply_chat_template" not in text
+
+
+def test_a_quantised_base_is_named_by_its_origin():
+    text = card(base_note="weights of its Q4_K_M file, sha256:12", relation="adapter")
+    assert 'from_pretrained("facts-org/base")' in text
+    assert "weights of its Q4&#95;K&#95;M file" in text

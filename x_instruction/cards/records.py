@@ -31,11 +31,14 @@ class Training:
     Args:
         base_model: Hub id of the model that it started from.
         base_revision: the base's commit.
+        base_note: what else is to be known of the weights that it started from, as that they were a quantised file's.
         base_license: the base's licence as its card states it: an identifier of the Hub such as ``apache-2.0`` or
             ``gemma``, else the licence's own name.
         base_license_link: address of the licence's text; needed where the Hub has no identifier for it.
         relation: ``adapter`` (only the adapter's weights), ``merge`` (adapter added to the base) or ``finetune`` (all
             weights trained).
+        task: what it writes: ``answers`` to instructions, ``instructions`` for responses (the method's generator), or
+            ``ratings`` of pairs (its rater).
         dataset: Hub id, or a name, of the data that it was trained on.
         dataset_revision: the data's commit, or the digest of its content.
         languages: tags of the languages of the responses.
@@ -56,9 +59,11 @@ class Training:
 
     base_model: str
     base_revision: str
+    base_note: str = ""
     base_license: str
     base_license_link: str = ""
     relation: Literal["adapter", "merge", "finetune"]
+    task: Literal["answers", "instructions", "ratings"] = "answers"
     dataset: str
     dataset_revision: str
     languages: tuple[str, ...]

@@ -38,16 +38,23 @@ class EmbeddedModel:
     """A model that a package brings.
 
     Args:
-        title: the model's own name, as records and cards say it.
+        hub: the model's own id.
+        form: what its weights were made into, or an empty string.
         license: its licence.
         revision: what identifies the weights.
         folder: gives the model folder, making it first if need be.
     """
 
-    title: str
+    hub: str
+    form: str
     license: str
     revision: str
     folder: Callable[[], Path]
+
+    @property
+    def title(self) -> str:
+        """How records and cards name it."""
+        return f"{self.hub} ({self.form})" if self.form else self.hub
 
 
 _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -81,13 +88,13 @@ def _minilm() -> Path:
 
 MODELS = {
     "embedded": EmbeddedModel(
-        "google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma
+        "google/gemma-3-270m", "Q4_K_M", "Gemma Terms of Use", f"sha256:{_GEMMA_SHA256[:32]}", _gemma
     ),
     "embedded-smollm2": EmbeddedModel(
-        "HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "Q4_1", "Apache-2.0", f"sha256:{_SMOLLM2_SHA256[:32]}", _smollm2
     ),
     "embedded-minilm": EmbeddedModel(
-        "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm
+        "sentence-transformers/all-MiniLM-L6-v2", "", "Apache-2.0", f"sha256:{_MINILM_SHA256[:32]}", _minilm
     ),
 }
 
@@ -111,6 +118,11 @@ def adapter_folder(name: str) -> Path:
 def terms(title: str) -> str:
     """The licence of an embedded model by its title, or an empty string: of others only their own pages tell."""
     return next((model.license for model in MODELS.values() if model.title == title), "")
+
+
+def origin(title: str) -> tuple[str, str]:
+    """Id and form of an embedded model by its title; of others the title itself, and nothing."""
+    return next(((model.hub, model.form) for model in MODELS.values() if model.title == title), (title, ""))
 
 
 def identifier(title: str) -> str:

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -51,6 +51,7 @@ _LEARNT = {
     "generator": ("passage_tokens", "tuned_prompt"),
     "rater": ("builders", "per_level", "development", "response_tokens", "prompt", "start"),
 }
+_TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
 # Where a tuning runs, and what it costs in memory, is no part of what it makes.
 _PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
 
@@ -183,7 +184,7 @@ class Models:
             job = Job(model=self._section(role).model, tune=self._tune(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{recipe.digest(settings)}"
-            write_record(model, training(job, tuned, pairs, names, digest, self.recipe))
+            write_record(model, training(job, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
             (model / MADE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
 
         return write

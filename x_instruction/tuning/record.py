@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from x_instruction import recipe
 from x_instruction.cards.records import TRAINING, Training
@@ -19,7 +19,14 @@ from x_instruction.tuning.job import Job, Tuned
 
 
 def training(
-    job: Job, tuned: Tuned, pairs: Sequence[Pair], dataset: str, revision: str, settings: Any, prompt: str = ""
+    job: Job,
+    tuned: Tuned,
+    pairs: Sequence[Pair],
+    dataset: str,
+    revision: str,
+    settings: Any,
+    prompt: str = "",
+    task: Literal["answers", "instructions", "ratings"] = "answers",
 ) -> Training:
     """The record.
 
@@ -31,15 +38,19 @@ def training(
         revision: digest of that.
         settings: the whole recipe.
         prompt: what the model reads, with ``{instruction}`` in it; empty where it has a chat template or another task.
+        task: as the record has it.
     """
     base = locate(job.model.name, job.model.revision)
     asked = {pair.instruction_language for pair in pairs}
     tune = {key: value for key, value in recipe.flatten(job.tune).items() if value is not None}
+    hub, form = embedded.origin(base.name)
     return Training(
-        base_model=base.name,
+        base_model=hub,
         base_revision=base.revision,
+        base_note=f"weights of its {form} file, {base.revision}" if form else "",
         base_license=embedded.identifier(base.name) or "unknown",
         relation="finetune" if job.tune.method == "full" else "adapter",
+        task=task,
         dataset=dataset,
         dataset_revision=revision,
         languages=tuple(sorted({language(pair.language).tag for pair in pairs})),
