@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from x_instruction.tuning.launch import launch
 from x_instruction.tuning.reading import Reader
 from x_instruction.tuning.recipe import Align
 from x_instruction.tuning.supervised import tune
-from x_instruction.tuning.trainer import OutputTrainer
+from x_instruction.tuning.trainer import HeadLoss, OutputTrainer
 
 COLORS = ("red", "blue")
 LESSONS = [Lesson(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)]
@@ -123,17 +124,21 @@ def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Outpu
     )
 
 
-def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(trainer: OutputTrainer) -> None:
+@pytest.mark.parametrize("size", [1 << 25, 1])
+def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(
+    size: int, trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and token by token; all weights learn here, the vocabulary's too."""
+    monkeypatch.setattr("x_instruction.tuning.trainer._LOGITS", size)
     batch = next(iter(trainer.get_train_dataloader()))
     number = int((batch["labels"] != -100).sum())
-    assert 0 < number < 0.5 * batch["labels"].numel(), "outputs are short here, so ours is taken"
+    assert 0 < number < 0.5 * batch["labels"].numel()
+    made = []
+    monkeypatch.setattr(HeadLoss, "forward", spy(HeadLoss.forward, made))
     found = []
     for compute in (OutputTrainer.compute_loss, SFTTrainer.compute_loss):
-        trainer.model.zero_grad()
-        trainer.model.train()
-        loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(number))
-        loss.backward()
-        found.append((loss.item(), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])))
+        found.append(step(trainer, compute, batch, number))
+        assert len(made) == 1
     with torch.no_grad():
         logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     total = 0.0
@@ -145,6 +150,47 @@ def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(trainer:
     assert found[0][0] == pytest.approx(total / number, rel=1e-5)
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_bends_its_logits_is_left_to_trl(trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = next(iter(trainer.get_train_dataloader()))
+    number = int((batch["labels"] != -100).sum())
+    straight = step(trainer, OutputTrainer.compute_loss, batch, number)[0]
+    # As Gemma 2 does in its own forward, behind the head.
+    bend = trainer.model.register_forward_hook(
+        lambda module, given, made: (
+            setattr(made, "logits", torch.tanh(made.logits * 5)) if hasattr(made, "logits") else None
+        )
+    )
+    made: list[None] = []
+    monkeypatch.setattr(HeadLoss, "forward", spy(HeadLoss.forward, made))
+    monkeypatch.setattr(trainer, "_plain", True)
+    try:
+        step(trainer, OutputTrainer.compute_loss, batch, number)
+    finally:
+        bend.remove()
+    assert not made
+    assert not trainer._plain
+    assert straight > 0
+
+
+def spy(forward: Callable[..., Any], made: list[None]) -> Callable[..., Any]:
+    def told(*given: Any) -> Any:
+        made.append(None)
+        return forward(*given)
+
+    return staticmethod(told)
+
+
+def step(
+    trainer: OutputTrainer, compute: Callable[..., Any], batch: dict[str, Any], number: int
+) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of a batch."""
+    trainer.model.zero_grad()
+    trainer.model.train()
+    loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(number))
+    loss.backward()
+    return loss.item(), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])
 
 
 def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:

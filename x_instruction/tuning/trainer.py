@@ -12,39 +12,102 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
-# Outputs that are more than this share of the tokens are left to TRL, and so are logits beyond 2 GiB.
-_SHORT = 0.5
-_LOGITS = 1 << 29
+# Logits in memory at once: 128 MiB as float32.
+_LOGITS = 1 << 25
+
+
+class HeadLoss(torch.autograd.Function):
+    """Cross entropy behind a linear head, summed over tokens; gradients are made on the way.
+
+    Logits are made once, for some tokens at a time, and never kept: one product with the vocabulary less than making
+    them anew on the way back, and none of the statistics that TRL logs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss in nats.
+
+        Args:
+            states: tokens, width; float32.
+            weight: vocabulary, width.
+            targets: tokens.
+        """
+        loss = states.new_zeros(())
+        states_grad = torch.empty_like(states)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        size = max(1, _LOGITS // weight.shape[0])
+        for rows in torch.arange(len(states)).split(size):
+            logits = states[rows] @ weight.T
+            wanted = targets[rows, None]
+            total = torch.logsumexp(logits, dim=-1, keepdim=True)
+            loss += (total - logits.gather(1, wanted)).sum()
+            slope = logits.sub_(total).exp_()
+            slope.scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
+            states_grad[rows] = slope @ weight
+            if weight_grad is not None:
+                weight_grad.addmm_(slope.T, states[rows])
+        ctx.save_for_backward(states_grad, weight_grad)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:  # type: ignore[override]
+        """Gradients of states and weight."""
+        states_grad, weight_grad = ctx.saved_tensors
+        return states_grad * slope, None if weight_grad is None else weight_grad * slope, None
 
 
 class OutputTrainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, whose vocabulary sees only tokens with a loss on a CPU, too.
+    """TRL's trainer, whose vocabulary sees only tokens with a loss on a CPU, and each of them once.
 
     A generator reads a page and writes a line, and a rater a word: the projection to a large vocabulary is most of the
     work if it is made for every token. TRL spares that on GPUs alone. The loss is TRL's: the sum over output tokens, by
     their number in all batches of a step.
     """
 
+    _plain = True
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one batch, as TRL reckons it."""
         labels = inputs.get("labels")
-        if return_outputs or labels is None or labels.device.type != "cpu" or not model.training:
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        if (
+            return_outputs
+            or labels is None
+            or labels.device.type != "cpu"
+            or not model.training
+            or not self._plain
+            or self.aux_loss_enabled
+            or type(head) is not torch.nn.Linear
+            or head.bias is not None
+            or head.weight.dtype != torch.float32
+        ):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         wanted = labels[:, 1:] != -100
-        head = self.accelerator.unwrap_model(model).get_output_embeddings()
         least = int(wanted.sum())
-        if not 0 < least <= min(_SHORT * wanted.numel(), _LOGITS // head.weight.shape[0]):
+        if not least:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        # The model's own forward stays in charge of what it does with logits; the hook only thins them out.
-        thinned = head.register_forward_pre_hook(lambda module, given: (given[0][:, :-1][wanted],))
+        kept: list[torch.Tensor] = []
+
+        def thin(module: torch.nn.Module, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            kept.append(given[0][:, :-1][wanted])
+            return (kept[0][:1],)
+
+        # The model's own forward stays in charge: what it does with logits is seen on those of one token.
+        thinned = head.register_forward_pre_hook(thin)
         try:
             read = {name: value for name, value in inputs.items() if name != "labels"}
-            logits = model(**read, use_cache=False).logits.float()
+            seen = model(**read, use_cache=False).logits
         finally:
             thinned.remove()
-        loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][wanted], reduction="sum")
+        (states,) = kept
+        with torch.no_grad():
+            self._plain = torch.allclose(seen, head(states[:1]), atol=1e-4)
+        if not self._plain:
+            # It bends or scales them, as Gemma 2 and Cohere do.
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss: torch.Tensor = HeadLoss.apply(states, head.weight, labels[:, 1:][wanted])
         loss = loss / torch.as_tensor(least if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # Gradients are averaged over processes, and the number counted the tokens of them all.
