@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 _LOGITS = 1 << 25
 
 
-class HeadLoss(torch.autograd.Function):
+class HeadLoss(torch.autograd.Function):  # type: ignore[misc]
     """Cross entropy behind a linear head, summed over tokens; gradients are made on the way.
 
     Logits are made once, for some tokens at a time, and never kept: one product with the vocabulary less than making
@@ -50,7 +50,7 @@ class HeadLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Gradients of states and weight."""
         states_grad, weight_grad = ctx.saved_tensors
         return states_grad * slope, None if weight_grad is None else weight_grad * slope, None
