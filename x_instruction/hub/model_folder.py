@@ -114,6 +114,9 @@ def _weights(folder: Path, stem: str) -> list[str]:
 
 
 def _check_tokenizer(folder: Path, facts: Facts) -> None:
+    if facts.training.task != "answers":
+        # The pipeline asks it, with the base's tokenizer.
+        return
     if not (folder / "tokenizer_config.json").is_file():
         raise RecipeError(f"{folder} has no tokenizer: save it there, too (tokenizer.save_pretrained)")
     templates = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()

@@ -131,6 +131,9 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
         if rates:
             (model / RATES).write_text(json.dumps({f"{rate:g}": rates[rate] for rate in rates}, indent=1), "utf-8")
         (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
+        # Whoever gets the model from the Hub reads with it; all weights come with theirs.
+        if chosen.tune.method != "full":
+            reader.tokenizer.save_pretrained(model)
         prompt = ask("{" + SLOT + "}")
         record = training(
             Job(model=chosen.model, tune=chosen.tune, align=chosen.align),

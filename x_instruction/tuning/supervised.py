@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import recipe
+from x_instruction.engines.embedded import origin
 from x_instruction.engines.models import locate
 from x_instruction.engines.transformers import with_adapter
 from x_instruction.errors import MissingExtra, TuningError, XInstructionError
@@ -105,7 +106,7 @@ def tune(folder: Path) -> Tuned:
     )
     trainer.save_model(str(folder / "model"))
     if trainer.is_world_process_zero():
-        _tidy(folder / "model", reader.model, settings.method)
+        _tidy(folder / "model", origin(reader.model)[0], settings.method)
         with atomic(folder / "tuned.json") as stream:
             stream.write(json.dumps(asdict(tuned), indent=1).encode())
     return tuned
