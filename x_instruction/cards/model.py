@@ -48,7 +48,7 @@ def model_card(facts: Facts, repository: str) -> str:
         )
     values = {
         "repository": repository,
-        "name": repository.partition("/")[2],
+        "name": repository.rpartition("/")[2],
         "training": training,
         "evaluations": facts.evaluations,
         "licence": license_of(training),
@@ -118,7 +118,7 @@ def _metadata(facts: Facts, repository: str) -> Any:
     training = facts.training
     tags = dict.fromkeys(tag.partition("-")[0] for tag in (*training.languages, training.instruction_language))
     return ModelCardData(
-        model_name=repository.partition("/")[2],
+        model_name=repository.rpartition("/")[2],
         language=list(tags),
         library_name="peft" if training.relation == "adapter" else "transformers",
         pipeline_tag="text-generation",
