@@ -347,8 +347,9 @@ class Generate:
 
     Args:
         model: the generator.
-        prompt: name of a prompt in ``x_instruction/prompts`` or path of a text file; ``auto`` takes the few-shot
-            prompt for a base model and the chat prompt for a model with a chat template.
+        prompt: name of a prompt in ``x_instruction/prompts`` or path of a text file; ``auto`` takes the title
+            prompt for a base model and the chat prompt for a model with a chat template; ``tuned-auto`` those of a
+            generator that was tuned, for an adapter that is named.
         styles: styles to ask for, in turn over the candidates (LongForm's three are ``instruction``, ``question``,
             ``search``).
         candidates: instructions sampled per passage.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.errors import RecipeError
-from x_instruction.prompts import Template, folder_digest, names, read_text, template
+from x_instruction.prompts import Template, digest_of, folder_digest, names, read_text, template
 from x_instruction.prompts.instruction import SLOTS
 from x_instruction.refine.prompted import SLOTS as RATING_SLOTS
 
@@ -110,3 +110,10 @@ def test_the_folder_digest_sees_every_prompt(monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as patch:
             patch.setattr("x_instruction.prompts.read_text", lambda n, c=changed: read_text(n) + "." * (n == c))
             assert folder_digest() != before
+
+
+def test_every_name_that_a_recipe_may_give_has_a_digest() -> None:
+    assert digest_of("auto") == digest_of("tuned-auto") == folder_digest()
+    assert len({digest_of(name) for name in names()}) == len(names())
+    with pytest.raises(RecipeError, match="cannot read prompt 'tuned-automatic'"):
+        digest_of("tuned-automatic")
