@@ -14,31 +14,20 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from x_instruction import recipe
-from x_instruction.engines import Engine, Request, Result, open_engine
+from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.embedder import Embedder
+from x_instruction.engines.ledger import Ledger
 from x_instruction.generate import generate
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.recipe import Model, Refine
-from x_instruction.records import Candidate, Dropped, Passage, text_digest
+from x_instruction.records import Candidate, Passage, text_digest
 from x_instruction.refine import Rating, pmi
-
-
-def asker(engine: Engine) -> Any:
-    def ask(requests: Sequence[Request]) -> list[Result]:
-        found: dict[int, Result] = {}
-        for batch in engine.plan(requests):
-            for position, result in engine.answer([requests[row] for row in batch.rows], batch.shared):
-                found[batch.rows[position]] = result
-        return [found[row] for row in range(len(requests))]
-
-    return ask
 
 
 def pages(tag: str, number: int) -> list[tuple[Passage, str]]:
@@ -84,9 +73,9 @@ def main() -> None:
         started = time.monotonic()
         written[name] = {}
         for tag, rows in data.items():
-            made = generate([passage for passage, _ in rows], settings, engine, asker(engine), 1)
-            kept = [record for record in made if not isinstance(record, Dropped)]
-            written[name][tag] = [record for record in kept if isinstance(record, Candidate)]
+            with Ledger(Path(":memory:"), engine, {}) as ledger:
+                made = list(generate([passage for passage, _ in rows], settings, engine, ledger.ask, 1))
+            written[name][tag] = [record for record in made if isinstance(record, Candidate)]
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
         del engine
     judge = open_engine(Model(name="embedded", threads=given.threads))
@@ -127,7 +116,8 @@ def measured(
     encoder: Embedder,
 ) -> list[list[float]]:
     """Of each page: usable share, and over usable candidates the mean cosine to the topic and the mean gain."""
-    gains = pmi.rate(written, rated, judge, asker(judge)) if written else []
+    with Ledger(Path(":memory:"), judge, {}) as ledger:
+        gains = pmi.rate(written, rated, judge, ledger.ask) if written else []
     found = []
     for passage, topic in rows:
         own = [(c, g) for c, g in zip(written, gains, strict=True) if c.id == passage.id]

@@ -16,11 +16,12 @@ import random
 import time
 from pathlib import Path
 
-from x_instruction.engines import Engine, Request, Result, open_engine
+from x_instruction.engines import Engine, open_engine
+from x_instruction.engines.ledger import Ledger
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, text_digest
-from x_instruction.refine import pmi
+from x_instruction.refine import Rating, pmi
 
 
 def candidate(tag: str, row: dict[str, str], instruction: str) -> Candidate:
@@ -56,22 +57,14 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
 
 
 def accuracy(engine: Engine, settings: Refine, tag: str, rows: list[dict[str, str]], field: str) -> tuple[float, int]:
-    def ask(requests: list[Request]) -> list[Result]:
-        found: dict[int, Result] = {}
-        for batch in engine.plan(requests):
-            for position, result in engine.answer([requests[row] for row in batch.rows], batch.shared):
-                found[batch.rows[position]] = result
-        return [found[row] for row in range(len(requests))]
-
     instructions = [row["title_en"] if field == "title" else row["text_en"].split(".")[0][:120] for row in rows]
     own = [candidate(tag, row, text) for row, text in zip(rows, instructions, strict=True)]
     other = [candidate(tag, rows[(n + 1) % len(rows)], text) for n, text in enumerate(instructions)]
-    ratings = pmi.rate([*own, *other], settings, engine, ask)
+    with Ledger(Path(":memory:"), engine, {}) as ledger:
+        ratings = pmi.rate([*own, *other], settings, engine, ledger.ask)
+    scores = [rating.score if isinstance(rating, Rating) else math.nan for rating in ratings]
     half = len(rows)
-    hits = sum(
-        1.0 if a.score > b.score else 0.5 if a.score == b.score else 0.0
-        for a, b in zip(ratings[:half], ratings[half:], strict=True)
-    )
+    hits = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(scores[:half], scores[half:], strict=True))
     return hits, half
 
 

@@ -26,7 +26,7 @@ from x_instruction.refine import Rating, labels, trained
 from x_instruction.refine.compare import candidate
 from x_instruction.refine.label_files import read
 from x_instruction.seed.pairs import Pair
-from x_instruction.tuning.job import Job
+from x_instruction.tuning.job import Job, Lesson
 from x_instruction.tuning.launch import launch
 from x_instruction.tuning.reading import Reader
 from x_instruction.tuning.roles import rating
@@ -52,7 +52,7 @@ def better_half(found: np.ndarray, examples: list[labels.Example]) -> np.ndarray
 
 def lessons_of(
     examples: list[labels.Example], kept: np.ndarray, settings: recipe.Refine, reader: Reader, seed: int
-) -> list:
+) -> list[Lesson]:
     pairs = [
         Pair(
             id=example.id,
@@ -116,10 +116,10 @@ def main() -> None:
             print(line, flush=True)
             if round == given.rounds:
                 break
-            rows = lessons_of(examples, kept, settings, reader, loaded.seed + round)
+            lessons = lessons_of(examples, kept, settings, reader, loaded.seed + round)
             target = Path(folder) / f"rater-{round + 1}"
-            tuned = launch(Job(model=start, tune=tune), rows, target)
-            print(f"  tuned on {len(rows)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
+            tuned = launch(Job(model=start, tune=tune), lessons, target)
+            print(f"  tuned on {len(lessons)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
             settings = dataclasses.replace(settings, model=dataclasses.replace(start, adapter=str(target)))
 
 

@@ -322,7 +322,8 @@ def _passage(pair: Pair, id: str) -> Passage:
 def _chosen(engine: Engine, questions: list[Choice]) -> list[tuple[float, ...]]:
     with Ledger(Path(":memory:"), engine, {}) as ledger:
         answers = ledger.ask(questions)
-    for answer in answers:
-        if not isinstance(answer, Chosen):
-            raise EngineError(f"the rater could not read a development pair: {answer}")
-    return [answer.probabilities for answer in answers if isinstance(answer, Chosen)]
+    found = [answer.probabilities for answer in answers if isinstance(answer, Chosen)]
+    if len(found) < len(answers):
+        lost = next(answer for answer in answers if not isinstance(answer, Chosen))
+        raise EngineError(f"the rater could not read a development pair: {lost}")
+    return found

@@ -36,16 +36,17 @@ class HeadLoss(torch.autograd.Function):  # type: ignore[misc]
         states_grad = torch.empty_like(states)
         weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         size = max(1, _LOGITS // weight.shape[0])
-        for rows in torch.arange(len(states)).split(size):
-            logits = states[rows] @ weight.T
-            wanted = targets[rows, None]
+        for part, wanted, grad in zip(
+            states.split(size), targets[:, None].split(size), states_grad.split(size), strict=True
+        ):
+            logits = part @ weight.T
             total = torch.logsumexp(logits, dim=-1, keepdim=True)
             loss += (total - logits.gather(1, wanted)).sum()
             slope = logits.sub_(total).exp_()
             slope.scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
-            states_grad[rows] = slope @ weight
+            torch.mm(slope, weight, out=grad)
             if weight_grad is not None:
-                weight_grad.addmm_(slope.T, states[rows])
+                weight_grad.addmm_(slope.T, part)
         ctx.save_for_backward(states_grad, weight_grad)
         return loss
 
