@@ -1,11 +1,13 @@
-"""What the stages cost over the bare engine, and rating by probabilities against generating and parsing.
+"""What the stages cost over the bare engine, rating by probabilities against generating and parsing, and raters' speed.
 
     python benchmarks/engine.py overhead --model embedded --repeats 3
     python benchmarks/engine.py rating --model embedded --repeats 3
+    python benchmarks/engine.py raters --model embedded --adapter embedded-rater --repeats 3
 
 ``overhead``: tokens/s of ``generate`` (prompts, ledger on disk, reading and filtering of answers) over tokens/s of the
 engine answering the very same requests, in turn within one process. ``rating``: pairs/s of the ``prompted`` rater over
-pairs/s of the same model and rubric when it writes its rating and the digit is searched for; and how many it parses.
+pairs/s of the same model and rubric when it writes its rating and the digit is searched for; and how many it
+parses. ``raters``: pairs/s of each rater on the same pairs, four instructions to a page, in turn within one process.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from x_instruction.engines.ledger import Ledger
 from x_instruction.generate import generate
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Generate, Model, Refine
-from x_instruction.records import Candidate, Passage, grow, text_digest
-from x_instruction.refine import prompted
+from x_instruction.records import Candidate, Passage, Rated, grow, text_digest
+from x_instruction.refine import prompted, rate
+from x_instruction.refine.compare import settings_for
 
 
 def passages(tags: Sequence[str]) -> list[Passage]:
@@ -52,6 +55,7 @@ def passages(tags: Sequence[str]) -> list[Passage]:
 
 
 def answer(engine: Engine, requests: Sequence[Request]) -> list[Result]:
+    """What the engine alone does: a ledger's own cost is what is measured."""
     found: dict[int, Result] = {}
     for batch in engine.plan(requests):
         for position, result in engine.answer([requests[row] for row in batch.rows], batch.shared):
@@ -97,24 +101,53 @@ def overhead(engine: Engine, model: Model, repeats: int, candidates: int) -> Non
     print(f"engine's share of the stage's wall time: {statistics.median(inside):.3f}")
 
 
+def instructed(record: Passage, instruction: str, number: int) -> Candidate:
+    return grow(
+        record,
+        Candidate,
+        instruction=instruction,
+        instruction_language="en",
+        style="question",
+        candidate=number,
+        round=0,
+        finish_reason="stop",
+        generator="",
+        generator_revision="",
+        generator_prompt="",
+    )
+
+
+def raters(model: Model, adapter: str, repeats: int) -> None:
+    """Pages are read in the language's own order; a page's instructions stand together, as a run has them."""
+    asked = (
+        "Explain how the tides of the sea come about.",
+        "How is a salmon soup cooked?",
+        "Describe how a football team prepares for a match.",
+        "What should one know about keeping bees?",
+    )
+    pairs = [instructed(page, text, n) for page in passages(["sw", "fi"]) for n, text in enumerate(asked)]
+    common = Refine(rater="pmi", model=model, direction="instruction", response_tokens=128)
+    chosen = {name: settings_for(common, name, adapter) for name in ("trained", "prompted", "pmi")}
+    engines = {settings.model: open_engine(settings.model) for settings in chosen.values()}
+    seconds: dict[str, list[float]] = {name: [] for name in chosen}
+    for turn in range(repeats):
+        for name in list(chosen) if turn % 2 == 0 else reversed(chosen):
+            engine = engines[chosen[name].model]
+            started = time.perf_counter()
+            with Ledger(Path(":memory:"), engine, {}) as ledger:
+                found = rate(pairs, chosen[name], engine, ledger.ask)
+            seconds[name].append(time.perf_counter() - started)
+            assert all(isinstance(one, Rated) for one in found), found
+    for name, taken in seconds.items():
+        speeds = sorted(len(pairs) / one for one in taken)
+        print(
+            f"{name:9} {statistics.median(speeds):6.2f} pairs/s of {len(pairs)} ({speeds[0]:.2f} to {speeds[-1]:.2f})"
+        )
+
+
 def rating(engine: Engine, model: Model, repeats: int) -> None:
     settings = Refine(rater="prompted", model=model, response_tokens=256)
-    pairs = [
-        grow(
-            record,
-            Candidate,
-            instruction="Explain how the tides of the sea come about.",
-            instruction_language="en",
-            style="question",
-            candidate=0,
-            round=0,
-            finish_reason="stop",
-            generator="",
-            generator_revision="",
-            generator_prompt="",
-        )
-        for record in passages(["sw", "fi"])
-    ]
+    pairs = [instructed(record, "Explain how the tides of the sea come about.", 0) for record in passages(["sw", "fi"])]
     parsed = 0
 
     def by_probability() -> None:
@@ -147,8 +180,9 @@ def rating(engine: Engine, model: Model, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["overhead", "rating"])
+    parser.add_argument("what", choices=["overhead", "rating", "raters"])
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--adapter", default="embedded-rater", help="of raters, for the trained one")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--candidates", type=int, default=3, help="of overhead, per passage")
@@ -156,6 +190,8 @@ def main() -> None:
     model = Model(name=options.model, threads=options.threads, batch_size=96)
     if options.what == "overhead":
         overhead(open_engine(model), model, options.repeats, options.candidates)
+    elif options.what == "raters":
+        raters(model, options.adapter, options.repeats)
     else:
         rating(open_engine(model), model, options.repeats)
 

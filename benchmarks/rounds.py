@@ -6,7 +6,7 @@ Every round starts from the same rater. Precision is the share of good pairs amo
 good, so a rater that knows nothing has 0.5. Intervals are of the difference to the first round, 2,000 bootstrap
 samples of documents.
 
-    python benchmarks/sample_pairs.py pairs.jsonl
+    python benchmarks/sample_pairs.py --labels pairs.jsonl
     python benchmarks/rounds.py pairs.jsonl --adapter embedded-rater --rounds 2 --steps 60
 """
 

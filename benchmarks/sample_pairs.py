@@ -1,42 +1,72 @@
-"""Matched and mismatched pairs of the sample corpus, in ten languages, as `x-instruction rater compare` takes them.
+"""Pairs of the sample corpus, in ten languages, to compare raters and models on: nothing of it was tuned on.
 
-Each of the twelve pages of a language stands with its own topic (best) and with that of the next page (worst).
+    python benchmarks/sample_pairs.py --labels pairs.jsonl --held-out held-out.jsonl
+    x-instruction rater compare adapters pairs.jsonl --adapter embedded-rater --rater trained --rater pmi
+    x-instruction heldout embedded held-out.jsonl
 
-    python benchmarks/sample_pairs.py pairs.jsonl
-    x-instruction rater compare adapters pairs.jsonl --adapter ADAPTER --rater trained --rater pmi --rater prompted
+``--labels``: each of the twelve pages of a language with its own topic (best) and with that of the next page (worst).
+``--held-out``: each page as the response to its topic.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from x_instruction.languages import PAPER_LANGUAGES
 
 
-def main(out: str) -> None:
+def pages() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     folder = resources.files("x_instruction.corpus.sample")
-    lines = []
     for tag in PAPER_LANGUAGES:
-        rows = [json.loads(line) for line in folder.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines()]
+        yield tag, [json.loads(line) for line in folder.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines()]
+
+
+def labels() -> Iterator[dict[str, str]]:
+    for tag, rows in pages():
         for number, row in enumerate(rows):
             for level, other in (("best", row), ("worst", rows[(number + 1) % len(rows)])):
-                lines.append(
-                    {
-                        "id": f"{row['id']}/{level}",
-                        "document": row["id"],
-                        "language": tag,
-                        "instruction_language": "en",
-                        "instruction": f"Explain: {other['topic'].capitalize()}.",
-                        "text": row["text"],
-                        "level": level,
-                        "builder": "pair" if level == "best" else "other-page",
-                    }
-                )
-    Path(out).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+                yield {
+                    "id": f"{row['id']}/{level}",
+                    "document": row["id"],
+                    "language": tag,
+                    "instruction_language": "en",
+                    "instruction": f"Explain: {other['topic'].capitalize()}.",
+                    "text": row["text"],
+                    "level": level,
+                    "builder": "pair" if level == "best" else "other-page",
+                }
+
+
+def held_out() -> Iterator[dict[str, str]]:
+    for tag, rows in pages():
+        for row in rows:
+            yield {
+                "id": row["id"],
+                "instruction": f"Explain: {row['topic']}.",
+                "output": row["text"],
+                "language": tag,
+            }
+
+
+def write(rows: Iterable[dict[str, str]], out: Path) -> None:
+    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--held-out", type=Path)
+    given = parser.parse_args()
+    if given.labels:
+        write(labels(), given.labels)
+    if given.held_out:
+        write(held_out(), given.held_out)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+
+from x_instruction.hub_scripts import libreoffice_pages
 
 PAGE = """<html><head><title>x</title><script>var a = 1;</script></head><body><h1>Menu</h1>
 <div id="DisplayArea"><h1>{title}</h1><p>{first}</p><nav>no</nav><ul><li><p>{second} &amp; more</p></li></ul>
 </div></body></html>"""
 
 
-@pytest.fixture(scope="module")
-def script() -> object:
-    path = Path(__file__).parent.parent / "hub_scripts" / "libreoffice_pages.py"
-    spec = importlib.util.spec_from_file_location("libreoffice_pages", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_pages_that_are_translated_become_documents(script: object, tmp_path: Path) -> None:
+def test_pages_that_are_translated_become_documents(tmp_path: Path) -> None:
     long = "Dipnot eklemek için tıklayın. " * 10
     for tag, title, first in (("en-US", "Adding Footnotes", "Click. " * 40), ("tr", "Dipnot Eklemek", long)):
         folder = tmp_path / tag / "text"
@@ -33,7 +23,7 @@ def test_pages_that_are_translated_become_documents(script: object, tmp_path: Pa
         (folder / "same.html").write_text(PAGE.format(title="Same", first="Same " * 60, second="c"), "utf-8")
     (tmp_path / "tr" / "text" / "alone.html").write_text(PAGE.format(title="A", first=long, second="d"), "utf-8")
     out = tmp_path / "tr.jsonl"
-    script.main([str(tmp_path), "tr", "--out", str(out)])  # type: ignore[attr-defined]
+    libreoffice_pages.main([str(tmp_path), "tr", "--out", str(out)])
     (row,) = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert row["id"] == "libreoffice-text/one"
     assert row["title_en"] == "Adding Footnotes"
@@ -41,7 +31,7 @@ def test_pages_that_are_translated_become_documents(script: object, tmp_path: Pa
     assert row["license"] == "MPL-2.0"
 
 
-def test_a_language_that_is_not_there(script: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_language_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        script.main([str(tmp_path), "tr", "--out", str(tmp_path / "x")])  # type: ignore[attr-defined]
+        libreoffice_pages.main([str(tmp_path), "tr", "--out", str(tmp_path / "x")])
     assert "has no folder en-US: install the packages of both languages" in capsys.readouterr().err

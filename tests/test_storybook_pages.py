@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Script = Callable[[list[str]], None]
+from x_instruction.hub_scripts import instructed_pages, storybook_pages
+
 STORY = "# {title}\n\n##\n{first}\nand more\n\n##\n{second}\n\n##\n* License: [{license}]\n* Text: A. Author\n{more}"
 LONG = "Ein sehr hungriges Krokodil schwamm langsam und leise. " * 6
-
-
-def load(name: str) -> Any:
-    path = Path(__file__).parent.parent / "hub_scripts" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(root: Path, name: str, title: str, text: str, license: str = "CC-BY", more: str = "* Language: x\n") -> None:
@@ -44,7 +32,7 @@ def clones(tmp_path: Path) -> list[Path]:
 
 def test_stories_that_may_be_used_become_documents(clones: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "de.jsonl"
-    load("storybook_pages").main(["de", *map(str, clones), "--out", str(out)])
+    storybook_pages.main(["de", *map(str, clones), "--out", str(out)])
     (row,) = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert row == {
         "id": "asp-source-0001",
@@ -61,7 +49,7 @@ def test_stories_that_may_be_used_become_documents(clones: list[Path], tmp_path:
 
 def test_clones_without_the_language(clones: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        load("storybook_pages").main(["sw", *map(str, clones), "--out", "x.jsonl"])
+        storybook_pages.main(["sw", *map(str, clones), "--out", "x.jsonl"])
     assert "no folder sw in" in capsys.readouterr().err
 
 
@@ -83,7 +71,7 @@ def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Pa
     made = [{"id": id, "text": "मगर", "lang": "mr", "license": "CC-BY-4.0", "source": "s"} for id in ("a", "b", "late")]
     documents.write_text("".join(json.dumps(row) + "\n" for row in made), "utf-8")
     out = tmp_path / "seeds.jsonl"
-    load("instructed_pages").main([str(english), str(documents), "--out", str(out)])
+    instructed_pages.main([str(english), str(documents), "--out", str(out)])
     (row,) = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert (row["instruction"], row["output"], row["language"]) == ("Tell of a hungry crocodile.", "मगर", "mr")
     assert (row["license"], row["source"], row["instruction_language"]) == ("CC-BY-4.0", "s", "en")
@@ -104,6 +92,6 @@ def test_documents_that_do_not_fit(
 ) -> None:
     (tmp_path / "mr.jsonl").write_text(line + "\n", "utf-8")
     with pytest.raises(SystemExit):
-        load("instructed_pages").main([str(english), str(tmp_path / "mr.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+        instructed_pages.main([str(english), str(tmp_path / "mr.jsonl"), "--out", str(tmp_path / "out.jsonl")])
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,71 @@ from x_instruction.engines.embedded import ADAPTERS, adapter_folder
 from x_instruction.engines.ledger import Ledger
 from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError
+from x_instruction.hub_scripts import ship_adapter
 from x_instruction.recipe import Model, Refine
 from x_instruction.refine import calibration
 from x_instruction.refine.trained import question
-
-# A megabyte is a million bytes on the package index.
-LIMIT = 12_000_000
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_it_is_small_and_its_card_is_what_its_records_say(name: str) -> None:
     folder = adapter_folder(name)
-    assert sum(path.stat().st_size for path in folder.iterdir()) < LIMIT
+    assert sum(path.stat().st_size for path in folder.iterdir()) < ship_adapter.LIMIT
     assert (folder / "README.md").read_text("utf-8") == model_card(read(folder), name)
     assert str(Path.home()) not in (folder / "training.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_ships_is_what_the_script_makes_of_it(name: str, tmp_path: Path) -> None:
+    role = name.removeprefix("embedded-")
+    ship_adapter.main([str(adapter_folder(name)), role, "--into", str(tmp_path)])
+    made = {path.name: path.read_bytes() for path in (tmp_path / role).iterdir()}
+    shipped = {path.name: path.read_bytes() for path in adapter_folder(name).iterdir()}
+    # Figures are given to the script; without them the card has no results.
+    for table in (made, shipped):
+        table.pop("evaluation.json", None)
+        if name == "embedded-rater":
+            table.pop("README.md")
+    assert made == shipped
+
+
+def test_figures_become_results(tmp_path: Path) -> None:
+    compared = tmp_path / "compared.json"
+    share = {"value": 0.91234, "low": 0.8, "high": 1.0}
+    one = {"rater": "trained", "language": "fi", "pairs": 24, "best_worst": share}
+    figures = [one, one | {"rater": "pmi"}, one | {"language": "all"}]
+    compared.write_text(json.dumps({"labels": "pairs.jsonl", "figures": figures}), "utf-8")
+    folder = adapter_folder("embedded-rater")
+    ship_adapter.main([str(folder), "rater", "--compared", str(compared), "--into", str(tmp_path)])
+    (result,) = read(tmp_path / "rater").evaluations
+    assert (result.language, result.metric, result.value, result.rows) == ("fi", "auroc", 0.912, 24)
+    assert "0.912" in (tmp_path / "rater" / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("role", "more", "told"),
+    [
+        ("rater", [], "is an adapter that writes instructions; a rater writes ratings"),
+        ("generator", ["--compared", "{tmp}/none.json"], "wanted what `x-instruction rater compare --out` writes"),
+    ],
+)
+def test_what_cannot_ship_leaves_what_is_there(
+    role: str, more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / role).mkdir()
+    (tmp_path / role / "kept").touch()
+    folder = adapter_folder("embedded-generator")
+    options = [part.format(tmp=tmp_path) for part in more]
+    with pytest.raises(SystemExit):
+        ship_adapter.main([str(folder), role, *options, "--into", str(tmp_path)])
+    assert told in capsys.readouterr().err
+    assert (tmp_path / role / "kept").exists()
+
+
+def test_a_folder_without_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ship_adapter.main([str(tmp_path), "rater"])
+    assert "has no adapter_config.json, adapter_model.safetensors, training.json" in capsys.readouterr().err
 
 
 def test_a_package_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:

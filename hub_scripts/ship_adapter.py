@@ -1,0 +1,115 @@
+"""Take an adapter that a run tuned into the package, with its card.
+
+What an engine and a card need is copied from the run's folder, figures of ``x-instruction rater compare`` become the
+card's results, and the card is written from these records::
+
+    x-instruction models adapters
+    python hub_scripts/ship_adapter.py runs/adapters/models/generator-0 generator
+    python benchmarks/sample_pairs.py --labels pairs.jsonl
+    x-instruction rater compare adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
+        --languages fi,id,th,tr,vi,bn,hi,sw,ta,ur --out compared.json
+    python hub_scripts/ship_adapter.py runs/adapters/models/rater-0 rater --compared compared.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import x_instruction
+from x_instruction.cards import records
+from x_instruction.cards.model import model_card
+from x_instruction.errors import XInstructionError
+
+PACKAGE = Path(x_instruction.__file__).parent
+ROLES = {"generator": "instructions", "rater": "ratings"}
+NEEDED = ("adapter_config.json", "adapter_model.safetensors", records.TRAINING)
+CALIBRATION = "calibration.json"
+# A megabyte is a million bytes on the package index.
+LIMIT = 12_000_000
+
+
+class Unfit(ValueError):
+    """What was given cannot ship."""
+
+
+def evaluations(compared: Path, date: str) -> list[dict[str, Any]]:
+    """Results of the trained rater on the sample corpus, one a language."""
+    sample = sorted((PACKAGE / "corpus" / "sample").glob("*.jsonl"))
+    revision = hashlib.sha256(b"".join(path.read_bytes() for path in sample)).hexdigest()[:32]
+    try:
+        figures = json.loads(compared.read_text("utf-8"))["figures"]
+        chosen = [one for one in figures if one["rater"] == "trained" and one["language"] != "all"]
+        return [
+            {
+                "dataset": "x_instruction sample corpus",
+                "dataset_revision": f"sha256:{revision}",
+                "config": one["language"],
+                "split": "train",
+                "language": one["language"],
+                "metric": "auroc",
+                "value": round(one["best_worst"]["value"], 3),
+                "rows": one["pairs"],
+                "date": date,
+                "notes": "a page with its own topic against the next page's topic; 95 % interval "
+                f"{one['best_worst']['low']:.3f} to {one['best_worst']['high']:.3f}",
+            }
+            for one in chosen
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unfit(f"{compared}: wanted what `x-instruction rater compare --out` writes ({error!r})") from None
+
+
+def ship(source: Path, role: str, target: Path, compared: Path | None, date: str) -> None:
+    """Fill ``target`` anew; nothing there is touched when the source is unfit.
+
+    Raises:
+        Unfit: a file is missing, it was tuned for another role, or it is too large for a package.
+        XInstructionError: a record that a card cannot be made of.
+    """
+    files = [name for name in (*NEEDED, CALIBRATION) if name in NEEDED or (source / name).exists()]
+    if missing := [name for name in files if not (source / name).is_file()]:
+        raise Unfit(f"{source} has no {', '.join(missing)}: wanted the folder of an adapter that a run tuned")
+    if (size := sum((source / name).stat().st_size for name in files)) > LIMIT:
+        raise Unfit(f"{source} has {size:,} bytes, {LIMIT:,} ship at most: tune with a smaller rank")
+    training = records.read(source).training
+    if training.relation != "adapter" or training.task != ROLES[role]:
+        raise Unfit(f"{source} is an {training.relation} that writes {training.task}; a {role} writes {ROLES[role]}")
+    results = evaluations(compared, date) if compared else []
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in files:
+        shutil.copyfile(source / name, target / name)
+    # The base that it was tuned on lies in a folder of this machine; others know it by its id.
+    path = target / "adapter_config.json"
+    table = json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": training.base_model}
+    path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
+    if results:
+        (target / records.EVALUATION).write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    (target / "README.md").write_text(model_card(records.read(target), f"embedded-{role}"), "utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command; see above."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of the adapter")
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("--compared", type=Path, help="figures of x-instruction rater compare, .json")
+    parser.add_argument("--into", type=Path, default=PACKAGE / "adapters", help="folder of the adapters that ship")
+    given = parser.parse_args(arguments)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        ship(given.folder, given.role, given.into / given.role, given.compared, date)
+    except (Unfit, XInstructionError) as error:
+        parser.error(str(error))
+    sys.stdout.write(f"{given.into / given.role}: embedded-{given.role}\n")
+
+
+if __name__ == "__main__":
+    main()
