@@ -46,4 +46,6 @@ def command(
     ):
         for name, count in counts.items():
             click.echo(f"{title:8} {name:24} {count:9,}", err=True)
+    if missing := report["without_rows"]:
+        click.echo(f"warning: no row in {', '.join(missing)}, which the recipe names", err=True)
     click.echo(f"{target}: {report['rows']:,} rows of {report['items']:,} items")

@@ -118,6 +118,77 @@ def test_alignment_by_position(tmp_path, mixing):
     assert all(row["prompt"][4] == row["completion"][4] for row in rows)
 
 
+def asked_in(path, ask, answer, number=3, **values):
+    rows = [
+        {"id": f"{answer}{i}", "instruction": f"{ask}? {i}", "output": f"{answer}! {i}", **values}
+        | {"language": answer, "instruction_language": ask}
+        for i in range(number)
+    ]
+    return Source(lines(path / f"{ask}-{answer}.jsonl", rows), "web")
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ("[x_instruction]", "en to sw"),
+        ("[humpback]", "sw to sw"),
+        ("[muri]", "sw to sw"),
+        ("[afp]", "all of en, sw"),
+        ('[crossin]\nmodes = ["en2x"]', "en to sw"),
+    ],
+)
+def test_a_mix_without_rows_is_refused_and_writes_nothing(tmp_path, mixing, section, why):
+    data = [asked_in(tmp_path, "en", "yo"), asked_in(tmp_path, "en", "fi", 1)]
+    with pytest.raises(CorpusError) as told:
+        write(mixing(f'languages = ["sw"]\n{section}'), data, tmp_path / "out")
+    assert str(told.value) == (
+        f"no row fits recipe m, which wants {why} (instruction to response); the data has en to yo (3), en to fi (1): "
+        'for its languages say --set \'languages=["fi", "yo"]\''
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mix_of_rows_that_are_not_parallel_is_refused(tmp_path, mixing):
+    data = [asked_in(tmp_path, "en", "en"), asked_in(tmp_path, "sw", "sw")]
+    for section in ("[afp]", '[crossin]\nmodes = ["en2x"]', '[crossin]\nmodes = ["en2x"]\nsize = 4'):
+        with pytest.raises(
+            CorpusError, match=r'no item has both sides: .* one id in every language, or align="position"$'
+        ):
+            write(mixing(f'languages = ["sw"]\n{section}'), data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mix_without_rows_names_what_was_dropped(tmp_path, mixing):
+    data = [Source(lines(tmp_path / "rows.jsonl", [{"instruction": "x", "output": "y"}] * 2), "web")]
+    with pytest.raises(CorpusError, match=r"the data has no usable row \(no_language 2\)$"):
+        write(mixing('languages = ["sw"]\n[muri]'), data, tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"the data has sw to sw \(3\)$"):
+        write(mixing('languages = ["sw"]\n[humpback]\nweb = 0'), [asked_in(tmp_path, "sw", "sw")], tmp_path / "out")
+
+
+def test_an_earlier_mix_outlives_a_refusal(tmp_path, mixing):
+    write(mixing('languages = ["sw"]\n[muri]'), [asked_in(tmp_path, "sw", "sw")], tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for recipe in ('languages = ["fi"]\n[muri]', 'languages = ["sw"]\n[humpback]\nweb = 9'):
+        with pytest.raises(CorpusError):
+            write(mixing(recipe), [asked_in(tmp_path, "sw", "sw")], tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_language_without_rows_is_told(tmp_path):
+    data = [asked_in(tmp_path, "en", "sw"), asked_in(tmp_path, "en", "fi", 1)]
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\nlanguages = ["sw", "th", "fi", "vi"]\n[x_instruction]')
+    out = tmp_path / "mixed"
+    run = CliRunner().invoke(cli, ["mix", str(recipe), *(str(source.path) for source in data), "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    assert "warning: no row in th, vi, which the recipe names" in run.stderr.splitlines()
+    run = CliRunner().invoke(
+        cli, ["mix", str(recipe), str(data[0].path), "--out", str(out), "--set", 'languages=["sw"]']
+    )
+    assert "warning" not in run.stderr
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path, mixing):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
@@ -193,6 +264,6 @@ def test_inference_tags_are_in_the_report(tmp_path, mixing):
         "sw": "Answer in Swahili and the style of an AI assistant. Answer in Swahili."
     }
     humpback = 'languages = ["en"]\n[humpback]\n'
-    assert write(mixing(humpback), [], tmp_path / "none")["inference"] == {
+    assert write(mixing(humpback), [asked_in(tmp_path, "en", "en")], tmp_path / "none")["inference"] == {
         "en": "Answer in the style of an AI Assistant. Answer with knowledge from web search."
     }

@@ -78,6 +78,13 @@ def mixer(name: str) -> Mixer:
     return found
 
 
+def groups(mixing: Mixing, stock: Stock) -> Iterator[tuple[str, int, Group]]:
+    """Each section's groups of cells, with the section's name and the group's number in it."""
+    for name in mixing.sections():
+        for number, group in enumerate(mixer(name)(getattr(mixing, name), mixing, stock)):
+            yield name, number, group
+
+
 def mix(mixing: Mixing, stock: Stock) -> tuple[int, Iterator[Row]]:
     """How many rows there are, and the rows; texts are read as they are wanted.
 
@@ -90,13 +97,12 @@ def mix(mixing: Mixing, stock: Stock) -> tuple[int, Iterator[Row]]:
     """
     plan: list[tuple[str, Cell]] = []
     cells, items = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
-    for name in mixing.sections():
-        for number, group in enumerate(mixer(name)(getattr(mixing, name), mixing, stock)):
-            filled = fill(f"{name}.{number}", group, stock, mixing.seed)
-            for cell, chosen in zip(group.cells, filled, strict=True):
-                cells.append(np.full(len(chosen), len(plan), dtype=np.intp))
-                items.append(chosen)
-                plan.append((name, cell))
+    for name, number, group in groups(mixing, stock):
+        filled = fill(f"{name}.{number}", group, stock, mixing.seed)
+        for cell, chosen in zip(group.cells, filled, strict=True):
+            cells.append(np.full(len(chosen), len(plan), dtype=np.intp))
+            items.append(chosen)
+            plan.append((name, cell))
     which, item = np.concatenate(cells), np.concatenate(items)
     order = np.argsort(stirred(np.arange(len(which), dtype=np.uint64), mixing.seed, "order"), kind="stable")
 

@@ -47,7 +47,8 @@ def groups(settings: Afp, mixing: Mixing, stock: Stock) -> list[Group]:
         )
         for (shape, ask, answer, near, _), count in zip(kinds, counts, strict=True)
     ]
-    return [Group(cells, uses=settings.repeat), Group(_translations(settings, mixing))]
+    translations = [Group(_translations(settings, mixing))] if settings.translation else []
+    return [Group(cells, uses=settings.repeat), *translations]
 
 
 def _translations(settings: Afp, mixing: Mixing) -> list[Cell]:

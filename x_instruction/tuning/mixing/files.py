@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,8 @@ from x_instruction.records import as_row as dropped_row
 from x_instruction.records import schema as record_schema
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.shards import BATCH, atomic
-from x_instruction.tuning.mixing import Row, mix
+from x_instruction.tuning.mixing import Row, groups, mix
+from x_instruction.tuning.mixing.cells import eligible
 from x_instruction.tuning.mixing.recipe import Mixing
 from x_instruction.tuning.mixing.stock import Kind, Stock
 from x_instruction.tuning.mixing.tags import inference
@@ -69,7 +71,8 @@ def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
     """Mix files into a folder; its report is given back.
 
     Raises:
-        CorpusError: a file cannot be read, or there is not enough matter for the recipe's counts.
+        CorpusError: a file cannot be read, no row fits, or there is not enough matter for the recipe's counts; then
+            nothing is written.
         RecipeError: the folder holds something else.
     """
     strange = [path.name for path in sorted(out.glob("*")) if not re.fullmatch(_OURS, path.name)]
@@ -78,17 +81,26 @@ def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
     files = list(data)
     with tempfile.TemporaryDirectory(prefix="mix-") as scratch, Stock(Path(scratch)) as stock:
         let_go: Counter[str] = Counter()
+        there: Counter[tuple[str, str]] = Counter()
+        gone = _counted(_stocked(mixing, files, stock, there), let_go)
+        dropped_rows = Path(scratch) / "dropped.parquet"
+        _parquet(dropped_rows, (dropped_row(record) for record in gone), record_schema(Dropped))
+        stock.close()
+        try:
+            number, rows = mix(mixing, stock)
+            if not number:
+                raise CorpusError(f"no row fits recipe {mixing.name}, which wants {_wanted(mixing, stock)}")
+        except CorpusError as error:
+            raise CorpusError(f"{error}; the data has {_there(mixing, stock, there, let_go)}") from None
         out.mkdir(parents=True, exist_ok=True)
         # What an earlier mix left goes first: files of two mixes never stand side by side.
         for old in [out / REPORT, *out.glob("train-*.parquet")]:
             old.unlink(missing_ok=True)
-        gone = _counted(_stocked(mixing, files, stock), let_go)
-        _parquet(out / "dropped.parquet", (dropped_row(record) for record in gone), record_schema(Dropped))
-        stock.close()
-        number, rows = mix(mixing, stock)
+        with atomic(out / dropped_rows.name) as stream, open(dropped_rows, "rb") as source:
+            shutil.copyfileobj(source, stream)
         report = _report(mixing, files, len(stock), let_go)
         total = max(1, -(-number // mixing.rows_per_file))
-        seen = _seen(rows, report)
+        seen = _seen(rows, mixing, report)
         for index in range(total):
             part = (_flat(row) for _, row in zip(range(mixing.rows_per_file), seen, strict=False))
             _parquet(out / f"train-{index:05d}-of-{total:05d}.parquet", part, schema())
@@ -97,6 +109,31 @@ def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
         with atomic(out / REPORT) as stream:
             stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     return report
+
+
+def _wanted(mixing: Mixing, stock: Stock) -> str:
+    cells = [cell for _, _, group in groups(mixing, stock) for cell in group.cells]
+    found = [f"all of {', '.join(cell.whole)}" if cell.whole else f"{cell.ask} to {cell.answer}" for cell in cells]
+    return f"{', '.join(dict.fromkeys(found))} (instruction to response)"
+
+
+def _there(mixing: Mixing, stock: Stock, there: Counter[tuple[str, str]], let_go: Counter[str]) -> str:
+    """What the data has, and how to mix it where its languages or its ids are the reason that it does not fit."""
+    if not there:
+        return f"no usable row ({', '.join(f'{reason} {number}' for reason, number in sorted(let_go.items()))})"
+    has = ", ".join(f"{ask} to {answer} ({number:,})" for (ask, answer), number in there.most_common())
+    tags = sorted({answer for _, answer in there} - {mixing.pivot})
+    if tags and not {*tags} & {*mixing.languages}:
+        return f"{has}: for its languages say --set 'languages={json.dumps(tags)}'"
+    crossing = [
+        cell
+        for name, _, group in groups(mixing, stock)
+        for cell in group.cells
+        if name in ("crossin", "afp") and cell.ask != cell.answer
+    ]
+    if crossing and not any(eligible(stock, cell).any() for cell in crossing):
+        has += ', and no item has both sides: rows that say the same need one id in every language, or align="position"'
+    return has
 
 
 def _flat(row: Row) -> dict[str, str]:
@@ -110,8 +147,8 @@ def schema() -> pa.Schema:
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Row)])
 
 
-def _stocked(mixing: Mixing, files: list[Source], stock: Stock) -> Iterator[Dropped]:
-    """Put every usable pair into the stock; the others are given back."""
+def _stocked(mixing: Mixing, files: list[Source], stock: Stock, there: Counter[tuple[str, str]]) -> Iterator[Dropped]:
+    """Put every usable pair into the stock; the others are given back. Languages of both sides are counted."""
     wanted = {mixing.pivot, *mixing.languages}
     for source in files:
         position = 0
@@ -121,8 +158,10 @@ def _stocked(mixing: Mixing, files: list[Source], stock: Stock) -> Iterator[Drop
                 yield pair
                 continue
             let_go = _unfit(pair, wanted, mixing)
-            if let_go is None:
+            if let_go is None or let_go.reason in ("held_out", "other_language"):
                 known = _known(pair)
+                there[known.instruction_language, known.language] += 1
+            if let_go is None:
                 if mixing.align == "position":
                     known = dataclasses.replace(known, id=f"{position:09d}")
                 let_go = stock.add(known, source.kind)
@@ -173,12 +212,17 @@ def _report(mixing: Mixing, files: list[Source], items: int, let_go: Counter[str
         "by_shape": Counter[str](),
         "by_language": Counter[str](),
         "by_direction": Counter[str](),
+        "without_rows": list(mixing.languages),
         "inference": {tag: inference(section, tag) for section in tagged for tag in mixing.languages},
     }
 
 
-def _seen(rows: Iterator[Row], report: dict[str, Any]) -> Iterator[Row]:
+def _seen(rows: Iterator[Row], mixing: Mixing, report: dict[str, Any]) -> Iterator[Row]:
+    missing = report["without_rows"]
     for row in rows:
+        # Other languages may be asked from the pivot: that makes it no row of its own.
+        for tag in ({row.prompt_language} - {mixing.pivot} | {row.language}).intersection(missing):
+            missing.remove(tag)
         report["rows"] += 1
         report["by_mixer"][row.mixer] += 1
         report["by_shape"][f"{row.mixer}.{row.shape}"] += 1
