@@ -146,8 +146,9 @@ tags to ask with when the tuned model is used. `x-instruction mix` lists the rec
   the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and
   answered in its language; add a row with the same id for its translated instruction, or for an English pair.
 - **Counts are exact.** Every cell (a shape, in one pair of languages) gets the whole part of its share; the rows that
-  are left go one each to the largest remainders, of equal ones to the first. Too little matter is an error and no
-  smaller mix; only what is left out (`size`, `seeds`, `web`) and `cap` take what there is.
+  are left go one each to the largest remainders, of equal ones to the first. A count that a recipe states (`size`,
+  `base`, `budget`, `seeds`, `web`, `translation`) is met or is an error; where none is stated, and below a `cap`, the
+  mix takes what fits. No row at all is an error, and a language that got none is named.
 - **Draws.** Ids, `seed` and recipe decide every draw; the order of files and rows does not. An item is used once,
   unless the section says otherwise.
 
