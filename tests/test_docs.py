@@ -139,8 +139,8 @@ MIXING_HEAD = """# Mixing recipes
 Written by `python tests/test_docs.py` from `x_instruction/tuning/mixing/recipe.py`; a test holds it current.
 
 `x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
-that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language and direction, and the
-tags to ask with when the tuned model is used. `x-instruction mix` lists the recipes that ship.
+that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language, direction and
+tag, and the tags to ask with when the tuned model is used. `x-instruction mix` lists the recipes that ship.
 
 - **Items.** Rows with one `id` (or, with `align = "position"`, one place in their files) are one item: it is asked in
   the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and

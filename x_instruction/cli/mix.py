@@ -12,7 +12,12 @@ from x_instruction.cli.options import read_sets
 @click.command()
 @click.argument("recipe", required=False)
 @click.argument("data", nargs=-1)
-@click.option("--seeds", multiple=True, metavar="DATA", help="Seed pairs, which mixers with source tags tell apart.")
+@click.option(
+    "--seeds",
+    multiple=True,
+    metavar="DATA",
+    help="Seed pairs, trusted ones: Humpback and X-Instruction tag them apart from DATA.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the mix.  [default: mixes/NAME]")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a recipe key, as pinch.k_examples=40.")
 def command(
@@ -46,6 +51,8 @@ def command(
     ):
         for name, count in counts.items():
             click.echo(f"{title:8} {name:24} {count:9,}", err=True)
+    for name, text in report["inference"].items():
+        click.echo(f"ask      {name:24} {text}", err=True)
     if missing := report["without_rows"]:
         click.echo(f"warning: no row in {', '.join(missing)}, which the recipe names", err=True)
     click.echo(f"{target}: {report['rows']:,} rows of {report['items']:,} items")

@@ -256,14 +256,34 @@ def test_a_data_set_that_was_built_is_mixed_as_it_stands(tmp_path, mixing):
     assert (row["source"], row["license"], row["mixer"]) == ("corpus", "CC0-1.0", "x_instruction")
 
 
-def test_inference_tags_are_in_the_report(tmp_path, mixing):
-    rows = [{"id": str(i), "language": "sw", "instruction": "x", "output": "y"} for i in range(2)]
-    source = Source(lines(tmp_path / "sw.jsonl", rows), "web")
-    both = 'languages = ["sw"]\n[x_instruction]\ninference = "both"'
-    assert write(mixing(both), [source], tmp_path / "out")["inference"] == {
-        "sw": "Answer in Swahili and the style of an AI assistant. Answer in Swahili."
-    }
-    humpback = 'languages = ["en"]\n[humpback]\n'
-    assert write(mixing(humpback), [asked_in(tmp_path, "en", "en")], tmp_path / "none")["inference"] == {
-        "en": "Answer in the style of an AI Assistant. Answer with knowledge from web search."
-    }
+SEED, WEB = "Answer in Swahili and the style of an AI assistant.", "Answer in Swahili."
+
+
+@pytest.mark.parametrize(
+    ("inference", "kinds", "tag"),
+    [
+        ("seed", "seed web", SEED),
+        ("both", "seed web", f"{SEED} {WEB}"),
+        ("web", "seed web", WEB),
+        # A tag that no row ends with was never seen.
+        ("seed", "web", WEB),
+        ("both", "web", WEB),
+        ("both", "seed", SEED),
+        ("web", "seed", SEED),
+        ("none", "seed web", ""),
+    ],
+)
+def test_the_tag_to_ask_with_stands_in_the_mix(tmp_path, mixing, inference, kinds, tag):
+    row = {"id": "1", "language": "sw", "instruction": "x", "output": "y"}
+    data = [Source(lines(tmp_path / f"{kind}.jsonl", [row]), kind) for kind in kinds.split()]
+    recipe = mixing(f'languages = ["sw", "fi"]\n[x_instruction]\ninference = "{inference}"')
+    report = write(recipe, data, tmp_path / "out")
+    assert report["inference"] == ({"sw": tag} if tag else {})
+    assert report["by_tag"] == {text: 1 for kind, text in (("seed", SEED), ("web", WEB)) if kind in kinds}
+
+
+def test_the_command_tells_the_tag_to_ask_with(tmp_path):
+    data = asked_in(tmp_path, "en", "sw")
+    arguments = [str(data.path), "--out", str(tmp_path / "out"), "--set", 'languages=["sw"]']
+    run = CliRunner().invoke(cli, ["mix", "x-instruction", *arguments])
+    assert f"ask      sw                       {WEB}" in run.stderr.splitlines()

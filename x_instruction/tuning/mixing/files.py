@@ -104,7 +104,7 @@ def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
         for index in range(total):
             part = (_flat(row) for _, row in zip(range(mixing.rows_per_file), seen, strict=False))
             _parquet(out / f"train-{index:05d}-of-{total:05d}.parquet", part, schema())
-        _sorted(report)
+        _finished(mixing, report)
         # The report comes last: a folder that has one is whole.
         with atomic(out / REPORT) as stream:
             stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
@@ -200,7 +200,6 @@ def _counted(records: Iterable[Dropped], counts: Counter[str]) -> Iterator[Dropp
 
 
 def _report(mixing: Mixing, files: list[Source], items: int, let_go: Counter[str]) -> dict[str, Any]:
-    tagged = [section for section in (mixing.humpback, mixing.x_instruction) if section is not None]
     return {
         "recipe": flatten({name: value for name, value in dataclasses.asdict(mixing).items() if value is not None}),
         # Names and contents only: where a file lies on a machine is nobody's business.
@@ -212,8 +211,9 @@ def _report(mixing: Mixing, files: list[Source], items: int, let_go: Counter[str
         "by_shape": Counter[str](),
         "by_language": Counter[str](),
         "by_direction": Counter[str](),
+        "by_tag": Counter[str](),
         "without_rows": list(mixing.languages),
-        "inference": {tag: inference(section, tag) for section in tagged for tag in mixing.languages},
+        "inference": {},
     }
 
 
@@ -228,12 +228,17 @@ def _seen(rows: Iterator[Row], mixing: Mixing, report: dict[str, Any]) -> Iterat
         report["by_shape"][f"{row.mixer}.{row.shape}"] += 1
         report["by_language"][row.language] += 1
         report["by_direction"][f"{row.prompt_language}-{row.language}"] += 1
+        if row.tag:
+            report["by_tag"][row.tag] += 1
         yield row
 
 
-def _sorted(report: dict[str, Any]) -> None:
-    for name in ("by_mixer", "by_shape", "by_language", "by_direction"):
+def _finished(mixing: Mixing, report: dict[str, Any]) -> None:
+    for name in ("by_mixer", "by_shape", "by_language", "by_direction", "by_tag"):
         report[name] = dict(sorted(report[name].items()))
+    tagged = [section for section in (mixing.humpback, mixing.x_instruction) if section is not None]
+    tags = {tag: inference(section, tag, report["by_tag"]) for section in tagged for tag in mixing.languages}
+    report["inference"] = {tag: text for tag, text in tags.items() if text}
 
 
 def _parquet(path: Path, rows: Iterator[dict[str, Any]], fixed: pa.Schema) -> None:

@@ -133,9 +133,10 @@ class Humpback:
     """Humpback's source tags (arXiv 2308.06259; 3.1): how a prompt ends tells seed rows from web rows.
 
     Args:
-        seeds, web: rows of each, per language; all of them when not set.
+        seeds, web: rows of each, per language; all of them when not set. Seeds are those that ``--seeds`` names.
         seed_tag, web_tag: what the prompts end with; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        inference: the tags to ask with when the model is used; both were best in 3.1.
+        inference: the tags to ask with when the model is used; both were best in 3.1. Of a tag that no row ends with,
+            the other one takes the place.
     """
 
     seeds: int | None = None
@@ -156,9 +157,11 @@ class XInstruction:
     One language gives a monolingual model, ten the paper's multilingual one.
 
     Args:
-        seeds, web: rows of each, per language; all of them when not set (32,000 from the web in 2.1).
+        seeds, web: rows of each, per language; all of them when not set (32,000 from the web in 2.1). Seeds are
+            those that ``--seeds`` names.
         seed_tag, web_tag: what the prompts end with; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        inference: the tags to ask with when the model is used; the seed's, as 2.6 infers from the published code.
+        inference: the tags to ask with when the model is used; the seed's, as 2.6 infers from the published code. Of a
+            tag that no row ends with, the other one takes the place.
     """
 
     seeds: int | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from x_instruction.languages import language
 from x_instruction.tuning.mixing.cells import Cell, Group, eligible
 from x_instruction.tuning.mixing.recipe import Humpback, Mixing, XInstruction
@@ -13,11 +15,17 @@ def filled(tag: str, answer: str) -> str:
     return tag.format(tag=answer, name=language(answer).name)
 
 
-def inference(settings: Humpback | XInstruction, answer: str) -> str:
-    """What prompts end with when the tuned model is used; empty for none."""
-    tags = {"seed": [settings.seed_tag], "web": [settings.web_tag], "none": []}
-    tags["both"] = [*tags["seed"], *tags["web"]]
-    return " ".join(filled(tag, answer) for tag in tags[settings.inference])
+def inference(settings: Humpback | XInstruction, answer: str, there: Container[str]) -> str:
+    """What prompts end with when the tuned model is used; empty for none.
+
+    Args:
+        there: tags that rows of the mix end with; where none of those that are wanted is there, the other one is taken.
+    """
+    if settings.inference == "none":
+        return ""
+    tags = {"seed": filled(settings.seed_tag, answer), "web": filled(settings.web_tag, answer)}
+    known = {kind: tag for kind, tag in tags.items() if tag in there}
+    return known.get(settings.inference) or " ".join(known.values())
 
 
 def humpback(settings: Humpback, mixing: Mixing, stock: Stock) -> list[Group]:
