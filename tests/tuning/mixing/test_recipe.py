@@ -2,6 +2,7 @@ import pytest
 
 from x_instruction.errors import RecipeError
 from x_instruction.tuning.mixing import MIXERS, mixer
+from x_instruction.tuning.mixing.pinch import counts
 from x_instruction.tuning.mixing.recipe import SECTIONS, load, names
 
 TEXT = 'languages = ["sw", "fin"]\n[crossin]\nsize = 10\n'
@@ -23,7 +24,7 @@ TEXT = 'languages = ["sw", "fin"]\n[crossin]\nsize = 10\n'
         ('languages = ["sw"]\n[pinch]\nbudget = 10', "wanted one of percent and k_examples"),
         (
             'languages = ["sw"]\n[pinch]\nbudget = 10\npercent = 1\nk_examples = 4',
-            "wanted one of percent and k_examples",
+            "percent and k_examples are both there: set the one that is not wanted to 0",
         ),
         ('languages = ["sw"]\n[pinch]\nbudget = 10\nk_examples = 11', "k_examples is 11, wanted 0 to 10"),
         ('languages = ["sw"]\n[pinch]\nbudget = 10\npercent = 101', "percent is 101.0, wanted 0 to 100"),
@@ -64,6 +65,13 @@ def test_recipes_that_ship_load(name):
     found = load(name)
     assert found.name == name
     assert found.sections()
+
+
+def test_a_pinch_that_ships_is_asked_in_the_other_way():
+    share = load("pinch", {"pinch.percent": "1", "pinch.k_examples": "0"}).pinch
+    assert counts(share, 11) == [4_597] + [4] * 10 + [3]
+    number = load("pinch-six", {"pinch.percent": "0", "pinch.k_examples": "40"}).pinch
+    assert counts(number, 5) == [4_600] + [8] * 5
 
 
 def test_every_section_has_a_mixer():

@@ -25,7 +25,7 @@ def counts(settings: Pinch, others: int) -> list[int]:
     P percent go evenly to all languages with the pivot among them and the rest to the pivot, so each other language has
     a share of P / 100 / L. ``k_examples`` are spread over the others alone.
     """
-    if settings.k_examples is not None:
+    if settings.k_examples:
         return [settings.budget - settings.k_examples, *even(settings.k_examples, others)]
     share = exact(settings.percent or 0) / 100 / (others + 1)
     return apportion(settings.budget, [Fraction(1) - share * others, *[share] * others])

@@ -82,7 +82,8 @@ class Pinch:
     Args:
         budget: rows in all (4,640 in 3.4), each of an item of its own.
         percent: of the budget, spread evenly over all languages, the pivot included; the rest is in the pivot.
-        k_examples: rows in languages other than the pivot, spread evenly, instead of ``percent``.
+        k_examples: rows in languages other than the pivot, spread evenly, instead of ``percent``: one
+            of the two is there, or the other is 0.
     """
 
     budget: int
@@ -93,8 +94,10 @@ class Pinch:
         _above(self, 1, "budget")
         _between(self, 100, "percent")
         _between(self, self.budget, "k_examples")
-        if (self.percent is None) == (self.k_examples is None):
+        if self.percent is None and self.k_examples is None:
             raise RecipeError("wanted one of percent and k_examples")
+        if self.percent and self.k_examples:
+            raise RecipeError("percent and k_examples are both there: set the one that is not wanted to 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
