@@ -316,12 +316,13 @@ def test_of_a_folder_the_split_that_was_held_out(tmp_path: Path) -> None:
         for split in ("train", "test", "validation"):
             table = pa.table({"prompt": ["a"], "completion": [split], "language": [tag], "id": ["1"]})
             pq.write_table(table, tmp_path / "data" / tag / f"{split}-00000-of-00001.parquet")
-    for split in ("test", "validation", "train"):
+    for split in ("test", "validation"):
         assert {source.path.name.split("-")[0] for source in held_out(str(tmp_path))} == {split}
         assert [row.completion for row in read([str(tmp_path)])[0]] == [split] * 2
         for path in tmp_path.rglob(f"{split}-*"):
-            if split != "train":
-                path.unlink()
+            path.unlink()
+    with pytest.raises(CorpusError, match=r"holds training rows alone: .*publish\.test .*name the file itself"):
+        held_out(str(tmp_path))
     (tmp_path / "data" / "fi" / "test-00000-of-00001.parquet").touch()
     named = str(tmp_path / "data" / "fi" / "train-00000-of-00001.parquet")
     assert [str(source.path) for source in held_out(named)] == [named]

@@ -51,8 +51,8 @@ def command(
     score that chooses between learning rates: that share times 2 ** -bits per byte. In brackets are bootstrap
     intervals of 95 %.
 
-    DATA is a folder that `build` or `mix` wrote (its test files, or else those of validation, or else of train), or a
-    file of instructions; TAG=PATH says the language of its responses where its rows do not.
+    DATA is a folder that `build` wrote (its test files, or else those of validation), or a file of instructions;
+    TAG=PATH says the language of its responses where its rows do not.
     """
     from x_instruction.engines import open_engine
     from x_instruction.errors import RecipeError

@@ -404,8 +404,8 @@ def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Ro
     """Rows of files and folders, and what could not be used of them.
 
     Args:
-        names: ``PATH`` or ``TAG=PATH``, as ``x-instruction mix`` takes them; of a folder with several splits the
-            ``test`` files are read, or else those of ``validation``, or else those of ``train``.
+        names: ``PATH`` or ``TAG=PATH``, as ``x-instruction mix`` takes them; of a folder the ``test`` files are read,
+            or else those of ``validation``.
         per_language: so many rows of each language at most; ids decide which, not their order.
 
     Raises:
@@ -430,7 +430,11 @@ def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Ro
 
 
 def held_out(name: str) -> list[Source]:
-    """The files of ``PATH`` or ``TAG=PATH`` that no model was tuned on, as far as their names tell."""
+    """The files of ``PATH`` or ``TAG=PATH`` that no model was tuned on, as far as their names tell.
+
+    Raises:
+        CorpusError: nothing there, or a folder whose rows were all there to be tuned on.
+    """
     found = sources(name, "web")
     if name.endswith(found[0].path.name):
         return found
@@ -439,7 +443,10 @@ def held_out(name: str) -> list[Source]:
         files = [file for folder in folders for file in sorted(folder.glob(f"{split}-*.parquet"))]
         if files:
             return [Source(file, "web", found[0].tag) for file in files]
-    return found
+    raise CorpusError(
+        f"{name} holds training rows alone: keep some apart by publish.test in the run's recipe and build it anew, or, "
+        f"if no model was tuned on these, name the file itself ({found[0].path})"
+    )
 
 
 def _row(pair: Pair) -> Row | Dropped:
