@@ -20,6 +20,7 @@ from x_instruction.cards.records import TRAINING, Facts, write
 
 TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}"
 BASE = "push-org/base"
+QUANTISED = "sha256:a5fd3b62230aa5ec60212297dc9d20ea"
 MANY = """
 import json, sys
 from click.testing import CliRunner
@@ -102,6 +103,19 @@ def whole(models: Path, tmp_path: Path) -> Path:
 def adapter(models: Path, tmp_path: Path) -> Path:
     shutil.copytree(models / "adapter", tmp_path / "adapter")
     return tmp_path / "adapter"
+
+
+@pytest.fixture
+def rater(adapter: Path) -> Path:
+    """An adapter as a run leaves it: no tokenizer, for the base's is asked with."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "evaluation.json"):
+        (adapter / name).unlink()
+    edit(adapter / TRAINING, task="ratings", prompt="")
+    return adapter
+
+
+def quantised(folder: Path) -> None:
+    edit(folder / TRAINING, base_revision=QUANTISED, base_note=f"weights of its Q4_K_M file, {QUANTISED}")
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -304,6 +318,49 @@ def test_an_adapter_is_published_and_loads_back(push: Pusher, adapter: Path, tmp
     assert "base_model_relation: adapter" in card
     assert "library_name: peft" in card
     assert snippets(hub, repo, tmp_path).strip()
+
+
+def test_an_adapter_of_a_run_is_published_without_a_tokenizer(push: Pusher, rater: Path) -> None:
+    elsewhere = rater.with_name("elsewhere")
+    shutil.copytree(rater, elsewhere)
+    quantised(elsewhere)
+    on_hub, own = push((rater, "push-org/rater", "--yes"), (elsewhere, "push-org/quantised", "--yes"))
+    assert on_hub[0] == 0, on_hub[1]
+    assert "loads with the same weights" in on_hub[1]
+    # No revision of the Hub has the weights that it was tuned on, so there is nothing to load it on.
+    assert own[0] == 0, own[1]
+    assert "loads with" not in own[1]
+    assert f"has the same files and weights; it was not loaded, because {QUANTISED} is no revision" in own[1]
+
+
+def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: Path) -> None:
+    lost = rater.with_name("lost")
+    shutil.copytree(rater, lost)
+    edit(lost / TRAINING, base_revision="0" * 40)
+    broken = rater.with_name("broken")
+    shutil.copytree(rater, broken)
+    edit(broken / "adapter_config.json", target_modules=["nothing"])
+    wanted = [
+        ("push-org/lost", r"its files are the folder's, and loading it on push-org/base at 000000000000 failed"),
+        ("push-org/broken", r"its files are the folder's, and loading it on push-org/base at \w+ failed"),
+    ]
+    found = push((lost, "push-org/lost", "--yes"), (broken, "push-org/broken", "--yes"))
+    for (status, said), (repo, told) in zip(found, wanted, strict=True):
+        assert status == 1
+        assert re.search(rf"{repo} was published at \w{{12}}: {told}", said), said
+
+
+def test_what_a_library_trips_over_is_no_traceback(push: Pusher, whole: Path) -> None:
+    trip = """
+from transformers import AutoTokenizer
+def trip(*arguments, **options):
+    raise AttributeError("'NoneType' object has no attribute 'x'")
+AutoTokenizer.from_pretrained = trip
+"""
+    [(status, said)] = push((whole, "push-org/tripped", "--yes"), before=trip)
+    assert status == 1
+    assert re.search(r"push-org/tripped was published at \w{12}: its files are the folder's, and loading it", said)
+    assert "'NoneType' object has no attribute 'x'" in said
 
 
 def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:

@@ -21,7 +21,8 @@ def command(
     """Publish the model in FOLDER, whole or an adapter, as REPO (NAMESPACE/NAME) on the Hub.
 
     Its card comes from training.json and evaluation.json beside it. Weights, tokenizer, card and results are shown by
-    one commit; then the model is loaded from there and compared with the folder's, weight by weight.
+    one commit; then they are read from there and compared with the folder's, weight by weight, and the model is loaded;
+    an adapter only where its base is a revision on the Hub.
 
     HF_TOKEN or `hf auth login` say who publishes, HF_ENDPOINT where.
     """
@@ -35,6 +36,6 @@ def command(
     if not yes:
         click.echo("nothing was written: pass --yes to publish")
         return
-    check_installed(prepared.model.adapter)
+    check_installed(prepared.model)
     done = push(prepared, same)
-    click.echo(f"{done.pull or done.url}: loads with the same weights")
+    click.echo(f"{done.pull or done.url}: {done.holds}")

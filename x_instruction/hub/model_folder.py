@@ -12,12 +12,12 @@ from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read
 from x_instruction.errors import RecipeError
 
 README = "README.md"
-CONFIG, ADAPTER = "config.json", "adapter_config.json"
+CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
 WEIGHTS = {False: "model", True: "adapter_model"}
 # Loading these runs code that the file holds.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 TEXTS = (
-    *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
+    *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", TOKENIZER, "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model"),
     *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING, EVALUATION),
 )
@@ -117,10 +117,10 @@ def _check_tokenizer(folder: Path, facts: Facts) -> None:
     if facts.training.task != "answers":
         # The pipeline asks it, with the base's tokenizer.
         return
-    if not (folder / "tokenizer_config.json").is_file():
+    if not (folder / TOKENIZER).is_file():
         raise RecipeError(f"{folder} has no tokenizer: save it there, too (tokenizer.save_pretrained)")
     templates = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()
-    if not templates and not facts.training.prompt and not _json(folder / "tokenizer_config.json").get("chat_template"):
+    if not templates and not facts.training.prompt and not _json(folder / TOKENIZER).get("chat_template"):
         raise RecipeError(
             f"the tokenizer of {folder} has no chat template and {TRAINING} no prompt, so nobody could know how to ask "
             "the model: write the prompt that it was trained with into the record, with {instruction} in it"

@@ -94,11 +94,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What was published: address and commit, and the pull request that was left, or None."""
+    """What was published: address and commit, the pull request that was left, or None, and what holds of it."""
 
     url: str
     head: str
     pull: str | None
+    holds: str
 
 
 def prepare(wish: Wish, told: Told) -> Prepared:
@@ -128,15 +129,16 @@ def prepare(wish: Wish, told: Told) -> Prepared:
     return Prepared(wish, model, where, texts, head, branch, public, deleted)
 
 
-def push(prepared: Prepared, same: Callable[[Model, str, str], None]) -> Pushed:
+def push(prepared: Prepared, same: Callable[[Model, str, str], str]) -> Pushed:
     """Send the large files, show everything by one commit, and load it back.
 
     Args:
         prepared: what to do.
-        same: loads the model from its id and a revision and compares it with the folder's; raises ``HubError``.
+        same: reads the model from its id and a revision, compares it with the folder's and says what holds of it;
+            raises ``HubError``.
 
     Raises:
-        HubError: the Hub refused, somebody else was quicker, or what was published loads as something else.
+        HubError: the Hub refused, somebody else was quicker, or what was published is something else.
     """
     disable_progress_bars()
     wish, where = prepared.wish, prepared.place
@@ -151,11 +153,11 @@ def push(prepared: Prepared, same: Callable[[Model, str, str], None]) -> Pushed:
             where.ask("create_branch", branch=wish.revision, revision=head, exist_ok=True)
         done = _commit(prepared, head)
         where.told(f"loading back {done.oid[:12]}")
-    same(prepared.model, wish.repo, str(done.oid))
+    holds = same(prepared.model, wish.repo, str(done.oid))
     with answered(where):
         if wish.tag is not None:
             set_tag(where, wish.tag, str(done.oid), move=False)
-    return Pushed(f"{where.url}/tree/{done.oid}", str(done.oid), done.pr_url)
+    return Pushed(f"{where.url}/tree/{done.oid}", str(done.oid), done.pr_url, holds)
 
 
 def _commit(prepared: Prepared, head: str) -> Any:
@@ -173,7 +175,7 @@ def _commit(prepared: Prepared, head: str) -> Any:
         return where.api.create_commit(
             wish.repo,
             [*added, *map(CommitOperationDelete, prepared.deleted)],
-            commit_message=f"Publish {'an adapter of' if prepared.model.adapter else ''} {training.base_model}",
+            commit_message=f"Publish {'an adapter' if prepared.model.adapter else 'a model'} of {training.base_model}",
             parent_commit=head,
             **options,
         )
