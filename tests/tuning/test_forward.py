@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,13 @@ from x_instruction.cards import records
 from x_instruction.cli import cli
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines.transformers import TransformersEngine
-from x_instruction.errors import CorpusError, RecipeError, TuningError
+from x_instruction.errors import CorpusError, MissingExtra, RecipeError, TuningError
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus, Model
-from x_instruction.tuning import forward
+from x_instruction.recipe import Corpus, Model, Tune
+from x_instruction.tuning import forward, heldout
 from x_instruction.tuning.mixing.files import sources
 from x_instruction.tuning.recipe import Tuning, load
-from x_instruction.tuning.sizes import fit
+from x_instruction.tuning.sizes import curve, fit
 
 TUNE = [
     "tune.steps=2",
@@ -147,6 +150,48 @@ def test_the_learning_rate_that_does_best_is_taken(
     assert done.rows == 20
     assert any("is the best of 2" in line for line in said)
     assert not (tmp_path / ".m.trials").exists()
+
+
+EWE = "Tsi dza ŋdi sia, eye ɖeviwo ƒu du yi aƒeme hafi ahom va ɖo."
+
+
+@pytest.fixture
+def ewe(tmp_path: Path) -> Path:
+    """Rows of a language that py3langid does not know."""
+    path = tmp_path / "ewe.jsonl"
+    rows = ({"instruction": f"Tell of {n}.", "output": f"{EWE} {n}", "language": "ee"} for n in range(8))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_a_language_that_nobody_identifies_is_told_before_anything_is_tuned(
+    tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "launch", lambda *given, **more: pytest.fail("tuned"))
+    data = forward.read(sources(str(ewe), "web"))
+    told = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model .*languages\)$"
+    with pytest.raises(RecipeError, match=told):
+        forward.tune(settings(tiny_model, "learning_rates=[1e-3]", "development=2"), data, tmp_path / "m", print)
+    rows, _ = heldout.read([str(ewe)])
+    with pytest.raises(RecipeError, match=told):
+        curve(settings(tiny_model), data, [2, 4], rows, tmp_path / "sizes", print)
+    missing = settings(tiny_model, "learning_rates=[1e-3]", "development=2", "lid_model=none.bin")
+    with pytest.raises((RecipeError, MissingExtra), match=r"^lid_model none.bin is not a file|fasttext"):
+        forward.tune(missing, data, tmp_path / "m", print)
+
+
+def test_the_recipe_names_what_identifies(
+    tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "lid.bin"
+    model.touch()
+    module: Any = types.ModuleType("fasttext")
+    module.load_model = lambda path: types.SimpleNamespace(predict=lambda text, k: (["__label__ewe_Latn"], [1.0]))
+    monkeypatch.setitem(sys.modules, "fasttext", module)
+    monkeypatch.setattr(heldout, "answers", lambda rows, *given: [EWE] * len(rows))
+    rows, _ = heldout.read([str(ewe)], 2)
+    asked = dataclasses.replace(settings(tiny_model, f"lid_model={model}"), tune=Tune(method="full"))
+    assert forward.worth(asked, tiny_model, rows)["ee"].right == 1.0
 
 
 def test_the_line_through_sizes() -> None:

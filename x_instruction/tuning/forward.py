@@ -118,6 +118,7 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
         return Lesson(ask(pair.asked), pair.output, True, *data.parallel.get(pair, ("", "")))
 
     pairs, held = _apart(data.pairs, settings.development if settings.learning_rates else 0)
+    heldout.checks((pair.language for pair in held), settings.lid_model)
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
     rates = _tried(settings, lessons, held, trials, say) if settings.learning_rates else {}
@@ -162,7 +163,9 @@ def worth(settings: Tuning, target: Path, rows: Sequence[heldout.Row]) -> dict[s
     """What the model that a tuning left in a folder is worth on rows, by language and for all."""
     engine = open_engine(tuned_model(settings, target))
     render = frame(settings.prompt, engine.chat)
-    return heldout.summary(heldout.measure(rows, engine, render, answer_tokens=settings.answer_tokens))
+    return heldout.summary(
+        heldout.measure(rows, engine, render, answer_tokens=settings.answer_tokens, lid_model=settings.lid_model)
+    )
 
 
 def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:

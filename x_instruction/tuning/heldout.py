@@ -162,10 +162,10 @@ def measure(
         RecipeError: no identifier knows a language.
     """
     # Languages first: that one cannot be identified must not be found out after the model has worked.
-    checks = _checks((row.language for row in rows), lid_model)
+    known = checks((row.language for row in rows), lid_model)
     measured = bits_per_byte(rows, engine, render, max_tokens)
     written = answers(rows, engine, render, answer_tokens)
-    right = _judged(written, [row.language for row in rows], checks)
+    right = _judged(written, [row.language for row in rows], known)
     return [
         Held(row.id, row.language, digest([row.prompt, row.completion]), found.bits, found.bytes, answer, fits)
         for row, found, answer, fits in zip(rows, measured, written, right, strict=True)
@@ -226,12 +226,23 @@ def in_language(answers: Sequence[str], languages: Sequence[str], lid_model: str
     Raises:
         RecipeError: no identifier knows a language.
     """
-    return _judged(answers, languages, _checks(languages, lid_model))
+    return _judged(answers, languages, checks(languages, lid_model))
 
 
-def _checks(languages: Iterable[str], lid_model: str | None) -> dict[str, LanguageCheck]:
+def checks(languages: Iterable[str], lid_model: str | None) -> dict[str, LanguageCheck]:
+    """What tells whether an answer is in its language, for each of them.
+
+    Raises:
+        RecipeError: no identifier knows a language, or ``lid_model`` cannot be read.
+        MissingExtra: ``lid_model`` is named and fastText is not installed.
+    """
     limits = Filters(lid_model=lid_model)
-    return {tag: LanguageCheck(language(tag), limits) for tag in dict.fromkeys(languages)}
+    try:
+        return {tag: LanguageCheck(language(tag), limits) for tag in dict.fromkeys(languages)}
+    except RecipeError as error:
+        # Corpora have it among their filters, and can do without.
+        told = str(error).replace("corpus.filters.lid_model", "lid_model").split(", or corpus.filters")[0]
+        raise RecipeError(told) from None
 
 
 def _judged(answers: Sequence[str], languages: Sequence[str], checks: Mapping[str, LanguageCheck]) -> list[bool]:

@@ -59,6 +59,7 @@ class Tuning:
         trial: steps of each try.
         development: rows kept apart for that, spread over languages.
         answer_tokens: length of the answers by which languages are told.
+        lid_model: path of a fastText model such as GlotLID, for languages that py3langid does not know.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Tuning:
     trial: int = 50
     development: int = 100
     answer_tokens: int = 48
+    lid_model: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("trial", "development", "answer_tokens"):

@@ -86,6 +86,7 @@ def curve(
         folder: where models and their ``worth.json`` stand.
         say: tells a person what happens.
     """
+    heldout.checks((row.language for row in rows), settings.lid_model)
     found = {}
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
