@@ -17,6 +17,7 @@ from local_hub_fixture import RunningHub
 from model_facts import evaluation, training
 
 from x_instruction.cards.records import TRAINING, Facts, write
+from x_instruction.refine.calibration import Calibration
 
 TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}"
 BASE = "push-org/base"
@@ -111,6 +112,7 @@ def rater(adapter: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "evaluation.json"):
         (adapter / name).unlink()
     edit(adapter / TRAINING, task="ratings", prompt="")
+    Calibration(2.0, ((0.5, 1.0, 1.0),)).write(adapter)
     return adapter
 
 
@@ -183,11 +185,21 @@ def other_base(folder: Path) -> None:
     edit(folder / "adapter_config.json", base_model_name_or_path="other/base")
 
 
+def bad_calibration(folder: Path) -> None:
+    (folder / "calibration.json").write_text('{"temperature": 1}', "utf-8")
+
+
+def whole_generator(folder: Path) -> None:
+    edit(folder / TRAINING, task="instructions")
+    no_tokenizer(folder)
+
+
 WHOLE = [
     (no_config, "neither config.json nor adapter_config.json"),
     (no_weights, "is missing: save the model anew"),
     (no_record, "x-instruction tune"),
     (no_tokenizer, "has no tokenizer"),
+    (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
     (no_licence, "licence of push-org/base is not known"),
     (outside, "wanted a .safetensors file of this very folder"),
@@ -201,6 +213,7 @@ ADAPTER = [
     (no_base, "names the base None"),
     (local_base, "names the base '/home/me/base'"),
     (other_base, "mend one"),
+    (bad_calibration, "is no calibration"),
 ]
 
 
@@ -331,6 +344,12 @@ def test_an_adapter_of_a_run_is_published_without_a_tokenizer(push: Pusher, rate
     assert own[0] == 0, own[1]
     assert "loads with" not in own[1]
     assert f"has the same files and weights; it was not loaded, because {QUANTISED} is no revision" in own[1]
+    calibrated = """
+    from x_instruction.recipe import Model
+    from x_instruction.refine import calibration
+    print(calibration.of(Model(name="embedded", adapter="push-org/rater")))
+    """
+    assert push.hub.python(calibrated).strip() == str(Calibration(2.0, ((0.5, 1.0, 1.0),)))
 
 
 def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_card
 from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read
 from x_instruction.errors import RecipeError
+from x_instruction.refine import calibration
 
 README = "README.md"
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
@@ -20,6 +21,7 @@ TEXTS = (
     *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", TOKENIZER, "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model"),
     *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING, EVALUATION),
+    calibration.FILE,
 )
 
 
@@ -50,6 +52,7 @@ def checked(folder: Path) -> Model:
 
     Raises:
         RecipeError: it is not; the message says what to do.
+        EngineError: its calibration is damaged.
     """
     if not folder.is_dir():
         raise RecipeError(f"{folder} is no folder, wanted one with a model in it")
@@ -68,7 +71,8 @@ def checked(folder: Path) -> Model:
     license_of(facts.training)
     _check_relation(folder, facts, adapter)
     weights = _weights(folder, WEIGHTS[adapter])
-    _check_tokenizer(folder, facts)
+    _check_tokenizer(folder, facts, adapter)
+    calibration.read(folder)
     texts = [name for name in TEXTS if (folder / name).is_file()]
     return Model(folder, facts, adapter, (*texts, *weights))
 
@@ -113,12 +117,15 @@ def _weights(folder: Path, stem: str) -> list[str]:
     return [single]
 
 
-def _check_tokenizer(folder: Path, facts: Facts) -> None:
-    if facts.training.task != "answers":
+def _check_tokenizer(folder: Path, facts: Facts, adapter: bool) -> None:
+    answers = facts.training.task == "answers"
+    if adapter and not answers:
         # The pipeline asks it, with the base's tokenizer.
         return
     if not (folder / TOKENIZER).is_file():
         raise RecipeError(f"{folder} has no tokenizer: save it there, too (tokenizer.save_pretrained)")
+    if not answers:
+        return
     templates = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()
     if not templates and not facts.training.prompt and not _json(folder / TOKENIZER).get("chat_template"):
         raise RecipeError(
