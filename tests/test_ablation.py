@@ -43,6 +43,14 @@ def test_a_rater_that_learns_nothing_takes_its_tuning_along() -> None:
     assert made["pmi"].refine.precision is None
     assert made["pmi"].refine.start == "base"
     assert made["pmi"].refine.rounds == 2, "the generator still learns"
+    assert made["combined"].refine.tune is not None
+    assert made["combined"].refine.precision is None, "its thresholds are not those that were measured"
+
+
+def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="nothing says that embedded was"):
+        next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, Quiet()))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_command_offers_every_study() -> None:

@@ -18,6 +18,7 @@ from x_instruction.diversify.report import describe
 from x_instruction.errors import RecipeError
 from x_instruction.recipe import Recipe
 from x_instruction.records import Curated
+from x_instruction.refine import check
 from x_instruction.run import rounds
 from x_instruction.run.execute import execute
 from x_instruction.run.progress import Progress
@@ -75,8 +76,11 @@ def ablate(
         folder: each variant has its run in a folder of it.
         workers, redo, progress: as for a run.
     """
+    made = variants(settings, study)
+    for variant in made.values():
+        check(variant.refine)
     before: Path | None = None
-    for name, variant in variants(settings, study).items():
+    for name, variant in made.items():
         root = folder / name
         if before is not None and not root.exists():
             _take_over(before, root, study, variant)
@@ -94,9 +98,11 @@ def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def _fitting(settings: Recipe, key: str, value: Any) -> dict[str, Any]:
-    """What has to go along: raters that learn nothing have neither tuning nor rounds nor a precision."""
-    if key != "refine.rater" or value in ("trained", "combined"):
+    """What has to go along: raters that learn nothing have neither tuning nor rounds, and one alone a precision."""
+    if key != "refine.rater" or value == "trained":
         return {}
+    if value == "combined":
+        return {"precision": None}
     learns = settings.generate.tune is not None
     scale = {} if value == settings.refine.rater else {"min_score": -1e9 if value == "none" else 0.0}
     return {"tune": None, "precision": None, "rounds": settings.refine.rounds if learns else 0, "start": "base"} | scale

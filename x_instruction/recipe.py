@@ -279,7 +279,8 @@ class Tune:
         batch_size: rows in one optimizer step, over all devices.
         device_batch_size: rows on one device at once; the rest of ``batch_size`` is accumulated.
         max_tokens: longest row; what ``length_percentile`` of the rows need when not set.
-        length_percentile: share of the rows, in percent, that fit whole when ``max_tokens`` is not set.
+        length_percentile: share of the rows, in percent, that fit whole when ``max_tokens`` is not set; a run's own
+            generator and rater read rows that are cut already (``passage_tokens``, ``response_tokens``), and all fit.
         packing: short rows together in one sequence, none seeing another.
         sampling: order of the rows: ``random``; ``by_length``, like ones in one batch, which spares padding, but makes
             batches unlike each other where length tells something of the output, as it does to a rater; ``in_order``,
@@ -410,7 +411,7 @@ class Refine:
         model: the rater's model.
         min_score: pairs below are dropped, in the rater's own scale; decided by ``precision`` when that is set.
         precision: share of kept pairs that should be good: the threshold is the least score that reached it on the
-            rater's own development pairs (``trained``, ``combined``).
+            rater's own development pairs (``trained``, whose probabilities it was measured on).
         keep: candidates kept per passage, best first.
         direction: for ``pmi``: whose likelihood is compared, the ``response``'s given the instruction, or the
             ``instruction``'s given the response. The two are equal for an ideal model (Bayes) and the second is
@@ -456,8 +457,11 @@ class Refine:
             raise RecipeError(
                 f"tune is there and rater is {self.rater!r}, wanted trained or combined: others learn nothing"
             )
-        if self.precision is not None and self.rater not in ("trained", "combined"):
-            raise RecipeError(f"precision is there and rater is {self.rater!r}, wanted trained or combined")
+        if self.precision is not None and self.rater != "trained":
+            raise RecipeError(
+                f"precision is there and rater is {self.rater!r}, wanted trained: thresholds are fitted for the tuned "
+                "rater's own probabilities; set min_score instead"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -39,7 +40,10 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
-    """A recipe with eight seeds in Finnish and Thai each."""
+    """A recipe with eight seeds in Finnish and Thai each, and a model that may rate: a calibration stands beside it."""
+    tuned = tmp_path / "tuned"
+    shutil.copytree(tiny_model, tuned)
+    Calibration(1.0).write(tuned)
     for tag in ("fi", "th"):
         texts = [d.text for d in read(Corpus(source="sample"), language(tag)) if isinstance(d, Document)][:8]
         rows = [{"id": f"{n}", "instruction": f"Tell me about topic {n}.", "output": t} for n, t in enumerate(texts)]
@@ -47,6 +51,7 @@ def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
     return recipe_file(
         seeds={"paths": [f"{tmp_path}/seeds-{{tag}}.jsonl"]},
         refine={"rater": "trained", "direction": "instruction", "response_tokens": 24, "development": 0.25},
+        **{"refine.model": {"name": str(tuned), "batch_size": 8}},
     )
 
 
@@ -70,7 +75,11 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     assert "out.csv is not .json" in say("rater", "compare", recipe, labels, "--out", tmp_path / "out.csv")[2]
     assert "has no pairs in bn" in say("rater", "compare", recipe, labels, "--languages", "bn")[2]
     precise = ("rater", "compare", recipe, labels, "--set", "refine.precision=0.9")
-    assert "no calibration.json beside" in say(*precise)[2]
+    assert "no threshold of the rater reached" in say(*precise)[2]
+    assert (
+        "nothing says that embedded was"
+        in say("rater", "compare", recipe, labels, "--set", "refine.model.name='embedded'")[2]
+    )
     assert "does not exist" in say("rater", "compare", recipe, labels, "--adapter", "/no/adapter")[2]
 
 

@@ -15,7 +15,7 @@ from x_instruction.engines.transformers import TransformersEngine
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, Dropped, Rated
-from x_instruction.refine import combined, keep, pmi, rate, threshold, trained, unread
+from x_instruction.refine import combined, keep, pmi, rate, trained, unread
 
 SETTINGS = Refine(rater="combined", model=Model(name="m"), direction="instruction", response_tokens=16, pmi_weight=2.0)
 FAILED = Failed("engine_timeout", "too late")
@@ -51,9 +51,8 @@ def test_a_failure_of_either_is_one(engine: TransformersEngine, candidates: list
 
 
 def test_precision_has_no_threshold_here() -> None:
-    settings = dataclasses.replace(SETTINGS, precision=0.9)
-    with pytest.raises(RecipeError, match=r"refine\.precision wants the rater 'trained', this one is 'combined'"):
-        threshold(settings)
+    with pytest.raises(RecipeError, match="precision is there and rater is 'combined', wanted trained"):
+        dataclasses.replace(SETTINGS, precision=0.9)
 
 
 @pytest.mark.parametrize(

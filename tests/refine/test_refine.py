@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from x_instruction.engines import Request, Result
 from x_instruction.engines.transformers import TransformersEngine
 from x_instruction.errors import NotCapable, RecipeError
-from x_instruction.recipe import Model, Refine
+from x_instruction.recipe import Model, Refine, Server, Tune
 from x_instruction.records import Candidate, Dropped, Rated, as_row
-from x_instruction.refine import RATERS, keep, rate, refine, threshold
+from x_instruction.refine import RATERS, check, keep, rate, refine, threshold
 from x_instruction.refine.calibration import Calibration
 
 SETTINGS = Refine(rater="pmi", model=Model(name="m"), min_score=0.0, keep=1)
@@ -109,21 +110,30 @@ def calibrated(folder: Path) -> Refine:
     return Refine(rater="trained", model=model, min_score=0.1, precision=0.9, keep=9)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": Model(name="m")}, r"no calibration\.json beside m: tune the rater"),
-        ({"rater": "combined"}, "wants the rater 'trained', this one is 'combined'"),
-    ],
-)
-def test_a_precision_that_nobody_measured(
-    tmp_path: Path, candidates: list[Candidate], changes: dict[str, object], message: str
-) -> None:
+@pytest.mark.parametrize("rater", ["trained", "combined"])
+def test_a_rater_that_nobody_tuned(rater: Literal["trained", "combined"], tmp_path: Path) -> None:
+    untuned = Refine(rater=rater, model=Model(name="embedded"))
+    with pytest.raises(RecipeError, match=rf"the rater '{rater}' reads the levels .* nothing says that embedded was"):
+        check(untuned)
+    check(dataclasses.replace(untuned, tune=Tune()))
+    check(
+        dataclasses.replace(untuned, model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1")))
+    )
+    # All weights of a model may have been tuned, and then it has no adapter.
+    whole = dataclasses.replace(untuned, model=Model(name=str(tmp_path)))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RecipeError, match="nothing says"):
+        check(whole)
+    Calibration(1.0).write(tmp_path)
+    check(whole)
+
+
+def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candidate]) -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
-    settings = dataclasses.replace(calibrated(tmp_path), **changes)  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match=message):
+    settings = dataclasses.replace(calibrated(tmp_path), model=Model(name="m"))
+    with pytest.raises(RecipeError, match=r"no calibration\.json beside m: tune the rater"):
         refine(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
 
 

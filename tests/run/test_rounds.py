@@ -23,6 +23,7 @@ from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Recipe, load
 from x_instruction.refine.labels import split
 from x_instruction.run import rounds
+from x_instruction.run.estimate import estimate
 from x_instruction.run.execute import execute
 from x_instruction.run.models import Models
 from x_instruction.run.progress import Quiet
@@ -100,6 +101,16 @@ def test_seeds_that_are_not_there(looped: Callable[..., Recipe], tmp_path: Path)
     recipe = looped(**{"seeds.paths": '["nowhere/{tag}.jsonl"]'})
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file for any language: nowhere"):
         go(recipe, tmp_path / "run")
+
+
+def test_an_estimate_tunes_nothing(looped: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(*_: object) -> None:
+        raise AssertionError("an estimate tunes no model")
+
+    monkeypatch.setattr("x_instruction.run.models.launch", launch)
+    lines = list(estimate(looped(), 1))
+    assert "1 worker" in lines[-1]
+    assert lines[-1].endswith("tuning and rounds come on top")
 
 
 def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def compare(
     `labels` writes them. Raters ask the model of RECIPE, pmi and prompted without an adapter.
     """
     from x_instruction.errors import CorpusError, RecipeError
-    from x_instruction.refine import threshold
+    from x_instruction.refine import check
     from x_instruction.refine.compare import settings_for
     from x_instruction.refine.label_files import read
     from x_instruction.shards import atomic
@@ -97,8 +97,7 @@ def compare(
         raise CorpusError(f"{labelled} has no pairs in {languages}: name languages that are in it")
     chosen = [settings_for(settings.refine, name, adapter) for name in dict.fromkeys(raters or _RATERS)]
     for refine in chosen:
-        # A threshold that cannot be told is told before a model is asked.
-        threshold(refine)
+        check(refine)
     found: list[Figures] = []
     click.echo(_row("language", "rater", "pairs", "best>worst", "best>rest", "precision", "recall", "calibration"))
     for figures in _compared(settings, examples, chosen, out):

@@ -38,12 +38,16 @@ def command(
     made again with --redo. With --retry-failed only what failed is asked again, and what was made from it is made
     again.
     """
+    from x_instruction.refine import check
     from x_instruction.run.execute import default_workers, execute
     from x_instruction.run.progress import shown
     from x_instruction.run.rounds import STAGES
     from x_instruction.run.status import spending, table, totals
 
     settings = read_recipe(recipe, languages, limit, sets)
+    last = next(age for age, stage in STAGES.items() if stage == until)
+    if last in ("rated", "curated"):
+        check(settings.refine)
     if dry_run:
         from x_instruction.run.estimate import estimate
 
@@ -51,7 +55,6 @@ def command(
             click.echo(line)
         return
     root = out or Path("runs") / settings.name
-    last = next(age for age, stage in STAGES.items() if stage == until)
     progress = shown()
     try:
         run = execute(settings, root, workers, redo, last, progress, budget=budget, retry_failed=retry_failed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from x_instruction import recipe
-from x_instruction.engines import Engine, Failed
+from x_instruction.engines import Engine, Failed, kind
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.generate import Ask
 from x_instruction.records import Candidate, Dropped, Rated, dropped, grow
@@ -46,6 +46,8 @@ class Rater(Protocol):
         """One rating per candidate, in order, or why there is none."""
 
 
+# Raters that read what tuning taught; others are asked of the model as it was before.
+TUNED = ("trained", "combined")
 RATERS = {
     "trained": "x_instruction.refine.trained",
     "pmi": "x_instruction.refine.pmi",
@@ -94,6 +96,25 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     ]
 
 
+def check(settings: recipe.Refine) -> None:
+    """Refuse a rater that cannot rate, before a model is asked thousands of times.
+
+    Raises:
+        RecipeError: it wants a tuned model and nobody tuned one, or its threshold is not known.
+        EngineError: its adapter is not there, or the calibration beside it is damaged.
+    """
+    if settings.tune is not None:
+        return
+    model = settings.model
+    if settings.rater in TUNED and not (kind(model).served or model.adapter) and calibration.of(model) is None:
+        raise RecipeError(
+            f"the rater {settings.rater!r} reads the levels that a model was tuned to answer with, and nothing says "
+            f"that {model.name} was: tune it with [refine.tune], name its adapter (refine.model.adapter), or put a "
+            f"{calibration.FILE} beside weights that were tuned elsewhere"
+        )
+    threshold(settings)
+
+
 def threshold(settings: recipe.Refine) -> float:
     """The least score of a pair that is kept, in the rater's own scale.
 
@@ -104,11 +125,6 @@ def threshold(settings: recipe.Refine) -> float:
         return -math.inf
     if settings.precision is None:
         return settings.min_score
-    if settings.rater != "trained":
-        raise RecipeError(
-            f"refine.precision wants the rater 'trained', this one is {settings.rater!r}: its thresholds were fitted "
-            "for the tuned rater's own probabilities; set refine.min_score instead"
-        )
     known = calibration.of(settings.model)
     if known is None:
         raise RecipeError(

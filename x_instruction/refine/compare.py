@@ -13,11 +13,9 @@ import numpy.typing as npt
 
 from x_instruction import recipe
 from x_instruction.records import Candidate, Dropped, Rated, text_digest
-from x_instruction.refine import quality, threshold
+from x_instruction.refine import TUNED, quality, threshold
 from x_instruction.refine.labels import Example
 
-# Raters that read what tuning taught; others are asked of the model as it was before.
-TUNED = ("trained", "combined")
 # Stands for all languages together.
 ALL = "all"
 # Draws for an interval: its ends move by less than a hundredth of a typical width from seed to seed.

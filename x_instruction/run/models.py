@@ -127,9 +127,7 @@ class Models:
         else:
             lessons, finish = self._rating(pairs, reader, describe)
         self.say(f"{target.name}: tuning on {len(lessons):,} rows")
-        # What a role reads is cut to length already, and an answer that is cut off teaches nothing.
-        tune = dataclasses.replace(self._tune(role), length_percentile=100.0)
-        tuned = launch(Job(model=self._start(role, round, tag), tune=tune), lessons, target, finish)
+        tuned = launch(Job(model=self._start(role, round, tag), tune=self._whole(role)), lessons, target, finish)
         self.say(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
@@ -168,6 +166,10 @@ class Models:
     def _tune(self, role: str) -> Tune:
         return cast(Tune, self._section(role).tune)
 
+    def _whole(self, role: str) -> Tune:
+        """How a role is tuned: what it reads is cut to length already, and half an answer teaches nothing."""
+        return dataclasses.replace(self._tune(role), length_percentile=100.0)
+
     def _files(self, tag: str) -> list[Path]:
         """Files of seeds, of one language or of all."""
         return sorted((self.run.root / "seeds").glob(f"{tag or '*'}.jsonl"))
@@ -181,7 +183,7 @@ class Models:
 
         def write(model: Path, tuned: Tuned) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
-            job = Job(model=self._section(role).model, tune=self._tune(role))
+            job = Job(model=self._section(role).model, tune=self._whole(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{recipe.digest(settings)}"
             write_record(model, training(job, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
