@@ -201,7 +201,7 @@ WHOLE = [
     (no_tokenizer, "has no tokenizer"),
     (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
-    (no_licence, "licence of push-org/base is not known"),
+    (no_licence, "licence of push-org/base is not known, and that of this model follows from it: .* --base-license"),
     (outside, "wanted a .safetensors file of this very folder"),
     (pickle, "pytorch_model.bin, and loading a pickle runs"),
     (trainer, "optimizer.pt, and loading a pickle runs"),
@@ -230,7 +230,7 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
     wanted = ["is no folder", *(said for _, said in [*WHOLE, *ADAPTER])]
     for (status, said), part in zip(push(*commands), wanted, strict=True):
         assert status == 1
-        assert part in said
+        assert re.search(part, said, flags=re.DOTALL), said
     assert push.state() == before
 
 
@@ -380,6 +380,31 @@ AutoTokenizer.from_pretrained = trip
     assert status == 1
     assert re.search(r"push-org/tripped was published at \w{12}: its files are the folder's, and loading it", said)
     assert "'NoneType' object has no attribute 'x'" in said
+
+
+def test_a_licence_that_is_stated_stands_in_card_and_record(push: Pusher, rater: Path) -> None:
+    hub, repo = push.hub, "push-org/licensed"
+    no_licence(rater)
+    link = "https://example.org/terms"
+    named, dry, done = push(
+        (rater, repo, "--base-license", "Acme Terms", "--yes"),
+        (rater, repo, "--base-license", "MIT"),
+        (rater, repo, "--base-license", "Acme Terms", "--base-license-link", link, "--yes"),
+    )
+    assert named[0] == 1
+    assert "--base-license-link" in named[1]
+    assert dry[0] == 0, dry[1]
+    assert "licence of push-org/base: mit" in dry[1]
+    assert done[0] == 0, done[1]
+    assert len(commits(hub, repo)) == 2
+    published = hub.ask(f"/{repo}/resolve/main/{TRAINING}").json
+    assert (published["base_license"], published["base_license_link"]) == ("Acme Terms", link)
+    assert hub.ask(f"/api/models/{repo}").json["cardData"]["license_link"] == link
+    # The folder's own record is somebody's file.
+    assert json.loads((rater / TRAINING).read_text("utf-8")) == published | {
+        "base_license": "unknown",
+        "base_license_link": "",
+    }
 
 
 def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:

@@ -73,14 +73,16 @@ def license_of(training: Training) -> dict[str, str]:
     if not stated or identifier == "unknown":
         raise RecipeError(
             f"the licence of {training.base_model} is not known, and that of this model follows from it: read the "
-            "base's card and write base_license into the training record (and base_license_link, for terms of its own)"
+            "base's card and pass --base-license to push-model (and --base-license-link, for terms of its own), or "
+            "write base_license into the training record (and base_license_link)"
         )
     if identifier is not None:
         return {"license": identifier}
     if not re.fullmatch(r"https://[\w./%?=&#:~+-]+", training.base_license_link):
         raise RecipeError(
-            f"the Hub has no identifier for the licence {stated!r} of {training.base_model}: write the address of its "
-            "text into base_license_link of the training record, beginning with https://"
+            f"the Hub has no identifier for the licence {stated!r} of {training.base_model}: pass the address of its "
+            "text, beginning with https://, to push-model as --base-license-link, or write it into base_license_link "
+            "of the training record"
         )
     name = re.sub(r"[^a-z0-9.]+", "-", stated.lower()).strip("-")
     return {"license": "other", "license_name": name, "license_link": training.base_license_link}

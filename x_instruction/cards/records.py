@@ -164,9 +164,14 @@ def read(folder: Path) -> Facts:
 
 def write(folder: Path, facts: Facts) -> None:
     """Write the records into a folder."""
-    for name, value in ((TRAINING, facts.training), (EVALUATION, list(facts.evaluations))):
-        plain = [dataclasses.asdict(one) for one in value] if isinstance(value, list) else dataclasses.asdict(value)
-        (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / TRAINING).write_text(text(facts.training), "utf-8")
+    (folder / EVALUATION).write_text(text(facts.evaluations), "utf-8")
+
+
+def text(record: Training | tuple[Evaluation, ...]) -> str:
+    """What the file of a record holds."""
+    plain = [dataclasses.asdict(one) for one in record] if isinstance(record, tuple) else dataclasses.asdict(record)
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
 
 
 def _json(path: Path) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_card
-from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read
+from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read, text
 from x_instruction.errors import RecipeError
 from x_instruction.refine import calibration
 
@@ -33,7 +34,7 @@ class Model:
         folder: where it stands.
         facts: what its card tells.
         adapter: whether it is an adapter, else it has all its weights.
-        files: paths of its files, relative to the folder.
+        files: paths of its files, relative to the folder; not of its record, where another is published.
     """
 
     folder: Path
@@ -42,13 +43,18 @@ class Model:
     files: tuple[str, ...]
 
     def texts(self, repository: str) -> dict[str, bytes]:
-        """What is written beside its files: the card and its results."""
+        """What is written beside its files: the card and its results, and the record where something was stated."""
         made = {README: model_card(self.facts, repository), **eval_results(self.facts.evaluations)}
-        return {path: text.encode() for path, text in made.items()}
+        if TRAINING not in self.files:
+            made[TRAINING] = text(self.facts.training)
+        return {path: content.encode() for path, content in made.items()}
 
 
-def checked(folder: Path) -> Model:
+def checked(folder: Path, base_license: str = "", base_license_link: str = "") -> Model:
     """A model's folder that is whole, safe to load and says what it is.
+
+    Args:
+        base_license, base_license_link: stated by whoever publishes; they go before what the record has.
 
     Raises:
         RecipeError: it is not; the message says what to do.
@@ -68,12 +74,18 @@ def checked(folder: Path) -> Model:
             "save_pretrained, which writes safetensors, and move away what the trainer left"
         )
     facts = read(folder)
+    stated = bool(base_license or base_license_link)
+    if stated:
+        named = base_license or facts.training.base_license
+        # A link in the record belongs to the licence there.
+        training = dataclasses.replace(facts.training, base_license=named, base_license_link=base_license_link)
+        facts = dataclasses.replace(facts, training=training)
     license_of(facts.training)
     _check_relation(folder, facts, adapter)
     weights = _weights(folder, WEIGHTS[adapter])
     _check_tokenizer(folder, facts, adapter)
     calibration.read(folder)
-    texts = [name for name in TEXTS if (folder / name).is_file()]
+    texts = [name for name in TEXTS if (folder / name).is_file() and not (stated and name == TRAINING)]
     return Model(folder, facts, adapter, (*texts, *weights))
 
 

@@ -11,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
+from x_instruction.cards.model import license_of
 from x_instruction.errors import HubError, RecipeError
 from x_instruction.hub.marks import check_tag_free, set_tag
 from x_instruction.hub.model_folder import Model, checked
@@ -47,6 +48,7 @@ class Wish:
         create_pr: leave a pull request instead of changing the branch.
         revision: branch, or ``refs/pr/N``.
         tag: names the published revision; None for none.
+        base_license, base_license_link: of the base, where its record does not say them; else empty.
     """
 
     folder: Path
@@ -55,6 +57,8 @@ class Wish:
     create_pr: bool = False
     revision: str = MAIN
     tag: str | None = None
+    base_license: str = ""
+    base_license_link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Prepared:
     """A wish that can be fulfilled.
 
     Args:
-        texts: path to content of what is made here: card and results.
+        texts: path to content of what is made here: card, results, and the record where something was stated.
         head: commit that is there now; None for a model that is not.
         branch: whether the branch is there.
         public: whether everybody sees what is there.
@@ -87,6 +91,7 @@ class Prepared:
         sizes |= {path: len(content) for path, content in self.texts.items()}
         return [
             f"{kind} of {one.base_model} to {self.place.url}, {self.wish.revision} ({new})",
+            f"licence of {one.base_model}: {license_of(one).get('license_name', license_of(one)['license'])}",
             *(f"  + {path}  {size:,} bytes" for path, size in sorted(sizes.items())),
             *(f"  - {path}" for path in self.deleted),
         ]
@@ -115,7 +120,7 @@ def prepare(wish: Wish, told: Told) -> Prepared:
         raise RecipeError("--create-pr opens a pull request to the main branch: leave out --revision and --tag")
     found = place(wish.repo, wish.revision, told)
     where = ModelPlace(found.api, found.repo, found.revision, found.told)
-    model = checked(wish.folder)
+    model = checked(wish.folder, wish.base_license, wish.base_license_link)
     texts = model.texts(wish.repo)
     with answered(where):
         head, branch, public, held = _look(where)
