@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import types
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,19 @@ from click.testing import CliRunner, Result
 from x_instruction.cards import records
 from x_instruction.cli import cli
 from x_instruction.corpus.sources import Document, read
+from x_instruction.engines import Prompt
 from x_instruction.engines.transformers import TransformersEngine
 from x_instruction.errors import CorpusError, MissingExtra, RecipeError, TuningError
 from x_instruction.languages import language
+from x_instruction.prompts.answer import frame
 from x_instruction.recipe import Corpus, Model, Tune
 from x_instruction.tuning import forward, heldout
+from x_instruction.tuning.job import Job, Lesson, Tuned
+from x_instruction.tuning.launch import launch
+from x_instruction.tuning.mixing import files
+from x_instruction.tuning.mixing import recipe as mixing
 from x_instruction.tuning.mixing.files import sources
+from x_instruction.tuning.reading import Reader
 from x_instruction.tuning.recipe import Tuning, load
 from x_instruction.tuning.sizes import curve, fit
 
@@ -150,6 +159,119 @@ def test_the_learning_rate_that_does_best_is_taken(
     assert done.rows == 20
     assert any("is the best of 2" in line for line in said)
     assert not (tmp_path / ".m.trials").exists()
+
+
+SEED, WEB = "Answer in Finnish and the style of an AI assistant.", "Answer in Finnish."
+
+
+@pytest.fixture
+def mixed(data: Path, tmp_path: Path) -> Path:
+    """A mix of eight rows from the web and four of seeds, in Finnish."""
+    rows = [line for line in data.read_text("utf-8").splitlines() if '"fi"' in line]
+    found = []
+    for kind, part in (("web", rows[:8]), ("seed", rows[8:])):
+        path = tmp_path / f"{kind}.jsonl"
+        path.write_text("\n".join(part), "utf-8")
+        found += sources(str(path), kind)  # type: ignore[arg-type]
+    recipe = mixing.load("x-instruction", {"languages": "['fi']"})
+    files.write(recipe, found, tmp_path / "mix")
+    return tmp_path / "mix"
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The tokens of every prompt that a model is asked."""
+    found: list[list[int]] = []
+    encode = TransformersEngine._encode
+
+    def record(self: TransformersEngine, prompt: Prompt) -> list[int]:
+        found.append(encode(self, prompt))
+        return found[-1]
+
+    monkeypatch.setattr(TransformersEngine, "_encode", record)
+    return found
+
+
+def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
+    tiny_model: Path,
+    data: Path,
+    mixed: Path,
+    encoded: list[list[int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Reader(str(tiny_model))
+    trained: set[tuple[int, ...]] = set()
+
+    def launched(job: Job, lessons: Sequence[Lesson], target: Path, *more: Any) -> Tuned:
+        for lesson in lessons:
+            tokens, start = reader.read(lesson)
+            trained.add(tuple(tokens[:start]))
+        return launch(job, lessons, target, *more)
+
+    def asked() -> set[tuple[int, ...]]:
+        found = {tuple(tokens) for tokens in encoded}
+        encoded.clear()
+        return found
+
+    def prompts(numbers: Iterable[int], end: str) -> set[tuple[int, ...]]:
+        ask = frame("answer", chat=False)
+        return {tuple(reader.read(Lesson(ask(f"Tell of {n}.{end}"), ""))[0][:-1]) for n in numbers}
+
+    monkeypatch.setattr(forward, "launch", launched)
+    out = tmp_path / "tuned"
+    wanted = settings(tiny_model, "learning_rates=[1e-3]", "trial=1", "development=3", "answer_tokens=2")
+    forward.tune(wanted, forward.read(sources(str(mixed), "web")), out, print)
+    seeds = prompts(range(8, 12), f" {SEED}")
+    # Seeds are asked as they were trained; development rows had the tag of their kind, and now that of seeds.
+    chosen = asked()
+    assert len(chosen) == 3
+    assert chosen <= prompts(range(12), f" {SEED}")
+    assert trained <= seeds | prompts(range(8), f" {WEB}")
+    assert len(trained) == 9
+    assert json.loads((out / "tuned.json").read_text("utf-8"))["inference"] == {"fi": SEED}
+    assert records.read(out).training.example.endswith(f". {SEED}")
+
+    def measured(path: Path, *more: object) -> set[tuple[int, ...]]:
+        short = ("--max-tokens", 8, "--answer-tokens", 2, "--out", tmp_path / "held.json")
+        done = CliRunner().invoke(cli, ["heldout", *map(str, (tiny_model, path, "--adapter", out, *short, *more))])
+        assert done.exit_code == 0, done.output
+        return asked()
+
+    # Plain seeds become what was trained, and rows of the mix do not get a tag twice.
+    assert measured(tmp_path / "seed.jsonl") == seeds
+    assert json.loads((tmp_path / "held.json").read_text("utf-8"))["tags"] == {"fi": SEED}
+    file = next(mixed.glob("train-*"))
+    assert measured(file) == prompts(range(12), f" {SEED}")
+    assert measured(file, "--tag", "") == seeds | prompts(range(8), f" {WEB}")
+    assert measured(tmp_path / "web.jsonl", "--tag", "In {name}!") == prompts(range(8), " In Finnish!")
+    done = CliRunner().invoke(cli, ["heldout", str(tiny_model), str(file), "--tag", "{lang}"])
+    assert "--tag is '{lang}', wanted text in which only {tag} and {name}" in str(done.exception)
+
+
+def test_sizes_are_measured_with_the_tags_of_the_mix(
+    tiny_model: Path, mixed: Path, encoded: list[list[int]], tmp_path: Path
+) -> None:
+    wanted = settings(tiny_model, "tune.method=full", "answer_tokens=2")
+    for size in (4, 8):
+        shutil.copytree(tiny_model, tmp_path / "sizes" / f"embedded-{size}")
+    rows, _ = heldout.read([str(tmp_path / "seed.jsonl")])
+    curve(wanted, forward.read(sources(str(mixed), "web")), [4, 8], rows, tmp_path / "sizes", print)
+    decode = Reader(str(tiny_model)).tokenizer.decode
+    assert encoded
+    assert all(SEED in decode(tokens) for tokens in encoded)
+
+
+def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
+    found = files.sources(str(data), "web")
+    files.write(mixing.load("x-instruction", {"languages": "['fi', 'th']"}), found, tmp_path / "other")
+    both = [source for name in ("mix", "other") for source in sources(str(tmp_path / name), "web")]
+    assert forward.read(both).inference == {"fi": SEED, "th": "Answer in Thai."}
+    assert forward.read(both[::-1]).inference == {"fi": WEB, "th": "Answer in Thai."}
+    assert forward.read(found).inference == {}
+    (mixed / "mix.json").write_text("{", "utf-8")
+    with pytest.raises(CorpusError, match=r"mix\.json is damaged"):
+        forward.read(both)
 
 
 EWE = "Tsi dza ŋdi sia, eye ɖeviwo ƒu du yi aƒeme hafi ahom va ɖo."

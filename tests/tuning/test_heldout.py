@@ -33,6 +33,7 @@ from x_instruction.tuning.heldout import (
     measure,
     read,
     summary,
+    tagged,
 )
 
 RENDER = frame("answer", chat=False)
@@ -289,6 +290,33 @@ def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
     assert [r.id for r in read([f"fi={write(tmp_path / 'one.jsonl', {'prompt': 'a', 'completion': 'b'})}"])[0]] == [
         "one.jsonl:1"
     ]
+
+
+def test_a_row_is_asked_by_the_model_s_tag_in_the_place_of_its_own(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"id": "1", "prompt": "Why?  Answer well.", "completion": "a", "language": "fi", "tag": "Answer well."},
+        {"id": "2", "prompt": "Why?\n[fi]", "completion": "b", "language": "fi", "tag": "[fi]"},
+        {"id": "3", "prompt": "Why?", "completion": "c", "language": "fi", "tag": "rain"},
+        {"id": "4", "prompt": "Why? Answer in Finnish.", "completion": "d", "language": "fi"},
+        {"id": "5", "prompt": "Why? Answer well.", "completion": "e", "language": "th", "tag": "Answer well."},
+    )
+    rows, _ = read([str(path)])
+    plain = ["Why?  Answer well.", "Why?\n[fi]", "Why?", "Why? Answer in Finnish.", "Why? Answer well."]
+    assert [row.asked for row in rows] == plain
+    assert [row.asked for row in tagged(rows, {"fi": "Answer in Finnish."})] == [
+        "Why?  Answer in Finnish.",
+        *["Why? Answer in Finnish."] * 3,
+        "Why? Answer well.",
+    ]
+    assert tagged(rows, {}) == rows
+
+
+def test_rows_are_the_same_whatever_they_are_asked_with(engine: TransformersEngine, rows: list[Row]) -> None:
+    plain = measure(rows, engine, RENDER, 8, 1)
+    again = measure(tagged(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)
+    assert [held.text for held in plain] == [held.text for held in again]
+    assert [a.bits == pytest.approx(b.bits) for a, b in zip(plain, again, strict=True)] == [False] * 2 + [True] * 4
 
 
 def test_nothing_to_measure_on(tmp_path: Path) -> None:

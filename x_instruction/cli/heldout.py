@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 )
 @click.option("--answer-tokens", type=click.IntRange(1), default=48, show_default=True, help="Length of the answers.")
 @click.option("--prompt", default="auto", show_default=True, help="How the model is asked: chat, answer, or a file.")
+@click.option(
+    "--tag",
+    metavar="TEXT",
+    help="What prompts end with, as 'Answer in {name}.'; '' for nothing.  [default: as the model was tuned]",
+)
 @click.option("--lid-model", help="fastText model, for languages that py3langid does not know.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, .json: every row.")
 @click.option(
@@ -41,6 +46,7 @@ def command(
     max_tokens: int,
     answer_tokens: int,
     prompt: str,
+    tag: str | None,
     lid_model: str | None,
     out: Path | None,
     against: Path | None,
@@ -51,6 +57,9 @@ def command(
     score that chooses between learning rates: that share times 2 ** -bits per byte. In brackets are bootstrap
     intervals of 95 %.
 
+    A model that `tune` made of a mix with source tags is asked with the mix's tag for asking (tuned.json in its folder
+    has it), in the place of the tags that rows of a mix carry.
+
     DATA is a folder that `build` wrote (its test files, or else those of validation), or a file of instructions;
     TAG=PATH says the language of its responses where its rows do not.
     """
@@ -58,7 +67,17 @@ def command(
     from x_instruction.errors import RecipeError
     from x_instruction.prompts.answer import frame
     from x_instruction.recipe import Model, parse
-    from x_instruction.tuning.heldout import Measurement, comparable, difference, load, measure, read, save, summary
+    from x_instruction.tuning.heldout import (
+        Measurement,
+        comparable,
+        difference,
+        load,
+        measure,
+        read,
+        save,
+        summary,
+        tagged,
+    )
 
     overrides = {"name": json.dumps(model, ensure_ascii=False), **read_sets(sets)}
     if adapter is not None:
@@ -73,16 +92,36 @@ def command(
     rows, gone = read(data, per_language)
     for reason, number in sorted(Counter(record.reason for record in gone).items()):
         click.echo(f"dropped  {reason:24} {number:9,}", err=True)
+    tags = _tags((adapter, model), tag, {row.language for row in rows})
+    for name, text in sorted(tags.items()):
+        click.echo(f"ask      {name:24} {text}", err=True)
     engine = open_engine(settings)
-    held = measure(rows, engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    held = measure(tagged(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
     if out:
-        save(Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(held)), out)
+        save(Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(held), tags), out)
     for line in _table(summary(held)):
         click.echo(line)
     if other:
         click.echo(f"\nmore than {other.model}, on the same rows")
         for line in _table(difference(held, other.held)):
             click.echo(line)
+
+
+def _tags(folders: tuple[str | None, ...], text: str | None, languages: set[str]) -> dict[str, str]:
+    """What prompts end with, by language: as the option says it, else as the first tuned model does."""
+    from x_instruction.errors import RecipeError
+    from x_instruction.tuning.forward import TUNED
+    from x_instruction.tuning.mixing.files import asked_with
+    from x_instruction.tuning.mixing.tags import filled
+
+    if text is None:
+        known = (Path(folder).expanduser() / TUNED for folder in folders if folder)
+        tags = next((asked_with(path) for path in known if path.is_file()), {})
+        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
+    try:
+        return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
+    except (KeyError, IndexError, ValueError):
+        raise RecipeError(f"--tag is {text!r}, wanted text in which only {{tag}} and {{name}} are filled in") from None
 
 
 def _table(figures: dict[str, Figures] | dict[str, Difference]) -> Iterator[str]:

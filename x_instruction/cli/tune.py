@@ -19,7 +19,8 @@ def command(recipe: str | None, data: tuple[str, ...], out: Path | None, sets: t
 
     DATA is what `mix`, `build` or `seeds` wrote, or any file of instructions; TAG=PATH says the language of its
     responses where its rows do not. The loss is on responses alone. Killed at any moment, the same command goes on
-    from the last checkpoint. `push-model` publishes what comes of it, `heldout` measures it.
+    from the last checkpoint. The tags of a mix to ask with go into the model's tuned.json, where `heldout` finds them.
+    `push-model` publishes what comes of it, `heldout` measures it.
     """
     from x_instruction.errors import CorpusError
     from x_instruction.tuning.forward import read, tune

@@ -2,7 +2,7 @@
 
 <model>/                 adapter, or whole model with its tokenizer
 <model>/training.json    for the card (``cards.records.Training``)
-<model>/tuned.json       lengths, losses, what the machine did
+<model>/tuned.json       lengths, losses, what the machine did, and the tags to ask with
 <model>/rates.json       learning rates that were tried, where some were
 """
 
@@ -29,11 +29,11 @@ from x_instruction.shards import atomic
 from x_instruction.tuning import heldout
 from x_instruction.tuning.job import Job, Lesson, Tuned
 from x_instruction.tuning.launch import launch
-from x_instruction.tuning.mixing.files import Source
+from x_instruction.tuning.mixing.files import REPORT, Source, asked_with
 from x_instruction.tuning.recipe import Tuning
 from x_instruction.tuning.record import training, write
 
-RATES = "rates.json"
+RATES, TUNED = "rates.json", "tuned.json"
 _ROW_BYTES = 16_000_000
 
 
@@ -44,6 +44,8 @@ class Data:
     Args:
         pairs: prompts with their completions.
         parallel: of a pair, its instruction and the same in another language, for alignment.
+        tags: of a pair, what a mix put after its prompt.
+        inference: what prompts end with when the tuned model is asked, by language; the first mix that says it decides.
         dropped: reason to number of rows that could not be used.
         names: of the files.
         revision: digest of the files.
@@ -51,6 +53,8 @@ class Data:
 
     pairs: tuple[Pair, ...]
     parallel: dict[Pair, tuple[str, str]]
+    tags: dict[Pair, str]
+    inference: dict[str, str]
     dropped: dict[str, int]
     names: tuple[str, ...]
     revision: str
@@ -64,6 +68,7 @@ def read(files: Sequence[Source]) -> Data:
     """
     pairs: list[Pair] = []
     parallel: dict[Pair, tuple[str, str]] = {}
+    tags: dict[Pair, str] = {}
     gone: dict[str, int] = {}
 
     def drop(reason: str) -> None:
@@ -73,10 +78,14 @@ def read(files: Sequence[Source]) -> Data:
         pair = pair_of(row, id, source.path.name, source.tag)
         if row.get("sentence") and row.get("parallel"):
             parallel[pair] = string(row["sentence"]), string(row["parallel"])
+        if tag := heldout.own_tag(row, pair.asked):
+            tags[pair] = tag
         return pair
 
     for source in files:
-        for pair in shaped(source.path, (*COLUMNS, "sentence", "parallel"), _ROW_BYTES, partial(make, source=source)):
+        for pair in shaped(
+            source.path, (*COLUMNS, "sentence", "parallel", "tag"), _ROW_BYTES, partial(make, source=source)
+        ):
             if not isinstance(pair, Pair):
                 drop(pair.reason)
             elif not pair.instruction.strip() or not pair.output.strip():
@@ -90,7 +99,10 @@ def read(files: Sequence[Source]) -> Data:
         raise CorpusError(f"no row to tune on in {', '.join(source.path.name for source in files)} ({seen})")
     names = tuple(dict.fromkeys(source.path.parent.resolve().name or source.path.name for source in files))
     revision = recipe.digest([digest(source.path) for source in files])
-    return Data(tuple(pairs), parallel, gone, names, f"sha256:{revision}")
+    inference: dict[str, str] = {}
+    for folder in dict.fromkeys(source.path.parent for source in files):
+        inference = asked_with(folder / REPORT) | inference
+    return Data(tuple(pairs), parallel, tags, inference, gone, names, f"sha256:{revision}")
 
 
 def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None]) -> Tuned:
@@ -121,7 +133,7 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
     heldout.checks((pair.language for pair in held), settings.lid_model)
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
-    rates = _tried(settings, lessons, held, trials, say) if settings.learning_rates else {}
+    rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.learning_rates else {}
     chosen = settings
     if rates:
         best = max(rates, key=lambda rate: (rates[rate]["score"], -rate))
@@ -131,7 +143,8 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
     def finish(model: Path, tuned: Tuned) -> None:
         if rates:
             (model / RATES).write_text(json.dumps({f"{rate:g}": rates[rate] for rate in rates}, indent=1), "utf-8")
-        (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
+        told = asdict(tuned) | {"inference": data.inference}
+        (model / TUNED).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
         # Whoever gets the model from the Hub reads with it; all weights come with theirs.
         if chosen.tune.method != "full":
             reader.tokenizer.save_pretrained(model)
@@ -139,7 +152,11 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
         record = training(
             Job(model=chosen.model, tune=chosen.tune, align=chosen.align),
             tuned,
-            data.pairs,
+            # The card's example is asked as people are to ask.
+            [
+                dataclasses.replace(pair, instruction=row.asked, input="") if row.tag else pair
+                for pair, row in zip(data.pairs, _rows(data.pairs, data), strict=True)
+            ],
             " + ".join(data.names),
             data.revision,
             chosen,
@@ -185,12 +202,20 @@ def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
     return rest, held
 
 
+def _rows(pairs: Sequence[Pair], data: Data) -> list[heldout.Row]:
+    """Pairs as rows that the tuned model is asked."""
+    rows = []
+    for number, pair in enumerate(pairs):
+        own = data.tags.get(pair, "")
+        rows.append(heldout.Row(f"{number}", pair.asked.removesuffix(own), pair.output, pair.language, own))
+    return heldout.tagged(rows, data.inference)
+
+
 def _tried(
-    settings: Tuning, lessons: Sequence[Lesson], held: Sequence[Pair], folder: Path, say: Callable[[str], None]
+    settings: Tuning, lessons: Sequence[Lesson], rows: Sequence[heldout.Row], folder: Path, say: Callable[[str], None]
 ) -> dict[float, dict[str, float]]:
     """What each learning rate comes to on the development rows: the mean over languages (method.md 3.5)."""
     found = {}
-    rows = [heldout.Row(f"{number}", pair.asked, pair.output, pair.language) for number, pair in enumerate(held)]
     for rate in settings.learning_rates:
         target = folder / f"{rate:g}"
         tune_ = dataclasses.replace(settings.tune, learning_rate=rate, steps=settings.trial)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,10 @@ from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeErr
 from x_instruction.languages import language
 from x_instruction.recipe import Filters, digest
 from x_instruction.records import Dropped, dropped
-from x_instruction.seed.pairs import Pair, read_pairs, string
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, shaped, string
 from x_instruction.shards import atomic
 from x_instruction.tuning.mixing.files import Source, sources
+from x_instruction.tuning.mixing.tags import JOINT
 
 # Samples of the rows, drawn with replacement, from which intervals are read; their shares outside of an interval.
 RESAMPLES = 2_000
@@ -56,12 +58,19 @@ class Row:
         prompt: the instruction, its input below it.
         completion: the response.
         language: tag of the response's language.
+        tag: what a mix puts after the prompt, its joint included, or empty.
     """
 
     id: str
     prompt: str
     completion: str
     language: str
+    tag: str = ""
+
+    @property
+    def asked(self) -> str:
+        """All that is asked."""
+        return self.prompt + self.tag
 
 
 class Measured(NamedTuple):
@@ -172,6 +181,26 @@ def measure(
     ]
 
 
+def tagged(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
+    """Rows asked as a model was tuned to be asked; those of other languages stay as they are.
+
+    Args:
+        tags: what prompts end with, by language, in the place of what a mix gave them.
+    """
+    return [
+        replace(row, tag="" if row.prompt.endswith(JOINT + tags[row.language]) else JOINT + tags[row.language])
+        if tags.get(row.language)
+        else row
+        for row in rows
+    ]
+
+
+def own_tag(row: Mapping[str, Any], prompt: str) -> str:
+    """What a mix put after the prompt of a row, its joint included; empty for any other row."""
+    tag = string(row.get("tag"))
+    return prompt[-len(tag) - 1 :] if tag and prompt.endswith((f" {tag}", f"\n{tag}")) else ""
+
+
 def bits_per_byte(rows: Sequence[Row], engine: Engine, render: Render, max_tokens: int) -> list[Measured]:
     """How well each response is predicted after its prompt, without the token that ends it.
 
@@ -189,7 +218,7 @@ def bits_per_byte(rows: Sequence[Row], engine: Engine, render: Render, max_token
             raise RecipeError(f"{max_tokens} tokens hold no character of the response of {row.id}: raise max_tokens")
     # Where three bytes count as a token nobody knows how many there are: all of them are scored.
     limit = 0 if engine.clip is by_bytes else max_tokens + _SEAM
-    requests = [Scoring(render(row.prompt), text, limit) for row, text in zip(rows, texts, strict=True)]
+    requests = [Scoring(render(row.asked), text, limit) for row, text in zip(rows, texts, strict=True)]
     found = []
     for row, text, answer in zip(rows, texts, _ask(engine, requests, "score"), strict=True):
         scored = _got(answer, row, Scored)
@@ -209,7 +238,7 @@ def answers(rows: Sequence[Row], engine: Engine, render: Render, answer_tokens: 
         NotCapable: the engine cannot write.
         EngineError: it failed on a row.
     """
-    requests = [Completion(render(row.prompt), answer_tokens) for row in rows]
+    requests = [Completion(render(row.asked), answer_tokens) for row in rows]
     found = zip(rows, _ask(engine, requests, "complete"), strict=True)
     return [_got(answer, row, Completed).text for row, answer in found]
 
@@ -361,7 +390,7 @@ class Measurement:
     Args:
         model, revision: as engines name it.
         settings: what has to be equal for two to be compared: how many tokens were scored and written.
-        prompt: how it was asked, which may differ.
+        prompt, tags: how it was asked, which may differ.
         held: every row.
     """
 
@@ -370,6 +399,7 @@ class Measurement:
     settings: dict[str, int]
     prompt: str
     held: tuple[Held, ...]
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 def save(measurement: Measurement, path: Path) -> None:
@@ -425,9 +455,17 @@ def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Ro
     """
     rows: dict[tuple[str, str], Row] = {}
     gone: list[Dropped] = []
+    tags: dict[Pair, str] = {}
+
+    def make(found: Mapping[str, Any], id: str, source: Source) -> Pair:
+        pair = pair_of(found, id, source.path.name, source.tag)
+        if tag := own_tag(found, pair.asked):
+            tags[pair] = tag
+        return pair
+
     for source in (source for name in names for source in held_out(name)):
-        for pair in read_pairs(source.path, _ROW_BYTES, source.tag):
-            row = pair if isinstance(pair, Dropped) else _row(pair)
+        for pair in shaped(source.path, (*COLUMNS, "tag"), _ROW_BYTES, partial(make, source=source)):
+            row = pair if isinstance(pair, Dropped) else _row(pair, tags.get(pair, ""))
             if isinstance(row, Row) and (row.language, row.id) in rows:
                 row = dropped(row.id, "same_id", f"another row of {row.language} has this id", row.prompt)
             if isinstance(row, Dropped):
@@ -460,7 +498,7 @@ def held_out(name: str) -> list[Source]:
     )
 
 
-def _row(pair: Pair) -> Row | Dropped:
+def _row(pair: Pair, own: str) -> Row | Dropped:
     if not pair.instruction.strip():
         return dropped(pair.id, "no_instruction", "", pair.output)
     if not pair.output.strip():
@@ -472,7 +510,7 @@ def _row(pair: Pair) -> Row | Dropped:
         tag = language(pair.language).tag
     except RecipeError as error:
         return dropped(pair.id, "unknown_language", str(error), pair.instruction)
-    return Row(pair.id, string(pair.asked), string(pair.output), tag)
+    return Row(pair.id, string(pair.asked.removesuffix(own)), string(pair.output), tag, own)
 
 
 def _first(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:

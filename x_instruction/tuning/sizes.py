@@ -82,19 +82,19 @@ def curve(
         settings: the tuning recipe.
         data: rows to tune on.
         sizes: numbers of rows.
-        rows: held out.
+        rows: held out; asked with the tags of the mix, where the data is one.
         folder: where models and their ``worth.json`` stand.
         say: tells a person what happens.
     """
     heldout.checks((row.language for row in rows), settings.lid_model)
-    found = {}
+    asked, found = heldout.tagged(rows, data.inference), {}
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
         known = target / "worth.json"
         if not target.is_dir():
             tune(settings, part(data, size), target, say)
         if not known.exists():
-            figures = worth(settings, target, rows)[heldout.ALL]
+            figures = worth(settings, target, asked)[heldout.ALL]
             with atomic(known) as stream:
                 stream.write(json.dumps(asdict(figures)).encode())
         found[size] = json.loads(known.read_text("utf-8"))

@@ -67,6 +67,20 @@ def sources(name: str, kind: Kind) -> list[Source]:
     return [Source(file, kind, language(tag).tag if tag else "") for file in files]
 
 
+def asked_with(path: Path) -> dict[str, str]:
+    """The tag to ask with for each language, as a mix's report or a tuned model's says; none where there is no file.
+
+    Raises:
+        CorpusError: the file is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text("utf-8")).get("inference", {}))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CorpusError(f"{path} is damaged ({error}): mix or tune again") from None
+
+
 def write(mixing: Mixing, data: Iterable[Source], out: Path) -> dict[str, Any]:
     """Mix files into a folder; its report is given back.
 

@@ -9,6 +9,9 @@ from x_instruction.tuning.mixing.cells import Cell, Group, eligible
 from x_instruction.tuning.mixing.recipe import Humpback, Mixing, XInstruction
 from x_instruction.tuning.mixing.stock import Kind, Stock
 
+# What stands between a prompt and its tag.
+JOINT = " "
+
 
 def filled(tag: str, answer: str) -> str:
     """A tag for the language of the answer."""
@@ -49,6 +52,6 @@ def _groups(settings: Humpback | XInstruction, directions: list[tuple[str, str]]
             blank = Cell(shape=kind, ask=ask, answer=answer, count=0, kind=kind)
             rows = int(eligible(stock, blank).sum()) if count is None else count
             end = filled(tag, answer)
-            cells.append(Cell(shape=kind, ask=ask, answer=answer, count=rows, tag=end, joint=" ", kind=kind))
+            cells.append(Cell(shape=kind, ask=ask, answer=answer, count=rows, tag=end, joint=JOINT, kind=kind))
     # Where items hold several languages, each may use them.
     return [Group([cell]) for cell in cells]
