@@ -84,10 +84,15 @@ def license_metadata(licenses: Tally) -> dict[str, str]:
 
 
 def model_terms(name: str) -> str:
-    """The licence of a model by its name, as far as it is known here, and otherwise where it is to be found."""
+    """The licence of a model by its name, as far as it is known here, and otherwise where it is to be found.
+
+    An adapter, which engines name after its base and a plus, has the licence of its base.
+    """
+    base, plus, _ = name.partition("+")
     # A rater's name has its kind before it.
-    own = name.rpartition(":")[2]
+    own = base.rpartition(":")[2]
     if known := terms(own):
         return known
-    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own)
-    return "what its page on the Hub states" if on_hub else "not recorded (a folder, or a name on a server)"
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own):
+        return "not recorded (a folder, or a name on a server)"
+    return f"what {'the page of its base' if plus else 'its page'} on the Hub states"

@@ -12,7 +12,7 @@ from x_instruction.builders.card import located
 from x_instruction.builders.escaping import escape, model, plain
 from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.builders.layout import build
-from x_instruction.builders.licenses import hub_license, license_metadata
+from x_instruction.builders.licenses import hub_license, license_metadata, model_terms
 from x_instruction.builders.reading import load
 from x_instruction.builders.templates import bibtex
 from x_instruction.cli import cli
@@ -242,6 +242,21 @@ def test_plain_text_is_one_line_of_bounded_length():
 )
 def test_licences_of_the_hub(stated, identifier):
     assert hub_license(stated) == identifier
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use"),
+        ("google/gemma-3-270m (Q4_K_M)+x_instruction generator", "Gemma Terms of Use"),
+        ("trained:google/gemma-3-270m (Q4_K_M)+rater: mine", "Gemma Terms of Use"),
+        ("pmi:org/model", "what its page on the Hub states"),
+        ("org/model+org/adapter", "what the page of its base on the Hub states"),
+        ("trained:tiny+org/adapter", "not recorded (a folder, or a name on a server)"),
+    ],
+)
+def test_the_terms_of_a_base_hold_for_its_adapters(name, terms):
+    assert model_terms(name) == terms
 
 
 def tally(*values):
