@@ -11,6 +11,7 @@ from x_instruction.ablation import STUDIES, _take_over, ablate, variants
 from x_instruction.cli.ablate import _STUDIES
 from x_instruction.errors import RecipeError
 from x_instruction.recipe import load
+from x_instruction.refine.compare import KEEP_ALL
 from x_instruction.run.progress import Quiet
 
 Write = Callable[..., Path]
@@ -36,15 +37,41 @@ def test_rounds_want_something_that_learns() -> None:
         variants(load("demo"), "rounds")
 
 
-def test_a_rater_that_learns_nothing_takes_its_tuning_along() -> None:
-    made = variants(load("adapters", {"refine.rounds": "2", "refine.precision": "0.9"}), "raters")
-    assert made["trained"].refine.tune is not None
-    assert made["pmi"].refine.tune is None
-    assert made["pmi"].refine.precision is None
-    assert made["pmi"].refine.start == "base"
-    assert made["pmi"].refine.rounds == 2, "the generator still learns"
-    assert made["combined"].refine.tune is not None
-    assert made["combined"].refine.precision is None, "its thresholds are not those that were measured"
+def test_raters_that_learn_and_that_do_not() -> None:
+    recipe = load("adapters", {"refine.rounds": "2", "refine.precision": "0.9", "refine.prompt": '"rate-trained"'})
+    made = variants(recipe, "raters")
+    assert made["trained"] == recipe
+    for name in ("pmi", "prompted"):
+        assert made[name].refine.tune is None
+        assert made[name].refine.rounds == 2, "the generator still learns"
+        assert made[name].refine.prompt == "auto"
+    both = made["combined"].refine
+    assert (both.tune, both.prompt, both.rounds) == (recipe.refine.tune, "rate-trained", 2)
+    assert {name: (one.refine.precision, one.refine.min_score) for name, one in made.items()} == {
+        "trained": (0.9, 0.0),
+        "pmi": (None, KEEP_ALL),
+        "prompted": (None, KEEP_ALL),
+        "combined": (None, KEEP_ALL),
+    }, "a threshold is in its own rater's scale"
+
+
+def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
+    recipe = load("english-pages", {"refine.rater": '"trained"', "refine.model.adapter": '"embedded-rater"'})
+    adapters = {name: one.refine.model.adapter for name, one in variants(recipe, "raters").items()}
+    assert adapters == {"trained": "embedded-rater", "combined": "embedded-rater", "pmi": None, "prompted": None}
+    assert {name: one.refine.min_score for name, one in variants(load("english-pages"), "raters").items()} == {
+        "pmi": 4.0,
+        "trained": KEEP_ALL,
+        "prompted": KEEP_ALL,
+        "combined": KEEP_ALL,
+    }
+
+
+def test_without_a_rating_nothing_learns_from_it() -> None:
+    recipe = load("adapters", {"refine.rounds": "2"})
+    without = variants(recipe, "refinement")["no-refinement"]
+    assert (without.refine.rounds, without.refine.tune) == (0, None)
+    assert without.generate == recipe.generate
 
 
 def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) -> None:

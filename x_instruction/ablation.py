@@ -16,9 +16,10 @@ from typing import Any
 
 from x_instruction.diversify.report import describe
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Recipe
+from x_instruction.recipe import Recipe, Refine
 from x_instruction.records import Curated
-from x_instruction.refine import check
+from x_instruction.refine import TUNED, check
+from x_instruction.refine.compare import settings_for
 from x_instruction.run import rounds
 from x_instruction.run.execute import execute
 from x_instruction.run.progress import Progress
@@ -92,20 +93,18 @@ def ablate(
 def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
     for key, value in changes.items():
         section, name = key.split(".")
-        part: Any = dataclasses.replace(getattr(settings, section), **_fitting(settings, key, value) | {name: value})
+        part: Any = getattr(settings, section)
+        part = _rated_by(settings, value) if key == "refine.rater" else dataclasses.replace(part, **{name: value})
         settings = dataclasses.replace(settings, **{section: part})
     return settings
 
 
-def _fitting(settings: Recipe, key: str, value: Any) -> dict[str, Any]:
-    """What has to go along: raters that learn nothing have neither tuning nor rounds, and one alone a precision."""
-    if key != "refine.rater" or value == "trained":
-        return {}
-    if value == "combined":
-        return {"precision": None}
-    learns = settings.generate.tune is not None
-    scale = {} if value == settings.refine.rater else {"min_score": -1e9 if value == "none" else 0.0}
-    return {"tune": None, "precision": None, "rounds": settings.refine.rounds if learns else 0, "start": "base"} | scale
+def _rated_by(settings: Recipe, rater: str) -> Refine:
+    """As raters are compared, with the recipe's tuning and rounds where something learns from the rating."""
+    refine = settings.refine
+    tune = refine.tune if rater in TUNED else None
+    learns = rater != "none" and (tune or settings.generate.tune)
+    return dataclasses.replace(settings_for(refine, rater), tune=tune, rounds=refine.rounds if learns else 0)
 
 
 def _take_over(before: Path, root: Path, study: str, variant: Recipe) -> None:

@@ -11,7 +11,7 @@ import pytest
 from x_instruction.errors import RecipeError
 from x_instruction.recipe import Model, Refine, Tune
 from x_instruction.records import Rated, dropped, grow
-from x_instruction.refine.compare import Figures, candidate, figures, settings_for
+from x_instruction.refine.compare import KEEP_ALL, Figures, candidate, figures, settings_for
 from x_instruction.refine.labels import Example
 
 SETTINGS = Refine(
@@ -70,9 +70,12 @@ def test_settings_of_each_rater() -> None:
     assert settings_for(SETTINGS, "trained", "other").model.adapter == "other"
     for name in ("pmi", "prompted"):
         found = settings_for(SETTINGS, name, "other")
-        assert (found.rater, found.model, found.prompt, found.min_score) == (name, Model(name="m"), "auto", 0.0)
+        assert (found.rater, found.model, found.prompt, found.min_score) == (name, Model(name="m"), "auto", KEEP_ALL)
+    # What a model was tuned to read is read by both that ask it.
     both = settings_for(SETTINGS, "combined", "other")
-    assert (both.model.adapter, both.prompt, both.response_tokens) == ("other", "auto", 40)
+    assert (both.model.adapter, both.prompt, both.min_score) == ("other", "rate-trained", KEEP_ALL)
+    own = settings_for(dataclasses.replace(SETTINGS, rater="prompted", prompt="rate-base", tune=None), "combined")
+    assert own.prompt == "auto"
 
 
 def test_figures_by_hand() -> None:
@@ -94,7 +97,7 @@ def test_thresholds() -> None:
     # The rater's own threshold is of its score; without one probability decides, and without that a gain.
     own = measured(dataclasses.replace(PLAIN, rater="prompted", min_score=3.5, tune=None), *rows)
     assert (own.by, own.threshold, own.precision, own.recall) == ("score", 3.5, 1.0, 1.0)
-    half = measured(PLAIN, *rows)
+    half = measured(settings_for(dataclasses.replace(PLAIN, rater="pmi", tune=None), "trained"), *rows)
     assert (half.by, half.threshold, half.recall) == ("p_best", 0.5, 0.0)
     assert math.isnan(half.precision)
     gain = measured(PLAIN, *((level, score, None) for level, score, _ in rows))

@@ -20,6 +20,8 @@ from x_instruction.refine.labels import Example
 ALL = "all"
 # Draws for an interval: its ends move by less than a hundredth of a typical width from seed to seed.
 REPEATS = 1_000
+# A threshold below every score, in whatever scale.
+KEEP_ALL = -1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +64,24 @@ class Figures:
 
 
 def settings_for(settings: recipe.Refine, rater: str, adapter: str | None = None) -> recipe.Refine:
-    """A recipe's settings for any rater; its own prompt is for its own rater.
+    """A recipe's settings for any rater.
+
+    Its own threshold is in its own rater's scale, so the others keep all (``KEEP_ALL``): of a passage what ranks best.
+    Its prompt is for its own rater, or for both that read what tuning taught; its adapter is for these.
 
     Args:
         settings: the recipe's section.
         rater: name of a rater.
         adapter: of the tuned raters, instead of the recipe's own; the others go without one.
     """
-    tuned = rater in TUNED
+    own, tuned = rater == settings.rater, rater in TUNED
     return dataclasses.replace(
         settings,
         rater=rater,  # type: ignore[arg-type]
         model=dataclasses.replace(settings.model, adapter=(adapter or settings.model.adapter) if tuned else None),
-        prompt=settings.prompt if rater == settings.rater else "auto",
-        precision=settings.precision if rater == settings.rater else None,
-        min_score=settings.min_score if rater == settings.rater else 0.0,
+        prompt=settings.prompt if own or (tuned and settings.rater in TUNED) else "auto",
+        precision=settings.precision if own else None,
+        min_score=settings.min_score if own else KEEP_ALL,
         tune=None,
     )
 
@@ -122,7 +127,7 @@ def figures(
     Raises:
         RecipeError: ``precision`` is set and the rater's threshold for it is not known.
     """
-    own = settings.precision is not None or settings.min_score != 0
+    own = settings.precision is not None or settings.min_score not in (0, KEEP_ALL)
     least = threshold(settings) if own else math.nan
     tags = sorted({example.language for example in examples})
     found = []
