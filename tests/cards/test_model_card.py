@@ -12,6 +12,7 @@ from model_facts import evaluation, training
 
 from x_instruction.cards.model import eval_results, license_of, model_card
 from x_instruction.cards.records import Facts
+from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
 
 HOSTILE = "<script>alert(1)</script> | a |\n\n---\nlicense: mit\n# T ](http://x) ``` \u202ertl {{ 7*7 }}"
@@ -160,4 +161,59 @@ def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(tas
 def test_a_quantised_base_is_named_by_its_origin():
     text = card(base_note="weights of its Q4_K_M file, sha256:12", relation="adapter")
     assert 'from_pretrained("facts-org/base")' in text
-    assert "weights of its Q4&#95;K&#95;M file" in text
+    assert "tuned on weights of its Q4&#95;K&#95;M file, sha256&#58;12, not on those that the example loads" in text
+    assert "not on those" not in card(relation="adapter")
+
+
+@pytest.mark.parametrize("task", ["instructions", "ratings"])
+def test_a_recipe_names_the_embedded_base_that_it_was_tuned_on(task):
+    model = MODELS["embedded"]
+    text = card(
+        base_model=model.hub,
+        base_revision=model.revision,
+        base_note="weights of its Q4_K_M file",
+        base_license="gemma",
+        task=task,
+        relation="adapter",
+    )
+    section = {"instructions": "generate", "ratings": "refine"}[task]
+    recipe = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
+    assert recipe[section]["model"] == {"name": "embedded", "adapter": "facts-org/model"}
+
+
+@pytest.mark.parametrize(("task", "section"), [("instructions", "generate"), ("ratings", "refine")])
+@pytest.mark.parametrize("relation", ["merge", "finetune"])
+def test_a_recipe_names_a_model_with_all_its_weights_itself(task, section, relation):
+    text = card(task=task, relation=relation)
+    recipe = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
+    assert recipe[section]["model"] == {"name": "facts-org/model"}
+
+
+@pytest.mark.parametrize("task", ["instructions", "ratings"])
+def test_models_of_the_pipeline_are_not_said_to_answer(task):
+    text = card(task=task, relation="adapter")
+    told = re.split("^## (Results|Licence|Limits|Citation)$", text, flags=re.MULTILINE)
+    results, limits = told[2], told[6]
+    assert "was not evaluated" in results
+    assert "well it answers" not in results
+    assert not re.search(r"its answers|training for answers|answers take", limits)
+    assert len(re.findall("^- ", limits, re.MULTILINE)) == 4
+
+
+def test_results_of_a_rater_are_no_generated_text():
+    data = ModelCard(card([evaluation(metric="auroc")], task="ratings")).data
+    assert (data.eval_results[0].task_type, data.eval_results[0].task_name) == (
+        "text-classification",
+        "Rating of pairs in Thai",
+    )
+    data = ModelCard(card([evaluation()], task="instructions")).data
+    assert (data.eval_results[0].task_type, data.eval_results[0].task_name) == (
+        "text-generation",
+        "Instructions for texts in Thai",
+    )
+
+
+def test_only_data_on_the_hub_has_a_card_that_states_its_licence():
+    assert "The data has a licence of its own, which its card states." in card()
+    assert "its card" not in card(dataset="mine")
+    assert "Licences of the data are not recorded here." in card(dataset="mine")

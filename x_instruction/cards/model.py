@@ -15,6 +15,7 @@ from x_instruction.builders.escaping import JOINERS, plain
 from x_instruction.builders.licenses import hub_license
 from x_instruction.builders.templates import render
 from x_instruction.cards.records import Evaluation, Facts, Training
+from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 
@@ -27,6 +28,12 @@ MODEL_LICENSES = frozenset(
     }
 )
 SPELLINGS = {"gemma-terms-of-use": "gemma", "llama-2-community-license": "llama2"}
+# What a model does: the Hub's name of such a task, and ours.
+TASKS = {
+    "answers": ("text-generation", "Text generation"),
+    "instructions": ("text-generation", "Instructions for texts"),
+    "ratings": ("text-classification", "Rating of pairs"),
+}
 HUB_ID = re.compile(r"[A-Za-z0-9](?!.*(?:--|\.\.))[\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -53,6 +60,7 @@ def model_card(facts: Facts, repository: str) -> str:
         "evaluations": facts.evaluations,
         "licence": license_of(training),
         "languages": [language(tag) for tag in training.languages],
+        "base_in_recipe": _in_recipe(training),
         "dataset_on_hub": bool(HUB_ID.fullmatch(training.dataset)),
         "version": __version__,
         "text": _literal,
@@ -129,15 +137,22 @@ def _metadata(facts: Facts, repository: str) -> Any:
         datasets=[training.dataset] if HUB_ID.fullmatch(training.dataset) else None,
         metrics=sorted({plain(one.metric) for one in facts.evaluations}) or None,
         tags=["x-instruction", "instruction-tuning", "cross-lingual"],
-        eval_results=[_result(one) for one in facts.evaluations] or None,
+        eval_results=[_result(one, training.task) for one in facts.evaluations] or None,
         **license_of(training),
     )
 
 
-def _result(one: Evaluation) -> EvalResult:
+def _in_recipe(training: Training) -> str:
+    """How a recipe names the base: its origin has other weights than those that the package brings."""
+    origin = (training.base_model, training.base_revision)
+    return next((name for name, model in MODELS.items() if (model.hub, model.revision) == origin), training.base_model)
+
+
+def _result(one: Evaluation, task: str) -> EvalResult:
+    kind, said = TASKS[task]
     return EvalResult(
-        task_type="text-generation",
-        task_name=f"Text generation in {language(one.language).name}",
+        task_type=kind,
+        task_name=f"{said} in {language(one.language).name}",
         dataset_type=plain(one.dataset),
         dataset_name=plain(f"{one.dataset} ({one.config})"),
         dataset_config=plain(one.config),
