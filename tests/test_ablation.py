@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from x_instruction.ablation import STUDIES, _take_over, ablate, variants
+from x_instruction.ablation import STUDIES, Outcome, _take_over, ablate, variants
+from x_instruction.cli import cli
 from x_instruction.cli.ablate import _STUDIES
-from x_instruction.errors import RecipeError
+from x_instruction.errors import EngineError, RecipeError
 from x_instruction.recipe import load
 from x_instruction.refine.compare import KEEP_ALL
 from x_instruction.run.progress import Quiet
@@ -78,6 +80,20 @@ def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) 
     with pytest.raises(RecipeError, match="nothing says that embedded was"):
         next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, Quiet()))
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_done_is_shown_when_a_later_variant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(*_: object) -> Iterator[Outcome]:
+        yield Outcome("whole", 1_234, 5, 4, 0.5, 0.25, Path("runs"))
+        raise EngineError("no more")
+
+    monkeypatch.setattr("x_instruction.ablation.ablate", one)
+    done = CliRunner().invoke(cli, ["ablate", "demo", "refinement"])
+    assert str(done.exception) == "no more"
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["variant", "passages", "kept", "curated", "score", "distinct", "folder"],
+        ["whole", "1,234", "5", "4", "0.500", "0.250", "runs"],
+    ]
 
 
 def test_the_command_offers_every_study() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -39,12 +40,13 @@ def command(
 
     settings = read_recipe(recipe, languages, limit, sets)
     root = out or Path("runs") / f"{settings.name}-{study}"
+    # A live display sends what is printed to its own stream; a table that goes into a file must still go there.
+    table = None if sys.stdout.isatty() else sys.stdout
+    click.echo(f"{'variant':20} {'passages':>9} {'kept':>9} {'curated':>9} {'score':>9} {'distinct':>9}  folder")
     progress = shown()
-    lines = [f"{'variant':20} {'passages':>9} {'kept':>9} {'curated':>9} {'score':>9} {'distinct':>9}  folder"]
     try:
         for one in ablate(settings, study, root, workers or default_workers(settings), redo, progress):
             counts = f"{one.passages:>9,} {one.kept:>9,} {one.curated:>9,}"
-            lines.append(f"{one.variant:20} {counts} {one.score:>9.3f} {one.distinct:>9.3f}  {one.folder}")
+            click.echo(f"{one.variant:20} {counts} {one.score:>9.3f} {one.distinct:>9.3f}  {one.folder}", file=table)
     finally:
         progress.close()
-    click.echo("\n".join(lines))
