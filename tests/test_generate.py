@@ -235,6 +235,22 @@ def test_every_request_has_an_outcome_with_its_reason() -> None:
     assert (first.text, first.text_hash) == (FINNISH, text_digest(FINNISH))
 
 
+def test_a_length_makes_no_other_instruction() -> None:
+    """What was written with a length before is not written again without one."""
+    settings = dataclasses.replace(SETTINGS, candidates=1, styles=("question",), length_hint=1.0)
+    found, _ = run(["How is salmon soup cooked?"], settings, [passage()])
+    before = [outcome for outcome in found if isinstance(outcome, Candidate)]
+    assert before[0].instruction.endswith("sentences.") or before[0].instruction.endswith("sentence.")
+
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        return [Completed("How is salmon soup cooked?", "stop", 5, 5) for _ in requests]
+
+    plain = dataclasses.replace(settings, length_hint=0.0)
+    (again,) = generate([passage()], plain, Fixed(), ask, 7, 1, before)  # type: ignore[arg-type]
+    assert isinstance(again, Dropped)
+    assert again.reason == "same_as_another"
+
+
 def test_what_is_asked() -> None:
     settings = dataclasses.replace(SETTINGS, candidates=4, passage_tokens=10, temperature=0.3, top_p=0.8, top_k=5)
     _, sent = run(["x"], settings, [passage()])

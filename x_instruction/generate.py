@@ -37,6 +37,8 @@ _GENERIC = re.compile(
     r"|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
     re.I,
 )
+# What ``_hinted`` adds: it makes no other instruction of one.
+_HINT = re.compile(r" Answer in \d+ sentences?\.$")
 _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
 
 
@@ -75,7 +77,7 @@ def generate(
             asked.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
     for candidate in before:
-        written.setdefault(candidate.id, set()).add(candidate.instruction.casefold())
+        written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
     for (passage, number, style, opening), answer in zip(asked, ask(requests), strict=True):
         if isinstance(answer, Failed):
             yield dropped(f"{passage.id}-{number}", answer.reason, answer.message)

@@ -341,6 +341,12 @@ class Tune:
         if not self.targets:
             raise RecipeError("targets is empty: name layers, or all-linear")
 
+    def tuned(self, model: Model, folder: Path) -> Model:
+        """What a tuning of this kind left in a folder, as a model that can be asked."""
+        if self.method == "full":
+            return dataclasses.replace(model, name=str(folder), revision="main")
+        return dataclasses.replace(model, adapter=str(folder))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
@@ -428,7 +434,7 @@ class Refine:
         development: share of the seeds, by document, kept apart to calibrate the rater and choose thresholds.
         rounds: rounds after the first rating: tune generator and rater anew on seeds and kept pairs, write new
             instructions for passages of which nothing was kept, rate all again (2 in Humpback).
-        settled: rounds end early once the share of passages with a kept pair changes by less than this.
+        settled: rounds end early once the number of kept pairs per passage changes by less than this.
     """
 
     rater: Literal["trained", "pmi", "prompted", "combined", "none"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 
@@ -201,6 +202,15 @@ def test_balance() -> None:
     assert {example.id for example in balance(made, 4)} != {example.id for example in even}
     assert balance([], 0) == []
     assert balance([example for example in made if example.level != "worst"], 0) == []
+
+
+def test_parts_of_a_document_stay_together() -> None:
+    seeds = [dataclasses.replace(pair(f"{id} {part}"), document_id=id) for id in TOPICS for part in ("first", "second")]
+    training, development = split(seeds, 0.5, 0)
+    assert {seed.document for seed in training}.isdisjoint(seed.document for seed in development)
+    for example in examples(seeds, ["pair", "near-miss", "other-page"], 1, 0):
+        if example.level != "best":
+            assert not any(f"the {example.document} {part}" in example.instruction for part in ("first", "second"))
 
 
 def test_split_keeps_documents_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -183,10 +184,66 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
     assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
     revisions = {tag: {r.generator_revision for r in run.read("candidate", tag, 0)} for tag in ("fi", "th")}  # type: ignore[attr-defined]
     assert not revisions["fi"] & revisions["th"]
-    with pytest.raises(
-        CorpusError, match=r"no seed was kept in .* of bn, and generator\.tune\.per_language wants some"
-    ):
+    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, and generate\.tune\.per_language wants some"):
         go(looped(**one), tmp_path / "all", until="candidate")
+    assert not (tmp_path / "all" / "models").exists(), "told before any is tuned"
+
+
+@pytest.mark.parametrize("rater", ["full", "lora"])
+def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path, rater: str) -> None:
+    """Also for a rater that starts from a generator of which all weights were tuned, by an adapter or by all again."""
+    recipe = looped(
+        **{
+            "generate.tune.method": '"full"',
+            "refine.tune.method": f'"{rater}"',
+            "refine.start": '"generator"',
+            "refine.rounds": "0",
+            "refine.settled": "0.01",
+            "languages": '["fi", "th"]',
+        }
+    )
+    run = go(recipe, tmp_path / "run", until="rated")
+    write, rate = rounds.writing(run, recipe, 0, "fi").model, rounds.rating(run, recipe, 0, "fi").model
+    assert (write.name, write.adapter) == (str(run.root / "models" / "generator-0"), None)
+    own = str(run.root / "models" / "rater-0")
+    assert (rate.name, rate.adapter) == ((own, None) if rater == "full" else (write.name, own))
+    assert list(run.read("rated", "fi", 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"refine.builders": '["pair", "worse", "other-page"]'}, "unknown label builder 'worse'"),
+        ({"refine.builders": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
+        ({"refine.development": "0.0"}, r"refine\.development is 0"),
+        ({"refine.prompt": '"nothing"'}, "nothing"),
+        ({"generate.tune.per_language": "true", "refine.start": '"generator"'}, "one rater cannot start"),
+    ],
+)
+def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
+    looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], told: str
+) -> None:
+    with pytest.raises(RecipeError, match=told):
+        go(looped(**changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "passage").exists()
+
+
+def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = looped(**{"seeds.paths": f"['{tmp_path}/none/{{tag}}.jsonl']", "refine.rounds": "0"})
+    recipe = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, tune=None))
+    with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
+        go(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "candidate").exists()
+
+
+def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    tags = []
+    for languages in ('["fi", "th"]', '["fi"]'):
+        models = Models(run, looped(**{"seeds.languages": languages}), False, lambda text: None)
+        models.seeds()
+        tags.append({pair.language for pair in models._pairs("generator", 0, "")})
+    assert tags == [{"fi", "th"}, {"fi"}]
 
 
 def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -209,7 +266,7 @@ def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
 ) -> None:
     recipe = looped(**{"refine.start": '"generator"'})
     models = Models(Run(tmp_path / "run"), recipe, False, lambda text: None)
-    models._seeds()
+    models.seeds()
     every = models._pairs("rater", 0, "")
     apart = {pair.id for pair in split(every, recipe.refine.development, recipe.seed)[1]}
     learned = {pair.id for pair in models._pairs("generator", 0, "")}

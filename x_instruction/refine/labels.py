@@ -28,8 +28,8 @@ class Example:
     """A pair whose level is known.
 
     Args:
-        id: ``<document>/<language>/<builder>``.
-        document: id of the seed pair; pages of several languages that say the same share it.
+        id: ``<id of the pair>/<language>/<builder>``.
+        document: of the seed pair; pages of several languages that say the same share it.
         language: tag of the response's language.
         instruction_language: tag of the instruction's language.
         instruction: what is asked, the seed's input included.
@@ -70,7 +70,7 @@ class Pool:
         """
         if tag not in self._nearest:
             seeds = self.seeds[tag]
-            texts, documents = [pair.asked for pair in seeds], [pair.id for pair in seeds]
+            texts, documents = [pair.asked for pair in seeds], [pair.document for pair in seeds]
             several = len(set(documents)) > 2
             self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language) if several else None
         likeness = self._nearest[tag]
@@ -134,7 +134,7 @@ def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, st
     for step in range(len(seeds)):
         number = (start + step) % len(seeds)
         other = seeds[number]
-        if other.id != pair.id and number != near and other.asked.casefold() != pair.asked.casefold():
+        if other.document != pair.document and number != near and other.asked.casefold() != pair.asked.casefold():
             return other.asked, pair.output
     return None
 
@@ -163,6 +163,25 @@ BUILDERS = {
 }
 
 
+def check(names: Sequence[str]) -> None:
+    """Refuse builders that a rater cannot learn from.
+
+    Raises:
+        RecipeError: one is not known, or a level has none.
+    """
+    _known(names)
+    for level in LEVELS:
+        able = [name for name, builder in BUILDERS.items() if builder.level == level]
+        if not set(able) & set(names):
+            raise RecipeError(f"refine.builders has none of the level {level!r}: name one of {', '.join(able)}")
+
+
+def _known(names: Sequence[str]) -> None:
+    unknown = sorted(set(names) - BUILDERS.keys())
+    if unknown:
+        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(BUILDERS)})")
+
+
 def examples(
     pairs: Sequence[Pair], names: Sequence[str], per_level: int, seed: int, weaker: Mapping[str, str] | None = None
 ) -> list[Example]:
@@ -181,9 +200,7 @@ def examples(
         RecipeError: a builder that is not known.
         CorpusError: a level has no examples at all.
     """
-    unknown = sorted(set(names) - BUILDERS.keys())
-    if unknown:
-        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(BUILDERS)})")
+    _known(names)
     # In the table's order: which comes first in a recipe changes nothing.
     wanted = [name for name in BUILDERS if name in names]
     pool = Pool(pairs, weaker or {})
@@ -222,7 +239,7 @@ def _of_level(pool: Pool, tag: str, row: int, names: list[str], most: int, seed:
         found.append(
             Example(
                 id=f"{key(pair)}/{name}",
-                document=pair.id,
+                document=pair.document,
                 language=pair.language,
                 instruction_language=pair.instruction_language,
                 instruction=made[0],
@@ -257,14 +274,14 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
         share: of the documents that are for development, about.
         seed: of the draw.
     """
-    places = {id: derive(seed, "development", id) / 2**63 for id in {pair.id for pair in pairs}}
+    places = {id: derive(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}
     ranked = sorted(places, key=lambda id: (places[id], id))
     count = sum(place < share for place in places.values())
     if 0 < share < 1:
         least = min(2, len(ranked) // 2)
         count = min(max(count, least), len(ranked) - least)
     apart = set(ranked[:count])
-    return [pair for pair in pairs if pair.id not in apart], [pair for pair in pairs if pair.id in apart]
+    return [pair for pair in pairs if pair.document not in apart], [pair for pair in pairs if pair.document in apart]
 
 
 def _spaced(tag: str) -> bool:

@@ -60,6 +60,9 @@ def execute(
         before = 0.0 if budget is None else spent(run, settings)
         with Hands(run, settings, workers or default_workers(settings), budget, before) as hands:
             models = Models(run, settings, redo, progress.say)
+            if until != "passage" and (settings.generate.tune or settings.refine.tune):
+                # Seeds that are not there would else be missed when everything before the rater is done.
+                models.seeds()
             for age in rounds.ages(settings):
                 if rounds.split(age)[1] > rounds.final(run, settings):
                     continue

@@ -29,8 +29,8 @@ from x_instruction.prompts import digest_of
 from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
 from x_instruction.records import Candidate, Passage, Rated, text_digest
 from x_instruction.run.plan import differences
-from x_instruction.run.rounds import at, folder, own
-from x_instruction.run.work import identity
+from x_instruction.run.rounds import at, folder, started
+from x_instruction.run.work import PLACE, identity
 from x_instruction.seed.collect import collect, described
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
@@ -85,9 +85,7 @@ class Models:
             CorpusError: there are no seeds, or none of a language that has a model of its own.
             TuningError: a model cannot be tuned; the message says why.
         """
-        if not self._taken:
-            self._seeds()
-            self._taken = True
+        self.seeds()
         if role == "rater" and self._starts_the_rater():
             self.ready("generator", round, rest)
         tags = self.recipe.languages if self._tune(role).per_language else ("",)
@@ -119,13 +117,12 @@ class Models:
         reader = Reader(section.model.name, section.model.revision)
         pairs = self._pairs(role, round, tag)
         if not pairs:
-            wants = f" of {tag}, and {role}.tune.per_language wants some" if tag else ""
-            raise CorpusError(f"no seed was kept in {self.run.root / 'seeds'}{wants}; its reports say why")
+            raise CorpusError(self._none(role, tag))
         describe = self._described(role, round, tag, pairs)
         if role == "generator":
             lessons, finish = self._writing(pairs, reader), describe
         else:
-            lessons, finish = self._rating(pairs, reader, describe)
+            lessons, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
         self.say(f"{target.name}: tuning on {len(lessons):,} rows")
         tuned = launch(Job(model=self._start(role, round, tag), tune=self._whole(role)), lessons, target, finish)
         self.say(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
@@ -140,7 +137,14 @@ class Models:
         found["model.files"] = locate(section.model.name, section.model.revision).revision
         found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
         if role == "rater" and section.model != (start := self._start(role, round, tag)):
-            found["start.files"] = locate(str(start.adapter)).revision
+            found["start.files"] = locate(start.adapter or start.name).revision
+        if role == "rater" and "weaker" in self.recipe.refine.builders:
+            found |= {
+                f"weaker.{k}": v
+                for k, v in recipe.flatten(self._weaker_writer()).items()
+                if k.split(".")[-1] not in PLACE
+            }
+            found["weaker.prompt.digest"] = digest_of(self.recipe.generate.prompt)
         if role == "generator" and self._starts_the_rater():
             found["development"] = self.recipe.refine.development
         for path in self._files(tag):
@@ -156,8 +160,7 @@ class Models:
         model = self._section(role).model
         if role == "generator" or not self._starts_the_rater():
             return model
-        adapter = folder(self.run, "generator", round, own(self._tune("generator"), tag))
-        return dataclasses.replace(model, adapter=str(adapter))
+        return started(self.run, self.recipe, round, tag)
 
     def _starts_the_rater(self) -> bool:
         """Whether the rater is tuned on from the generator."""
@@ -171,8 +174,10 @@ class Models:
         return dataclasses.replace(self._tune(role), length_percentile=100.0)
 
     def _files(self, tag: str) -> list[Path]:
-        """Files of seeds, of one language or of all."""
-        return sorted((self.run.root / "seeds").glob(f"{tag or '*'}.jsonl"))
+        """Files of seeds, of one language or of all; what an earlier recipe took from others is left alone."""
+        tags = {language(name).tag for name in self.recipe.seeds.languages or self.recipe.languages}
+        files = (self.run.root / "seeds" / f"{name}.jsonl" for name in sorted(tags) if tag in ("", name))
+        return [path for path in files if path.exists()]
 
     def _section(self, role: str) -> Generate | Refine:
         return self.recipe.generate if role == "generator" else self.recipe.refine
@@ -191,13 +196,15 @@ class Models:
 
         return write
 
-    def _seeds(self) -> None:
+    def seeds(self) -> None:
         """Take the seeds of every language that has any; files that are there from other settings are refused.
 
         Raises:
             CorpusError: no language has seeds.
             RunChanged: the seeds, or the settings by which they are taken, have changed.
         """
+        if self._taken:
+            return
         settings = self.recipe.seeds
         found = 0
         for tag in settings.languages or self.recipe.languages:
@@ -219,6 +226,17 @@ class Models:
             self.say(f"seeds, {wanted.tag}: {report['kept']:,} of {report['rows_in']:,} rows")
         if not found:
             raise CorpusError(f"seeds.paths leads to no file for any language: {', '.join(settings.paths)}")
+        for role in ("generator", "rater"):
+            tune = self._section(role).tune
+            for tag in self.recipe.languages if tune and tune.per_language else ():
+                if not any(path.stat().st_size for path in self._files(tag)):
+                    raise CorpusError(self._none(role, tag))
+        self._taken = True
+
+    def _none(self, role: str, tag: str) -> str:
+        section = "generate" if role == "generator" else "refine"
+        wants = f" of {tag}, and {section}.tune.per_language wants some" if tag else ""
+        return f"no seed was kept in {self.run.root / 'seeds'}{wants}; its reports say why"
 
     def _pairs(self, role: str, round: int, tag: str) -> list[Pair]:
         """Seeds, and what the round before kept, of one language or of all."""
@@ -249,6 +267,7 @@ class Models:
                         source=record.source,
                         license=record.license,
                         url=record.url,
+                        document_id=record.document_id,
                     )
 
     def _writing(self, pairs: list[Pair], reader: Reader) -> list[Lesson]:
@@ -257,7 +276,7 @@ class Models:
         return writing(pairs, self.recipe.generate, reader)
 
     def _rating(
-        self, pairs: list[Pair], reader: Reader, describe: Callable[[Path, Tuned], None]
+        self, pairs: list[Pair], reader: Reader, start: Model, describe: Callable[[Path, Tuned], None]
     ) -> tuple[list[Lesson], Callable[[Path, Tuned], None]]:
         """Lessons of the rater, and what calibrates it on pairs that it did not see."""
         from x_instruction.refine import calibration, labels, trained
@@ -272,8 +291,7 @@ class Models:
         ]
 
         def finish(model: Path, tuned: Tuned) -> None:
-            base = dataclasses.replace(settings.model, adapter=str(model))
-            engine = open_engine(base)
+            engine = open_engine(self._tune("rater").tuned(start, model))
             questions = [
                 trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine)
                 for e in made[1]
@@ -290,7 +308,7 @@ class Models:
         from x_instruction.generate import generate
         from x_instruction.refine.labels import key
 
-        write = dataclasses.replace(self.recipe.generate, candidates=1, tune=None, length_hint=0.0)
+        write = self._weaker_writer()
         passages = {
             pair.language: [_passage(p, key(p)) for p in pairs if p.language == pair.language] for pair in pairs
         }
@@ -302,6 +320,9 @@ class Models:
                 for made in generate(rows, write, ledger.engine, ledger.ask, self.recipe.seed)
                 if isinstance(made, Candidate)
             }
+
+    def _weaker_writer(self) -> Generate:
+        return dataclasses.replace(self.recipe.generate, candidates=1, tune=None, length_hint=0.0)
 
 
 def _passage(pair: Pair, id: str) -> Passage:

@@ -55,7 +55,9 @@ class Hands:
         """Perform every job, or raise the first error after the others have been stopped."""
         if self._at_work is None:
             run, settings, workers, budget, spent = self._given
-            here = workers == 1
+            # What this process holds of a GPU it gives back at its end only, and a tuning wants all of it.
+            tunes = settings.generate.tune or settings.refine.tune
+            here = workers == 1 and not (tunes and groups(settings))
             self._at_work = _Here(Worker(run, settings, budget, Till(spent))) if here else _Processes(*self._given)
         self._at_work(jobs, seen, done)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from x_instruction.engines import kind
 from x_instruction.errors import RecipeError
+from x_instruction.prompts import digest_of
 from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
 from x_instruction.shards import Run
 
@@ -94,7 +95,7 @@ def writing(run: Run, settings: Recipe, round: int, tag: str) -> Generate:
         return write
     return dataclasses.replace(
         write,
-        model=_with(write.model, folder(run, "generator", round, own(write.tune, tag))),
+        model=write.tune.tuned(write.model, folder(run, "generator", round, own(write.tune, tag))),
         prompt="tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt,
     )
 
@@ -104,11 +105,22 @@ def rating(run: Run, settings: Recipe, round: int, tag: str) -> Refine:
     rate = settings.refine
     if rate.tune is None:
         return rate
-    return dataclasses.replace(rate, model=_with(rate.model, folder(run, "rater", round, own(rate.tune, tag))))
+    return dataclasses.replace(rate, model=rater(run, settings, round, tag))
 
 
-def _with(model: Model, adapter: Path) -> Model:
-    return dataclasses.replace(model, adapter=str(adapter))
+def rater(run: Run, settings: Recipe, round: int, tag: str) -> Model:
+    """The tuned rater of a round."""
+    assert settings.refine.tune is not None
+    start = started(run, settings, round, tag)
+    return settings.refine.tune.tuned(start, folder(run, "rater", round, own(settings.refine.tune, tag)))
+
+
+def started(run: Run, settings: Recipe, round: int, tag: str) -> Model:
+    """What the rater of a round is tuned from."""
+    write, rate = settings.generate.tune, settings.refine
+    if rate.start == "base" or write is None:
+        return rate.model
+    return write.tuned(rate.model, folder(run, "generator", round, own(write, tag)))
 
 
 def model_of(settings: Recipe, name: str) -> Model | None:
@@ -120,8 +132,25 @@ def check(settings: Recipe) -> None:
     """Refuse what could not be tuned or used.
 
     Raises:
-        RecipeError: a model is to be tuned that runs on a server, or has an adapter already.
+        RecipeError: a model is to be tuned that runs on a server, or has an adapter already, or a key of a tuned model
+            or a prompt names what is not there.
     """
+    from x_instruction.refine import labels
+
+    write, rate = settings.generate.tune, settings.refine
+    if write and rate.tune and rate.start == "generator" and write.per_language and not rate.tune.per_language:
+        raise RecipeError(
+            "refine.start is generator and generate.tune.per_language makes several, of which one rater cannot start: "
+            "set refine.tune.per_language too, or start from the base"
+        )
+    if rate.tune:
+        labels.check(rate.builders)
+        if not rate.development:
+            raise RecipeError(
+                "refine.development is 0 and a tuned rater is calibrated on what it did not see: raise it"
+            )
+    for prompt in (settings.generate.prompt, settings.generate.tuned_prompt, rate.prompt):
+        digest_of(prompt)
     for name, section in (("generate", settings.generate), ("refine", settings.refine)):
         if section.tune is None:
             continue

@@ -72,7 +72,7 @@ class Worker:
         self.recipe = settings
         self.limit = limit
         self.purse = purse or Till()
-        self._engines: dict[Model, Engine] = {}
+        self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
 
     def perform(self, job: Job, seen: Seen) -> list[Report]:
@@ -117,10 +117,11 @@ class Worker:
         return Asking(write.model, len(before) + len(passages), records)
 
     def engine(self, model: Model) -> Engine:
-        """The engine of a model, loaded once."""
-        if model not in self._engines:
-            self._engines[model] = open_engine(model)
-        return self._engines[model]
+        """The engine of a model, loaded once; the one before is let go, since a machine may hold no two."""
+        if self._engine is None or self._engine[0] != model:
+            self._engine = None
+            self._engine = model, open_engine(model)
+        return self._engine[1]
 
     def ledger(self, job: Job, model: Model, seen: Seen = lambda done, total: None) -> Ledger:
         """The request cache of a job's shard."""

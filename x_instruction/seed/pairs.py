@@ -28,6 +28,8 @@ class Pair:
         source: name of the file or the data set.
         license: as the source states it, or ``unknown``.
         url: where the response was found, or empty.
+        document_id: of what the response is a part of, where the source says; parts of one never stand on both sides
+            of a split.
     """
 
     id: str
@@ -39,6 +41,12 @@ class Pair:
     source: str
     license: str = "unknown"
     url: str = ""
+    document_id: str = ""
+
+    @property
+    def document(self) -> str:
+        """The document that the response is from; a response of which nothing is told is one of its own."""
+        return self.document_id or self.id
 
     @property
     def asked(self) -> str:
@@ -55,7 +63,9 @@ INSTRUCTION = ("instruction", "prompt")
 OUTPUT = ("output", "response", "completion")
 CHAT = ("messages", "conversations")
 LANGUAGE = ("language", "lang")
-OTHERS = ("id", "input", "instruction_language", "license", "url", "source")
+# A row of a mix names the row that it was made of.
+DOCUMENT = ("document_id", "source_id")
+OTHERS = ("id", *DOCUMENT, "input", "instruction_language", "license", "url", "source")
 COLUMNS = (*INSTRUCTION, *CHAT, *OUTPUT, *LANGUAGE, *OTHERS)
 # Roles of a chat by their names in the two common forms.
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
@@ -137,6 +147,7 @@ def pair_of(
         source=string(row.get("source")) or source,
         license=string(row.get("license")) or license,
         url=string(row.get("url")),
+        document_id=next((string(row[name]) for name in DOCUMENT if row.get(name)), ""),
     )
 
 
