@@ -1,16 +1,18 @@
 """Ablations: one recipe with one thing changed at a time, each in a run of its own, side by side.
 
-What two variants have in common is made once: it is taken over from the variant before, which shards and models allow
-because they say what they were made under.
+What variants have in common is made once: a new one takes over what an earlier one made under the same settings, which
+shards and models tell of themselves.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from x_instruction.refine import TUNED, check
 from x_instruction.refine.compare import settings_for
 from x_instruction.run import rounds
 from x_instruction.run.execute import execute
+from x_instruction.run.models import MADE, Models
+from x_instruction.run.plan import Plan, differences
 from x_instruction.run.progress import Progress
 from x_instruction.shards import Run
 
@@ -80,14 +84,13 @@ def ablate(
     made = variants(settings, study)
     for variant in made.values():
         check(variant.refine)
-    before: Path | None = None
+    earlier: list[Run] = []
     for name, variant in made.items():
         root = folder / name
-        if before is not None and not root.exists():
-            _take_over(before, root, study, variant)
-        run = execute(variant, root, workers, redo, "curated", progress)
-        yield _outcome(name, run, variant)
-        before = root
+        if not root.exists():
+            _take_over(earlier, root, variant)
+        earlier.append(execute(variant, root, workers, redo, "curated", progress))
+        yield _outcome(name, earlier[-1], variant)
 
 
 def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -107,15 +110,54 @@ def _rated_by(settings: Recipe, rater: str) -> Refine:
     return dataclasses.replace(settings_for(refine, rater), tune=tune, rounds=refine.rounds if learns else 0)
 
 
-def _take_over(before: Path, root: Path, study: str, variant: Recipe) -> None:
-    """Link what the variant before made and this one would make alike; never a ledger, which is written into."""
-    rated_alike = study in ("rounds", "diversification", "selectors")
-    ages = rounds.ages(variant)[:-1] if rated_alike else ["passage", "candidate"]
-    # Models of later rounds learned from what another rater kept.
-    models = [path for path in (before / "models").glob("*") if rated_alike or path.name.split("-")[1] == "0"]
-    for source in [before / "seeds", *models, *(before / age for age in ages)]:
-        if source.is_dir():
-            shutil.copytree(source, root / source.relative_to(before), copy_function=os.link)
+def _take_over(earlier: Sequence[Run], root: Path, variant: Recipe) -> None:
+    """Link what earlier variants made and this one would make alike; never a ledger, which is written into.
+
+    All of it appears at once: it stands under a name with a dot until then, and what is left there is thrown away.
+    """
+    run = Run(root.with_name(f".{root.name}.tmp"))
+    if run.root.exists():
+        shutil.rmtree(run.root)
+    for part, alike in _parts(run, variant):
+        source = next((old.root / part for old in earlier if alike(old)), None)
+        if source is None:
+            # What comes after is made from it.
+            break
+        shutil.copytree(source, run.root / part, copy_function=os.link)
+    if run.root.exists():
+        run.root.rename(root)
+
+
+def _parts(run: Run, variant: Recipe) -> Iterator[tuple[Path, Callable[[Run], bool]]]:
+    """A run's folders in the order in which they are made, and whether another run has the like.
+
+    That can be asked of a folder once those before it are there.
+    """
+    plan, models = Plan(run, variant), Models(run, variant, False, lambda text: None)
+    tunes = {"candidate": variant.generate.tune, "rated": variant.refine.tune}
+    if any(tunes.values()):
+        # No study changes how seeds are taken.
+        yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()
+    for age in rounds.ages(variant):
+        kind, round = rounds.split(age)
+        if tune := tunes.get(kind):
+            for tag in dict.fromkeys(rounds.own(tune, tag) for tag in variant.languages):
+                model = rounds.folder(run, rounds.ROLES[kind], round, tag).relative_to(run.root)
+                yield model, partial(_same_model, models, model, rounds.ROLES[kind], round, tag)
+        for tag in variant.languages:
+            yield Path(age, tag), partial(_same_shards, plan, age, tag)
+
+
+def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: Run) -> bool:
+    made = old.root / model / MADE
+    return made.exists() and not differences(json.loads(made.read_text("utf-8")), models.settings(role, round, tag))
+
+
+def _same_shards(plan: Plan, age: str, tag: str, old: Run) -> bool:
+    count = old.count(age, tag)
+    return count is not None and not any(
+        differences(old.report(age, tag, index).settings, plan.settings(age, tag, index)) for index in range(count)
+    )
 
 
 def _outcome(name: str, run: Run, settings: Recipe) -> Outcome:
