@@ -40,7 +40,9 @@ def plain(value: str, chars: int = SHOWN_CHARS) -> str:
 
 
 def model(name: str) -> str:
-    """A model's name without the folder of the machine that it was on."""
+    """A model's name, and its adapter's after a plus, without the folders of the machine that they were on."""
+    if "+" in name:
+        return "+".join(map(model, name.split("+")))
     kind, colon, rest = name.rpartition(":")
     # A Hub id has one slash and no leading one; what looks like a path is cut to its last part.
     is_path = rest.startswith(("/", ".", "~")) or rest.count("/") > 1 or "\\" in rest

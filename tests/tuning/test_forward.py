@@ -153,7 +153,7 @@ def test_the_learning_rate_that_does_best_is_taken(
     done = forward.tune(wanted, forward.read(sources(str(data), "web")), tmp_path / "m", said.append)
     rates: dict[str, Any] = json.loads((tmp_path / "m" / forward.RATES).read_text())
     assert set(rates) == {"1e-06", "0.01"}
-    best = max(rates, key=lambda rate: rates[rate]["score"])
+    best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"]))
     assert records.read(tmp_path / "m").training.hyperparameters["learning_rate"] == float(best)
     assert rates["0.01"]["bits_per_byte"] < rates["1e-06"]["bits_per_byte"]
     assert done.rows == 20
@@ -314,6 +314,92 @@ def test_the_recipe_names_what_identifies(
     rows, _ = heldout.read([str(ewe)], 2)
     asked = dataclasses.replace(settings(tiny_model, f"lid_model={model}"), tune=Tune(method="full"))
     assert forward.worth(asked, tiny_model, rows)["ee"].right == 1.0
+
+
+def test_a_language_that_there_is_not_is_told_before_anything_is_tuned(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": "b", "language": tag} for tag in ("fi", "zz", "unknown")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    found = forward.read(sources(str(path), "web"))
+    assert [pair.language for pair in found.pairs] == ["fi"]
+    assert found.dropped == {"unknown_language": 2}
+    assert found.names == ("rows",), "a folder's name may be a person's"
+
+
+def test_rows_of_one_document_are_on_one_side(tmp_path: Path) -> None:
+    """A mix may ask one row thrice, under three ids; it is asked in the language of its prompt."""
+    rows = [
+        {
+            "id": f"mix-{n}",
+            "source_id": f"{n // 3}",
+            "prompt": f"kysy {n}",
+            "completion": "b",
+            "language": "fi",
+            "prompt_language": "fi",
+        }
+        for n in range(12)
+    ]
+    path = tmp_path / "train-0.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    found = forward.read(sources(str(path), "web"))
+    assert {pair.instruction_language for pair in found.pairs} == {"fi"}
+    rest, held = forward._apart(found.pairs, 2)
+    assert len(held) == 6
+    assert {pair.document for pair in rest}.isdisjoint(pair.document for pair in held)
+
+
+def test_scores_of_other_rows_choose_no_learning_rate(
+    tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was killed after its trials, and is made again with other rows, tries again; of equal scores the one
+    with fewer bits per byte decides."""
+    sets = ("learning_rates=[1e-3, 1e-4]", "trial=1", "development=2", "answer_tokens=2")
+    launch, tried = forward.launch, []
+
+    def killed(job: Any, lessons: Any, target: Path, *rest: Any) -> Any:
+        if target.name == "model":
+            raise KeyboardInterrupt
+        tried.append(target.name)
+        return launch(job, lessons, target, *rest)
+
+    monkeypatch.setattr(forward, "launch", killed)
+    bits = iter((1.0, 2.0, 2.0, 1.0))
+    monkeypatch.setattr(
+        forward, "worth", lambda *_: {"fi": types.SimpleNamespace(score=0.0, right=0.0, bits_per_byte=next(bits))}
+    )
+    for number, wanted in ((24, "0.001"), (24, "0.001"), (20, "0.0001")):
+        rows = data.read_text("utf-8").splitlines()[:number]
+        data.write_text("\n".join(rows), "utf-8")
+        told: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            forward.tune(
+                settings(tiny_model, *sets), forward.read(sources(str(data), "web")), tmp_path / "model", told.append
+            )
+        assert told[-1].startswith(f"learning rate {wanted}: ")
+    assert tried == ["0.001", "0.0001"] * 2
+
+
+def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
+    tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, _ = heldout.read((str(data),), 1)
+    rows = forward.read(sources(str(data), "web"))
+    recipe = settings(tiny_model, "answer_tokens=2")
+
+    def go(*, sizes: tuple[int, ...] = (4, 8), asked: Any = held, recipe: Any = recipe) -> dict[int, dict[str, float]]:
+        return curve(recipe, rows, sizes, asked, tmp_path / "sizes", lambda text: None)
+
+    with pytest.raises(RecipeError, match="wanted two different ones"):
+        go(sizes=(4,))
+    with pytest.raises(RecipeError, match="a size of 99 is wanted, and there are 24 rows"):
+        go(sizes=(4, 99))
+    assert not (tmp_path / "sizes").exists(), "told before anything is tuned"
+    first = go()
+    monkeypatch.setattr("x_instruction.tuning.sizes.tune", lambda *_: pytest.fail("tuned again"))
+    assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"
+    assert go() == first
+    with pytest.raises(RecipeError, match=r"embedded-4 was tuned on other rows or under other settings"):
+        go(recipe=settings(tiny_model, "answer_tokens=2", "tune.steps=1"))
 
 
 def test_the_line_through_sizes() -> None:

@@ -109,13 +109,14 @@ def command(
 
 def _tags(folders: tuple[str | None, ...], text: str | None, languages: set[str]) -> dict[str, str]:
     """What prompts end with, by language: as the option says it, else as the first tuned model does."""
+    from x_instruction.engines.models import locate
     from x_instruction.errors import RecipeError
     from x_instruction.tuning.forward import TUNED
     from x_instruction.tuning.mixing.files import asked_with
     from x_instruction.tuning.mixing.tags import filled
 
     if text is None:
-        known = (Path(folder).expanduser() / TUNED for folder in folders if folder)
+        known = (locate(name).folder / TUNED for name in folders if name)
         tags = next((asked_with(path) for path in known if path.is_file()), {})
         return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
     try:

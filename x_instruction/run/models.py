@@ -163,8 +163,8 @@ class Models:
         return started(self.run, self.recipe, round, tag)
 
     def _starts_the_rater(self) -> bool:
-        """Whether the rater is tuned on from the generator."""
-        return self.recipe.refine.start == "generator" and self.recipe.refine.tune is not None
+        """Whether the rater is tuned on from the generator; variants without one hold out the same documents."""
+        return self.recipe.refine.start == "generator"
 
     def _tune(self, role: str) -> Tune:
         return cast(Tune, self._section(role).tune)

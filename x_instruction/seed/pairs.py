@@ -65,7 +65,8 @@ CHAT = ("messages", "conversations")
 LANGUAGE = ("language", "lang")
 # A row of a mix names the row that it was made of.
 DOCUMENT = ("document_id", "source_id")
-OTHERS = ("id", *DOCUMENT, "input", "instruction_language", "license", "url", "source")
+ASKED_IN = ("instruction_language", "prompt_language")
+OTHERS = ("id", *DOCUMENT, "input", *ASKED_IN, "license", "url", "source")
 COLUMNS = (*INSTRUCTION, *CHAT, *OUTPUT, *LANGUAGE, *OTHERS)
 # Roles of a chat by their names in the two common forms.
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
@@ -143,7 +144,7 @@ def pair_of(
         input=string(row.get("input")),
         output=output,
         language=next((string(row[name]) for name in LANGUAGE if row.get(name)), language),
-        instruction_language=string(row.get("instruction_language")) or instruction_language,
+        instruction_language=next((string(row[name]) for name in ASKED_IN if row.get(name)), instruction_language),
         source=string(row.get("source")) or source,
         license=string(row.get("license")) or license,
         url=string(row.get("url")),

@@ -21,9 +21,9 @@ from typing import Any
 from x_instruction import recipe
 from x_instruction.corpus.files import digest
 from x_instruction.engines import open_engine
-from x_instruction.errors import CorpusError, TuningError
+from x_instruction.errors import CorpusError, TuningError, UnknownLanguage
+from x_instruction.languages import language
 from x_instruction.prompts.answer import SLOT, frame
-from x_instruction.recipe import Model
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, shaped, string
 from x_instruction.shards import atomic
 from x_instruction.tuning import heldout
@@ -92,17 +92,34 @@ def read(files: Sequence[Source]) -> Data:
                 drop("empty")
             elif not pair.language:
                 drop("no_language")
+            elif not _known(pair):
+                drop("unknown_language")
             else:
                 pairs.append(pair)
     if not pairs:
         seen = ", ".join(f"{reason} {number}" for reason, number in sorted(gone.items())) or "they are empty"
         raise CorpusError(f"no row to tune on in {', '.join(source.path.name for source in files)} ({seen})")
-    names = tuple(dict.fromkeys(source.path.parent.resolve().name or source.path.name for source in files))
+    names = tuple(dict.fromkeys(_name(source.path) for source in files))
     revision = recipe.digest([digest(source.path) for source in files])
     inference: dict[str, str] = {}
     for folder in dict.fromkeys(source.path.parent for source in files):
         inference = asked_with(folder / REPORT) | inference
     return Data(tuple(pairs), parallel, tags, inference, gone, names, f"sha256:{revision}")
+
+
+def _known(pair: Pair) -> bool:
+    """Whether a card can name its languages; else it would be missed when all is tuned."""
+    try:
+        language(pair.language), language(pair.instruction_language)
+    except UnknownLanguage:
+        return False
+    return True
+
+
+def _name(path: Path) -> str:
+    """What a file belongs to: the folder of a mix or a data set; any other file stands for itself."""
+    parts = path.name.startswith(("train-", "train.")) or (path.parent / REPORT).is_file()
+    return (path.parent.resolve().name if parts else "") or path.stem
 
 
 def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None]) -> Tuned:
@@ -133,10 +150,13 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
     heldout.checks((pair.language for pair in held), settings.lid_model)
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
+    # What was tried on other rows or otherwise says nothing of these.
+    trials /= recipe.digest([recipe.flatten(settings), data.revision])[:16]
     rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.learning_rates else {}
     chosen = settings
     if rates:
-        best = max(rates, key=lambda rate: (rates[rate]["score"], -rate))
+        # A small base answers in no asked language yet, and then all scores are 0.
+        best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"], -rate))
         say(f"learning rate {best:g}: score {rates[best]['score']:.4f} is the best of {len(rates)}")
         chosen = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, learning_rate=best))
 
@@ -165,20 +185,13 @@ def tune(settings: Tuning, data: Data, target: Path, say: Callable[[str], None])
         write(model, record, settings.license, settings.license_link)
 
     tuned = launch(Job(model=chosen.model, tune=chosen.tune, align=chosen.align), lessons, target, finish)
-    shutil.rmtree(trials, ignore_errors=True)
+    shutil.rmtree(trials.parent, ignore_errors=True)
     return tuned
-
-
-def tuned_model(settings: Tuning, target: Path) -> Model:
-    """The model that a tuning left in a folder."""
-    if settings.tune.method == "full":
-        return dataclasses.replace(settings.model, name=str(target), revision="main")
-    return dataclasses.replace(settings.model, adapter=str(target))
 
 
 def worth(settings: Tuning, target: Path, rows: Sequence[heldout.Row]) -> dict[str, heldout.Figures]:
     """What the model that a tuning left in a folder is worth on rows, by language and for all."""
-    engine = open_engine(tuned_model(settings, target))
+    engine = open_engine(settings.tune.tuned(settings.model, target))
     render = frame(settings.prompt, engine.chat)
     return heldout.summary(
         heldout.measure(rows, engine, render, answer_tokens=settings.answer_tokens, lid_model=settings.lid_model)
@@ -193,10 +206,10 @@ def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
     each = math.ceil(count / len(tags))
     documents: set[str] = set()
     for tag in tags:
-        ids = sorted({pair.id for pair in pairs if pair.language == tag}, key=lambda id: recipe.digest(["apart", id]))
-        documents.update(ids[:each])
-    held = [pair for pair in pairs if pair.id in documents]
-    rest = [pair for pair in pairs if pair.id not in documents]
+        own = {pair.document for pair in pairs if pair.language == tag}
+        documents.update(sorted(own, key=lambda id: recipe.digest(["apart", id]))[:each])
+    held = [pair for pair in pairs if pair.document in documents]
+    rest = [pair for pair in pairs if pair.document not in documents]
     if not rest:
         raise TuningError(f"development = {count} leaves no row to tune on: {len(pairs)} rows are there in all")
     return rest, held

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,14 +38,23 @@ class Line:
     high: float
 
 
-def fit(sizes: Sequence[int], values: Sequence[float]) -> Line:
-    """The line through values at sizes.
+def check(sizes: Sequence[int]) -> None:
+    """Refuse sizes that no line goes through.
 
     Raises:
         RecipeError: fewer than two different sizes, or one below 1.
     """
     if len(set(sizes)) < 2 or min(sizes) < 1:
         raise RecipeError(f"sizes are {list(sizes)}, wanted two different ones at least, each 1 or more")
+
+
+def fit(sizes: Sequence[int], values: Sequence[float]) -> Line:
+    """The line through values at sizes.
+
+    Raises:
+        RecipeError: fewer than two different sizes, or one below 1.
+    """
+    check(sizes)
     x, y = np.log(np.array(sizes, dtype=np.float64)), np.array(values, dtype=np.float64)
     slope, constant = np.polyfit(x, y, 1)
     random, slopes = np.random.default_rng(0), []
@@ -78,25 +88,47 @@ def curve(
 ) -> dict[int, dict[str, float]]:
     """What a model tuned on each size is worth on held-out rows; sizes that are there are not made again.
 
+    <folder>/<name>-<size>/        a model
+    <folder>/<name>-<size>.json    what it was tuned by, and what it is worth on which rows
+
     Args:
         settings: the tuning recipe.
         data: rows to tune on.
         sizes: numbers of rows.
         rows: held out; asked with the tags of the mix, where the data is one.
-        folder: where models and their ``worth.json`` stand.
+        folder: where models and what they are worth stand.
         say: tells a person what happens.
+
+    Raises:
+        RecipeError: the sizes give no line, there are not so many rows, or a model there was tuned otherwise.
     """
+    check(sizes)
+    part(data, max(sizes))
     heldout.checks((row.language for row in rows), settings.lid_model)
     asked, found = heldout.tagged(rows, data.inference), {}
+    measured = recipe.digest([[row.asked, row.completion, row.language] for row in asked])
+    folder.mkdir(parents=True, exist_ok=True)
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
-        known = target / "worth.json"
+        known = folder / f"{target.name}.json"
+        made = recipe.digest([recipe.flatten(settings), data.revision, size])
+        table: dict[str, Any] = json.loads(known.read_text("utf-8")) if known.exists() else {"made": made}
+        if table["made"] != made:
+            raise RecipeError(
+                f"{target} was tuned on other rows or under other settings: name another --out, or remove it"
+            )
         if not target.is_dir():
+            _write(known, {"made": made})
             tune(settings, part(data, size), target, say)
-        if not known.exists():
+        if table.get("rows") != measured:
             figures = worth(settings, target, asked)[heldout.ALL]
-            with atomic(known) as stream:
-                stream.write(json.dumps(asdict(figures)).encode())
-        found[size] = json.loads(known.read_text("utf-8"))
+            table = {"made": made, "rows": measured, "worth": asdict(figures)}
+            _write(known, table)
+        found[size] = table["worth"]
         say(f"{size:,} rows: score {found[size]['score']:.4f}, {found[size]['bits_per_byte']:.3f} bits per byte")
     return found
+
+
+def _write(path: Path, table: dict[str, Any]) -> None:
+    with atomic(path) as stream:
+        stream.write(json.dumps(table, indent=1).encode())
