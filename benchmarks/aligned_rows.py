@@ -1,7 +1,7 @@
 """Rows to align a model's states on, of parallel documents (JSONL with ``id``, ``lang``, ``text_en`` and ``text``).
 
-The first lines of both sides are a sentence and its translation. A row asks to continue the English one and answers with
-the other side's next line, so that the loss on outputs has something to learn beside the alignment.
+The first lines of both sides are a sentence and its translation. A row asks to continue the English one and answers
+with the other side's next line, so that the loss on outputs has something to learn beside the alignment.
 
     python benchmarks/aligned_rows.py pages/*/stories.jsonl --out rows.jsonl
     x-instruction tune afp rows.jsonl --out models/afp --set 'model.name="embedded"' --set tune.steps=60

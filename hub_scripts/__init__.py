@@ -1,1 +1,1 @@
-"""Runnable scripts: generate shards on a GPU machine or a cluster."""
+"""Runnable scripts: pages, adapters that ship, first rows; ``python -m x_instruction.hub_scripts.NAME``."""

@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     made = list(pairs(written, read))
     if not made:
         parser.error(f"{given.english} and the documents have no id in common: run over the same documents' text_en")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), "utf-8")
     sys.stdout.write(f"{given.out}: {len(made):,} pairs of {len(read):,} documents\n")
 

@@ -110,6 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
         if given.count < 1:
             parser.error(f"--count {given.count}: wanted 1 or more")
         rows = rows[:: max(1, len(rows) // given.count)][: given.count]
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     sys.stdout.write(f"{given.out}: {len(rows):,} documents\n")
 

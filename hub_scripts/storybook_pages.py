@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not any((folder / name).is_dir() for folder in given.folders):
             parser.error(f"no folder {name} in {', '.join(map(str, given.folders))}")
     rows = list(documents(given.folders, given.language))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     sys.stdout.write(f"{given.out}: {len(rows):,} documents\n")
 

@@ -107,7 +107,8 @@ def recipes_page() -> str:
         "# Recipes\n",
         "Written by `python tests/test_docs.py` from `x_instruction/recipe.py`; a test holds it current.\n",
         "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
-        "`x-instruction recipes NAME` prints one with every default written out; a run keeps that in `recipe.json`.\n",
+        "`x-instruction recipes NAME` prints one with every default written out, as a run keeps it in `recipe.json`;",
+        "`x-instruction recipes NAME --toml > my-recipe.toml` makes a file to change.\n",
         "This one ships as `files`:\n",
         f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
     ]

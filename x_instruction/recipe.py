@@ -632,7 +632,7 @@ def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> Reci
     Raises:
         RecipeError: unreadable file, unknown key, wrong type or value out of range.
     """
-    return parse(Recipe, _read(source), source, overrides)
+    return parse(Recipe, text_of(source), source, overrides)
 
 
 def parse(kind: type[Section], text: str, source: str | Path, overrides: Mapping[str, str] | None = None) -> Section:
@@ -683,7 +683,12 @@ def names() -> list[str]:
     return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def _read(source: str | Path) -> str:
+def text_of(source: str | Path) -> str:
+    """A recipe as it is written: of a file, or of the name of one that ships.
+
+    Raises:
+        RecipeError: there is neither.
+    """
     if isinstance(source, str) and source in names():
         return resources.files("x_instruction.recipes").joinpath(f"{source}.toml").read_text("utf-8")
     try:

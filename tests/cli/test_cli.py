@@ -45,6 +45,13 @@ def test_help_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_a_recipe_that_ships_starts_one_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(cli("recipes", "files", "--toml").stdout, "utf-8")
+    assert mine.read_text("utf-8").startswith("# Your own text")
+    assert cli("recipes", mine).stdout == cli("recipes", "files").stdout
+
+
 def test_unknown_recipe_names_those_there_are() -> None:
     line = refused("run", "no-such-recipe")
     assert "demo" in line
