@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from x_instruction.errors import MissingExtra
@@ -57,6 +59,33 @@ class HeadLoss(torch.autograd.Function):  # type: ignore[misc]
         return states_grad * slope, None if weight_grad is None else weight_grad * slope, None
 
 
+class LikeLengths(torch.utils.data.Sampler):  # type: ignore[misc]
+    """Rows of like lengths in one batch, in an order that seed and epoch alone decide.
+
+    transformers draws it from torch's common generator, so that a tuning that goes on from a checkpoint reads some rows
+    twice and others never, and by the rows that one process has in a step, so that several bring other ones together.
+
+    Args:
+        trainer: whose state says how far it is.
+        drawn: transformers' sampler, which draws the order.
+    """
+
+    def __init__(self, trainer: Any, drawn: Any) -> None:
+        self.trainer = trainer
+        self.drawn = drawn
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __iter__(self) -> Iterator[int]:
+        args = self.trainer.args
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        epoch = self.trainer.state.global_step // math.ceil(len(self) / rows)
+        self.drawn.generator = torch.Generator().manual_seed(args.seed + epoch)
+        self.drawn.batch_size = rows
+        return iter(self.drawn)
+
+
 class OutputTrainer(SFTTrainer):  # type: ignore[misc]
     """TRL's trainer, whose vocabulary sees only tokens with a loss on a CPU, and each of them once.
 
@@ -66,6 +95,10 @@ class OutputTrainer(SFTTrainer):  # type: ignore[misc]
     """
 
     _plain = True
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        drawn = super()._get_train_sampler(train_dataset)
+        return LikeLengths(self, drawn) if self.args.train_sampling_strategy == "group_by_length" else drawn
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
