@@ -26,7 +26,7 @@ from x_instruction.tuning.job import Job, Lesson, read_lessons, write_lessons
 from x_instruction.tuning.launch import launch
 from x_instruction.tuning.reading import Reader
 from x_instruction.tuning.recipe import Align
-from x_instruction.tuning.supervised import tune
+from x_instruction.tuning.supervised import _check_weights, _loading, tune
 from x_instruction.tuning.trainer import HeadLoss, OutputTrainer
 
 COLORS = ("red", "blue")
@@ -63,6 +63,87 @@ def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, 
         pytest.skip("there is a GPU")
     with pytest.raises(TuningError, match=message):
         tune(prepared(tmp_path / "work", job(tiny_model, **settings)))
+
+
+@pytest.mark.parametrize("steps", [4, 103])
+def test_no_number_at_the_very_end(
+    steps: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last step alone, which of more than a hundred was not looked at."""
+    plain = OutputTrainer.compute_loss
+
+    def last_is_none(self: OutputTrainer, *given: Any, **named: Any) -> Any:
+        return plain(self, *given, **named) * (float("nan") if self.state.global_step == steps - 1 else 1.0)
+
+    monkeypatch.setattr(OutputTrainer, "compute_loss", last_is_none)
+    short = [Lesson("a b", " c", False)] * 2
+    folder = prepared(tmp_path / "work", job(tiny_model, steps=steps, batch_size=2, save_steps=1000), short)
+    with pytest.raises(TuningError, match=rf"is (nan|no number) at step {steps}: lower learning_rate"):
+        tune(folder)
+    assert not (folder / "model").exists()
+    assert not (folder / "tuned.json").exists()
+
+
+def test_weights_that_are_no_numbers() -> None:
+    network = torch.nn.Linear(2, 2)
+    _check_weights(network, 3)
+    with torch.no_grad():
+        network.bias[1] = float("inf")
+    with pytest.raises(TuningError, match="bias is no number at step 3: lower"):
+        _check_weights(network, 3)
+    network.bias.requires_grad = False
+    _check_weights(network, 3)
+
+
+def test_no_checkpoint_holds_what_is_no_number(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every further attempt would go on from it."""
+    plain = OutputTrainer._clip_grad_norm
+
+    def spoiled(self: OutputTrainer, model: torch.nn.Module) -> Any:
+        found = plain(self, model)
+        for weight in model.parameters():
+            if weight.grad is not None and self.state.global_step == 1:
+                weight.grad += float("inf")
+        return found
+
+    monkeypatch.setattr(OutputTrainer, "_clip_grad_norm", spoiled)
+    folder = prepared(tmp_path / "work", job(tiny_model, steps=3, save_steps=1))
+    with pytest.raises(TuningError, match="is no number at step 2"):
+        tune(folder)
+    assert [path.name for path in (folder / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_all_weights_of_a_model_with_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match=r"tune\.method is full, and model\.adapter is mine: .*merge it"):
+        tune(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
+
+
+def test_several_gpus_and_one_process(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would take a batch on each of them."""
+    monkeypatch.setattr(SFTConfig, "n_gpu", 4)
+    with pytest.raises(TuningError, match="one process sees 4 GPUs, and every batch would be 4 times as large"):
+        tune(prepared(tmp_path / "work", job(tiny_model)))
+
+
+@pytest.mark.parametrize(("rank", "device"), [("1", 1), (None, 0)])
+def test_four_bits_are_loaded_where_they_are_used(
+    rank: str | None, device: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such weights cannot be moved; torch's current device is the first one until the trainer is there."""
+    monkeypatch.setattr("x_instruction.tuning.supervised._four_bits", lambda: "four")
+    if rank is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    wanted = Tune(method="qlora", dtype="bfloat16")
+    assert _loading(wanted, "cuda") == {
+        "dtype": torch.bfloat16,
+        "quantization_config": "four",
+        "device_map": {"": device},
+    }
+    assert _loading(Tune(dtype="bfloat16"), "cuda") == {"dtype": torch.bfloat16}
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

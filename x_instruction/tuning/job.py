@@ -8,10 +8,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from x_instruction import recipe
 from x_instruction.engines import Prompt
 from x_instruction.recipe import Model, Tune
 from x_instruction.shards import atomic
 from x_instruction.tuning.recipe import Align
+
+# Keys of `Tune` that say where a tuning runs and in what pieces, and nothing of what comes of it.
+PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
+# The process that asked for a tuning, in the environment of all that share the work: they end with it.
+ASKED_BY = "X_INSTRUCTION_ASKED_BY"
+# How many rows are contrasted with each other: AFP's negatives are those of one micro-batch on all devices.
+_CONTRASTED = frozenset({"device_batch_size", "processes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,13 @@ class Job:
     model: Model
     tune: Tune
     align: Align | None = None
+
+
+def decisive(job: Job) -> dict[str, Any]:
+    """What of a job decides the model that comes of it, as dotted keys."""
+    place = PLACE - _CONTRASTED if job.align else PLACE
+    left_out = {f"tune.{key}" for key in place}
+    return {key: value for key, value in recipe.flatten(job).items() if key not in left_out}
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ checkpoint to the same weights, and that what cannot work is refused before hour
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -36,7 +37,7 @@ from x_instruction.errors import MissingExtra, TuningError, XInstructionError
 from x_instruction.recipe import Tune
 from x_instruction.shards import atomic
 from x_instruction.tuning.alignment import AlignmentTrainer, check_rows, columns
-from x_instruction.tuning.job import Job, Tuned, read_lessons
+from x_instruction.tuning.job import ASKED_BY, Job, Tuned, read_lessons
 from x_instruction.tuning.reading import Reader
 from x_instruction.tuning.trainer import OutputTrainer
 
@@ -62,7 +63,15 @@ def tune(folder: Path) -> Tuned:
     """
     job = recipe.read(Job, (folder / "job.json").read_text("utf-8"))
     settings = job.tune
+    if settings.method == "full" and job.model.adapter:
+        raise TuningError(
+            f"tune.method is full, and model.adapter is {recipe.without_folder(job.model.adapter)}: the adapter alone "
+            "would learn; merge it into its base and name what comes of it in model.name, or take lora"
+        )
     device = _device(settings)
+    if device == "cuda":
+        # Before anything is loaded, or every process would begin on the first GPU.
+        torch.cuda.set_device(_rank())
     if settings.log != "none" and find_spec(settings.log) is None:
         raise TuningError(f"tune.log is {settings.log}, which is not installed: pip install {settings.log}")
     if device == "cpu" and settings.threads:
@@ -75,19 +84,27 @@ def tune(folder: Path) -> Tuned:
         check_rows(asdict(lesson) for lesson in lessons)
         for place, row in read.items():
             row |= columns(asdict(lessons[place]), reader.tokenizer, lengths.max_tokens)
+    arguments = _arguments(folder, job, device, lengths.max_tokens, len(rows))
+    if arguments.n_gpu > 1:
+        raise TuningError(
+            f"one process sees {arguments.n_gpu} GPUs, and every batch would be {arguments.n_gpu} times as large: "
+            "name one in CUDA_VISIBLE_DEVICES, or set tune.processes"
+        )
     network = _network(job, device)
     clock = _Clock(folder / "seconds")
     make = partial(AlignmentTrainer, align=job.align) if job.align else OutputTrainer
     trainer = make(
         model=network,
-        args=_arguments(folder, job, device, lengths.max_tokens, len(rows)),
+        args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=reader.tokenizer,
         peft_config=_lora(settings) if settings.method != "full" and not job.model.adapter else None,
-        callbacks=[clock, _Sane()],
+        callbacks=[clock, _Flow(), _Sane()],
     )
     begin = _last_checkpoint(folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=str(begin) if begin else None)
+    with contextlib.suppress(_Done):
+        trainer.train(resume_from_checkpoint=str(begin) if begin else None)
+    _check_weights(trainer.model, trainer.state.global_step)
     losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
     tail = [loss for _, loss in losses[-max(1, len(losses) // 10) :]]
     tuned = Tuned(
@@ -132,11 +149,23 @@ def _dtype(settings: Tune, device: str) -> torch.dtype:
     return torch.bfloat16 if half else torch.float32
 
 
+def _rank() -> int:
+    """This process's number among those of the machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _loading(settings: Tune, device: str) -> dict[str, Any]:
+    """How the base is loaded."""
+    options: dict[str, Any] = {"dtype": _dtype(settings, device)}
+    if settings.method == "qlora":
+        # Weights in four bits stay where they are loaded; all others the trainer takes to their GPU.
+        options |= {"quantization_config": _four_bits(), "device_map": {"": _rank()}}
+    return options
+
+
 def _network(job: Job, device: str) -> PreTrainedModel:
     files = locate(job.model.name, job.model.revision)
-    options: dict[str, Any] = {"dtype": _dtype(job.tune, device)}
-    if job.tune.method == "qlora":
-        options["quantization_config"] = _four_bits()
+    options = _loading(job.tune, device)
     library_logging.disable_progress_bar()
     try:
         network = AutoModelForCausalLM.from_pretrained(files.folder, **options)
@@ -189,7 +218,7 @@ def _lora(settings: Tune) -> LoraConfig:
 def _arguments(folder: Path, job: Job, device: str, max_tokens: int, rows: int) -> SFTConfig:
     settings = job.tune
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    at_once = min(settings.device_batch_size, settings.batch_size)
+    at_once = min(settings.device_batch_size, max(1, settings.batch_size // processes))
     held = max(1, settings.batch_size // (at_once * processes))
     if at_once * processes * held != settings.batch_size:
         raise TuningError(
@@ -240,11 +269,40 @@ def _checkpointing() -> str:
     return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 
 
+class _Done(Exception):
+    """The checkpoint that a tuning goes on from is its last one."""
+
+
+class _Flow(TrainerCallback):  # type: ignore[misc]
+    """What transformers does otherwise when it goes on from a checkpoint, and the log of the last steps."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step >= state.max_steps:
+            # It would make one step more before it looks whether there is one to make.
+            raise _Done
+        # A checkpoint brings its own intervals, and these may have been changed since.
+        state.compute_steps(args, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        control.should_log |= state.global_step >= state.max_steps
+
+
+def _check_weights(network: torch.nn.Module, step: int) -> None:
+    """Refuse weights that are no numbers: the loss of a step is of those before it, and tells nothing of the last."""
+    for name, weight in network.named_parameters():
+        if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+            raise TuningError(f"{name} is no number at step {step}: lower learning_rate, or take another dtype")
+
+
 class _Sane(TrainerCallback):  # type: ignore[misc]
-    """Ends a tuning whose loss is no number: what follows would be no model."""
+    """Ends a tuning whose loss is no number: what follows would be no model, and no checkpoint to go on from."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+        if control.should_save:
+            _check_weights(model, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **more: Any) -> None:
-        for name in ("loss", "grad_norm"):
+        for name in ("loss", "grad_norm", "train_loss"):
             value = (logs or {}).get(name)
             if value is not None and not math.isfinite(float(value)):
                 raise TuningError(
@@ -303,27 +361,47 @@ def _tidy(folder: Path, base: str, method: str) -> None:
 def _hardware(device: str, processes: int) -> str:
     if device == "cuda":
         return f"{processes} x {torch.cuda.get_device_name()}"
-    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
+    several = f"{processes} x " if processes > 1 else ""
+    return f"{several}{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """The process: 0, or 1 with ``failed.json``."""
     folder = Path(arguments[0])
-    if "LOCAL_RANK" not in os.environ:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    begun_by = os.getppid()
+    asked = int(os.environ.get(ASKED_BY, begun_by))
+    threading.Thread(target=_end_with, args=(begun_by, asked), daemon=True).start()
     try:
         tune(folder)
     except XInstructionError as error:
-        (folder / "failed.json").write_text(json.dumps([type(error).__name__, str(error)]), "utf-8")
+        # Every process may fail, and all by the same.
+        with atomic(folder / "failed.json") as stream:
+            stream.write(json.dumps([type(error).__name__, str(error)]).encode())
         return 1
     return 0
 
 
-def _end_with(parent: int) -> None:
-    """End when who asked is gone: a killed run must not go on tuning."""
-    while os.getppid() == parent:
+def _end_with(begun_by: int, asked: int) -> None:
+    """End when who began this process or who asked is gone: a killed run must not go on tuning.
+
+    They are not the same with several processes, which accelerate begins.
+    """
+    while os.getppid() == begun_by and _lives(asked):
         time.sleep(0.5)
     os._exit(1)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with contextlib.suppress(OSError):
+        # One that was killed and that nobody has taken note of has its number still.
+        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    return True
 
 
 if __name__ == "__main__":
