@@ -15,7 +15,7 @@ from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Completed, Completion, Request, Result
 from x_instruction.engines.ledger import Ledger
 from x_instruction.engines.transformers import TransformersEngine
-from x_instruction.errors import UnknownLanguage
+from x_instruction.errors import RecipeError, UnknownLanguage
 from x_instruction.generate import copied, derive, generate, refuse
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Generate, Model
@@ -233,6 +233,17 @@ def test_every_request_has_an_outcome_with_its_reason() -> None:
     assert (first.instruction, first.style, first.candidate, first.round) == ("Salmon soup", "search", 0, 0)
     assert (first.generator, first.generator_revision) == ("writer", "r1")
     assert (first.text, first.text_hash) == (FINNISH, text_digest(FINNISH))
+
+
+def test_instructions_in_the_language_of_their_responses() -> None:
+    settings = dataclasses.replace(SETTINGS, candidates=1, styles=("search",), instruction_language="same")
+    (found,), (asked,) = run(["Miten lohikeitto keitetään?"], settings, [passage()])
+    assert isinstance(found, Candidate)
+    assert found.instruction_language == "fi"
+    assert "Finnish" in str(asked.prompt)
+    assert "English" not in str(asked.prompt)
+    with pytest.raises(RecipeError, match="length_hint is an English sentence"):
+        dataclasses.replace(settings, length_hint=0.5)
 
 
 def test_a_length_makes_no_other_instruction() -> None:

@@ -62,7 +62,9 @@ def generate(
         round: of refinement; candidates are numbered on from those of earlier rounds.
         before: earlier candidates of these passages, which are not written again.
     """
-    into = language(settings.instruction_language)
+    if not passages:
+        return
+    into = language(recipe.asked_in(settings.instruction_language, passages[0].language))
     template = prompts.choose(settings.prompt, engine.chat)
     requests: list[Completion] = []
     asked: list[tuple[Passage, int, str, str]] = []

@@ -23,6 +23,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 
+# Instructions in the language of their responses.
+SAME = "same"
+
+
+def asked_in(instruction_language: str, tag: str) -> str:
+    """The language of instructions to responses in the language of ``tag``."""
+    return tag if instruction_language == SAME else instruction_language
+
 
 def _positive(section: object, *names: str) -> None:
     for name in names:
@@ -360,7 +368,8 @@ class Generate:
         styles: styles to ask for, in turn over the candidates (LongForm's three are ``instruction``, ``question``,
             ``search``).
         candidates: instructions sampled per passage.
-        instruction_language: tag of the language in which instructions are written.
+        instruction_language: tag of the language in which instructions are written, or ``same``: each in the language
+            of its response (MURI).
         passage_tokens: the passage is shown to the generator up to this many tokens.
         max_tokens, temperature, top_p, top_k: sampling (Humpback: temperature 0.7, top_p 0.9).
         min_chars, max_chars: length of a usable instruction.
@@ -399,12 +408,13 @@ class Generate:
             raise RecipeError(f"min_chars {self.min_chars} is above max_chars {self.max_chars}")
         if not self.styles:
             raise RecipeError("generate.styles is empty: name at least one style")
-        if self.length_hint and language(self.instruction_language).tag != "en":
+        if self.instruction_language != SAME:
+            language(self.instruction_language)
+        if self.length_hint and (self.instruction_language == SAME or language(self.instruction_language).tag != "en"):
             raise RecipeError(
                 f"length_hint is an English sentence, and instruction_language is {self.instruction_language!r}: leave "
                 "it out"
             )
-        language(self.instruction_language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -515,7 +525,7 @@ class Seeds:
             from the others.
         languages: languages whose seeds are taken; those of the recipe when empty.
         form: what the files hold: ``trees`` (OASST), ``parallel`` documents, ``pairs``, or ``auto``: by their columns.
-        instruction_language: tag of the language of instructions.
+        instruction_language: tag of the language of instructions, or ``same``: that of their responses.
         license: licence where rows do not say.
         count: pairs to take at most (3,200 in Humpback); which ones the seed decides, not their order.
         seed: of that choice.
@@ -557,7 +567,12 @@ class Seeds:
         for least, most in (("min_chars", "max_chars"), ("min_instruction_chars", "max_instruction_chars")):
             if getattr(self, least) > getattr(self, most):
                 raise RecipeError(f"{least} {getattr(self, least)} is above {most} {getattr(self, most)}")
-        object.__setattr__(self, "instruction_language", language(self.instruction_language).tag)
+        if self.instruction_language != SAME:
+            object.__setattr__(self, "instruction_language", language(self.instruction_language).tag)
+
+    def of(self, tag: str) -> Seeds:
+        """As they are taken for responses in one language."""
+        return dataclasses.replace(self, instruction_language=asked_in(self.instruction_language, tag))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

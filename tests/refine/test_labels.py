@@ -187,8 +187,15 @@ def test_weaker_instructions_come_from_the_mapping() -> None:
         "forest/fi": " ",
         "sauna/th": "Other?",
     }
-    assert [(e.id, e.instruction, e.level) for e in of("weaker", weaker=written)] == [
+    assert [(e.id, e.instruction, e.level) for e in of("weaker", weaker={"weaker": written})] == [
         ("sauna/fi/weaker", "What is warm?", "flawed")
+    ]
+
+
+def test_weaker_answers_come_from_the_mapping() -> None:
+    written = {"sauna/fi": " Sauna on pieni. ", "lake/fi": pair("lake").output, "forest/fi": " "}
+    assert [(e.id, e.instruction, e.text, e.level) for e in of("weaker-answer", weaker={"weaker-answer": written})] == [
+        ("sauna/fi/weaker-answer", "Tell me about the sauna.", "Sauna on pieni.", "flawed")
     ]
 
 

@@ -22,7 +22,7 @@ from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.languages import language
 from x_instruction.recipe import Corpus, Recipe, load
-from x_instruction.refine.labels import split
+from x_instruction.refine.labels import WEAKER, examples, split
 from x_instruction.run import rounds
 from x_instruction.run.estimate import estimate
 from x_instruction.run.execute import execute
@@ -234,6 +234,29 @@ def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Rec
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
         go(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "candidate").exists()
+
+
+@pytest.mark.parametrize("name", WEAKER)
+def test_a_rater_learns_from_what_a_weaker_model_wrote(
+    looped: Callable[..., Recipe], tmp_path: Path, name: str
+) -> None:
+    # Hot: the tiny model's likeliest answer is a row of empty lines.
+    hot = {"generate.temperature": "9.0", "generate.top_k": "0", "generate.top_p": "1.0"}
+    builders = {"refine.builders": f'["pair", "{name}", "other-page"]'}
+    recipe = looped(**builders | (hot if name == "weaker-answer" else {}))
+    models = Models(Run(tmp_path / "run"), recipe, False, lambda text: None)
+    models.seeds()
+    pairs = models._pairs("rater", 0, "")
+    written = models._weaker(pairs, [name])
+    made = [e for e in examples(pairs, recipe.refine.builders, 1, recipe.seed, written) if e.level == "flawed"]
+    assert made
+    assert not {(e.instruction, e.text) for e in made} & {(pair.asked, pair.output) for pair in pairs}
+    kept = {e.text for e in made} if name == "weaker" else {e.instruction for e in made}
+    assert kept <= ({pair.output for pair in pairs} if name == "weaker" else {pair.asked for pair in pairs})
+    assert models._weaker(pairs, [name]) == written
+    # How the weaker model is asked decides the rater.
+    other = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, top_k=3))
+    assert Models(models.run, other, False, print).settings("rater", 0) != models.settings("rater", 0)
 
 
 def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -203,3 +203,20 @@ def test_a_gigantic_row_is_let_go_unread(tmp_path):
         stream.write(json.dumps({"instruction": "x" * 50_000, "output": "y"}) + "\n")
     report = collect([path], Seeds(max_row_bytes=20_000), SW, tmp_path / "out.jsonl")
     assert report["dropped"] == {"line_too_long": 1, "malformed_json": 1}
+
+
+def test_instructions_in_the_language_of_their_responses(tmp_path):
+    rows = [
+        {"instruction": "Watu wa kijiji husema nini juu ya mvua?", "output": TEXTS[0], "instruction_language": "sw"},
+        {
+            "instruction": "What do people say about the way to school?",
+            "output": TEXTS[1],
+            "instruction_language": "en",
+        },
+    ]
+    source, out = tmp_path / "sw.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = collect([source], Seeds(instruction_language="same"), SW, out)
+    assert (report["kept"], report["dropped"]) == (1, {"other_language": 1})
+    assert report["settings"]["instruction_language"] == "same", "what is compared is what the recipe says"
+    assert json.loads(out.read_text())["instruction_language"] == "sw"

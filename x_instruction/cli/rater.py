@@ -46,7 +46,7 @@ def labels(recipe: str, out: Path, part: str, languages: str | None, sets: tuple
     from collections import Counter
 
     from x_instruction.refine.label_files import write
-    from x_instruction.refine.labels import balance, examples, split
+    from x_instruction.refine.labels import WEAKER, balance, examples, split
     from x_instruction.seed.gather import gather
 
     settings = read_recipe(recipe, languages, None, sets)
@@ -54,6 +54,8 @@ def labels(recipe: str, out: Path, part: str, languages: str | None, sets: tuple
     pairs = [pair for seeds in gather(settings, lambda text: click.echo(text, err=True)).values() for pair in seeds]
     training, development = split(pairs, refine.development, settings.seed)
     chosen = {"training": training, "development": development, "all": pairs}[part]
+    if asked := sorted(set(WEAKER) & set(refine.builders)):
+        click.echo(f"{' and '.join(asked)}: left out, only a run asks a weaker model", err=True)
     made = balance(examples(chosen, refine.builders, refine.per_level, settings.seed), settings.seed)
     write(made, out)
     for (level, builder), number in sorted(Counter((e.level, e.builder) for e in made).items()):

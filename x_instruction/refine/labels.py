@@ -53,10 +53,10 @@ class Pool:
 
     Args:
         pairs: in any order.
-        weaker: ``key`` of a pair to an instruction that a weaker writer wrote for its response.
+        weaker: what a weaker model wrote for pairs, by builder of ``WEAKER`` and ``key``.
     """
 
-    def __init__(self, pairs: Sequence[Pair], weaker: Mapping[str, str]) -> None:
+    def __init__(self, pairs: Sequence[Pair], weaker: Mapping[str, Mapping[str, str]]) -> None:
         self.weaker = weaker
         self.seeds: dict[str, list[Pair]] = {}
         for pair in sorted(pairs, key=lambda pair: (pair.language, pair.id, pair.instruction, pair.input, pair.output)):
@@ -141,8 +141,14 @@ def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, st
 
 def _weaker(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    written = pool.weaker.get(key(pair), "").strip()
+    written = pool.weaker.get("weaker", {}).get(key(pair), "").strip()
     return (written, pair.output) if written and written.casefold() != pair.asked.casefold() else None
+
+
+def _weaker_answer(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    pair = pool.seeds[tag][row]
+    written = pool.weaker.get("weaker-answer", {}).get(key(pair), "").strip()
+    return (pair.asked, written) if written and written != pair.output.strip() else None
 
 
 BUILDERS = {
@@ -158,9 +164,15 @@ BUILDERS = {
     "near-miss": Builder("flawed", _near_miss),
     # An instruction that a weaker writer wrote for the response.
     "weaker": Builder("flawed", _weaker),
+    # The answer of a weaker model to the instruction.
+    "weaker-answer": Builder("flawed", _weaker_answer),
     # The instruction of any other document.
     "other-page": Builder("worst", _other_page),
 }
+
+
+# Builders that put in what a weaker model wrote.
+WEAKER = ("weaker", "weaker-answer")
 
 
 def check(names: Sequence[str]) -> None:
@@ -183,7 +195,11 @@ def _known(names: Sequence[str]) -> None:
 
 
 def examples(
-    pairs: Sequence[Pair], names: Sequence[str], per_level: int, seed: int, weaker: Mapping[str, str] | None = None
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    per_level: int,
+    seed: int,
+    weaker: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Example]:
     """Examples of every level, ordered by language, document and level.
 
@@ -194,7 +210,7 @@ def examples(
         names: of builders.
         per_level: examples of each level that a seed gives at most, drawn among its builders that yield something.
         seed: of every draw.
-        weaker: for the builder ``weaker``: ``key`` of a pair to an instruction.
+        weaker: for the builders of ``WEAKER``: what a weaker model wrote, by builder and ``key`` of the pair.
 
     Raises:
         RecipeError: a builder that is not known.

@@ -20,14 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from x_instruction import recipe
-from x_instruction.engines import Choice, Chosen, Engine, open_engine
+from x_instruction.engines import Choice, Chosen, Completed, Completion, Engine, open_engine
 from x_instruction.engines.ledger import Ledger
 from x_instruction.engines.models import locate
 from x_instruction.errors import CorpusError, EngineError, RunChanged
+from x_instruction.generate import derive, generate
 from x_instruction.languages import language
 from x_instruction.prompts import digest_of
+from x_instruction.prompts.answer import frame
 from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
 from x_instruction.records import Candidate, Passage, Rated, text_digest
+from x_instruction.refine import labels
 from x_instruction.run.plan import differences
 from x_instruction.run.rounds import at, folder, started
 from x_instruction.run.work import PLACE, identity
@@ -138,13 +141,14 @@ class Models:
         found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
         if role == "rater" and section.model != (start := self._start(role, round, tag)):
             found["start.files"] = locate(start.adapter or start.name).revision
-        if role == "rater" and "weaker" in self.recipe.refine.builders:
+        if role == "rater" and set(labels.WEAKER) & set(self.recipe.refine.builders):
             found |= {
                 f"weaker.{k}": v
                 for k, v in recipe.flatten(self._weaker_writer()).items()
                 if k.split(".")[-1] not in PLACE
             }
             found["weaker.prompt.digest"] = digest_of(self.recipe.generate.prompt)
+            found["weaker.response_tokens"] = self.recipe.refine.response_tokens
         if role == "generator" and self._starts_the_rater():
             found["development"] = self.recipe.refine.development
         for path in self._files(tag):
@@ -247,9 +251,7 @@ class Models:
         )
         if role == "generator" and self._starts_the_rater():
             # The rater is calibrated on documents that nothing in it has seen.
-            from x_instruction.refine.labels import split
-
-            return split(pairs, self.recipe.refine.development, self.recipe.seed)[0]
+            return labels.split(pairs, self.recipe.refine.development, self.recipe.seed)[0]
         return pairs
 
     def _kept(self, round: int, only: str) -> Iterator[Pair]:
@@ -279,12 +281,12 @@ class Models:
         self, pairs: list[Pair], reader: Reader, start: Model, describe: Callable[[Path, Tuned], None]
     ) -> tuple[list[Lesson], Callable[[Path, Tuned], None]]:
         """Lessons of the rater, and what calibrates it on pairs that it did not see."""
-        from x_instruction.refine import calibration, labels, trained
+        from x_instruction.refine import calibration, trained
         from x_instruction.tuning.roles import rating
 
         settings = self.recipe.refine
         seed = self.recipe.seed
-        weaker = self._weaker(pairs) if "weaker" in settings.builders else None
+        weaker = self._weaker(pairs, [name for name in labels.WEAKER if name in settings.builders])
         made = [
             labels.balance(labels.examples(part, settings.builders, settings.per_level, seed, weaker), seed)
             for part in labels.split(pairs, settings.development, seed)
@@ -303,23 +305,48 @@ class Models:
 
         return rating(made[0], settings, reader), finish
 
-    def _weaker(self, pairs: list[Pair]) -> dict[str, str]:
-        """For each pair what the untuned generator, prompted, writes for its response; answers are remembered."""
-        from x_instruction.generate import generate
-        from x_instruction.refine.labels import key
+    def _weaker(self, pairs: list[Pair], names: list[str]) -> dict[str, dict[str, str]]:
+        """What the untuned generator writes, prompted, for each pair; answers are remembered.
 
+        Returns:
+            By builder and ``labels.key``: an instruction for the response, or an answer to the instruction.
+        """
+        if not names:
+            return {}
         write = self._weaker_writer()
-        passages = {
-            pair.language: [_passage(p, key(p)) for p in pairs if p.language == pair.language] for pair in pairs
+        make = {"weaker": self._instructed, "weaker-answer": self._answered}
+        with Ledger(
+            self.run.root / "cache" / "weaker.sqlite", open_engine(write.model), identity(write.model)
+        ) as ledger:
+            return {name: make[name](pairs, write, ledger) for name in names}
+
+    def _instructed(self, pairs: list[Pair], write: Generate, ledger: Ledger) -> dict[str, str]:
+        by_tag = {
+            pair.language: [_passage(p, labels.key(p)) for p in pairs if p.language == pair.language] for pair in pairs
         }
-        path = self.run.root / "cache" / "weaker.sqlite"
-        with Ledger(path, open_engine(write.model), identity(write.model)) as ledger:
-            return {
-                made.id: made.instruction
-                for rows in passages.values()
-                for made in generate(rows, write, ledger.engine, ledger.ask, self.recipe.seed)
-                if isinstance(made, Candidate)
-            }
+        return {
+            made.id: made.instruction
+            for rows in by_tag.values()
+            for made in generate(rows, write, ledger.engine, ledger.ask, self.recipe.seed)
+            if isinstance(made, Candidate)
+        }
+
+    def _answered(self, pairs: list[Pair], write: Generate, ledger: Ledger) -> dict[str, str]:
+        """Answers, in the language of the response as far as asking for it helps."""
+        ask = frame("auto", ledger.engine.chat)
+        asked = [
+            Completion(
+                prompt=ask(f"{pair.asked} Answer in {language(pair.language).name}."),
+                max_tokens=self.recipe.refine.response_tokens,
+                temperature=write.temperature,
+                top_p=write.top_p,
+                top_k=write.top_k,
+                seed=derive(self.recipe.seed, "answer", labels.key(pair)),
+            )
+            for pair in pairs
+        ]
+        answers = zip(pairs, ledger.ask(asked), strict=True)
+        return {labels.key(pair): answer.text for pair, answer in answers if isinstance(answer, Completed)}
 
     def _weaker_writer(self) -> Generate:
         return dataclasses.replace(self.recipe.generate, candidates=1, tune=None, length_hint=0.0)

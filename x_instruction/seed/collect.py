@@ -68,7 +68,8 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
     compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
     kept: list[Pair] = []
     gone: list[Dropped] = []
-    for record in screen(read(sources, settings, wanted), settings, wanted, evaluations):
+    own = settings.of(wanted.tag)
+    for record in screen(read(sources, own, wanted), own, wanted, evaluations):
         if isinstance(record, Dropped):
             gone.append(record)
         else:

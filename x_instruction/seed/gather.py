@@ -43,7 +43,8 @@ def gather(settings: Recipe, say: Callable[[str], None] = lambda text: None) -> 
         if not paths:
             continue
         wanted = language(tag)
-        records = list(screen(read(paths, seeds, wanted), seeds, wanted, evaluations))
+        own = seeds.of(tag)
+        records = list(screen(read(paths, own, wanted), own, wanted, evaluations))
         if kept := [record for record in records if isinstance(record, Pair)]:
             found[tag] = kept
         else:
