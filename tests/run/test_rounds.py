@@ -218,6 +218,7 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
         ({"refine.development": "0.0"}, r"refine\.development is 0"),
         ({"refine.prompt": '"nothing"'}, "nothing"),
         ({"generate.tune.per_language": "true", "refine.start": '"generator"'}, "one rater cannot start"),
+        ({"refine.tune.method": '"full"', "refine.start": '"generator"'}, "which is an adapter"),
     ],
 )
 def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(

@@ -38,6 +38,7 @@ from x_instruction.seed.collect import collect, described
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.shards import Run, file_digest
+from x_instruction.tuning import job
 from x_instruction.tuning.job import Job, Lesson, Tuned
 from x_instruction.tuning.launch import launch
 from x_instruction.tuning.record import training
@@ -55,8 +56,6 @@ _LEARNT = {
     "rater": ("builders", "per_level", "development", "response_tokens", "prompt", "start"),
 }
 _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
-# Where a tuning runs, and what it costs in memory, is no part of what it makes.
-_PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
 
 
 class Models:
@@ -133,7 +132,9 @@ class Models:
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
         """Everything that decides a model, as dotted keys."""
         section = self._section(role)
-        found = {f"tune.{key}": value for key, value in recipe.flatten(self._tune(role)).items() if key not in _PLACE}
+        found = {
+            f"tune.{key}": value for key, value in recipe.flatten(self._tune(role)).items() if key not in job.PLACE
+        }
         found |= {key: value for key, value in recipe.flatten(section).items() if key in _LEARNT[role]}
         found["version"] = VERSIONS[role]
         found["seed"] = self.recipe.seed
@@ -192,10 +193,10 @@ class Models:
 
         def write(model: Path, tuned: Tuned) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
-            job = Job(model=self._section(role).model, tune=self._whole(role))
+            made = Job(model=self._section(role).model, tune=self._whole(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{recipe.digest(settings)}"
-            write_record(model, training(job, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
+            write_record(model, training(made, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
             (model / MADE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
 
         return write

@@ -142,6 +142,11 @@ def check(settings: Recipe) -> None:
             "refine.start is generator and generate.tune.per_language makes several, of which one rater cannot start: "
             "set refine.tune.per_language too, or start from the base"
         )
+    if write and rate.tune and rate.start == "generator" and rate.tune.method == "full" != write.method:
+        raise RecipeError(
+            "refine.tune.method is full and refine.start is generator, which is an adapter: tune the generator in full "
+            "too, or the rater as an adapter"
+        )
     if rate.tune:
         labels.check(rate.builders)
         if not rate.development:
