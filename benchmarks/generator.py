@@ -56,7 +56,7 @@ def pages(tag: str, number: int) -> list[tuple[Passage, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapter", required=True)
-    parser.add_argument("--recipe", default="demo", help="whose [generate] the prompted base follows")
+    parser.add_argument("--recipe", default="english-pages", help="whose [generate] the prompted base follows")
     parser.add_argument("--pages", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
