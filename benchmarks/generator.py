@@ -5,7 +5,7 @@ share of candidates that pass the stage's own checks, the cosine of candidate an
 the candidate gains from its page (``pmi`` by the base model, nats). A page counts once: the mean over its candidates.
 Intervals are of the paired difference, 2,000 bootstrap samples of pages.
 
-    python benchmarks/generator.py --adapter runs/adapters/models/generator-0
+    python benchmarks/generator.py --adapter runs/adapters/models/generator-0 --out results.json
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.embedder import Embedder
 from x_instruction.engines.ledger import Ledger
 from x_instruction.generate import generate
+from x_instruction.hub_scripts.ship_adapter import on_the_sample
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, Passage, text_digest
 from x_instruction.refine import Rating, pmi
+
+# Figures of a candidate, and what they say.
+TOLD = {
+    "usable": "share of candidates that pass the checks of writing",
+    "cosine": "candidate and topic of the page, all-MiniLM-L6-v2",
+    "pmi": "nats that a candidate gains from its page, by the base",
+}
 
 
 def pages(tag: str, number: int) -> list[tuple[Passage, str]]:
@@ -59,6 +67,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="english-pages", help="whose [generate] the prompted base follows")
     parser.add_argument("--pages", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="results for the adapter's card, .json")
     given = parser.parse_args()
     prompted = recipe.load(given.recipe).generate
     base = dataclasses.replace(prompted.model, threads=given.threads, adapter=None)
@@ -84,13 +93,19 @@ def main() -> None:
     heads = ["language", *(f"{title}, {name}" for title in ("usable", "cosine", "pmi") for name in written)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     values: dict[str, list[list[float]]] = {name: [] for name in written}
+    results = []
     for tag, rows in data.items():
         cells = []
         for name, by_tag in written.items():
             per_page = measured(rows, by_tag[tag], prompted.candidates, judge, rated, encoder)
             values[name] += per_page
             cells.append(np.nanmean(np.array(per_page), axis=0))
+        for number, (metric, what) in enumerate(TOLD.items()):
+            note = f"{what}; the prompted base comes to {cells[0][number]:.3f}"
+            results.append(on_the_sample(tag, metric, float(cells[1][number]), len(rows), note))
         print(f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(3) for cell in cells) + " |", flush=True)
+    if given.out:
+        given.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     random = np.random.default_rng(0)
     first, second = (np.array(values[name]) for name in ("prompted", "tuned"))
     for number, title in enumerate(("usable", "cosine", "pmi")):

@@ -1,10 +1,11 @@
 """Take an adapter that a run tuned into the package, with its card.
 
-What an engine and a card need is copied from the run's folder, figures of ``x-instruction rater compare`` become the
-card's results, and the card is written from these records::
+What an engine and a card need is copied from the run's folder, figures of ``benchmarks/generator.py`` or of
+``x-instruction rater compare`` become the card's results, and the card is written from these records::
 
     x-instruction models adapters
-    python hub_scripts/ship_adapter.py runs/adapters/models/generator-0 generator
+    python benchmarks/generator.py --adapter runs/adapters/models/generator-0 --out results.json
+    python hub_scripts/ship_adapter.py runs/adapters/models/generator-0 generator --results results.json
     python benchmarks/sample_pairs.py --labels pairs.jsonl
     x-instruction rater compare adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
         --languages fi,id,th,tr,vi,bn,hi,sw,ta,ur --out compared.json
@@ -39,34 +40,54 @@ class Unfit(ValueError):
     """What was given cannot ship."""
 
 
-def evaluations(compared: Path, date: str) -> list[dict[str, Any]]:
-    """Results of the trained rater on the sample corpus, one a language."""
+def on_the_sample(language: str, metric: str, value: float, rows: int, notes: str) -> dict[str, Any]:
+    """A result (``cards.records.Evaluation``) on the sample corpus in one language, of today."""
     sample = sorted((PACKAGE / "corpus" / "sample").glob("*.jsonl"))
     revision = hashlib.sha256(b"".join(path.read_bytes() for path in sample)).hexdigest()[:32]
+    return {
+        "dataset": "x_instruction sample corpus",
+        "dataset_revision": f"sha256:{revision}",
+        "config": language,
+        "split": "train",
+        "language": language,
+        "metric": metric,
+        "value": round(value, 3),
+        "rows": rows,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "notes": notes,
+    }
+
+
+def of_raters(compared: Path) -> list[dict[str, Any]]:
+    """Results of the trained rater, one a language."""
     try:
         figures = json.loads(compared.read_text("utf-8"))["figures"]
         chosen = [one for one in figures if one["rater"] == "trained" and one["language"] != "all"]
         return [
-            {
-                "dataset": "x_instruction sample corpus",
-                "dataset_revision": f"sha256:{revision}",
-                "config": one["language"],
-                "split": "train",
-                "language": one["language"],
-                "metric": "auroc",
-                "value": round(one["best_worst"]["value"], 3),
-                "rows": one["pairs"],
-                "date": date,
-                "notes": "a page with its own topic against the next page's topic; 95 % interval "
+            on_the_sample(
+                one["language"],
+                "auroc",
+                one["best_worst"]["value"],
+                one["pairs"],
+                "a page with its own topic against the next page's topic; 95 % interval "
                 f"{one['best_worst']['low']:.3f} to {one['best_worst']['high']:.3f}",
-            }
+            )
             for one in chosen
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unfit(f"{compared}: wanted what `x-instruction rater compare --out` writes ({error!r})") from None
 
 
-def ship(source: Path, role: str, target: Path, compared: Path | None, date: str) -> None:
+def given_results(path: Path) -> list[dict[str, Any]]:
+    """Results as they stand in a file."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unfit(f"{path}: wanted what benchmarks/generator.py --out writes ({error})") from None
+    return rows
+
+
+def ship(source: Path, role: str, target: Path, results: list[dict[str, Any]]) -> None:
     """Fill ``target`` anew; nothing there is touched when the source is unfit.
 
     Raises:
@@ -81,7 +102,6 @@ def ship(source: Path, role: str, target: Path, compared: Path | None, date: str
     training = records.read(source).training
     if training.relation != "adapter" or training.task != ROLES[role]:
         raise Unfit(f"{source} is an {training.relation} that writes {training.task}; a {role} writes {ROLES[role]}")
-    results = evaluations(compared, date) if compared else []
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in files:
@@ -101,11 +121,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of the adapter")
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--compared", type=Path, help="figures of x-instruction rater compare, .json")
+    parser.add_argument("--results", type=Path, help="results of benchmarks/generator.py, .json")
     parser.add_argument("--into", type=Path, default=PACKAGE / "adapters", help="folder of the adapters that ship")
     given = parser.parse_args(arguments)
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
-        ship(given.folder, given.role, given.into / given.role, given.compared, date)
+        results = of_raters(given.compared) if given.compared else []
+        results += given_results(given.results) if given.results else []
+        ship(given.folder, given.role, given.into / given.role, results)
     except (Unfit, XInstructionError) as error:
         parser.error(str(error))
     sys.stdout.write(f"{given.into / given.role}: embedded-{given.role}\n")

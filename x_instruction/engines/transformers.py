@@ -390,6 +390,8 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            # peft asks transformers by a name that is on its way out; whoever loads an adapter can do nothing about it.
+            warnings.filterwarnings("ignore", message=".is_gradient_checkpointing", category=FutureWarning)
             model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
         weights = folder / "adapter_model.safetensors"
         placed = set(get_peft_model_state_dict(model, save_embedding_layers=False))
