@@ -14,7 +14,6 @@ from x_instruction.engines import kind
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import digest_of
 from x_instruction.recipe import Generate, Model, Recipe, Refine, Tune
-from x_instruction.refine import labels
 from x_instruction.shards import Run
 
 # The stage that makes each age, in order.
@@ -136,6 +135,8 @@ def check(settings: Recipe) -> None:
         RecipeError: a model is to be tuned that runs on a server, or has an adapter already, or a key of a tuned model
             or a prompt names what is not there.
     """
+    from x_instruction.refine import labels
+
     write, rate = settings.generate.tune, settings.refine
     if write and rate.tune and rate.start == "generator" and write.per_language and not rate.tune.per_language:
         raise RecipeError(
