@@ -13,6 +13,7 @@ import click
 from x_instruction.cli.options import read_sets
 
 if TYPE_CHECKING:
+    from x_instruction.recipe import Model
     from x_instruction.tuning.heldout import Difference, Figures
 
 
@@ -92,7 +93,7 @@ def command(
     rows, gone = read(data, per_language)
     for reason, number in sorted(Counter(record.reason for record in gone).items()):
         click.echo(f"dropped  {reason:24} {number:9,}", err=True)
-    tags = _tags((adapter, model), tag, {row.language for row in rows})
+    tags = _tags(settings, tag, {row.language for row in rows})
     for name, text in sorted(tags.items()):
         click.echo(f"ask      {name:24} {text}", err=True)
     engine = open_engine(settings)
@@ -107,8 +108,12 @@ def command(
             click.echo(line)
 
 
-def _tags(folders: tuple[str | None, ...], text: str | None, languages: set[str]) -> dict[str, str]:
-    """What prompts end with, by language: as the option says it, else as the first tuned model does."""
+def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]:
+    """What prompts end with, by language: as the option says it, else as what `tune` left beside the model does.
+
+    Nothing is known of a model that a server runs: its files are not here.
+    """
+    from x_instruction.engines import kind
     from x_instruction.engines.models import locate
     from x_instruction.errors import RecipeError
     from x_instruction.tuning.forward import TUNED
@@ -116,8 +121,10 @@ def _tags(folders: tuple[str | None, ...], text: str | None, languages: set[str]
     from x_instruction.tuning.mixing.tags import filled
 
     if text is None:
-        known = (locate(name).folder / TUNED for name in folders if name)
-        tags = next((asked_with(path) for path in known if path.is_file()), {})
+        files = [] if kind(model).served else [locate(model.name, model.revision)]
+        if files and model.adapter:
+            files.insert(0, locate(model.adapter))
+        tags = next((asked_with(one.folder / TUNED) for one in files if (one.folder / TUNED).is_file()), {})
         return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
     try:
         return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
