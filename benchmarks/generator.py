@@ -90,7 +90,7 @@ def main() -> None:
     judge = open_engine(Model(name="embedded", threads=given.threads))
     rated = Refine(rater="pmi", model=Model(name="embedded"), direction="instruction", response_tokens=192)
     encoder = Embedder("embedded", threads=given.threads)
-    heads = ["language", *(f"{title}, {name}" for title in ("usable", "cosine", "pmi") for name in written)]
+    heads = ["language", *(f"{title}, {name}" for title in TOLD for name in written)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     values: dict[str, list[list[float]]] = {name: [] for name in written}
     results = []
@@ -103,12 +103,14 @@ def main() -> None:
         for number, (metric, what) in enumerate(TOLD.items()):
             note = f"{what}; the prompted base comes to {cells[0][number]:.3f}"
             results.append(on_the_sample(tag, metric, float(cells[1][number]), len(rows), note))
-        print(f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(3) for cell in cells) + " |", flush=True)
+        print(
+            f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(len(TOLD)) for cell in cells) + " |", flush=True
+        )
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     random = np.random.default_rng(0)
     first, second = (np.array(values[name]) for name in ("prompted", "tuned"))
-    for number, title in enumerate(("usable", "cosine", "pmi")):
+    for number, title in enumerate(TOLD):
         both = ~np.isnan(first[:, number]) & ~np.isnan(second[:, number])
         gain = (second - first)[both, number]
         drawn = [gain[random.integers(len(gain), size=len(gain))].mean() for _ in range(2_000)]

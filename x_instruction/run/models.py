@@ -322,9 +322,9 @@ class Models:
             return {name: make[name](pairs, write, ledger) for name in names}
 
     def _instructed(self, pairs: list[Pair], write: Generate, ledger: Ledger) -> dict[str, str]:
-        by_tag = {
-            pair.language: [_passage(p, labels.key(p)) for p in pairs if p.language == pair.language] for pair in pairs
-        }
+        by_tag: dict[str, list[Passage]] = {}
+        for pair in pairs:
+            by_tag.setdefault(pair.language, []).append(_passage(pair, labels.key(pair)))
         return {
             made.id: made.instruction
             for rows in by_tag.values()
