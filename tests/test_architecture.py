@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The lowest first. A name stands for a module or a folder; what is below may be imported, and what is in the same
 # entry only without a cycle.
 LAYERS = [
-    ["errors", "adapters"],
+    ["errors", "adapters", "processes"],
     ["languages"],
     ["records", "recipe", "cards.records"],
     ["shards"],

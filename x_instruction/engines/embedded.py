@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.errors import EngineError, MissingExtra
+from x_instruction.processes import alive
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
     logger.info("converting %s once into %s (about a minute)", name, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{name}-*"):
-        if not _alive(int(left.name.rsplit("-", 1)[1])):
+        if not alive(int(left.name.rsplit("-", 1)[1])):
             shutil.rmtree(left, ignore_errors=True)
     work = target.parent / f".{name}-{os.getpid()}"
     work.mkdir()
@@ -186,17 +187,6 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
-
-
-def _alive(process: int) -> bool:
-    """Whether a process is there; a conversion that was killed leaves a gigabyte behind."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _convert(gguf: Path, target: Path) -> None:

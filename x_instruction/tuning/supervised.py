@@ -34,6 +34,7 @@ from x_instruction.engines.embedded import origin
 from x_instruction.engines.models import locate
 from x_instruction.engines.transformers import with_adapter
 from x_instruction.errors import MissingExtra, TuningError, XInstructionError
+from x_instruction.processes import alive
 from x_instruction.recipe import Tune
 from x_instruction.shards import atomic
 from x_instruction.tuning.alignment import AlignmentTrainer, check_rows, columns
@@ -386,22 +387,9 @@ def _end_with(begun_by: int, asked: int) -> None:
 
     They are not the same with several processes, which accelerate begins.
     """
-    while os.getppid() == begun_by and _lives(asked):
+    while os.getppid() == begun_by and alive(asked):
         time.sleep(0.5)
     os._exit(1)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with contextlib.suppress(OSError):
-        # One that was killed and that nobody has taken note of has its number still.
-        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
-    return True
 
 
 if __name__ == "__main__":
