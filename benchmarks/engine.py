@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from x_instruction.config.recipe import Corpus, Generate, Model, Refine
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Choice, Completed, Completion, Engine, Request, Result, open_engine
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.generate import generate
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus, Generate, Model, Refine
-from x_instruction.records import Candidate, Passage, Rated, grow, text_digest
+from x_instruction.records import Candidate, Passage, Rated, extend, text_digest
 from x_instruction.refine import prompted, rate
 from x_instruction.refine.compare import settings_for
 
@@ -83,7 +83,7 @@ def overhead(engine: Engine, model: Model, repeats: int, candidates: int) -> Non
     def stage() -> float:
         with tempfile.TemporaryDirectory() as folder:
             clock, started = time.perf_counter(), time.process_time()
-            with Ledger(Path(folder) / "cache.sqlite", engine, {}) as ledger:
+            with RequestCache(Path(folder) / "cache.sqlite", engine, {}) as ledger:
                 list(generate(records, settings, engine, ledger.ask, 1))
                 inside.append(ledger.totals()["seconds"] / (time.perf_counter() - clock))
             return time.process_time() - started
@@ -102,7 +102,7 @@ def overhead(engine: Engine, model: Model, repeats: int, candidates: int) -> Non
 
 
 def instructed(record: Passage, instruction: str, number: int) -> Candidate:
-    return grow(
+    return extend(
         record,
         Candidate,
         instruction=instruction,
@@ -134,7 +134,7 @@ def raters(model: Model, adapter: str, repeats: int) -> None:
         for name in list(chosen) if turn % 2 == 0 else reversed(chosen):
             engine = engines[chosen[name].model]
             started = time.perf_counter()
-            with Ledger(Path(":memory:"), engine, {}) as ledger:
+            with RequestCache(Path(":memory:"), engine, {}) as ledger:
                 found = rate(pairs, chosen[name], engine, ledger.ask)
             seconds[name].append(time.perf_counter() - started)
             assert all(isinstance(one, Rated) for one in found), found

@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from x_instruction.config.recipe import Model, Server
 from x_instruction.engines import Completion, Failed, Request, Result, always
-from x_instruction.engines.openai import OpenAIEngine
-from x_instruction.recipe import Model, Server
+from x_instruction.engines.remote.openai import OpenAIEngine
 
 HERE = Path(__file__).parent.parent / "tests" / "engines"
 

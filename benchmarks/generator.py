@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from x_instruction import recipe
+from x_instruction.config import recipe
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Engine, open_engine
-from x_instruction.engines.embedder import Embedder
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.local.embedder import Embedder
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.generate import generate
 from x_instruction.hub_scripts.ship_adapter import on_the_sample
 from x_instruction.languages import PAPER_LANGUAGES
-from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, Passage, text_digest
 from x_instruction.refine import Rating, pmi
 
@@ -82,7 +82,7 @@ def main() -> None:
         started = time.monotonic()
         written[name] = {}
         for tag, rows in data.items():
-            with Ledger(Path(":memory:"), engine, {}) as ledger:
+            with RequestCache(Path(":memory:"), engine, {}) as ledger:
                 made = list(generate([passage for passage, _ in rows], settings, engine, ledger.ask, 1))
             written[name][tag] = [record for record in made if isinstance(record, Candidate)]
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
@@ -133,7 +133,7 @@ def measured(
     encoder: Embedder,
 ) -> list[list[float]]:
     """Of each page: usable share, and over usable candidates the mean cosine to the topic and the mean gain."""
-    with Ledger(Path(":memory:"), judge, {}) as ledger:
+    with RequestCache(Path(":memory:"), judge, {}) as ledger:
         gains = pmi.rate(written, rated, judge, ledger.ask) if written else []
     found = []
     for passage, topic in rows:

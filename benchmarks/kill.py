@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from x_instruction.run.status import totals
-from x_instruction.shards import Run
+from x_instruction.pipeline.status import totals
+from x_instruction.storage.run_folder import RunFolder
 
 AGES = ("passage", "candidate", "rated", "curated", "dataset")
 
@@ -98,7 +98,7 @@ def main() -> None:
             sys.exit((work / "log").read_text()[-2000:])
     left, right = digests(whole), digests(killed)
     different = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
-    found = totals(Run(killed))
+    found = totals(RunFolder(killed))
     sent, needed = sum(t.requests_sent for t in found), sum(t.requests for t in found)
     print(f"{len(left)} files, {len(different)} differ {different[:3]}")
     print(f"{hits} kills, {options.workers} workers: {sent:,} requests sent for {needed:,}: {sent / needed:.4f}")

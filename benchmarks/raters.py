@@ -16,10 +16,10 @@ import random
 import time
 from pathlib import Path
 
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Engine, open_engine
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import PAPER_LANGUAGES
-from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, text_digest
 from x_instruction.refine import Rating, pmi
 
@@ -60,7 +60,7 @@ def accuracy(engine: Engine, settings: Refine, tag: str, rows: list[dict[str, st
     instructions = [row["title_en"] if field == "title" else row["text_en"].split(".")[0][:120] for row in rows]
     own = [candidate(tag, row, text) for row, text in zip(rows, instructions, strict=True)]
     other = [candidate(tag, rows[(n + 1) % len(rows)], text) for n, text in enumerate(instructions)]
-    with Ledger(Path(":memory:"), engine, {}) as ledger:
+    with RequestCache(Path(":memory:"), engine, {}) as ledger:
         ratings = pmi.rate([*own, *other], settings, engine, ledger.ask)
     scores = [rating.score if isinstance(rating, Rating) else math.nan for rating in ratings]
     half = len(rows)

@@ -26,9 +26,9 @@ from built_set import row, settings  # noqa: E402
 from counting_proxy import counted  # noqa: E402
 from local_hub_fixture import start  # noqa: E402
 
-from x_instruction.recipe import dumps  # noqa: E402
+from x_instruction.config.recipe import dumps  # noqa: E402
 from x_instruction.records import AGES, Curated, text_digest  # noqa: E402
-from x_instruction.shards import Report, Run  # noqa: E402
+from x_instruction.storage.run_folder import RunFolder, ShardReport  # noqa: E402
 
 # Characters of a response and of an instruction, mean and deviation, of the original release (arXiv 2405.19744).
 LENGTHS = {
@@ -108,7 +108,7 @@ def records(tag: str, rows: int) -> Iterator[Curated]:
 
 def make_run(root: Path, rows: int) -> None:
     """A run's shards of every age; the first two ages, of which only counts are used, have one row each."""
-    run = Run(root)
+    run = RunFolder(root)
     for tag in LENGTHS:
         for age, kind in AGES.items():
             names = [field.name for field in dataclasses.fields(kind)]
@@ -117,7 +117,7 @@ def make_run(root: Path, rows: int) -> None:
             shards = -(-count // SHARD)
             for index in range(shards):
                 part = [kind(**{n: getattr(one, n) for n in names}) for one in islice(made, SHARD)]
-                run.write(Report(age=age, language=tag, index=index, rows_in=len(part)), part)
+                run.write(ShardReport(age=age, language=tag, index=index, rows_in=len(part)), part)
             run.finish(age, tag, shards)
     (root / "recipe.json").write_text(dumps(settings(tuple(LENGTHS), "release")))
 

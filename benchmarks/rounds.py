@@ -19,23 +19,23 @@ from pathlib import Path
 
 import numpy as np
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.engines import open_engine
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.refine import Rating, labels, trained
 from x_instruction.refine.compare import candidate
 from x_instruction.refine.label_files import read
 from x_instruction.seed.pairs import Pair
-from x_instruction.tuning.job import Job, Lesson
-from x_instruction.tuning.launch import launch
-from x_instruction.tuning.reading import Reader
-from x_instruction.tuning.roles import rating
+from x_instruction.training.job import TrainingExample, TrainJob
+from x_instruction.training.launch import launch
+from x_instruction.training.roles import rating
+from x_instruction.training.tokenization import Reader
 
 
 def scores(examples: list[labels.Example], settings: recipe.Refine) -> np.ndarray:
     engine = open_engine(settings.model)
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
-    with Ledger(Path(":memory:"), engine, {}) as ledger:
+    with RequestCache(Path(":memory:"), engine, {}) as ledger:
         found = trained.rate(candidates, settings, engine, ledger.ask)
     return np.array([made.score if isinstance(made, Rating) else -np.inf for made in found])
 
@@ -52,7 +52,7 @@ def better_half(found: np.ndarray, examples: list[labels.Example]) -> np.ndarray
 
 def lessons_of(
     examples: list[labels.Example], kept: np.ndarray, settings: recipe.Refine, reader: Reader, seed: int
-) -> list[Lesson]:
+) -> list[TrainingExample]:
     pairs = [
         Pair(
             id=example.id,
@@ -118,7 +118,7 @@ def main() -> None:
                 break
             lessons = lessons_of(examples, kept, settings, reader, loaded.seed + round)
             target = Path(folder) / f"rater-{round + 1}"
-            tuned = launch(Job(model=start, tune=tune), lessons, target)
+            tuned = launch(TrainJob(model=start, tune=tune), lessons, target)
             print(f"  tuned on {len(lessons)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
             settings = dataclasses.replace(settings, model=dataclasses.replace(start, adapter=str(target)))
 

@@ -17,11 +17,11 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from x_instruction import recipe
+from x_instruction.config import recipe
+from x_instruction.config.recipe import Model, TrainConfig
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Model, Tune
-from x_instruction.tuning.job import Job, Lesson, write_lessons
-from x_instruction.tuning.reading import Reader
+from x_instruction.training.job import TrainingExample, TrainJob, write_examples
+from x_instruction.training.tokenization import Reader
 
 PLAIN = """
 import sys
@@ -32,7 +32,7 @@ raise SystemExit(supervised.main(sys.argv[1:]))
 """
 
 
-def lessons(kind: str, reader: Reader, tokens: int) -> list[Lesson]:
+def lessons(kind: str, reader: Reader, tokens: int) -> list[TrainingExample]:
     found = []
     folder = resources.files("x_instruction.corpus.sample")
     for tag in PAPER_LANGUAGES:
@@ -41,10 +41,12 @@ def lessons(kind: str, reader: Reader, tokens: int) -> list[Lesson]:
             text = reader.clip(row["text"], tokens)
             if kind == "generator":
                 found.append(
-                    Lesson(f"{language(tag).name} text:\n{text}\n\nEnglish instruction:", f" Explain: {row['topic']}.")
+                    TrainingExample(
+                        f"{language(tag).name} text:\n{text}\n\nEnglish instruction:", f" Explain: {row['topic']}."
+                    )
                 )
             else:
-                found.append(Lesson(f"Request: Explain: {row['topic']}.\n\nAnswer:\n", text))
+                found.append(TrainingExample(f"Request: Explain: {row['topic']}.\n\nAnswer:\n", text))
     return found
 
 
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    tune = Tune(
+    tune = TrainConfig(
         rank=8,
         batch_size=given.rows,
         device_batch_size=given.rows,
@@ -65,7 +67,7 @@ def main() -> None:
         threads=given.threads,
         device="cpu",
     )
-    job = Job(model=Model(name=given.model), tune=tune)
+    job = TrainJob(model=Model(name=given.model), tune=tune)
     reader = Reader(given.model)
     for kind in ("generator", "model"):
         rows = lessons(kind, reader, given.tokens)
@@ -75,9 +77,9 @@ def main() -> None:
             for name in speeds:
                 with tempfile.TemporaryDirectory() as scratch:
                     folder = Path(scratch)
-                    write_lessons(folder / "lessons.jsonl", rows)
+                    write_examples(folder / "lessons.jsonl", rows)
                     (folder / "job.json").write_text(recipe.dumps(job), "utf-8")
-                    how = ["-c", PLAIN] if name == "plain" else ["-m", "x_instruction.tuning.supervised"]
+                    how = ["-c", PLAIN] if name == "plain" else ["-m", "x_instruction.training.worker"]
                     subprocess.run([sys.executable, *how, scratch], check=True, capture_output=True)
                     tuned = json.loads((folder / "tuned.json").read_text("utf-8"))
                     speeds[name].append(tuned["tokens"] / tuned["seconds"])

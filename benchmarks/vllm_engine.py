@@ -21,12 +21,12 @@ from typing import Any
 
 from engine import passages
 
+from x_instruction.config.recipe import Generate, Model, Refine, Vllm
 from x_instruction.engines import Completion, Prompt, Request, Result, Scoring
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.vllm import VllmEngine
+from x_instruction.engines.local.vllm import VllmEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.generate import Ask, generate
-from x_instruction.recipe import Generate, Model, Refine, Vllm
-from x_instruction.records import Candidate, grow
+from x_instruction.records import Candidate, extend
 from x_instruction.refine import pmi
 
 TITLES = ("How to mend a net by hand", "What the river brings", "Why the roof leaks", "A day at the market")
@@ -57,7 +57,7 @@ def scoring(model: Model, engine: VllmEngine, tags: Sequence[str]) -> Stage:
     settings = Refine(rater="pmi", model=model, direction="instruction", response_tokens=128)
     made = {"round": 0, "finish_reason": "stop", "generator": "", "generator_revision": "", "generator_prompt": ""}
     pairs = [
-        grow(p, Candidate, instruction=title, instruction_language="en", style="title", candidate=n, **made)
+        extend(p, Candidate, instruction=title, instruction_language="en", style="title", candidate=n, **made)
         for p in passages(tags)
         for n, title in enumerate(TITLES)
     ]
@@ -102,7 +102,7 @@ def through(engine: VllmEngine, stage: Stage) -> Callable[[], int]:
     """The stage with a ledger on disk."""
 
     def work() -> int:
-        with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "cache.sqlite", engine, {}) as ledger:
+        with tempfile.TemporaryDirectory() as folder, RequestCache(Path(folder) / "cache.sqlite", engine, {}) as ledger:
             stage(ledger.ask)
             totals = ledger.totals()
         return int(totals["output_tokens"] or totals["prompt_tokens"])

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from x_instruction import recipe
 from x_instruction.builders import original, reading
 from x_instruction.builders.formats import FORMATS, Format, describe
 from x_instruction.builders.schema import ALL
 from x_instruction.builders.sources import Source
 from x_instruction.builders.splits import Shares
 from x_instruction.builders.views import Row
+from x_instruction.config import recipe
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 
 @dataclass(frozen=True, slots=True)

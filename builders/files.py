@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from x_instruction.builders.schema import DATA, Content, arrow_schema, row_digest
 from x_instruction.errors import ShardError
-from x_instruction.shards import file_digest
+from x_instruction.storage.atomic import file_digest
 
 # What is held in memory before it is written: rows of a row group, or characters of long texts, whichever is first.
 ROW_GROUP = 2_000

@@ -17,7 +17,7 @@ import yaml
 from x_instruction.builders.schema import COLUMNS
 from x_instruction.builders.views import Row, alpaca, chat, prompt_completion
 from x_instruction.errors import RecipeError
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 LLAMA_FACTORY = "dataset_info.json"
 _AXOLOTL_HEAD = "# Part of an axolotl configuration; the paths are from this folder.\n"

@@ -17,20 +17,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from x_instruction.builders.card import located, readme
-from x_instruction.builders.croissant import CROISSANT, croissant
-from x_instruction.builders.facts import Facts, LanguageSet
-from x_instruction.builders.figures import made
 from x_instruction.builders.files import check_ids, split_writers
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.readback import verify
 from x_instruction.builders.schema import ALL, published
 from x_instruction.builders.splits import Shares, split_of
+from x_instruction.cards.croissant import CROISSANT, croissant
+from x_instruction.cards.dataset import located, readme
+from x_instruction.cards.facts import Facts, LanguageSet
+from x_instruction.cards.run_figures import made
+from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
-from x_instruction.recipe import Recipe
 from x_instruction.records import Curated
-from x_instruction.shards import Run, atomic
+from x_instruction.storage.atomic import atomic
+from x_instruction.storage.run_folder import RunFolder
 
 __all__ = ["README", "Built", "build", "released", "verify"]
 
@@ -52,7 +53,7 @@ class Built:
     left_out: dict[str, str]
 
 
-def build(run: Run, recipe: Recipe, folder: Path, progress: Callable[[str], None] = lambda line: None) -> Built:
+def build(run: RunFolder, recipe: Recipe, folder: Path, progress: Callable[[str], None] = lambda line: None) -> Built:
     """Write the data set of a run, check it, and put it in place of an older one.
 
     Args:
@@ -96,7 +97,7 @@ def build(run: Run, recipe: Recipe, folder: Path, progress: Callable[[str], None
 
 
 def _write_rows(
-    run: Run, recipe: Recipe, root: Path, progress: Callable[[str], None]
+    run: RunFolder, recipe: Recipe, root: Path, progress: Callable[[str], None]
 ) -> tuple[dict[str, LanguageSet], dict[str, str]]:
     """Every language's files, and why others have none."""
     sets: dict[str, LanguageSet] = {}
@@ -118,7 +119,7 @@ def _write_rows(
     return sets, left_out
 
 
-def _write_language(run: Run, recipe: Recipe, root: Path, tag: str, shards: int) -> LanguageSet:
+def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: int) -> LanguageSet:
     shares = Shares.of(recipe)
     facts = Facts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:

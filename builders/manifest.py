@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from x_instruction.builders.facts import LanguageSet, splits_of
 from x_instruction.builders.schema import ALL, VERSION
+from x_instruction.cards.facts import LanguageSet, splits_of
 from x_instruction.errors import ShardError, UnknownLanguage
-from x_instruction.recipe import digest
-from x_instruction.shards import atomic
+from x_instruction.hashing import digest
+from x_instruction.storage.atomic import atomic
 
 MANIFEST = "manifest.json"
 

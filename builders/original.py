@@ -24,7 +24,7 @@ from x_instruction.builders.sources import AGE, Source
 from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
 from x_instruction.languages import language
 from x_instruction.records import text_digest
-from x_instruction.shards import file_digest
+from x_instruction.storage.atomic import file_digest
 
 # ``sw``, ``zh-Hant``, ``swh_Latn``: names of files such as config.json or train.json are none of these.
 NAME = re.compile(r"[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?")

@@ -17,7 +17,8 @@ from datasets.utils import are_progress_bars_disabled, disable_progress_bars, en
 from x_instruction.builders.manifest import MANIFEST, Manifest, Rows, together
 from x_instruction.builders.schema import ALL, Content, arrow_schema, features, row_digest
 from x_instruction.errors import ShardError
-from x_instruction.shards import BATCH, file_digest
+from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.run_folder import BATCH
 
 AGAIN = "build the data set again"
 

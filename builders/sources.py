@@ -12,7 +12,8 @@ from x_instruction.builders.schema import ALL, DATA
 from x_instruction.builders.splits import SPLITS
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
-from x_instruction.shards import Run, file_digest
+from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.run_folder import RunFolder
 
 AGE = "curated"
 
@@ -54,7 +55,7 @@ class Source:
         """Tags of the languages that it holds, sorted; of a run, those that are finished and have a row."""
         if self.built:
             return sorted(path.name for path in (self.folder / DATA).iterdir() if path.is_dir())
-        run = Run(self.folder)
+        run = RunFolder(self.folder)
         found = sorted(path.name for path in (self.folder / AGE).iterdir() if path.is_dir())
         return [tag for tag in found if any(run.report(AGE, tag, i).kept for i in range(run.count(AGE, tag) or 0))]
 
@@ -79,7 +80,7 @@ class Source:
 
     def shards(self, tag: str) -> list[tuple[str, int]]:
         """Language and number of every curated shard of a run behind a config."""
-        run = Run(self.folder)
+        run = RunFolder(self.folder)
         tags = self.languages() if tag == ALL else [tag]
         return [(one, index) for one in tags for index in range(run.count(AGE, one) or 0)]
 
@@ -93,7 +94,7 @@ class Source:
         import pyarrow.parquet as pq
 
         for tag, index in shards:
-            path = Run(self.folder).path(AGE, tag, index)
+            path = RunFolder(self.folder).path(AGE, tag, index)
             try:
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=["document_id"]):
@@ -121,7 +122,7 @@ class Source:
         if self.built:
             paths = [path for paths in self.files(tag).values() for path in paths]
         else:
-            paths = [Run(self.folder).path(AGE, one, index) for one, index in self.shards(tag)]
+            paths = [RunFolder(self.folder).path(AGE, one, index) for one, index in self.shards(tag)]
         total = hashlib.sha256()
         for path in paths:
             total.update(f"{path.relative_to(self.folder).as_posix()} {_digest(path)}\n".encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 
 # The order in which splits are listed and written.
 SPLITS = ("train", "validation", "test")

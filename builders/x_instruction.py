@@ -26,7 +26,7 @@ from x_instruction.builders.splits import Shares, split_of
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Curated
-from x_instruction.shards import BATCH, Run
+from x_instruction.storage.run_folder import BATCH, RunFolder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -142,7 +142,7 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _curated(self, tag: str, index: int, split: str) -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
-        for record in Run(Path(self.config.source)).read(AGE, tag, index):
+        for record in RunFolder(Path(self.config.source)).read(AGE, tag, index):
             assert isinstance(record, Curated)
             if split_of(record.document_id, self.config.shares) == split:
                 rows.append(published(record))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from x_instruction import recipe
-from x_instruction.builders.facts import Facts, LanguageSet, Made
 from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import released
-from x_instruction.builders.recipe_text import toml
 from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
+from x_instruction.cards.facts import Facts, LanguageSet, Made
+from x_instruction.cards.recipe_toml import toml
+from x_instruction.config import recipe
 from x_instruction.diversify.report import describe
 from x_instruction.languages import language
 from x_instruction.records import Curated, text_digest

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from x_instruction import __version__
 from x_instruction.cli import VERBS, cli
-from x_instruction.recipe import (
+from x_instruction.config import mixing
+from x_instruction.config.recipe import (
     Corpus,
     Diversify,
     Filters,
@@ -25,10 +26,9 @@ from x_instruction.recipe import (
     Refine,
     Seeds,
     Server,
-    Tune,
+    TrainConfig,
     Vllm,
 )
-from x_instruction.tuning.mixing import recipe as mixing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,7 +84,7 @@ SECTIONS = {
     "generate.model.server, refine.model.server": Server,
     "generate.model.vllm, refine.model.vllm": Vllm,
     "refine": Refine,
-    "generate.tune, refine.tune": Tune,
+    "generate.tune, refine.tune": TrainConfig,
     "diversify": Diversify,
     "publish": Publish,
 }
@@ -105,7 +105,7 @@ def recipes_page() -> str:
     """docs/recipes.md as it must be."""
     parts = [
         "# Recipes\n",
-        "Written by `python tests/test_docs.py` from `x_instruction/recipe.py`; a test holds it current.\n",
+        "Written by `python tests/test_docs.py` from `x_instruction/config/recipe.py`; a test holds it current.\n",
         "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
         "`x-instruction recipes NAME` prints one with every default written out, as a run keeps it in `recipe.json`;",
         "`x-instruction recipes NAME --toml > my-recipe.toml` makes a file to change.\n",
@@ -126,7 +126,7 @@ def recipes_page() -> str:
 
 
 MIXING = {
-    "": mixing.Mixing,
+    "": mixing.MixRecipe,
     "crossin": mixing.CrossIn,
     "pinch": mixing.Pinch,
     "afp": mixing.Afp,
@@ -137,7 +137,7 @@ MIXING = {
 
 MIXING_HEAD = """# Mixing recipes
 
-Written by `python tests/test_docs.py` from `x_instruction/tuning/mixing/recipe.py`; a test holds it current.
+Written by `python tests/test_docs.py` from `x_instruction/config/mixing.py`; a test holds it current.
 
 `x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
 that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language, direction and

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from x_instruction.config.recipe import Corpus, Generate, Model
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Completed, Completion, Request, Result
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import RecipeError, UnknownLanguage
-from x_instruction.generate import copied, derive, generate, refuse
+from x_instruction.generate import copied, generate, refuse
+from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus, Generate, Model
 from x_instruction.records import Candidate, Dropped, Passage, text_digest
 
 FINNISH = (
@@ -174,15 +175,17 @@ def test_copied_is_a_share(instruction: str, text: str) -> None:
 
 def test_seeds_are_what_they_were() -> None:
     # Text of finished runs hangs on these values.
-    assert derive(0) == 7520536977032167579
-    assert derive(240519744, "fi-0123456789abcdef", 3) == 4342013063544902850
+    assert derive_seed(0) == 7520536977032167579
+    assert derive_seed(240519744, "fi-0123456789abcdef", 3) == 4342013063544902850
 
 
 def test_seeds_differ_and_fit() -> None:
-    seeds = {derive(seed, id, number) for seed in range(5) for id in ("fi-1", "fi-11", "sw-1") for number in range(20)}
+    seeds = {
+        derive_seed(seed, id, number) for seed in range(5) for id in ("fi-1", "fi-11", "sw-1") for number in range(20)
+    }
     assert len(seeds) == 300
     assert all(0 <= seed < 1 << 63 for seed in seeds)
-    assert derive(1, "a", 2) == derive(1, "a", 2) != derive(1, "a", "b", 2)
+    assert derive_seed(1, "a", 2) == derive_seed(1, "a", 2) != derive_seed(1, "a", "b", 2)
 
 
 # The stage
@@ -265,7 +268,7 @@ def test_a_length_makes_no_other_instruction() -> None:
 def test_what_is_asked() -> None:
     settings = dataclasses.replace(SETTINGS, candidates=4, passage_tokens=10, temperature=0.3, top_p=0.8, top_k=5)
     _, sent = run(["x"], settings, [passage()])
-    assert [request.seed for request in sent] == [derive(7, passage().id, number) for number in range(4)]
+    assert [request.seed for request in sent] == [derive_seed(7, passage().id, number) for number in range(4)]
     openings = [str(request.prompt).rsplit(":", 1)[1] for request in sent]
     assert openings == [" How to", " Explain how", " What is", " Describe"]
     assert all("Finnish article:\nLohikeitto\n" in str(request.prompt) for request in sent)
@@ -293,13 +296,13 @@ def test_a_real_model(engine: TransformersEngine, tmp_path: Path) -> None:
         passages = [passage(document.text, tag) for document in documents]
         outcomes = []
         for attempt in range(2):
-            with Ledger(tmp_path / tag / f"{attempt}.sqlite", engine, {}) as ledger:
+            with RequestCache(tmp_path / tag / f"{attempt}.sqlite", engine, {}) as ledger:
                 outcomes.append(list(generate(passages, settings, engine, ledger.ask, 1)))
                 assert ledger.totals()["requests_sent"] == ledger.answered == 12
         assert outcomes[0] == outcomes[1]
         names = [f"{o.id}-{o.candidate}" if isinstance(o, Candidate) else o.id for o in outcomes[0]]
         assert names == [f"{p.id}-{number}" for p in passages for number in range(3)]
-        with Ledger(tmp_path / tag / "0.sqlite", engine, {}) as ledger:
+        with RequestCache(tmp_path / tag / "0.sqlite", engine, {}) as ledger:
             other = list(generate(passages, settings, engine, ledger.ask, 2))
             assert ledger.totals()["requests_sent"] == 24
         assert other != outcomes[0]

@@ -22,8 +22,8 @@ from x_instruction.records import (
     Rated,
     as_row,
     dropped,
+    extend,
     from_row,
-    grow,
     schema,
     text_digest,
 )
@@ -67,9 +67,9 @@ def passage(tag: str = "fi") -> Passage:
 def curated(tag: str = "fi") -> dict[str, Passage]:
     """The same pair at each age."""
     first = passage(tag)
-    second = grow(first, Candidate, **CANDIDATE)
-    third = grow(second, Rated, **RATED)
-    return {"passage": first, "candidate": second, "rated": third, "curated": grow(third, Curated, **CURATED)}
+    second = extend(first, Candidate, **CANDIDATE)
+    third = extend(second, Rated, **RATED)
+    return {"passage": first, "candidate": second, "rated": third, "curated": extend(third, Curated, **CURATED)}
 
 
 KINDS: list[type[Any]] = [*AGES.values(), Dropped]
@@ -84,11 +84,11 @@ def test_a_row_without_a_field_is_refused() -> None:
 
 def test_growing_takes_exactly_the_fields_of_the_age() -> None:
     with pytest.raises(TypeError, match="instruction"):
-        grow(passage(), Candidate)
+        extend(passage(), Candidate)
     with pytest.raises(TypeError):
-        grow(passage(), Candidate, **CANDIDATE, score=1.0)
+        extend(passage(), Candidate, **CANDIDATE, score=1.0)
     with pytest.raises(TypeError, match="text"):
-        grow(passage(), Candidate, **CANDIDATE, text="rewritten")
+        extend(passage(), Candidate, **CANDIDATE, text="rewritten")
 
 
 def test_records_cannot_be_changed() -> None:

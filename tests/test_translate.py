@@ -19,11 +19,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from x_instruction.config.recipe import Model, Server, parse
 from x_instruction.engines import Batch, Completed, Completion, Failed, Request, Result, Scored, Scoring, mixed
-from x_instruction.engines.cutting import by_bytes
+from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import language
-from x_instruction.recipe import Model, Server, parse
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import Pair
 from x_instruction.translate import Fault, Text, Translation, Translator, pieces, translate, write
@@ -42,7 +42,7 @@ class Scripted:
 
     model, revision = "scripted", "1"
     can = frozenset({"complete", "score"})
-    clip = staticmethod(by_bytes)
+    clip = staticmethod(truncate_by_bytes)
 
     def __init__(self, book: dict[str, str | Result], chat: bool = True) -> None:
         self.book, self.chat = book, chat

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Corpus
 
 _VERBS = ("cook", "grow", "repair", "paint", "read", "carry", "plant", "wash", "sell", "measure")
 _THINGS = ("rice", "beans", "a boat", "the roof", "old maps", "goats", "a drum", "letters", "the harvest", "a net")

@@ -54,7 +54,7 @@ class NotCapable(EngineError):
     """This engine cannot do what was asked of it."""
 
 
-class TuningError(XInstructionError):
+class TrainingError(XInstructionError):
     """A model cannot be tuned, or what it learns from is of no use."""
 
 
@@ -87,7 +87,7 @@ class RunChanged(XInstructionError):
         )
 
 
-def rebuilt(name: str, message: str) -> XInstructionError:
+def rebuild_error(name: str, message: str) -> XInstructionError:
     """An error that another process told by its class name and message; of the root where no such class is here."""
     error: XInstructionError = XInstructionError.__new__(globals().get(name, XInstructionError))
     # Not by ``__init__``: a class may make its message from other arguments.

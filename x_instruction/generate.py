@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result
+from x_instruction.hashing import derive_seed
 from x_instruction.languages import Language, language
 from x_instruction.prompts import instruction as prompts
-from x_instruction.records import Candidate, Dropped, Passage, dropped, grow
+from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
 
 Ask = Callable[[Sequence[Request]], list[Result]]
 
@@ -75,7 +76,7 @@ def generate(
             number = round * settings.candidates + turn
             style = settings.styles[turn % len(settings.styles)]
             prompt, opening = prompts.ask(template, shown, source, into, style, turn // len(settings.styles))
-            requests.append(_completion(prompt, settings, derive(seed, passage.id, number)))
+            requests.append(_completion(prompt, settings, derive_seed(seed, passage.id, number)))
             asked.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
     for candidate in before:
@@ -94,8 +95,8 @@ def generate(
             yield dropped(f"{passage.id}-{number}", reason, text, answer.text)
             continue
         seen.add(text.casefold())
-        text = _hinted(text, passage, settings.length_hint, derive(seed, "length", passage.id, number))
-        yield grow(
+        text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, number))
+        yield extend(
             passage,
             Candidate,
             instruction=text,
@@ -128,11 +129,6 @@ def _completion(prompt: Prompt, settings: recipe.Generate, seed: int) -> Complet
         stop=prompts.STOPS,
         seed=seed,
     )
-
-
-def derive(seed: int, *parts: object) -> int:
-    """A 63-bit seed from the recipe's seed and what it is for, so that no worker's order matters."""
-    return int(recipe.digest([seed, *map(str, parts)])[:16], 16) >> 1
 
 
 def refuse(text: str, finish_reason: str, passage: Passage, settings: recipe.Generate, into: Language) -> str | None:

@@ -172,7 +172,7 @@ def schema(age: type[Any]) -> pa.Schema:
     )
 
 
-def grow(record: Passage, age: type[Record], **added: Any) -> Record:
+def extend(record: Passage, age: type[Record], **added: Any) -> Record:
     """A record of the next age: every field of ``record`` and the ones that this age adds."""
     values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     return age(**values, **added)

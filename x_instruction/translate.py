@@ -19,18 +19,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from x_instruction.config.recipe import Filters, Model, flatten, without_folder
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.identifiers import enough_letters
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.corpus.segment import segment
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Scored, Scoring, open_engine
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.generate import Ask
 from x_instruction.languages import Language, language
 from x_instruction.prompts import template
-from x_instruction.recipe import Filters, Model, flatten, without_folder
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.chrf import chrf
 from x_instruction.seed.collect import store
@@ -387,9 +387,9 @@ def write(
     _looks(settings, wanted)
     seeds = [record for path in paths for record in read_pairs(path, settings.max_row_bytes, settings.language)]
 
-    def ledger(model: Model) -> Ledger:
+    def ledger(model: Model) -> RequestCache:
         # Of both models in one file: a request's key holds the name of who answered it.
-        return Ledger(out.with_suffix(".requests.sqlite"), open_engine(model), identity(model), seen)
+        return RequestCache(out.with_suffix(".requests.sqlite"), open_engine(model), identity(model), seen)
 
     with ExitStack() as opened:
         asked = opened.enter_context(ledger(settings.model))

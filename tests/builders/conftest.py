@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.records import AGES, Curated, Dropped, Passage, dropped, text_digest
-from x_instruction.shards import Report, Run
+from x_instruction.storage.run_folder import RunFolder, ShardReport
 
 WORDS = {
     "sw": "Kilimo cha mahindi hutegemea mvua za masika",
@@ -78,7 +78,7 @@ def records(tag: str, rows: int = 24) -> list[Curated]:
     return [curated(tag, number) for number in range(rows)]
 
 
-def write(run: Run, tag: str, rows: list[Curated], shards: int = 2) -> None:
+def write(run: RunFolder, tag: str, rows: list[Curated], shards: int = 2) -> None:
     """The shards of a language at every age, as the run loop leaves them."""
     step = -(-len(rows) // shards) or 1
     for age, kind in AGES.items():
@@ -86,7 +86,7 @@ def write(run: Run, tag: str, rows: list[Curated], shards: int = 2) -> None:
             part: list[Passage | Dropped] = [_younger(row, kind) for row in rows[index * step : (index + 1) * step]]
             part.append(dropped(f"{tag}-x", "quota" if age == "curated" else f"{age}_bad"))
             spent = {"seconds": 1.5, "requests": len(part), "prompt_tokens": 1_000, "output_tokens": 100}
-            run.write(Report(age=age, language=tag, index=index, rows_in=len(part), **spent), part)
+            run.write(ShardReport(age=age, language=tag, index=index, rows_in=len(part), **spent), part)
         run.finish(age, tag, shards)
 
 
@@ -129,16 +129,16 @@ def prepared(tmp_path_factory) -> Path:
 
     root = tmp_path_factory.mktemp("prepared")
     for tag in LANGUAGES:
-        write(Run(root / "run"), tag, records(tag))
-    build(Run(root / "run"), make_recipe(LANGUAGES), root / "data-set")
+        write(RunFolder(root / "run"), tag, records(tag))
+    build(RunFolder(root / "run"), make_recipe(LANGUAGES), root / "data-set")
     return root
 
 
 @pytest.fixture
-def run(prepared, tmp_path) -> Run:
+def run(prepared, tmp_path) -> RunFolder:
     """A run with four languages."""
     shutil.copytree(prepared / "run", tmp_path / "run")
-    return Run(tmp_path / "run")
+    return RunFolder(tmp_path / "run")
 
 
 @pytest.fixture

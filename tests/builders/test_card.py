@@ -8,19 +8,19 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from x_instruction.builders.card import located
-from x_instruction.builders.escaping import escape, model, plain
-from x_instruction.builders.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.builders.layout import build
-from x_instruction.builders.licenses import hub_license, license_metadata, model_terms
 from x_instruction.builders.reading import load
-from x_instruction.builders.templates import bibtex
+from x_instruction.cards.dataset import located
+from x_instruction.cards.escaping import escape, model, plain
+from x_instruction.cards.facts import SHOWN, TOLD_APART, Tally
+from x_instruction.cards.licenses import hub_license, license_metadata, model_terms
+from x_instruction.cards.templates import bibtex
 from x_instruction.cli import cli
+from x_instruction.config.recipe import Server
+from x_instruction.config.recipe import load as load_recipe
 from x_instruction.errors import ShardError
-from x_instruction.recipe import Server
-from x_instruction.recipe import load as load_recipe
-from x_instruction.run.status import totals
-from x_instruction.shards import Run
+from x_instruction.pipeline.status import totals
+from x_instruction.storage.run_folder import RunFolder
 
 HOSTILE = (
     "<script>alert(1)</script> | a | b |\n\n---\nlicense: mit\n# Title ](http://x) `c` "
@@ -189,7 +189,7 @@ def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_pat
         assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
     folder = tmp_path / "run" / "dataset"
     head, body = parts(folder)
-    found = totals(Run(tmp_path / "run"))
+    found = totals(RunFolder(tmp_path / "run"))
     for total in found:
         if total.language in ("fi", "th", "bn"):
             assert f"| `{total.language}` | {total.stage} | {total.rows_in} | {total.kept} | " in body

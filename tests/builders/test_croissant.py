@@ -6,9 +6,9 @@ import json
 import datasets
 import pytest
 
-from x_instruction.builders.croissant import CROISSANT
 from x_instruction.builders.layout import build
 from x_instruction.builders.schema import COLUMNS
+from x_instruction.cards.croissant import CROISSANT
 
 # rdflib and pandas change under mlcroissant 1.1.
 pytestmark = [

@@ -14,7 +14,7 @@ from x_instruction.builders.exports import export
 from x_instruction.builders.formats import FORMATS
 from x_instruction.builders.reading import load
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.shards import Run
+from x_instruction.storage.run_folder import RunFolder
 
 # Texts that break whoever takes text for markup, lines or escapes.
 HOSTILE = (
@@ -150,7 +150,7 @@ def test_a_number_that_json_cannot_hold_is_named(run, kit, tmp_path):
 
 def test_a_run_is_split_as_its_recipe_says(run, kit, tmp_path, folder):
     from x_instruction.builders.layout import build
-    from x_instruction.recipe import dumps
+    from x_instruction.config.recipe import dumps
 
     settings = kit.recipe(kit.languages, test=0.5)
     (run.root / "recipe.json").write_text(dumps(settings))
@@ -234,7 +234,7 @@ def test_a_test_split_is_never_offered_for_training(run, kit, tmp_path, folder):
 def test_memory_does_not_grow_with_the_rows(kit, tmp_path):
     peaks = []
     for rows in (2_000, 8_000):
-        run = Run(tmp_path / str(rows))
+        run = RunFolder(tmp_path / str(rows))
         kit.write(run, "sw", [kit.curated("sw", n, text=f"{n} " + "maji " * 500) for n in range(rows)], shards=4)
         tracemalloc.start()
         export(run.root, tmp_path / f"out-{rows}", "original")

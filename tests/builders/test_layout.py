@@ -14,7 +14,7 @@ from x_instruction.builders.layout import build, verify
 from x_instruction.builders.reading import load
 from x_instruction.builders.schema import arrow_schema, features, published
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.shards import Run
+from x_instruction.storage.run_folder import RunFolder
 
 
 def bytes_of(folder):
@@ -77,7 +77,7 @@ def test_files_are_cut_and_numbered(run, kit, folder):
 
 
 def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder):
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     kit.write(run, "sw", kit.records("sw", ROW_GROUP + 500))
     build(run, kit.recipe(("sw",)), folder)
     (file,) = (folder / "data" / "sw").iterdir()
@@ -87,7 +87,7 @@ def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder):
 def test_equal_runs_give_equal_bytes_wherever_they_stand(run, tmp_path, kit, split_recipe, folder):
     build(run, split_recipe, folder)
     shutil.copytree(run.root, tmp_path / "elsewhere" / "other-run")
-    build(Run(tmp_path / "elsewhere" / "other-run"), split_recipe, tmp_path / "elsewhere" / "other-set")
+    build(RunFolder(tmp_path / "elsewhere" / "other-run"), split_recipe, tmp_path / "elsewhere" / "other-set")
     build(run, split_recipe, folder)
     assert bytes_of(folder) == bytes_of(tmp_path / "elsewhere" / "other-set")
     assert not any(str(tmp_path).encode() in content for content in bytes_of(folder).values())
@@ -145,7 +145,7 @@ def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folde
     built.rename(folder.with_name(".data-set.replaced"))
     (folder.with_name(".data-set.building") / "data").mkdir(parents=True)
     with pytest.raises(ShardError):
-        build(Run(run.root / "none"), kit.recipe(), folder)
+        build(RunFolder(run.root / "none"), kit.recipe(), folder)
     verify(folder)
 
 
@@ -161,7 +161,7 @@ def test_a_language_without_rows_is_left_out_and_said(run, kit, folder):
 
 
 def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     kit.write(run, "sw", [])
     with pytest.raises(ShardError, match=r"nothing to publish .*sw: no row was curated; th: its curated"):
         build(run, kit.recipe(("sw", "th")), folder)

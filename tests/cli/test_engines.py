@@ -12,8 +12,8 @@ from engines.openai_server import MODEL, OpenAIServer, write_recipe
 
 from x_instruction.cli import main
 from x_instruction.cli.engines import installed
-from x_instruction.engines import ENGINES, Kind
-from x_instruction.recipe import load
+from x_instruction.config.recipe import load
+from x_instruction.engines import ENGINES, EngineSpec
 
 Say = Callable[..., tuple[int, str, str]]
 PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
@@ -69,7 +69,7 @@ def test_listing_imports_none_of_them() -> None:
 
 
 def test_what_is_not_installed_says_which_extra_brings_it() -> None:
-    kind = Kind("m", "C", "moon", ("no_such_package",), ("complete",), True, "")
+    kind = EngineSpec("m", "C", "moon", ("no_such_package",), ("complete",), True, "")
     assert installed(kind) == "not installed: pip install 'x_instruction[moon]'"
 
 

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from x_instruction.cli import cli
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import XInstructionError
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus
 
 
 @pytest.fixture

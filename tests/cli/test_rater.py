@@ -13,9 +13,9 @@ import pytest
 
 from x_instruction.cli import main
 from x_instruction.cli.rater import _RATERS
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus
 from x_instruction.refine import RATERS
 from x_instruction.refine.calibration import Calibration
 from x_instruction.refine.label_files import read as read_labels

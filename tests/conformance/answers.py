@@ -10,8 +10,8 @@ import json
 import sys
 from typing import Any
 
+from x_instruction.config.recipe import Model, Server, Vllm
 from x_instruction.engines import Choice, Completion, Engine, Request, Scoring, open_engine
-from x_instruction.recipe import Model, Server, Vllm
 
 PLAIN = (
     "The capital of France is",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from x_instruction.corpus import dedup
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
+from x_instruction.corpus.disk_buffer import DiskBuffer
 from x_instruction.corpus.shingles import CHARACTERS, PADDING, WORDS, bands, shingles, signatures
-from x_instruction.corpus.spool import Spool
 from x_instruction.records import Dropped, Passage, text_digest
 
 
@@ -202,7 +202,7 @@ def test_seen_texts_name_the_first(tmp_path: Path) -> None:
 
 def test_a_spool_gives_back_what_it_took(tmp_path: Path) -> None:
     records = [passage("\ud800 ก" * n, f"p{n}") for n in range(50)]
-    with Spool(tmp_path) as spool:
+    with DiskBuffer(tmp_path) as spool:
         for record in records:
             spool.add(record)
         assert list(spool) == records

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from x_instruction.config.recipe import Filters
 from x_instruction.corpus import boilerplate, filters
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.filters import FILTERS, View, check
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Filters
 
 LIMITS = Filters()
 PROSE = (

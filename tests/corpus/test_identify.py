@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from x_instruction.config.recipe import Filters
 from x_instruction.corpus import ngrams
+from x_instruction.corpus.close_languages import closer
 from x_instruction.corpus.identifiers import FastText, Guess
 from x_instruction.corpus.identify import LanguageCheck, sample
-from x_instruction.corpus.relatives import closer
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Filters
 
 ENGLISH = (
     "Click the menu button in the top-right corner of the window and select Preferences from the list. If you do not "

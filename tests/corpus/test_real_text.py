@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.stage import passages
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Corpus
 from x_instruction.records import Passage
 
 REAL = Path(os.environ.get("X_INSTRUCTION_DATA", Path(__file__).parents[3] / "shared" / "data")) / "passages"

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.files import fill
 from x_instruction.corpus.sources import Document, count, fingerprint, read
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus
 from x_instruction.records import Dropped
 
 SW = language("sw")

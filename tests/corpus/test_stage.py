@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from x_instruction.config.recipe import Corpus, Filters
 from x_instruction.corpus.stage import passages
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.recipe import Corpus, Filters
 from x_instruction.records import Dropped, Passage, text_digest
 
 

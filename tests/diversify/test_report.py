@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.diversify import diversify
 from x_instruction.diversify.render import render
 from x_instruction.diversify.report import compare, describe

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from x_instruction.diversify import Chosen
+from x_instruction.diversify import Selection
 from x_instruction.diversify.round_robin import renumber, turns
 
 
@@ -25,13 +25,13 @@ def test_a_draw_by_hand():
     scores = np.array([0.1, 0.9, 0.5, 0.7, 0.2, 0.3, -1.0])
     # First turn: the best of each cluster, even a bad one. Then cluster 2 is empty, then cluster 1.
     assert turns(labels, scores, 7) == [
-        Chosen(row=1, cluster=0, rank=0),
-        Chosen(row=5, cluster=1, rank=1),
-        Chosen(row=6, cluster=2, rank=2),
-        Chosen(row=3, cluster=0, rank=3),
-        Chosen(row=4, cluster=1, rank=4),
-        Chosen(row=2, cluster=0, rank=5),
-        Chosen(row=0, cluster=0, rank=6),
+        Selection(row=1, cluster=0, rank=0),
+        Selection(row=5, cluster=1, rank=1),
+        Selection(row=6, cluster=2, rank=2),
+        Selection(row=3, cluster=0, rank=3),
+        Selection(row=4, cluster=1, rank=4),
+        Selection(row=2, cluster=0, rank=5),
+        Selection(row=0, cluster=0, rank=6),
     ]
     assert [chosen.row for chosen in turns(labels, scores, 2)] == [1, 5]
 

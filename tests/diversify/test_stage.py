@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.diversify import SELECTORS, diversify, selector
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.records import Curated, Dropped, Rated
-from x_instruction.shards import Report, Run
+from x_instruction.storage.run_folder import RunFolder, ShardReport
 
 NOUNS = ["bread", "rain", "football", "malaria", "school", "music", "taxes", "goats"]
 
@@ -99,7 +99,7 @@ def test_the_order_of_the_input_does_not_matter(rated, encoder, tmp_path):
     digests = []
     for name, given_records in (("one", records), ("again", records), ("shuffled", shuffled)):
         made = diversify(given_records, section(quota=25), 3, encoder)
-        digests.append(Run(tmp_path / name).write(Report("curated", "sw", 0), made).digest)
+        digests.append(RunFolder(tmp_path / name).write(ShardReport("curated", "sw", 0), made).digest)
         digests.append((tmp_path / name / "curated/sw/00000.dropped.parquet").read_bytes())
     assert digests[:2] == digests[2:4] == digests[4:]
 

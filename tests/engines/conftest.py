@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from x_instruction.config.recipe import Corpus, Model
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Engine, Request, Result
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus, Model
 
 if TYPE_CHECKING:
     from engines.tgi_double import Double
@@ -99,7 +99,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     """A Text Generation Inference server that finds nothing wrong with what it is asked, tried again at once."""
     from engines.tgi_double import Double
 
-    monkeypatch.setattr("x_instruction.engines.http._FIRST_WAIT", 0.002)
+    monkeypatch.setattr("x_instruction.engines.remote.http._FIRST_WAIT", 0.002)
     server = Double()
     yield server
     server.close()

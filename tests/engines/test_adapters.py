@@ -9,13 +9,13 @@ import pytest
 
 from x_instruction.cards.model import model_card
 from x_instruction.cards.records import read
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Chosen, open_engine
 from x_instruction.engines.embedded import ADAPTERS, adapter_folder
-from x_instruction.engines.ledger import Ledger
 from x_instruction.engines.models import locate
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError
 from x_instruction.hub_scripts import ship_adapter
-from x_instruction.recipe import Model, Refine
 from x_instruction.refine import calibration
 from x_instruction.refine.trained import question
 
@@ -100,7 +100,7 @@ def test_the_rater_tells_a_page_from_another() -> None:
         question(text, "fi", instruction, "en", settings, engine)
         for instruction in ("Explain how to cook a salmon soup.", "Explain how a steam engine works.")
     ]
-    with Ledger(Path(":memory:"), engine, {}) as ledger:
+    with RequestCache(Path(":memory:"), engine, {}) as ledger:
         good, bad = ledger.ask(asked)
     assert isinstance(good, Chosen)
     assert isinstance(bad, Chosen)

@@ -16,17 +16,18 @@ from typing import Any
 import pytest
 from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
-from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Scoring, batch
-from x_instruction.engines.batch import BatchEngine
+from x_instruction.config.recipe import Model, Recipe, Server, load
+from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Scoring
+from x_instruction.engines.remote import batch
+from x_instruction.engines.remote.batch import BatchEngine
 from x_instruction.errors import EngineError, NotCapable, RecipeError, XInstructionError
-from x_instruction.recipe import Model, Recipe, Server, load
-from x_instruction.run.batch import File, custom_id, shard_of, write
-from x_instruction.run.costs import spent
-from x_instruction.run.execute import execute
-from x_instruction.run.progress import Quiet
-from x_instruction.run.results import Read, read
-from x_instruction.run.work import Job
-from x_instruction.shards import Run
+from x_instruction.pipeline.batch import File, custom_id, shard_of, write
+from x_instruction.pipeline.batch_results import Read, read
+from x_instruction.pipeline.costs import spent
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import NullProgress
+from x_instruction.pipeline.worker import ShardTask
+from x_instruction.storage.run_folder import RunFolder
 
 Write = Callable[..., Recipe]
 PRICES = {"generate.model.server.prompt_price": "10.0", "refine.model.server.output_price": "1000.0"}
@@ -42,8 +43,8 @@ def served_recipe(tmp_path: Path) -> Write:
     return make
 
 
-def go(recipe: Recipe, root: Path, until: str = "rated", **more: Any) -> Run:
-    return execute(recipe, root, 1, False, until, Quiet(), **more)
+def go(recipe: Recipe, root: Path, until: str = "rated", **more: Any) -> RunFolder:
+    return execute(recipe, root, 1, False, until, NullProgress(), **more)
 
 
 def wait(recipe: Recipe, root: Path) -> str:
@@ -73,11 +74,11 @@ def save(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def waiting(root: Path, recipe: Recipe, **more: Any) -> list[File]:
-    return write(Run(root), recipe, None, more.get("requests", 50_000), more.get("size", 200_000_000))
+    return write(RunFolder(root), recipe, None, more.get("requests", 50_000), more.get("size", 200_000_000))
 
 
 def take(root: Path, recipe: Recipe, path: Path, **more: Any) -> Read:
-    return read(Run(root), recipe, [path], **more)
+    return read(RunFolder(root), recipe, [path], **more)
 
 
 def shards(root: Path) -> dict[str, str]:
@@ -102,7 +103,7 @@ def by_files(recipe: Recipe, root: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["sw", "zh-Hant", "sl-rozaj-biske-1994", "de-Latn-CH-1996-x-a-b-c-d"])
 def test_a_name_fits_services_and_says_its_shard(tag: str) -> None:
-    name = custom_id(Job("candidate", tag, 12345, {}), "0123456789abcdef" * 2)
+    name = custom_id(ShardTask("candidate", tag, 12345, {}), "0123456789abcdef" * 2)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
     assert shard_of(name) == ("candidate", tag, 12345)
 
@@ -122,7 +123,7 @@ def test_a_line_is_what_the_live_engine_sends() -> None:
     own = BatchEngine(Model(name=MODEL, engine="batch", server=server))
     lines = [batch.line(str(number), request, own.dialect) for number, request in enumerate(requests)]
     with OpenAIServer() as live:
-        from x_instruction.engines.openai import OpenAIEngine
+        from x_instruction.engines.remote.openai import OpenAIEngine
 
         there = Server(url=live.url, extra_body=server.extra_body)
         engine = OpenAIEngine(Model(name=MODEL, engine="openai", server=there))
@@ -237,8 +238,8 @@ def test_shards_that_are_answered_go_on_by_themselves(served_recipe: Write, tmp_
     fi = [line for line in lines if line["custom_id"].startswith("candidate-fi-")]
     take(root, recipe, save(tmp_path / "fi.jsonl", map(answer, fi)))
     assert "24 requests wait" in wait(recipe, root)
-    assert Run(root).complete("candidate", "fi", 2)
-    assert not Run(root).complete("candidate", "th", 0)
+    assert RunFolder(root).complete("candidate", "fi", 2)
+    assert not RunFolder(root).complete("candidate", "th", 0)
     ahead = [line["custom_id"] for line in asked(waiting(root, recipe)[0].path)]
     assert sorted({name[:9].rstrip("-") for name in ahead}) == ["candidate", "rated-fi"]
 
@@ -250,15 +251,15 @@ def test_tokens_are_paid_once_however_often_a_file_is_read(served_recipe: Write,
     results = save(tmp_path / "results.jsonl", [*map(answer, lines[:40]), *map(fail, lines[40:])])
     first = take(root, recipe, results)
     tokens = sum(answer(line)["response"]["body"]["usage"]["prompt_tokens"] for line in lines[:40])
-    assert spent(Run(root), recipe) == pytest.approx(tokens * 10 / 1e6)
+    assert spent(RunFolder(root), recipe) == pytest.approx(tokens * 10 / 1e6)
     again = take(root, recipe, results)
     assert (first.answered, first.known, again.answered, again.known) == (40, 0, 0, 40)
     assert again.failed == first.failed
-    assert spent(Run(root), recipe) == pytest.approx(tokens * 10 / 1e6)
+    assert spent(RunFolder(root), recipe) == pytest.approx(tokens * 10 / 1e6)
     # Asked and answered a second time, it was paid for a second time.
     twice = [answer(line) | {"id": "another"} for line in lines[:40]]
     take(root, recipe, save(tmp_path / "twice.jsonl", twice))
-    assert spent(Run(root), recipe) == pytest.approx(2 * tokens * 10 / 1e6)
+    assert spent(RunFolder(root), recipe) == pytest.approx(2 * tokens * 10 / 1e6)
 
 
 def test_failures_given_up_are_dropped_and_can_be_tried_again(served_recipe: Write, tmp_path: Path) -> None:
@@ -286,20 +287,20 @@ def test_limits_of_files_are_kept_and_nothing_is_asked_twice(served_recipe: Writ
     whole = waiting(root, recipe)
     assert [file.there for file in waiting(root, recipe)] == [True]
     assert len(list((root / "batch").iterdir())) == 1
-    by_number = write(Run(root), recipe, tmp_path / "number.jsonl", 20, 200_000_000)
+    by_number = write(RunFolder(root), recipe, tmp_path / "number.jsonl", 20, 200_000_000)
     assert [(file.path.name, file.requests) for file in by_number] == [
         ("number.jsonl", 20),
         ("number-2.jsonl", 20),
         ("number-3.jsonl", 8),
     ]
-    by_size = write(Run(root), recipe, tmp_path / "size.jsonl", 50_000, 10_000)
+    by_size = write(RunFolder(root), recipe, tmp_path / "size.jsonl", 50_000, 10_000)
     assert all(file.path.stat().st_size == file.size <= 10_000 for file in by_size)
     for files in (by_number, by_size):
         assert b"".join(file.path.read_bytes() for file in files) == whole[0].path.read_bytes()
     with pytest.raises(RecipeError, match=r"number\.jsonl is there already.*--overwrite"):
-        write(Run(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000)
+        write(RunFolder(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000)
     assert len(asked(tmp_path / "number.jsonl")) == 20
-    write(Run(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000, overwrite=True)
+    write(RunFolder(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000, overwrite=True)
     assert len(asked(tmp_path / "number.jsonl")) == 48
 
 
@@ -322,7 +323,7 @@ def test_plain_and_chat_prompts_and_models_have_files_of_their_own(served_recipe
 def test_ends_of_line_within_text_stay_within_lines(tmp_path: Path) -> None:
     from contextlib import ExitStack
 
-    from x_instruction.run.batch import _Files
+    from x_instruction.pipeline.batch import _Files
 
     text = "a\u2028b\u2029c\x85d\re\nf ไทย"
     with ExitStack() as stack:
@@ -339,7 +340,7 @@ def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path
     wait(recipe, root)
     (tmp_path / "out-2.jsonl").write_text("mine")
     with pytest.raises(RecipeError, match=r"out-2\.jsonl"):
-        write(Run(root), recipe, tmp_path / "out.jsonl", 20, 200_000_000)
+        write(RunFolder(root), recipe, tmp_path / "out.jsonl", 20, 200_000_000)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["out-2.jsonl", "recipe.toml"]
 
 
@@ -374,14 +375,14 @@ def test_a_missing_file_is_refused_before_anything_is_kept(served_recipe: Write,
     wait(recipe, root)
     fine = save(tmp_path / "fine.jsonl", map(answer, asked(waiting(root, recipe)[0].path)))
     with pytest.raises(RecipeError, match=r"cannot read .*nothing\.jsonl"):
-        read(Run(root), recipe, [fine, tmp_path / "nothing.jsonl"])
+        read(RunFolder(root), recipe, [fine, tmp_path / "nothing.jsonl"])
     assert "48 requests wait" in wait(recipe, root)
 
 
 def test_what_is_odd_among_results_costs_nothing_else(
     served_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("x_instruction.run.results._MOST", 20_000)
+    monkeypatch.setattr("x_instruction.pipeline.batch_results._MOST", 20_000)
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
@@ -400,7 +401,7 @@ def test_results_of_another_recipe_are_counted_and_left(served_recipe: Write, tm
     wait(recipe, root)
     results = save(tmp_path / "r.jsonl", map(answer, asked(waiting(root, recipe)[0].path)))
     other = served_recipe(overrides={"generate.temperature": "0.1"})
-    found = read(Run(root), other, [results])
+    found = read(RunFolder(root), other, [results])
     assert (found.answered, found.older, found.waiting) == (0, 48, 48)
 
 
@@ -449,4 +450,4 @@ def test_a_kill_while_reading_loses_nothing_and_pays_nothing_twice(served_recipe
     found = take(root, recipe, results)
     assert (found.answered, found.known, found.waiting) == (rest, 48 - rest, 0)
     tokens = sum(answer(line)["response"]["body"]["usage"]["prompt_tokens"] for line in lines)
-    assert spent(Run(root), recipe) == pytest.approx(tokens * 10 / 1e6)
+    assert spent(RunFolder(root), recipe) == pytest.approx(tokens * 10 / 1e6)

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from x_instruction.config.recipe import Model, Server
 from x_instruction.engines import Choice, Completed, Completion, Failed, Request, Result, Scored, Scoring
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.openai import OpenAIEngine
+from x_instruction.engines.remote.openai import OpenAIEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError, NotCapable
-from x_instruction.recipe import Model, Server
 
 HERE = Path(__file__).parent
 KEY = "sk-very-secret"
@@ -233,10 +233,10 @@ def test_a_key_that_expires_stops_at_once(live: Live, tmp_path: Path) -> None:
 
     live.routes["/v1/completions"] = expire
     requests: list[Request] = [Completion(f"p {n}", 4) for n in range(100)]
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger, pytest.raises(EngineError, match="401 expired"):
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger, pytest.raises(EngineError, match="401 expired"):
         ledger.ask(requests)
     number = -1_000
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         before = len(live.seen)
         assert len(ledger.ask(requests)) == 100
         # What was answered before is not asked again.
@@ -312,7 +312,7 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp
 
     live.routes["/v1/completions"] = die
     with (
-        Ledger(tmp_path / "a.sqlite", engine, {}) as ledger,
+        RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger,
         pytest.raises(
             EngineError, match=r"has answered nothing for 1 seconds \(503 loading\); what was answered is kept"
         ),
@@ -320,7 +320,7 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp
         ledger.ask(requests)
     live.routes["/v1/completions"] = complete
     before = len(live.seen)
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         assert all(isinstance(result, Completed) for result in ledger.ask(requests))
     assert len(live.seen) - before == 20
 
@@ -452,7 +452,7 @@ def test_two_thousand_requests_over_a_wire_that_fails(faulty: tuple[int, int], t
     port, proxy_port = faulty
     engine = make(url=f"http://127.0.0.1:{proxy_port}", timeout=1.0, retries=6)
     requests: list[Request] = [Completion(f"p {n}", 8) for n in range(2_000)]
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = ledger.ask(requests)
         totals = ledger.totals()
     failed = [result for result in found if isinstance(result, Failed)]

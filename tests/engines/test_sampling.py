@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.engines import Completion
-from x_instruction.engines.cutting import cut
-from x_instruction.engines.sampling import SeededSampling
+from x_instruction.engines.local.sampling import SeededSampling
+from x_instruction.engines.truncation import cut_at_stop
 
 SCORES = [1.0, 0.5, -0.3, 2.0, -4.0, 0.9]
 DRAWS = 20_000
@@ -89,12 +89,12 @@ def test_a_row_draws_the_same_in_any_company() -> None:
     ],
 )
 def test_cut(text: str, stops: tuple[str, ...], wanted: tuple[str, bool]) -> None:
-    assert cut(text, stops) == wanted
+    assert cut_at_stop(text, stops) == wanted
 
 
 @given(st.text("abc"), st.lists(st.text("abc", min_size=1), max_size=3))
 def test_no_stop_is_left_in_a_cut_text(text: str, stops: list[str]) -> None:
-    found, stopped = cut(text, tuple(stops))
+    found, stopped = cut_at_stop(text, tuple(stops))
     assert text.startswith(found)
     assert stopped == any(stop in text for stop in stops)
     assert not any(stop in found for stop in stops)

@@ -11,6 +11,7 @@ from engines import tgi_spec
 from engines.tgi_asking import CHAT, answers, make, one, says
 from engines.tgi_double import Double, Scripted, documented, in_stream, pieces
 
+from x_instruction.config.recipe import Model, Server
 from x_instruction.engines import (
     Choice,
     Completed,
@@ -20,9 +21,8 @@ from x_instruction.engines import (
     Scoring,
     open_engine,
 )
-from x_instruction.engines.tgi import TgiEngine
+from x_instruction.engines.remote.tgi import TgiEngine
 from x_instruction.errors import EngineError, NotCapable
-from x_instruction.recipe import Model, Server
 
 KEY = "hf_very_secret"
 

@@ -10,17 +10,8 @@ from aiohttp import web
 from engines.tgi_asking import CHAT, answers, make, one, says
 from engines.tgi_double import BOS, Double, logprob, number, pieces
 
-from x_instruction.engines import (
-    Choice,
-    Chosen,
-    Completed,
-    Completion,
-    Failed,
-    Request,
-    Scored,
-    Scoring,
-    tgi_wire,
-)
+from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Request, Scored, Scoring
+from x_instruction.engines.remote import tgi_protocol
 from x_instruction.errors import EngineError, NotCapable
 
 # Choose
@@ -55,7 +46,7 @@ def test_the_grammar_allows_the_answers_only(double: Double) -> None:
 
 def test_answers_are_no_patterns() -> None:
     answers = ("a.b", "(c)", "d|e", "[f]", r"g\h", "i*", "j-k", "{l}", "m^$", "n?", "o+", "ü é\n")
-    value = tgi_wire.only(answers)["value"]
+    value = tgi_protocol.only(answers)["value"]
     assert all(re.fullmatch(value, answer) for answer in answers)
     assert not re.fullmatch(value, "axb")
 

@@ -12,9 +12,9 @@ from engines.tgi_double import Double
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from x_instruction.config.recipe import Model, Server
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Request, Scored, Scoring
-from x_instruction.engines.tgi import TgiEngine
-from x_instruction.recipe import Model, Server
+from x_instruction.engines.remote.tgi import TgiEngine
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
 PROMPTS = TEXT | st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXT), min_size=1).map(tuple)

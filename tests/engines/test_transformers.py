@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from x_instruction.config.recipe import Model
 from x_instruction.engines import (
     Choice,
     Chosen,
@@ -25,9 +26,8 @@ from x_instruction.engines import (
     Scoring,
     open_engine,
 )
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import EngineError, RecipeError
-from x_instruction.recipe import Model
 
 Ask = Callable[[Engine, Sequence[Request]], list[Result]]
 Texts = dict[str, list[str]]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tiny_model import make
 
+from x_instruction.config.recipe import Model, Vllm
 from x_instruction.engines import (
     Choice,
     Chosen,
@@ -29,9 +30,8 @@ from x_instruction.engines import (
     Scoring,
     open_engine,
 )
-from x_instruction.engines.ledger import Ledger
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError, MissingExtra, NotCapable
-from x_instruction.recipe import Model, Vllm
 
 Ask = Callable[[Engine, Sequence[Request]], list[Result]]
 
@@ -42,7 +42,7 @@ CHAT = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}\n{% endfor
 
 
 def test_without_vllm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("x_instruction.engines.vllm")]:
+    for name in [name for name in sys.modules if name.startswith("x_instruction.engines.local.vllm")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "vllm", None)
     before = dict(os.environ)
@@ -83,14 +83,14 @@ def folder(titles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def vllm(folder: Path) -> Any:
-    from x_instruction.engines.vllm import VllmEngine
+    from x_instruction.engines.local.vllm import VllmEngine
 
     return VllmEngine(model(folder))
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Engine:
-    from x_instruction.engines.transformers import TransformersEngine
+    from x_instruction.engines.local.transformers import TransformersEngine
 
     return TransformersEngine(Model(name=str(folder)))
 
@@ -178,7 +178,7 @@ class TestFailures:
         assert len(list(vllm.answer([Completion("x", 4)]))) == 1
 
     def test_unknown_versions_are_told_in_a_line(self, caplog: pytest.LogCaptureFixture) -> None:
-        from x_instruction.engines import vllm_model
+        from x_instruction.engines.local import vllm_model
 
         vllm_model.check_version("0.33.1+cpu")
         assert not caplog.messages
@@ -333,11 +333,11 @@ class TestLedger:
             if done == 5:
                 raise KeyboardInterrupt
 
-        with Ledger(tmp_path / "a.sqlite", vllm, {}, interrupted) as ledger, pytest.raises(KeyboardInterrupt):
+        with RequestCache(tmp_path / "a.sqlite", vllm, {}, interrupted) as ledger, pytest.raises(KeyboardInterrupt):
             ledger.ask(requests)
         assert 5 <= len(sent) < len(requests)
         sent.clear()
-        with Ledger(tmp_path / "a.sqlite", vllm, {}) as ledger:
+        with RequestCache(tmp_path / "a.sqlite", vllm, {}) as ledger:
             answers = ledger.ask(requests)
             assert len(sent) == len(requests) - 5
             assert ledger.ask(requests) == answers
@@ -368,8 +368,8 @@ class TestAdapters:
     def test_it_writes_as_the_merged_model(
         self, folder: Path, adapter: Path, vllm: Any, ask: Ask, prompts: list[str]
     ) -> None:
-        from x_instruction.engines.transformers import TransformersEngine
-        from x_instruction.engines.vllm import VllmEngine
+        from x_instruction.engines.local.transformers import TransformersEngine
+        from x_instruction.engines.local.vllm import VllmEngine
 
         merged = TransformersEngine(Model(name=str(folder), adapter=str(adapter)))
         tuned = VllmEngine(model(folder, adapter=str(adapter)))
@@ -389,7 +389,7 @@ class TestAdapters:
 
     def test_of_the_head(self, folder: Path, tmp_path: Path, ask: Ask, prompts: list[str]) -> None:
         """vLLM cannot read likelihoods of a prompt then; it says so instead of a wrong number."""
-        from x_instruction.engines.transformers import TransformersEngine
+        from x_instruction.engines.local.transformers import TransformersEngine
 
         tune(folder, tmp_path / "head", "q_proj", "lm_head")
         merged, tuned = (
@@ -433,7 +433,7 @@ class TestSplit:
     def test_a_model_split_over_two_processes(
         self, folder: Path, vllm: Any, plain: Engine, ask: Ask, prompts: list[str]
     ) -> None:
-        from x_instruction.engines.vllm import VllmEngine
+        from x_instruction.engines.local.vllm import VllmEngine
 
         vllm.close()
         split = VllmEngine(model(folder, vllm=Vllm(eager=True, max_model_len=CONTEXT, tensor_parallel=2)))

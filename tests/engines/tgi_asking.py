@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 from engines.tgi_double import Double, Scripted, documented
 
+from x_instruction.config.recipe import Model, Server
 from x_instruction.engines import Request, Result
-from x_instruction.engines.tgi import TgiEngine
-from x_instruction.recipe import Model, Server
+from x_instruction.engines.remote.tgi import TgiEngine
 
 CHAT = (("system", "Be brief."), ("user", "Ask something."))
 

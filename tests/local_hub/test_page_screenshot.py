@@ -13,9 +13,9 @@ import pytest
 from headless import Page, browse, found
 from local_hub_fixture import RunningHub
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus
 
 pytestmark = [
     pytest.mark.browser,

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from x_instruction.errors import RecipeError
 from x_instruction.local_hub import attributes, cards, merging, names, xet
 from x_instruction.local_hub.accounts import Accounts
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.folder import Folder
 from x_instruction.local_hub.lfs import LargeFiles, Pointer, read_pointer
 from x_instruction.local_hub.limits import Quota
@@ -24,6 +23,7 @@ from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.rendering import render
 from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.signing import Signer
+from x_instruction.storage.atomic import TempDir
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_pointers() -> None:
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path / "tmp")
+    scratch = TempDir(tmp_path / "tmp")
     accounts = Accounts(tmp_path / "local-hub.json", scratch)
     token = accounts.add("ci", "write")
     text = (tmp_path / "local-hub.json").read_text()
@@ -224,7 +224,7 @@ def test_symbolic_links_are_no_repositories(tmp_path: Path) -> None:
 
 def test_git_takes_what_is_written(tmp_path: Path) -> None:
     (tmp_path / "r.git").mkdir()
-    scratch = Scratch(tmp_path / "tmp")
+    scratch = TempDir(tmp_path / "tmp")
     Repository.begin(tmp_path / "r.git", scratch, "ci")
     repository = Repository(tmp_path / "r.git", scratch)
 
@@ -269,7 +269,7 @@ def _words(hexed: str) -> bytes:
 
 
 def test_a_file_is_put_together_only_when_its_bytes_are_right(tmp_path: Path) -> None:
-    scratch, large = Scratch(tmp_path / "tmp"), LargeFiles(tmp_path / "lfs", Scratch(tmp_path / "tmp2"))
+    scratch, large = TempDir(tmp_path / "tmp"), LargeFiles(tmp_path / "lfs", TempDir(tmp_path / "tmp2"))
     xorbs, name = xet.Xorbs(tmp_path / "xorbs"), "0f" * 32
     with scratch.file() as stream:
         stream.write(_chunk(b"hello ", 0) + _chunk(b"world", 1))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from x_instruction.config.recipe import Corpus, Model
 from x_instruction.corpus.sources import Document, read
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.languages import language
-from x_instruction.recipe import Corpus, Model
 from x_instruction.records import Candidate, text_digest
 
 INSTRUCTIONS = ("How do tides work?", "Explain how to cook rice.", "Why?")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Choice, Chosen, Failed, Request, Result, Scored, verb
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import NotCapable, RecipeError
-from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate, Dropped, Rated
-from x_instruction.refine import combined, keep, pmi, rate, trained, unread
+from x_instruction.refine import combined, keep, null_rater, pmi, rate, trained
 
 SETTINGS = Refine(rater="combined", model=Model(name="m"), direction="instruction", response_tokens=16, pmi_weight=2.0)
 FAILED = Failed("engine_timeout", "too late")
@@ -96,7 +96,7 @@ def test_it_is_both_raters_on_a_real_model(
     engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     kinds: list[set[str]] = []
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
 
         def ask(requests: Sequence[Request]) -> list[Result]:
             kinds.append({verb(request) for request in requests})
@@ -124,7 +124,7 @@ def test_unread_pairs_are_kept_by_their_number(engine: TransformersEngine, candi
     assert [record.reason for record in found if isinstance(record, Dropped)] == ["not_best"]
     kept = next(record for record in found if isinstance(record, Rated))
     assert (kept.rater, kept.rater_revision, kept.score, kept.p_best) == ("none", "", 0.0, None)
-    assert unread.rate([], settings, engine, ask) == []
+    assert null_rater.rate([], settings, engine, ask) == []
 
 
 def test_nothing_to_rate(engine: TransformersEngine) -> None:

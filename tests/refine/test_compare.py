@@ -8,10 +8,10 @@ import math
 
 import pytest
 
+from x_instruction.config.recipe import Model, Refine, TrainConfig
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Model, Refine, Tune
-from x_instruction.records import Rated, dropped, grow
-from x_instruction.refine.compare import KEEP_ALL, Figures, candidate, figures, settings_for
+from x_instruction.records import Rated, dropped, extend
+from x_instruction.refine.compare import KEEP_ALL, RaterMetrics, candidate, rater_metrics, settings_for
 from x_instruction.refine.labels import Example
 
 SETTINGS = Refine(
@@ -20,7 +20,7 @@ SETTINGS = Refine(
     prompt="rate-trained",
     min_score=0.6,
     response_tokens=40,
-    tune=Tune(),
+    tune=TrainConfig(),
 )
 PLAIN = dataclasses.replace(SETTINGS, min_score=0.0)
 
@@ -39,7 +39,7 @@ def example(id: str, level: str, tag: str = "fi") -> Example:
 
 
 def rated(pair: Example, score: float, p_best: float | None = None) -> Rated:
-    return grow(
+    return extend(
         candidate(pair, 0),
         Rated,
         rater="r",
@@ -51,17 +51,17 @@ def rated(pair: Example, score: float, p_best: float | None = None) -> Rated:
     )
 
 
-def measured(settings: Refine, *rows: tuple[str, float, float | None]) -> Figures:
+def measured(settings: Refine, *rows: tuple[str, float, float | None]) -> RaterMetrics:
     pairs = [example(str(number), level) for number, (level, _, _) in enumerate(rows)]
     records = [rated(pair, score, p) for pair, (_, score, p) in zip(pairs, rows, strict=True)]
-    (found,) = figures(pairs, records, settings, 0)
+    (found,) = rater_metrics(pairs, records, settings, 0)
     return found
 
 
 def test_a_precision_without_a_calibration() -> None:
     settings = dataclasses.replace(PLAIN, precision=0.9, model=Model(name="m"))
     with pytest.raises(RecipeError, match=r"no calibration.json beside m"):
-        figures([], [], settings, 0)
+        rater_metrics([], [], settings, 0)
 
 
 def test_settings_of_each_rater() -> None:
@@ -108,7 +108,7 @@ def test_thresholds() -> None:
 def test_failures_and_missing_levels() -> None:
     pairs = [example("a", "best"), example("b", "best"), example("c", "flawed")]
     gone = dropped("a", "engine_timeout")
-    (found,) = figures(pairs, [gone, rated(pairs[1], math.nan), rated(pairs[2], 0.1)], PLAIN, 0)
+    (found,) = rater_metrics(pairs, [gone, rated(pairs[1], math.nan), rated(pairs[2], 0.1)], PLAIN, 0)
     assert (found.pairs, found.failed) == (2, 1)
     # A pair whose score is no number counts as the worst there is.
     assert found.best_rest[0] == 0.0
@@ -117,14 +117,14 @@ def test_failures_and_missing_levels() -> None:
     assert table["best_worst"] == {"value": None, "low": None, "high": None}
     assert table["best_rest"]["value"] == 0.0
     assert json.loads(json.dumps(table, allow_nan=False))["pairs"] == 2
-    (nothing,) = figures(pairs[:1], [gone], PLAIN, 0)
+    (nothing,) = rater_metrics(pairs[:1], [gone], PLAIN, 0)
     assert (nothing.pairs, nothing.failed) == (0, 1)
 
 
 def test_languages_and_all_of_them() -> None:
     pairs = [example("a", "best"), example("b", "worst"), example("c", "best", "th"), example("d", "worst", "th")]
     scores = [0.9, 0.5, 0.1, 0.0]
-    found = figures(pairs, [rated(p, s, s) for p, s in zip(pairs, scores, strict=True)], PLAIN, 0)
+    found = rater_metrics(pairs, [rated(p, s, s) for p, s in zip(pairs, scores, strict=True)], PLAIN, 0)
     assert [(f.language, f.pairs, f.best_worst[0]) for f in found] == [("fi", 2, 1.0), ("th", 2, 1.0), ("all", 4, 0.75)]
 
 

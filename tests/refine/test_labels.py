@@ -10,7 +10,7 @@ import pytest
 
 from x_instruction.corpus.segment import sentences
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.refine.labels import BUILDERS, LEVELS, Example, balance, examples, key, split
+from x_instruction.refine.labels import LEVELS, STRATEGIES, Example, balance, examples, key, split
 from x_instruction.seed.pairs import Pair
 
 DEFAULT = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
@@ -30,7 +30,7 @@ BY_KEY = {key(seed): seed for seed in SEEDS}
 
 
 def by_builder(made: list[Example]) -> dict[str, list[Example]]:
-    return {name: [example for example in made if example.builder == name] for name in BUILDERS}
+    return {name: [example for example in made if example.builder == name] for name in STRATEGIES}
 
 
 def of(builder: str, seeds: list[Pair] = SEEDS, **options: dict[str, str]) -> list[Example]:
@@ -102,7 +102,7 @@ def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
     for example in made:
         seed = BY_KEY[f"{example.document}/{example.language}"]
         assert example.id == f"{key(seed)}/{example.builder}"
-        assert example.level == BUILDERS[example.builder].level
+        assert example.level == STRATEGIES[example.builder].level
         assert example.instruction_language == seed.instruction_language
         assert (example.instruction == seed.asked) != (example.text == seed.output) or example.builder == "pair"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Request, Result
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.transformers import TransformersEngine
-from x_instruction.recipe import Model, Refine
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.records import Candidate
 from x_instruction.refine.pmi import rate
 
@@ -25,7 +25,7 @@ def settings(direction: str, tokens: int = 40) -> Refine:
 def test_response_given_instruction(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, settings("response"), engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         text = engine.clip(candidate.text, 40)
@@ -38,7 +38,7 @@ def test_response_given_instruction(
 def test_instruction_given_response(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, settings("instruction"), engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         text = engine.clip(candidate.text, 40).replace("\n", " ")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.config.recipe import Model, Refine
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import read_text
-from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate
 from x_instruction.refine.prompted import rate
 
@@ -35,7 +35,7 @@ def test_a_prompt_with_a_slot_of_another_stage(
 def test_levels_equal_plain_forward_passes(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, SETTINGS, engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         prompt = (
@@ -63,7 +63,7 @@ def test_a_chat_model_is_asked_in_chat(
     shutil.copytree(tiny_model, folder)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     chat = TransformersEngine(Model(name=str(folder)))
-    with Ledger(tmp_path / "a.sqlite", chat, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
         (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
     system = read_text("rate-chat").split("[system]\n")[1].split("\n[user]")[0]
     text = engine.clip(candidates[3].text, 40).strip()

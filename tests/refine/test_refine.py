@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from x_instruction.config.recipe import Model, Refine, Server, TrainConfig
 from x_instruction.engines import Request, Result
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import NotCapable, RecipeError
-from x_instruction.recipe import Model, Refine, Server, Tune
 from x_instruction.records import Candidate, Dropped, Rated, as_row
 from x_instruction.refine import RATERS, check, keep, rate, refine, threshold
 from x_instruction.refine.calibration import Calibration
@@ -115,7 +115,7 @@ def test_a_rater_that_nobody_tuned(rater: Literal["trained", "combined"], tmp_pa
     untuned = Refine(rater=rater, model=Model(name="embedded"))
     with pytest.raises(RecipeError, match=rf"the rater '{rater}' reads the levels .* nothing says that embedded was"):
         check(untuned)
-    check(dataclasses.replace(untuned, tune=Tune()))
+    check(dataclasses.replace(untuned, tune=TrainConfig()))
     check(
         dataclasses.replace(untuned, model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1")))
     )

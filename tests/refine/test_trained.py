@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from x_instruction.config.recipe import Model, Refine
 from x_instruction.engines import Choice, Failed, Request, Result
-from x_instruction.engines.ledger import Ledger
-from x_instruction.engines.transformers import TransformersEngine
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.prompts import read_text
-from x_instruction.recipe import Model, Refine
 from x_instruction.records import Candidate
 from x_instruction.refine import trained
 from x_instruction.refine.calibration import Calibration
@@ -101,7 +101,7 @@ def test_the_question_to_a_chat_model_by_hand() -> None:
 def test_levels_equal_plain_forward_passes(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with Ledger(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, SETTINGS, engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         prompt = (
@@ -159,7 +159,7 @@ def test_a_chat_model_is_asked_in_chat(
     shutil.copytree(tiny_model, folder)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     chat = TransformersEngine(Model(name=str(folder)))
-    with Ledger(tmp_path / "a.sqlite", chat, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
         (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
     asked = question(candidates[3].text, "fi", candidates[3].instruction, "en", SETTINGS, chat)
     assert not isinstance(asked.prompt, str)

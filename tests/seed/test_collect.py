@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from x_instruction.cli import cli
+from x_instruction.config.recipe import Seeds, parse
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
-from x_instruction.recipe import Seeds, parse
 from x_instruction.seed.collect import collect, form
-from x_instruction.seed.overlap import Evaluations
+from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
 
@@ -39,7 +39,7 @@ def pair(number, **values):
 
 
 def run(pairs, evaluations=None, **values):
-    made = list(screen(pairs, Seeds(**values), SW, evaluations or Evaluations(8)))
+    made = list(screen(pairs, Seeds(**values), SW, evaluations or ContaminationIndex(8)))
     kept = [m for m in made if isinstance(m, Pair)]
     return kept, {m.id: m.reason for m in made if not isinstance(m, Pair)}
 
@@ -66,7 +66,7 @@ def run(pairs, evaluations=None, **values):
     ],
 )
 def test_bad_pairs_have_a_reason(values, reason):
-    evaluations = Evaluations(8)
+    evaluations = ContaminationIndex(8)
     evaluations.add("How can I improve my time management skills?", "vicuna")
     kept, let_go = run([pair(1), pair(2, **values)], evaluations)
     assert [p.id for p in kept] == ["p1"]

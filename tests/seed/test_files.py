@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x_instruction.corpus.readers import Fault
+from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.seed import files
 from x_instruction.seed.files import read_rows
@@ -63,7 +63,7 @@ def test_a_damaged_parquet_file(tmp_path):
 def test_rows_of_an_array_that_cannot_be_used(tmp_path):
     made = read(write(tmp_path, json.dumps([{"a": 1}, 3, {"a": "x" * 20_000}, {"a": 2}])))
     assert [position for position, _ in made] == [1, 2, 3, 4]
-    assert [row.reason if isinstance(row, Fault) else row for _, row in made] == [
+    assert [row.reason if isinstance(row, RowError) else row for _, row in made] == [
         {"a": 1},
         "malformed_json",
         "line_too_long",
@@ -73,7 +73,7 @@ def test_rows_of_an_array_that_cannot_be_used(tmp_path):
 
 def test_lines_in_a_json_file(tmp_path):
     made = read(write(tmp_path, '{"a": 1}\nnot json\n{"a": 2}\n'))
-    assert [(place, row.reason if isinstance(row, Fault) else row["a"]) for place, row in made] == [
+    assert [(place, row.reason if isinstance(row, RowError) else row["a"]) for place, row in made] == [
         (1, 1),
         (2, "malformed_json"),
         (3, 2),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from x_instruction.config.recipe import Corpus, Diversify, Generate, Model, Recipe, Refine, Seeds
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.recipe import Corpus, Diversify, Generate, Model, Recipe, Refine, Seeds
 from x_instruction.seed.gather import gather
 
 # Sentences of our own.

@@ -11,10 +11,10 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from x_instruction import __version__
-from x_instruction.builders.escaping import JOINERS, plain
-from x_instruction.builders.licenses import hub_license
-from x_instruction.builders.templates import render
+from x_instruction.cards.escaping import JOINERS, plain
+from x_instruction.cards.licenses import hub_license
 from x_instruction.cards.records import Evaluation, Facts, Training
+from x_instruction.cards.templates import render
 from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language

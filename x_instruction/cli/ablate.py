@@ -34,9 +34,9 @@ def command(
     Every variant is a run in a folder of its own, to `show`, `build` and tune on; what it has in common with the first
     one is made once. Killed at any moment, the same command goes on.
     """
-    from x_instruction.ablation import ablate
-    from x_instruction.run.execute import default_workers
-    from x_instruction.run.progress import shown
+    from x_instruction.experiments.ablation import ablate
+    from x_instruction.pipeline.execute import default_workers
+    from x_instruction.pipeline.progress import shown
 
     settings = read_recipe(recipe, languages, limit, sets)
     root = out or Path("runs") / f"{settings.name}-{study}"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from x_instruction.cli.options import read_run
-from x_instruction.shards import Run
+from x_instruction.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from x_instruction.run.batch import File
-    from x_instruction.run.results import Read
+    from x_instruction.pipeline.batch import File
+    from x_instruction.pipeline.batch_results import Read
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -48,9 +48,9 @@ def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, ove
     One file for each model and endpoint, more where it would get too large. Requests whose results were read with an
     answer are not written again; failed ones are.
     """
-    from x_instruction.run.batch import write as write_files
+    from x_instruction.pipeline.batch import write as write_files
 
-    files = write_files(Run(folder), read_run(folder), out, max_requests, max_bytes, overwrite)
+    files = write_files(RunFolder(folder), read_run(folder), out, max_requests, max_bytes, overwrite)
     if not files:
         click.echo(f"nothing waits in {folder}\nnext: run the recipe again, it goes on by itself")
         return
@@ -70,9 +70,9 @@ def read(folder: Path, results: tuple[Path, ...], give_up: bool) -> None:
 
     Lines may come in any order, and files twice; what cannot be read is counted and costs nothing else.
     """
-    from x_instruction.run.results import read as read_files
+    from x_instruction.pipeline.batch_results import read as read_files
 
-    found = read_files(Run(folder), read_run(folder), results, give_up)
+    found = read_files(RunFolder(folder), read_run(folder), results, give_up)
     for line in _told(found, folder, give_up):
         click.echo(line)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.options import read_run
-from x_instruction.shards import Run
+from x_instruction.storage.run_folder import RunFolder
 
 
 @click.command()
@@ -22,5 +22,5 @@ def command(folder: Path, out: Path | None) -> None:
 
     settings = read_run(folder)
     target = out or folder / "dataset"
-    build(Run(folder), settings, target, lambda text: click.echo(text, err=True))
+    build(RunFolder(folder), settings, target, lambda text: click.echo(text, err=True))
     click.echo(f'{target}: load_dataset("{target}", "{settings.languages[0]}")')

@@ -10,8 +10,8 @@ import textwrap
 import click
 
 from x_instruction.cli.show import plain
-from x_instruction.engines import ENGINES, Kind
-from x_instruction.engines.checking import SERVED, Looked, Served, look, models, patient
+from x_instruction.engines import ENGINES, EngineSpec
+from x_instruction.engines.remote.server_check import SERVED, Looked, Served, look, models, patient
 from x_instruction.errors import EngineError
 
 _INDENT = 15
@@ -56,7 +56,7 @@ def command(url: str | None, model: str | None, engine: str, key_variable: str) 
         click.echo(f'  server.key_variable = "{key_variable}"')
 
 
-def installed(kind: Kind) -> str:
+def installed(kind: EngineSpec) -> str:
     """Versions of what an engine needs, or how to install it; nothing is imported."""
     missing = [name for name in kind.needs if importlib.util.find_spec(name) is None]
     if missing:

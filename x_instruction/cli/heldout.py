@@ -13,8 +13,8 @@ import click
 from x_instruction.cli.options import read_sets
 
 if TYPE_CHECKING:
-    from x_instruction.recipe import Model
-    from x_instruction.tuning.heldout import Difference, Figures
+    from x_instruction.config.recipe import Model
+    from x_instruction.evaluation.held_out import Difference, Metrics
 
 
 @click.command()
@@ -64,11 +64,10 @@ def command(
     DATA is a folder that `build` wrote (its test files, or else those of validation), or a file of instructions;
     TAG=PATH says the language of its responses where its rows do not.
     """
+    from x_instruction.config.recipe import Model, parse
     from x_instruction.engines import open_engine
     from x_instruction.errors import RecipeError
-    from x_instruction.prompts.answer import frame
-    from x_instruction.recipe import Model, parse
-    from x_instruction.tuning.heldout import (
+    from x_instruction.evaluation.held_out import (
         Measurement,
         comparable,
         difference,
@@ -79,6 +78,7 @@ def command(
         summary,
         tagged,
     )
+    from x_instruction.prompts.answer import frame
 
     overrides = {"name": json.dumps(model, ensure_ascii=False), **read_sets(sets)}
     if adapter is not None:
@@ -113,15 +113,15 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
 
     Nothing is known of a model that a server runs: its files are not here.
     """
-    from x_instruction.engines import kind
+    from x_instruction.engines import engine_spec
     from x_instruction.engines.models import locate
     from x_instruction.errors import RecipeError
-    from x_instruction.tuning.forward import TUNED
-    from x_instruction.tuning.mixing.files import asked_with
-    from x_instruction.tuning.mixing.tags import filled
+    from x_instruction.mixing.files import asked_with
+    from x_instruction.mixing.tags import filled
+    from x_instruction.training.sft import TUNED
 
     if text is None:
-        files = [] if kind(model).served else [locate(model.name, model.revision)]
+        files = [] if engine_spec(model).served else [locate(model.name, model.revision)]
         if files and model.adapter:
             files.insert(0, locate(model.adapter))
         tags = next((asked_with(one.folder / TUNED) for one in files if (one.folder / TUNED).is_file()), {})
@@ -132,7 +132,7 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
         raise RecipeError(f"--tag is {text!r}, wanted text in which only {{tag}} and {{name}} are filled in") from None
 
 
-def _table(figures: dict[str, Figures] | dict[str, Difference]) -> Iterator[str]:
+def _table(figures: dict[str, Metrics] | dict[str, Difference]) -> Iterator[str]:
     yield f"{'language':10}{'rows':>9}  {'bits per byte':30}{'right language':30}score"
     for name, found in figures.items():
         cells = [

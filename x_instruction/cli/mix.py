@@ -28,9 +28,9 @@ def command(
     DATA is a folder that `build` wrote, or a file of instructions (.jsonl, .json, .parquet); TAG=PATH says the language
     of its responses where its rows do not. Rows of several languages that say the same share their id.
     """
+    from x_instruction.config.mixing import load, names
     from x_instruction.errors import CorpusError
-    from x_instruction.tuning.mixing.files import sources, write
-    from x_instruction.tuning.mixing.recipe import load, names
+    from x_instruction.mixing.files import sources, write
 
     if recipe is None:
         for name in names():

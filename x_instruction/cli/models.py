@@ -30,10 +30,10 @@ def command(
     Killed at any moment, the same command goes on from the last checkpoint.
     """
     from x_instruction.errors import RecipeError
-    from x_instruction.run import rounds
-    from x_instruction.run.lock import alone
-    from x_instruction.run.models import Models
-    from x_instruction.shards import Run
+    from x_instruction.pipeline import rounds
+    from x_instruction.pipeline.models import Models
+    from x_instruction.storage.lock import run_lock
+    from x_instruction.storage.run_folder import RunFolder
 
     settings = read_recipe(recipe, languages, limit, sets)
     rounds.check(settings)
@@ -42,9 +42,9 @@ def command(
     if not wanted:
         raise RecipeError(f"{recipe} tunes no {role or 'model'}: add [generate.tune] or [refine.tune]")
     root = out or Path("runs") / settings.name
-    run = Run(root)
+    run = RunFolder(root)
     models = Models(run, settings, redo, lambda text: click.echo(text, err=True))
-    with alone(root):
+    with run_lock(root):
         for name in wanted:
             for folder in models.ready(name, 0):
                 click.echo(str(folder))

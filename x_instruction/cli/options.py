@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from x_instruction.config.recipe import Recipe, load, loads
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Recipe, load, loads
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -39,10 +39,10 @@ def command(
 
     HF_TOKEN or `hf auth login` say who publishes, HF_ENDPOINT where.
     """
-    from x_instruction.hub.describe import done, lines
-    from x_instruction.hub.publish import Wish, carry_out, prepare
+    from x_instruction.hub.publish import PublishRequest, execute, prepare
+    from x_instruction.hub.summary import done, lines
 
-    wish = Wish(
+    wish = PublishRequest(
         folder=folder,
         repo=repo,
         private=private,
@@ -59,4 +59,4 @@ def command(
     if not yes:
         click.echo("nothing was written: pass --yes to publish")
         return
-    click.echo(done(carry_out(prepared), repo))
+    click.echo(done(execute(prepared), repo))

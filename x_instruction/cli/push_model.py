@@ -38,9 +38,9 @@ def command(
     HF_TOKEN or `hf auth login` say who publishes, HF_ENDPOINT where.
     """
     from x_instruction.hub.model_readback import check_installed, same
-    from x_instruction.hub.push_model import Wish, prepare, push
+    from x_instruction.hub.push_model import ModelRequest, prepare, push
 
-    wish = Wish(
+    wish = ModelRequest(
         folder=folder,
         repo=repo,
         private=private,

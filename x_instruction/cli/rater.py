@@ -13,8 +13,8 @@ import click
 from x_instruction.cli.options import read_recipe
 
 if TYPE_CHECKING:
-    from x_instruction.recipe import Model, Recipe, Refine
-    from x_instruction.refine.compare import Figures
+    from x_instruction.config.recipe import Model, Recipe, Refine
+    from x_instruction.refine.compare import RaterMetrics
     from x_instruction.refine.labels import Example
 
 # Named here because the options are shown without loading a rater; ``none`` rates nothing that could be compared.
@@ -89,7 +89,7 @@ def compare(
     from x_instruction.refine import check
     from x_instruction.refine.compare import settings_for
     from x_instruction.refine.label_files import read
-    from x_instruction.shards import atomic
+    from x_instruction.storage.atomic import atomic
 
     if out and out.suffix != ".json":
         raise RecipeError(f"{out} is not .json, which figures are written as")
@@ -100,11 +100,11 @@ def compare(
     chosen = [settings_for(settings.refine, name, adapter) for name in dict.fromkeys(raters or _RATERS)]
     for refine in chosen:
         check(refine)
-    found: list[Figures] = []
+    found: list[RaterMetrics] = []
     click.echo(_row("language", "rater", "pairs", "best>worst", "best>rest", "precision", "recall", "calibration"))
-    for figures in _compared(settings, examples, chosen, out):
-        found += figures
-        for line in figures:
+    for metrics in _compared(settings, examples, chosen, out):
+        found += metrics
+        for line in metrics:
             click.echo(_shown(line))
     if out:
         with atomic(out) as stream:
@@ -114,7 +114,7 @@ def compare(
 
 def _compared(
     settings: Recipe, examples: Sequence[Example], chosen: Sequence[Refine], out: Path | None
-) -> Iterator[list[Figures]]:
+) -> Iterator[list[RaterMetrics]]:
     """Figures of each rater; raters that ask one model share its loading."""
     import tempfile
 
@@ -127,21 +127,21 @@ def _compared(
 
 def _asked(
     settings: Recipe, examples: Sequence[Example], chosen: Sequence[Refine], model: Model, cache: Path
-) -> Iterator[list[Figures]]:
+) -> Iterator[list[RaterMetrics]]:
     from x_instruction.engines import open_engine
-    from x_instruction.engines.ledger import Ledger
+    from x_instruction.engines.request_cache import RequestCache
+    from x_instruction.pipeline.worker import identity
     from x_instruction.refine import rate
-    from x_instruction.refine.compare import candidate, figures
-    from x_instruction.run.work import identity
+    from x_instruction.refine.compare import candidate, rater_metrics
 
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
-    with Ledger(cache, open_engine(model), identity(model)) as ledger:
+    with RequestCache(cache, open_engine(model), identity(model)) as ledger:
         for refine in chosen:
             rated = rate(candidates, refine, ledger.engine, ledger.ask)
-            yield figures(examples, rated, refine, settings.seed)
+            yield rater_metrics(examples, rated, refine, settings.seed)
 
 
-def _shown(line: Figures) -> str:
+def _shown(line: RaterMetrics) -> str:
     worst, rest = (
         f"{_share(value)} {_share(low)}-{_share(high)}" for value, low, high in (line.best_worst, line.best_rest)
     )

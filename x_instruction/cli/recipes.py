@@ -2,7 +2,7 @@
 
 import click
 
-from x_instruction.recipe import dumps, load, names, text_of
+from x_instruction.config.recipe import dumps, load, names, text_of
 
 
 @click.command()

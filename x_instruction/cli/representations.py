@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from x_instruction.config.recipe import Model
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Model
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 if TYPE_CHECKING:
-    from x_instruction.tuning.representation import Measured
+    from x_instruction.evaluation.representations import Measured
 
 
 @click.command()
@@ -54,7 +54,7 @@ def command(
     make it harder, so compare equal numbers. gap is the mean cosine of translations minus that of all others;
     uniformity is 0 when all states are the same, and falls as they spread.
     """
-    from x_instruction.tuning.representation import Encoder, measure, read
+    from x_instruction.evaluation.representations import Encoder, measure, read
 
     if layer is not None and layers is not None:
         raise RecipeError("--layer and --layers all are both given: leave one out")

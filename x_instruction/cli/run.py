@@ -38,18 +38,18 @@ def command(
     made again with --redo. With --retry-failed only what failed is asked again, and what was made from it is made
     again.
     """
+    from x_instruction.pipeline.execute import default_workers, execute
+    from x_instruction.pipeline.progress import shown
+    from x_instruction.pipeline.rounds import STAGES
+    from x_instruction.pipeline.status import spending, table, totals
     from x_instruction.refine import check
-    from x_instruction.run.execute import default_workers, execute
-    from x_instruction.run.progress import shown
-    from x_instruction.run.rounds import STAGES
-    from x_instruction.run.status import spending, table, totals
 
     settings = read_recipe(recipe, languages, limit, sets)
     last = next(age for age, stage in STAGES.items() if stage == until)
     if last in ("rated", "curated"):
         check(settings.refine)
     if dry_run:
-        from x_instruction.run.estimate import estimate
+        from x_instruction.pipeline.estimate import estimate
 
         for line in estimate(settings, workers or default_workers(settings)):
             click.echo(line)

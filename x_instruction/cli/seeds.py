@@ -23,9 +23,9 @@ def command(sources: tuple[Path, ...], tag: str, out: Path, against: tuple[str, 
     """
     import dataclasses
 
+    from x_instruction.config.recipe import Seeds, parse
     from x_instruction.errors import CorpusError
     from x_instruction.languages import language
-    from x_instruction.recipe import Seeds, parse
     from x_instruction.seed.collect import collect, none_kept
 
     wanted = language(tag)

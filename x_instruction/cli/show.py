@@ -10,7 +10,7 @@ import click
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 from x_instruction.records import AGES, Candidate, Rated
-from x_instruction.shards import Run
+from x_instruction.storage.run_folder import RunFolder
 
 
 @click.command()
@@ -20,7 +20,7 @@ from x_instruction.shards import Run
 @click.option("--rows", type=click.IntRange(1), default=5, show_default=True)
 def command(folder: Path, tag: str, age: str, rows: int) -> None:
     """Print rows of the language TAG from the run in FOLDER."""
-    run, found = Run(folder), language(tag)
+    run, found = RunFolder(folder), language(tag)
     shards = run.count(age, found.tag)
     if not shards:
         raise RecipeError(f"{folder} holds no {age} rows of {found.name}: see `x-instruction status {folder}`")

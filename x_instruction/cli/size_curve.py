@@ -30,12 +30,12 @@ def command(
 
     Each part holds the smaller ones. Killed at any moment, the same command goes on with what is missing.
     """
+    from x_instruction.config.training import load
     from x_instruction.errors import RecipeError
-    from x_instruction.tuning import heldout
-    from x_instruction.tuning.forward import read
-    from x_instruction.tuning.mixing.files import sources
-    from x_instruction.tuning.recipe import load
-    from x_instruction.tuning.sizes import curve, fit
+    from x_instruction.evaluation import held_out
+    from x_instruction.experiments.scaling import curve, fit
+    from x_instruction.mixing.files import sources
+    from x_instruction.training.sft import read
 
     settings = load(recipe, read_sets(sets))
     try:
@@ -43,7 +43,7 @@ def command(
     except ValueError:
         raise RecipeError(f"--sizes is {sizes!r}, wanted numbers as 100,200,400") from None
     found = read([source for name in data for source in sources(name, "web")])
-    rows, _ = heldout.read(held, per_language)
+    rows, _ = held_out.read(held, per_language)
     folder = out or Path("models") / f"{settings.name}-sizes"
     worth = curve(settings, found, wanted, rows, folder, lambda text: click.echo(text, err=True))
     click.echo(f"{'rows':>10} {'score':>8} {'bits/byte':>10} {'right language':>15}")

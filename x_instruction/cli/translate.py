@@ -25,9 +25,9 @@ def command(seeds: tuple[Path, ...], tag: str, out: Path, sets: tuple[str, ...])
     translate back), prompt, language, score (chrf or likelihood), min_score, piece_chars, tokens_per_byte, max_tokens,
     score_tokens, language_check, min_confidence, min_script, max_foreign_lines, lid_model, max_row_bytes.
     """
+    from x_instruction.config.recipe import parse
     from x_instruction.languages import language
-    from x_instruction.recipe import parse
-    from x_instruction.run.work import identity
+    from x_instruction.pipeline.worker import identity
     from x_instruction.translate import Translation, write
 
     wanted = language(tag)

@@ -22,10 +22,10 @@ def command(recipe: str | None, data: tuple[str, ...], out: Path | None, sets: t
     from the last checkpoint. The tags of a mix to ask with go into the model's tuned.json, where `heldout` finds them.
     `push-model` publishes what comes of it, `heldout` measures it.
     """
+    from x_instruction.config.training import load, names
     from x_instruction.errors import CorpusError
-    from x_instruction.tuning.forward import read, tune
-    from x_instruction.tuning.mixing.files import sources
-    from x_instruction.tuning.recipe import load, names
+    from x_instruction.mixing.files import sources
+    from x_instruction.training.sft import read, tune
 
     if recipe is None:
         for name in names():

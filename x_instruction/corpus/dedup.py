@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from x_instruction.corpus.disk_buffer import DiskBuffer
 from x_instruction.corpus.shingles import band_keys, bands, shingles, signatures
-from x_instruction.corpus.spool import Spool
 from x_instruction.records import Dropped, Passage, dropped
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Deduplicator:
     """
 
     def __init__(self, folder: Path, jaccard: float, words: bool) -> None:
-        self._spool = Spool(folder)
+        self._spool = DiskBuffer(folder)
         self._jaccard, self._words = jaccard, words
         self._bands, self._rows = bands(jaccard)
         self._paths = [folder / f"band-{number:02d}.keys" for number in range(self._bands)]

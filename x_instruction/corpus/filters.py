@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from x_instruction.config.recipe import Filters
 from x_instruction.corpus import boilerplate, characters, clean
 from x_instruction.corpus.characters import BROKEN, DIGIT, PUNCTUATION, SYMBOL
-from x_instruction.recipe import Filters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from x_instruction.config.recipe import Filters
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import Language, language
-from x_instruction.recipe import Filters
 
 # Below this many letters a unit is a name, a command or a heading, and no evidence.
 UNIT_LETTERS = 20

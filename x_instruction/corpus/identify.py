@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from x_instruction.config.recipe import Filters
 from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
+from x_instruction.corpus.close_languages import closer
 from x_instruction.corpus.identifiers import COMMON, Guess, identifier
-from x_instruction.corpus.relatives import closer
 from x_instruction.languages import Language
-from x_instruction.recipe import Filters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,7 +21,7 @@ PARQUET_ROWS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RowError:
     """A row that cannot be used.
 
     Args:
@@ -35,7 +35,7 @@ class Fault:
     text: str = ""
 
 
-Row = tuple[int, dict[str, Any] | Fault]
+Row = tuple[int, dict[str, Any] | RowError]
 
 
 def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
@@ -92,7 +92,7 @@ def suffix(name: str) -> str:
     raise CorpusError(f"cannot tell the format of {name} from its name, wanted one of {', '.join(SUFFIXES)}")
 
 
-def _lines(raw: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | Fault]]:
+def _lines(raw: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | RowError]]:
     """Lines without their end; a longer one is passed over in chunks and never held."""
     number = 0
     with io.BufferedReader(raw, CHUNK) as stream:  # type: ignore[type-var]
@@ -106,12 +106,12 @@ def _lines(raw: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | Fault]]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(CHUNK)
                 size += len(line)
-            yield number, Fault("line_too_long", f"{size} bytes, at most {limit}", start)
+            yield number, RowError("line_too_long", f"{size} bytes, at most {limit}", start)
 
 
 def _jsonl(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
     for number, line in _lines(stream, limit):
-        if isinstance(line, Fault):
+        if isinstance(line, RowError):
             yield number, line
             continue
         if number == 1:
@@ -120,17 +120,17 @@ def _jsonl(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[
             yield number, _parse(line)
 
 
-def _parse(line: bytes) -> dict[str, Any] | Fault:
+def _parse(line: bytes) -> dict[str, Any] | RowError:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Fault("invalid_utf8", f"byte {error.start}", line[:1_000].decode("utf-8", "replace"))
+        return RowError("invalid_utf8", f"byte {error.start}", line[:1_000].decode("utf-8", "replace"))
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Fault("malformed_json", str(error), text[:1_000])
+        return RowError("malformed_json", str(error), text[:1_000])
     if not isinstance(row, dict):
-        return Fault("malformed_json", f"a {type(row).__name__}, wanted an object", text[:1_000])
+        return RowError("malformed_json", f"a {type(row).__name__}, wanted an object", text[:1_000])
     return row
 
 
@@ -138,12 +138,12 @@ def _txt(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Ro
     """Documents separated by blank lines; the position is that of the first line."""
     start, held, size = 0, list[bytes](), 0
     for number, line in _lines(stream, limit):
-        blank = not isinstance(line, Fault) and not line.strip()
-        if held and (blank or isinstance(line, Fault) or size + len(line) > limit):
+        blank = not isinstance(line, RowError) and not line.strip()
+        if held and (blank or isinstance(line, RowError) or size + len(line) > limit):
             # A "document" above the limit is a file without blank lines: it is cut, and no line is lost.
             yield start, _decode(b"\n".join(held), columns[0])
             held, size = [], 0
-        if isinstance(line, Fault):
+        if isinstance(line, RowError):
             yield number, line
         elif not blank:
             start = start if held else number
@@ -153,11 +153,11 @@ def _txt(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Ro
         yield start, _decode(b"\n".join(held), columns[0])
 
 
-def _decode(document: bytes, column: str) -> dict[str, Any] | Fault:
+def _decode(document: bytes, column: str) -> dict[str, Any] | RowError:
     try:
         return {column: document.decode("utf-8")}
     except UnicodeDecodeError as error:
-        return Fault("invalid_utf8", f"byte {error.start}", document[:1_000].decode("utf-8", "replace"))
+        return RowError("invalid_utf8", f"byte {error.start}", document[:1_000].decode("utf-8", "replace"))
 
 
 def _parquet(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
@@ -176,15 +176,15 @@ def _parquet(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterato
                 yield number, _parquet_row(batch, index, columns[0], limit)
 
 
-def _parquet_row(batch: Any, index: int, text_column: str, limit: int) -> dict[str, Any] | Fault:
+def _parquet_row(batch: Any, index: int, text_column: str, limit: int) -> dict[str, Any] | RowError:
     try:
         row = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
     except UnicodeDecodeError as error:
-        return Fault("invalid_utf8", f"byte {error.start}")
+        return RowError("invalid_utf8", f"byte {error.start}")
     text = row[text_column]
     # Four bytes is the longest a character gets, so short texts need no encoding to be measured.
     if isinstance(text, str) and len(text) * 4 > limit and len(text.encode("utf-8", "surrogatepass")) > limit:
-        return Fault("line_too_long", f"more than {limit} bytes", text[:200])
+        return RowError("line_too_long", f"more than {limit} bytes", text[:200])
     return row
 
 

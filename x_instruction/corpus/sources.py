@@ -14,11 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.files import digest, fill, find, is_local
-from x_instruction.corpus.readers import Fault, Row, parquet_rows, rows, suffix
+from x_instruction.corpus.readers import Row, RowError, parquet_rows, rows, suffix
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
-from x_instruction.recipe import Corpus
 from x_instruction.records import Dropped, dropped
 
 SAMPLE_SOURCE = "x_instruction sample (synthetic)"
@@ -177,7 +177,7 @@ def _documents(
     known = False  # the column has been seen: a later row without it is that row's fault, not the recipe's
     for position, row in table:
         fallback = f"{source.split('/')[-1]}:{position}"
-        if isinstance(row, Fault):
+        if isinstance(row, RowError):
             yield dropped(fallback, row.reason, row.detail, row.text)
             continue
         if text_column not in row and not known:

@@ -16,16 +16,16 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from x_instruction.config.recipe import Corpus
 from x_instruction.corpus import boilerplate, characters
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
 from x_instruction.corpus.filters import View, check
 from x_instruction.corpus.identify import LanguageCheck, Verdict
-from x_instruction.corpus.personal import mask_personal_data
+from x_instruction.corpus.pii import mask_personal_data
 from x_instruction.corpus.segment import segment
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import Language
-from x_instruction.recipe import Corpus
 from x_instruction.records import Dropped, Passage, dropped, text_digest
 
 # Documents looked at together: the identifier is faster on many texts at once. Characters bound the memory.

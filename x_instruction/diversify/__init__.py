@@ -17,17 +17,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.diversify.caps import Cap, Tally, domain, most
 from x_instruction.diversify.verbs import verb_noun
 from x_instruction.errors import EngineError, RecipeError
-from x_instruction.records import Curated, Dropped, Rated, dropped, grow
+from x_instruction.hashing import derive_seed
+from x_instruction.records import Curated, Dropped, Rated, dropped, extend
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """A row that a selector took.
 
     Args:
@@ -63,7 +64,7 @@ class Draw:
 class Selector(Protocol):
     """A way to draw; a function in a module of this folder."""
 
-    def __call__(self, embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+    def __call__(self, embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
         """Rows of ``embeddings (n, d)``, of unit length, with their ``scores (n,)``, in rank order.
 
         Whatever draws, clusters are those of k-means, so that selectors are compared in the same ones.
@@ -74,7 +75,7 @@ class Selector(Protocol):
 
 
 class Encoder(Protocol):
-    """What the stage needs of a sentence encoder; ``x_instruction.engines.embedder.Embedder`` is one."""
+    """What the stage needs of a sentence encoder; ``x_instruction.engines.local.embedder.Embedder`` is one."""
 
     model: str
     """The model's name."""
@@ -136,10 +137,16 @@ def diversify(
         kept, let_go = distinct([record for record in records if record.language == language])
         embeddings = embed(kept, embedder, seen)
         scores = np.array([record.score for record in kept], dtype=np.float64)
-        draw = Draw(settings.quota, settings.clusters, derive(seed, language), settings.relevance, caps(kept, settings))
+        draw = Draw(
+            settings.quota,
+            settings.clusters,
+            derive_seed(seed, "diversify", language, bits=32),
+            settings.relevance,
+            caps(kept, settings),
+        )
         chosen = choose(embeddings, scores, draw)
         for choice in chosen:
-            yield grow(
+            yield extend(
                 kept[choice.row],
                 Curated,
                 cluster=choice.cluster,
@@ -165,7 +172,7 @@ def caps(records: Sequence[Rated], settings: recipe.Diversify) -> tuple[Cap, ...
     return tuple(cap for cap in found if cap.most < settings.quota)
 
 
-def _left(records: Sequence[Rated], chosen: Sequence[Chosen], caps: Sequence[Cap]) -> Iterator[Dropped]:
+def _left(records: Sequence[Rated], chosen: Sequence[Selection], caps: Sequence[Cap]) -> Iterator[Dropped]:
     """What was not drawn. Where both hold, the cap is named and not the quota: a larger quota would not help."""
     tally = Tally(len(records), caps)
     for choice in chosen:
@@ -231,11 +238,6 @@ def same(instruction: str) -> str:
 def name(record: Rated) -> str:
     """How a dropped candidate is named, as in refinement."""
     return f"{record.id}-{record.candidate}"
-
-
-def derive(seed: int, language: str) -> int:
-    """A language's own seed, 32 bits as scikit-learn wants it."""
-    return int(recipe.digest([seed, "diversify", language])[:8], 16)
 
 
 def _order(record: Rated) -> tuple[str, int, int, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from x_instruction.diversify import Chosen, Draw, Floats
+from x_instruction.diversify import Draw, Floats, Selection
 from x_instruction.diversify.greedy import greedy
 from x_instruction.diversify.kmeans import placed
 
 
-def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
     """The rows of a draw, the same for the same input."""
     labels, scores = placed(embeddings, scores, draw)
     drawn = greedy(embeddings, scores, draw.quota, np.zeros(len(scores)), 1.0, draw.caps)
-    return [Chosen(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]

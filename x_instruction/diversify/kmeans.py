@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.diversify import Chosen, Draw, Floats
+from x_instruction.diversify import Draw, Floats, Selection
 from x_instruction.diversify.round_robin import Labels, checked, renumber, turns
 from x_instruction.errors import MissingExtra
 
@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 _STARTS = 1
 
 
-def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
     """The rows of a draw, the same for the same input.
 
     Raises:

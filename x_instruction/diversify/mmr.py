@@ -10,17 +10,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.diversify import Chosen, Draw, Floats
+from x_instruction.diversify import Draw, Floats, Selection
 from x_instruction.diversify.greedy import greedy
 from x_instruction.diversify.kmeans import placed
 
 
-def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Chosen]:
+def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
     """The rows of a draw, the same for the same input."""
     labels, scores = placed(embeddings, scores, draw)
     worth = draw.relevance * standing(scores)
     drawn = greedy(embeddings, scores, draw.quota, worth, 1 - draw.relevance, draw.caps)
-    return [Chosen(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
 
 
 def standing(scores: Floats) -> npt.NDArray[np.float64]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction import recipe
-from x_instruction.diversify import Encoder, Floats, derive, distinct, embed, name, same
+from x_instruction.config import recipe
+from x_instruction.diversify import Encoder, Floats, distinct, embed, name, same
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine, words
 from x_instruction.diversify.verbs import verb_nouns
+from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Rated
 
 
@@ -163,7 +164,7 @@ def compare(
         return Comparison(*[describe([])] * 3)
     kept, _ = distinct(rated)
     vectors = embed(kept, embedder)
-    own_seed = derive(seed, languages.pop())
+    own_seed = derive_seed(seed, "diversify", languages.pop(), bits=32)
     labels = cluster(vectors, settings.clusters, own_seed)
     # A duplicate is where the one is that stayed; one without any score has no place and is left out.
     places = {same(record.instruction): row for row, record in enumerate(kept)}

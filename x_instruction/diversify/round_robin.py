@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.diversify import Chosen, Floats
+from x_instruction.diversify import Floats, Selection
 from x_instruction.diversify.caps import Cap, Tally
 
 Labels = npt.NDArray[np.intp]
@@ -39,7 +39,7 @@ def checked(labels: Labels, scores: Floats, quota: int) -> npt.NDArray[np.float6
     return np.asarray(scores, dtype=np.float64)
 
 
-def turns(labels: npt.ArrayLike, scores: Floats, quota: int, caps: Sequence[Cap] = ()) -> list[Chosen]:
+def turns(labels: npt.ArrayLike, scores: Floats, quota: int, caps: Sequence[Cap] = ()) -> list[Selection]:
     """Each turn takes the best remaining row of every cluster, in order of cluster, until the quota is full.
 
     Small clusters are used up first, and large ones fill the rest. Of equal scores the first row goes first. A row that
@@ -60,7 +60,7 @@ def turns(labels: npt.ArrayLike, scores: Floats, quota: int, caps: Sequence[Cap]
     ends = np.flatnonzero(np.diff(clusters[best_first], append=-1)) + 1
     queues = [deque(part.tolist()) for part in np.split(best_first, ends[:-1])] if len(clusters) else []
     tally = Tally(len(clusters), caps)
-    chosen: list[Chosen] = []
+    chosen: list[Selection] = []
     while queues:
         for queue in queues:
             while queue and not tally.open[queue[0]]:
@@ -68,6 +68,6 @@ def turns(labels: npt.ArrayLike, scores: Floats, quota: int, caps: Sequence[Cap]
             if queue and len(chosen) < quota:
                 row = queue.popleft()
                 tally.take(row)
-                chosen.append(Chosen(row=row, cluster=int(clusters[row]), rank=len(chosen)))
+                chosen.append(Selection(row=row, cluster=int(clusters[row]), rank=len(chosen)))
         queues = [queue for queue in queues if queue and len(chosen) < quota]
     return chosen

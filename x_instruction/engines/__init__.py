@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from x_instruction.config.recipe import Model
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import Model
 
 # A chat prompt is a sequence of (role, content); a plain prompt is text that the model continues.
 Prompt = str | tuple[tuple[str, str], ...]
@@ -181,7 +181,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EngineSpec:
     """A kind of engine.
 
     Args:
@@ -206,8 +206,8 @@ class Kind:
 _ALL = ("complete", "choose", "score")
 
 ENGINES = {
-    "transformers": Kind(
-        "x_instruction.engines.transformers",
+    "transformers": EngineSpec(
+        "x_instruction.engines.local.transformers",
         "TransformersEngine",
         "transformers",
         ("torch", "transformers"),
@@ -215,8 +215,8 @@ ENGINES = {
         False,
         "a model in this process, on a CPU or a GPU; equal bytes on one machine",
     ),
-    "vllm": Kind(
-        "x_instruction.engines.vllm",
+    "vllm": EngineSpec(
+        "x_instruction.engines.local.vllm",
         "VllmEngine",
         "vllm",
         ("vllm",),
@@ -224,8 +224,8 @@ ENGINES = {
         False,
         "a model in this process by vLLM's scheduler, split over GPUs if need be; an environment of its own",
     ),
-    "openai": Kind(
-        "x_instruction.engines.openai",
+    "openai": EngineSpec(
+        "x_instruction.engines.remote.openai",
         "OpenAIEngine",
         "http",
         ("aiohttp",),
@@ -233,8 +233,8 @@ ENGINES = {
         True,
         "any server that speaks OpenAI's API: vLLM, llama.cpp, SGLang, TGI's /v1, hosted ones",
     ),
-    "tgi": Kind(
-        "x_instruction.engines.tgi",
+    "tgi": EngineSpec(
+        "x_instruction.engines.remote.tgi",
         "TgiEngine",
         "http",
         ("aiohttp",),
@@ -242,8 +242,8 @@ ENGINES = {
         True,
         "Text Generation Inference by its own API: grammars, best_of, adapters, streams",
     ),
-    "batch": Kind(
-        "x_instruction.engines.batch",
+    "batch": EngineSpec(
+        "x_instruction.engines.remote.batch",
         "BatchEngine",
         "",
         (),
@@ -254,7 +254,7 @@ ENGINES = {
 }
 
 
-def kind(model: Model) -> Kind:
+def engine_spec(model: Model) -> EngineSpec:
     """The kind of engine that a model's settings name.
 
     Raises:
@@ -274,7 +274,7 @@ def open_engine(model: Model) -> Engine:
         RecipeError: no engine has that name.
         EngineError: the model cannot be loaded or reached; the message says why.
     """
-    found = kind(model)
+    found = engine_spec(model)
     make: Any = getattr(importlib.import_module(found.module), found.name)
     engine: Engine = make(model)
     return engine

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from x_instruction.config.recipe import Model
 from x_instruction.errors import BudgetReached
-from x_instruction.recipe import Model
 
 
-class Purse(Protocol):
+class SpendCounter(Protocol):
     """A number that several processes add to, such as ``multiprocessing.Value("d")``."""
 
     value: float
 
 
 @dataclass(slots=True)
-class Till:
+class LocalSpend:
     """A purse of one process."""
 
     value: float = 0.0
@@ -40,9 +40,11 @@ class Budget:
         model: whose prices count.
     """
 
-    def __init__(self, limit: float | None = None, purse: Purse | None = None, model: Model | None = None) -> None:
+    def __init__(
+        self, limit: float | None = None, purse: SpendCounter | None = None, model: Model | None = None
+    ) -> None:
         self.limit = limit
-        self.purse = purse if purse is not None else Till()
+        self.purse = purse if purse is not None else LocalSpend()
         self.model = model
 
     def pay(self, prompt_tokens: int, output_tokens: int) -> None:

@@ -12,7 +12,7 @@ from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_ca
 from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read, text
 from x_instruction.errors import RecipeError
 from x_instruction.refine import calibration
-from x_instruction.tuning.forward import TUNED
+from x_instruction.training.sft import TUNED
 
 README = "README.md"
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"

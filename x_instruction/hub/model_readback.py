@@ -12,7 +12,7 @@ from typing import Any
 from x_instruction.cards.records import Training
 from x_instruction.errors import HubError, MissingExtra
 from x_instruction.hub.model_folder import TOKENIZER, Model
-from x_instruction.hub.waiting import passing, reason, status_of
+from x_instruction.hub.retry import passing, reason, status_of
 
 
 def same(model: Model, repo: str, revision: str) -> str:
@@ -136,7 +136,7 @@ def _load(model: Model, folder: Path, repo: str, revision: str, cache: str) -> N
     if not model.adapter:
         AutoModelForCausalLM.from_pretrained(repo, revision=revision, **options)
         return
-    from x_instruction.engines.transformers import with_adapter
+    from x_instruction.engines.local.transformers import with_adapter
 
     training = model.facts.training
     base = AutoModelForCausalLM.from_pretrained(training.base_model, revision=training.base_revision, **options)

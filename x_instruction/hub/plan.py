@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from x_instruction.builders.facts import LanguageSet
 from x_instruction.builders.layout import README, released
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import DATA, VERSION
+from x_instruction.cards.facts import LanguageSet
 from x_instruction.errors import HubError
-from x_instruction.hub.checking import Folder
-from x_instruction.hub.remote import Held, Remote
+from x_instruction.hub.folder_check import Folder
+from x_instruction.hub.remote import Remote, RemoteFile
 
 Source = Path | bytes
 
@@ -106,7 +106,7 @@ def _sort(found: Plan, path: str, source: Source, *digests: str) -> None:
         found.updated[path] = source
 
 
-def _same(held: Held, source: Source, digests: tuple[str, ...]) -> bool:
+def _same(held: RemoteFile, source: Source, digests: tuple[str, ...]) -> bool:
     if len(held.digest) == 40 and isinstance(source, Path):
         # A repository may keep small Parquet files as regular ones.
         return held.size == source.stat().st_size and held.digest == _git_digest(source.read_bytes())

@@ -12,18 +12,18 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from x_instruction.errors import HubError, RecipeError
-from x_instruction.hub import marks, pulls
-from x_instruction.hub.checking import Folder, checked
-from x_instruction.hub.place import KIND, MAIN, Place, check_tag, place
+from x_instruction.hub import pull_requests, tags_and_collections
+from x_instruction.hub.folder_check import Folder, checked
 from x_instruction.hub.plan import Plan, plan
 from x_instruction.hub.remote import look
+from x_instruction.hub.retry import Log, passing, reason, status_of, with_retries
+from x_instruction.hub.target import KIND, MAIN, RepoTarget, check_tag, resolve_target
 from x_instruction.hub.upload import MOVED, Upload, commit
 from x_instruction.hub.verify import verify
-from x_instruction.hub.waiting import Told, passing, patiently, reason, status_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class PublishRequest:
     """What somebody asks for.
 
     Args:
@@ -50,17 +50,17 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PublishPlan:
     """A wish that can be fulfilled, and what it would change."""
 
-    wish: Wish
+    wish: PublishRequest
     folder: Folder
-    place: Place
+    target: RepoTarget
     plan: Plan
     tag: str | None
     collection: bool
 
-    def compare(self, at: Place) -> Plan:
+    def compare(self, at: RepoTarget) -> Plan:
         """What would change at a place now."""
         return plan(self.folder, look(at), self.wish.repo, self.wish.replace_card)
 
@@ -86,7 +86,7 @@ class Published:
     pull: str | None = None
 
 
-def prepare(wish: Wish, told: Told) -> Prepared:
+def prepare(wish: PublishRequest, told: Log) -> PublishPlan:
     """Check everything that can be checked without writing, and compare.
 
     Raises:
@@ -100,7 +100,7 @@ def prepare(wish: Wish, told: Told) -> Prepared:
         raise RecipeError(
             "--create-pr opens a pull request to the main branch: leave out --revision, and set --tag once it is merged"
         )
-    where = place(wish.repo, wish.revision, told)
+    where = resolve_target(wish.repo, wish.revision, told)
     folder = checked(wish.folder)
     with answered(where):
         found = plan(folder, look(where), wish.repo, wish.replace_card)
@@ -110,12 +110,14 @@ def prepare(wish: Wish, told: Told) -> Prepared:
         tag = None
         if wish.tag is not None and found.remote.head is not None:
             head = None if found.size else found.remote.head
-            tag = marks.check_tag_free(where, wish.tag, head, wish.move_tag)
-        collection = wish.collection is not None and marks.find_collection(where, wish.collection) is not None
-    return Prepared(wish, folder, where, found, tag, collection)
+            tag = tags_and_collections.check_tag_free(where, wish.tag, head, wish.move_tag)
+        collection = (
+            wish.collection is not None and tags_and_collections.find_collection(where, wish.collection) is not None
+        )
+    return PublishPlan(wish, folder, where, found, tag, collection)
 
 
-def _check_right(where: Place) -> None:
+def _check_right(where: RepoTarget) -> None:
     try:
         where.ask("auth_check", write=True)
     except (HfHubHTTPError, RepositoryNotFoundError) as error:
@@ -126,23 +128,23 @@ def _check_right(where: Place) -> None:
         ) from error
 
 
-def carry_out(prepared: Prepared) -> Published:
+def execute(prepared: PublishPlan) -> Published:
     """Publish, download what was published, compare, and only then name it.
 
     Raises:
         HubError: it could not be done, or what is published is not what was sent.
     """
     disable_progress_bars()
-    wish, where = prepared.wish, prepared.place
+    wish, where = prepared.wish, prepared.target
     pull, sent = None, list[str]()
     with answered(where):
         _create(prepared)
         now = prepared.compare(where)
         if wish.create_pr and now.size:
-            where, pull = pulls.pull_request(where, now)
-            done, head = pulls.fill(where, prepared.compare, sent)
-        elif now.size > pulls.MOST and where.revision == MAIN:
-            done, head = pulls.by_pull_request(where, prepared.compare, sent)
+            where, pull = pull_requests.pull_request(where, now)
+            done, head = pull_requests.fill(where, prepared.compare, sent)
+        elif now.size > pull_requests.MOST and where.revision == MAIN:
+            done, head = pull_requests.by_pull_request(where, prepared.compare, sent)
         else:
             upload = Upload(where)
             done, head = commit(where, upload, now, lambda: prepared.compare(where))
@@ -150,7 +152,7 @@ def carry_out(prepared: Prepared) -> Published:
         where.told(f"reading back {head[:12]}")
         verify(where, done.manifest, [*sent, *_texts(done)], head)
         if pull is not None:
-            pulls.open_for_review(where)
+            pull_requests.open_for_review(where)
         _name(prepared, head)
     rows = {tag: one.rows for tag, one in done.manifest.sets().items()}
     return Published(f"{where.url}/tree/{head}", head, rows, done.manifest.default, where.revision, pull)
@@ -160,11 +162,11 @@ def _texts(done: Plan) -> list[str]:
     return [path for path in done.manifest.files if "/" not in path]
 
 
-def _create(prepared: Prepared) -> None:
+def _create(prepared: PublishPlan) -> None:
     """Make the data set or the branch where they are not there."""
-    wish, where, remote = prepared.wish, prepared.place, prepared.plan.remote
+    wish, where, remote = prepared.wish, prepared.target, prepared.plan.remote
     if remote.head is None:
-        patiently(
+        with_retries(
             lambda: where.api.create_repo(wish.repo, repo_type=KIND, private=wish.private, exist_ok=True), where.told
         )
     elif wish.private and not remote.private:
@@ -173,19 +175,19 @@ def _create(prepared: Prepared) -> None:
         where.ask("create_branch", branch=where.revision, exist_ok=True)
 
 
-def _name(prepared: Prepared, head: str) -> None:
+def _name(prepared: PublishPlan, head: str) -> None:
     """What is told to others comes last: they must find it whole."""
-    wish, where = prepared.wish, prepared.place
+    wish, where = prepared.wish, prepared.target
     if wish.private is False and prepared.plan.remote.private:
         where.ask("update_repo_settings", private=False)
     if wish.tag is not None:
-        marks.set_tag(where, wish.tag, head, wish.move_tag)
+        tags_and_collections.set_tag(where, wish.tag, head, wish.move_tag)
     if wish.collection is not None:
-        marks.put_into_collection(where, wish.collection)
+        tags_and_collections.put_into_collection(where, wish.collection)
 
 
 @contextlib.contextmanager
-def answered(where: Place) -> Iterator[None]:
+def answered(where: RepoTarget) -> Iterator[None]:
     """Say what a server's refusal means; anything else is a defect and keeps its traceback."""
     try:
         yield

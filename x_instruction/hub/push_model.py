@@ -13,18 +13,18 @@ from huggingface_hub.utils import disable_progress_bars
 
 from x_instruction.cards.model import license_of
 from x_instruction.errors import HubError, RecipeError
-from x_instruction.hub.marks import check_tag_free, set_tag
 from x_instruction.hub.model_folder import Model, checked
-from x_instruction.hub.place import MAIN, Place, check_tag, place
 from x_instruction.hub.publish import answered
-from x_instruction.hub.waiting import Told, patiently, status_of
+from x_instruction.hub.retry import Log, status_of, with_retries
+from x_instruction.hub.tags_and_collections import check_tag_free, set_tag
+from x_instruction.hub.target import MAIN, RepoTarget, check_tag, resolve_target
 
 KIND = "model"
 # Files of an older push that a newer one would leave behind: readers would take them for part of the model.
 _OURS = (".safetensors", ".safetensors.index.json", ".bin", "adapter_config.json")
 
 
-class ModelPlace(Place):
+class ModelTarget(RepoTarget):
     """A model on the Hub, and the branch of it to publish on."""
 
     @property
@@ -34,11 +34,11 @@ class ModelPlace(Place):
 
     def ask(self, call: str, **arguments: Any) -> Any:
         """A call of the client about this model, tried again while the server is busy."""
-        return patiently(lambda: getattr(self.api, call)(self.repo, repo_type=KIND, **arguments), self.told)
+        return with_retries(lambda: getattr(self.api, call)(self.repo, repo_type=KIND, **arguments), self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ModelRequest:
     """What somebody asks for.
 
     Args:
@@ -62,7 +62,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class ModelPlan:
     """A wish that can be fulfilled.
 
     Args:
@@ -73,9 +73,9 @@ class Prepared:
         deleted: files of an older push that go.
     """
 
-    wish: Wish
+    wish: ModelRequest
     model: Model
-    place: ModelPlace
+    target: ModelTarget
     texts: dict[str, bytes]
     head: str | None
     branch: bool
@@ -90,7 +90,7 @@ class Prepared:
         sizes = {path: (self.model.folder / path).stat().st_size for path in self.model.files}
         sizes |= {path: len(content) for path, content in self.texts.items()}
         return [
-            f"{kind} of {one.base_model} to {self.place.url}, {self.wish.revision} ({new})",
+            f"{kind} of {one.base_model} to {self.target.url}, {self.wish.revision} ({new})",
             f"licence of {one.base_model}: {license_of(one).get('license_name', license_of(one)['license'])}",
             *(f"  + {path}  {size:,} bytes" for path, size in sorted(sizes.items())),
             *(f"  - {path}" for path in self.deleted),
@@ -107,7 +107,7 @@ class Pushed:
     holds: str
 
 
-def prepare(wish: Wish, told: Told) -> Prepared:
+def prepare(wish: ModelRequest, told: Log) -> ModelPlan:
     """Check everything that can be checked without writing.
 
     Raises:
@@ -118,8 +118,8 @@ def prepare(wish: Wish, told: Told) -> Prepared:
         check_tag(wish.tag)
     if wish.create_pr and (wish.revision != MAIN or wish.tag is not None):
         raise RecipeError("--create-pr opens a pull request to the main branch: leave out --revision and --tag")
-    found = place(wish.repo, wish.revision, told)
-    where = ModelPlace(found.api, found.repo, found.revision, found.told)
+    found = resolve_target(wish.repo, wish.revision, told)
+    where = ModelTarget(found.api, found.repo, found.revision, found.told)
     model = checked(wish.folder, wish.base_license, wish.base_license_link)
     texts = model.texts(wish.repo)
     with answered(where):
@@ -131,10 +131,10 @@ def prepare(wish: Wish, told: Told) -> Prepared:
     sent = {*model.files, *texts}
     deleted = sorted(path for path in held - sent if "/" not in path and path.endswith(_OURS))
     deleted += sorted(path for path in held - sent if path.startswith(".eval_results/"))
-    return Prepared(wish, model, where, texts, head, branch, public, deleted)
+    return ModelPlan(wish, model, where, texts, head, branch, public, deleted)
 
 
-def push(prepared: Prepared, same: Callable[[Model, str, str], str]) -> Pushed:
+def push(prepared: ModelPlan, same: Callable[[Model, str, str], str]) -> Pushed:
     """Send the large files, show everything by one commit, and load it back.
 
     Args:
@@ -146,7 +146,7 @@ def push(prepared: Prepared, same: Callable[[Model, str, str], str]) -> Pushed:
         HubError: the Hub refused, somebody else was quicker, or what was published is something else.
     """
     disable_progress_bars()
-    wish, where = prepared.wish, prepared.place
+    wish, where = prepared.wish, prepared.target
     with answered(where):
         head = prepared.head
         if head is None:
@@ -165,13 +165,13 @@ def push(prepared: Prepared, same: Callable[[Model, str, str], str]) -> Pushed:
     return Pushed(f"{where.url}/tree/{done.oid}", str(done.oid), done.pr_url, holds)
 
 
-def _commit(prepared: Prepared, head: str) -> Any:
-    wish, where, folder = prepared.wish, prepared.place, prepared.model.folder
+def _commit(prepared: ModelPlan, head: str) -> Any:
+    wish, where, folder = prepared.wish, prepared.target, prepared.model.folder
     added = [CommitOperationAdd(path, str(folder / path)) for path in prepared.model.files]
     added += [CommitOperationAdd(path, content) for path, content in prepared.texts.items()]
     options = {"repo_type": KIND, "revision": wish.revision, "create_pr": wish.create_pr}
     # Freed operations would be empty when a busy server asks for them again.
-    patiently(
+    with_retries(
         lambda: where.api.preupload_lfs_files(wish.repo, added, free_memory=False, **options),
         where.told,
     )
@@ -192,7 +192,7 @@ def _commit(prepared: Prepared, head: str) -> Any:
         ) from error
 
 
-def _look(where: ModelPlace) -> tuple[str | None, bool, bool, set[str]]:
+def _look(where: ModelTarget) -> tuple[str | None, bool, bool, set[str]]:
     """Head, whether the branch is there, whether everybody sees it, and the files that are published."""
     try:
         info, branch = where.ask("repo_info", revision=where.revision), True
@@ -209,7 +209,7 @@ def _look(where: ModelPlace) -> tuple[str | None, bool, bool, set[str]]:
     return str(info.sha), branch, not info.private, {entry.path for entry in tree if isinstance(entry, RepoFile)}
 
 
-def _check_right(where: ModelPlace) -> None:
+def _check_right(where: ModelTarget) -> None:
     try:
         where.ask("auth_check", write=True)
     except (HfHubHTTPError, RepositoryNotFoundError) as error:

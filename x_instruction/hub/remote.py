@@ -14,12 +14,12 @@ from x_instruction.builders.layout import README
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import DATA
 from x_instruction.errors import HubError
-from x_instruction.hub.place import KIND, MAIN, Place
-from x_instruction.hub.waiting import patiently
+from x_instruction.hub.retry import with_retries
+from x_instruction.hub.target import KIND, MAIN, RepoTarget
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RemoteFile:
     """A published file.
 
     Args:
@@ -47,7 +47,7 @@ class Remote:
     head: str | None = None
     branch: bool = False
     private: bool = False
-    files: dict[str, Held] = field(default_factory=dict)
+    files: dict[str, RemoteFile] = field(default_factory=dict)
     manifest: Manifest | None = None
     card: str | None = None
 
@@ -56,7 +56,7 @@ class Remote:
         return [path for path in self.files if path.startswith(f"{DATA}/{tag}/")]
 
 
-def look(place: Place) -> Remote:
+def look(place: RepoTarget) -> Remote:
     """Read what is published at a place.
 
     Raises:
@@ -73,25 +73,25 @@ def look(place: Place) -> Remote:
         _other_type(place)
         return Remote()
     head = str(info.sha)
-    listed = patiently(lambda: list(_tree(place, head)), place.told)
-    files = {one.path: Held(one.size, one.lfs.sha256 if one.lfs else one.blob_id) for one in listed}
+    listed = with_retries(lambda: list(_tree(place, head)), place.told)
+    files = {one.path: RemoteFile(one.size, one.lfs.sha256 if one.lfs else one.blob_id) for one in listed}
     manifest = _manifest(place, head) if MANIFEST in files else None
     card = hashlib.sha256(fetch(place, README, head)).hexdigest() if README in files else None
     return Remote(head, branch, bool(info.private), files, manifest, card)
 
 
-def _tree(place: Place, head: str) -> list[RepoFile]:
+def _tree(place: RepoTarget, head: str) -> list[RepoFile]:
     entries = place.api.list_repo_tree(place.repo, repo_type=KIND, revision=head, recursive=True)
     return [entry for entry in entries if isinstance(entry, RepoFile)]
 
 
-def fetch(place: Place, path: str, revision: str) -> bytes:
+def fetch(place: RepoTarget, path: str, revision: str) -> bytes:
     """A small file, by its way through the client but past its cache."""
     with tempfile.TemporaryDirectory() as folder:
         return Path(place.ask("hf_hub_download", filename=path, revision=revision, local_dir=folder)).read_bytes()
 
 
-def _manifest(place: Place, head: str) -> Manifest:
+def _manifest(place: RepoTarget, head: str) -> Manifest:
     try:
         return Manifest.parse(fetch(place, MANIFEST, head))
     except ValueError as error:
@@ -101,8 +101,8 @@ def _manifest(place: Place, head: str) -> Manifest:
         ) from error
 
 
-def _other_type(place: Place) -> None:
+def _other_type(place: RepoTarget) -> None:
     """A name that stands for a model or a Space already is most likely a slip."""
     for kind in ("model", "space"):
-        if patiently(lambda kind=kind: place.api.repo_exists(place.repo, repo_type=kind), place.told):  # type: ignore[misc]
+        if with_retries(lambda kind=kind: place.api.repo_exists(place.repo, repo_type=kind), place.told):  # type: ignore[misc]
             raise HubError(f"{place.repo} is a {kind} at {place.api.endpoint} and no data set: choose another name")

@@ -11,9 +11,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from x_instruction.errors import HubError
-from x_instruction.hub.place import KIND, Place
 from x_instruction.hub.plan import Plan
-from x_instruction.hub.waiting import passing, patiently, status_of, wait_for
+from x_instruction.hub.retry import passing, status_of, wait_for, with_retries
+from x_instruction.hub.target import KIND, RepoTarget
 
 # Another publisher was quicker, or the repository is busy with one.
 MOVED = frozenset({409, 412})
@@ -28,7 +28,7 @@ class Upload:
         place: where to.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RepoTarget) -> None:
         self._place = place
         self._sent: dict[str, CommitOperationAdd] = {}
 
@@ -43,7 +43,7 @@ class Upload:
         done, total = 0, sum(sizes.values())
         for batch in batches(sizes, max(MIB, total // 100)):
             operations = [CommitOperationAdd(path, str(plan.sent[path])) for path in batch]
-            patiently(lambda operations=operations: self._preupload(operations), self._place.told)  # type: ignore[misc]
+            with_retries(lambda operations=operations: self._preupload(operations), self._place.told)  # type: ignore[misc]
             self._sent |= dict(zip(batch, operations, strict=True))
             before, done = done, done + sum(sizes[path] for path in batch)
             if done == total or done * 10 // total > before * 10 // total:
@@ -82,7 +82,7 @@ def batches(sizes: dict[str, int], most: int) -> Iterator[list[str]]:
         yield batch
 
 
-def commit(place: Place, upload: Upload, plan: Plan, again: Callable[[], Plan]) -> tuple[Plan, str]:
+def commit(place: RepoTarget, upload: Upload, plan: Plan, again: Callable[[], Plan]) -> tuple[Plan, str]:
     """Publish a plan by one commit on top of what the plan compared with.
 
     When somebody else was quicker, or an answer was lost, the comparison is made again: what was published meanwhile
@@ -118,7 +118,7 @@ def commit(place: Place, upload: Upload, plan: Plan, again: Callable[[], Plan]) 
     )
 
 
-def _commit(place: Place, upload: Upload, plan: Plan) -> str:
+def _commit(place: RepoTarget, upload: Upload, plan: Plan) -> str:
     try:
         made: Any = place.api.create_commit(
             place.repo,

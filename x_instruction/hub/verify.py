@@ -14,10 +14,10 @@ from huggingface_hub import HfFileSystem
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import DATA
 from x_instruction.errors import HubError
-from x_instruction.hub.place import Place
 from x_instruction.hub.remote import Remote, fetch, look
-from x_instruction.hub.waiting import patiently
-from x_instruction.shards import file_digest
+from x_instruction.hub.retry import with_retries
+from x_instruction.hub.target import RepoTarget
+from x_instruction.storage.atomic import file_digest
 
 THREADS = 4
 # Holds the footer of nearly every file; a longer one is asked for by its length.
@@ -26,7 +26,7 @@ TAIL = 1 << 16
 FOOTERS = 500
 
 
-def verify(place: Place, manifest: Manifest, sent: Iterable[str], head: str) -> None:
+def verify(place: RepoTarget, manifest: Manifest, sent: Iterable[str], head: str) -> None:
     """Compare a commit with what was to be published.
 
     Every path by size and digest as the server lists them, data files' rows by their footers, read by range, and the
@@ -71,7 +71,7 @@ def _asked(manifest: Manifest, changed: list[str]) -> list[str]:
     return asked
 
 
-def _check_listing(place: Place, head: str, there: Remote, manifest: Manifest) -> None:
+def _check_listing(place: RepoTarget, head: str, there: Remote, manifest: Manifest) -> None:
     held = {path for path in there.files if path.startswith(f"{DATA}/")}
     for path in sorted(held - manifest.files.keys()):
         raise _differs(place, head, path, "is there, and the manifest does not name it")
@@ -86,7 +86,7 @@ def _check_listing(place: Place, head: str, there: Remote, manifest: Manifest) -
             raise _differs(place, head, f"the files of {tag}", f"have {came} bytes, wanted {size}")
 
 
-def _whole(place: Place, head: str, path: str, wanted: str) -> int | None:
+def _whole(place: RepoTarget, head: str, path: str, wanted: str) -> int | None:
     """Download a file and compare all of it; the rows of a data file."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(place.ask("hf_hub_download", filename=path, revision=head, local_dir=folder))
@@ -95,7 +95,7 @@ def _whole(place: Place, head: str, path: str, wanted: str) -> int | None:
         return int(pq.read_metadata(file).num_rows) if path.startswith(f"{DATA}/") else None
 
 
-def _footer(place: Place, head: str, path: str, size: int) -> int:
+def _footer(place: RepoTarget, head: str, path: str, size: int) -> int:
     """Rows of a published Parquet file: only its end is fetched."""
     files = HfFileSystem(endpoint=place.api.endpoint)
 
@@ -104,19 +104,19 @@ def _footer(place: Place, head: str, path: str, size: int) -> int:
             stream.seek(max(0, size - length))
             return bytes(stream.read(length))
 
-    tail = patiently(lambda: end(TAIL), place.told)
+    tail = with_retries(lambda: end(TAIL), place.told)
     if tail[-4:] != b"PAR1":
         raise _differs(place, head, path, "is no Parquet file")
     needed = int.from_bytes(tail[-8:-4], "little") + 12
     if needed > len(tail):
-        tail = patiently(lambda: end(needed), place.told)
+        tail = with_retries(lambda: end(needed), place.told)
     try:
         return int(pq.read_metadata(pa.BufferReader(tail)).num_rows)
     except pa.ArrowInvalid as error:
         raise _differs(place, head, path, f"is no Parquet file ({error})") from error
 
 
-def _differs(place: Place, head: str, what: str, how: str) -> HubError:
+def _differs(place: RepoTarget, head: str, what: str, how: str) -> HubError:
     return HubError(
         f"{place.url} at {head[:12]}: {what} {how}. Readers of this commit are served that: run the same command again"
     )

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from x_instruction.errors import RecipeError
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import TempDir
 
 ROLES = ("read", "write")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,40}[A-Za-z0-9])?")
@@ -47,7 +47,7 @@ class Account:
 class Accounts:
     """The tokens of one folder."""
 
-    def __init__(self, path: Path, scratch: Scratch) -> None:
+    def __init__(self, path: Path, scratch: TempDir) -> None:
         self._path = path
         self._scratch = scratch
         self._accounts = self._read() if path.exists() else {}

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.folder import now
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import TempDir
 
 Collection = dict[str, Any]
 CHANGEABLE = ("title", "description", "private", "position", "theme")
@@ -22,7 +22,7 @@ ITEM_TYPES = ("model", "dataset", "space", "paper", "collection", "bucket")
 class Collections:
     """Every collection of the folder."""
 
-    def __init__(self, path: Path, scratch: Scratch) -> None:
+    def __init__(self, path: Path, scratch: TempDir) -> None:
         self._path = path
         self._scratch = scratch
         self._lock = threading.Lock()

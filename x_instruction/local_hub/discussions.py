@@ -7,11 +7,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.folder import now
 from x_instruction.local_hub.refs import MAIN, PULLS
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
+from x_instruction.storage.atomic import TempDir
 
 Discussion = dict[str, Any]
 MAX_TEXT = 65_536
@@ -20,7 +20,7 @@ MAX_TEXT = 65_536
 class Discussions:
     """What people wrote to each other about one repository. Writers hold the repository's lock."""
 
-    def __init__(self, repository: Repository, scratch: Scratch) -> None:
+    def __init__(self, repository: Repository, scratch: TempDir) -> None:
         self._repository = repository
         self._path: Path = repository.folder / "discussions.json"
         self._scratch = scratch

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.errors import RecipeError
-from x_instruction.local_hub.durable import Scratch, sync_folder
 from x_instruction.local_hub.names import PLURALS, RepoId, is_name
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
+from x_instruction.storage.atomic import TempDir, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Folder:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RecipeError(f"{root} is served already: stop the other server, or name another --folder") from None
-        self.scratch = Scratch(root / "tmp")
+        self.scratch = TempDir(root / "tmp")
         self._lock = threading.RLock()
         self._open: dict[RepoId, Repository] = {}
 

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from x_instruction.local_hub.durable import open_plain
 from x_instruction.local_hub.incoming import Visit, param, visit
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.resolve import PREFIXES
+from x_instruction.storage.atomic import open_plain
 
 _FRESH = {"Cache-Control": "no-cache"}
 

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from x_instruction.local_hub.accounts import Account, Accounts
 from x_instruction.local_hub.collections import Collections
 from x_instruction.local_hub.discussions import Discussions
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.folder import Folder, Settings
 from x_instruction.local_hub.limits import Limits, Quota
 from x_instruction.local_hub.names import TYPES, RepoId, repo_id
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.signing import Signer
+from x_instruction.storage.atomic import TempDir
 
 API = "/api/{plural}/{namespace}/{name}"
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -201,7 +201,7 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def spooled(request: Request, scratch: Scratch, most: int) -> AsyncIterator[IO[bytes]]:
+async def spooled(request: Request, scratch: TempDir, most: int) -> AsyncIterator[IO[bytes]]:
     """The body in a temporary file."""
     with scratch.file() as stream:
         async for part in chunks(request, most):

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from x_instruction.local_hub.durable import Scratch, place
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import TempDir, rename_into_place
 
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})\n")
 
@@ -34,7 +34,7 @@ def read_pointer(data: bytes) -> Pointer | None:
 class LargeFiles:
     """The large files of one repository."""
 
-    def __init__(self, folder: Path, scratch: Scratch) -> None:
+    def __init__(self, folder: Path, scratch: TempDir) -> None:
         self._folder = folder
         self._scratch = scratch
 
@@ -57,7 +57,7 @@ class LargeFiles:
 class Receiving:
     """A large file on its way in: written, hashed, and placed only when its bytes are those of its name."""
 
-    def __init__(self, scratch: Scratch, path: Path, oid: str) -> None:
+    def __init__(self, scratch: TempDir, path: Path, oid: str) -> None:
         self._context = scratch.file()
         self._path = path
         self._oid = oid
@@ -85,4 +85,4 @@ class Receiving:
         """
         if self._hash.hexdigest() != self._oid or size not in (None, self.size):
             raise Refused(400, f"the bytes received are not those of {self._oid}: send them again")
-        place(self._stream, self._path)
+        rename_into_place(self._stream, self._path)

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from x_instruction.local_hub.durable import open_plain, place
 from x_instruction.local_hub.incoming import (
     Visit,
     body,
@@ -29,6 +28,7 @@ from x_instruction.local_hub.names import RepoId, is_sha256
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.resolve import PREFIXES, send_file
+from x_instruction.storage.atomic import open_plain, rename_into_place
 
 HOURS = 3600 * 12
 MAX_OBJECTS = 1000
@@ -118,7 +118,7 @@ async def put_part(request: Request) -> Response:
     _, _, uid, _ = await run_in_threadpool(_signed, request, "part", f"{oid}/{number}")
     hub = hub_of(request)
     async with spooled(request, hub.folder.scratch, hub.limits.part_bytes) as stream:
-        await run_in_threadpool(place, stream, _parts(request, uid, oid) / number)
+        await run_in_threadpool(rename_into_place, stream, _parts(request, uid, oid) / number)
     return Response(headers={"ETag": f'"{oid}-{number}"'})
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from x_instruction.local_hub.durable import Scratch, open_plain, sync_folder
 from x_instruction.local_hub.lfs import Pointer, read_pointer
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import TempDir, open_plain, sync_folder
 
 FILE = "100644"
 FOLDER = "40000"
@@ -59,7 +59,7 @@ class Commit:
 class Objects:
     """The objects of one repository."""
 
-    def __init__(self, folder: Path, scratch: Scratch) -> None:
+    def __init__(self, folder: Path, scratch: TempDir) -> None:
         self._folder = folder
         self._scratch = scratch
         self._unsynced: set[Path] = set()

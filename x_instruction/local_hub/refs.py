@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from x_instruction.local_hub.durable import Scratch, open_plain, sync_folder
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import TempDir, open_plain, sync_folder
 
 BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
@@ -18,7 +18,7 @@ MAIN = "refs/heads/main"
 class Refs:
     """The refs of one repository."""
 
-    def __init__(self, folder: Path, scratch: Scratch) -> None:
+    def __init__(self, folder: Path, scratch: TempDir) -> None:
         self._folder = folder
         self._scratch = scratch
 

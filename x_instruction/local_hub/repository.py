@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from x_instruction.local_hub import attributes
-from x_instruction.local_hub.durable import Scratch
 from x_instruction.local_hub.lfs import LargeFiles, Pointer
 from x_instruction.local_hub.names import is_oid
 from x_instruction.local_hub.objects import FILE, FOLDER, Commit, Entry, Objects
 from x_instruction.local_hub.refs import BRANCHES, MAIN, TAGS, Refs
 from x_instruction.local_hub.refused import Refused, entry_not_found, revision_not_found
+from x_instruction.storage.atomic import TempDir
 
 # Path to entry, of files alone.
 Files = dict[str, Entry]
@@ -25,7 +25,7 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = false\n\tbare = t
 class Repository:
     """A bare git repository with its large files. Writers hold ``lock``."""
 
-    def __init__(self, folder: Path, scratch: Scratch) -> None:
+    def __init__(self, folder: Path, scratch: TempDir) -> None:
         self.folder = folder
         self.lock = threading.RLock()
         self.objects = Objects(folder / "objects", scratch)
@@ -34,7 +34,7 @@ class Repository:
         self.files_of_tree = functools.lru_cache(maxsize=8)(self._files_of_tree)
 
     @staticmethod
-    def begin(folder: Path, scratch: Scratch, author: str) -> None:
+    def begin(folder: Path, scratch: TempDir, author: str) -> None:
         """Lay a new repository into an empty folder, with a first commit."""
         for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (folder / name).mkdir(parents=True)

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from x_instruction.local_hub.durable import open_plain
 from x_instruction.local_hub.incoming import Visit, param, visit
 from x_instruction.local_hub.names import file_path
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import open_plain
 
 PREFIXES = ("/datasets/{namespace}/{name}", "/spaces/{namespace}/{name}", "/{namespace}/{name}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

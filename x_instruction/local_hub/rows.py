@@ -12,9 +12,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from x_instruction.local_hub.durable import open_plain
 from x_instruction.local_hub.objects import Entry
 from x_instruction.local_hub.repository import Files, Repository
+from x_instruction.storage.atomic import open_plain
 
 ROWS = 5
 CELL_CHARS = 300

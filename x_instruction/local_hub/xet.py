@@ -17,9 +17,9 @@ from typing import IO, NamedTuple
 
 import lz4.frame
 
-from x_instruction.local_hub.durable import open_plain, place
 from x_instruction.local_hub.lfs import LargeFiles
 from x_instruction.local_hub.refused import Refused
+from x_instruction.storage.atomic import open_plain, rename_into_place
 
 MAX_XORB = 80 << 20
 MAX_SHARD = 80 << 20
@@ -154,7 +154,7 @@ class Xorbs:
             raise Refused(400, "the xorb is empty")
         with open(stream.name, "rb") as written, mmap(written.fileno(), 0, access=ACCESS_READ) as xorb:
             chunks_of(xorb)
-        place(stream, self._path(name))
+        rename_into_place(stream, self._path(name))
 
     def _path(self, name: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", name):

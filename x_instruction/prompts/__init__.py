@@ -13,7 +13,7 @@ from pathlib import Path
 
 from x_instruction.engines import Prompt
 from x_instruction.errors import RecipeError
-from x_instruction.recipe import digest
+from x_instruction.hashing import digest
 
 _ROLE = re.compile(r"^\[(system|user|assistant)\]$", re.MULTILINE)
 _SLOT = re.compile(r"\{(\w+)\}")

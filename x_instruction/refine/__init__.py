@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from x_instruction import recipe
-from x_instruction.engines import Engine, Failed, kind
+from x_instruction.config import recipe
+from x_instruction.engines import Engine, Failed, engine_spec
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.generate import Ask
-from x_instruction.records import Candidate, Dropped, Rated, dropped, grow
+from x_instruction.records import Candidate, Dropped, Rated, dropped, extend
 from x_instruction.refine import calibration
 
 
@@ -53,7 +53,7 @@ RATERS = {
     "pmi": "x_instruction.refine.pmi",
     "prompted": "x_instruction.refine.prompted",
     "combined": "x_instruction.refine.combined",
-    "none": "x_instruction.refine.unread",
+    "none": "x_instruction.refine.null_rater",
 }
 
 
@@ -81,7 +81,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     return [
         dropped(f"{candidate.id}-{candidate.candidate}", rating.reason, rating.message, candidate.instruction)
         if isinstance(rating, Failed)
-        else grow(
+        else extend(
             candidate,
             Rated,
             # What no model looked at must not be said to be rated by one.
@@ -106,7 +106,7 @@ def check(settings: recipe.Refine) -> None:
     if settings.tune is not None:
         return
     model = settings.model
-    if settings.rater in TUNED and not (kind(model).served or model.adapter) and calibration.of(model) is None:
+    if settings.rater in TUNED and not (engine_spec(model).served or model.adapter) and calibration.of(model) is None:
         raise RecipeError(
             f"the rater {settings.rater!r} reads the levels that a model was tuned to answer with, and nothing says "
             f"that {model.name} was: tune it with [refine.tune], name its adapter (refine.model.adapter), or put a "

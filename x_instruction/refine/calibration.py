@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.engines import kind
+from x_instruction.config.recipe import Model
+from x_instruction.engines import engine_spec
 from x_instruction.engines.embedded import MODELS
 from x_instruction.engines.models import locate
 from x_instruction.errors import CorpusError, EngineError, RecipeError
-from x_instruction.recipe import Model
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 Floats = npt.NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def of(model: Model) -> Calibration | None:
     Raises:
         EngineError: the adapter is not there, or the file is damaged.
     """
-    if kind(model).served:
+    if engine_spec(model).served:
         return None
     if model.adapter:
         return read(locate(model.adapter).folder)

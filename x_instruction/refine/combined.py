@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.engines import Engine, Failed
 from x_instruction.generate import Ask
 from x_instruction.records import Candidate

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.records import Candidate, Dropped, Rated, text_digest
-from x_instruction.refine import TUNED, quality, threshold
+from x_instruction.refine import TUNED, metrics, threshold
 from x_instruction.refine.labels import Example
 
 # Stands for all languages together.
@@ -25,7 +25,7 @@ KEEP_ALL = -1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class RaterMetrics:
     """How good a rater is on the pairs of one language; shares are 0 to 1, and not a number where there is none.
 
     Args:
@@ -113,9 +113,9 @@ def candidate(example: Example, number: int) -> Candidate:
     )
 
 
-def figures(
+def rater_metrics(
     examples: Sequence[Example], rated: Sequence[Rated | Dropped], settings: recipe.Refine, seed: int
-) -> list[Figures]:
+) -> list[RaterMetrics]:
     """A rater's figures for each language, by tag, and for all of them together where there are several.
 
     Args:
@@ -140,7 +140,7 @@ def figures(
 
 def _figures(
     part: Sequence[tuple[Example, Rated]], tag: str, rater: str, failed: int, least: float, seed: int
-) -> Figures:
+) -> RaterMetrics:
     levels = np.array([example.level for example, _ in part], dtype=np.str_)
     scores = np.array([record.score for _, record in part], dtype=np.float64)
     p_best = np.array([math.nan if r.p_best is None else r.p_best for _, r in part], dtype=np.float64)
@@ -151,8 +151,8 @@ def _figures(
     # Without a threshold of its own a rater keeps what is likelier good than not, or gains from the instruction.
     by = "p_best" if math.isnan(least) and probable else "score"
     least = least if not math.isnan(least) else 0.5 if probable else 0.0
-    precision, recall = quality.precision_recall(p_best if by == "p_best" else scores, good, least)
-    return Figures(
+    precision, recall = metrics.precision_recall(p_best if by == "p_best" else scores, good, least)
+    return RaterMetrics(
         rater=rater,
         language=tag,
         pairs=len(part),
@@ -163,15 +163,15 @@ def _figures(
         threshold=least,
         precision=precision,
         recall=recall,
-        calibration_error=quality.calibration_error(p_best, good) if probable else math.nan,
+        calibration_error=metrics.calibration_error(p_best, good) if probable else math.nan,
     )
 
 
 def _interval(
     scores: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_], seed: int
 ) -> tuple[float, float, float]:
-    value = quality.auroc(scores[rows], good[rows])
-    return value, *quality.bootstrap(quality.auroc, (scores[rows], good[rows]), REPEATS, seed)
+    value = metrics.auroc(scores[rows], good[rows])
+    return value, *metrics.bootstrap(metrics.auroc, (scores[rows], good[rows]), REPEATS, seed)
 
 
 def _plain(value: float) -> float | None:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import Fault
+from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
 from x_instruction.refine.labels import LEVELS, Example
 from x_instruction.seed.files import read_rows
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 COLUMNS = ("id", "language", "instruction_language", "instruction", "text", "level")
 # What the package's own files say besides, and others need not.
@@ -45,7 +45,7 @@ def read(path: Path) -> list[Example]:
     found = []
     for position, row in read_rows(path, (*COLUMNS, *ORIGIN), LIMIT):
         where = f"{path}, row {position}"
-        if isinstance(row, Fault):
+        if isinstance(row, RowError):
             raise CorpusError(f"{where}: {row.reason}, {row.detail}; mend the file")
         found.append(_example(row, where))
     if not found:

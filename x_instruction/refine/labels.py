@@ -14,10 +14,10 @@ from random import Random
 
 from x_instruction.corpus import characters
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.generate import derive
+from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
-from x_instruction.refine import flaws
-from x_instruction.refine.nearest import Nearest
+from x_instruction.refine import corruptions
+from x_instruction.refine.nearest_neighbor import Nearest
 from x_instruction.seed.pairs import Pair
 
 LEVELS = ("best", "flawed", "worst")
@@ -82,7 +82,7 @@ Make = Callable[[Pool, str, int, Random], tuple[str, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
+class Strategy:
     """A way to make a pair of a level."""
 
     level: str
@@ -101,13 +101,13 @@ def _pair(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str]:
 
 def _truncated(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    text = flaws.broken_off(pair.output, random, _spaced(tag))
+    text = corruptions.broken_off(pair.output, random, _spaced(tag))
     return (pair.asked, text) if text else None
 
 
 def _shuffled(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    text = flaws.shuffled(pair.output, random, _spaced(tag))
+    text = corruptions.shuffled(pair.output, random, _spaced(tag))
     return (pair.asked, text) if text else None
 
 
@@ -117,7 +117,7 @@ def _foreign(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] 
         return None
     pair, theirs = pool.seeds[tag][row], random.choice(others)
     other = random.choice(pool.seeds[theirs])
-    text = flaws.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(theirs), random)
+    text = corruptions.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(theirs), random)
     return (pair.asked, text) if text else None
 
 
@@ -151,23 +151,23 @@ def _weaker_answer(pool: Pool, tag: str, row: int, random: Random) -> tuple[str,
     return (pair.asked, written) if written and written != pair.output.strip() else None
 
 
-BUILDERS = {
+STRATEGIES = {
     # The seed itself.
-    "pair": Builder("best", _pair),
+    "pair": Strategy("best", _pair),
     # The response breaks off early, inside a sentence.
-    "truncated": Builder("flawed", _truncated),
+    "truncated": Strategy("flawed", _truncated),
     # Its sentences in another order.
-    "shuffled": Builder("flawed", _shuffled),
+    "shuffled": Strategy("flawed", _shuffled),
     # Sentences near its beginning are replaced by those of a seed in another language.
-    "foreign": Builder("flawed", _foreign),
+    "foreign": Strategy("flawed", _foreign),
     # The instruction of the most similar other document.
-    "near-miss": Builder("flawed", _near_miss),
+    "near-miss": Strategy("flawed", _near_miss),
     # An instruction that a weaker writer wrote for the response.
-    "weaker": Builder("flawed", _weaker),
+    "weaker": Strategy("flawed", _weaker),
     # The answer of a weaker model to the instruction.
-    "weaker-answer": Builder("flawed", _weaker_answer),
+    "weaker-answer": Strategy("flawed", _weaker_answer),
     # The instruction of any other document.
-    "other-page": Builder("worst", _other_page),
+    "other-page": Strategy("worst", _other_page),
 }
 
 
@@ -183,15 +183,15 @@ def check(names: Sequence[str]) -> None:
     """
     _known(names)
     for level in LEVELS:
-        able = [name for name, builder in BUILDERS.items() if builder.level == level]
+        able = [name for name, builder in STRATEGIES.items() if builder.level == level]
         if not set(able) & set(names):
             raise RecipeError(f"refine.builders has none of the level {level!r}: name one of {', '.join(able)}")
 
 
 def _known(names: Sequence[str]) -> None:
-    unknown = sorted(set(names) - BUILDERS.keys())
+    unknown = sorted(set(names) - STRATEGIES.keys())
     if unknown:
-        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(BUILDERS)})")
+        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(STRATEGIES)})")
 
 
 def examples(
@@ -218,7 +218,7 @@ def examples(
     """
     _known(names)
     # In the table's order: which comes first in a recipe changes nothing.
-    wanted = [name for name in BUILDERS if name in names]
+    wanted = [name for name in STRATEGIES if name in names]
     pool = Pool(pairs, weaker or {})
     made = [
         example
@@ -226,13 +226,13 @@ def examples(
         for row in range(len(seeds))
         for level in LEVELS
         for example in _of_level(
-            pool, tag, row, [name for name in wanted if BUILDERS[name].level == level], per_level, seed
+            pool, tag, row, [name for name in wanted if STRATEGIES[name].level == level], per_level, seed
         )
     ]
     counts = Counter(example.level for example in made)
     for level in LEVELS:
         if not counts[level]:
-            able = ", ".join(name for name, builder in BUILDERS.items() if builder.level == level)
+            able = ", ".join(name for name, builder in STRATEGIES.items() if builder.level == level)
             raise CorpusError(
                 f"{len(pairs)} seeds and the builders {', '.join(wanted) or 'none'} give no pair of the level "
                 f"{level!r}: name one of {able} in refine.builders, or add seeds"
@@ -244,12 +244,12 @@ def _of_level(pool: Pool, tag: str, row: int, names: list[str], most: int, seed:
     """At most so many examples of one seed, of the builders named, which are all of one level."""
     pair = pool.seeds[tag][row]
     if names:
-        Random(derive(seed, "level", BUILDERS[names[0]].level, key(pair))).shuffle(names)
+        Random(derive_seed(seed, "level", STRATEGIES[names[0]].level, key(pair))).shuffle(names)
     found: list[Example] = []
     for name in names:
         if len(found) == most:
             break
-        made = BUILDERS[name].make(pool, tag, row, Random(derive(seed, "builder", name, key(pair))))
+        made = STRATEGIES[name].make(pool, tag, row, Random(derive_seed(seed, "builder", name, key(pair))))
         if made is None:
             continue
         found.append(
@@ -260,7 +260,7 @@ def _of_level(pool: Pool, tag: str, row: int, names: list[str], most: int, seed:
                 instruction_language=pair.instruction_language,
                 instruction=made[0],
                 text=made[1],
-                level=BUILDERS[name].level,
+                level=STRATEGIES[name].level,
                 builder=name,
             )
         )
@@ -274,7 +274,7 @@ def balance(made: Sequence[Example], seed: int) -> list[Example]:
     drawn: set[int] = set()
     for level in LEVELS:
         rows = [row for row, example in enumerate(made) if example.level == level]
-        drawn.update(sorted(rows, key=lambda row: (derive(seed, "balance", made[row].id), made[row].text))[:least])
+        drawn.update(sorted(rows, key=lambda row: (derive_seed(seed, "balance", made[row].id), made[row].text))[:least])
     return [example for row, example in enumerate(made) if row in drawn]
 
 
@@ -290,7 +290,7 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
         share: of the documents that are for development, about.
         seed: of the draw.
     """
-    places = {id: derive(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}
+    places = {id: derive_seed(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}
     ranked = sorted(places, key=lambda id: (places[id], id))
     count = sum(place < share for place in places.values())
     if 0 < share < 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.engines import Engine, Failed, Scored, Scoring
 from x_instruction.errors import EngineError
 from x_instruction.generate import Ask

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from x_instruction import recipe
+from x_instruction.config import recipe
 from x_instruction.engines import Choice, Chosen, Engine, Failed
 from x_instruction.generate import Ask
 from x_instruction.languages import language

@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from x_instruction.config.recipe import Seeds, flatten
 from x_instruction.corpus.files import digest
-from x_instruction.corpus.readers import Fault
+from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
-from x_instruction.recipe import Seeds, flatten
 from x_instruction.records import Dropped, as_row, schema
 from x_instruction.seed import pairs, parallel, trees
+from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.files import read_rows
-from x_instruction.seed.overlap import Evaluations
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
-from x_instruction.shards import atomic
+from x_instruction.storage.atomic import atomic
 
 READERS = {"trees": trees.read_trees, "parallel": parallel.read_parallel, "pairs": pairs.read_pairs}
 
@@ -35,7 +35,7 @@ def form(path: Path, limit: int) -> str:
     columns = tuple(dict.fromkeys((*trees.COLUMNS, *parallel.COLUMNS, *pairs.COLUMNS)))
     for _, row in read_rows(path, columns, limit):
         empty = False
-        if isinstance(row, Fault):
+        if isinstance(row, RowError):
             continue
         if isinstance(row.get("prompt"), dict) or "parent_id" in row:
             return "trees"
@@ -64,7 +64,7 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
     if out.suffix not in (".jsonl", ".parquet"):
         raise RecipeError(f"{out} is neither .jsonl nor .parquet")
     sources = list(paths)
-    evaluations = Evaluations(settings.overlap_words)
+    evaluations = ContaminationIndex(settings.overlap_words)
     compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
     kept: list[Pair] = []
     gone: list[Dropped] = []

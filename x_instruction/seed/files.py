@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from x_instruction.corpus.files import fill
-from x_instruction.corpus.readers import CHUNK, SUFFIXES, Fault, Row, rows
+from x_instruction.corpus.readers import CHUNK, SUFFIXES, Row, RowError, rows
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
 
@@ -130,9 +130,9 @@ def _broken(name: str, line: int, why: str) -> CorpusError:
     return CorpusError(f"{name}, line {line}: not a valid JSON array of rows ({why}); mend it or write JSON lines")
 
 
-def _row(value: object, source: str, limit: int) -> dict[str, Any] | Fault:
+def _row(value: object, source: str, limit: int) -> dict[str, Any] | RowError:
     if not isinstance(value, dict):
-        return Fault("malformed_json", f"a {type(value).__name__}, wanted an object", source[:1_000])
+        return RowError("malformed_json", f"a {type(value).__name__}, wanted an object", source[:1_000])
     if len(source) > limit:
-        return Fault("line_too_long", f"{len(source)} characters, at most {limit}", source[:200])
+        return RowError("line_too_long", f"{len(source)} characters, at most {limit}", source[:200])
     return value

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from x_instruction.config.recipe import Recipe
 from x_instruction.errors import CorpusError
 from x_instruction.languages import language
-from x_instruction.recipe import Recipe
 from x_instruction.records import Dropped
 from x_instruction.seed.collect import none_kept, read
+from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.files import seed_files
-from x_instruction.seed.overlap import Evaluations
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
 
@@ -34,7 +34,7 @@ def gather(settings: Recipe, say: Callable[[str], None] = lambda text: None) -> 
     if not any(files.values()):
         named = ", ".join(seeds.paths) or "nothing"
         raise CorpusError(f"no seeds: seeds.paths names {named}, which is no file for {', '.join(tags)}")
-    evaluations = Evaluations(seeds.overlap_words)
+    evaluations = ContaminationIndex(seeds.overlap_words)
     for name in seeds.evaluation:
         evaluations.read(Path(name), seeds.max_row_bytes)
     found: dict[str, list[Pair]] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import Fault
+from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.files import read_rows
@@ -106,7 +106,7 @@ def shaped(
     right = False
     for position, row in read_rows(path, columns, limit):
         id = f"{path.name}:{position}"
-        if isinstance(row, Fault):
+        if isinstance(row, RowError):
             yield dropped(id, row.reason, row.detail, row.text)
             continue
         try:

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from x_instruction.config.recipe import Filters, Seeds
 from x_instruction.corpus import characters
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.errors import RecipeError
 from x_instruction.languages import Language, language
-from x_instruction.recipe import Filters, Seeds
 from x_instruction.records import Dropped, Passage, dropped, text_digest
-from x_instruction.seed.overlap import Evaluations
+from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 
 # Responses that are shown to the identifier together.
@@ -28,7 +28,7 @@ BATCH = 256
 
 
 def screen(
-    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: Evaluations
+    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: ContaminationIndex
 ) -> Iterator[Pair | Dropped]:
     """Dropped ones as they are met, then the seeds in an order that is their own, whatever order they came in.
 
@@ -61,7 +61,7 @@ def screen(
 
 
 def _formed(
-    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: Evaluations
+    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: ContaminationIndex
 ) -> Iterator[Pair | Dropped]:
     """Pairs of a usable length that no evaluation set holds, in one Unicode form."""
     asked = language(settings.instruction_language)
@@ -77,7 +77,7 @@ def _formed(
 
 
 def _fault(
-    pair: Pair, settings: Seeds, wanted: Language, asked: Language, evaluations: Evaluations
+    pair: Pair, settings: Seeds, wanted: Language, asked: Language, evaluations: ContaminationIndex
 ) -> tuple[str, str] | None:
     """Reason and detail of what is wrong with a pair, or None."""
     for tag, right, what in (

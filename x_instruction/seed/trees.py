@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import Fault
+from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.files import read_rows
@@ -44,7 +44,7 @@ def read_trees(
     known = False
     for position, row in read_rows(path, COLUMNS, limit):
         id = f"{path.name}:{position}"
-        if isinstance(row, Fault):
+        if isinstance(row, RowError):
             yield dropped(id, row.reason, row.detail, row.text)
         elif isinstance(row.get("prompt"), Mapping):
             root = row["prompt"]

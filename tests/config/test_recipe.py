@@ -1,0 +1,311 @@
+"""What a recipe may say, what it may not, and that nothing of it is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from x_instruction.config.recipe import Filters, Model, Recipe, dumps, flatten, load, loads, names, without_folder
+from x_instruction.errors import RecipeError, UnknownLanguage
+from x_instruction.hashing import digest
+
+SMALL = """
+name = "small"
+languages = ["swh_Latn", "Finnish", "sw"]
+[corpus]
+source = "sample"
+[generate.model]
+name = "org/writer"
+[refine]
+rater = "pmi"
+[refine.model]
+name = "org/rater"
+[diversify]
+embedder = "org/encoder"
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Recipe]:
+    """Loads the smallest recipe, some of its lines replaced, with overrides."""
+
+    def read(replace: str = "", by: str = "", **overrides: str) -> Recipe:
+        assert replace in SMALL
+        path = tmp_path / "small.toml"
+        path.write_text(SMALL.replace(replace, by, 1) if replace else SMALL, "utf-8")
+        return load(path, {key.replace("__", "."): value for key, value in overrides.items()})
+
+    return read
+
+
+# Bad input
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError,
+        match=r"cannot read recipe .*nowhere.toml: No such file.*one of adapters, demo, english-pages, files",
+    ):
+        load(tmp_path / "nowhere.toml")
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="Is a directory"):
+        load(tmp_path)
+
+
+def test_not_toml(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("name = \nseed = 1", "utf-8")
+    with pytest.raises(RecipeError, match=r"bad.toml is not valid TOML: .*line 1"):
+        load(path)
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(b"name = '\xff\xfe'")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load(path)
+
+
+def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "empty.toml"
+    path.write_text("", "utf-8")
+    with pytest.raises(RecipeError, match="recipe key name is missing"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "generate__candidate",
+            r"key generate.candidate, did you mean 'candidates'\? \(known here: model",
+        ),
+        ("corpus__filters__min_char", r"unknown recipe key corpus.filters.min_char, did you mean 'min_chars'\?"),
+        ("langauges", r"unknown recipe key langauges, did you mean 'languages'\?"),
+        ("generate__model__zzz", r"unknown recipe key generate.model.zzz \(known here: name, engine, revision"),
+    ],
+)
+def test_an_unknown_key_lists_the_known_ones(small: Callable[..., Recipe], key: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        small(**{key: "1"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", "3", "recipe key name is 3, wanted str"),
+        ("seed", "true", "recipe key seed is True, wanted int"),
+        ("seed", "1.5", "recipe key seed is 1.5, wanted int"),
+        ("languages", "'sw'", "recipe key languages is 'sw', wanted a list of strings"),
+        ("languages", "[1]", r"recipe key languages is \[1\], wanted a list of strings"),
+        ("corpus", "3", r"recipe key corpus is 3, wanted a section \[corpus\]"),
+        ("corpus__source", "web", "recipe key corpus.source is 'web', wanted one of 'sample', 'files', 'hub'"),
+        ("corpus__documents", "'many'", "recipe key corpus.documents is 'many', wanted int"),
+        ("generate__temperature", "'hot'", "recipe key generate.temperature is 'hot', wanted float"),
+        ("generate__temperature", "true", "recipe key generate.temperature is True, wanted float"),
+        ("generate__model__dtype", "int3", "recipe key generate.model.dtype is 'int3', wanted one of 'auto'"),
+        ("corpus__filters__language", "1", "recipe key corpus.filters.language is 1, wanted bool"),
+        ("refine__rater", "llm", "recipe key refine.rater is 'llm', wanted one of 'trained', 'pmi'"),
+    ],
+)
+def test_wrong_types(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        small(**{key: value})
+
+
+@pytest.mark.parametrize("line", ['name = "small"', 'source = "sample"', 'name = "org/writer"', 'rater = "pmi"'])
+def test_keys_without_a_default_are_missed(small: Callable[..., Recipe], line: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{line.split(' ')[0]} is missing and has no default"):
+        small(line)
+
+
+def test_a_missing_section_is_missed(small: Callable[..., Recipe]) -> None:
+    with pytest.raises(RecipeError, match="recipe key diversify is missing"):
+        small('[diversify]\nembedder = "org/encoder"')
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("generate__candidates", "0", "generate: candidates is 0, wanted a number above 0"),
+        ("generate__max_tokens", "-1", "generate: max_tokens is -1, wanted a number above 0"),
+        ("generate__top_p", "1.1", "generate: top_p is 1.1, wanted a share between 0 and 1"),
+        ("generate__top_k", "-5", "generate: top_k is -5"),
+        ("generate__temperature", "-0.1", "generate: temperature is -0.1, wanted 0"),
+        ("generate__temperature", "nan", "recipe key generate.temperature is nan, wanted a number"),
+        ("generate__temperature", "inf", "generate: temperature is inf"),
+        ("generate__styles", "[]", "generate.styles is empty"),
+        ("generate__min_chars", "700", "generate: min_chars 700 is above max_chars 600"),
+        ("generate__model__batch_size", "0", "generate.model: batch_size is 0"),
+        ("generate__instruction_language", "xx", "generate: unknown language 'xx'"),
+        ("corpus__filters__min_confidence", "60", "corpus.filters: min_confidence is 60"),
+        ("corpus__filters__min_chars", "3000", "corpus.filters: min_chars 3000 is above max_chars 2500"),
+        ("corpus__shard_size", "0", "corpus: shard_size is 0"),
+        ("corpus__documents", "0", "corpus: documents is 0"),
+        ("corpus__source", "files", "name them in corpus.paths"),
+        ("corpus__source", "hub", "name the data set in corpus.dataset"),
+        ("refine__keep", "0", "refine: keep is 0"),
+        ("refine__min_score", "nan", "recipe key refine.min_score is nan, wanted a number"),
+        ("diversify__clusters", "0", "diversify: clusters is 0"),
+        ("publish__test", "1.0", "publish: publish.validation and publish.test leave nothing to train on"),
+        ("languages", "[]", "recipe: languages is empty"),
+    ],
+)
+def test_values_out_of_range(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        small(**{key: value})
+
+
+def test_an_unknown_language_keeps_its_kind_and_suggestion(small: Callable[..., Recipe]) -> None:
+    with pytest.raises(UnknownLanguage, match=r"unknown language 'swahli', did you mean 'sw'\?"):
+        small(languages='["fi", "swahli"]')
+
+
+@pytest.mark.parametrize("key", ["name__x", "corpus__source__x", "languages__0"])
+def test_an_override_below_a_value(small: Callable[..., Recipe], key: str) -> None:
+    with pytest.raises(RecipeError, match=r"--set .*: \w+ is a value, not a section"):
+        small(**{key: "1"})
+
+
+@pytest.mark.parametrize("key", ["", ".", "corpus.", ".corpus"])
+def test_an_override_without_a_name(small: Callable[..., Recipe], key: str) -> None:
+    with pytest.raises(RecipeError, match="unknown recipe key"):
+        small(**{key: "1"})
+
+
+# Good input
+
+
+def test_the_smallest_recipe(small: Callable[..., Recipe]) -> None:
+    found = small()
+    assert found.languages == ("sw", "fi")
+    assert found.generate.model == Model(name="org/writer")
+    assert found.corpus.filters == Filters()
+    assert found.seed == 240519744
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("generate__candidates", "8", 8),
+        ("generate__temperature", "1", 1.0),
+        ("generate__model__name", "org/other", "org/other"),
+        ("generate__model__name", '"org/quoted"', "org/quoted"),
+        ("generate__styles", '["search"]', ("search",)),
+        ("generate__instruction_language", "swh_Latn", "swh_Latn"),
+        ("corpus__filters__language", "false", False),
+        ("corpus__license", "CC BY 4.0", "CC BY 4.0"),
+        ("corpus__documents", "1_000", 1000),
+        ("refine__min_score", "-inf", float("-inf")),
+        ("publish__pretty_name", "Two words = fine", "Two words = fine"),
+    ],
+)
+def test_overrides(small: Callable[..., Recipe], key: str, value: str, wanted: Any) -> None:
+    found: Any = small(**{key: value})
+    for part in key.split("__"):
+        found = getattr(found, part)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+def test_overrides_touch_nothing_else(small: Callable[..., Recipe]) -> None:
+    changed = small(generate__candidates="8", generate__model__threads="2")
+    before, after = flatten(small()), flatten(changed)
+    assert {key for key in before if before[key] != after[key]} == {"generate.candidates", "generate.model.threads"}
+
+
+def test_an_override_may_open_a_section(small: Callable[..., Recipe]) -> None:
+    assert small(publish__test="0.1").publish.test == 0.1
+
+
+def test_recipes_that_ship() -> None:
+    assert {"demo", "files", "x-instruction"} <= set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_recipes_that_ship_load_and_come_back(name: str) -> None:
+    found = load(name)
+    assert found.name == name
+    assert loads(dumps(found)) == found
+    assert dumps(loads(dumps(found))) == dumps(found)
+
+
+@pytest.mark.parametrize("name", names())
+def test_dumps_writes_every_key_out(name: str) -> None:
+    def keys(kind: Any, prefix: str = "") -> set[str]:
+        found = set()
+        for field in dataclasses.fields(kind):
+            value = getattr(kind, field.name)
+            inner = keys(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else None
+            found |= inner if inner is not None else {f"{prefix}{field.name}"}
+        return found
+
+    assert set(flatten(json.loads(dumps(load(name))))) == keys(load(name)) == set(flatten(load(name)))
+
+
+def test_dumps_keeps_other_scripts(small: Callable[..., Recipe]) -> None:
+    found = small(publish__pretty_name="คำสั่ง বাংলা")
+    assert "คำสั่ง বাংলা" in dumps(found)
+    assert loads(dumps(found)) == found
+
+
+def test_flatten(small: Callable[..., Recipe]) -> None:
+    flat = flatten(small())
+    assert flat["languages"] == ["sw", "fi"]
+    assert flat["corpus.filters.min_chars"] == 200
+    assert flat["corpus.documents"] is None
+    assert not any(isinstance(value, dict | tuple) for value in flat.values())
+    assert flatten({"a": {"b": {"c": (1, 2)}}, "d": 3}, "x.") == {"x.a.b.c": [1, 2], "x.d": 3}
+
+
+def test_the_digest_is_stable() -> None:
+    assert digest({"a": 1, "b": [True, None, "น้ำ"]}) == digest({"b": [True, None, "น้ำ"], "a": 1})
+    # Seeds, caches and settings of finished runs hang on this value.
+    assert digest({"a": 1, "b": 2}) == "43258cff783fe7036d8a43033f830adf"
+    assert len({digest(value) for value in ({"a": 1}, {"a": 1.5}, {"a": "1"}, {"a": [1]}, {"b": 1}, [["a", 1]])}) == 6
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.text(), VALUES, max_size=5), st.randoms())
+def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
+    items = list(value.items())
+    random.shuffle(items)
+    assert digest(dict(items)) == digest(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/data/me/model", "model"),
+        ("/data/me/model/", "model"),
+        ("~/corpora/*.jsonl", "*.jsonl"),
+        ("../mine/prompt.txt", "prompt.txt"),
+        ("./prompt.txt", "prompt.txt"),
+        (".cache/lid.bin", "lid.bin"),
+        ("C:\\models\\tiny", "tiny"),
+        ("file:///data/rows.jsonl", "rows.jsonl"),
+        ("org/model", "org/model"),
+        ("seeds/{tag}.jsonl", "seeds/{tag}.jsonl"),
+        ("... and/or", "... and/or"),
+        ("answer", "answer"),
+        ("", ""),
+    ],
+)
+def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) -> None:
+    assert without_folder(text) == told

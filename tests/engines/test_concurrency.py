@@ -1,0 +1,106 @@
+"""Concurrency finds the server's capacity in a simulation: queues in silence, refuses, gets slower, recovers."""
+
+from __future__ import annotations
+
+import heapq
+import random
+
+import pytest
+
+from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
+
+
+class Simulation:
+    """A server that works on ``capacity`` requests at once (0: all); above ``refuses`` under way it answers 429."""
+
+    def __init__(self, capacity: int = 0, refuses: int = 0, stray: float = 0.0, ceiling: int = 256) -> None:
+        self.capacity, self.refuses, self.stray = capacity, refuses, stray
+        self.now = 0.0
+        self.throttle = ConcurrencyLimiter(ceiling, clock=lambda: self.now)
+        self.random = random.Random(0)
+        self.limits: list[int] = []
+        self.waiting: list[float] = []
+        self.working: list[tuple[float, float, bool]] = []
+
+    def run(self, requests: int) -> float:
+        """Answers a second."""
+        answered, began = 0, self.now
+        while answered < requests:
+            while len(self.waiting) + len(self.working) < self.throttle.limit:
+                self._send()
+            while self.waiting and (not self.capacity or len(self.working) < self.capacity):
+                seconds = 0.05 * self.random.uniform(0.5, 1.5)
+                heapq.heappush(self.working, (self.now + seconds, self.waiting.pop(0), True))
+            self.now, started, good = heapq.heappop(self.working)
+            answered += good
+            (self.throttle.succeeded if good else self.throttle.overloaded)(started)
+            self.limits.append(self.throttle.limit)
+        return requests / (self.now - began)
+
+    def _send(self) -> None:
+        full = self.refuses and len(self.waiting) + len(self.working) >= self.refuses
+        if full or self.random.random() < self.stray:
+            heapq.heappush(self.working, (self.now + 0.005, self.now, False))
+        else:
+            self.waiting.append(self.now)
+
+    def settled(self) -> float:
+        """Mean limit of the second half."""
+        half = self.limits[len(self.limits) // 2 :]
+        return sum(half) / len(half)
+
+
+def test_a_fast_server_gets_all_that_is_allowed() -> None:
+    server = Simulation(ceiling=200)
+    server.run(4_000)
+    assert server.limits[-1] == 200
+    assert max(server.limits) <= 200
+
+
+@pytest.mark.parametrize("capacity", [8, 32])
+def test_a_queue_is_noticed_though_nothing_is_refused(capacity: int) -> None:
+    server = Simulation(capacity, ceiling=1_000)
+    rate = server.run(6_000)
+    assert rate > 0.95 * capacity / 0.05
+    assert capacity < server.settled() < 16 * capacity
+
+
+def test_refusals_keep_the_number_near_what_is_taken() -> None:
+    server = Simulation(refuses=40, ceiling=1_000)
+    server.run(6_000)
+    assert 20 < server.settled() < 80
+
+
+def test_a_stray_refusal_costs_little() -> None:
+    server = Simulation(stray=0.05)
+    server.run(4_000)
+    assert server.settled() > 60
+
+
+def test_a_server_that_refuses_all_is_asked_one_at_a_time_and_comes_back() -> None:
+    server = Simulation(refuses=1)
+    server.run(200)
+    assert server.limits[-1] <= 8
+    server.refuses = 0
+    server.run(12_000)
+    assert server.limits[-1] > 128
+
+
+def test_old_requests_do_not_count_against_a_new_limit() -> None:
+    now = 0.0
+    throttle = ConcurrencyLimiter(64, clock=lambda: now)
+    now = 1.0
+    for _ in range(16):
+        throttle.overloaded(1.0)
+    lowered = throttle.limit
+    for _ in range(100):
+        throttle.overloaded(0.5)
+    assert throttle.limit == lowered < 16
+
+
+def test_never_below_one_nor_above_the_ceiling() -> None:
+    throttle = ConcurrencyLimiter(3)
+    assert throttle.limit == 3
+    for _ in range(200):
+        throttle.overloaded(throttle.clock())
+    assert throttle.limit == 1

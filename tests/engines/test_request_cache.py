@@ -1,0 +1,280 @@
+"""What was asked and answered stays, through other processes, failures and kills."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from x_instruction.engines import Batch, Choice, Chosen, Completed, Completion, Request, Result, Scored, Scoring
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.request_cache import RequestCache
+from x_instruction.errors import EngineError, ShardError
+
+
+class Scripted:
+    """Answers with the prompt turned round, in batches of two; may fail, or do something, at the n-th request."""
+
+    can = frozenset({"complete", "choose", "score"})
+    chat = False
+
+    def __init__(
+        self, model: str = "m", revision: str = "r", at: int = -1, do: Callable[[], None] = lambda: None
+    ) -> None:
+        self.model, self.revision = model, revision
+        self.at, self.do = at, do
+        self.sent: list[Request] = []
+
+    def clip(self, text: str, tokens: int) -> str:
+        return text[:tokens]
+
+    def plan(self, requests: Sequence[Request]) -> list[Batch]:
+        rows = range(len(requests))
+        return [Batch(tuple(rows[n : n + 2]), 0) for n in range(0, len(rows), 2)]
+
+    def answer(self, requests: Sequence[Request], shared: int = 0, go_on: Any = None) -> Iterator[tuple[int, Result]]:
+        for position, request in reversed(list(enumerate(requests))):
+            if len(self.sent) == self.at:
+                self.do()
+            self.sent.append(request)
+            if isinstance(request, Completion):
+                yield position, Completed(str(request.prompt)[::-1], "stop", 3, 2)
+            elif isinstance(request, Choice):
+                yield position, Chosen((0.1, 0.9), 5)
+            else:
+                yield position, Scored(-1.5e-300, 7, 11)
+
+
+def fail() -> None:
+    raise EngineError("out of memory")
+
+
+REQUESTS: list[Request] = [Completion(f"prompt {n}", 8, seed=n) for n in range(6)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "candidate" / "fi" / "00000.sqlite"
+
+
+def texts(results: Sequence[Result]) -> list[str]:
+    return [result.text for result in results if isinstance(result, Completed)]
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5_000])
+def test_a_damaged_file_is_named(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(ShardError, match=r"cannot use the request cache .*00000.sqlite: .*; remove it and run again"):
+        RequestCache(path, Scripted(), {})
+
+
+def test_a_file_damaged_in_the_middle_is_named(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with (
+        pytest.raises(ShardError, match=r"cannot (use|write) the request cache .*00000.sqlite"),
+        RequestCache(path, Scripted(), {}) as ledger,
+    ):
+        ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
+
+
+def test_a_file_where_a_folder_is_wanted(path: Path) -> None:
+    path.parent.parent.mkdir(parents=True)
+    path.parent.write_text("in the way")
+    with pytest.raises(ShardError, match="cannot use the request cache"):
+        RequestCache(path, Scripted(), {})
+
+
+def test_a_database_of_something_else_is_named(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE answers (question TEXT)")
+    other.close()
+    with RequestCache(path, Scripted(), {}) as ledger, pytest.raises(ShardError, match=r"request cache .*00000.sqlite"):
+        ledger.ask(REQUESTS)
+
+
+# Answers
+
+
+def test_nothing_asked(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        assert ledger.ask([]) == []
+        assert ledger.totals() == {"requests_sent": 0, "seconds": 0.0, "prompt_tokens": 0, "output_tokens": 0}
+
+
+def test_answers_come_in_the_order_of_the_requests(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        assert texts(ledger.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
+        assert texts(ledger.ask(REQUESTS[::-1])) == [f"prompt {n}"[::-1] for n in range(5, -1, -1)]
+        assert texts(ledger.ask([REQUESTS[0]] * 3)) == ["0 tpmorp"] * 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [REQUESTS[0], Choice("a", ("1", "2")), Scoring((("user", "น้ำ\ud800"),), "b")],
+    ids=lambda r: type(r).__name__,
+)
+def test_an_answer_is_remembered_by_the_next_instance(path: Path, request_: Request) -> None:
+    with RequestCache(path, Scripted(), {"dtype": "float32"}) as ledger:
+        first = ledger.ask([request_])
+    silent = Scripted(at=0, do=fail)
+    with RequestCache(path, silent, {"dtype": "float32"}) as ledger:
+        assert ledger.ask([request_]) == first
+        assert ledger.answered == ledger.known == 1
+        assert ledger.totals()["requests_sent"] == 1
+    assert silent.sent == []
+
+
+def test_progress_is_told(path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with RequestCache(path, Scripted(), {}, lambda done, total: told.append((done, total))) as ledger:
+        ledger.ask(REQUESTS[:3])
+        ledger.ask(REQUESTS[:5])
+    assert told[:3] == [(1, 3), (2, 3), (3, 3)]
+    assert told[-1] == (8, 8)
+    assert told == sorted(told)
+
+
+# Keys
+
+
+def test_the_key_sees_every_field_of_a_request(path: Path) -> None:
+    base: list[tuple[Request, dict[str, Any]]] = [
+        (
+            Completion("p", 8, 0.7, 0.9, 64, ("\n",), 1),
+            {
+                "prompt": "q",
+                "max_tokens": 9,
+                "temperature": 0.8,
+                "top_p": 0.8,
+                "top_k": 63,
+                "stop": ("\n", "x"),
+                "seed": 2,
+            },
+        ),
+        (Choice("p", ("a", "b")), {"prompt": (("user", "p"),), "answers": ("b", "a")}),
+        (Scoring("p", "c", 4), {"prompt": "p ", "continuation": "d", "max_tokens": 5}),
+    ]
+    with RequestCache(path, Scripted(), {}) as ledger:
+        for request, other in base:
+            assert set(other) == {field.name for field in dataclasses.fields(request)}
+            changed = [dataclasses.replace(request, **{name: value}) for name, value in other.items()]
+            assert len({ledger.key(found) for found in [request, *changed]}) == 1 + len(other)
+            assert ledger.key(request) == ledger.key(dataclasses.replace(request))
+        assert len({ledger.key(request) for request, _ in base}) == 3
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings"),
+    [
+        (Scripted(model="other"), {"dtype": "float32"}),
+        (Scripted(revision="other"), {"dtype": "float32"}),
+        (Scripted(), {"dtype": "bfloat16"}),
+        (Scripted(), {}),
+    ],
+    ids=["model", "revision", "value", "settings"],
+)
+def test_another_model_or_setting_is_asked_anew(path: Path, engine: Scripted, settings: dict[str, Any]) -> None:
+    with RequestCache(path, Scripted(), {"dtype": "float32"}) as ledger:
+        ledger.ask(REQUESTS)
+    with RequestCache(path, engine, settings) as ledger:
+        ledger.ask(REQUESTS)
+    assert len(engine.sent) == len(REQUESTS)
+
+
+def test_the_order_of_settings_does_not_count(path: Path) -> None:
+    with RequestCache(path, Scripted(), {"a": 1, "b": 2}) as ledger:
+        ledger.ask(REQUESTS)
+    again = Scripted()
+    with RequestCache(path, again, {"b": 2, "a": 1}) as ledger:
+        ledger.ask(REQUESTS)
+    assert again.sent == []
+
+
+# Parts of batches
+
+
+def test_a_batch_that_failed_in_the_middle_runs_again_as_a_whole(path: Path) -> None:
+    with RequestCache(path, Scripted(at=3, do=fail), {}) as ledger, pytest.raises(EngineError, match="out of memory"):
+        ledger.ask(REQUESTS)
+    again = Scripted()
+    with RequestCache(path, again, {}) as ledger:
+        assert texts(ledger.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
+        assert ledger.totals()["requests_sent"] == 4 + 4
+    assert again.sent == [REQUESTS[3], REQUESTS[2], REQUESTS[5], REQUESTS[4]]
+
+
+def test_a_new_request_takes_its_whole_batch_along(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        ledger.ask(REQUESTS[:4])
+    new = Completion("new", 8)
+    again = Scripted()
+    with RequestCache(path, again, {}) as ledger:
+        ledger.ask([*REQUESTS[:3], new])
+    assert again.sent == [new, REQUESTS[2]]
+
+
+def test_totals_grow_over_attempts(path: Path) -> None:
+    for attempt in range(1, 4):
+        with RequestCache(path, Scripted(revision=str(attempt)), {}) as ledger:
+            ledger.ask(REQUESTS)
+            totals = ledger.totals()
+        assert totals["requests_sent"] == 6 * attempt
+        assert (totals["prompt_tokens"], totals["output_tokens"]) == (18 * attempt, 12 * attempt)
+        assert totals["seconds"] > 0
+
+
+# Kills, for real
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_ledger import REQUESTS, Scripted
+from x_instruction.engines.ledger import Ledger
+
+engine = Scripted(at=3, do=lambda: os.kill(os.getpid(), signal.SIGKILL))
+with Ledger(Path(sys.argv[1]), engine, {}) as ledger:
+    ledger.ask(REQUESTS)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+def test_a_kill_keeps_earlier_batches_and_counts_the_lost_one(path: Path) -> None:
+    command = [sys.executable, "-c", CHILD, str(path), os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    again = Scripted()
+    with RequestCache(path, again, {}) as ledger:
+        assert ledger.totals()["requests_sent"] == 4
+        ledger.ask(REQUESTS)
+        assert ledger.totals()["requests_sent"] == 8
+    assert again.sent == [REQUESTS[3], REQUESTS[2], REQUESTS[5], REQUESTS[4]]
+
+
+def test_a_real_model_is_asked_once(engine: TransformersEngine, path: Path) -> None:
+    requests = [Completion(prompt, 6, temperature=1.0, seed=n) for n, prompt in enumerate(("Järvi", "น้ำ", "জোয়ার"))]
+    with RequestCache(path, engine, {}) as ledger:
+        first = ledger.ask(requests)
+        totals = ledger.totals()
+    assert totals["requests_sent"] == 3
+    assert totals["prompt_tokens"] == sum(len(engine.tokenizer(str(r.prompt))["input_ids"]) for r in requests)
+    with RequestCache(path, engine, {}) as ledger:
+        assert ledger.ask(requests) == first
+        assert ledger.totals() == totals

@@ -1,0 +1,356 @@
+"""What a tuned model is worth: by hand, by one plain forward pass, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from x_instruction.config.recipe import Corpus, Model
+from x_instruction.corpus.sources import Document
+from x_instruction.corpus.sources import read as passages
+from x_instruction.engines import Failed, Scored
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.engines.truncation import truncate_by_bytes
+from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError
+from x_instruction.evaluation.held_out import (
+    Likelihood,
+    Row,
+    RowResult,
+    answers,
+    bits_per_byte,
+    difference,
+    held_out,
+    in_language,
+    measure,
+    read,
+    summary,
+    tagged,
+)
+from x_instruction.languages import language
+from x_instruction.prompts.answer import frame
+
+RENDER = frame("answer", chat=False)
+FINNISH = "Sade alkoi aamulla, ja lapset juoksivat kotiin ennen kuin ukkonen saapui järven yli."
+
+
+class Scripted:
+    """An engine whose answers are given beforehand."""
+
+    model, revision, chat = "scripted", "1", False
+    can = frozenset({"complete", "score"})
+    clip = staticmethod(truncate_by_bytes)
+
+    def __init__(self, *results: object) -> None:
+        self.results = list(results)
+        self.asked: list[object] = []
+
+    def plan(self, requests):  # type: ignore[no-untyped-def]
+        from x_instruction.engines import mixed
+
+        return mixed(requests)
+
+    def answer(self, requests, shared=0, go_on=None):  # type: ignore[no-untyped-def]
+        self.asked += requests
+        yield from enumerate(self.results)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> TransformersEngine:
+    return TransformersEngine(Model(name=str(tiny_model), batch_size=2))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """Two responses in each of three scripts, to prompts of unlike length."""
+    found = []
+    for tag in ("fi", "th", "bn"):
+        texts = [d.text for d in passages(Corpus(source="sample"), language(tag)) if isinstance(d, Document)][:2]
+        found += [Row(f"{tag}{n}", "Why? " * (n + 1), text[:400], tag) for n, text in enumerate(texts)]
+    return found
+
+
+def naive(engine: TransformersEngine, row: Row, tokens: int) -> tuple[float, int]:
+    """Bits and bytes of the response's first tokens by one forward pass over the whole."""
+    start = engine.tokenizer(RENDER(row.prompt))["input_ids"]
+    end = engine.tokenizer(row.completion, add_special_tokens=False)["input_ids"][:tokens]
+    with torch.inference_mode():
+        logits = engine.network(torch.tensor([start + end])).logits[0].double()
+    steps = torch.log_softmax(logits, -1)[len(start) - 1 : -1]
+    return -float(steps[torch.arange(len(end)), torch.tensor(end)].sum()) / math.log(2), len(end)
+
+
+def test_no_likelihoods_no_figures(rows: list[Row]) -> None:
+    writer = Scripted()
+    writer.can = frozenset({"complete", "choose"})
+    with pytest.raises(NotCapable, match="scripted is to score here and its engine cannot"):
+        measure(rows, writer, RENDER)
+    assert writer.asked == []
+
+
+def test_a_failure_names_its_row() -> None:
+    row = Row("r7", "Why?", "Ei.", "fi")
+    with pytest.raises(EngineError, match=r"no answer on r7 \(engine_too_long: 9 tokens\)"):
+        bits_per_byte([row], Scripted(Failed("engine_too_long", "9 tokens")), RENDER, 8)
+    with pytest.raises(EngineError, match="r7"):
+        answers([row], Scripted(Failed("engine_too_long", "9 tokens")), RENDER, 8)
+
+
+def test_too_few_tokens_for_a_character(engine: TransformersEngine) -> None:
+    with pytest.raises(RecipeError, match="1 tokens hold no character of the response of r1: raise max_tokens"):
+        bits_per_byte([Row("r1", "Why?", "𓀀", "fi")], engine, RENDER, 1)
+
+
+def test_a_language_that_nobody_identifies_is_told_before_the_model_works() -> None:
+    asked = Scripted()
+    with pytest.raises(RecipeError, match="py3langid does not know"):
+        measure([Row("r1", "Why?", "x", "bm")], asked, RENDER)
+    assert asked.asked == []
+
+
+def test_a_tokenizer_that_is_not_the_model_s() -> None:
+    cutting = Scripted(Scored(-1.0, 12, 20))
+    cutting.clip = lambda text, tokens: text
+    with pytest.raises(EngineError, match=r"reads 12 tokens or more where its tokenizer here counts 8 at most \(r1\)"):
+        bits_per_byte([Row("r1", "Why?", "Ei.", "fi")], cutting, RENDER, 8)
+
+
+@pytest.mark.parametrize("tokens", [24, 10_000])
+def test_bits_are_those_of_a_plain_forward_pass(engine: TransformersEngine, rows: list[Row], tokens: int) -> None:
+    short = [replace(row, completion=row.completion[:120]) for row in rows]
+    found = bits_per_byte(short, engine, RENDER, min(tokens, 1_000))
+    for row, measured in zip(short, found, strict=True):
+        part = engine.clip(row.completion, tokens)
+        assert measured.bytes == len(part.encode())
+        bits, read = naive(engine, replace(row, completion=part), tokens)
+        assert measured.bits == pytest.approx(bits, rel=1e-5)
+        assert read <= tokens
+    whole = sum(len(row.completion.encode()) for row in short)
+    assert (sum(m.bytes for m in found) == whole) == (tokens == 10_000)
+
+
+def test_where_tokens_are_only_guessed_all_of_the_part_is_scored() -> None:
+    asked = Scripted(Scored(-3 * math.log(2), 50, 60))
+    assert bits_per_byte([Row("r1", "Why?", "abcdefghijk", "fi")], asked, RENDER, 2) == [Likelihood(3.0, 6)]
+    assert [(r.continuation, r.max_tokens) for r in asked.asked] == [("abcdef", 0)]  # type: ignore[attr-defined]
+
+
+def test_answers_are_greedy(engine: TransformersEngine, rows: list[Row]) -> None:
+    for row, answer in zip(rows, answers(rows, engine, RENDER, 6), strict=True):
+        ids = engine.tokenizer(RENDER(row.prompt), return_tensors="pt")["input_ids"]
+        for _ in range(6):
+            with torch.inference_mode():
+                ids = torch.cat([ids, engine.network(ids).logits[:, -1:].argmax(-1)], dim=1)
+        written = ids[0, -6:].tolist()
+        ended = written.index(1) if 1 in written else 6
+        assert answer == engine.tokenizer.decode(written[:ended], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tag", "right"),
+    [
+        (FINNISH, "fi", True),
+        (FINNISH, "sw", False),
+        ("The rain began in the morning, and the children ran home before the storm.", "fi", False),
+        ("The rain began in the morning, and the children ran home before the storm.", "en", True),
+        (f"{FINNISH} But then the storm passed by, and all of the children went out to play again.", "fi", False),
+        ("ฝนตกหนักในเดือนมีนาคมและเมษายน ชาวนาปลูกข้าวโพด", "th", True),
+        ("", "fi", False),
+        ("", "th", False),
+        (" \n", "en", False),
+        ("12 345.", "fi", False),
+        ("ok", "fi", False),
+        ("the", "en", False),
+        ("水稻生长在水里。", "zh", True),
+        ("aaaaaaaaaaaaaaaaaaaa", "fi", False),
+    ],
+)
+def test_in_language(answer: str, tag: str, right: bool) -> None:
+    assert in_language([answer], [tag]) == [right]
+
+
+def test_languages_are_judged_apart_and_the_order_is_kept() -> None:
+    thai = "ฝนตกหนักในเดือนมีนาคมและเมษายน ชาวนาปลูกข้าวโพด"
+    assert in_language([FINNISH, thai, thai, FINNISH], ["fi", "fi", "th", "th"]) == [True, False, True, False]
+
+
+def row(id: str, bits: float, size: int, right: bool, tag: str = "fi") -> RowResult:
+    return RowResult(id, tag, "t", bits, size, "", right)
+
+
+def test_figures_by_hand() -> None:
+    held = [
+        row("a", 2.0, 4, True),
+        row("b", 10.0, 2, False),
+        row("c", 1.0, 1, True, "th"),
+        row("d", 5.0, 1, True, "th"),
+    ]
+    found = summary(held)
+    assert list(found) == ["fi", "th", "all"]
+    # (2 + 10) / (4 + 2) bits, and not the mean of 0.5 and 5.
+    fi = found["fi"]
+    assert (fi.rows, fi.bits_per_byte, fi.right, fi.quality, fi.score) == (2, 2.0, 0.5, 0.25, 0.125)
+    th = found["th"]
+    assert (th.rows, th.bits_per_byte, th.right, th.quality, th.score) == (2, 3.0, 1.0, 0.125, 0.125)
+    everything = found["all"]
+    assert (everything.rows, everything.bits_per_byte, everything.right) == (4, 18 / 8, 0.75)
+    assert everything.score == pytest.approx(0.75 * 2**-2.25)
+    # Both rows, or one of them twice: one in four each, so these are the ends.
+    assert fi.bits_per_byte_interval == (0.5, 5.0)
+    assert fi.right_interval == (0.0, 1.0)
+    assert fi.score_interval == (0.0, 2**-0.5)
+    assert th.right_interval == (1.0, 1.0)
+
+
+def test_one_row_is_its_own_interval() -> None:
+    found = summary([row("a", 3.0, 3, True)])["all"]
+    assert (found.bits_per_byte_interval, found.score_interval) == ((1.0, 1.0), (0.5, 0.5))
+
+
+def test_an_interval_is_as_wide_as_theory_says() -> None:
+    held = [row(str(n), 1.0 + n % 2, 1, n % 10 < 3) for n in range(1_000)]
+    found = summary(held)["all"]
+    low, high = found.right_interval
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 1_000), rel=0.08)
+    low, high = found.bits_per_byte_interval
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(1_000), rel=0.08)
+    assert summary(held)["all"] == found != summary(held, seed=1)["all"]
+
+
+def test_no_rows_no_figures() -> None:
+    with pytest.raises(CorpusError, match="no rows to sum up"):
+        summary([])
+
+
+def test_a_difference_is_of_pairs() -> None:
+    """Where every row is better by the same, there is no doubt, however unlike the rows are."""
+    a = [row(str(n), float(n * n), 10, n % 2 == 0) for n in range(40)]
+    b = [replace(held, bits=held.bits + 5.0) for held in reversed(a)]
+    found = difference(a, b)["all"]
+    assert (found.rows, found.bits_per_byte, found.right) == (40, pytest.approx(-0.5), 0.0)
+    assert found.bits_per_byte_interval == (pytest.approx(-0.5), pytest.approx(-0.5))
+    assert found.right_interval == (0.0, 0.0)
+    assert found.score > 0
+    low, high = summary(a)["all"].bits_per_byte_interval
+    assert high - low > 10
+
+
+def test_a_difference_is_over_common_rows() -> None:
+    a = [row("a", 2.0, 1, True), row("b", 4.0, 1, False), row("b", 1.0, 1, True, "th")]
+    b = [row("b", 1.0, 1, True), replace(a[0], text="other"), row("c", 9.0, 1, True)]
+    found = difference(a, b)
+    assert list(found) == ["fi", "all"]
+    assert (found["fi"].rows, found["fi"].bits_per_byte, found["fi"].right) == (1, 3.0, -1.0)
+    assert found["fi"].score == -0.5
+    with pytest.raises(CorpusError, match="no row in common: 3 and 1 rows were measured"):
+        difference(a, [row("z", 1.0, 1, True)])
+
+
+def test_measure_puts_it_together(engine: TransformersEngine, rows: list[Row]) -> None:
+    held = measure(rows, engine, RENDER, 16, 6)
+    assert [(h.id, h.language) for h in held] == [(r.id, r.language) for r in rows]
+    assert [(h.bits, h.bytes) for h in held] == bits_per_byte(rows, engine, RENDER, 16)
+    assert [h.answer for h in held] == answers(rows, engine, RENDER, 6)
+    assert len({h.text for h in held}) == len(rows)
+    # The tiny model has learnt English titles only.
+    assert not any(h.right for h in held)
+
+
+def write(path: Path, *rows: dict[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"id": "1", "instruction": "Why?", "input": "Rain", "output": "a \ud800", "language": "fin_Latn"},
+        {"id": "1", "instruction": "Again?", "output": "b", "language": "fi"},
+        {"id": "1", "instruction": "Why?", "output": "c", "language": "sw"},
+        {"id": "2", "instruction": " ", "output": "d", "language": "fi"},
+        {"id": "3", "instruction": "Why?", "output": "\n", "language": "fi"},
+        {"id": "4", "instruction": "Why?", "output": "e"},
+        {"id": "5", "instruction": "Why?", "output": "f", "language": "no such"},
+    )
+    rows, gone = read([str(path)])
+    assert rows == [Row("1", "Why?\nRain", "a ?", "fi"), Row("1", "Why?", "c", "sw")]
+    assert {record.id: record.reason for record in gone} == {
+        "1": "same_id",
+        "2": "no_instruction",
+        "3": "no_output",
+        "4": "no_language",
+        "5": "unknown_language",
+    }
+    assert [r.id for r in read([f"fi={write(tmp_path / 'one.jsonl', {'prompt': 'a', 'completion': 'b'})}"])[0]] == [
+        "one.jsonl:1"
+    ]
+
+
+def test_a_row_is_asked_by_the_model_s_tag_in_the_place_of_its_own(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"id": "1", "prompt": "Why?  Answer well.", "completion": "a", "language": "fi", "tag": "Answer well."},
+        {"id": "2", "prompt": "Why?\n[fi]", "completion": "b", "language": "fi", "tag": "[fi]"},
+        {"id": "3", "prompt": "Why?", "completion": "c", "language": "fi", "tag": "rain"},
+        {"id": "4", "prompt": "Why? Answer in Finnish.", "completion": "d", "language": "fi"},
+        {"id": "5", "prompt": "Why? Answer well.", "completion": "e", "language": "th", "tag": "Answer well."},
+    )
+    rows, _ = read([str(path)])
+    plain = ["Why?  Answer well.", "Why?\n[fi]", "Why?", "Why? Answer in Finnish.", "Why? Answer well."]
+    assert [row.asked for row in rows] == plain
+    assert [row.asked for row in tagged(rows, {"fi": "Answer in Finnish."})] == [
+        "Why?  Answer in Finnish.",
+        *["Why? Answer in Finnish."] * 3,
+        "Why? Answer well.",
+    ]
+    assert tagged(rows, {}) == rows
+
+
+def test_rows_are_the_same_whatever_they_are_asked_with(engine: TransformersEngine, rows: list[Row]) -> None:
+    plain = measure(rows, engine, RENDER, 8, 1)
+    again = measure(tagged(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)
+    assert [held.text for held in plain] == [held.text for held in again]
+    assert [a.bits == pytest.approx(b.bits) for a, b in zip(plain, again, strict=True)] == [False] * 2 + [True] * 4
+
+
+def test_nothing_to_measure_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", {"prompt": "a", "completion": "b"})
+    with pytest.raises(CorpusError, match=r"no row to measure on \(no_language\)"):
+        read([str(path)])
+    with pytest.raises(CorpusError, match="holds no train"):
+        read([str(tmp_path)])
+
+
+def test_so_many_of_each_language_whatever_their_order(tmp_path: Path) -> None:
+    many = [
+        {"id": f"{n}", "prompt": "a", "completion": "b", "language": tag} for tag in ("sw", "fi") for n in range(30)
+    ]
+    first, _ = read([str(write(tmp_path / "a.jsonl", *many))], 4)
+    assert [r.language for r in first] == ["fi"] * 4 + ["sw"] * 4
+    assert read([str(write(tmp_path / "a.jsonl", *reversed(many)))], 4)[0] == first
+    assert [int(r.id) for r in first[:4]] != [0, 1, 2, 3]
+    assert len(read([str(tmp_path / "a.jsonl")], 100)[0]) == 60
+
+
+def test_of_a_folder_the_split_that_was_held_out(tmp_path: Path) -> None:
+    for tag in ("fi", "sw"):
+        (tmp_path / "data" / tag).mkdir(parents=True)
+        for split in ("train", "test", "validation"):
+            table = pa.table({"prompt": ["a"], "completion": [split], "language": [tag], "id": ["1"]})
+            pq.write_table(table, tmp_path / "data" / tag / f"{split}-00000-of-00001.parquet")
+    for split in ("test", "validation"):
+        assert {source.path.name.split("-")[0] for source in held_out(str(tmp_path))} == {split}
+        assert [row.completion for row in read([str(tmp_path)])[0]] == [split] * 2
+        for path in tmp_path.rglob(f"{split}-*"):
+            path.unlink()
+    with pytest.raises(CorpusError, match=r"holds training rows alone: .*publish\.test .*name the file itself"):
+        held_out(str(tmp_path))
+    (tmp_path / "data" / "fi" / "test-00000-of-00001.parquet").touch()
+    named = str(tmp_path / "data" / "fi" / "train-00000-of-00001.parquet")
+    assert [str(source.path) for source in held_out(named)] == [named]

@@ -1,0 +1,274 @@
+"""One thing changed at a time: what each study changes, and that what is common is made once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from x_instruction.cli import cli
+from x_instruction.cli.ablate import _STUDIES
+from x_instruction.config.recipe import Corpus, Recipe, load
+from x_instruction.corpus.sources import Document, read
+from x_instruction.errors import EngineError, RecipeError
+from x_instruction.experiments.ablation import STUDIES, Outcome, _take_over, ablate, variants
+from x_instruction.languages import language
+from x_instruction.pipeline.progress import NullProgress
+from x_instruction.refine.compare import KEEP_ALL
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
+
+Write = Callable[..., Path]
+
+
+def test_no_such_study() -> None:
+    with pytest.raises(RecipeError, match="no study 'nothing', wanted one of refinement"):
+        variants(load("demo"), "nothing")
+
+
+@pytest.mark.parametrize("study", [name for name in STUDIES if name != "rounds"])
+def test_a_variant_changes_what_it_says(study: str) -> None:
+    demo = load("demo")
+    for name, variant in variants(demo, study).items():
+        for key, value in STUDIES[study][name].items():
+            section, field = key.split(".")
+            assert getattr(getattr(variant, section), field) == value
+        assert (variant.corpus, variant.generate) == (demo.corpus, demo.generate)
+
+
+def test_rounds_want_something_that_learns() -> None:
+    with pytest.raises(RecipeError, match="nothing learns"):
+        variants(load("demo"), "rounds")
+
+
+def test_raters_that_learn_and_that_do_not() -> None:
+    recipe = load("adapters", {"refine.rounds": "2", "refine.precision": "0.9", "refine.prompt": '"rate-trained"'})
+    made = variants(recipe, "raters")
+    assert made["trained"] == recipe
+    for name in ("pmi", "prompted"):
+        assert made[name].refine.tune is None
+        assert made[name].refine.rounds == 2, "the generator still learns"
+        assert made[name].refine.prompt == "auto"
+    both = made["combined"].refine
+    assert (both.tune, both.prompt, both.rounds) == (recipe.refine.tune, "rate-trained", 2)
+    assert {name: (one.refine.precision, one.refine.min_score) for name, one in made.items()} == {
+        "trained": (0.9, 0.0),
+        "pmi": (None, KEEP_ALL),
+        "prompted": (None, KEEP_ALL),
+        "combined": (None, KEEP_ALL),
+    }, "a threshold is in its own rater's scale"
+
+
+def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
+    recipe = load("english-pages", {"refine.rater": '"trained"', "refine.model.adapter": '"embedded-rater"'})
+    adapters = {name: one.refine.model.adapter for name, one in variants(recipe, "raters").items()}
+    assert adapters == {"trained": "embedded-rater", "combined": "embedded-rater", "pmi": None, "prompted": None}
+    assert {name: one.refine.min_score for name, one in variants(load("english-pages"), "raters").items()} == {
+        "pmi": 4.0,
+        "trained": KEEP_ALL,
+        "prompted": KEEP_ALL,
+        "combined": KEEP_ALL,
+    }
+
+
+def test_without_a_rating_nothing_learns_from_it() -> None:
+    recipe = load("adapters", {"refine.rounds": "2"})
+    without = variants(recipe, "refinement")["no-refinement"]
+    assert (without.refine.rounds, without.refine.tune) == (0, None)
+    assert without.generate == recipe.generate
+
+
+def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="nothing says that embedded was"):
+        next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, NullProgress()))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_done_is_shown_when_a_later_variant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(*_: object) -> Iterator[Outcome]:
+        yield Outcome("whole", 1_234, 5, 4, 0.5, 0.25, Path("runs"))
+        raise EngineError("no more")
+
+    monkeypatch.setattr("x_instruction.experiments.ablation.ablate", one)
+    done = CliRunner().invoke(cli, ["ablate", "demo", "refinement"])
+    assert str(done.exception) == "no more"
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["variant", "passages", "kept", "curated", "score", "distinct", "folder"],
+        ["whole", "1,234", "5", "4", "0.500", "0.250", "runs"],
+    ]
+
+
+def test_the_command_offers_every_study() -> None:
+    assert set(_STUDIES) == set(STUDIES)
+
+
+@pytest.fixture
+def learning(recipe_file: Write, tiny_model: Path, tmp_path: Path) -> Callable[..., Recipe]:
+    """A Finnish recipe whose generator and rater are tuned in two steps, the rater from the generator."""
+    pages = [found.text for found in read(Corpus(source="sample"), language("fi")) if isinstance(found, Document)]
+    rows = [
+        {"id": f"{n}", "instruction": f"Explain thing {n} in detail.", "output": text} for n, text in enumerate(pages)
+    ]
+    (tmp_path / "fi.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    tune = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu"}
+    model = {"name": str(tiny_model), "batch_size": 8}
+    rater = {"rater": "trained", "start": "generator", "response_tokens": 32, "development": 0.3, "settled": 0.0}
+
+    def make(**overrides: str) -> Recipe:
+        file = recipe_file(
+            **{
+                "seeds": {"paths": [str(tmp_path / "{tag}.jsonl")], "near_duplicate_jaccard": 1.0},
+                "corpus": {"source": "sample", "shard_size": 2, "passages": 3},
+                "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
+                "generate.model": model,
+                "generate.tune": tune,
+                "refine": rater | {"builders": ["pair", "shuffled", "other-page"]},
+                "refine.model": model,
+                "refine.tune": tune,
+            }
+        )
+        return load(file, {"languages": '["fi"]'} | overrides)
+
+    return make
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tunings that take no time and make another adapter each; the models that they made."""
+    made: list[str] = []
+
+    def launch(
+        job: TrainJob, lessons: list[TrainingExample], target: Path, finish: Callable[[Path, TrainResult], None]
+    ) -> TrainResult:
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM
+
+        base = AutoModelForCausalLM.from_pretrained(job.model.name)
+        folder = target.with_name(f".{target.name}.new")
+        get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")).save_pretrained(
+            folder
+        )
+        done = TrainResult(
+            rows=len(lessons),
+            lengths={"max_tokens": 64},
+            steps=2,
+            tokens=1,
+            seconds=1.0,
+            loss=1.0,
+            losses=[],
+            parameters=1,
+            trainable=1,
+            flops=1.0,
+            hardware="none",
+            software={"none": "0"},
+        )
+        finish(folder, done)
+        folder.rename(target)
+        made.append(f"{target.parts[-3]}/{target.name}")
+        return done
+
+    monkeypatch.setattr("x_instruction.pipeline.models.launch", launch)
+    return made
+
+
+def inodes(root: Path) -> dict[str, int]:
+    """The files of a run by name."""
+    return {str(path.relative_to(root)): path.stat().st_ino for path in root.rglob("*") if path.is_file()}
+
+
+def test_models_are_taken_over_where_they_would_be_made_alike(
+    learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path
+) -> None:
+    """Documents are kept from a generator for its rater's sake, so another rater's may have learnt from more."""
+    raters = [one.variant for one in ablate(learning(), "raters", tmp_path, 1, False, NullProgress())]
+    assert raters == ["trained", "pmi", "prompted", "combined"]
+    assert tuned[:2] == ["trained/generator-0", "trained/rater-0"]
+    assert not {"prompted/generator-0", "combined/generator-0", "combined/rater-0"} & set(tuned)
+    files = {name: inodes(tmp_path / name) for name in raters}
+    for one, other, common in (
+        ("trained", "combined", ["seeds", "passage", "candidate", "models"]),
+        ("pmi", "prompted", ["seeds", "passage", "candidate", "models"]),
+        ("trained", "pmi", ["seeds", "passage"]),
+    ):
+        for name in common:
+            of_one, of_other = (
+                {file: node for file, node in files[run].items() if file.startswith(f"{name}/")} for run in (one, other)
+            )
+            assert of_one == of_other != {}
+    rated = [name for name in files["trained"] if name.startswith("rated/")]
+    assert not {files["trained"][name] for name in rated} & {files["combined"][name] for name in rated}
+    caches = [{node for file, node in files[name].items() if file.startswith("cache/")} for name in raters]
+    assert len(set.union(*caches)) == sum(map(len, caches)), "ledgers are written into"
+
+
+def test_rounds_go_on_from_the_rounds_before(learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path) -> None:
+    done = list(ablate(learning(**{"refine.start": '"base"'}), "rounds", tmp_path, 1, False, NullProgress()))
+    assert [one.variant for one in done] == [f"{number}-rounds" for number in range(4)]
+    assert tuned == [f"{number}-rounds/{role}-{number}" for number in range(4) for role in ("generator", "rater")]
+
+
+def test_killed_while_it_takes_over(
+    learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stands under the variant's name until all of it does."""
+    recipe = learning()
+    next(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
+    variant = variants(recipe, "diversification")["no-diversification"]
+    whole, root = RunFolder(tmp_path / "whole"), tmp_path / "no-diversification"
+    _take_over([whole], tmp_path / "undisturbed", variant)
+    wanted = inodes(tmp_path / "undisturbed")
+    link = os.link
+    for last in range(len(wanted)):
+        left = itertools.count(last, -1)
+
+        def killed(source: str, target: str, left: Iterator[int] = left, **more: Any) -> None:
+            if next(left) == 0:
+                raise KeyboardInterrupt
+            link(source, target, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", killed)
+            with pytest.raises(KeyboardInterrupt):
+                _take_over([whole], root, variant)
+        assert not root.exists()
+    outcomes = list(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
+    assert outcomes[0].kept == outcomes[1].kept > 0
+    assert wanted.items() <= inodes(root).items()
+    assert {name.split("/")[0] for name in wanted} == {"seeds", "passage", "models", "candidate", "rated"}
+    assert tuned == ["whole/generator-0", "whole/rater-0"]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_rater_that_starts_from_the_generator_and_none(learning: Callable[..., Recipe], tmp_path: Path) -> None:
+    learning()
+    line = ["ablate", str(tmp_path / "recipe.toml"), "refinement", "--languages", "fi", "--workers", "1"]
+    done = CliRunner().invoke(cli, [*line, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert [row.split()[0] for row in done.stdout.splitlines()] == ["variant", "whole", "no-refinement"]
+    whole, without = (tmp_path / "out" / name for name in ("whole", "no-refinement"))
+    assert {path.name for path in (whole / "models").iterdir()} == {"generator-0", "rater-0"}
+    assert {path.name for path in (without / "models").iterdir()} == {"generator-0"}
+    for name in ("seeds", "passage"):
+        assert inodes(whole / name) == inodes(without / name) != {}
+    again = CliRunner().invoke(cli, [*line, "--out", str(tmp_path / "out")])
+    assert again.stdout == done.stdout
+
+
+def test_variants_share_what_they_have_in_common(recipe_file: Write, tmp_path: Path) -> None:
+    recipe = load(recipe_file(), {"languages": '["fi"]', "diversify.quota": "3"})
+    found = list(ablate(recipe, "diversification", tmp_path / "out", 1, False, NullProgress()))
+    assert [one.variant for one in found] == ["whole", "no-diversification"]
+    assert found[0].curated == found[1].curated > 0
+    assert found[0].kept == found[1].kept
+    first, second = ((one.folder / "candidate" / "fi" / "00000.parquet").stat().st_ino for one in found)
+    assert first == second, "candidates are the same files"
+    again = list(ablate(recipe, "diversification", tmp_path / "out", 1, False, NullProgress()))
+    assert again == found
+    unread = list(ablate(recipe, "refinement", tmp_path / "refinement", 1, False, NullProgress()))
+    assert unread[1].kept >= unread[0].kept

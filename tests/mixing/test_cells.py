@@ -1,0 +1,105 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from x_instruction.errors import CorpusError
+from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, even, exact, fill
+from x_instruction.mixing.pool import hashed, mix_hash
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "counts"),
+    [
+        (10, [1, 1, 1], [4, 3, 3]),
+        (7, [5, 3, 2], [4, 2, 1]),  # 3.5, 2.1, 1.4: the one left goes to .5
+        (8, [5, 3, 2], [4, 2, 2]),  # 4.0, 2.4, 1.6
+        (40, [1] * 11, [4] * 7 + [3] * 4),
+        (0, [1, 2], [0, 0]),
+        (5, [], []),
+        (5, [0, 0], [0, 0]),
+        (3, [exact(0.1), exact(0.2)], [1, 2]),
+    ],
+)
+def test_largest_remainders(total, weights, counts):
+    assert apportion(total, weights) == counts
+
+
+@settings(deadline=None)
+@given(total=st.integers(0, 10_000), weights=st.lists(st.integers(0, 50), min_size=1, max_size=12))
+def test_apportioned_numbers_add_up_and_are_within_one(total, weights):
+    counts = apportion(total, weights)
+    if sum(weights):
+        assert sum(counts) == total
+        for count, weight in zip(counts, weights, strict=True):
+            assert abs(count - Fraction(total * weight, sum(weights))) < 1
+
+
+def test_even():
+    assert even(3_000, 7) == [429] * 4 + [428] * 3
+
+
+def cell(ask, answer, count, **values):
+    return Allocation(shape="s", ask=ask, answer=answer, count=count, **values)
+
+
+def test_an_item_is_used_once_unless_more_is_allowed(stock, parallel):
+    items = stock(parallel(6, "en", "sw"))
+    cells = [cell("en", "en", 4), cell("sw", "sw", 2)]
+    taken = np.concatenate(fill("m", AllocationGroup(cells), items, 1))
+    assert sorted(taken) == list(range(6))
+    thrice = np.concatenate(fill("m", AllocationGroup([cell("en", "en", 10), cell("sw", "sw", 8)], uses=3), items, 1))
+    assert np.bincount(thrice).tolist() == [3] * 6
+
+
+def test_items_that_fit_elsewhere_are_left_for_it(stock, pair):
+    # Three answers in Swahili, asked in English, Swahili or both: every one is needed, and only one way fits.
+    pairs = [pair("a"), pair("b"), pair("b", "sw"), pair("c", "sw"), pair("d", "sw")]
+    for seed in range(20):
+        english, swahili = fill("m", AllocationGroup([cell("en", "sw", 2), cell("sw", "sw", 2)]), stock(pairs), seed)
+        assert sorted(english) == [0, 1]
+        assert sorted(swahili) == [2, 3]
+
+
+def test_too_few_items_name_the_cell(stock, parallel):
+    items = stock(parallel(3, "en", "sw"))
+    with pytest.raises(
+        CorpusError, match=r"m: 4 rows of s \(sw to en\) are wanted and there is matter for 3: give more"
+    ):
+        fill("m", AllocationGroup([cell("sw", "en", 4)]), items, 1)
+    with pytest.raises(CorpusError, match="matter for 0"):
+        fill("m", AllocationGroup([cell("fi", "en", 4)], uses=None), items, 1)
+
+
+def test_with_replacement_every_item_is_as_likely(stock, parallel):
+    (drawn,) = fill("m", AllocationGroup([cell("en", "sw", 20_000)], uses=None), stock(parallel(10, "en", "sw")), 3)
+    # 2,000 each are expected; the standard deviation is 42.
+    assert np.abs(np.bincount(drawn) - 2_000).max() < 200
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    number=st.integers(1, 12),
+    shares=st.lists(st.integers(0, 9), min_size=1, max_size=4),
+    uses=st.sampled_from([1, 3, None]),
+    seed=st.integers(0, 9),
+)
+def test_counts_are_exact_and_order_counts_for_nothing(stock, parallel, number, shares, uses, seed):
+    tags = ["en", "sw", "fi", "th"][: len(shares)]
+    counts = apportion(number * (uses or 4), shares)
+    pairs = parallel(number, "en", "sw", "fi", "th")
+    cells = [cell("en", tag, count) for tag, count in zip(tags, counts, strict=True)]
+    one, other = stock(pairs), stock(pairs[::-1])
+    filled = fill("m", AllocationGroup(cells, uses=uses), one, seed)
+    assert [len(items) for items in filled] == counts
+    again = fill("m", AllocationGroup(cells, uses=uses), other, seed)
+    assert all((a == b).all() for a, b in zip(filled, again, strict=True))
+
+
+def test_hashes_are_the_same_on_every_machine():
+    assert hashed(1, "web", "a") == 14720174438452705418
+    assert mix_hash(np.arange(2, dtype=np.uint64), 1, "x").tolist() == [14688059385793933832, 11725397116700771704]
+    assert len(set(mix_hash(np.arange(1_000, dtype=np.uint64), 1).tolist())) == 1_000
+    assert (mix_hash(np.arange(4, dtype=np.uint64), 1) != mix_hash(np.arange(4, dtype=np.uint64), 2)).all()

@@ -1,0 +1,194 @@
+"""Runs as a whole: resume, refusal, equal bytes. A tiny real model writes and rates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from x_instruction.config.recipe import Recipe, load
+from x_instruction.errors import RunChanged, ShardError
+from x_instruction.pipeline import worker
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import NullProgress
+from x_instruction.pipeline.status import totals
+from x_instruction.storage.run_folder import RunFolder
+
+Write = Callable[..., Path]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def go(recipe: Recipe, root: Path, *, workers: int = 1, redo: bool = False, until: str = "rated") -> RunFolder:
+    return execute(recipe, root, workers, redo, until, NullProgress())
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for age in ("passage", "candidate", "rated", "curated")
+        for path in sorted((root / age).rglob("*"))
+        if path.is_file() and not path.name.endswith(".report.json")
+    }
+
+
+def test_every_row_is_accounted_for(recipe_file: Write, tmp_path: Path) -> None:
+    run = go(load(recipe_file()), tmp_path / "run")
+    found = {(t.stage, t.language): t for t in totals(run)}
+    for tag in ("fi", "th", "bn"):
+        corpus, generate, refine = (found[stage, tag] for stage in ("corpus", "generate", "refine"))
+        assert corpus.kept == 12
+        assert generate.rows_in == corpus.kept
+        assert generate.kept + sum(generate.dropped.values()) == generate.requests == 24
+        assert generate.kept > 6
+        assert refine.rows_in == generate.kept == refine.kept + sum(refine.dropped.values())
+
+
+def test_no_model_is_opened_where_none_rates(
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load(recipe_file(refine={"rater": "none"}))
+    go(recipe, tmp_path / "run", until="candidate")
+    monkeypatch.setattr(worker, "open_engine", lambda model: pytest.fail(f"{model.name} was opened"))
+    run = go(recipe, tmp_path / "run")
+    rated = list(run.read("rated", "fi", 0))
+    assert {getattr(record, "rater", None) for record in rated} == {"none"}
+    assert len({record.id for record in rated}) == len(rated) > 0
+    report = run.report("rated", "fi", 0)
+    assert (report.requests, report.dropped.keys()) == (0, {"not_best"})
+    assert not (tmp_path / "run" / "cache" / "rated").exists()
+
+
+def test_a_finished_run_asks_nothing_again(recipe_file: Write, tmp_path: Path) -> None:
+    recipe = load(recipe_file())
+    before = totals(go(recipe, tmp_path / "run"))
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.parquet")}
+    assert totals(go(recipe, tmp_path / "run")) == before
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.parquet")}
+
+
+def test_two_workers_make_the_same_bytes(recipe_file: Write, tmp_path: Path) -> None:
+    recipe = load(recipe_file())
+    go(recipe, tmp_path / "one", workers=1, until="curated")
+    go(recipe, tmp_path / "two", workers=2, until="curated")
+    one = digests(tmp_path / "one")
+    assert len(one) >= 3 * 3 * 3 * 2
+    assert one == digests(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "named"),
+    [
+        ("generate", "temperature", 0.9, "generate.temperature"),
+        ("refine", "response_tokens", 32, "refine.response_tokens"),
+        ("corpus", "shard_size", 6, "corpus.shard_size"),
+    ],
+)
+def test_changed_settings_are_refused_and_named(
+    recipe_file: Write, tmp_path: Path, section: str, key: str, value: object, named: str
+) -> None:
+    recipe = load(recipe_file())
+    go(recipe, tmp_path / "run")
+    before = digests(tmp_path / "run")
+    changed = load(recipe_file(), {f"{section}.{key}": str(value)})
+    with pytest.raises(RunChanged, match=named) as caught:
+        go(changed, tmp_path / "run")
+    assert "--redo" in str(caught.value)
+    assert digests(tmp_path / "run") == before
+    go(changed, tmp_path / "run", redo=True)
+    go(changed, tmp_path / "fresh")
+    assert digests(tmp_path / "run") == digests(tmp_path / "fresh")
+
+
+def test_changed_input_is_refused(recipe_file: Write, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "x_instruction" / "corpus" / "sample"
+    for tag in ("fi", "th", "bn"):
+        (tmp_path / f"{tag}.jsonl").write_bytes((sample / f"{tag}.jsonl").read_bytes())
+    recipe = load(recipe_file(corpus={"source": "files", "paths": [f"{tmp_path}/{{tag}}.jsonl"]}))
+    go(recipe, tmp_path / "run", until="passage")
+    lines = (tmp_path / "th.jsonl").read_text("utf-8").splitlines()
+    (tmp_path / "th.jsonl").write_text("\n".join(lines[1:]), "utf-8")
+    with pytest.raises(RunChanged, match=r"passage/th.*input\..*th\.jsonl"):
+        go(recipe, tmp_path / "run")
+
+
+def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
+    prompt = tmp_path / "mine.txt"
+    prompt.write_text("{language}:\n{passage}\nQuestion:{opening}", "utf-8")
+    recipe = load(recipe_file(), {"generate.prompt": f'"{prompt}"'})
+    go(recipe, tmp_path / "run", until="candidate")
+    prompt.write_text("{language}:\n{passage}\nA question:{opening}", "utf-8")
+    with pytest.raises(RunChanged, match=r"generate\.prompt\.digest"):
+        go(recipe, tmp_path / "run")
+
+
+def test_where_a_model_runs_is_no_other_run(recipe_file: Write, tmp_path: Path) -> None:
+    go(load(recipe_file()), tmp_path / "run")
+    go(load(recipe_file(), {"generate.model.batch_size": "3"}), tmp_path / "run")
+
+
+def test_a_second_run_in_the_same_folder_waits_for_nobody(recipe_file: Write, tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ShardError, match="another run"):
+            go(load(recipe_file()), tmp_path / "run")
+
+
+def test_killed_at_random_moments_and_resumed(recipe_file: Write, tmp_path: Path) -> None:
+    """The issue's size is run by benchmarks/kill.py; here three kills of a short run."""
+    recipe = recipe_file()
+    go(load(recipe), tmp_path / "whole")
+    line = [sys.executable, "-m", "x_instruction", "run", str(recipe), "--out", str(tmp_path / "killed")]
+    line += ["--until", "refine", "--workers", "2"]
+    chance = random.Random(7)
+    for _ in range(3):
+        process = subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
+        )
+        try:
+            process.wait(chance.uniform(3.0, 12.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
+def test_orphaned_workers_end(recipe_file: Write, tmp_path: Path) -> None:
+    """Only the parent is killed: its workers must not go on writing."""
+    line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(tmp_path / "run")]
+    with subprocess.Popen([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        children: list[str] = []
+        end = time.monotonic() + 60
+        while not children and time.monotonic() < end:
+            # They are started when the first stage wants them.
+            time.sleep(0.05)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children
+        process.kill()
+    alive = children
+    for _ in range(100):
+        alive = [pid for pid in children if not _gone(pid)]
+        if not alive:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"workers {alive} outlived the run")
+
+
+def _gone(pid: str) -> bool:
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True

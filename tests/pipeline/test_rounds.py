@@ -1,0 +1,343 @@
+"""Models that a run tunes for itself, and rounds of refinement, with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from x_instruction.cards import records
+from x_instruction.cli import cli
+from x_instruction.config.recipe import Corpus, Recipe, load
+from x_instruction.corpus.sources import Document, read
+from x_instruction.errors import CorpusError, RecipeError, RunChanged
+from x_instruction.languages import language
+from x_instruction.pipeline import rounds
+from x_instruction.pipeline.estimate import estimate
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.progress import NullProgress
+from x_instruction.refine.labels import WEAKER, examples, split
+from x_instruction.storage.run_folder import RunFolder
+
+Write = Callable[..., Path]
+TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> str:
+    """Seed files of Finnish and Thai, none of Bengali."""
+    for tag in ("fi", "th"):
+        texts = [found.text for found in read(Corpus(source="sample"), language(tag)) if isinstance(found, Document)]
+        rows = [
+            {"id": f"page-{n}", "instruction": f"Explain thing number {n} in detail.", "output": text}
+            for n, text in enumerate(texts)
+        ]
+        (tmp_path / f"{tag}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(tmp_path / "{tag}.jsonl")
+
+
+@pytest.fixture
+def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Recipe]:
+    """A recipe whose generator and rater are tuned, with two rounds."""
+
+    def make(**overrides: str) -> Recipe:
+        model = {"name": str(tiny_model), "batch_size": 8}
+        file = recipe_file(
+            **{
+                "seeds": {"paths": [seeds], "near_duplicate_jaccard": 1.0},
+                "corpus": {"source": "sample", "shard_size": 5, "passages": 7},
+                "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
+                "generate.model": model,
+                "generate.tune": TUNE,
+                "refine": {
+                    "rater": "trained",
+                    "response_tokens": 32,
+                    "min_score": 0.34,
+                    "rounds": 2,
+                    "settled": 0.0,
+                    "builders": ["pair", "shuffled", "other-page"],
+                    "development": 0.3,
+                },
+                "refine.model": model,
+                "refine.tune": TUNE,
+            }
+        )
+        return load(file, overrides)
+
+    return make
+
+
+def go(recipe: Recipe, root: Path, until: str = "curated", **more: Any) -> RunFolder:
+    return execute(recipe, root, 1, more.pop("redo", False), until, NullProgress(), **more)
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    """Every shard and every weight."""
+    files = [*root.glob("*/*/*.parquet"), *root.glob("models/*/*.safetensors"), *root.glob("models/*/calibration.json")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
+    with pytest.raises(RecipeError, match=r"generate\.tune wants seeds: name files in seeds\.paths"):
+        load(recipe_file(**{"generate.tune": TUNE}))
+
+
+def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1 and nothing learns"):
+        load(recipe_file(refine={"rater": "pmi", "rounds": 1}))
+
+
+def test_seeds_that_are_not_there(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = looped(**{"seeds.paths": '["nowhere/{tag}.jsonl"]'})
+    with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file for any language: nowhere"):
+        go(recipe, tmp_path / "run")
+
+
+def test_an_estimate_tunes_nothing(looped: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(*_: object) -> None:
+        raise AssertionError("an estimate tunes no model")
+
+    monkeypatch.setattr("x_instruction.pipeline.models.launch", launch)
+    lines = list(estimate(looped(), 1))
+    assert "1 worker" in lines[-1]
+    assert lines[-1].endswith("tuning and rounds come on top")
+
+
+def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"generate\.tune tunes a model of this machine"):
+        go(looped(**{"generate.model.engine": "openai"}), tmp_path / "run")
+
+
+def test_an_adapter_is_given_or_made(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"refine\.tune and refine\.model\.adapter are both there"):
+        go(looped(**{"refine.model.adapter": "mine"}), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"root": tmp_path_factory.mktemp("rounds") / "run"}
+
+
+def test_rounds_write_again_what_was_not_kept(
+    looped: Callable[..., Recipe], tmp_path: Path, once: dict[str, Path]
+) -> None:
+    recipe = looped()
+    run = go(recipe, once["root"])
+    made = [f"{role}-{round}" for role in ("generator", "rater") for round in range(3)]
+    assert sorted(path.name for path in (run.root / "models").iterdir()) == made
+    between = ["candidate", "rated", "candidate_1", "rated_1", "candidate_2", "rated_2"]
+    assert rounds.ages(recipe) == ["passage", *between, "curated"]
+    for tag in recipe.languages:
+        for index in range(run.count("passage", tag) or 0):
+            for round in (1, 2):
+                before = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round - 1), tag, index)}  # type: ignore[attr-defined]
+                kept = {r.id for r in run.read(rounds.at("rated", round - 1), tag, index)}
+                now = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round), tag, index)}  # type: ignore[attr-defined]
+                assert before.items() <= now.items(), "earlier candidates are rated again, unchanged"
+                for key in now.keys() - before.keys():
+                    assert now[key].round == round  # type: ignore[attr-defined]
+                    assert key[0] not in kept, "only passages of which nothing was kept are written for again"
+    curated = list(run.read("curated", "fi", 0))
+    last = {r.id for index in range(run.count("passage", "fi") or 0) for r in run.read("rated_2", "fi", index)}
+    assert {record.id for record in curated} <= last
+    assert "rated_2" in json.dumps(run.report("curated", "fi", 0).settings)
+
+
+@pytest.mark.parametrize(
+    ("shares", "settled", "last"),
+    [
+        ([0.2, 0.5, 0.7, 0.8], 0.01, 3),
+        ([0.2, 0.5, 0.505, 0.8], 0.01, 2),
+        ([0.2, 0.2, 0.7, 0.8], 0.01, 1),
+        ([0.2, 0.2, 0.7, 0.8], 0.0, 3),
+        ([0.2, None, None, None], 0.01, 3),
+    ],
+)
+def test_rounds_end_once_little_changes(
+    looped: Callable[..., Recipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shares: list[float | None],
+    settled: float,
+    last: int,
+) -> None:
+    monkeypatch.setattr(rounds, "kept_share", lambda run, settings, round: shares[round])
+    recipe = looped(**{"refine.rounds": "3", "refine.settled": str(settled)})
+    assert rounds.final(RunFolder(tmp_path), recipe) == last
+
+
+def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Bengali has no seeds here, so it cannot have a model of its own."""
+    one = {"generate.tune.per_language": "true", "refine.rounds": "0", "refine.settled": "0.01"}
+    run = go(looped(**one, languages='["fi", "th"]'), tmp_path / "run", until="candidate")
+    assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
+    revisions = {tag: {r.generator_revision for r in run.read("candidate", tag, 0)} for tag in ("fi", "th")}  # type: ignore[attr-defined]
+    assert not revisions["fi"] & revisions["th"]
+    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, and generate\.tune\.per_language wants some"):
+        go(looped(**one), tmp_path / "all", until="candidate")
+    assert not (tmp_path / "all" / "models").exists(), "told before any is tuned"
+
+
+@pytest.mark.parametrize("rater", ["full", "lora"])
+def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path, rater: str) -> None:
+    """Also for a rater that starts from a generator of which all weights were tuned, by an adapter or by all again."""
+    recipe = looped(
+        **{
+            "generate.tune.method": '"full"',
+            "refine.tune.method": f'"{rater}"',
+            "refine.start": '"generator"',
+            "refine.rounds": "0",
+            "refine.settled": "0.01",
+            "languages": '["fi", "th"]',
+        }
+    )
+    run = go(recipe, tmp_path / "run", until="rated")
+    write, rate = rounds.writing(run, recipe, 0, "fi").model, rounds.rating(run, recipe, 0, "fi").model
+    assert (write.name, write.adapter) == (str(run.root / "models" / "generator-0"), None)
+    own = str(run.root / "models" / "rater-0")
+    assert (rate.name, rate.adapter) == ((own, None) if rater == "full" else (write.name, own))
+    assert list(run.read("rated", "fi", 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"refine.builders": '["pair", "worse", "other-page"]'}, "unknown label builder 'worse'"),
+        ({"refine.builders": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
+        ({"refine.development": "0.0"}, r"refine\.development is 0"),
+        ({"refine.prompt": '"nothing"'}, "nothing"),
+        ({"generate.tune.per_language": "true", "refine.start": '"generator"'}, "one rater cannot start"),
+        ({"refine.tune.method": '"full"', "refine.start": '"generator"'}, "which is an adapter"),
+    ],
+)
+def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
+    looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], told: str
+) -> None:
+    with pytest.raises(RecipeError, match=told):
+        go(looped(**changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "passage").exists()
+
+
+def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = looped(**{"seeds.paths": f"['{tmp_path}/none/{{tag}}.jsonl']", "refine.rounds": "0"})
+    recipe = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, tune=None))
+    with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
+        go(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "candidate").exists()
+
+
+@pytest.mark.parametrize("name", WEAKER)
+def test_a_rater_learns_from_what_a_weaker_model_wrote(
+    looped: Callable[..., Recipe], tmp_path: Path, name: str
+) -> None:
+    # Hot: the tiny model's likeliest answer is a row of empty lines.
+    hot = {"generate.temperature": "9.0", "generate.top_k": "0", "generate.top_p": "1.0"}
+    builders = {"refine.builders": f'["pair", "{name}", "other-page"]'}
+    recipe = looped(**builders | (hot if name == "weaker-answer" else {}))
+    models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
+    models.seeds()
+    pairs = models._pairs("rater", 0, "")
+    written = models._weaker(pairs, [name])
+    made = [e for e in examples(pairs, recipe.refine.builders, 1, recipe.seed, written) if e.level == "flawed"]
+    assert made
+    assert not {(e.instruction, e.text) for e in made} & {(pair.asked, pair.output) for pair in pairs}
+    kept = {e.text for e in made} if name == "weaker" else {e.instruction for e in made}
+    assert kept <= ({pair.output for pair in pairs} if name == "weaker" else {pair.asked for pair in pairs})
+    assert models._weaker(pairs, [name]) == written
+    # How the weaker model is asked decides the rater.
+    other = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, top_k=3))
+    assert Models(models.run, other, False, print).settings("rater", 0) != models.settings("rater", 0)
+
+
+def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    tags = []
+    for languages in ('["fi", "th"]', '["fi"]'):
+        models = Models(run, looped(**{"seeds.languages": languages}), False, lambda text: None)
+        models.seeds()
+        tags.append({pair.language for pair in models._pairs("generator", 0, "")})
+    assert tags == [{"fi", "th"}, {"fi"}]
+
+
+def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    looped()
+    line = ["models", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--role", "generator"]
+    done = CliRunner().invoke(cli, line)
+    assert done.exit_code == 0, done.output
+    made = tmp_path / "run" / "models" / "generator-0"
+    assert done.output.splitlines()[-1] == str(made)
+    record = records.read(made).training
+    assert record.languages == ("fi", "th")
+    assert str(tmp_path) not in (made / "training.json").read_text("utf-8")
+    assert not (tmp_path / "run" / "models" / "rater-0").exists()
+    nothing = CliRunner().invoke(cli, ["models", "demo"])
+    assert "demo tunes no model: add [generate.tune] or [refine.tune]" in str(nothing.exception)
+
+
+def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
+    looped: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = looped(**{"refine.start": '"generator"'})
+    models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
+    models.seeds()
+    every = models._pairs("rater", 0, "")
+    apart = {pair.id for pair in split(every, recipe.refine.development, recipe.seed)[1]}
+    learned = {pair.id for pair in models._pairs("generator", 0, "")}
+    assert apart
+    assert learned
+    assert not apart & learned
+    assert apart | learned == {pair.id for pair in every}
+
+
+def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+    before = bytes_of(once["root"])
+    go(looped(), once["root"])
+    assert bytes_of(once["root"]) == before
+
+
+def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+    with pytest.raises(RunChanged, match=r"model generator-0.*tune\.learning_rate was 0\.0002, is 0\.1"):
+        go(looped(**{"generate.tune.learning_rate": "0.1"}), once["root"])
+
+
+def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+    go(looped(**{"generate.tune.save_steps": "7", "generate.tune.device_batch_size": "2"}), once["root"])
+
+
+def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = looped(**{"refine.rounds": "1"})
+    go(recipe, tmp_path / "whole")
+    root = tmp_path / "killed"
+    line = [sys.executable, "-m", "x_instruction", "run", str(tmp_path / "recipe.toml"), "--out", str(root)]
+    line += ["--workers", "1", "--set", "refine.rounds=1"]
+    seen: set[str] = set()
+    for _ in range(20):
+        process = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            # Once in each age and in each tuning.
+            steps = {path.parts[-3] for path in root.glob("models/.*.tuning/checkpoints/checkpoint-1")}
+            steps |= {path.relative_to(root).parts[0] for path in root.glob("[cpr]*/*/*.parquet")}
+            if new := steps - seen:
+                seen |= new
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        process.wait()
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0
+    assert len(seen & {f".{role}-{round}.tuning" for role in ("generator", "rater") for round in (0, 1)}) >= 3
+    assert seen >= {"candidate", "rated", "candidate_1", "rated_1"}
+    assert bytes_of(root) == bytes_of(tmp_path / "whole")

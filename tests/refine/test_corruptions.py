@@ -1,0 +1,128 @@
+"""Responses made worse, in scripts with and without spaces and stops."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from x_instruction.config.recipe import Corpus
+from x_instruction.corpus.segment import sentences
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import language
+from x_instruction.refine.corruptions import SHOWN, broken_off, partly_foreign, shuffled
+
+FINNISH = "Sauna on lämmin. Vesi on kylmä!\n\nMetsä on vihreä? Lumi on valkea."
+SAMPLES = [
+    (document.text, spaced)
+    for tag, spaced in (("fi", True), ("sw", True), ("hi", True), ("ur", True), ("th", False))
+    for document in read(Corpus(source="sample"), language(tag))
+    if isinstance(document, Document)
+]
+
+
+def split(text: str, spaced: bool = True) -> list[str]:
+    return [text[start:end] for start, end in sentences(text, spaced)]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "Sauna", "Sauna on lämmin.", "...", "\ud800"])
+def test_what_cannot_be_made_worse(text: str) -> None:
+    assert shuffled(text, Random(0), True) is None
+    assert partly_foreign(text, True, FINNISH, True, Random(0)) is None
+    assert partly_foreign(FINNISH, True, "", True, Random(0)) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "Sauna.", "saunassaonlämmintä" * 9, "Aaa. Bbb. Ccc. Ddd.", "a\nb\nc\nd\ne\nf"]
+)
+def test_no_place_to_break_off(text: str) -> None:
+    assert broken_off(text, Random(0), True) is None
+
+
+def test_equal_sentences_have_no_other_order() -> None:
+    assert shuffled("Yksi. Yksi. Yksi.", Random(0), True) is None
+
+
+def test_sentences_by_hand() -> None:
+    assert split(FINNISH) == ["Sauna on lämmin.", "Vesi on kylmä!", "Metsä on vihreä?", "Lumi on valkea."]
+    assert split("Otsikko\nLause yksi 3.14 on. “Toinen.” Kolmas") == [
+        "Otsikko",
+        "Lause yksi 3.14 on.",
+        "“Toinen.”",
+        "Kolmas",
+    ]
+    assert split("यह घर है। वह पेड़ है।") == ["यह घर है।", "वह पेड़ है।"]
+    assert split("你好。再见。", False) == ["你好。", "再见。"]
+    # Thai has no stops: a line ends a sentence, and without lines a space does.
+    assert split("ฝนตกหนัก ชาวนาปลูกข้าว", False) == ["ฝนตกหนัก", "ชาวนาปลูกข้าว"]
+    assert split("ฝนตกหนัก ชาวนา\nปลูกข้าว", False) == ["ฝนตกหนัก ชาวนา", "ปลูกข้าว"]
+    assert split("Sauna on lämmin") == ["Sauna on lämmin"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_another_order_by_hand(seed: int) -> None:
+    made = shuffled(FINNISH, Random(seed), True)
+    assert made is not None
+    assert sorted(split(made)) == sorted(split(FINNISH))
+    assert split(made)[0] != "Sauna on lämmin."
+    # The empty line stays behind the second sentence.
+    assert [len(split(part)) for part in made.split("\n\n")] == [2, 2]
+
+
+def test_two_sentences_change_places() -> None:
+    assert shuffled("Yksi on. Kaksi on.", Random(0), True) == "Kaksi on. Yksi on."
+
+
+def test_foreign_by_hand() -> None:
+    found = {
+        partly_foreign("A yksi. B kaksi.", True, "Moja ni. Mbili ni. Tatu ni.", True, Random(n)) for n in range(30)
+    }
+    assert found == {"Moja ni. B kaksi.", "A yksi. Moja ni."}
+    found = {partly_foreign(FINNISH, True, "Moja ni. Mbili ni. Tatu ni.", True, Random(n)) for n in range(60)}
+    assert found == {
+        "Moja ni. Vesi on kylmä!\n\nMetsä on vihreä? Lumi on valkea.",
+        "Moja ni. Mbili ni.\n\nMetsä on vihreä? Lumi on valkea.",
+        "Sauna on lämmin. Moja ni.\n\nMetsä on vihreä? Lumi on valkea.",
+        "Sauna on lämmin. Moja ni.\n\nMbili ni. Lumi on valkea.",
+    }
+    # A first sentence longer than what is shown would hide the flaw behind it.
+    long = "sana " * 100 + "loppu. Toinen."
+    assert {partly_foreign(long, True, "Moja.", True, Random(n)) for n in range(20)} == {"Moja. Toinen."}
+
+
+def test_every_place_of_a_break_by_hand() -> None:
+    # 40 characters: 4 to 16 of them stay, and the space behind "kaksi." is between sentences.
+    text = "yksi kaksi. kolme neljä viisi kuusi nyt."
+    assert len(text) == 40
+    assert {broken_off(text, Random(n), True) for n in range(50)} == {"yksi"}
+    text = "yksi kaksi kolme neljä viisi kuusi nyt."
+    assert {broken_off(text, Random(n), True) for n in range(50)} == {"yksi", "yksi kaksi"}
+
+
+@given(st.sampled_from(SAMPLES), st.integers(0, 10_000))
+def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed: int) -> None:
+    text, spaced = sample
+    made = broken_off(text, Random(seed), spaced)
+    assert made is not None
+    assert text.startswith(made)
+    assert 0.09 * min(len(text), 2 * SHOWN) <= len(made) <= min(0.4 * len(text), SHOWN)
+    assert not re.search(r"[.!?।۔]$", made)
+    assert text[len(made)] != "\n"
+    assert text[len(made)].isspace() == spaced
+    # The sentence goes on behind the break.
+    assert any(start < len(made) < end for start, end in sentences(text, spaced))
+
+
+def test_the_break_of_a_long_response_is_where_it_is_seen() -> None:
+    text = "sana " * 4_000
+    lengths = {len(broken_off(text, Random(n), True) or "") for n in range(300)}
+    assert min(lengths) >= SHOWN // 2
+    assert max(lengths) <= SHOWN
+
+
+def test_no_break_between_a_letter_and_its_mark() -> None:
+    text = "กิ" * 40
+    assert {len(broken_off(text, Random(n), False) or "") % 2 for n in range(100)} == {0}

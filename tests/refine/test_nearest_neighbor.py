@@ -1,0 +1,56 @@
+"""Likeness of instructions against the formula by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from x_instruction.refine.nearest_neighbor import Nearest
+
+
+def nearest(*instructions: str, tag: str = "en", documents: list[str] | None = None) -> Nearest:
+    return Nearest(instructions, documents or [str(n) for n in range(len(instructions))], tag)
+
+
+def test_cosine_by_hand() -> None:
+    found = nearest("cook rice", "cook beans", "paint roofs roofs")
+    # "cook" is in two of three, the others in one.
+    shared, own = math.log(1 + 3 / 2), math.log(1 + 3)
+    wanted = shared**2 / (shared**2 + own**2)
+    assert found.likeness(0).tolist() == pytest.approx([1, wanted, 0])
+    assert found.likeness(2).tolist() == pytest.approx([0, 0, 1])
+    assert [found.of(row) for row in range(3)] == [1, 0, None]
+
+
+def test_a_word_said_twice_weighs_twice() -> None:
+    found = nearest("a b b", "a", "b")
+    # Both words are in two of three: (1, 2) against (1, 0) and (0, 1).
+    assert found.likeness(0).tolist() == pytest.approx([1, 1 / math.sqrt(5), 2 / math.sqrt(5)])
+
+
+def test_case_and_marks_do_not_count() -> None:
+    assert nearest("Cook rice?", "Paint roofs.", "“COOK” beans!").of(0) == 2
+
+
+def test_the_same_instruction_is_passed_over() -> None:
+    assert nearest("Cook rice.", "rice cook", "cook beans").of(0) == 2
+
+
+def test_other_languages_of_a_page_are_passed_over() -> None:
+    assert nearest("cook red rice", "cook red beans", "cook roofs", documents=["a", "a", "b"]).of(0) == 2
+
+
+def test_the_first_of_equal_ones() -> None:
+    assert nearest("cook", "cook beans", "cook roofs").of(0) == 1
+
+
+def test_runs_of_characters_where_there_are_no_spaces() -> None:
+    found = nearest("หุงข้าว", "ทาสีบ้าน", "หุงข้าวผัด", tag="th")
+    assert [found.of(row) for row in range(3)] == [2, None, 0]
+
+
+@pytest.mark.parametrize("instructions", [("",), ("?", "!"), ("cook",), ("cook", "cook")])
+def test_nothing_alike(instructions: tuple[str, ...]) -> None:
+    found = nearest(*instructions)
+    assert [found.of(row) for row in range(len(instructions))] == [None] * len(instructions)

@@ -1,0 +1,392 @@
+"""A shard is whole or absent, whatever goes wrong while it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from x_instruction.errors import ShardError
+from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema, text_digest
+from x_instruction.storage.atomic import atomic, file_digest
+from x_instruction.storage.run_folder import BATCH, RunFolder, ShardReport
+
+TEXTS = {"fi": "Järvi jäätyy yöllä.\nSauna on lämmin.", "th": "น้ำขึ้นน้ำลงเกิดจากดวงจันทร์", "bn": "জোয়ার কেন আসে?"}
+
+
+def passage(number: int, tag: str = "fi") -> Passage:
+    text = f"{TEXTS[tag]} {number}"
+    return Passage(
+        id=f"{tag}-{number:016d}",
+        language=tag,
+        text=text,
+        document_id=f"d:{number}",
+        segment=0,
+        source="sample",
+        url="",
+        license="Apache-2.0",
+        text_hash=text_digest(text),
+        identified=tag,
+        identified_confidence=1.0,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def files(run: RunFolder) -> set[str]:
+    return {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
+
+
+WHOLE = {
+    "passage/fi/00000.parquet",
+    "passage/fi/00000.report.json",
+    "passage/fi/00000.dropped.parquet",
+}
+
+
+# One file
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    with atomic(path) as stream:
+        stream.write(b"old")
+    with pytest.raises(ZeroDivisionError), atomic(path) as stream:
+        stream.write(b"new" * 10_000 + bytes(1 // 0))
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_exception_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "file"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic(path) as stream:
+        stream.write(b"x" * 100_000)
+        assert not path.exists()
+    assert path.stat().st_size == 100_000
+
+
+def test_a_file_where_a_folder_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("in the way")
+    with (
+        pytest.raises(ShardError, match=r"cannot write .*folder/file: (File exists|Not a directory)"),
+        atomic(tmp_path / "folder" / "file"),
+    ):
+        pass
+
+
+# Reading what is not good
+
+
+def test_a_shard_that_is_not_there(run: RunFolder) -> None:
+    with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00003.parquet"):
+        list(run.read("passage", "fi", 3))
+    with pytest.raises(ShardError, match=r"00003.report.json"):
+        run.report("passage", "fi", 3)
+    assert run.count("passage", "fi") is None
+    assert not run.complete("passage", "fi", 3)
+    assert list(run.reports("passage")) == []
+
+
+@pytest.mark.parametrize("keep", [0, 3, 0.3, 0.7, 0.99])
+def test_a_truncated_shard_is_named(run: RunFolder, keep: float) -> None:
+    run.write(ShardReport("passage", "fi", 0), (passage(number) for number in range(50)))
+    path = run.path("passage", "fi", 0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00000.parquet: .*; remove it and run"):
+        list(run.read("passage", "fi", 0))
+
+
+def test_bytes_changed_in_the_middle_are_noticed_or_named(run: RunFolder) -> None:
+    report = run.write(ShardReport("passage", "fi", 0), (passage(number) for number in range(500)))
+    path = run.path("passage", "fi", 0)
+    changed = bytearray(path.read_bytes())
+    changed[200:260] = b"\0" * 60
+    path.write_bytes(changed)
+    assert file_digest(path) != report.digest
+    with pytest.raises(ShardError, match=r"00000\.parquet"):
+        list(run.read("passage", "fi", 0))
+
+
+def test_a_shard_of_another_age(run: RunFolder) -> None:
+    run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    run.path("candidate", "fi", 0).parent.mkdir(parents=True)
+    os.replace(run.path("passage", "fi", 0), run.path("candidate", "fi", 0))
+    with pytest.raises(ShardError, match=r"candidate/fi/00000.parquet has other columns than a candidate shard"):
+        list(run.read("candidate", "fi", 0))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"age": "passage"}', '{"unknown": 1}', "\xff"])
+def test_a_damaged_report_is_named(run: RunFolder, text: str) -> None:
+    run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    run.path("passage", "fi", 0, "report.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ShardError, match=r"cannot read .*00000.report.json"):
+        run.report("passage", "fi", 0)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"shards": "many"}', '{"shards": null}'])
+def test_a_damaged_index_is_named(run: RunFolder, text: str) -> None:
+    run.finish("passage", "fi", 1)
+    (run.root / "passage" / "fi" / "index.json").write_text(text)
+    with pytest.raises(ShardError, match=r"cannot read .*index.json"):
+        run.count("passage", "fi")
+
+
+# Writing
+
+
+@pytest.mark.parametrize("tag", TEXTS)
+def test_what_is_written_is_read(run: RunFolder, tag: str) -> None:
+    records = [passage(number, tag) for number in range(BATCH * 2 + 3)]
+    report = run.write(ShardReport("passage", tag, 7), iter(records))
+    assert run.complete("passage", tag, 7)
+    assert list(run.read("passage", tag, 7)) == records
+    assert run.report("passage", tag, 7) == report
+    assert report.kept == len(records)
+    assert report.digest == file_digest(run.path("passage", tag, 7))
+
+
+def test_an_empty_shard_is_a_shard(run: RunFolder) -> None:
+    run.write(ShardReport("passage", "fi", 0), [])
+    assert files(run) == WHOLE
+    assert list(run.read("passage", "fi", 0)) == []
+    assert pq.read_schema(run.path("passage", "fi", 0)).equals(schema(Passage))
+
+
+def test_counts_and_reasons(run: RunFolder) -> None:
+    records: list[Passage | Dropped] = []
+    for number in range(30):
+        records += [passage(number), dropped(f"a{number}", "too_short", text="น้ำ")]
+        records += [dropped(f"b{number}", "broken", "2 %")] * (number % 2)
+    report = run.write(ShardReport("passage", "fi", 0, settings={"corpus.source": "sample"}), records)
+    assert (report.kept, report.dropped) == (30, {"broken": 15, "too_short": 30})
+    assert run.report("passage", "fi", 0) == report
+    assert report.settings == {"corpus.source": "sample"}
+    gone = pq.read_table(run.path("passage", "fi", 0, "dropped.parquet"))
+    assert gone.schema.equals(schema(Dropped))
+    assert [Dropped(**row) for row in gone.to_pylist()] == [r for r in records if isinstance(r, Dropped)]
+
+
+def test_finish_fills_the_report_in_after_the_records(run: RunFolder) -> None:
+    def fill(report: ShardReport) -> None:
+        report.seconds = 1.5
+        report.rows_in = report.kept + sum(report.dropped.values())
+
+    run.write(ShardReport("passage", "fi", 0), [passage(0), dropped("a", "broken")], fill)
+    found = run.report("passage", "fi", 0)
+    assert (found.seconds, found.rows_in) == (1.5, 2)
+
+
+def test_two_writes_give_the_same_bytes(run: RunFolder) -> None:
+    first = run.write(ShardReport("passage", "fi", 0), [passage(0), passage(1)]).digest
+    assert run.write(ShardReport("passage", "fi", 1), [passage(0), passage(1)]).digest == first
+
+
+def test_an_exception_in_a_stage_leaves_no_shard(run: RunFolder) -> None:
+    def stage() -> Iterator[Passage]:
+        yield passage(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run.write(ShardReport("passage", "fi", 0), stage())
+    assert files(run) == set()
+
+
+def test_an_exception_in_a_stage_leaves_the_old_shard(run: RunFolder) -> None:
+    def stage() -> Iterator[Passage]:
+        yield passage(9)
+        raise ZeroDivisionError
+
+    report = run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    with pytest.raises(ZeroDivisionError):
+        run.write(ShardReport("passage", "fi", 0), stage())
+    assert files(run) == WHOLE
+    assert list(run.read("passage", "fi", 0)) == [passage(0)]
+    assert run.report("passage", "fi", 0) == report
+
+
+def test_the_shard_appears_last(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = os.replace
+
+    def remember(source: Path, target: Path) -> None:
+        order.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", remember)
+    run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    assert sorted(order) == sorted(Path(name).name for name in WHOLE)
+    assert order[-1] == "00000.parquet"
+
+
+def test_a_record_of_another_age_is_refused(run: RunFolder) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        run.write(ShardReport("rated", "fi", 0), [passage(0)])
+    assert files(run) == set()
+
+
+def test_reports_come_by_language_and_index(run: RunFolder) -> None:
+    for tag, index in (("th", 0), ("fi", 10), ("fi", 2)):
+        run.write(ShardReport("passage", tag, index), [])
+    assert [(r.language, r.index) for r in run.reports("passage")] == [("fi", 2), ("fi", 10), ("th", 0)]
+
+
+# Removing
+
+GROWN = {
+    "instruction": "Why?",
+    "instruction_language": "en",
+    "style": "question",
+    "candidate": 0,
+    "round": 0,
+    "finish_reason": "stop",
+    "generator": "g",
+    "generator_revision": "r",
+    "generator_prompt": "p",
+}
+
+
+@pytest.mark.parametrize("how", ["remove", "clear", "finish"])
+def test_the_shard_itself_is_removed_first(run: RunFolder, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write(ShardReport("candidate", "fi", 0), [extend(passage(0), Candidate, **GROWN)])
+    run.finish("candidate", "fi", 1)
+    order: list[str] = []
+    unlink = Path.unlink
+
+    def remember(path: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            order.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", remember)
+    if how == "remove":
+        run.remove("candidate", "fi", 0)
+    elif how == "clear":
+        run.clear("candidate", "fi")
+    else:
+        run.finish("candidate", "fi", 0)
+    assert next(name for name in order if name != "index.json") == "00000.parquet"
+    assert {path.name for path in run.path("candidate", "fi", 0).parent.iterdir()} <= {"index.json"}
+
+
+def test_removing_what_is_not_there(run: RunFolder) -> None:
+    run.remove("passage", "fi", 0)
+    run.clear("passage", "fi")
+
+
+def test_finish_removes_shards_beyond_and_no_others(run: RunFolder) -> None:
+    for index in range(4):
+        run.write(ShardReport("passage", "fi", index), [passage(index)])
+    run.write(ShardReport("passage", "th", 3), [passage(3, "th")])
+    run.finish("passage", "fi", 2)
+    assert run.count("passage", "fi") == 2
+    assert [run.complete("passage", "fi", index) for index in range(4)] == [True, True, False, False]
+    assert run.complete("passage", "th", 3)
+    assert not [name for name in files(run) if "/fi/" in name and name.split("/")[-1].startswith(("00002", "00003"))]
+
+
+def test_clear_opens_the_number_again(run: RunFolder) -> None:
+    run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    run.finish("passage", "fi", 1)
+    run.clear("passage", "fi")
+    assert run.count("passage", "fi") is None
+    assert files(run) == set()
+
+
+# Disks that fill and processes that die: for real, in a process of their own
+
+CHILD = """
+import os, resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_shards import passage
+from x_instruction.errors import ShardError
+from x_instruction.records import dropped
+from x_instruction.shards import Report, Run
+
+def noise(number):
+    return dropped(f"a{number}", "broken", os.urandom(100).hex(), os.urandom(900).hex())
+
+run = Run(Path(sys.argv[1]))
+"""
+
+
+def child(run: RunFolder, body: str) -> subprocess.CompletedProcess[str]:
+    """Runs code against the same run in another process, with this module's ``passage``."""
+    code = CHILD + textwrap.dedent(body)
+    return subprocess.run(
+        [sys.executable, "-c", code, str(run.root), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
+@pytest.mark.parametrize("kind", ["kept", "dropped"])
+def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None:
+    made = "passage(number)" if kind == "kept" else "noise(number)"
+    done = child(
+        run,
+        f"""
+        run.write(Report("passage", "fi", 0), [passage(0)])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        try:
+            run.write(Report("passage", "fi", 1), ({made} for number in range(5_000)))
+        except ShardError as error:
+            print(error)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert "parquet: File too large; nothing that was complete is lost" in done.stdout
+    assert "passage/fi/00001." in done.stdout
+    assert files(run) == WHOLE
+    assert list(run.read("passage", "fi", 0)) == [passage(0)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+def test_a_killed_writer_leaves_no_shard(run: RunFolder) -> None:
+    done = child(
+        run,
+        """
+        def stage():
+            yield from (passage(number) for number in range(3_000))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        run.write(Report("passage", "fi", 0), [passage(0)])
+        run.write(Report("passage", "fi", 1), stage())
+        """,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert run.complete("passage", "fi", 0)
+    assert not run.complete("passage", "fi", 1)
+    assert [report.index for report in run.reports("passage")] == [0]
+    run.write(ShardReport("passage", "fi", 1), [passage(1)])
+    assert list(run.read("passage", "fi", 1)) == [passage(1)]
+
+
+def test_paths_are_as_documented(run: RunFolder) -> None:
+    assert run.path("rated", "sw", 12) == run.root / "rated" / "sw" / "00012.parquet"
+    assert run.cache("rated", "sw", 12) == run.root / "cache" / "rated" / "sw" / "00012.sqlite"
+    run.finish("rated", "sw", 3)
+    assert json.loads((run.root / "rated" / "sw" / "index.json").read_text()) == {"shards": 3}

@@ -1,0 +1,371 @@
+"""A tuning from outside: its processes, what they find around them, and what is kept of one that was killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from x_instruction.config import recipe
+from x_instruction.config.recipe import Model, TrainConfig
+from x_instruction.config.training import Align
+from x_instruction.errors import TrainingError
+from x_instruction.training import launch as module
+from x_instruction.training.job import ASKED_BY, PLACE, TrainingExample, TrainJob, TrainResult, decisive, write_examples
+from x_instruction.training.launch import launch
+from x_instruction.training.worker import tune
+
+COLORS = ("red", "blue")
+LESSONS = [
+    TrainingExample(
+        f"Thing {n} is {COLORS[n % 2]}" + " indeed" * (n % 5) + ".\nIs it red?",
+        (" yes", " no")[n % 2],
+        False,
+        f"thing {n} of ours",
+        f"meidän {n} asia",
+    )
+    for n in range(32)
+]
+QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "threads": 1, "device": "cpu"}
+
+
+def job(model: Path | str, align: Align | None = None, adapter: str | None = None, **settings: Any) -> TrainJob:
+    return TrainJob(model=Model(name=str(model), adapter=adapter), tune=TrainConfig(**QUICK | settings), align=align)
+
+
+def same_weights(one: Path, other: Path) -> None:
+    left, right = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))
+    assert left.keys() == right.keys()
+    for name, weight in left.items():
+        torch.testing.assert_close(weight, right[name], rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)
+
+
+@pytest.fixture
+def strange_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who uses accelerate for other things, in the shell of one of their processes."""
+    home = tmp_path / "home"
+    (home / "accelerate").mkdir(parents=True)
+    (home / "accelerate" / "default_config.yaml").write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\nmixed_precision: bf16\nnum_processes: 7\n"
+        "num_machines: 2\nmachine_rank: 1\nmain_process_ip: 192.0.2.1\nmain_process_port: 1\ngpu_ids: '5'\n"
+        "fsdp_config: {fsdp_version: 2}\ndynamo_config: {dynamo_backend: INDUCTOR}\n"
+    )
+    monkeypatch.setenv("HF_HOME", str(home))
+    for name, value in {
+        "ACCELERATE_MIXED_PRECISION": "fp16",
+        "ACCELERATE_USE_FSDP": "true",
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "3",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("strange_shell")
+def test_two_processes_do_what_one_does(tiny_model: Path, tmp_path: Path) -> None:
+    """Over the end of an epoch, whatever a shell says."""
+    done = {}
+    for processes in (1, 2):
+        wanted = job(tiny_model, steps=5, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes)
+        done[processes] = launch(wanted, LESSONS, tmp_path / f"{processes}")
+    one, two = done[1], done[2]
+    assert two.hardware == f"2 x {one.hardware}"
+    assert (two.steps, two.rows, two.tokens) == (one.steps, one.rows, one.tokens)
+    assert [step for step, _ in two.losses] == [1, 2, 3, 4, 5]
+    assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], rel=1e-4)
+    assert two.flops == pytest.approx(one.flops, rel=0.1)
+    same_weights(tmp_path / "1", tmp_path / "2")
+    assert sorted(path.name for path in (tmp_path / "2").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert (tmp_path / "1" / "adapter_config.json").read_bytes() == (
+        tmp_path / "2" / "adapter_config.json"
+    ).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "home"]
+
+
+def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path) -> None:
+    done = {}
+    for processes in (1, 2):
+        wanted = job(
+            tiny_model, Align(), steps=2, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes
+        )
+        done[processes] = launch(wanted, LESSONS, tmp_path / f"{processes}")
+    assert [loss for _, loss in done[2].losses] == pytest.approx([loss for _, loss in done[1].losses], rel=1e-4)
+    same_weights(tmp_path / "1", tmp_path / "2")
+
+
+def test_what_one_process_of_two_refuses_is_told(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, processes=2, targets=("nothing",))
+    with pytest.raises(TrainingError, match=r"tune\.targets names 'nothing'"):
+        launch(wanted, LESSONS, tmp_path / "model")
+
+
+def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    """Also the launcher, and though nobody takes note of the run's end."""
+    wanted = job(tiny_model, epochs=10_000.0, processes=2, device_batch_size=4, save_steps=1)
+    (tmp_path / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    write_examples(tmp_path / "lessons.jsonl", LESSONS)
+    code = (
+        "import sys; from pathlib import Path; from x_instruction import recipe; "
+        "from x_instruction.tuning.job import Job, read_lessons; from x_instruction.tuning.launch import launch; "
+        "at = Path(sys.argv[1]); "
+        "launch(recipe.read(Job, (at / 'job.json').read_text('utf-8')), read_lessons(at / 'lessons.jsonl'), at / 'm')"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    folder = tmp_path / ".m.tuning"
+    at_work = eventually(lambda: any(folder.glob("checkpoints/*/trainer_state.json")), 180)
+    processes = tuning(folder)
+    os.kill(run.pid, signal.SIGKILL)
+    ended = eventually(lambda: not tuning(folder), 60)
+    run.wait()
+    assert at_work
+    assert len(processes) == 3
+    assert ended
+
+
+def eventually(holds: Any, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def tuning(folder: Path) -> list[int]:
+    """Processes that have the folder in their command, zombies not counted."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(folder).encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What would be begun, with its environment; it fails."""
+    found: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(line: list[str], env: dict[str, str], **more: Any) -> SimpleNamespace:
+        found.append((line, env))
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seen", "settings", "wanted"),
+    [
+        ("3,1,0", {"processes": 1}, "3"),
+        ("3,1,0", {"processes": 2}, "3,1"),
+        ("3,1,0", {}, "3,1,0"),
+        ("GPU-5a,GPU-7", {"processes": 1, "device": "cuda"}, "GPU-5a"),
+        ("3,1", {"processes": 1, "device": "cpu"}, "3,1"),
+        ("", {"processes": 1}, ""),
+    ],
+)
+def test_a_process_sees_its_own_gpus(
+    begun: list[tuple[list[str], dict[str, str]]],
+    seen: str,
+    settings: dict[str, Any],
+    wanted: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    with pytest.raises(TrainingError, match="exit code 3"):
+        launch(job(tiny_model, **{"device": "auto"} | settings), LESSONS, tmp_path / "model")
+    ((line, environment),) = begun
+    assert environment["CUDA_VISIBLE_DEVICES"] == wanted
+    assert environment[ASKED_BY] == str(os.getpid())
+    processes = 1 if settings.get("device") == "cpu" else max(1, len([name for name in wanted.split(",") if name]))
+    assert ("accelerate.commands.launch" in line) == (processes > 1)
+    if processes > 1:
+        assert line[line.index("--num_processes") + 1] == str(processes)
+
+
+def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(TrainingError, match=r"tune\.processes is 3, .* 2 can be seen"):
+        launch(job(tiny_model, processes=3, device="auto"), LESSONS, tmp_path / "model")
+
+
+@pytest.mark.usefixtures("begun")
+def test_what_was_said_last_is_told(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate puts a table behind it, and says there that a process was killed."""
+    said = (
+        "[rank1]: torch.OutOfMemoryError: CUDA out of memory.\n"
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n  exitcode  : -9 (pid: 7)\n====\n"
+    )
+
+    def run(line: list[str], stdout: Any, **more: Any) -> SimpleNamespace:
+        stdout.write(said.encode())
+        stdout.flush()
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    with pytest.raises(TrainingError, match=r"exit code 1 \(killed, .*torch\.OutOfMemoryError: CUDA out of memory\.;"):
+        launch(job(tiny_model, processes=2), LESSONS, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("align", "change", "kept"),
+    [
+        (None, {"device_batch_size": 2}, True),
+        (None, {"save_steps": 7, "log": "trackio", "gradient_checkpointing": True, "processes": 2}, True),
+        (None, {"learning_rate": 1.0}, False),
+        (None, {"threads": 2}, False),
+        (Align(), {"save_steps": 7}, True),
+        (Align(), {"device_batch_size": 4}, False),
+        (Align(), {"processes": 2}, False),
+    ],
+)
+@pytest.mark.usefixtures("begun")
+def test_where_a_tuning_runs_throws_no_checkpoint_away(
+    align: Align | None, change: dict[str, Any], kept: bool, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert set(change) <= PLACE or not kept
+    checkpoint = tmp_path / ".model.tuning" / "checkpoints" / "checkpoint-1"
+    for settings in ({}, change):
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint.parent / "mark").write_text(str(settings))
+        with pytest.raises(TrainingError, match="exit code 3"):
+            launch(job(tiny_model, align, **settings), LESSONS, tmp_path / "model")
+    assert checkpoint.exists() == kept
+
+
+def test_what_decides_a_tuning(tiny_model: Path) -> None:
+    found = decisive(job(tiny_model))
+    assert {"model.name", "model.adapter", "tune.seed", "tune.threads"} <= found.keys()
+    assert not {f"tune.{key}" for key in PLACE} & found.keys()
+    assert set(TrainConfig.__dataclass_fields__) >= PLACE
+
+
+@pytest.mark.parametrize("sampling", ["random", "by_length"])
+@pytest.mark.parametrize("change", [{}, {"device_batch_size": 4}, {"device_batch_size": 2, "processes": 2}])
+def test_in_other_pieces_it_goes_on_to_the_same_weights(
+    sampling: str, change: dict[str, Any], tiny_model: Path, tmp_path: Path, stopped: dict[str, Path]
+) -> None:
+    shutil.copytree(stopped[sampling], tmp_path / ".model.tuning")
+    wanted = job(tiny_model, **CUT | {"sampling": sampling} | change)
+    done = launch(wanted, LESSONS, tmp_path / "model")
+    assert [step for step, _ in done.losses] == list(range(1, CUT["steps"] + 1))
+    same_weights(stopped[f"{sampling}, whole"], tmp_path / "model")
+
+
+# It is cut within the second epoch, and ends in the third.
+CUT: dict[str, Any] = {"steps": 9, "save_steps": 1, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For each order a tuning that ended at its sixth step, and the model of one that did not."""
+    found = {}
+    for sampling in ("random", "by_length"):
+        wanted = job(tiny_model, **CUT | {"sampling": sampling})
+        root = tmp_path_factory.mktemp(sampling)
+        for name in ("whole", "cut"):
+            folder = root / name
+            folder.mkdir()
+            write_examples(folder / "lessons.jsonl", LESSONS)
+            (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+        tune(root / "whole")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("x_instruction.training.worker._Sane.on_log", cut)
+            with pytest.raises(TrainingError, match="cut"):
+                tune(root / "cut")
+        assert (root / "cut" / "checkpoints" / "checkpoint-5").is_dir()
+        found |= {sampling: root / "cut", f"{sampling}, whole": root / "whole" / "model"}
+    return found
+
+
+def cut(self: Any, args: Any, state: Any, *given: Any, **more: Any) -> None:
+    if state.global_step == 6:
+        raise TrainingError("cut")
+
+
+def test_checkpoints_come_as_often_as_is_said_now(
+    tmp_path: Path, stopped: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(stopped["random"], tmp_path / "work")
+    before = recipe.read(TrainJob, (tmp_path / "work" / "job.json").read_text("utf-8"))
+    wanted = dataclasses.replace(before, tune=dataclasses.replace(before.tune, save_steps=4))
+    (tmp_path / "work" / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    saved: list[int] = []
+    monkeypatch.setattr(
+        "x_instruction.training.worker._Clock.on_save",
+        lambda self, args, state, *given, **more: saved.append(state.global_step),
+    )
+    tune(tmp_path / "work")
+    assert saved == [8, 9]
+
+
+def left_whole(wanted: TrainJob, target: Path) -> Path:
+    """The folder of a tuning that was killed before its model came to its place."""
+    with pytest.raises(ZeroDivisionError):
+        launch(wanted, LESSONS, target, lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    return target.with_name(f".{target.name}.tuning")
+
+
+def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path: Path) -> None:
+    """Killed between the model's appearance and the removal of the rest, and the model removed later."""
+    wanted = job(tiny_model, steps=2, learning_rate=1e-2)
+    launch(wanted, LESSONS, tmp_path / "whole")
+    shutil.rmtree(left_whole(wanted, tmp_path / "model") / "model")
+    told: list[TrainResult] = []
+    done = launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: told.append(tuned))
+    assert told == [done]
+    # From the last checkpoint, which is a whole one: not a step more.
+    assert done.steps == 2
+    assert [step for step, _ in done.losses] == [1, 2]
+    same_weights(tmp_path / "whole", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("base", "made_for", "told"),
+    [
+        ("google/gemma-3-270m", "google/gemma-3-270m-it", True),
+        ("google/gemma-3-270m (Q4_K_M)", "google/gemma-3-270m", False),
+        ("google/gemma-3-270m", "Google/Gemma-3-270m", False),
+        ("my-model", "google/gemma-3-270m", False),
+        ("google/gemma-3-270m", "/somewhere/model", False),
+        ("google/gemma-3-270m", None, False),
+    ],
+)
+def test_an_adapter_that_says_it_is_for_another_base(
+    base: str,
+    made_for: str | None,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": made_for}), "utf-8")
+    names = {"base": base, "adapter": "adapter"}
+    monkeypatch.setattr(module, "locate", lambda name, *more: SimpleNamespace(name=names[name], folder=tmp_path))
+    with caplog.at_level(logging.WARNING):
+        module._warn_of_another_base(job("base", adapter="adapter"))
+    assert ("made for google/gemma-3-270m-it" in caplog.text) == told
+    assert bool(caplog.text) == told

@@ -1,0 +1,407 @@
+"""Tuning on rows of any file, the choice of a learning rate, and the record for the card; with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import types
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from x_instruction.cards import records
+from x_instruction.cli import cli
+from x_instruction.config import mixing
+from x_instruction.config.recipe import Corpus, Model, TrainConfig
+from x_instruction.config.training import TrainingRecipe, load
+from x_instruction.corpus.sources import Document, read
+from x_instruction.engines import Prompt
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.errors import CorpusError, MissingExtra, RecipeError, TrainingError
+from x_instruction.evaluation import held_out
+from x_instruction.experiments.scaling import curve, fit
+from x_instruction.languages import language
+from x_instruction.mixing import files
+from x_instruction.mixing.files import sources
+from x_instruction.prompts.answer import frame
+from x_instruction.training import sft
+from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
+from x_instruction.training.launch import launch
+from x_instruction.training.tokenization import Reader
+
+TUNE = [
+    "tune.steps=2",
+    "tune.batch_size=4",
+    "tune.device_batch_size=4",
+    "tune.rank=2",
+    "tune.threads=1",
+    "tune.device=cpu",
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve rows of Finnish and twelve of Thai."""
+    rows = []
+    for tag in ("fi", "th"):
+        for number, found in enumerate(read(Corpus(source="sample"), language(tag))):
+            assert isinstance(found, Document)
+            rows.append(
+                {"id": f"{tag}-{number}", "instruction": f"Tell of {number}.", "output": found.text, "language": tag}
+            )
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def settings(model: Path, *sets: str) -> TrainingRecipe:
+    return load("embedded", dict(pair.split("=", 1) for pair in (f"model.name='{model}'", *TUNE, *sets)))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["tune", *map(str, arguments)])
+
+
+def test_nothing_to_tune_on(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"instruction": "a", "output": " ", "language": "fi"}\n', "utf-8")
+    with pytest.raises(CorpusError, match=r"no row to tune on in empty\.jsonl \(empty 1\)"):
+        sft.read(sources(str(empty), "web"))
+
+
+def test_rows_whose_language_nobody_says(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "a", "output": "b"}\n', "utf-8")
+    with pytest.raises(CorpusError, match=r"no_language 1"):
+        sft.read(sources(str(path), "web"))
+    assert sft.read(sources(f"fi={path}", "web")).pairs[0].language == "fi"
+
+
+def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
+    """Rows need no id for it, and an id that several rows have says nothing of the others."""
+    same = {"id": "1", "instruction": "a", "output": "b", "language": "fi"}
+    rows = [
+        {"instruction": "a", "output": "b", "language": "fi", "sentence": "one", "parallel": "yksi"},
+        {**same, "sentence": "two", "parallel": "kaksi"},
+        {**same, "output": "c"},
+        {**same, "output": "d", "sentence": "three", "parallel": None},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    data = sft.read(sources(str(path), "web"))
+    assert [pair.id for pair in data.pairs] == ["rows.jsonl:1", "1", "1", "1"]
+    found = [data.parallel.get(pair) for pair in data.pairs]
+    assert found == [("one", "yksi"), ("two", "kaksi"), None, None]
+
+
+def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    wanted = settings(tiny_model, "tune.max_tokens=999999")
+    with pytest.raises(TrainingError, match=r"max_tokens is 999,999, and .* reads"):
+        sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+
+
+def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="chat template"):
+        sft.tune(settings(tiny_model, "prompt=chat"), sft.read(sources(str(data), "web")), tmp_path / "m", print)
+
+
+def test_everything_kept_apart(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    wanted = settings(tiny_model, "learning_rates=[1e-3]", "development=1000")
+    with pytest.raises(TrainingError, match="development = 1000 leaves no row to tune on: 24 rows are there"):
+        sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+
+
+def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "mine"
+    sets = [part for pair in (f"model.name={tiny_model}", *TUNE) for part in ("--set", pair)]
+    done = run("embedded", data, "--out", out, *sets)
+    assert done.exit_code == 0, done.output
+    assert "cut at" in done.output
+    assert "2 steps" in done.output
+    found = records.read(out).training
+    assert found.languages == ("fi", "th")
+    assert found.relation == "adapter"
+    assert found.rows == 24
+    assert found.steps == 2
+    assert "{instruction}" in found.prompt
+    assert str(tmp_path) not in (out / "training.json").read_text()
+    assert str(tiny_model) not in (out / "training.json").read_text()
+    TransformersEngine(Model(name=str(tiny_model), adapter=str(out)))
+    again = run("embedded", data, "--out", out, *sets)
+    assert again.exit_code == 1
+    assert "is there already" in str(again.exception)
+
+
+def test_without_a_recipe_those_that_ship_are_listed() -> None:
+    done = run()
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.output.splitlines()] == ["afp", "embedded", "x-instruction"]
+
+
+def test_the_learning_rate_that_does_best_is_taken(
+    tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By development rows of the target languages; those are not tuned on."""
+    wanted = settings(tiny_model, "learning_rates=[1e-6, 1e-2]", "trial=6", "development=4", "answer_tokens=4")
+    said: list[str] = []
+    done = sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", said.append)
+    rates: dict[str, Any] = json.loads((tmp_path / "m" / sft.RATES).read_text())
+    assert set(rates) == {"1e-06", "0.01"}
+    best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"]))
+    assert records.read(tmp_path / "m").training.hyperparameters["learning_rate"] == float(best)
+    assert rates["0.01"]["bits_per_byte"] < rates["1e-06"]["bits_per_byte"]
+    assert done.rows == 20
+    assert any("is the best of 2" in line for line in said)
+    assert not (tmp_path / ".m.trials").exists()
+
+
+SEED, WEB = "Answer in Finnish and the style of an AI assistant.", "Answer in Finnish."
+
+
+@pytest.fixture
+def mixed(data: Path, tmp_path: Path) -> Path:
+    """A mix of eight rows from the web and four of seeds, in Finnish."""
+    rows = [line for line in data.read_text("utf-8").splitlines() if '"fi"' in line]
+    found = []
+    for kind, part in (("web", rows[:8]), ("seed", rows[8:])):
+        path = tmp_path / f"{kind}.jsonl"
+        path.write_text("\n".join(part), "utf-8")
+        found += sources(str(path), kind)  # type: ignore[arg-type]
+    recipe = mixing.load("x-instruction", {"languages": "['fi']"})
+    files.write(recipe, found, tmp_path / "mix")
+    return tmp_path / "mix"
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The tokens of every prompt that a model is asked."""
+    found: list[list[int]] = []
+    encode = TransformersEngine._encode
+
+    def record(self: TransformersEngine, prompt: Prompt) -> list[int]:
+        found.append(encode(self, prompt))
+        return found[-1]
+
+    monkeypatch.setattr(TransformersEngine, "_encode", record)
+    return found
+
+
+def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
+    tiny_model: Path,
+    data: Path,
+    mixed: Path,
+    encoded: list[list[int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Reader(str(tiny_model))
+    trained: set[tuple[int, ...]] = set()
+
+    def launched(job: TrainJob, lessons: Sequence[TrainingExample], target: Path, *more: Any) -> TrainResult:
+        for lesson in lessons:
+            tokens, start = reader.read(lesson)
+            trained.add(tuple(tokens[:start]))
+        return launch(job, lessons, target, *more)
+
+    def asked() -> set[tuple[int, ...]]:
+        found = {tuple(tokens) for tokens in encoded}
+        encoded.clear()
+        return found
+
+    def prompts(numbers: Iterable[int], end: str) -> set[tuple[int, ...]]:
+        ask = frame("answer", chat=False)
+        return {tuple(reader.read(TrainingExample(ask(f"Tell of {n}.{end}"), ""))[0][:-1]) for n in numbers}
+
+    monkeypatch.setattr(sft, "launch", launched)
+    out = tmp_path / "tuned"
+    wanted = settings(tiny_model, "learning_rates=[1e-3]", "trial=1", "development=3", "answer_tokens=2")
+    sft.tune(wanted, sft.read(sources(str(mixed), "web")), out, print)
+    seeds = prompts(range(8, 12), f" {SEED}")
+    # Seeds are asked as they were trained; development rows had the tag of their kind, and now that of seeds.
+    chosen = asked()
+    assert len(chosen) == 3
+    assert chosen <= prompts(range(12), f" {SEED}")
+    assert trained <= seeds | prompts(range(8), f" {WEB}")
+    assert len(trained) == 9
+    assert json.loads((out / "tuned.json").read_text("utf-8"))["inference"] == {"fi": SEED}
+    assert records.read(out).training.example.endswith(f". {SEED}")
+
+    def measured(path: Path, *more: object) -> set[tuple[int, ...]]:
+        short = ("--max-tokens", 8, "--answer-tokens", 2, "--out", tmp_path / "held.json")
+        done = CliRunner().invoke(cli, ["heldout", *map(str, (tiny_model, path, "--adapter", out, *short, *more))])
+        assert done.exit_code == 0, done.output
+        return asked()
+
+    # Plain seeds become what was trained, and rows of the mix do not get a tag twice.
+    assert measured(tmp_path / "seed.jsonl") == seeds
+    assert json.loads((tmp_path / "held.json").read_text("utf-8"))["tags"] == {"fi": SEED}
+    file = next(mixed.glob("train-*"))
+    assert measured(file) == prompts(range(12), f" {SEED}")
+    assert measured(file, "--tag", "") == seeds | prompts(range(8), f" {WEB}")
+    assert measured(tmp_path / "web.jsonl", "--tag", "In {name}!") == prompts(range(8), " In Finnish!")
+    done = CliRunner().invoke(cli, ["heldout", str(tiny_model), str(file), "--tag", "{lang}"])
+    assert "--tag is '{lang}', wanted text in which only {tag} and {name}" in str(done.exception)
+
+
+def test_sizes_are_measured_with_the_tags_of_the_mix(
+    tiny_model: Path, mixed: Path, encoded: list[list[int]], tmp_path: Path
+) -> None:
+    wanted = settings(tiny_model, "tune.method=full", "answer_tokens=2")
+    for size in (4, 8):
+        shutil.copytree(tiny_model, tmp_path / "sizes" / f"embedded-{size}")
+    rows, _ = held_out.read([str(tmp_path / "seed.jsonl")])
+    curve(wanted, sft.read(sources(str(mixed), "web")), [4, 8], rows, tmp_path / "sizes", print)
+    decode = Reader(str(tiny_model)).tokenizer.decode
+    assert encoded
+    assert all(SEED in decode(tokens) for tokens in encoded)
+
+
+def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
+    found = files.sources(str(data), "web")
+    files.write(mixing.load("x-instruction", {"languages": "['fi', 'th']"}), found, tmp_path / "other")
+    both = [source for name in ("mix", "other") for source in sources(str(tmp_path / name), "web")]
+    assert sft.read(both).inference == {"fi": SEED, "th": "Answer in Thai."}
+    assert sft.read(both[::-1]).inference == {"fi": WEB, "th": "Answer in Thai."}
+    assert sft.read(found).inference == {}
+    (mixed / "mix.json").write_text("{", "utf-8")
+    with pytest.raises(CorpusError, match=r"mix\.json is damaged"):
+        sft.read(both)
+
+
+EWE = "Tsi dza ŋdi sia, eye ɖeviwo ƒu du yi aƒeme hafi ahom va ɖo."
+
+
+@pytest.fixture
+def ewe(tmp_path: Path) -> Path:
+    """Rows of a language that py3langid does not know."""
+    path = tmp_path / "ewe.jsonl"
+    rows = ({"instruction": f"Tell of {n}.", "output": f"{EWE} {n}", "language": "ee"} for n in range(8))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_a_language_that_nobody_identifies_is_told_before_anything_is_tuned(
+    tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sft, "launch", lambda *given, **more: pytest.fail("tuned"))
+    data = sft.read(sources(str(ewe), "web"))
+    told = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model .*languages\)$"
+    with pytest.raises(RecipeError, match=told):
+        sft.tune(settings(tiny_model, "learning_rates=[1e-3]", "development=2"), data, tmp_path / "m", print)
+    rows, _ = held_out.read([str(ewe)])
+    with pytest.raises(RecipeError, match=told):
+        curve(settings(tiny_model), data, [2, 4], rows, tmp_path / "sizes", print)
+    missing = settings(tiny_model, "learning_rates=[1e-3]", "development=2", "lid_model=none.bin")
+    with pytest.raises((RecipeError, MissingExtra), match=r"^lid_model none.bin is not a file|fasttext"):
+        sft.tune(missing, data, tmp_path / "m", print)
+
+
+def test_the_recipe_names_what_identifies(
+    tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "lid.bin"
+    model.touch()
+    module: Any = types.ModuleType("fasttext")
+    module.load_model = lambda path: types.SimpleNamespace(predict=lambda text, k: (["__label__ewe_Latn"], [1.0]))
+    monkeypatch.setitem(sys.modules, "fasttext", module)
+    monkeypatch.setattr(held_out, "answers", lambda rows, *given: [EWE] * len(rows))
+    rows, _ = held_out.read([str(ewe)], 2)
+    asked = dataclasses.replace(settings(tiny_model, f"lid_model={model}"), tune=TrainConfig(method="full"))
+    assert sft.evaluate(asked, tiny_model, rows)["ee"].right == 1.0
+
+
+def test_a_language_that_there_is_not_is_told_before_anything_is_tuned(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": "b", "language": tag} for tag in ("fi", "zz", "unknown")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    found = sft.read(sources(str(path), "web"))
+    assert [pair.language for pair in found.pairs] == ["fi"]
+    assert found.dropped == {"unknown_language": 2}
+    assert found.names == ("rows",), "a folder's name may be a person's"
+
+
+def test_rows_of_one_document_are_on_one_side(tmp_path: Path) -> None:
+    """A mix may ask one row thrice, under three ids; it is asked in the language of its prompt."""
+    rows = [
+        {
+            "id": f"mix-{n}",
+            "source_id": f"{n // 3}",
+            "prompt": f"kysy {n}",
+            "completion": "b",
+            "language": "fi",
+            "prompt_language": "fi",
+        }
+        for n in range(12)
+    ]
+    path = tmp_path / "train-0.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    found = sft.read(sources(str(path), "web"))
+    assert {pair.instruction_language for pair in found.pairs} == {"fi"}
+    rest, held = sft._apart(found.pairs, 2)
+    assert len(held) == 6
+    assert {pair.document for pair in rest}.isdisjoint(pair.document for pair in held)
+
+
+def test_scores_of_other_rows_choose_no_learning_rate(
+    tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was killed after its trials, and is made again with other rows, tries again; of equal scores the one
+    with fewer bits per byte decides."""
+    sets = ("learning_rates=[1e-3, 1e-4]", "trial=1", "development=2", "answer_tokens=2")
+    launch, tried = sft.launch, []
+
+    def killed(job: Any, lessons: Any, target: Path, *rest: Any) -> Any:
+        if target.name == "model":
+            raise KeyboardInterrupt
+        tried.append(target.name)
+        return launch(job, lessons, target, *rest)
+
+    monkeypatch.setattr(sft, "launch", killed)
+    bits = iter((1.0, 2.0, 2.0, 1.0))
+    monkeypatch.setattr(
+        sft, "worth", lambda *_: {"fi": types.SimpleNamespace(score=0.0, right=0.0, bits_per_byte=next(bits))}
+    )
+    for number, wanted in ((24, "0.001"), (24, "0.001"), (20, "0.0001")):
+        rows = data.read_text("utf-8").splitlines()[:number]
+        data.write_text("\n".join(rows), "utf-8")
+        told: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            sft.tune(settings(tiny_model, *sets), sft.read(sources(str(data), "web")), tmp_path / "model", told.append)
+        assert told[-1].startswith(f"learning rate {wanted}: ")
+    assert tried == ["0.001", "0.0001"] * 2
+
+
+def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
+    tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, _ = held_out.read((str(data),), 1)
+    rows = sft.read(sources(str(data), "web"))
+    recipe = settings(tiny_model, "answer_tokens=2")
+
+    def go(*, sizes: tuple[int, ...] = (4, 8), asked: Any = held, recipe: Any = recipe) -> dict[int, dict[str, float]]:
+        return curve(recipe, rows, sizes, asked, tmp_path / "sizes", lambda text: None)
+
+    with pytest.raises(RecipeError, match="wanted two different ones"):
+        go(sizes=(4,))
+    with pytest.raises(RecipeError, match="a size of 99 is wanted, and there are 24 rows"):
+        go(sizes=(4, 99))
+    assert not (tmp_path / "sizes").exists(), "told before anything is tuned"
+    first = go()
+    monkeypatch.setattr("x_instruction.experiments.scaling.tune", lambda *_: pytest.fail("tuned again"))
+    assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"
+    assert go() == first
+    with pytest.raises(RecipeError, match=r"embedded-4 was tuned on other rows or under other settings"):
+        go(recipe=settings(tiny_model, "answer_tokens=2", "tune.steps=1"))
+
+
+def test_the_line_through_sizes() -> None:
+    line = fit([1, 10, 100], [2.0, 2.0 + 3 * 2.302585092994046, 2.0 + 6 * 2.302585092994046])
+    assert (line.slope, line.constant) == (pytest.approx(3.0), pytest.approx(2.0))
+    assert line.low == pytest.approx(3.0)
+    with pytest.raises(RecipeError, match="wanted two different ones"):
+        fit([5, 5], [1.0, 2.0])

@@ -1,0 +1,407 @@
+"""Tuning itself, with a tiny model: what it refuses, what it learns, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
+from trl import SFTConfig, SFTTrainer
+
+from x_instruction.config import recipe
+from x_instruction.config.recipe import Model, TrainConfig
+from x_instruction.config.training import Align
+from x_instruction.engines import Choice
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.errors import EngineError, TrainingError
+from x_instruction.training.job import TrainingExample, TrainJob, read_examples, write_examples
+from x_instruction.training.launch import launch
+from x_instruction.training.tokenization import Reader
+from x_instruction.training.trainer import HeadLoss, OutputTrainer
+from x_instruction.training.worker import _check_weights, _loading, tune
+
+COLORS = ("red", "blue")
+LESSONS = [
+    TrainingExample(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)
+]
+QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "threads": 1, "device": "cpu"}
+
+
+def job(model: Path | str, align: Align | None = None, adapter: str | None = None, **settings: Any) -> TrainJob:
+    return TrainJob(model=Model(name=str(model), adapter=adapter), tune=TrainConfig(**QUICK | settings), align=align)
+
+
+def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LESSONS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_examples(folder / "lessons.jsonl", lessons)
+    (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "qlora", "device": "auto"}, r"tune\.method is qlora, which needs a GPU"),
+        ({"log": "trackio"}, r"tune\.log is trackio, which is not installed: pip install trackio"),
+        ({"device": "cuda"}, r"tune\.device is cuda, and no GPU can be used here"),
+        (
+            {"targets": ("nothing",)},
+            r"tune\.targets names 'nothing', which is no layer of the model, wanted some of down_proj",
+        ),
+        ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower learning_rate"),
+    ],
+)
+def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    if torch.cuda.is_available() and "learning_rate" not in settings:
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrainingError, match=message):
+        tune(prepared(tmp_path / "work", job(tiny_model, **settings)))
+
+
+@pytest.mark.parametrize("steps", [4, 103])
+def test_no_number_at_the_very_end(
+    steps: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last step alone, which of more than a hundred was not looked at."""
+    plain = OutputTrainer.compute_loss
+
+    def last_is_none(self: OutputTrainer, *given: Any, **named: Any) -> Any:
+        return plain(self, *given, **named) * (float("nan") if self.state.global_step == steps - 1 else 1.0)
+
+    monkeypatch.setattr(OutputTrainer, "compute_loss", last_is_none)
+    short = [TrainingExample("a b", " c", False)] * 2
+    folder = prepared(tmp_path / "work", job(tiny_model, steps=steps, batch_size=2, save_steps=1000), short)
+    with pytest.raises(TrainingError, match=rf"is (nan|no number) at step {steps}: lower learning_rate"):
+        tune(folder)
+    assert not (folder / "model").exists()
+    assert not (folder / "tuned.json").exists()
+
+
+def test_weights_that_are_no_numbers() -> None:
+    network = torch.nn.Linear(2, 2)
+    _check_weights(network, 3)
+    with torch.no_grad():
+        network.bias[1] = float("inf")
+    with pytest.raises(TrainingError, match="bias is no number at step 3: lower"):
+        _check_weights(network, 3)
+    network.bias.requires_grad = False
+    _check_weights(network, 3)
+
+
+def test_no_checkpoint_holds_what_is_no_number(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every further attempt would go on from it."""
+    plain = OutputTrainer._clip_grad_norm
+
+    def spoiled(self: OutputTrainer, model: torch.nn.Module) -> Any:
+        found = plain(self, model)
+        for weight in model.parameters():
+            if weight.grad is not None and self.state.global_step == 1:
+                weight.grad += float("inf")
+        return found
+
+    monkeypatch.setattr(OutputTrainer, "_clip_grad_norm", spoiled)
+    folder = prepared(tmp_path / "work", job(tiny_model, steps=3, save_steps=1))
+    with pytest.raises(TrainingError, match="is no number at step 2"):
+        tune(folder)
+    assert [path.name for path in (folder / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_all_weights_of_a_model_with_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"tune\.method is full, and model\.adapter is mine: .*merge it"):
+        tune(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
+
+
+def test_several_gpus_and_one_process(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would take a batch on each of them."""
+    monkeypatch.setattr(SFTConfig, "n_gpu", 4)
+    with pytest.raises(TrainingError, match="one process sees 4 GPUs, and every batch would be 4 times as large"):
+        tune(prepared(tmp_path / "work", job(tiny_model)))
+
+
+@pytest.mark.parametrize(("rank", "device"), [("1", 1), (None, 0)])
+def test_four_bits_are_loaded_where_they_are_used(
+    rank: str | None, device: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such weights cannot be moved; torch's current device is the first one until the trainer is there."""
+    monkeypatch.setattr("x_instruction.training.worker._four_bits", lambda: "four")
+    if rank is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    wanted = TrainConfig(method="qlora", dtype="bfloat16")
+    assert _loading(wanted, "cuda") == {
+        "dtype": torch.bfloat16,
+        "quantization_config": "four",
+        "device_map": {"": device},
+    }
+    assert _loading(TrainConfig(dtype="bfloat16"), "cuda") == {"dtype": torch.bfloat16}
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="does not exist"):
+        launch(job(tmp_path / "nothing"), LESSONS, tmp_path / "model")
+
+
+def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
+    launch(job(tiny_model, steps=1), LESSONS, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    as_it_was = path.read_text("utf-8")
+    for change in (('"r": 4', '"r": 8'), ("layers.0.self_attn.q_proj", "layers.0.self_attn.x_proj")):
+        assert change[0] in as_it_was
+        path.write_text(as_it_was.replace(*change), "utf-8")
+        with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
+            launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), LESSONS, tmp_path / "model")
+        with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
+            TransformersEngine(Model(name=str(tiny_model), adapter=str(tmp_path / "adapter")))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(TrainingError, match="is there already"):
+        launch(job(tiny_model), LESSONS, tmp_path / "model")
+
+
+def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(recipe.RecipeError, match="contrasts parallel sentences"):
+        tune(prepared(tmp_path / "work", job(tiny_model, Align())))
+
+
+def test_lessons_survive_their_file(tmp_path: Path) -> None:
+    lessons = [
+        TrainingExample("a\u2028b \ud800", "x\ny", False),
+        TrainingExample((("system", "s"), ("user", "น้ำ")), "z", True, "one", "yksi"),
+    ]
+    write_examples(tmp_path / "lessons.jsonl", lessons)
+    found = read_examples(tmp_path / "lessons.jsonl")
+    assert found[1] == lessons[1]
+    assert found[0].prompt == "a\u2028b ?"
+
+
+@pytest.fixture(scope="module")
+def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> OutputTrainer:
+    reader = Reader(str(tiny_model))
+    rows, _ = reader.rows([TrainingExample("Text: some words here. " * 3, f" answer {n}") for n in range(4)], None, 100)
+    return OutputTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=SFTConfig(
+            output_dir=str(tmp_path_factory.mktemp("trainer")),
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list(list(rows.values())),
+        processing_class=reader.tokenizer,
+    )
+
+
+@pytest.mark.parametrize("size", [1 << 25, 1])
+def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(
+    size: int, trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and token by token; all weights learn here, the vocabulary's too."""
+    monkeypatch.setattr("x_instruction.training.trainer._LOGITS", size)
+    batch = next(iter(trainer.get_train_dataloader()))
+    number = int((batch["labels"] != -100).sum())
+    assert 0 < number < 0.5 * batch["labels"].numel()
+    made = []
+    monkeypatch.setattr(HeadLoss, "forward", spy(HeadLoss.forward, made))
+    found = []
+    for compute in (OutputTrainer.compute_loss, SFTTrainer.compute_loss):
+        found.append(step(trainer, compute, batch, number))
+        assert len(made) == 1
+    with torch.no_grad():
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    total = 0.0
+    for row in range(len(logits)):
+        for place in range(1, logits.shape[1]):
+            token = int(batch["labels"][row, place])
+            if token != -100:
+                total -= float(torch.log_softmax(logits[row, place - 1].double(), -1)[token])
+    assert found[0][0] == pytest.approx(total / number, rel=1e-5)
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_bends_its_logits_is_left_to_trl(trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = next(iter(trainer.get_train_dataloader()))
+    number = int((batch["labels"] != -100).sum())
+    straight = step(trainer, OutputTrainer.compute_loss, batch, number)[0]
+    # As Gemma 2 does in its own forward, behind the head.
+    bend = trainer.model.register_forward_hook(
+        lambda module, given, made: (
+            setattr(made, "logits", torch.tanh(made.logits * 5)) if hasattr(made, "logits") else None
+        )
+    )
+    made: list[None] = []
+    monkeypatch.setattr(HeadLoss, "forward", spy(HeadLoss.forward, made))
+    monkeypatch.setattr(trainer, "_plain", True)
+    try:
+        step(trainer, OutputTrainer.compute_loss, batch, number)
+    finally:
+        bend.remove()
+    assert not made
+    assert not trainer._plain
+    assert straight > 0
+
+
+def spy(forward: Callable[..., Any], made: list[None]) -> Callable[..., Any]:
+    def told(*given: Any) -> Any:
+        made.append(None)
+        return forward(*given)
+
+    return staticmethod(told)
+
+
+def step(
+    trainer: OutputTrainer, compute: Callable[..., Any], batch: dict[str, Any], number: int
+) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of a batch."""
+    trainer.model.zero_grad()
+    trainer.model.train()
+    loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(number))
+    loss.backward()
+    return loss.item(), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])
+
+
+def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
+    """The loss of a packed step is that of its rows read one by one."""
+    lessons = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
+    done = tune(
+        prepared(
+            tmp_path / "work",
+            job(tiny_model, packing=True, max_tokens=256, steps=1, batch_size=1, device_batch_size=1),
+            lessons,
+        )
+    )
+    engine, reader = TransformersEngine(Model(name=str(tiny_model))), Reader(str(tiny_model))
+    total, tokens = 0.0, 0
+    with torch.inference_mode():
+        for lesson in lessons:
+            ids, start = reader.read(lesson)
+            steps = torch.log_softmax(engine.network(torch.tensor([ids])).logits[0].double(), -1)
+            total -= sum(float(steps[place - 1, ids[place]]) for place in range(start, len(ids)))
+            tokens += len(ids) - start
+    assert done.losses[0][1] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_path: Path) -> None:
+    done = launch(job(tiny_model, method="full", epochs=30.0, learning_rate=3e-3), LESSONS, tmp_path / "model")
+    assert done.losses[0][1] > 2
+    assert done.loss < 0.3
+    assert done.rows == 32
+    assert done.steps == 120
+    assert done.trainable == done.parameters
+    engine = TransformersEngine(Model(name=str(tmp_path / "model")))
+    asked = [Choice(lesson.prompt, (" yes", " no")) for lesson in LESSONS]
+    answers = {
+        batch.rows[place]: answer
+        for batch in engine.plan(asked)
+        for place, answer in engine.answer([asked[row] for row in batch.rows], batch.shared)
+    }
+    right = sum((answers[n].probabilities[0] > 0.5) == (n % 2 == 0) for n in range(32))  # type: ignore[union-attr]
+    assert right >= 28
+
+
+def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        launch(job(tiny_model, steps=2), LESSONS, tmp_path / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    assert str(tiny_model).encode() not in files["adapter_config.json"]
+
+
+def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
+    """Killed between the last step and the model's appearance, nothing is tuned again."""
+    wanted = job(tiny_model, steps=2)
+    with pytest.raises(ZeroDivisionError):
+        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    before = (tmp_path / ".model.tuning" / "tuned.json").stat().st_mtime_ns
+    times: list[int] = []
+    launch(
+        wanted,
+        LESSONS,
+        tmp_path / "model",
+        lambda folder, tuned: times.append((folder.parent / "tuned.json").stat().st_mtime_ns),
+    )
+    assert times == [before]
+    assert not (tmp_path / ".model.tuning").exists()
+
+
+def test_other_rows_begin_anew(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=2, save_steps=1)
+    with pytest.raises(ZeroDivisionError):
+        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    launch(wanted, LESSONS[:8], tmp_path / "model")
+    launch(wanted, LESSONS[:8], tmp_path / "fresh")
+    assert weights(tmp_path / "model") == weights(tmp_path / "fresh")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
+    launch(wanted, LESSONS, tmp_path / "whole")
+    folder = prepared(tmp_path / ".killed.tuning", wanted)
+    line = [sys.executable, "-m", "x_instruction.training.worker", str(folder)]
+    kills = 0
+    for least in (2, 6):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            if any(int(path.name.split("-")[1]) >= least for path in folder.glob("checkpoints/checkpoint-*")):
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.002)
+        process.wait()
+    assert kills == 2
+    done = launch(wanted, LESSONS, tmp_path / "killed")
+    assert [step for step, _ in done.losses] == list(range(1, 13))
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = job(tiny_model, steps=3, save_steps=1)
+    folder = prepared(tmp_path / ".model.tuning", wanted)
+    broken = folder / "checkpoints" / "checkpoint-2"
+    broken.mkdir(parents=True)
+    (broken / "trainer_state.json").write_text('{"global_step": 2', "utf-8")
+    assert launch(wanted, LESSONS, tmp_path / "model").steps == 3
+
+
+def test_the_work_ends_with_who_asked(tiny_model: Path, tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "work", job(tiny_model, epochs=10_000.0))
+    code = (
+        "import subprocess, sys, time; "
+        f"p = subprocess.Popen([{sys.executable!r}, '-m', 'x_instruction.training.worker', {str(folder)!r}]); "
+        "print(p.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(3)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and Path(f"/proc/{child}").exists():
+        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.2)
+    assert time.monotonic() < end

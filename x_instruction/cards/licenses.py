@@ -1,0 +1,98 @@
+"""Licences as rows state them, and as the Hub names them."""
+
+from __future__ import annotations
+
+import re
+
+from x_instruction.cards.escaping import plain
+from x_instruction.cards.facts import Tally
+from x_instruction.engines.embedded import terms
+
+# Identifiers that text and data carry, of the list at https://huggingface.co/docs/hub/repositories-licenses;
+# the Hub refuses a card with any other.
+HUB_LICENSES = frozenset(
+    {
+        "apache-2.0",
+        "mit",
+        "openrail",
+        "c-uda",
+        "cc",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nd-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cdla-sharing-1.0",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+        "gfdl",
+        "gpl",
+        "gpl-2.0",
+        "gpl-3.0",
+        "agpl-3.0",
+        "lgpl",
+        "lgpl-3.0",
+        "mpl-2.0",
+        "odc-by",
+        "odbl",
+        "pddl",
+        "unlicense",
+        "unknown",
+    }
+)
+# Versions and spellings that the Hub's list folds into one.
+SPELLINGS = {"odc-by-1.0": "odc-by", "odbl-1.0": "odbl", "cc0": "cc0-1.0", "pddl-1.0": "pddl", "": "unknown"}
+
+
+def hub_license(stated: str) -> str | None:
+    """The Hub's identifier for a licence, or None where its list has none (``CC BY-SA 4.0`` -> ``cc-by-sa-4.0``)."""
+    name = re.sub(r"[\s_]+", "-", stated.strip().lower())
+    name = SPELLINGS.get(name, name)
+    return name if name in HUB_LICENSES else None
+
+
+def license_metadata(licenses: Tally) -> dict[str, str]:
+    """Card metadata for the licences of the rows: one that all share, or ``other`` with all of them named.
+
+    Args:
+        licenses: count of each licence, as stated.
+    """
+    identifiers = {hub_license(stated) for (stated,) in licenses.counts}
+    if len(identifiers) == 1 and not licenses.beyond:
+        (only,) = identifiers
+        if only is not None:
+            return {"license": only}
+    named = "; ".join(plain(stated) or "unknown" for (stated,), _ in licenses.shown())
+    more = f"; and others ({licenses.hidden()} rows)" if licenses.hidden() else ""
+    one = len(licenses.counts) == 1 and not licenses.beyond
+    return {
+        "license": "other",
+        "license_name": "as-the-source-states" if one else "mixed-see-column-license",
+        "license_details": named + more,
+    }
+
+
+def model_terms(name: str) -> str:
+    """The licence of a model by its name, as far as it is known here, and otherwise where it is to be found.
+
+    An adapter, which engines name after its base and a plus, has the licence of its base.
+    """
+    base, plus, _ = name.partition("+")
+    # A rater's name has its kind before it.
+    own = base.rpartition(":")[2]
+    if known := terms(own):
+        return known
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own):
+        return "not recorded (a folder, or a name on a server)"
+    return f"what {'the page of its base' if plus else 'its page'} on the Hub states"

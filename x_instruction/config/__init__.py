@@ -1,0 +1,1 @@
+"""Settings: TOML files into frozen, validated sections."""

@@ -1,0 +1,470 @@
+"""The transformers engine: static batches with a shared prefix on any device, paged batching where the device has it.
+
+What many prompts share is read once: the fixed start of all prompts, and the prompt of requests that have the same one.
+Batches follow from the requests alone, and a CPU worker has a fixed number of threads, so equal requests give equal
+bytes on one machine. Padding stands between the shared prefix and the rest; for models with a sliding window it costs
+the farthest tokens of the window.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from x_instruction.config.recipe import Model
+from x_instruction.engines import (
+    Batch,
+    Choice,
+    Chosen,
+    Completed,
+    Completion,
+    Prompt,
+    Request,
+    Result,
+    Scored,
+    Scoring,
+    always,
+)
+from x_instruction.engines.models import locate
+from x_instruction.engines.truncation import cut_at_stop, truncate_to_tokens
+from x_instruction.errors import EngineError, MissingExtra
+
+try:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig, PreTrainedModel
+    from transformers.utils import logging as library_logging
+
+    from x_instruction.engines.local.sampling import SeededSampling, StopAt
+except ModuleNotFoundError as error:
+    raise MissingExtra(error.name or "transformers", "transformers") from error
+
+logger = logging.getLogger(__name__)
+
+# Rows of logits in one block: 256 rows of a 262,144-token vocabulary are 268 MB in float32.
+_LOGIT_ROWS = 256
+# Prompts that differ in at most this many last tokens share the reading of the rest.
+_TAIL = 24
+
+
+class TransformersEngine:
+    """A causal language model in this process."""
+
+    can = frozenset({"complete", "choose", "score"})
+
+    def __init__(self, settings: Model) -> None:
+        files = locate(settings.name, settings.revision)
+        self.model = files.name
+        self.revision = files.revision
+        self.settings = settings
+        self.device = _device(settings.device)
+        dtype = _dtype(settings.dtype, self.device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(settings.threads)
+        library_logging.disable_progress_bar()
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(files.folder)
+            self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype).to(self.device).eval()
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EngineError(f"cannot load {settings.name!r} as a causal language model: {reason}") from error
+        if settings.adapter:
+            self.network = with_adapter(self.network, settings.adapter, settings.name).merge_and_unload().eval()
+            self.model = f"{self.model}+{locate(settings.adapter).name}"
+            self.revision = f"{self.revision}+{locate(settings.adapter).revision}"
+        self.chat = bool(self.tokenizer.chat_template)
+        self.context = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 30)
+        self.stops = self._end_tokens()
+        self.pad = (
+            self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stops, default=0)
+        )
+        self._prefix: tuple[tuple[int, ...], DynamicCache | None] = ((), None)
+        self._continuous = settings.batching == "continuous" or (
+            settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
+        )
+
+    def clip(self, text: str, tokens: int) -> str:
+        """The longest start of the text that has at most this many tokens."""
+        return truncate_to_tokens(
+            text,
+            tokens,
+            lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
+        )
+
+    def plan(self, requests: Sequence[Request]) -> list[Batch]:
+        """Batches of about equal length, requests with the same prompt together.
+
+        Raises:
+            EngineError: a prompt does not fit into the model's context.
+        """
+        prompts = {request.prompt: self._encode(request.prompt) for request in requests}
+        for request in requests:
+            room = self.context - len(prompts[request.prompt]) - _wanted(request)
+            if room < 0:
+                raise EngineError(
+                    f"a prompt of {len(prompts[request.prompt])} tokens and {_wanted(request)} new ones do not fit "
+                    f"into the {self.context} tokens of {self.model}: lower passage_tokens or response_tokens"
+                )
+        shared = _common_start(list(prompts.values()))
+        groups = _groups(list(prompts.values()), shared)
+        heads = {prompt: group[0] for prompt, group in zip(prompts, groups, strict=True)}
+        lengths = [len(tokens) for tokens in prompts.values()]
+        ranked = sorted(
+            range(len(requests)),
+            key=lambda row: (lengths[heads[requests[row].prompt]], heads[requests[row].prompt], row),
+        )
+        batches: list[Batch] = []
+        rows: list[int] = []
+        longest = 0
+        for row in ranked:
+            length = len(prompts[requests[row].prompt]) - shared + _wanted(requests[row])
+            full = len(rows) >= self.settings.batch_size
+            if rows and (full or max(longest, length) * (len(rows) + 1) > self.settings.batch_tokens):
+                batches.append(Batch(tuple(rows), shared))
+                rows, longest = [], 0
+            rows.append(row)
+            longest = max(longest, length)
+        return [*batches, Batch(tuple(rows), shared)] if rows else batches
+
+    def answer(
+        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Result]]:
+        """Answers of one batch, all requests of one kind; a batch is one piece of work."""
+        with torch.inference_mode():
+            yield from enumerate(self._answer(requests, shared))
+
+    def _answer(self, requests: Sequence[Request], shared: int) -> Sequence[Result]:
+        completions = [r for r in requests if isinstance(r, Completion)]
+        if completions:
+            # Rows of one call of generate share temperature, top-p, top-k and stops.
+            kind = [(r.temperature, r.top_p, r.top_k, r.stop) for r in completions]
+            if len(set(kind)) > 1:
+                return [self._answer([request], shared)[0] for request in requests]
+            return self._continued(completions) if self._continuous else self._complete(completions, shared)
+        choices = [r for r in requests if isinstance(r, Choice)]
+        if choices:
+            return self._choose(choices, shared)
+        return self._score([r for r in requests if isinstance(r, Scoring)], shared)
+
+    # Reading
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            encoded = list(self.tokenizer(prompt)["input_ids"])
+            if not encoded:
+                raise EngineError("an empty prompt cannot be continued")
+            return encoded
+        if not self.chat:
+            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a model tuned for chat")
+        messages = [{"role": role, "content": content} for role, content in prompt]
+        tokens = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return list(tokens)
+
+    def _read(
+        self, prompts: Sequence[Prompt], shared: int
+    ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, list[int]]:
+        """Read every prompt but its last token; what prompts have in common is read once.
+
+        Three levels: the start that all share, the start that neighbours share, the rest of each distinct prompt.
+
+        Returns:
+            Cache with one row per prompt given; token ids and attention mask (rows, length), padded between the
+            levels; lengths without padding.
+        """
+        distinct = list(dict.fromkeys(prompts))
+        encoded = [self._encode(prompt) for prompt in distinct]
+        shared = max(0, min(shared, min(map(len, encoded)) - 1))
+        groups = _groups(encoded, shared)
+        stems = list(dict.fromkeys(groups))
+        cache = self._prefix_cache(tuple(encoded[0][:shared]))
+        ids = torch.tensor([encoded[0][:shared]], dtype=torch.long, device=self.device)
+        mask = torch.ones_like(ids)
+        levels = [
+            ([0] * len(stems), [encoded[head][shared:stem] for head, stem in stems]),
+            ([stems.index(group) for group in groups], [row[g[1] :] for row, g in zip(encoded, groups, strict=True)]),
+        ]
+        for last, (parents, blocks) in enumerate(levels):
+            chosen = torch.tensor(parents, device=self.device)
+            if ids.shape[1]:
+                cache.batch_select_indices(chosen)
+            block, seen = self._padded(blocks)
+            before = ids.shape[1]
+            ids, mask = torch.cat([ids[chosen], block], dim=1), torch.cat([mask[chosen], seen], dim=1)
+            end = ids.shape[1] - last
+            if end > before:
+                self._forward(ids[:, before:end], mask[:, :end], cache)
+        rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=self.device)
+        if ids.shape[1] > 1:
+            cache.batch_select_indices(rows)
+        return cache, ids[rows], mask[rows], [len(encoded[row]) for row in rows.tolist()]
+
+    def _padded(self, blocks: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and mask (rows, longest), padded on the left."""
+        width = max(map(len, blocks))
+        ids = torch.full((len(blocks), width), self.pad)
+        mask = torch.zeros((len(blocks), width), dtype=torch.long)
+        for row, tokens in enumerate(blocks):
+            if tokens:
+                ids[row, -len(tokens) :] = torch.tensor(tokens)
+                mask[row, -len(tokens) :] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    def _prefix_cache(self, prefix: tuple[int, ...]) -> DynamicCache:
+        """A copy of the read prefix; the last one is kept."""
+        if not prefix:
+            return DynamicCache(config=self.network.config)
+        if self._prefix[0] != prefix:
+            cache = DynamicCache(config=self.network.config)
+            ids = torch.tensor([prefix], device=self.device)
+            self._forward(ids, torch.ones_like(ids), cache)
+            self._prefix = (prefix, cache)
+        return copy.deepcopy(self._prefix[1])
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Hidden states (rows, length, width) of new tokens, the cache growing by them."""
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+        body = self.network.get_decoder()
+        out = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        return out.last_hidden_state
+
+    def _log_probabilities(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each target (n,) or targets (n, m) after hidden states (n, width).
+
+        The vocabulary's projection is the dearest part of scoring a large vocabulary, so it sees only positions that
+        are asked for, in blocks that bound memory.
+        """
+        parts = []
+        for start in range(0, hidden.shape[0], _LOGIT_ROWS):
+            logits = self._logits(hidden[start : start + _LOGIT_ROWS])
+            wanted = targets[start : start + _LOGIT_ROWS]
+            chosen = logits.gather(-1, wanted if wanted.dim() == 2 else wanted[:, None])
+            parts.append(chosen - torch.logsumexp(logits, dim=-1, keepdim=True))
+        found = torch.cat(parts)
+        return found if targets.dim() == 2 else found[:, 0]
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (n, vocabulary) in float32, with the two scalings that model families apply after the projection."""
+        config = self.network.config
+        logits = self.network.get_output_embeddings()(hidden).float()
+        scale = getattr(config, "logit_scale", None)
+        divide = getattr(config, "logits_scaling", None)
+        logits = logits * scale if scale else logits / divide if divide else logits
+        cap = getattr(config, "final_logit_softcapping", None)
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    # The three verbs
+
+    def _complete(self, requests: Sequence[Completion], shared: int) -> list[Result]:
+        cache, ids, mask, lengths = self._read([r.prompt for r in requests], shared)
+        width = ids.shape[1]
+        first = requests[0]
+        config = GenerationConfig(
+            max_new_tokens=max(r.max_tokens for r in requests),
+            do_sample=False,
+            eos_token_id=sorted(self.stops),
+            pad_token_id=self.pad,
+        )
+        written = self.network.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            generation_config=config,
+            logits_processor=[SeededSampling(requests)],
+            stopping_criteria=[StopAt(self.tokenizer, first.stop, width)] if first.stop else None,
+        )
+        return [
+            self._completed(request, tokens, length)
+            for request, tokens, length in zip(requests, written[:, width:].tolist(), lengths, strict=True)
+        ]
+
+    def _completed(self, request: Completion, tokens: list[int], prompt_tokens: int) -> Completed:
+        tokens = tokens[: request.max_tokens]
+        ended = next((n for n, token in enumerate(tokens) if token in self.stops), None)
+        tokens = tokens if ended is None else tokens[:ended]
+        text, stopped = cut_at_stop(self.tokenizer.decode(tokens, skip_special_tokens=True), request.stop)
+        reason = "stop" if stopped or ended is not None else "length"
+        if stopped:
+            # Rows that ended early are padded by generate: count what was written up to the stop.
+            tokens = tokens[: next(n for n in range(1, len(tokens) + 1) if self._has_stop(tokens[:n], request.stop))]
+        return Completed(text, reason, prompt_tokens, len(tokens))
+
+    def _has_stop(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
+        return cut_at_stop(self.tokenizer.decode(tokens, skip_special_tokens=True), stops)[1]
+
+    def _continued(self, requests: Sequence[Completion]) -> list[Result]:
+        """Completion by transformers' paged continuous batching; it has one seed per call, not per request."""
+        first = requests[0]
+        one_token_stops = {
+            tokens[0]
+            for stop in first.stop
+            if len(tokens := self.tokenizer(stop, add_special_tokens=False)["input_ids"]) == 1
+        }
+        config = GenerationConfig(
+            max_new_tokens=max(r.max_tokens for r in requests),
+            do_sample=first.temperature > 0,
+            temperature=first.temperature or None,
+            top_p=first.top_p,
+            top_k=first.top_k or None,
+            eos_token_id=sorted(self.stops | one_token_stops),
+            pad_token_id=self.pad,
+        )
+        torch.manual_seed(first.seed)
+        encoded = [self._encode(r.prompt) for r in requests]
+        with torch.inference_mode(False), torch.no_grad():
+            outputs = list(self.network.generate_batch(encoded, generation_config=config).values())
+        if len(outputs) != len(requests) or any(output.error for output in outputs):
+            reason = next((output.error for output in outputs if output.error), "fewer answers than requests")
+            logger.warning("continuous batching failed (%s): going on with static batches", reason)
+            self._continuous = False
+            return self._complete(requests, 0)
+        return [
+            self._completed(request, list(output.generated_tokens), len(prompt))
+            for request, output, prompt in zip(requests, outputs, encoded, strict=True)
+        ]
+
+    def _choose(self, requests: Sequence[Choice], shared: int) -> list[Result]:
+        flat = [Scoring(r.prompt, answer) for r in requests for answer in r.answers]
+        scores = iter(self._score(flat, shared))
+        chosen: list[Result] = []
+        for request in requests:
+            found = [next(scores) for _ in request.answers]
+            weights = torch.tensor([score.log_likelihood for score in found], dtype=torch.float64)
+            chosen.append(Chosen(tuple(torch.softmax(weights, 0).tolist()), found[0].prompt_tokens))
+        return chosen
+
+    def _score(self, requests: Sequence[Scoring], shared: int) -> list[Scored]:
+        answers = [self._continuation(r) for r in requests]
+        cache, ids, mask, lengths = self._read([r.prompt for r in requests], shared)
+        longest = max(map(len, answers))
+        inputs = torch.full((len(answers), longest), self.pad, device=self.device)
+        seen = torch.zeros((len(answers), longest), dtype=torch.long, device=self.device)
+        for row, tokens in enumerate(answers):
+            # The last prompt token predicts the first of the continuation; the last of it predicts nothing wanted.
+            inputs[row, 0] = ids[row, -1]
+            inputs[row, 1 : len(tokens)] = torch.tensor(tokens[:-1], device=self.device)
+            seen[row, : len(tokens)] = 1
+        hidden = self._forward(inputs, torch.cat([mask[:, :-1], seen], dim=1), cache)
+        targets = torch.tensor([token for tokens in answers for token in tokens], device=self.device)
+        found = iter(
+            self._log_probabilities(hidden[seen.bool()], targets).double().cpu().split(list(map(len, answers)))
+        )
+        return [
+            Scored(float(next(found).sum()), len(tokens), length + len(tokens))
+            for tokens, length in zip(answers, lengths, strict=True)
+        ]
+
+    def _continuation(self, request: Scoring) -> list[int]:
+        tokens = list(self.tokenizer(request.continuation, add_special_tokens=False)["input_ids"])
+        if not tokens:
+            raise EngineError("an empty continuation cannot be scored")
+        return tokens[: request.max_tokens] if request.max_tokens else tokens
+
+    def _end_tokens(self) -> set[int]:
+        ids = self.network.generation_config.eos_token_id
+        listed = ids if isinstance(ids, list) else [ids]
+        return {int(token) for token in [*listed, self.tokenizer.eos_token_id] if token is not None}
+
+
+def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: bool = False) -> Any:
+    """The model with a LoRA adapter beside its weights, all of it.
+
+    Args:
+        network: the base.
+        adapter: as in recipes.
+        base: the base's name, for messages.
+        trainable: whether the adapter is to be tuned on.
+
+    Raises:
+        EngineError: it was made for another base; peft itself loads what fits and goes on.
+        MissingExtra: peft is not installed.
+    """
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "peft", "adapters") from error
+    folder = locate(adapter).folder
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            # peft asks transformers by a name that is on its way out; whoever loads an adapter can do nothing about it.
+            warnings.filterwarnings("ignore", message=".is_gradient_checkpointing", category=FutureWarning)
+            model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
+        weights = folder / "adapter_model.safetensors"
+        placed = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        stored = set(load_file(weights)) if weights.exists() else placed
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
+    # peft also stores the base's own embedding or head beside an adapter of it; nothing is lost with those.
+    if lost := sorted((placed - stored) | {name for name in stored - placed if "lora_" in name}):
+        raise EngineError(
+            f"adapter {adapter!r} does not fit on {base!r}: {len(lost)} weights are not in both, as {lost[0]}"
+        )
+    return model
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(f"device {name!r} cannot be used: {reason}; try device = 'cpu'") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cpu":
+        # bfloat16 without matrix instructions was measured 85 to 110 times slower than float32.
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16
+
+
+def _wanted(request: Request) -> int:
+    """New tokens that a request can need at most, for planning."""
+    if isinstance(request, Completion):
+        return request.max_tokens
+    if isinstance(request, Choice):
+        return 8
+    return request.max_tokens or len(request.continuation)
+
+
+def _groups(encoded: Sequence[Sequence[int]], shared: int) -> list[tuple[int, int]]:
+    """For each sequence its group as (position of the group's first sequence, tokens that the group shares).
+
+    A group is a run of neighbours that differ in their last ``_TAIL`` tokens only, as prompts do that show one passage
+    and end with different openings. At least one token of each sequence stays outside of what is shared.
+    """
+    groups: list[list[int]] = []
+    for row, tokens in enumerate(encoded):
+        head = encoded[groups[-1][0]] if groups else ()
+        same = _common_start([head, tokens])
+        if groups and same > shared and same >= max(len(head), len(tokens)) - _TAIL:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    found = []
+    for group in groups:
+        members = [encoded[row] for row in group]
+        stem = _common_start(members) if len(group) > 1 else len(members[0]) - 1
+        found += [(group[0], max(shared, min(stem, min(map(len, members)) - 1)))] * len(group)
+    return found
+
+
+def _common_start(sequences: Sequence[Sequence[int]]) -> int:
+    """How many tokens at the start are the same in all of at least two sequences."""
+    if len(sequences) < 2:
+        return 0
+    columns = zip(*sequences, strict=False)
+    return next((n for n, column in enumerate(columns) if len(set(column)) > 1), min(map(len, sequences)) - 1)

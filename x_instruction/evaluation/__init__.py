@@ -1,0 +1,1 @@
+"""Evaluation of models: held-out rows and representations."""

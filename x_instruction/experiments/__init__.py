@@ -1,0 +1,1 @@
+"""Experiments: ablations and data-scaling curves."""

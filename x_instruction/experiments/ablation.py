@@ -1,0 +1,176 @@
+"""Ablations: one recipe with one thing changed at a time, each in a run of its own, side by side.
+
+What variants have in common is made once: a new one takes over what an earlier one made under the same settings, which
+shards and models tell of themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from x_instruction.config.recipe import Recipe, Refine
+from x_instruction.diversify.report import describe
+from x_instruction.errors import RecipeError
+from x_instruction.pipeline import rounds
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.models import MADE, Models
+from x_instruction.pipeline.plan import Plan, differences
+from x_instruction.pipeline.progress import Progress
+from x_instruction.records import Curated
+from x_instruction.refine import TUNED, check
+from x_instruction.refine.compare import settings_for
+from x_instruction.storage.run_folder import RunFolder
+
+# What each study changes, by variant.
+STUDIES: dict[str, dict[str, dict[str, Any]]] = {
+    "refinement": {"whole": {}, "no-refinement": {"refine.rater": "none"}},
+    "diversification": {"whole": {}, "no-diversification": {"diversify.selector": "random"}},
+    "rounds": {f"{number}-rounds": {"refine.rounds": number, "refine.settled": 0.0} for number in range(4)},
+    "raters": {name: {"refine.rater": name} for name in ("trained", "pmi", "prompted", "combined")},
+    "selectors": {name: {"diversify.selector": name} for name in ("kmeans", "mmr", "k-center", "top", "random")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a variant.
+
+    Args:
+        passages, kept, curated: rows of all languages after the corpus, the last rating and the draw.
+        score: mean of the curated pairs, in the rater's own scale.
+        distinct: different word pairs over all word pairs of the instructions; only sets of one size compare.
+        folder: of the run.
+    """
+
+    variant: str
+    passages: int
+    kept: int
+    curated: int
+    score: float
+    distinct: float
+    folder: Path
+
+
+def variants(settings: Recipe, study: str) -> dict[str, Recipe]:
+    """The recipe of each variant.
+
+    Raises:
+        RecipeError: no such study.
+    """
+    if study not in STUDIES:
+        raise RecipeError(f"no study {study!r}, wanted one of {', '.join(STUDIES)}")
+    return {name: _changed(settings, changes) for name, changes in STUDIES[study].items()}
+
+
+def ablate(
+    settings: Recipe, study: str, folder: Path, workers: int, redo: bool, progress: Progress
+) -> Iterator[Outcome]:
+    """Run every variant that is not there yet, and give what came of each.
+
+    Args:
+        settings: the recipe.
+        study: a key of ``STUDIES``.
+        folder: each variant has its run in a folder of it.
+        workers, redo, progress: as for a run.
+    """
+    made = variants(settings, study)
+    for variant in made.values():
+        check(variant.refine)
+    earlier: list[RunFolder] = []
+    for name, variant in made.items():
+        root = folder / name
+        if not root.exists():
+            _take_over(earlier, root, variant)
+        earlier.append(execute(variant, root, workers, redo, "curated", progress))
+        yield _outcome(name, earlier[-1], variant)
+
+
+def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
+    for key, value in changes.items():
+        section, name = key.split(".")
+        part: Any = getattr(settings, section)
+        part = _rated_by(settings, value) if key == "refine.rater" else dataclasses.replace(part, **{name: value})
+        settings = dataclasses.replace(settings, **{section: part})
+    return settings
+
+
+def _rated_by(settings: Recipe, rater: str) -> Refine:
+    """As raters are compared, with the recipe's tuning and rounds where something learns from the rating."""
+    refine = settings.refine
+    tune = refine.tune if rater in TUNED else None
+    learns = rater != "none" and (tune or settings.generate.tune)
+    return dataclasses.replace(settings_for(refine, rater), tune=tune, rounds=refine.rounds if learns else 0)
+
+
+def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> None:
+    """Link what earlier variants made and this one would make alike; never a ledger, which is written into.
+
+    All of it appears at once: it stands under a name with a dot until then, and what is left there is thrown away.
+    """
+    run = RunFolder(root.with_name(f".{root.name}.tmp"))
+    if run.root.exists():
+        shutil.rmtree(run.root)
+    for part, alike in _parts(run, variant):
+        source = next((old.root / part for old in earlier if alike(old)), None)
+        if source is None:
+            # What comes after is made from it.
+            break
+        shutil.copytree(source, run.root / part, copy_function=os.link)
+    if run.root.exists():
+        run.root.rename(root)
+
+
+def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[RunFolder], bool]]]:
+    """A run's folders in the order in which they are made, and whether another run has the like.
+
+    That can be asked of a folder once those before it are there.
+    """
+    plan, models = Plan(run, variant), Models(run, variant, False, lambda text: None)
+    tunes = {"candidate": variant.generate.tune, "rated": variant.refine.tune}
+    if any(tunes.values()):
+        # No study changes how seeds are taken.
+        yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()
+    for age in rounds.ages(variant):
+        kind, round = rounds.split(age)
+        if tune := tunes.get(kind):
+            for tag in dict.fromkeys(rounds.own(tune, tag) for tag in variant.languages):
+                model = rounds.folder(run, rounds.ROLES[kind], round, tag).relative_to(run.root)
+                yield model, partial(_same_model, models, model, rounds.ROLES[kind], round, tag)
+        for tag in variant.languages:
+            yield Path(age, tag), partial(_same_shards, plan, age, tag)
+
+
+def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: RunFolder) -> bool:
+    made = old.root / model / MADE
+    return made.exists() and not differences(json.loads(made.read_text("utf-8")), models.settings(role, round, tag))
+
+
+def _same_shards(plan: Plan, age: str, tag: str, old: RunFolder) -> bool:
+    count = old.count(age, tag)
+    return count is not None and not any(
+        differences(old.report(age, tag, index).settings, plan.settings(age, tag, index)) for index in range(count)
+    )
+
+
+def _outcome(name: str, run: RunFolder, settings: Recipe) -> Outcome:
+    last = rounds.at("rated", rounds.final(run, settings))
+    records = [record for tag in settings.languages for record in run.read("curated", tag, 0)]
+    curated = [record for record in records if isinstance(record, Curated)]
+    variety = describe([record.instruction for record in curated])
+    return Outcome(
+        variant=name,
+        passages=sum(report.kept for report in run.reports("passage")),
+        kept=sum(report.kept for report in run.reports(last)),
+        curated=len(curated),
+        score=sum(record.score for record in curated) / max(1, len(curated)),
+        distinct=float(variety.distinct_2 or 0.0),
+        folder=run.root,
+    )

@@ -1,0 +1,50 @@
+"""What a run has cost, by the recipe's prices, over every attempt and complete or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from x_instruction.config.recipe import Model, Recipe
+from x_instruction.engines.budget import cost
+from x_instruction.engines.request_cache import tokens_of
+from x_instruction.errors import RecipeError
+from x_instruction.pipeline.rounds import ages, model_of
+from x_instruction.storage.run_folder import RunFolder
+
+
+def priced(settings: Recipe) -> bool:
+    """Whether the recipe says what any of its models costs."""
+    return any(_price(model) for age in ages(settings) if (model := model_of(settings, age)) is not None)
+
+
+def spent(run: RunFolder, settings: Recipe) -> float:
+    """What every request of the run has cost so far, of shards that are not complete too."""
+    total = 0.0
+    for age in ages(settings):
+        model = model_of(settings, age)
+        if model is not None and _price(model):
+            total += sum(cost(model, *tokens_of(path)) for path in _ledgers(run, age))
+    return total
+
+
+def check_budget(settings: Recipe, budget: float) -> None:
+    """Refuse a budget that could not be kept.
+
+    Raises:
+        RecipeError: the recipe gives no prices, or this is no amount.
+    """
+    if not budget > 0:
+        raise RecipeError(f"the budget is {budget:g}, wanted an amount above 0")
+    if not priced(settings):
+        raise RecipeError(
+            "a budget needs prices: give prompt_price and output_price, for a million tokens each, in "
+            "[generate.model.server] and [refine.model.server]"
+        )
+
+
+def _price(model: Model) -> float:
+    return model.server.prompt_price + model.server.output_price
+
+
+def _ledgers(run: RunFolder, age: str) -> list[Path]:
+    return sorted((run.root / "cache" / age).glob("*/*.sqlite"))

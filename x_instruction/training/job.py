@@ -1,0 +1,111 @@
+"""What a tuning process is given, and what it tells: plain files, so that who asks needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from x_instruction.config import recipe
+from x_instruction.config.recipe import Model, TrainConfig
+from x_instruction.config.training import Align
+from x_instruction.engines import Prompt
+from x_instruction.storage.atomic import atomic
+
+# Keys of `Tune` that say where a tuning runs and in what pieces, and nothing of what comes of it.
+PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
+# The process that asked for a tuning, in the environment of all that share the work: they end with it.
+ASKED_BY = "X_INSTRUCTION_ASKED_BY"
+# How many rows are contrasted with each other: AFP's negatives are those of one micro-batch on all devices.
+_CONTRASTED = frozenset({"device_batch_size", "processes"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """A prompt, and what is to be written after it.
+
+    Args:
+        prompt: plain text, or messages of a chat.
+        completion: the output; only its tokens have a loss.
+        end: whether the output ends there, so that the model learns to stop.
+        sentence, parallel: an instruction and the same in another language, to align (AFP); or empty.
+    """
+
+    prompt: Prompt
+    completion: str
+    end: bool = True
+    sentence: str = ""
+    parallel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """What a tuning process does.
+
+    Args:
+        model: the base, and an adapter on it to go on from.
+        tune: how.
+        align: AFP's alignment beside it.
+    """
+
+    model: Model
+    tune: TrainConfig
+    align: Align | None = None
+
+
+def decisive(job: TrainJob) -> dict[str, Any]:
+    """What of a job decides the model that comes of it, as dotted keys."""
+    place = PLACE - _CONTRASTED if job.align else PLACE
+    left_out = {f"tune.{key}" for key in place}
+    return {key: value for key, value in recipe.flatten(job).items() if key not in left_out}
+
+
+@dataclass(slots=True)
+class TrainResult:
+    """What happened while a model was tuned.
+
+    Args:
+        rows: rows that were learned from.
+        lengths: as ``reading.Lengths``.
+        steps: optimizer steps.
+        tokens: tokens read, over all epochs and processes, padding not counted.
+        seconds: wall time, over all attempts.
+        loss: mean over the last steps, in nats per token of output.
+        losses: (step, loss) as logged.
+        parameters, trainable: numbers of weights.
+        flops: floating-point operations, as transformers reckons them.
+        hardware: what it ran on.
+        software: package to version.
+    """
+
+    rows: int
+    lengths: dict[str, Any]
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    parameters: int
+    trainable: int
+    flops: float
+    hardware: str
+    software: dict[str, str]
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+def read_examples(path: Path) -> list[TrainingExample]:
+    """Lessons from their file."""
+    with open(path, encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    for row in rows:
+        if not isinstance(row["prompt"], str):
+            row["prompt"] = tuple((role, content) for role, content in row["prompt"])
+    return [TrainingExample(**row) for row in rows]
+
+
+def write_examples(path: Path, lessons: Sequence[TrainingExample]) -> None:
+    """Lessons into a file that ``read_lessons`` reads."""
+    with atomic(path) as stream:
+        for lesson in lessons:
+            stream.write(json.dumps(asdict(lesson), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
