@@ -25,6 +25,7 @@ from x_instruction.records import (
     extend,
     from_row,
     schema,
+    storable,
     text_digest,
 )
 
@@ -148,6 +149,28 @@ def test_dropped_text_is_cut() -> None:
     found = dropped("fi-1", "too_long", "d" * 1_000, "t" * 100_000)
     assert found == Dropped(id="fi-1", reason="too_long", detail="d" * 300, text="t" * DROPPED_TEXT)
     assert dropped("fi-1", "empty") == Dropped(id="fi-1", reason="empty", detail="", text="")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", ""),
+        ("plain\n\t", "plain\n\t"),
+        ("family \U0001f468\u200d\U0001f469\u200d\U0001f466 \U0010ffff", None),
+        ("half \ud83d.", "half \ufffd."),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("a\0b", "ab"),
+        ("\0\ud800\0", "\ufffd"),
+    ],
+)
+def test_text_that_utf8_cannot_hold_is_mended(text: str, kept: str | None) -> None:
+    assert storable(text) == (text if kept is None else kept)
+    assert storable(storable(text)) == storable(text)
+
+
+def test_a_dropped_record_can_be_stored() -> None:
+    found = dropped("fi-1", "wrong_shape", "saw \ud83d", "a\0 \udfff")
+    assert (found.detail, found.text) == ("saw \ufffd", "a \ufffd")
 
 
 def test_the_digest_is_that_of_utf8() -> None:

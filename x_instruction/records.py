@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -151,11 +152,12 @@ class Dropped:
 
 # Dropped text is kept for a person to look at; a 100 MB line must not fill the disk a second time.
 DROPPED_TEXT = 4_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def dropped(id: str, reason: str, detail: str = "", text: str = "") -> Dropped:
     """A dropped record, with its text cut to ``DROPPED_TEXT`` characters."""
-    return Dropped(id=id, reason=reason, detail=detail[:300], text=text[:DROPPED_TEXT])
+    return Dropped(id=id, reason=reason, detail=storable(detail[:300]), text=storable(text[:DROPPED_TEXT]))
 
 
 def schema(age: type[Any]) -> pa.Schema:
@@ -186,6 +188,15 @@ def as_row(record: Passage | Dropped) -> dict[str, Any]:
 def from_row(age: type[Record], row: Mapping[str, Any]) -> Record:
     """A record of an age from a dictionary that has at least its fields."""
     return age(**{name: row[name] for name in age.__dataclass_fields__})
+
+
+def storable(text: str) -> str:
+    """Text as UTF-8 and Parquet hold it: a lone surrogate becomes U+FFFD, and NUL is removed.
+
+    JSON can carry both (``\\ud83d``, ``\\u0000``), so every text that comes from outside passes through here.
+    """
+    text = text.replace("\0", "")
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def text_digest(text: str) -> str:

@@ -232,7 +232,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
 def test_lone_surrogates_in_provenance_do_not_travel(jsonl: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(rb'{"text": "a", "id": "\ud800", "url": "\udfff"}' + b"\n")
     found = documents(files(tmp_path / "c.jsonl"))[0]
-    assert (found.id, found.url) == ("?", "?")
+    assert (found.id, found.url) == ("\ufffd", "\ufffd")
 
 
 def test_documents_bounds_the_rows(jsonl: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
@@ -140,6 +141,11 @@ def test_a_line_is_what_the_live_engine_sends() -> None:
 ROW = answer({"custom_id": "x", "url": "/v1/chat/completions", "body": {"messages": [], "logprobs": True}})
 
 
+def used(**usage: Any) -> dict[str, Any]:
+    body = {"choices": [{"message": {"content": "a"}}], "usage": usage}
+    return {"response": {"status_code": 200, "body": body}}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -152,6 +158,9 @@ ROW = answer({"custom_id": "x", "url": "/v1/chat/completions", "body": {"message
         ({"response": {"status_code": 200, "body": None}}, "engine_bad_answer"),
         ({"response": {"status_code": 200, "body": {"choices": []}}}, "engine_bad_answer"),
         ({"response": {"status_code": 200, "body": {"choices": [{"text": 7}]}}}, "engine_bad_answer"),
+        (used(prompt_tokens=-1), "engine_bad_answer"),
+        (used(completion_tokens=10**30), "engine_bad_answer"),
+        (used(prompt_tokens=float("inf")), "engine_bad_answer"),
         ({"response": {"status_code": 200, "body": "<html>"}}, "engine_bad_answer"),
         ({"response": 7}, "engine_unavailable"),
         ({}, "engine_unavailable"),
@@ -403,6 +412,52 @@ def test_results_of_another_recipe_are_counted_and_left(served_recipe: Write, tm
     other = served_recipe(overrides={"generate.temperature": "0.1"})
     found = read(RunFolder(root), other, [results])
     assert (found.answered, found.older, found.waiting) == (0, 48, 48)
+
+
+def broken(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer of a model with half a surrogate pair and NUL in it, as in the case 25-surrogate-nul."""
+    for choice in body["choices"]:
+        if "text" in choice:
+            choice["text"] = choice["text"].replace("year", "\ud83d\0 year")
+        elif "logprobs" not in choice:
+            choice["message"]["content"] = choice["message"]["content"].replace("year", "\ud83d\0 year")
+    return body
+
+
+def generated(run: RunFolder) -> list[str]:
+    paths = sorted((run.root / "candidate").rglob("*[0-9].parquet"))
+    return [text for path in paths for text in pq.read_table(path)["instruction"].to_pylist()]
+
+
+def test_text_that_parquet_cannot_hold_is_mended_in_a_run(served_recipe: Write, tmp_path: Path) -> None:
+    with OpenAIServer(fault=lambda path, body: (200, broken(reply(path, body))) if body else None) as live:
+        run = go(served_recipe(live.url), tmp_path / "live")
+    assert generated(run)
+    assert all("\ufffd" in text and "\0" not in text for text in generated(run))
+    recipe, root = served_recipe(), tmp_path / "files"
+    wait(recipe, root)
+    lines = asked(waiting(root, recipe)[0].path)
+    rows = [
+        answer(line) | {"response": {"status_code": 200, "body": broken(reply(line["url"], line["body"]))}}
+        for line in lines
+    ]
+    assert take(root, recipe, save(tmp_path / "answers.jsonl", rows)).waiting == 0
+    wait(recipe, root)
+    assert generated(RunFolder(root)) == generated(run)
+
+
+def test_lines_that_are_nested_too_deep_are_unreadable(served_recipe: Write, tmp_path: Path) -> None:
+    recipe, root = served_recipe(), tmp_path / "run"
+    wait(recipe, root)
+    first, *others = asked(waiting(root, recipe)[0].path)
+    path = save(tmp_path / "answers.jsonl", map(answer, others))
+    with path.open("a") as stream:
+        for depth in (*range(900, 1_000, 2), 100_000):
+            nested = "[" * depth + "]" * depth
+            stream.write(f'{{"custom_id": "{first["custom_id"]}", "error": {nested}}}\n')
+    found = take(root, recipe, path)
+    assert (found.answered, found.waiting) == (len(others), 1)
+    assert found.unreadable + found.failed.total() == 51
 
 
 def test_a_run_without_files_or_passages_is_told(served_recipe: Write, tmp_path: Path) -> None:

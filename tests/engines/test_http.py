@@ -283,6 +283,87 @@ def test_json_of_another_shape_is_counted(live: Live, answer: Any, message: str)
     assert message in found.message
 
 
+def test_a_text_that_utf8_cannot_hold_is_mended(live: Live) -> None:
+    engine = make(live)
+    live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "a \ud83d\0b \ud83d\ude00"}]}
+    assert answers(engine, [Completion("a", 4)]) == [Completed("a \ufffdb \U0001f600", "stop", 0, 0)]
+
+
+DEEP = "[" * 100_000
+CHAIN = '{"error": ' * 900 + "1" + "}" * 900
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        DEEP,
+        '{"choices": ' + DEEP,
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": -1}}',
+        '{"choices": [{"text": "a"}], "usage": {"completion_tokens": -1}}',
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1000000000000000000000000000000}}',
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1e400}}',
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": NaN}}',
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": {"a": 1}}}',
+        '{"choices": [{"text": "a"}], "usage": [1]}',
+        '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": ' + "9" * 5_000 + "}}",
+        '{"choices": [{"text": ["a"]}]}',
+        '{"choices": [{"text": 7}]}',
+    ],
+    ids=lambda text: text[:90],
+)
+def test_one_odd_answer_fails_its_request_alone(live: Live, tmp_path: Path, answer: str) -> None:
+    engine = make(live, retries=0)
+    odd = web.Response(text=answer, content_type="application/json")
+    live.routes["/v1/completions"] = lambda body: odd if body["prompt"] == "3" else complete(body)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
+        found = ledger.ask([Completion(f"{n}", 4) for n in range(8)])
+        assert [n for n, result in enumerate(found) if not isinstance(result, Completed)] == [3]
+        assert isinstance(found[3], Failed)
+        assert found[3].reason == "engine_bad_answer"
+        assert ledger.totals()["prompt_tokens"] == 7 * 7
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e400", "-1e400", "1" + "0" * 400, '"-0.5"', "null", "{}"])
+def test_an_odd_probability_fails_its_request_alone(live: Live, value: str) -> None:
+    engine = make(live, retries=0)
+    answer = '{"choices": [{"text": "1", "logprobs": {"top_logprobs": [{" 1": VALUE, " 2": VALUE}], '
+    answer += '"token_logprobs": [null, VALUE, VALUE], "text_offset": [0, 1, 3]}}]}'
+    live.routes["/v1/completions"] = lambda body: web.Response(text=answer.replace("VALUE", value))
+    for request in (Choice("a", (" 1", " 2")), Scoring("a", " c d")):
+        (found,) = answers(engine, [request])
+        assert isinstance(found, Failed), (request, found)
+        assert found.reason == "engine_bad_answer"
+
+
+def test_an_echo_of_something_else_fails_its_request_alone(live: Live) -> None:
+    engine = make(live, retries=0)
+    echo = {"token_logprobs": [None, -1.0], "text_offset": [0, 90]}
+    live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "1", "logprobs": echo}]}
+    (found,) = answers(engine, [Scoring("a", " c d")])
+    assert isinstance(found, Failed)
+    assert found.reason == "engine_bad_answer"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("said", [DEEP, CHAIN])
+def test_a_nested_error_fails_its_request_alone(live: Live, status: int, said: str) -> None:
+    engine = make(live, retries=0)
+    live.routes["/v1/completions"] = lambda body: web.Response(text=said, status=status)
+    (found,) = answers(engine, [Completion("a", 4)])
+    assert isinstance(found, Failed)
+    assert found.reason == ("engine_refused" if status == 400 else "engine_unavailable")
+
+
+@pytest.mark.parametrize("logprobs", ["[1]", "[[]]", "7", '"x"', DEEP])
+def test_a_server_of_another_shape_is_named(live: Live, logprobs: str) -> None:
+    answer = '{"choices": [{"text": "1", "message": {"content": "1"}, "logprobs": LOGPROBS}]}'.replace(
+        "LOGPROBS", logprobs
+    )
+    live.routes["/v1/completions"] = live.routes["/v1/chat/completions"] = lambda body: web.Response(text=answer)
+    with pytest.raises(EngineError, match=rf"127.0.0.1:{live.port}/v1"):
+        make(live)
+
+
 def test_an_answer_without_end_is_not_read(live: Live) -> None:
     engine = make(live, retries=0)
 

@@ -141,6 +141,17 @@ def test_an_answer_is_remembered_by_the_next_instance(path: Path, request_: Requ
     assert silent.sent == []
 
 
+def test_an_answer_that_an_older_version_kept_can_be_stored(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        key = ledger.key(REQUESTS[0])
+    kept = r'{"text": "half \ud83d\u0000", "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": 2}'
+    with sqlite3.connect(path) as file:
+        file.execute("INSERT INTO answers VALUES (?, 'Completed', ?)", (key, kept))
+    file.close()
+    with RequestCache(path, Scripted(at=0, do=fail), {}) as ledger:
+        assert ledger.ask(REQUESTS[:1]) == [Completed("half \ufffd", "stop", 3, 2)]
+
+
 def test_progress_is_told(path: Path) -> None:
     told: list[tuple[int, int]] = []
     with RequestCache(path, Scripted(), {}, lambda done, total: told.append((done, total))) as ledger:
@@ -250,7 +261,7 @@ from test_ledger import REQUESTS, Scripted
 from x_instruction.engines.ledger import Ledger
 
 engine = Scripted(at=3, do=lambda: os.kill(os.getpid(), signal.SIGKILL))
-with Ledger(Path(sys.argv[1]), engine, {}) as ledger:
+with RequestCache(Path(sys.argv[1]), engine, {}) as ledger:
     ledger.ask(REQUESTS)
 """
 

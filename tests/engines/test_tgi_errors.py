@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -126,6 +127,34 @@ def test_every_documented_error(double: Double, path: str) -> None:
             assert result == Failed("engine_refused", f"422 {body['error']}")
         else:
             assert isinstance(result, Completed)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"generated_tokens": -3},
+        {"generated_tokens": 10**30},
+        {"input_length": [7]},
+        {"generated_tokens": 1, "best_of_sequences": [{"generated_tokens": -(10**30)}]},
+        [1],
+    ],
+)
+def test_figures_that_no_server_means_fail_one_request(double: Double, details: Any) -> None:
+    engine = make(double, retries=0)
+    double.script("/generate", says(200, json.dumps({"generated_text": "a", "details": details})))
+    assert one(engine, Completion("a", 3)).reason == "engine_bad_answer"
+    assert isinstance(one(engine, Completion("a", 3)), Completed)
+
+
+def test_a_text_that_utf8_cannot_hold_is_mended(double: Double) -> None:
+    engine = make(double, stream=True)
+    double.script(
+        "/generate_stream",
+        says(200, r'data: {"generated_text": "a \ud83d\u0000b"}' + "\n\n", content_type="text/event-stream"),
+    )
+    result = one(engine, STREAMED)
+    assert isinstance(result, Completed)
+    assert result.text == "a \ufffdb"
 
 
 def test_overload_halves_what_is_under_way(double: Double) -> None:

@@ -279,7 +279,7 @@ def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
         {"id": "5", "instruction": "Why?", "output": "f", "language": "no such"},
     )
     rows, gone = read([str(path)])
-    assert rows == [Row("1", "Why?\nRain", "a ?", "fi"), Row("1", "Why?", "c", "sw")]
+    assert rows == [Row("1", "Why?\nRain", "a \ufffd", "fi"), Row("1", "Why?", "c", "sw")]
     assert {record.id: record.reason for record in gone} == {
         "1": "same_id",
         "2": "no_instruction",

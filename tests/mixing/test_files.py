@@ -74,6 +74,28 @@ def test_bad_rows_are_dropped_with_a_reason(tmp_path, mixing):
     assert report["by_language"] == {"en": 3, "sw": 2}
 
 
+def test_text_that_parquet_cannot_hold_is_mended(tmp_path, mixing):
+    """From the case 25-surrogate-nul: half a surrogate pair and NUL in any field, of rows that are kept or dropped."""
+    rows = [
+        {"id": "a", "language": "sw", "instruction": "half \ud83d", "output": "nul \0 \ud83d\ude00"},
+        {
+            "id": "b",
+            "language": "sw",
+            "messages": [{"role": "user", "content": "\udfff"}, {"role": "assistant", "content": "\ud800"}],
+        },
+        {"id": "c \ud83d", "language": "sw", "instruction": "", "output": "gone \ud83d"},
+    ]
+    write(
+        mixing('languages = ["sw"]\n[x_instruction]'),
+        [Source(lines(tmp_path / "a.jsonl", rows), "web")],
+        tmp_path / "out",
+    )
+    kept = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet").to_pylist()
+    assert {row["source_id"]: row["completion"] for row in kept} == {"a": "nul  \U0001f600", "b": "\ufffd"}
+    (gone,) = pq.read_table(tmp_path / "out" / "dropped.parquet").to_pylist()
+    assert (gone["id"], gone["text"]) == ("c \ufffd", "gone \ufffd")
+
+
 def test_files_of_a_mix(tmp_path, mixing):
     files = [Source(parallel(tmp_path, tag), "web") for tag in ("en", "sw")]
     report = write(mixing("rows_per_file = 2\n" + PINCH), files, tmp_path / "out")

@@ -19,7 +19,7 @@ from x_instruction.corpus.files import digest, fill, find, is_local
 from x_instruction.corpus.readers import Row, RowError, parquet_rows, rows, suffix
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
-from x_instruction.records import Dropped, dropped
+from x_instruction.records import Dropped, dropped, storable
 
 SAMPLE_SOURCE = "x_instruction sample (synthetic)"
 SAMPLE_LICENSE = "Apache-2.0"
@@ -202,8 +202,7 @@ def _documents(
 
 
 def _string(value: Any) -> str:
-    # Provenance goes to Parquet, which holds no lone surrogates.
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+    return "" if value is None else storable(str(value))
 
 
 SOURCES: dict[str, Callable[[Corpus, Language], Iterator[Document | Dropped]]] = {

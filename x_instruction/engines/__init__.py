@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from x_instruction.config.recipe import Model
 from x_instruction.errors import RecipeError
+from x_instruction.records import storable
 
 # A chat prompt is a sequence of (role, content); a plain prompt is text that the model continues.
 Prompt = str | tuple[tuple[str, str], ...]
@@ -64,12 +65,16 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """New text; ``finish_reason`` is ``stop`` or ``length``."""
+    """New text, made ``storable``; ``finish_reason`` is ``stop`` or ``length``."""
 
     text: str
     finish_reason: str
     prompt_tokens: int
     output_tokens: int
+
+    def __post_init__(self) -> None:
+        # Here and not in each engine: answers also come from result files and from caches of older versions.
+        object.__setattr__(self, "text", storable(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,9 @@ class Failed:
     message: str
     prompt_tokens: int = 0
     output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", storable(self.message))
 
 
 Request = Completion | Choice | Scoring

@@ -93,13 +93,17 @@ def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool 
 
 def _remember(worker: Worker, shard: Shard, there: Sequence[_Where], give_up: bool, found: Read) -> None:
     brought: list[tuple[str, ImportedResult]] = []
-    for row in _rows(there):
+    for row in _rows(there, found):
         name = row["custom_id"]
         if name not in shard.requests:
             found.older += 1
             continue
         key, request = shard.requests[name]
-        brought.append((name, ImportedResult(key, digest(row), batch.understood(request, row))))
+        try:
+            brought.append((name, ImportedResult(key, digest(row), batch.understood(request, row))))
+        except RecursionError:
+            # JSON that the parser just takes can be nested too deeply to be written again.
+            found.unreadable += 1
     # A request may have failed once and been answered later: what answers comes first.
     brought.sort(key=lambda named: isinstance(named[1].result, Failed))
     asking = worker.asking(shard.job)
@@ -164,12 +168,16 @@ def _row(raw: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("custom_id"), str) else None
 
 
-def _rows(there: Sequence[_Where]) -> Iterator[dict[str, Any]]:
+def _rows(there: Sequence[_Where], found: Read) -> Iterator[dict[str, Any]]:
     for path, group in itertools.groupby(there, key=lambda where: where[0]):
         with open(path, "rb") as stream:
             for _, offset, length in group:
                 stream.seek(offset)
-                yield json.loads(stream.read(length))
+                row = _row(stream.read(length))
+                if row is None:
+                    found.unreadable += 1
+                else:
+                    yield row
 
 
 def _looks(first: bytes, lines: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from x_instruction.corpus.readers import RowError
 from x_instruction.errors import CorpusError
-from x_instruction.records import Dropped, dropped
+from x_instruction.records import Dropped, dropped, storable
 from x_instruction.seed.files import read_rows
 
 
@@ -165,7 +165,7 @@ def first_turn(chat: Any) -> tuple[str, str]:
         role = _ROLES.get(string(turn.get("role", turn.get("from"))), "")
         content = turn.get("content", turn.get("value"))
         if role != "system":
-            turns.append((role, content if isinstance(content, str) else ""))
+            turns.append((role, storable(content) if isinstance(content, str) else ""))
     if [role for role, _ in turns[:2]] != ["user", "assistant"]:
         seen = ", ".join(role or "unknown" for role, _ in turns[:4]) or "empty"
         raise Shape(f"the chat is {seen}, wanted user and assistant first")
@@ -177,7 +177,7 @@ def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
         if row.get(name) is not None:
             if not isinstance(row[name], str):
                 raise Shape(f"{name} is a {type(row[name]).__name__}, wanted text")
-            return str(row[name])
+            return storable(row[name])
     if any(name in row for name in names):
         return ""
     there = ", ".join(map(repr, row)) or "none"
@@ -185,8 +185,8 @@ def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def string(value: Any) -> str:
-    """A value as provenance that Parquet can hold: None is empty, lone surrogates are replaced."""
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+    """A value as text that Parquet can hold; None is empty."""
+    return "" if value is None else storable(str(value))
 
 
 def as_row(pair: Pair) -> dict[str, str]:

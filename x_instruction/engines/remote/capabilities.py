@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
+from x_instruction.engines.remote.openai_protocol import MISSHAPEN
 from x_instruction.errors import EngineError
 
 # Log-probabilities to ask for, in turn: llama.cpp lists any number, vLLM and hosted chat 20, hosted completions 5.
@@ -80,8 +81,13 @@ def probe(client: Client, model: str, extra: Mapping[str, Any]) -> Abilities:
     entry = next((entry for entry in listing if entry.get("id") == model), {})
     notes: dict[str, str] = {}
     ask = _Asking(client, {"model": model, "temperature": 0.0, **extra}, notes)
-    completions, listed, echoes, echoed = ask.plain()
-    chat, chat_listed, max_tokens = ask.chat()
+    try:
+        completions, listed, echoes, echoed = ask.plain()
+        chat, chat_listed, max_tokens = ask.chat()
+    except MISSHAPEN as error:
+        raise EngineError(
+            f"{client.url} answers in another shape than OpenAI's API ({type(error).__name__} {error}); {_RIGHT}"
+        ) from None
     if not completions and not chat:
         said = notes.get("complete") or "nothing"
         raise EngineError(f"{client.url} completes no prompt of {model!r}: it said {said!r}")
@@ -128,7 +134,8 @@ def served(client: Client) -> list[dict[str, Any]]:
 
 def context(entry: Mapping[str, Any]) -> int | None:
     """Tokens that a prompt and its answer may have, where the list of models says so."""
-    found = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
+    meta = entry.get("meta")
+    found = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
     return found if isinstance(found, int) else None
 
 

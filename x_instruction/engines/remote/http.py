@@ -248,7 +248,7 @@ class Client:
         if status == 200:
             try:
                 answer = json.loads(content)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return _Trouble("engine_bad_answer", f"the answer is not JSON: {self.said(content)}")
             self.throttle.succeeded(started)
             self.counts.answered += 1
@@ -303,7 +303,7 @@ class Client:
         """Send nothing for as long as Retry-After asks, but no longer than the user's patience."""
         if not header:
             return
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             seconds = (
                 float(header)
                 if header.strip().replace(".", "", 1).isdigit()
@@ -324,7 +324,7 @@ class Client:
     def said(self, content: bytes) -> str:
         """What a server says in its own words, short and without what must not be shown."""
         text = content[:20_000].decode("utf-8", "replace").strip()
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             text = openai_protocol.said(json.loads(text))
         if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
             text = "a web page (HTML), not an API"

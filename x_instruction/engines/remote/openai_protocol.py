@@ -33,7 +33,9 @@ _TOO_LONG = ("context", "too long", "too large", "maximum length", "max_model_le
 # Added to the logits of answers: more than lies between any two tokens, and still exact in float32.
 _BIAS = 100
 # What reading JSON of another shape than the API's raises.
-MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+# No request has more tokens, and sums of as many stay within SQLite's 64 bits.
+_MOST_TOKENS = (1 << 31) - 1
 
 
 class NoLogprobs(Exception):
@@ -121,10 +123,23 @@ def first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(answer["choices"][0]) | {"usage": answer.get("usage") or {}}
 
 
+def count(value: Any, name: str) -> int:
+    """A number of tokens as a server states it; 0 where it states none.
+
+    Raises:
+        ValueError: it is not a number of tokens: a budget would be counted with it.
+    """
+    number = int(value or 0)
+    if not 0 <= number <= _MOST_TOKENS:
+        raise ValueError(f"{name} is {str(number)[:24]}, expected a number of tokens from 0 to {_MOST_TOKENS}")
+    return number
+
+
 def usage(choice: Mapping[str, Any]) -> tuple[int, int]:
     """Tokens read and written."""
     found = choice["usage"]
-    return int(found.get("prompt_tokens") or 0), int(found.get("completion_tokens") or 0)
+    read, written = "prompt_tokens", "completion_tokens"
+    return count(found.get(read), read), count(found.get(written), written)
 
 
 def completed(request: Completion, choice: Mapping[str, Any]) -> Result:
@@ -133,7 +148,10 @@ def completed(request: Completion, choice: Mapping[str, Any]) -> Result:
     if reason == "content_filter":
         return Failed("engine_filtered", "the server's content filter withheld the answer", *usage(choice))
     text = choice["text"] if isinstance(request.prompt, str) else choice["message"]["content"]
-    text, stopped = cut_at_stop(text or "", request.stop)
+    text = "" if text is None else text
+    if not isinstance(text, str):
+        raise TypeError(f"the text is of type {type(text).__name__}, expected str")
+    text, stopped = cut_at_stop(text, request.stop)
     return Completed(text, "stop" if stopped or reason != "length" else "length", *usage(choice))
 
 
@@ -146,17 +164,28 @@ def chosen(found: Mapping[str, float], request: Choice, tops: Mapping[str, float
         tokens: read and written for this.
 
     Raises:
-        Unlisted: no answer has a log-probability.
+        NoLogprobs: no answer has a log-probability.
+        ValueError: the log-probabilities are infinite or not numbers.
     """
     if not found:
         raise NoLogprobs(f"none of the answers is among the {len(tops)} most likely tokens")
     floor = min(min(tops.values()), *found.values()) if len(found) < len(request.answers) else 0.0
-    weights = [math.exp(found.get(answer, floor) - max(found.values())) for answer in request.answers]
+    top = max(found.values())
+    weights = [math.exp(found.get(answer, floor) - top) for answer in request.answers]
+    if not all(map(math.isfinite, (top, *weights))):
+        raise ValueError("a log-probability is infinite or not a number")
     return Chosen(tuple(weight / sum(weights) for weight in weights), *tokens)
 
 
 def scored(request: Scoring, choice: Mapping[str, Any]) -> Scored:
-    """The likelihood of the continuation in an echoed prompt."""
+    """The likelihood of the continuation in an echoed prompt.
+
+    Raises:
+        EngineError: the continuation is empty.
+        ValueError: the echo does not hold the continuation, or a log-probability is not finite.
+    """
+    if not request.continuation:
+        raise EngineError("an empty continuation cannot be scored")
     start_of, whole = len(request.prompt), len(request.prompt) + len(request.continuation)
     found = choice["logprobs"]
     # What was written after the echo starts where the echo ends.
@@ -166,9 +195,20 @@ def scored(request: Scoring, choice: Mapping[str, Any]) -> Scored:
         if start_of <= start < whole
     ]
     if not tokens:
-        raise EngineError("an empty continuation cannot be scored")
+        raise ValueError("the echo holds no token of the continuation")
     tokens = tokens[: request.max_tokens] if request.max_tokens else tokens
-    return Scored(float(sum(tokens)), len(tokens), usage(choice)[0])
+    return Scored(finite(sum(tokens)), len(tokens), usage(choice)[0])
+
+
+def finite(log_likelihood: float) -> float:
+    """A log-likelihood that can be calculated with.
+
+    Raises:
+        ValueError: it is infinite or not a number.
+    """
+    if not math.isfinite(log_likelihood):
+        raise ValueError(f"the log-likelihood is {log_likelihood}, expected a finite number")
+    return float(log_likelihood)
 
 
 def tops(choice: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
@@ -215,10 +255,17 @@ def why_refused(message: str) -> str:
 
 def said(value: Any) -> str:
     """The message in the shapes that servers give errors: OpenAI's, TGI's, FastAPI's."""
+    try:
+        return _said(value)
+    except RecursionError:
+        return "(an object that is nested too deeply to show)"
+
+
+def _said(value: Any) -> str:
     if isinstance(value, dict):
         code = value.get("code") or value.get("error_type") or value.get("type")
         for name in ("error", "message", "detail", "errors"):
             if value.get(name):
-                text = said(value[name])
+                text = _said(value[name])
                 return f"{text} ({code})" if isinstance(code, str) and code not in text else text
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

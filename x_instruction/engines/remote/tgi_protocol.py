@@ -162,7 +162,7 @@ async def last_event(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
     async for event in events(chunks):
         try:
             found = json.loads(event)
-        except ValueError:
+        except (ValueError, RecursionError):
             return 200, event.encode()
         if isinstance(found, dict) and "error" in found:
             return _STATUSES.get(str(found.get("error_type")), 500), event.encode()
@@ -176,8 +176,10 @@ def tokens(answer: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[int, 
     details = answer.get("details") or {}
     read = details.get("input_length") or headers.get("x-prompt-tokens") or len(details.get("prefill") or ())
     written = details.get("generated_tokens") or headers.get("x-generated-tokens") or 0
-    others = sum(other["generated_tokens"] for other in details.get("best_of_sequences") or ())
-    return int(read), int(written) + others
+    others = [other["generated_tokens"] for other in details.get("best_of_sequences") or ()]
+    return openai_protocol.count(read, "input_length"), sum(
+        openai_protocol.count(number, "generated_tokens") for number in (written, *others)
+    )
 
 
 def completed(request: Completion, answer: Mapping[str, Any], headers: Mapping[str, str], wanted: int) -> Completed:
@@ -236,7 +238,8 @@ def scored(found: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], start:
     if not values:
         raise EngineError("an empty continuation cannot be scored")
     values = values[:max_tokens] if max_tokens else values
-    return Scored(float(sum(map(float, values))), len(values), len(prefill), int(answer["details"]["generated_tokens"]))
+    written = openai_protocol.count(answer["details"]["generated_tokens"], "generated_tokens")
+    return Scored(openai_protocol.finite(sum(map(float, values))), len(values), len(prefill), written)
 
 
 def why_refused(status: int, message: str) -> str:

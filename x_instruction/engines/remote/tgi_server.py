@@ -130,7 +130,12 @@ def probe(server: TgiServer) -> Abilities:
     Raises:
         EngineError: it writes nothing at all, or wants another key.
     """
-    found: Abilities = server.client.now(_Probing(server).all())
+    try:
+        found: Abilities = server.client.now(_Probing(server).all())
+    except MISSHAPEN as error:
+        raise EngineError(
+            f"{server.client.url} answers in another shape than its API ({type(error).__name__} {error}); {_RIGHT}"
+        ) from None
     return found
 
 
