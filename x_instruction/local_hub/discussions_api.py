@@ -74,7 +74,7 @@ def details(request: Request) -> Response:
     if one["isPullRequest"]:
         told["changes"] = {"base": "refs/heads/main", "mergeCommitId": one["mergeCommitId"]}
         told["filesWithConflicts"] = conflicts(found.repository, one)
-        told["diff"] = diff(found.repository, one) if request.query_params.get("diff") else None
+        told["diff"] = diff(found, one) if request.query_params.get("diff") else None
     return JSONResponse(told)
 
 
@@ -85,8 +85,13 @@ def conflicts(repository: Repository, one: Discussion) -> list[str]:
     return merging.attempt(repository, f"{PULLS}{one['num']}", one["base"])[2].conflicts
 
 
-def diff(repository: Repository, one: Discussion) -> str:
-    """What a pull request changes, as a unified diff of bounded length."""
+def diff(found: Visit, one: Discussion) -> str:
+    """What a pull request changes, as a unified diff of bounded length.
+
+    Raises:
+        Refused: 401 or 403, the visitor may not see what is in the files.
+    """
+    repository = found.contents
     base, head = repository.find(one["base"]), repository.find(f"{PULLS}{one['num']}")
     text = ""
     for piece in _diffs(repository, base, head):

@@ -45,7 +45,11 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request to one repository, by someone who may make it."""
+    """A request to one repository, by someone who may make it.
+
+    ``repository`` is for what everyone who sees a gated repository is told: names, sizes, history, the metadata of its
+    card. What shows the content of a file reads it from ``contents``.
+    """
 
     hub: Hub
     repo: RepoId
@@ -53,6 +57,30 @@ class Visit:
     settings: Settings
     account: Account | None
     endpoint: str
+
+    @property
+    def contents(self) -> Repository:
+        """The repository, for who may see what is in its files.
+
+        Raises:
+            Refused: 401 or 403, it is gated and the account was not let in.
+        """
+        self.check_access()
+        return self.repository
+
+    def check_access(self) -> None:
+        """Refuse who may not see what is in the files.
+
+        Raises:
+            Refused: 401 or 403, it is gated and the account was not let in.
+        """
+        if not self.settings.gated or (self.account and self.account.role == "write"):
+            return
+        where = f"Access to {self.repo.kind} {self.repo} is restricted"
+        if self.account is None:
+            raise Refused(401, f"{where}. You must be authenticated.", "GatedRepo")
+        if self.settings.access.get(self.account.name, {}).get("status") != "accepted":
+            raise Refused(403, f"{where} and you are not in the authorized list.", "GatedRepo")
 
     @property
     def author(self) -> str:
@@ -154,19 +182,10 @@ def visit(request: Request, need: str = "read") -> Visit:
     settings = hub.folder.settings(repo)
     if settings.private and account is None:
         raise not_there(account)
+    found = Visit(hub, repo, hub.folder.repository(repo), settings, account, endpoint_of(request))
     if need == "read":
-        _let_in(repo, settings, account)
-    return Visit(hub, repo, hub.folder.repository(repo), settings, account, endpoint_of(request))
-
-
-def _let_in(repo: RepoId, settings: Settings, account: Account | None) -> None:
-    if not settings.gated or (account and account.role == "write"):
-        return
-    if account is None:
-        raise Refused(401, f"Access to {repo.kind} {repo} is restricted. You must be authenticated.", "GatedRepo")
-    if settings.access.get(account.name, {}).get("status") != "accepted":
-        message = f"Access to {repo.kind} {repo} is restricted and you are not in the authorized list."
-        raise Refused(403, message, "GatedRepo")
+        found.check_access()
+    return found
 
 
 async def body(request: Request, most: int) -> bytes:

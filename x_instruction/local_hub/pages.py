@@ -90,14 +90,9 @@ def repository(request: Request) -> Response:
     found = visit(request, "see")
     revision = param(request, "revision") if "revision" in request.path_params else "main"
     commit = found.repository.find(revision)
-    try:
-        visit(request, "read")
-        closed = False
-    except Refused:
-        # Of a gated repository everyone sees that it is there; what is in its files only who was let in.
-        closed = True
+    closed = _closed(found)
     files = found.repository.files(commit)
-    readme = (found.repository.text(commit, "README.md") or "") if not closed else ""
+    readme = "" if closed else found.contents.text(commit, "README.md") or ""
     card = cards.lenient(readme)
     address = f"/{found.repo.path}/resolve/{quote(revision, safe='')}"
     values = {
@@ -124,11 +119,20 @@ def repository(request: Request) -> Response:
     )
 
 
+def _closed(found: Visit) -> bool:
+    """Whether what is in the files is hidden: of a gated repository everyone sees only that it is there."""
+    try:
+        found.check_access()
+    except Refused:
+        return True
+    return False
+
+
 def _configs(found: Visit, commit: Commit, card: dict[str, Any]) -> list[rows.Config]:
     files = found.repository.files(commit)
     told = rows.configs(card, files)
     for config in told:
-        rows.fill(found.repository, files, config)
+        rows.fill(found.contents, files, config)
     return told
 
 
@@ -160,7 +164,7 @@ def discussion(request: Request) -> Response:
         "discussion.html",
         found=found,
         one=one,
-        diff=diff(found.repository, one) if pull and not found.settings.gated else "",
+        diff=diff(found, one) if pull and not _closed(found) else "",
         conflicts=conflicts(found.repository, one) if pull else [],
     )
 
