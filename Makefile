@@ -28,7 +28,7 @@ $(VENV)/test-installed: $(VENV)/demo-installed
 demo: $(VENV)/demo-installed
 	$(BIN)/x-instruction run demo --out runs/demo
 	$(BIN)/x-instruction build runs/demo
-	$(BIN)/python hub_scripts/first_rows.py runs/demo/dataset
+	$(BIN)/python examples/first_rows.py runs/demo/dataset
 
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
@@ -71,8 +71,9 @@ quality: $(VENV)/test-installed types
 types: $(VENV)/test-installed
 	rm -rf build/types && mkdir -p build/types/x_instruction
 	ln -s $(CURDIR)/x_instruction/* build/types/x_instruction/
-	ln -s $(CURDIR)/builders $(CURDIR)/hub_scripts $(CURDIR)/model_cards $(CURDIR)/recipes build/types/x_instruction/
+	ln -s $(CURDIR)/builders $(CURDIR)/model_cards $(CURDIR)/recipes build/types/x_instruction/
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/setup.cfg -p x_instruction
+	MYPYPATH=$(CURDIR)/build/types $(BIN)/mypy --config-file setup.cfg --scripts-are-modules $(wildcard examples/*.py tools/*.py hub_scripts/*.py)
 
 style: $(VENV)/test-installed
 	$(BIN)/ruff check --fix .

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import time
 from importlib import resources
 from pathlib import Path
@@ -25,10 +26,12 @@ from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.local.embedder import Embedder
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.generate import generate
-from x_instruction.hub_scripts.ship_adapter import on_the_sample
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Candidate, Passage, text_digest
 from x_instruction.refine import Rating, pmi
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+from ship_adapter import on_the_sample
 
 # Figures of a candidate, and what they say.
 TOLD = {

@@ -26,7 +26,6 @@ LAYERS = [
     ["experiments"],
     ["hub"],
     ["cli"],
-    ["hub_scripts"],
 ]
 LOCAL_HUB = {
     f"local_hub.{name}"
@@ -90,7 +89,6 @@ def modules() -> dict[str, Path]:
     for folder, prefix in (
         (ROOT / "x_instruction", ""),
         (ROOT / "builders", "builders"),
-        (ROOT / "hub_scripts", "hub_scripts"),
     ):
         for path in folder.rglob("*.py"):
             parts = (

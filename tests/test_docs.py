@@ -213,7 +213,9 @@ def test_commands_exist(page: Path) -> None:
         assert verb in VERBS, f"{page.name} calls x-instruction {verb}"
     for target in re.findall(r"^make (\w+)", page.read_text("utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    for script in re.findall(r"python ((?:benchmarks|tests|hub_scripts)/\S+\.py)", page.read_text("utf-8")):
+    for script in re.findall(
+        r"python ((?:benchmarks|tests|examples|tools|hub_scripts)/\S+\.py)", page.read_text("utf-8")
+    ):
         assert (ROOT / script).exists(), f"{page.name} calls {script}"
 
 

@@ -36,7 +36,7 @@ def test_snippets_run(demo: Path) -> None:
 
 
 def test_first_rows_prints_a_row_of_each_language(demo: Path) -> None:
-    script = ROOT / "hub_scripts" / "first_rows.py"
+    script = ROOT / "examples" / "first_rows.py"
     line = [sys.executable, str(script), str(demo / "runs/demo/dataset")]
     environment = os.environ | {"HF_HOME": str(demo / "hf"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(line, env=environment, capture_output=True, text=True)

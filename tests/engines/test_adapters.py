@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import ship_adapter
 
 from x_instruction.cards.model import model_card
 from x_instruction.cards.records import read
@@ -15,7 +16,6 @@ from x_instruction.engines.embedded import ADAPTERS, adapter_folder
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError
-from x_instruction.hub_scripts import ship_adapter
 from x_instruction.refine import calibration
 from x_instruction.refine.trained import question
 

@@ -4,7 +4,7 @@ Debian's packages hold them in 34 languages, two thousand pages each (Mozilla Pu
 
     apt-get download libreoffice-help-en-us libreoffice-help-tr
     for package in *.deb; do dpkg-deb -x $package pages; done
-    python hub_scripts/libreoffice_pages.py pages/usr/share/libreoffice/help tr --out tr.jsonl
+    python examples/libreoffice_pages.py pages/usr/share/libreoffice/help tr --out tr.jsonl
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import instructed_pages
 import pytest
-
-from x_instruction.hub_scripts import instructed_pages, storybook_pages
+import storybook_pages
 
 STORY = "# {title}\n\n##\n{first}\nand more\n\n##\n{second}\n\n##\n* License: [{license}]\n* Text: A. Author\n{more}"
 LONG = "Ein sehr hungriges Krokodil schwamm langsam und leise. " * 6

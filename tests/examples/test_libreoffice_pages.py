@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import libreoffice_pages
 import pytest
-
-from x_instruction.hub_scripts import libreoffice_pages
 
 PAGE = """<html><head><title>x</title><script>var a = 1;</script></head><body><h1>Menu</h1>
 <div id="DisplayArea"><h1>{title}</h1><p>{first}</p><nav>no</nav><ul><li><p>{second} &amp; more</p></li></ul>

@@ -5,11 +5,11 @@ What an engine and a card need is copied from the run's folder, figures of ``ben
 
     x-instruction models adapters
     python benchmarks/generator.py --adapter runs/adapters/models/generator-0 --out results.json
-    python hub_scripts/ship_adapter.py runs/adapters/models/generator-0 generator --results results.json
+    python tools/ship_adapter.py runs/adapters/models/generator-0 generator --results results.json
     python benchmarks/sample_pairs.py --labels pairs.jsonl
     x-instruction rater compare adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
         --languages fi,id,th,tr,vi,bn,hi,sw,ta,ur --out compared.json
-    python hub_scripts/ship_adapter.py runs/adapters/models/rater-0 rater --compared compared.json
+    python tools/ship_adapter.py runs/adapters/models/rater-0 rater --compared compared.json
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ best one then stands for the same document in every other language. First a run 
 documents, with ``languages = ["en"]``, then::
 
     x-instruction export runs/english --format jsonl --out english
-    python hub_scripts/instructed_pages.py english/en.jsonl pages/mr/stories.jsonl --out seeds/mr.jsonl
+    python examples/instructed_pages.py english/en.jsonl pages/mr/stories.jsonl --out seeds/mr.jsonl
 
 What it writes is an instruction file, as `x-instruction seeds` and ``seeds.paths`` of a recipe read them.
 """

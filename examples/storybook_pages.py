@@ -6,8 +6,8 @@ them. Stories under CC BY or in the public domain are taken, others are not::
     git clone https://github.com/global-asp/pb-source
     git clone https://github.com/global-asp/asp-source
     git clone https://github.com/global-asp/global-asp
-    python hub_scripts/storybook_pages.py mr pb-source --out mr.jsonl
-    python hub_scripts/storybook_pages.py de asp-source global-asp --out de.jsonl
+    python examples/storybook_pages.py mr pb-source --out mr.jsonl
+    python examples/storybook_pages.py de asp-source global-asp --out de.jsonl
 
 Where the English text stands in another folder than the translation, both are named, as in the second line.
 """

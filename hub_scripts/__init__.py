@@ -1,1 +1,0 @@
-"""Runnable scripts: pages, adapters that ship, first rows; ``python -m x_instruction.hub_scripts.NAME``."""
