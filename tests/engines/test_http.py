@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import json
 import logging
 import socket
@@ -10,7 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -379,6 +383,61 @@ def test_an_answer_without_end_is_not_read(live: Live) -> None:
 
     live.routes["/v1/completions"] = endless
     assert answers(engine, [Completion("a", 4)]) == [Failed("engine_bad_answer", "the answer is larger than 64 MiB")]
+
+
+def bomb(encoding: str) -> bytes:
+    """256 MiB of spaces, compressed to less than 300 kB."""
+    wbits = {"gzip": 31, "deflate": 15, "raw deflate": -15}[encoding]
+    packer = zlib.compressobj(1, zlib.DEFLATED, wbits)
+    return b"".join([*(packer.compress(b" " * (1 << 20)) for _ in range(256)), packer.flush()])
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate"])
+def test_an_answer_that_is_large_only_when_unpacked_is_not_read(
+    live: Live, encoding: str, kind: str, length: bool
+) -> None:
+    engine = make(live, retries=0, timeout=60.0)
+    packed = bomb(encoding)
+    assert len(packed) < 2 << 20
+    headers = {"Content-Encoding": encoding.split()[-1], "Content-Type": kind}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=headers)
+        if length:
+            response.content_length = len(packed)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await response.write(packed)
+        return response
+
+    live.routes["/v1/completions"] = answer
+    tracemalloc.start()
+    try:
+        found = answers(engine, [Completion("a", 4)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [Failed("engine_bad_answer", "the answer is larger than 64 MiB")]
+    assert peak < 128 << 20
+
+
+def test_the_first_look_at_a_server_is_bounded_too(live: Live) -> None:
+    packed = bomb("gzip")
+    live.routes["/v1/models"] = lambda body: web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(EngineError, match="the answer is larger than 64 MiB"):
+        make(live)
+
+
+def test_a_compressed_answer_is_read(live: Live) -> None:
+    def answer(body: Any) -> web.Response:
+        packed = gzip.compress(json.dumps(complete(body)).encode())
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    engine = make(live)
+    live.routes["/v1/completions"] = answer
+    assert answers(engine, [Completion("a", 4)]) == [Completed("<a>", "stop", 7, 2)]
 
 
 def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp_path: Path) -> None:

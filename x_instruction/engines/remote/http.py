@@ -43,7 +43,7 @@ _WAIT_OUT = frozenset({429, 502, 503, 504})
 _TRY_AGAIN = frozenset({408, 409, 424, 425, 500})
 # Waits between tries, in seconds: doubled from the first to the last, each shortened by up to half at random.
 _FIRST_WAIT, _LAST_WAIT = 0.25, 30.0
-# No answer of a language model is larger.
+# No answer of a language model is larger once it is unpacked.
 _MAX_BYTES = 64 << 20
 # So many requests refused before any was answered mean that all will be. A refusal comes at once and an answer takes
 # seconds, so a few say nothing; nor do those that are left of a shard whose other requests were answered before.
@@ -223,13 +223,9 @@ class Client:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                streamed = read is not None and response.content_type == "text/event-stream"
-                status = 200
-                if not streamed and (response.content_length or _MAX_BYTES + 1) <= _MAX_BYTES:
-                    content = await response.read()
-                else:
-                    async with contextlib.aclosing(_chunks(response)) as chunks:
-                        status, content = await (read if read and streamed else _whole)(chunks)
+                reader = read if read is not None and response.content_type == "text/event-stream" else _whole
+                async with contextlib.aclosing(_chunks(response)) as chunks:
+                    status, content = await reader(chunks)
                 status = status if response.status == 200 else response.status
                 return self._judge(status, response.headers, content, started)
         except _TooLarge:
@@ -313,6 +309,8 @@ class Client:
 
     async def _open(self) -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
+        # Brotli packs a gigabyte into a kilobyte, and not every version of its package can be stopped on the way.
+        headers["Accept-Encoding"] = "gzip, deflate"
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         return aiohttp.ClientSession(
@@ -356,6 +354,7 @@ async def _answered(ask: Callable[[Request], Awaitable[Result]], request: Reques
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """The body, unpacked: its bytes are counted as they come, since Content-Length is that of the packed ones."""
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
