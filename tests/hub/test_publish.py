@@ -107,7 +107,7 @@ def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: 
 
 
 def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub, make: Make, publish: Any) -> None:
-    repo, small = "round/large", "import x_instruction.hub.pulls as pulls\npulls.MOST, pulls.PART = 10, 6\n"
+    repo, small = "round/large", "import x_instruction.hub.pull_requests as pulls\npulls.MOST, pulls.PART = 10, 6\n"
     folder = make("sw", "th", rows=20, rows_per_file=2)
     planned, done, again = publish.many((folder, repo), (folder, repo, "--yes"), (folder, repo, "--yes"), before=small)
     planned.ok()
@@ -123,7 +123,7 @@ def test_a_pull_request_that_was_overtaken_is_made_anew(local_hub: RunningHub, m
     repo, folder, other = "round/overtaken", make("sw", rows_per_file=1), make("th")
     publish.many((make("fi"), repo, "--yes"))[0].ok()
     overtake = f"""
-import x_instruction.hub.pulls as pulls
+import x_instruction.hub.pull_requests as pulls
 from click.testing import CliRunner
 from x_instruction.cli import cli
 pulls.MOST, pulls.PART = 4, 3

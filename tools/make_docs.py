@@ -1,0 +1,163 @@
+"""Write the pages of docs/ that are made from the code (``make docs``); a test keeps them current."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from click import Context, Group
+from click.testing import CliRunner
+
+from x_instruction.cli import VERBS, cli
+from x_instruction.config import mixing
+from x_instruction.config.recipe import (
+    Corpus,
+    Diversify,
+    Filters,
+    Generate,
+    Model,
+    Publish,
+    Recipe,
+    Refine,
+    Seeds,
+    Server,
+    TrainConfig,
+    Vllm,
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+def verbs() -> list[list[str]]:
+    """Every verb, and those below a verb."""
+    found = []
+    for verb in VERBS:
+        command = cli.get_command(Context(cli), verb)
+        found += [[verb], *([verb, below] for below in (command.commands if isinstance(command, Group) else ()))]
+    return found
+
+
+def help_page() -> str:
+    """docs/commands.md."""
+    parts = ["# Commands\n", "Written by `make docs`; a test holds it current.\n"]
+    for arguments in ([], *verbs()):
+        line = " ".join(["x-instruction", *arguments, "--help"])
+        shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="x-instruction", terminal_width=100)
+        parts.append(f"```console\n$ {line}\n{shown.output.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+SECTIONS = {
+    "": Recipe,
+    "seeds": Seeds,
+    "corpus": Corpus,
+    "corpus.filters": Filters,
+    "generate": Generate,
+    "generate.model, refine.model": Model,
+    "generate.model.server, refine.model.server": Server,
+    "generate.model.vllm, refine.model.vllm": Vllm,
+    "refine": Refine,
+    "generate.tune, refine.tune": TrainConfig,
+    "diversify": Diversify,
+    "publish": Publish,
+}
+
+
+def keys(section: type) -> dict[str, str]:
+    """Key to its meaning, from the section's docstring."""
+    found: dict[str, str] = {}
+    block = re.sub(r"\n {12}", " ", (section.__doc__ or "").split("Args:\n")[-1])
+    for line in block.splitlines():
+        match = re.match(r" {8}((?:\w+, )*\w+): (.*)", line)
+        if match:
+            found |= dict.fromkeys(match[1].split(", "), match[2])
+    return found
+
+
+def heading(name: str) -> str:
+    """The heading of a section's keys."""
+    return f"## {f'`[{name}]`' if name else 'Top level'}\n"
+
+
+def table(section: type, fields: list[dataclasses.Field[object]]) -> list[str]:
+    """Lines of a table with a row per key: its default and its meaning."""
+    meanings, lines = keys(section), ["| key | default | meaning |", "|---|---|---|"]
+    for field in fields:
+        default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
+        meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
+        lines.append(f"| `{field.name}` | {default} | {meaning} |")
+    return [*lines, ""]
+
+
+def recipes_page() -> str:
+    """docs/recipes.md."""
+    parts = [
+        "# Recipes\n",
+        "Written by `make docs` from `x_instruction/config/recipe.py`; a test holds it current.\n",
+        "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
+        "`x-instruction recipes NAME` prints one with every default written out, as a run keeps it in `recipe.json`;",
+        "`x-instruction recipes NAME --toml > my-recipe.toml` makes a file to change.\n",
+        "This one ships as `files`:\n",
+        f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
+    ]
+    for name, section in SECTIONS.items():
+        nested = {kind.__name__ for kind in (*SECTIONS.values(), Filters)}
+        shown = [field for field in dataclasses.fields(section) if field.type.removesuffix(" | None") not in nested]
+        parts += [heading(name), *table(section, shown)]
+    return "\n".join(parts)
+
+
+MIXING = {
+    "": mixing.MixRecipe,
+    "crossin": mixing.CrossIn,
+    "pinch": mixing.Pinch,
+    "afp": mixing.Afp,
+    "humpback": mixing.Humpback,
+    "x_instruction": mixing.XInstruction,
+    "muri": mixing.Muri,
+}
+
+MIXING_HEAD = """# Mixing recipes
+
+Written by `make docs` from `x_instruction/config/mixing.py`; a test holds it current.
+
+`x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
+that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language, direction and
+tag, and the tags to ask with when the tuned model is used. `x-instruction mix` lists the recipes that ship.
+
+- **Items.** Rows with one `id` (or, with `align = "position"`, one place in their files) are one item: it is asked in
+  the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and
+  answered in its language; add a row with the same id for its translated instruction, or for an English pair.
+- **Counts are exact.** Every cell (a shape, in one pair of languages) gets the whole part of its share; the rows that
+  are left go one each to the largest remainders, of equal ones to the first. A count that a recipe states (`size`,
+  `base`, `budget`, `seeds`, `web`, `translation`) is met or is an error; where none is stated, and below a `cap`, the
+  mix takes what fits. No row at all is an error, and a language that got none is named.
+- **Draws.** Ids, `seed` and recipe decide every draw; the order of files and rows does not. An item is used once,
+  unless the section says otherwise.
+
+This one ships as `pinch-six`:
+"""
+
+
+def mixing_page() -> str:
+    """docs/mixing.md."""
+    shipped = (ROOT / "recipes" / "mixing" / "pinch-six.toml").read_text("utf-8").rstrip()
+    parts = [MIXING_HEAD, f"```toml\n{shipped}\n```\n"]
+    for name, section in MIXING.items():
+        about = " ".join((section.__doc__ or "").split("Args:")[0].split()).replace("``", "`")
+        shown = [field for field in dataclasses.fields(section) if field.name not in MIXING]
+        parts += [heading(name), f"{about}\n", *table(section, shown)]
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {"commands.md": help_page, "recipes.md": recipes_page, "mixing.md": mixing_page}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page(), "utf-8")
+    sys.stdout.write(f"written in docs: {', '.join(PAGES)}\n")
