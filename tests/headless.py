@@ -27,6 +27,15 @@ def found() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def fonts() -> list[str]:
+    """Families of the installed fonts."""
+    program = shutil.which("fc-list")
+    if program is None:
+        return []
+    listed = subprocess.run([program, ":", "family"], check=True, capture_output=True, text=True).stdout
+    return sorted({family for line in listed.splitlines() for family in line.split(",")})
+
+
 class Page:
     """A page of the browser."""
 

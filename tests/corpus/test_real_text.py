@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from real_texts import DATA, needs_real_texts
 
 from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.stage import passages
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.records import Passage
 
-REAL = Path(os.environ.get("X_INSTRUCTION_DATA", Path(__file__).parents[3] / "shared" / "data")) / "passages"
+REAL = DATA / "passages"
 
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no real pages: set X_INSTRUCTION_DATA")
+pytestmark = needs_real_texts
 
 # The commonest English words that none of the ten languages has with this spelling as a common word.
 STOP = frozenset(

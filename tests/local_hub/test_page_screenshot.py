@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from headless import Page, browse, found
+from headless import Page, browse, fonts, found
 from local_hub_fixture import RunningHub
 
 from x_instruction.config.recipe import Corpus
@@ -110,13 +111,14 @@ def test_the_card_runs_as_the_script_does(page: Page, tag: str) -> None:
 
 @pytest.mark.parametrize("tag", SCRIPTS)
 def test_letters_are_drawn_and_no_boxes(page: Page, tag: str) -> None:
-    import re
-
+    family = SCRIPTS[tag][1]
+    if os.environ.get("CI") != "true" and not any(re.search(family, name) for name in fonts()):
+        pytest.skip(f"no font whose name has {family} (Debian: fonts-noto-core, fonts-noto-ui-core)")
     row = list(SCRIPTS).index(tag) + 1
     for selector in (f"#rows td[lang={tag}].text", f"#card tbody tr:nth-child({row}) td:nth-child(2)"):
-        fonts = page.fonts(selector)
-        wanted = sum(count for name, count in fonts.items() if re.search(SCRIPTS[tag][1], name))
-        assert wanted > 0.6 * sum(fonts.values()), fonts
+        used = page.fonts(selector)
+        wanted = sum(count for name, count in used.items() if re.search(family, name))
+        assert wanted > 0.6 * sum(used.values()), used
 
 
 def test_nothing_of_a_row_becomes_an_element(page: Page) -> None:

@@ -1,17 +1,12 @@
-"""The whole job on real pages of ten languages with the embedded models, some of the pages untranslated or half so.
-
-The pages stand in ``$X_INSTRUCTION_TEXTS``, or in ``shared/data`` beside the checkout: ``passages/<tag>.jsonl``, and
-``parallel/<tag>.jsonl`` which says what is untranslated.
-"""
+"""The whole job on real pages of ten languages with the embedded models, some of the pages untranslated or half so."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
+from real_texts import DATA, needs_real_texts
 
 from x_instruction.config.recipe import load
 from x_instruction.languages import PAPER_LANGUAGES, language
@@ -19,19 +14,18 @@ from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.storage.run_folder import RunFolder
 
-TEXTS = Path(os.environ.get("X_INSTRUCTION_TEXTS") or Path(__file__).parents[3] / "shared" / "data")
 PAGES = 12
 # Among the most frequent words of English and, at this length, no words of the six Latin-script languages here.
 ENGLISH = {"the", "of", "and", "that", "with", "are", "this", "which", "from", "your", "you", "not", "have", "when"}
 
 pytestmark = [
     pytest.mark.model,
-    pytest.mark.skipif(not TEXTS.is_dir(), reason="no folder of real pages: set X_INSTRUCTION_TEXTS"),
+    needs_real_texts,
 ]
 
 
 def rows(kind: str, tag: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (TEXTS / kind / f"{tag}.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (DATA / kind / f"{tag}.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
