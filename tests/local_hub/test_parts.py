@@ -16,7 +16,7 @@ from x_instruction.errors import RecipeError
 from x_instruction.local_hub import attributes, cards, merging, names, xet
 from x_instruction.local_hub.accounts import Accounts
 from x_instruction.local_hub.folder import Folder
-from x_instruction.local_hub.lfs import LargeFiles, Pointer, read_pointer
+from x_instruction.local_hub.lfs import LargeFiles, Pointer, Receiving, read_pointer
 from x_instruction.local_hub.limits import Quota
 from x_instruction.local_hub.objects import FILE, Entry
 from x_instruction.local_hub.refused import Refused
@@ -290,6 +290,27 @@ def test_a_file_is_put_together_only_when_its_bytes_are_right(tmp_path: Path) ->
     assert not list((tmp_path / "tmp2").iterdir())
     xorbs.rebuild(good, large, 1000)
     assert large.path(sha).read_bytes() == b"hello world"
+
+
+def test_a_file_that_is_larger_than_its_shard_says_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small shard names the chunks of a file many times over, and gives a size that is allowed."""
+    large, xorbs, name = LargeFiles(tmp_path / "lfs", TempDir(tmp_path / "tmp")), xet.Xorbs(tmp_path / "x"), "0f" * 32
+    with TempDir(tmp_path / "tmp2").file() as stream:
+        stream.write(_chunk(b"\0" * (1 << 20), 1))
+        xorbs.put(name, stream)
+    written = []
+    monkeypatch.setattr(Receiving, "write", lambda self, data: written.append(len(data)))
+    shard = _shard(_words("0" * 64), [(_words(name), 1, 0, 1)] * 4)
+    with pytest.raises(Refused, match=r"says 1 bytes.* 1048576"):
+        xorbs.rebuild(list(xet.files_of(shard)), large, 1000)
+    assert written == []
+
+
+def test_a_xorb_of_more_chunks_than_any_client_makes_is_refused() -> None:
+    with pytest.raises(Refused, match="chunks"):
+        xet.chunks_of(_chunk(b"", 0) * 1_000_000)
 
 
 @pytest.mark.parametrize("data", [b"", b"\1", b"\0" * 7, b"\0\xff\0\0\0\1\0\0x", b"h" * 96, b"h" * 48 + b"f" * 40])

@@ -28,6 +28,8 @@ _BOOKEND = b"\xff" * 32
 _VERIFIED = 1 << 31
 _SHA256 = 1 << 30
 _MAX_CHUNK = 1 << 20
+# Clients put at most 8,192 chunks into a xorb.
+_MAX_CHUNKS = 1 << 16
 
 
 class Term(NamedTuple):
@@ -98,13 +100,15 @@ def chunks_of(xorb: bytes | mmap) -> list[Chunk]:
     Raises:
         Refused: 400, it is damaged.
     """
-    found, at = [], 0
+    found, at = list[Chunk](), 0
     while at < len(xorb) and xorb[at] == 0:
         if at + 8 > len(xorb):
             raise Refused(400, "the xorb ends within a chunk")
         packed, size = int.from_bytes(xorb[at + 1 : at + 4], "little"), int.from_bytes(xorb[at + 5 : at + 8], "little")
         if at + 8 + packed > len(xorb) or size > _MAX_CHUNK:
             raise Refused(400, "the xorb ends within a chunk, or a chunk is too large")
+        if len(found) == _MAX_CHUNKS:
+            raise Refused(400, f"the xorb has more than {_MAX_CHUNKS} chunks")
         found.append(Chunk(at + 8, packed, xorb[at + 4], size))
         at += 8 + packed
     if not found:
@@ -191,7 +195,11 @@ class Xorbs:
                         chunks = chunks_of(xorb)
                     if xorb is None or not 0 <= term.start < term.end <= len(chunks):
                         raise Refused(400, f"the shard names chunks that the xorb {name} does not have")
-                    for chunk in chunks[term.start : term.end]:
+                    run = chunks[term.start : term.end]
+                    # The file's size was judged by these numbers, so the chunks may not be larger.
+                    if (whole := sum(chunk.size for chunk in run)) != term.size:
+                        raise Refused(400, f"the shard says {term.size} bytes, but these chunks have {whole}")
+                    for chunk in run:
                         packed = xorb[chunk.at : chunk.at + chunk.packed]
                         receiving.write(unpack(packed, chunk.scheme, chunk.size))
                 receiving.finish(size)
