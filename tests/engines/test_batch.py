@@ -472,12 +472,12 @@ def test_a_run_without_files_or_passages_is_told(served_recipe: Write, tmp_path:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from x_instruction.engines.ledger import Ledger
-from x_instruction.recipe import load
-from x_instruction.run.results import read
-from x_instruction.shards import Run
+from x_instruction.engines.request_cache import RequestCache
+from x_instruction.config.recipe import load
+from x_instruction.pipeline.batch_results import read
+from x_instruction.storage.run_folder import RunFolder
 
-before, calls = Ledger.remember, []
+before, calls = RequestCache.remember, []
 
 def remember(self, *given):
     found = before(self, *given)
@@ -486,8 +486,8 @@ def remember(self, *given):
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 
-Ledger.remember = remember
-read(Run(Path(sys.argv[1])), load(sys.argv[2]), [Path(sys.argv[3])])
+RequestCache.remember = remember
+read(RunFolder(Path(sys.argv[1])), load(sys.argv[2]), [Path(sys.argv[3])])
 """
 
 

@@ -257,8 +257,8 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_ledger import REQUESTS, Scripted
-from x_instruction.engines.ledger import Ledger
+from test_request_cache import REQUESTS, Scripted
+from x_instruction.engines.request_cache import RequestCache
 
 engine = Scripted(at=3, do=lambda: os.kill(os.getpid(), signal.SIGKILL))
 with RequestCache(Path(sys.argv[1]), engine, {}) as ledger:
