@@ -17,17 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from x_instruction.builders.json_list import Item, items
 from x_instruction.builders.manifest import MANIFEST
 from x_instruction.builders.schema import ALL, COLUMNS
 from x_instruction.builders.sources import AGE, Source
-from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
+from x_instruction.corpus.json_list import items
+from x_instruction.corpus.rows import RowError
+from x_instruction.errors import CorpusError, RecipeError, ShardError, UnknownLanguage
 from x_instruction.languages import language
 from x_instruction.records import text_digest
 from x_instruction.storage.atomic import file_digest
 
 # ``sw``, ``zh-Hant``, ``swh_Latn``: names of files such as config.json or train.json are none of these.
 NAME = re.compile(r"[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?")
+
+# Bytes of the longest object that is read.
+LONGEST = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +149,41 @@ def rows(path: str | Path, tag: str) -> Iterator[dict[str, Any]]:
         ShardError: the file is damaged, or an object is no row; it names the line and column.
     """
     known = {"language": tag, "language_code": language(tag).code}
-    for item in items(Path(path)):
-        instruction, given, output = (_text(item, key) for key in ("instruction", "input", "output"))
+    for number, where, row in _objects(Path(path)):
+        instruction, given, output = (_text(row, key, where) for key in ("instruction", "input", "output"))
         digest = text_digest(output)
         # The number makes it unique: a release may hold one response twice.
-        found = {"id": f"{tag}-{digest[:16]}-{item.number}", "text_hash": digest, "output": output, **known}
+        found = {"id": f"{tag}-{digest[:16]}-{number}", "text_hash": digest, "output": output, **known}
         found["instruction"] = f"{instruction}\n{given}" if given else instruction
         yield {column.name: found.get(column.name) for column in COLUMNS}
 
 
-def _text(item: Item, key: str) -> str:
-    value = item.value.get(key)
+def _objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """The objects of a file, each with its number from 0 and its place for messages."""
+    try:
+        with open(path, "rb") as stream:
+            for number, item in enumerate(items(stream, str(path), LONGEST)):
+                where = f"{path}, line {item.line}, column {item.column}: row {number}"
+                if isinstance(item.value, RowError):
+                    raise ShardError(f"{where} cannot be read ({item.value.reason}: {item.value.detail})")
+                yield number, where, item.value
+    except CorpusError as error:
+        raise ShardError(str(error)) from error
+    except OSError as error:
+        raise ShardError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
     if value is None and key == "input":
         return ""
     if not isinstance(value, str):
-        came = f"{key!r} is {type(value).__name__}" if key in item.value else f"has no {key!r}"
-        raise item.damaged(f"{came}, wanted text; its keys are {', '.join(map(repr, item.value)) or 'none'}")
+        came = f"{key!r} is {type(value).__name__}" if key in row else f"has no {key!r}"
+        raise ShardError(f"{where} {came}, expected text; its keys are {', '.join(map(repr, row)) or 'none'}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise item.damaged(f"{key!r} has half a surrogate pair at character {error.start + 1}: mend the text") from None
+        raise ShardError(
+            f"{where} {key!r} has half a surrogate pair at character {error.start + 1}: fix the text"
+        ) from None
     return value

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
 
-from x_instruction.builders import json_list
+from x_instruction.builders import original
 from x_instruction.builders.original import Original, rows
 from x_instruction.builders.reading import load
 from x_instruction.builders.schema import features
 from x_instruction.builders.x_instruction import XInstruction
+from x_instruction.corpus import json_list
 from x_instruction.errors import RecipeError, ShardError
 
 GOOD = '{"instruction": "Why?", "input": "", "output": "Kwa sababu."}'
@@ -28,21 +28,24 @@ def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("", r"line 1, column 1: wanted a list of objects, and the file ends"),
-        (GOOD, r"line 1, column 1: wanted a list of objects, came '\{'"),
-        ("[", r"line 1, column 2: row 0 is no object"),
-        (f"[{GOOD}", r"line 1, column 63: wanted a comma or the end of the list, and the file ends"),
-        (f"[{GOOD},]", r"line 1, column 64: row 1 is no object"),
-        (f"[{GOOD}\n {GOOD}]", r"line 2, column 2: wanted a comma or the end of the list, came '\{'"),
-        (f"[\n{GOOD},\n  {{'instruction': 1}}]", r"line 3, column 4: Expecting property name"),
+        ("", r"line 1, column 1: expected a list of objects, got the end of the file"),
+        (GOOD, r"line 1, column 1: expected a list of objects, got '\{'"),
+        ("[", r"line 1, column 2: row 1 is missing"),
+        (f"[{GOOD}", r"line 1, column 63: expected a comma or the end of the list, got the end of the file"),
+        (f"[{GOOD},]", r"line 1, column 64: row 2 is missing"),
+        (f"[{GOOD}\n {GOOD}]", r"line 2, column 2: expected a comma or the end of the list, got '\{'"),
+        (
+            f"[\n{GOOD},\n  {{'instruction': 1}}]",
+            r"line 3, column 3: row 1 cannot be read \(malformed_json: Expecting property name .*: line 3 column 4\)",
+        ),
         (f'[\n{GOOD},\n{{"instruction": "cut off', r"line 3, column 17: Unterminated string"),
         (f"[{GOOD}] more", r"line 1, column 65: there is text after the list"),
-        ("[1]", r"line 1, column 2: row 0 is no object"),
+        ("[1]", r"line 1, column 2: row 0 cannot be read \(malformed_json: expected an object, got a number\)"),
         (f'[{GOOD}, {{"output": "x"}}]', r"line 1, column 65: row 1 has no 'instruction'.*keys are 'output'"),
-        ('[{"instruction": "x", "output": 7}]', r"column 2: row 0 'output' is int, wanted text"),
-        ('[{"instruction": null, "output": ""}]', r"row 0 'instruction' is NoneType, wanted text"),
+        ('[{"instruction": "x", "output": 7}]', r"column 2: row 0 'output' is int, expected text"),
+        ('[{"instruction": null, "output": ""}]', r"row 0 'instruction' is NoneType, expected text"),
         ('[{"instruction": "x", "output": "ab\\ud800"}]', r"row 0 'output' has half a surrogate pair at character 3"),
-        (b"[\xff]", r"sw.json is not UTF-8 at row 0"),
+        (b"[\xff]", r"row 0 cannot be read \(invalid_utf8: byte 0\)"),
         ('[{"a":' + "[" * 100_000, r"nested too deep"),
     ],
 )
@@ -56,11 +59,14 @@ def test_damage_is_named_by_its_place(tmp_path, text, wanted, streaming, monkeyp
     assert str(tmp_path / "original" / "sw.json") in str(error.value)
 
 
-def test_a_row_that_does_not_end_is_not_read_for_ever(tmp_path, monkeypatch):
+def test_a_row_that_does_not_end_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr(json_list, "CHUNK", 10)
-    monkeypatch.setattr(json_list, "LONGEST", 100)
+    monkeypatch.setattr(original, "LONGEST", 100)
     path = write(tmp_path, '[{"instruction": "' + "x" * 10_000)
-    with pytest.raises(ShardError, match="line 1, column 18: Unterminated"):
+    with pytest.raises(ShardError, match="line 1, column 2: this row of 10017 characters has no end"):
+        list(rows(path, "sw"))
+    write(tmp_path, '[{"instruction": "' + "x" * 10_000 + '"}]')
+    with pytest.raises(ShardError, match=r"line 1, column 2: row 0 cannot be read \(line_too_long"):
         list(rows(path, "sw"))
 
 
@@ -117,15 +123,6 @@ def test_what_is_not_known_is_null(tmp_path):
 def test_one_response_twice_has_two_ids(tmp_path):
     write(tmp_path / "original", f"\ufeff[{GOOD},\r\n{GOOD}]")
     assert len(set(load("sw", tmp_path / "original", split="train")["id"])) == 2
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 3, 64, 1 << 20])
-def test_pieces_of_any_size_give_the_same_rows(tmp_path, monkeypatch, chunk):
-    given = [{"instruction": f'"{n}" \\ \U0001f600 [{{}}],', "output": "ก\n" * n} for n in range(40)]
-    monkeypatch.setattr(json_list, "CHUNK", chunk)
-    for indent in (None, 2):
-        path = write(tmp_path, json.dumps(given, indent=indent))
-        assert [item.value for item in json_list.items(path)] == given
 
 
 def test_the_builder_takes_it_and_a_changed_file_is_read_anew(tmp_path):

@@ -57,8 +57,8 @@ def packed(name: str, content: bytes) -> bytes:
     [
         ("missing.jsonl", "no file matches .*missing.jsonl: check corpus.paths"),
         ("missing-*.jsonl", "no file matches"),
-        ("folder", "is a folder, wanted files"),
-        ("corpus.csv", "cannot tell the format of .*wanted one of .jsonl, .jsonl.gz"),
+        ("folder", r"is a folder, expected files: write a pattern such as .*folder/\*.jsonl"),
+        ("corpus.xlsx", "cannot tell the format of .*expected one of .jsonl, .json, .csv, .tsv, .txt, .parquet"),
         ("empty.jsonl", "no document in .*empty.jsonl.*it is empty"),
         ("blank.txt", "no document in"),
         ("nowhere://x/corpus.jsonl", "cannot look up nowhere://x/corpus.jsonl"),
@@ -66,7 +66,7 @@ def packed(name: str, content: bytes) -> bytes:
 )
 def test_unusable_paths_are_told(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "corpus.csv").write_text("text\nx")
+    (tmp_path / "corpus.xlsx").write_text("text\nx")
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "blank.txt").write_text("\n \n\n")
     with pytest.raises(CorpusError, match=message):

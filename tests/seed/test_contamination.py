@@ -62,7 +62,8 @@ def test_every_text_of_a_file_counts(tmp_path, suffix):
         ("set.jsonl", '{"id": 3}\n', "holds no text to compare with"),
         ("set.txt", "\n \n", "holds no text to compare with"),
         ("set.parquet", "nonsense", "damaged"),
-        ("set.csv", "a,b", "cannot tell the format"),
+        ("set.csv", "a,b", "holds no text to compare with"),
+        ("set.xlsx", "a,b", "cannot tell the format"),
     ],
 )
 def test_a_set_that_cannot_be_read_never_passes_for_one_that_was(tmp_path, name, content, message):

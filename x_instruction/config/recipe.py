@@ -228,7 +228,8 @@ class Corpus:
     Args:
         source: ``sample`` (ships in the package), ``files`` or ``hub``.
         paths: for ``files``: fsspec paths or globs; ``{tag}``, ``{code}``, ``{iso639_3}``, ``{name}`` stand for the
-            language. jsonl, jsonl.gz, jsonl.zst, parquet and txt (blank line between documents) are read.
+            language. Formats: jsonl, json (a list of objects), csv, tsv, txt (blank line between documents), each also
+            with .gz or .zst, and parquet; UTF-8, or UTF-16 with a byte order mark.
         dataset, config, split, revision: for ``hub``: streamed, never downloaded whole; ``config`` takes the same
             placeholders.
         text_column, id_column, url_column, license_column: names in the rows; the last three may be absent from them.

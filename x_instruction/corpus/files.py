@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import CHUNK
+from x_instruction.corpus.rows import CHUNK
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
 
@@ -33,7 +33,7 @@ def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
     """Filesystem and path of every file, patterns in the order given and each one's files by name.
 
     Raises:
-        CorpusError: nothing there, or a folder.
+        CorpusError: nothing there, or something that is not a file.
         RecipeError: a placeholder that is not known.
     """
     import fsspec
@@ -51,9 +51,26 @@ def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
             raise CorpusError(f"no file matches {filled}: check corpus.paths and the placeholders in it")
         for match in present:
             if filesystem.isdir(match):
-                raise CorpusError(f"{match} is a folder, wanted files: write {match.rstrip('/')}/*.jsonl for example")
+                raise CorpusError(folder_in_paths(match))
+            if is_local(filesystem):
+                check_regular(Path(match))
         found.extend((filesystem, match) for match in present)
     return list({path: (filesystem, path) for filesystem, path in found}.values())
+
+
+def folder_in_paths(folder: str | Path) -> str:
+    """The message for a folder among paths of files."""
+    return f"{folder} is a folder, expected files: write a pattern such as {str(folder).rstrip('/')}/*.jsonl"
+
+
+def check_regular(path: Path) -> None:
+    """Refuse devices, pipes and sockets: they are read more than once, and some have no end.
+
+    Raises:
+        CorpusError: the path exists and is neither a regular file nor a folder.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise CorpusError(f"{path} is not a regular file: save what it gives to a file and name that")
 
 
 def is_local(filesystem: Any) -> bool:
@@ -68,11 +85,12 @@ def digest(path: Path) -> str:
     Raises:
         CorpusError: it cannot be read.
     """
-    found = hashlib.sha256()
+    check_regular(path)
+    sha256 = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
             while chunk := stream.read(CHUNK):
-                found.update(chunk)
+                sha256.update(chunk)
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
-    return found.hexdigest()
+    return sha256.hexdigest()

@@ -1,41 +1,34 @@
 """Rows of corpus files, one at a time, whatever their size.
 
-Every reader yields ``(position, row)`` with positions from 1, or ``(position, Fault)`` for a row that cannot be used.
-Memory is bounded by one row, or by ``limit`` bytes when a row is longer.
+Every reader yields ``(position, row)`` with positions from 1, or ``(position, RowError)`` for a row that cannot be
+used. Memory is bounded by one row, or by ``limit`` bytes when a row is longer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
+from x_instruction.corpus.delimited import delimited
+from x_instruction.corpus.json_list import items
+from x_instruction.corpus.rows import (
+    LONG_START,
+    MALFORMED_START,
+    Row,
+    RowError,
+    as_utf8,
+    invalid_utf8,
+    lines,
+    not_an_object,
+)
 from x_instruction.errors import CorpusError
 
-# Bytes read at once, and rows of a Parquet file in memory at once.
-CHUNK = 1 << 20
+# Rows of a Parquet file in memory at once.
 PARQUET_ROWS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class RowError:
-    """A row that cannot be used.
-
-    Args:
-        reason: ``line_too_long``, ``invalid_utf8`` or ``malformed_json``.
-        detail: what was seen, for a person.
-        text: the beginning of the row.
-    """
-
-    reason: str
-    detail: str
-    text: str = ""
-
-
-Row = tuple[int, dict[str, Any] | RowError]
 
 
 def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
@@ -44,15 +37,23 @@ def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> 
     Args:
         stream: the file, open for reading bytes; Parquet needs to seek in it.
         name: its name, for the suffix and for messages.
-        columns: columns wanted, the text's first; others may be left out of the rows.
+        columns: columns to read, the text's first; others may be left out of the rows.
         limit: bytes of the longest row that is read.
 
     Raises:
         CorpusError: unknown suffix, or the file is damaged or cut off.
     """
-    reader = SUFFIXES[suffix(name)]
-    with _told(name):
-        yield from reader(stream, columns, limit)
+    known = suffix(name)
+    compression = next((kind for end, kind in COMPRESSIONS.items() if known.endswith(end)), None)
+    with _reading(name):
+        if compression is None:
+            yield from FORMATS[known](stream, name, columns, limit)
+            return
+        import pyarrow as pa
+
+        # Arrow notices a stream that was cut off; zstandard's own reader takes it for the end.
+        with pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) as plain:
+            yield from FORMATS[known.rpartition(".")[0]](plain, name, columns, limit)
 
 
 def parquet_rows(stream: IO[bytes], name: str) -> int:
@@ -63,12 +64,12 @@ def parquet_rows(stream: IO[bytes], name: str) -> int:
     """
     import pyarrow.parquet as pq
 
-    with _told(name), pq.ParquetFile(stream) as file:
+    with _reading(name), pq.ParquetFile(stream) as file:
         return int(file.metadata.num_rows)
 
 
 @contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
+def _reading(name: str) -> Iterator[None]:
     """Errors of a damaged file as ``CorpusError``."""
     import pyarrow as pa
 
@@ -81,63 +82,85 @@ def _told(name: str) -> Iterator[None]:
 
 
 def suffix(name: str) -> str:
-    """The known suffix of a file name.
+    """The known suffix of a file name, such as ``.jsonl.gz``.
 
     Raises:
         CorpusError: it has none of them.
     """
-    for known in SUFFIXES:
-        if name.lower().endswith(known):
-            return known
-    raise CorpusError(f"cannot tell the format of {name} from its name, wanted one of {', '.join(SUFFIXES)}")
+    for known in FORMATS:
+        for compression in ("", *COMPRESSIONS):
+            if name.lower().endswith(known + compression) and not (compression and known == ".parquet"):
+                return known + compression
+    compressed = " or ".join(COMPRESSIONS)
+    raise CorpusError(
+        f"cannot tell the format of {name} from its name; expected one of {', '.join(FORMATS)}, "
+        f"all but .parquet also with {compressed}"
+    )
 
 
-def _lines(raw: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | RowError]]:
-    """Lines without their end; a longer one is passed over in chunks and never held."""
-    number = 0
-    with io.BufferedReader(raw, CHUNK) as stream:  # type: ignore[type-var]
-        while line := stream.readline(limit + 1):
-            number += 1
-            if len(line) <= limit or line.endswith(b"\n"):
-                yield number, line.rstrip(b"\r\n")
-                continue
-            size = len(line)
-            start = line[:200].decode("utf-8", "replace")
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(CHUNK)
-                size += len(line)
-            yield number, RowError("line_too_long", f"{size} bytes, at most {limit}", start)
+# The beginning of a file that is one JSON list.
+_LIST = re.compile(r"\s*\[\s*(\{|$)")
 
 
-def _jsonl(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
-    for number, line in _lines(stream, limit):
-        if isinstance(line, RowError):
-            yield number, line
+def _jsonl(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+    """One object per line.
+
+    Raises:
+        CorpusError: the file is one JSON list or one object over several lines: dropping each line would say nothing.
+    """
+    first: RowError | None = None
+    count = 0
+    for number, line in lines(stream, limit):
+        if isinstance(line, bytes) and not line.strip():
             continue
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield number, _parse(line)
+        row = line if isinstance(line, RowError) else _parse(line)
+        count += 1
+        if count == 1 and isinstance(row, RowError):
+            first = row
+        elif count == 2 and first and isinstance(row, RowError):
+            _refuse_one_value(first, row, name)
+        yield number, row
+    if count == 1 and first:
+        _refuse_one_value(first, None, name)
+
+
+def _refuse_one_value(first: RowError, second: RowError | None, name: str) -> None:
+    if _LIST.match(first.text):
+        other = re.sub(r"(?i)\.jsonl(?=\.|$)", ".json", name.rpartition("/")[2])
+        raise CorpusError(f"{name} is one JSON list: name it {other}, or write one object per line")
+    if second and first.text.strip() == "{" and second.text.lstrip().startswith('"'):
+        raise CorpusError(
+            f"{name} is one JSON object over several lines: write one object per line, or a list of objects as .json"
+        )
 
 
 def _parse(line: bytes) -> dict[str, Any] | RowError:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return RowError("invalid_utf8", f"byte {error.start}", line[:1_000].decode("utf-8", "replace"))
+        return invalid_utf8(error, line)
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return RowError("malformed_json", str(error), text[:1_000])
+        return RowError("malformed_json", str(error), text[:MALFORMED_START])
     if not isinstance(row, dict):
-        return RowError("malformed_json", f"a {type(row).__name__}, wanted an object", text[:1_000])
+        return not_an_object(row, text)
     return row
 
 
-def _txt(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+def _json(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+    """A list of objects, or one object per line."""
+    with as_utf8(stream) as text:
+        if text.peek(1).lstrip().startswith(b"["):
+            yield from ((item.number, item.value) for item in items(text, name, limit))
+        else:
+            yield from _jsonl(text, name, columns, limit)
+
+
+def _txt(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
     """Documents separated by blank lines; the position is that of the first line."""
     start, held, size = 0, list[bytes](), 0
-    for number, line in _lines(stream, limit):
+    for number, line in lines(stream, limit):
         blank = not isinstance(line, RowError) and not line.strip()
         if held and (blank or isinstance(line, RowError) or size + len(line) > limit):
             # A "document" above the limit is a file without blank lines: it is cut, and no line is lost.
@@ -147,7 +170,7 @@ def _txt(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Ro
             yield number, line
         elif not blank:
             start = start if held else number
-            held.append(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            held.append(line)
             size += len(line) + 1
     if held:
         yield start, _decode(b"\n".join(held), columns[0])
@@ -157,17 +180,17 @@ def _decode(document: bytes, column: str) -> dict[str, Any] | RowError:
     try:
         return {column: document.decode("utf-8")}
     except UnicodeDecodeError as error:
-        return RowError("invalid_utf8", f"byte {error.start}", document[:1_000].decode("utf-8", "replace"))
+        return invalid_utf8(error, document)
 
 
-def _parquet(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+def _parquet(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     number = 0
     with pq.ParquetFile(stream) as file:
         present = [c for c in columns if c in file.schema_arrow.names]
         if columns[0] not in present:
-            # Without the text the reader above complains, and needs the names of what is there.
+            # A row of nulls tells the caller the names of the columns that the file has, for its error message.
             yield 1, dict.fromkeys(file.schema_arrow.names)
             return
         for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=present):
@@ -182,28 +205,19 @@ def _parquet_row(batch: Any, index: int, text_column: str, limit: int) -> dict[s
     except UnicodeDecodeError as error:
         return RowError("invalid_utf8", f"byte {error.start}")
     text = row[text_column]
-    # Four bytes is the longest a character gets, so short texts need no encoding to be measured.
+    # A character has at most four bytes, so a short text need not be encoded to be measured.
     if isinstance(text, str) and len(text) * 4 > limit and len(text.encode("utf-8", "surrogatepass")) > limit:
-        return RowError("line_too_long", f"more than {limit} bytes", text[:200])
+        return RowError("line_too_long", f"more than {limit} bytes", text[:LONG_START])
     return row
 
 
-def _decompressed(kind: str) -> Callable[[IO[bytes], tuple[str, ...], int], Iterator[Row]]:
-    def read(stream: IO[bytes], columns: tuple[str, ...], limit: int) -> Iterator[Row]:
-        import pyarrow as pa
-
-        # Arrow notices a stream that was cut off; zstandard's own reader takes it for the end.
-        with pa.CompressedInputStream(pa.PythonFile(stream, "r"), kind) as plain:
-            yield from _jsonl(plain, columns, limit)
-
-    return read
-
-
-# How a file is read, by the end of its name.
-SUFFIXES: dict[str, Callable[[IO[bytes], tuple[str, ...], int], Iterator[Row]]] = {
+# How a file is read, by the end of its name. All but Parquet may be compressed.
+FORMATS: dict[str, Callable[[IO[bytes], str, tuple[str, ...], int], Iterator[Row]]] = {
     ".jsonl": _jsonl,
-    ".jsonl.gz": _decompressed("gzip"),
-    ".jsonl.zst": _decompressed("zstd"),
-    ".parquet": _parquet,
+    ".json": _json,
+    ".csv": partial(delimited, ","),
+    ".tsv": partial(delimited, "\t"),
     ".txt": _txt,
+    ".parquet": _parquet,
 }
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

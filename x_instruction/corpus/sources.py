@@ -16,7 +16,8 @@ from typing import Any
 
 from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.files import digest, fill, find, is_local
-from x_instruction.corpus.readers import Row, RowError, parquet_rows, rows, suffix
+from x_instruction.corpus.readers import parquet_rows, rows, suffix
+from x_instruction.corpus.rows import Row, RowError
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, dropped, storable
@@ -189,7 +190,7 @@ def _documents(
         id = _string(row.get(id_column)) or fallback
         text = row.get(text_column)
         if not isinstance(text, str) or not text.strip():
-            seen = "empty" if isinstance(text, str) else f"{type(text).__name__}, wanted a string"
+            seen = "empty" if isinstance(text, str) else f"expected a string, got {type(text).__name__}"
             yield dropped(id, "no_text", seen)
             continue
         yield Document(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from x_instruction.corpus.readers import Row
+from x_instruction.corpus.rows import Row
 from x_instruction.errors import CorpusError
 
 

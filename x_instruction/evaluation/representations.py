@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.config.recipe import Model
-from x_instruction.corpus.readers import RowError
+from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, MissingExtra, RecipeError
 from x_instruction.languages import language
 from x_instruction.mixing.files import REPORT, sources

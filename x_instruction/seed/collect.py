@@ -11,7 +11,7 @@ from typing import Any
 
 from x_instruction.config.recipe import Seeds, flatten
 from x_instruction.corpus.files import digest
-from x_instruction.corpus.readers import RowError
+from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, as_row, schema
@@ -42,7 +42,7 @@ def form(path: Path, limit: int) -> str:
         return "parallel" if "title_en" in row and "text" in row else "pairs"
     if empty:
         return "pairs"
-    raise CorpusError(f"{path} holds no row that can be read: wanted JSON with an object a row, or Parquet")
+    raise CorpusError(f"{path} holds no row that can be read: expected JSON with one object per row, CSV or Parquet")
 
 
 def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path) -> dict[str, Any]:

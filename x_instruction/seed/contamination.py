@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import RowError, suffix
+from x_instruction.corpus.readers import suffix
+from x_instruction.corpus.rows import RowError, as_utf8
 from x_instruction.errors import CorpusError
 from x_instruction.seed.files import read_rows
 
@@ -40,8 +41,8 @@ class ContaminationIndex:
         """Take in every text of a file; how many there were.
 
         Raises:
-            CorpusError: it cannot be read, a row is no JSON, or it holds no text: a set that is not looked at must not
-                pass for one that is.
+            CorpusError: the file or one of its rows cannot be read, or it holds no text. A set that was not read must
+                not pass for one that was.
         """
         number = 0
         for text in _texts(path, limit):
@@ -92,9 +93,11 @@ def _split(text: str) -> list[str]:
 def _texts(path: Path, limit: int) -> Iterator[str]:
     if path.name.lower().endswith(".txt"):
         try:
-            yield from (line for line in path.read_text("utf-8").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
+            with open(path, "rb") as stream, as_utf8(stream) as plain:
+                text = plain.read().decode("utf-8")
+        except (OSError, EOFError, UnicodeDecodeError) as error:
             raise CorpusError(f"cannot read {path}: {error}") from None
+        yield from (line for line in text.splitlines() if line.strip())
         return
     for position, row in read_rows(path, _columns(path), limit):
         if isinstance(row, RowError):
@@ -104,7 +107,7 @@ def _texts(path: Path, limit: int) -> Iterator[str]:
 
 def _columns(path: Path) -> tuple[str, ...]:
     """All columns of a Parquet file; other formats give every one anyway."""
-    if not path.name.lower().endswith(".json") and suffix(path.name) == ".parquet" and path.is_file():
+    if suffix(path.name) == ".parquet" and path.is_file():
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import RowError
+from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped, storable
 from x_instruction.seed.files import read_rows
@@ -75,7 +75,7 @@ _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "ass
 def read_pairs(
     path: Path, limit: int, language: str = "", instruction_language: str = "en", license: str = "unknown"
 ) -> Iterator[Pair | Dropped]:
-    """Pairs of an instruction file: JSONL, a JSON array or Parquet, with any of these in its rows.
+    """Pairs of an instruction file of any format with named columns, with any of these in its rows.
 
     ``instruction`` and ``output`` (or ``response``; with ``input`` as in Alpaca), ``prompt`` and ``completion``, or a
     chat in ``messages`` or ``conversations``, of which the first turn counts.

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.readers import RowError
+from x_instruction.corpus.readers import suffix
+from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.files import read_rows
@@ -39,6 +40,9 @@ def read_trees(
     Raises:
         CorpusError: the file cannot be read, or holds no trees.
     """
+    if suffix(path.name).startswith((".csv", ".tsv")):
+        # Everything in them is text, so that a missing parent and a rank are not what they are elsewhere.
+        raise CorpusError(f"{path} cannot hold conversation trees; expected .jsonl, .json or .parquet")
     roots: dict[str, Mapping[str, Any]] = {}
     replies: dict[str, list[Mapping[str, Any]]] = {}
     known = False
