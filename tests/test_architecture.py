@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,10 @@ def test_heavy_packages_are_imported_where_they_belong(package: str) -> None:
 
 def test_no_module_is_called_utils() -> None:
     assert not [name for name in modules() if {"utils", "helpers", "common", "manager"} & set(name.split("."))]
+
+
+def test_modules_that_code_in_strings_imports_exist() -> None:
+    """Tests run scripts in other processes, which no type checker reads."""
+    imported = re.compile(r"(?:from|import) (x_instruction(?:\.\w+)*)")
+    named = {name for path in (ROOT / "tests").rglob("*.py") for name in imported.findall(path.read_text("utf-8"))}
+    assert {name for name in named if find_spec(name) is None} == set()

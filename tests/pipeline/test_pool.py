@@ -75,7 +75,7 @@ def test_a_worker_takes_along_what_it_started(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
         "import multiprocessing, time\n"
-        "from x_instruction.run.pool import _leave\n"
+        "from x_instruction.pipeline.pool import _leave\n"
         "if __name__ == '__main__':\n"
         "    child = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(600,))\n"
         "    child.start()\n"

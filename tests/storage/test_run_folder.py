@@ -316,15 +316,15 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_shards import passage
+from test_run_folder import passage
 from x_instruction.errors import ShardError
 from x_instruction.records import dropped
-from x_instruction.shards import Report, Run
+from x_instruction.storage.run_folder import RunFolder, ShardReport
 
 def noise(number):
     return dropped(f"a{number}", "broken", os.urandom(100).hex(), os.urandom(900).hex())
 
-run = Run(Path(sys.argv[1]))
+run = RunFolder(Path(sys.argv[1]))
 """
 
 
@@ -346,11 +346,11 @@ def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None
     done = child(
         run,
         f"""
-        run.write(Report("passage", "fi", 0), [passage(0)])
+        run.write(ShardReport("passage", "fi", 0), [passage(0)])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         try:
-            run.write(Report("passage", "fi", 1), ({made} for number in range(5_000)))
+            run.write(ShardReport("passage", "fi", 1), ({made} for number in range(5_000)))
         except ShardError as error:
             print(error)
         """,
@@ -373,8 +373,8 @@ def test_a_killed_writer_leaves_no_shard(run: RunFolder) -> None:
             yield from (passage(number) for number in range(3_000))
             os.kill(os.getpid(), signal.SIGKILL)
 
-        run.write(Report("passage", "fi", 0), [passage(0)])
-        run.write(Report("passage", "fi", 1), stage())
+        run.write(ShardReport("passage", "fi", 0), [passage(0)])
+        run.write(ShardReport("passage", "fi", 1), stage())
         """,
     )
     assert done.returncode == -signal.SIGKILL

@@ -122,10 +122,12 @@ def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> Non
     (tmp_path / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     write_examples(tmp_path / "lessons.jsonl", LESSONS)
     code = (
-        "import sys; from pathlib import Path; from x_instruction import recipe; "
-        "from x_instruction.tuning.job import Job, read_lessons; from x_instruction.tuning.launch import launch; "
+        "import sys; from pathlib import Path; from x_instruction.config import recipe; "
+        "from x_instruction.training.job import TrainJob, read_examples; "
+        "from x_instruction.training.launch import launch; "
         "at = Path(sys.argv[1]); "
-        "launch(recipe.read(Job, (at / 'job.json').read_text('utf-8')), read_lessons(at / 'lessons.jsonl'), at / 'm')"
+        "job = recipe.read(TrainJob, (at / 'job.json').read_text('utf-8')); "
+        "launch(job, read_examples(at / 'lessons.jsonl'), at / 'm')"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     folder = tmp_path / ".m.tuning"
