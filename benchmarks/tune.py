@@ -38,7 +38,7 @@ def lessons(kind: str, reader: Reader, tokens: int) -> list[TrainingExample]:
     for tag in PAPER_LANGUAGES:
         for line in folder.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
-            text = reader.clip(row["text"], tokens)
+            text = reader.truncate(row["text"], tokens)
             if kind == "generator":
                 found.append(
                     TrainingExample(

@@ -197,9 +197,9 @@ class Fixed:
     model = "writer"
     revision = "r1"
     chat = False
-    can = frozenset({"complete"})
+    capabilities = frozenset({"complete"})
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         return text[:tokens]
 
 

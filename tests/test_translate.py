@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from x_instruction.config.recipe import Model, Server, parse
-from x_instruction.engines import Batch, Completed, Completion, Failed, Request, Result, Scored, Scoring, mixed
+from x_instruction.engines import Batch, Completed, Completion, Failed, Request, Result, Scored, Scoring, single_batch
 from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import language
@@ -41,17 +41,19 @@ class Scripted:
     """Answers by what is asked: text to translation, or to a failure."""
 
     model, revision = "scripted", "1"
-    can = frozenset({"complete", "score"})
-    clip = staticmethod(truncate_by_bytes)
+    capabilities = frozenset({"complete", "score"})
+    truncate = staticmethod(truncate_by_bytes)
 
     def __init__(self, book: dict[str, str | Result], chat: bool = True) -> None:
         self.book, self.chat = book, chat
         self.asked: list[Any] = []
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        return mixed(requests)
+        return single_batch(requests)
 
-    def answer(self, requests: Sequence[Request], shared: int = 0, go_on: Any = None) -> Iterator[tuple[int, Result]]:
+    def answer(
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Any = None
+    ) -> Iterator[tuple[int, Result]]:
         yield from enumerate(self.results(requests))
 
     def results(self, requests: Sequence[Request]) -> list[Result]:
@@ -129,7 +131,7 @@ def test_a_prompt_without_its_slots(tmp_path: Path, text: str, missing: str) -> 
 
 def test_what_cannot_be_done_is_told_before_anything_is_asked() -> None:
     engine = Scripted(GOOD)
-    engine.can = frozenset({"complete"})
+    engine.capabilities = frozenset({"complete"})
     with pytest.raises(NotCapable, match='score is "likelihood" and scripted gives none'):
         run([pair()], engine, score="likelihood")
     made = settings()

@@ -70,7 +70,7 @@ def generate(
     requests: list[Completion] = []
     asked: list[tuple[Passage, int, str, str]] = []
     for passage in passages:
-        shown = engine.clip(passage.text, settings.passage_tokens)
+        shown = engine.truncate(passage.text, settings.passage_tokens)
         source = language(passage.language)
         for turn in range(settings.candidates):
             number = round * settings.candidates + turn

@@ -180,8 +180,8 @@ class Translator:
         limit = self.settings.score_tokens
         requests: list[Scoring] = []
         for text, original in zip(translated, originals, strict=True):
-            shown = self.engine.clip(original if self.template.chat else f" {' '.join(original.split())}", limit)
-            read = self.engine.clip(text.text, _LONGER * limit)
+            shown = self.engine.truncate(original if self.template.chat else f" {' '.join(original.split())}", limit)
+            read = self.engine.truncate(text.text, _LONGER * limit)
             requests += [Scoring(self._asked(part, text), shown, limit) for part in (read, "")]
         distinct = list(dict.fromkeys(requests))
         answers = dict(zip(distinct, self.ask(distinct), strict=True))
@@ -268,7 +268,7 @@ def translate(
         NotCapable: likelihoods are wanted and the engine gives none.
         RecipeError: no identifier knows the language.
     """
-    if settings.score == "likelihood" and "score" not in back.engine.can:
+    if settings.score == "likelihood" and "score" not in back.engine.capabilities:
         raise NotCapable(f'score is "likelihood" and {back.engine.model} gives none: take score = "chrf"')
     # Before anything is asked: that a language cannot be identified must not be found out afterwards.
     looks = _looks(settings, wanted)

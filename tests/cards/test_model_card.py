@@ -169,7 +169,7 @@ def test_a_quantised_base_is_named_by_its_origin():
 def test_a_recipe_names_the_embedded_base_that_it_was_tuned_on(task):
     model = MODELS["embedded"]
     text = card(
-        base_model=model.hub,
+        base_model=model.hub_id,
         base_revision=model.revision,
         base_note="weights of its Q4_K_M file",
         base_license="gemma",

@@ -47,7 +47,7 @@ def answers(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     """Answers by kind, in the order of the requests."""
     found = {}
     for kind, requests in KINDS.items():
-        if ("complete" if kind == "chat" else kind) not in engine.can:
+        if ("complete" if kind == "chat" else kind) not in engine.capabilities:
             continue
         by_row: dict[int, dict[str, Any]] = {}
         for batch in engine.plan(requests):

@@ -122,7 +122,7 @@ def test_a_line_is_what_the_live_engine_sends() -> None:
     ]
     server = Server(extra_body='{"user": "me", "seed": null}')
     own = BatchEngine(Model(name=MODEL, engine="batch", server=server))
-    lines = [batch.line(str(number), request, own.dialect) for number, request in enumerate(requests)]
+    lines = [batch.request_line(str(number), request, own.quirks) for number, request in enumerate(requests)]
     with OpenAIServer() as live:
         from x_instruction.engines.remote.openai import OpenAIEngine
 
@@ -133,7 +133,7 @@ def test_a_line_is_what_the_live_engine_sends() -> None:
         assert [line["url"] for line in lines] == [path for path, _ in live.asked]
         assert [line["body"] for line in lines[:2]] == [body for _, body in live.asked[:2]]
         assert lines[2]["body"] == live.asked[2][1] | {"top_logprobs": 20}
-    assert [batch.understood(r, answer(line)) for r, line in zip(requests, lines, strict=True)] == answers
+    assert [batch.parse_result(r, answer(line)) for r, line in zip(requests, lines, strict=True)] == answers
     assert isinstance(answers[0], Completed)
     assert isinstance(answers[2], Chosen)
 
@@ -167,7 +167,7 @@ def used(**usage: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_no_answer_fails_with_its_reason(row: dict[str, Any], reason: str) -> None:
-    found = batch.understood(Completion((("user", "x"),), 4), {"custom_id": "x", **row})
+    found = batch.parse_result(Completion((("user", "x"),), 4), {"custom_id": "x", **row})
     assert isinstance(found, Failed)
     assert found.reason == reason
 
@@ -175,12 +175,12 @@ def test_what_is_no_answer_fails_with_its_reason(row: dict[str, Any], reason: st
 def test_tokens_of_a_withheld_answer_count() -> None:
     choice = {"finish_reason": "content_filter", "message": {"content": None}}
     body = {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
-    found = batch.understood(Completion((("user", "x"),), 4), {"response": {"status_code": 200, "body": body}})
+    found = batch.parse_result(Completion((("user", "x"),), 4), {"response": {"status_code": 200, "body": body}})
     assert found == Failed("engine_filtered", "the server's content filter withheld the answer", 7, 2)
 
 
 def test_answers_that_start_alike_fail() -> None:
-    found = batch.understood(Choice((("user", "x"),), ("30", "31")), ROW)
+    found = batch.parse_result(Choice((("user", "x"),), ("30", "31")), ROW)
     assert isinstance(found, Failed)
     assert "start with the same token" in found.message
 
@@ -477,16 +477,16 @@ from x_instruction.config.recipe import load
 from x_instruction.pipeline.batch_results import read
 from x_instruction.storage.run_folder import RunFolder
 
-before, calls = RequestCache.remember, []
+before, calls = RequestCache.import_results, []
 
-def remember(self, *given):
+def import_results(self, *given):
     found = before(self, *given)
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 
-RequestCache.remember = remember
+RequestCache.import_results = import_results
 read(RunFolder(Path(sys.argv[1])), load(sys.argv[2]), [Path(sys.argv[3])])
 """
 

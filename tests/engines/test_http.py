@@ -203,7 +203,7 @@ def test_a_model_without_chat_template(live: Live) -> None:
 def test_a_server_of_chat_only(live: Live) -> None:
     del live.routes["/v1/completions"]
     engine = make(live)
-    assert engine.can == {"complete"}
+    assert engine.capabilities == {"complete"}
     with pytest.raises(NotCapable, match=r"only takes chat prompts .* use a chat prompt"):
         engine.plan([Completion("a", 4)])
     with pytest.raises(NotCapable, match="this server cannot score: it does not echo a prompt's log-probabilities"):
@@ -500,13 +500,13 @@ def test_no_more_is_sent_once_told(live: Live) -> None:
     engine = make(live)
     left = 5
 
-    def go_on() -> bool:
+    def should_continue() -> bool:
         nonlocal left
         left -= 1
         return left >= 0
 
     requests: list[Request] = [Completion(f"{n}", 4) for n in range(100)]
-    assert len(list(engine.answer(requests, 0, go_on))) == 5
+    assert len(list(engine.answer(requests, 0, should_continue))) == 5
 
 
 def test_stopping_in_the_middle_leaves_nothing_under_way(live: Live) -> None:

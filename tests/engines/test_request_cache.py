@@ -23,7 +23,7 @@ from x_instruction.errors import EngineError, ShardError
 class Scripted:
     """Answers with the prompt turned round, in batches of two; may fail, or do something, at the n-th request."""
 
-    can = frozenset({"complete", "choose", "score"})
+    capabilities = frozenset({"complete", "choose", "score"})
     chat = False
 
     def __init__(
@@ -33,14 +33,16 @@ class Scripted:
         self.at, self.do = at, do
         self.sent: list[Request] = []
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         return text[:tokens]
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         rows = range(len(requests))
         return [Batch(tuple(rows[n : n + 2]), 0) for n in range(0, len(rows), 2)]
 
-    def answer(self, requests: Sequence[Request], shared: int = 0, go_on: Any = None) -> Iterator[tuple[int, Result]]:
+    def answer(
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Any = None
+    ) -> Iterator[tuple[int, Result]]:
         for position, request in reversed(list(enumerate(requests))):
             if len(self.sent) == self.at:
                 self.do()

@@ -107,7 +107,7 @@ def test_a_server_that_never_writes(double: Double) -> None:
 def test_what_is_known_after_the_probes(double: Double) -> None:
     engine = open_engine(Model(name="toy", engine="tgi", server=Server(url=f"{double.url}/v1/")))
     assert isinstance(engine, TgiEngine)
-    assert engine.can == {"complete", "choose", "score"}
+    assert engine.capabilities == {"complete", "choose", "score"}
     assert engine.chat
     assert engine.revision == double.info["model_sha"]
     assert (engine.abilities.chat, engine.abilities.bos, engine.abilities.listed) == ("rendered", "<s>", 5)
@@ -118,7 +118,7 @@ def test_what_is_known_after_the_probes(double: Double) -> None:
 def test_a_server_that_can_little(double: Double) -> None:
     double.template, double.max_top_n, double.unit = None, 0, ""
     engine = make(double)
-    assert engine.can == {"complete"}
+    assert engine.capabilities == {"complete"}
     assert not engine.chat
     with pytest.raises(NotCapable, match=r"cannot choose: it lists no most likely tokens, and said '422 Input valid"):
         engine.plan([Choice("a", ("1", "2"))])
@@ -131,7 +131,7 @@ def test_a_server_that_can_little(double: Double) -> None:
 def test_no_tokenizer_at_all(double: Double) -> None:
     double.always["/tokenize"] = lambda body: documented("/tokenize", 404)
     engine = make(double)
-    assert engine.can == {"complete", "choose"}
+    assert engine.capabilities == {"complete", "choose"}
     # Nobody counts a long prompt: what fits after the longest one is asked for.
     assert isinstance(one(engine, Completion("é" * 600, 2000)), Completed)
     assert double.bodies("/generate")[-1]["parameters"]["max_new_tokens"] == 1024

@@ -116,7 +116,7 @@ def test_a_damaged_folder_is_one_line(noisy_model: Path, tmp_path: Path, damage:
 def test_what_a_loaded_model_says_of_itself(engine: TransformersEngine, noisy_model: Path) -> None:
     assert engine.model == noisy_model.name
     assert engine.revision.startswith("sha256:")
-    assert engine.can == {"complete", "choose", "score"}
+    assert engine.capabilities == {"complete", "choose", "score"}
     assert not engine.chat
 
 
@@ -367,7 +367,7 @@ def test_choices_are_the_answers_by_likelihood(
 @pytest.mark.parametrize("tokens", [1, 2, 3, 10, 57, 10_000])
 def test_a_clipped_text_has_at_most_so_many_tokens(engine: TransformersEngine, texts: Texts, tokens: int) -> None:
     for text in [*texts["fi"], *texts["th"], *texts["bn"], "", "a", "ກ" * 9, "😀😀😀"]:
-        clipped = engine.clip(text, tokens)
+        clipped = engine.truncate(text, tokens)
         assert text.startswith(clipped)
         assert len(engine.tokenizer(clipped, add_special_tokens=False)["input_ids"]) <= tokens
         longer = text[: len(clipped) + 12]
@@ -375,8 +375,8 @@ def test_a_clipped_text_has_at_most_so_many_tokens(engine: TransformersEngine, t
 
 
 def test_a_text_that_fits_is_left_alone(engine: TransformersEngine) -> None:
-    assert engine.clip("  Järvi\n", 20) == "  Järvi\n"
-    assert engine.clip("abc def", 1) != ""
+    assert engine.truncate("  Järvi\n", 20) == "  Järvi\n"
+    assert engine.truncate("abc def", 1) != ""
 
 
 # Chat templates

@@ -124,7 +124,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("new", [CONTEXT - 3, CONTEXT - 4])
     def test_what_just_fits(self, vllm: Any, ask: Ask, new: int) -> None:
-        prompt = vllm.clip("abcdefgh", 4)
+        prompt = vllm.truncate("abcdefgh", 4)
         long, _ = ask(vllm, [Completion(prompt, new), Completion("x", 1)])
         assert isinstance(long, Failed if new == CONTEXT - 3 else Completed)
 
@@ -244,7 +244,7 @@ class TestEqualsTransformers:
 
     def test_clipping(self, vllm: Any, plain: Engine, texts: dict[str, list[str]]) -> None:
         for text in (t[0] for t in texts.values()):
-            assert [vllm.clip(text, n) for n in range(20)] == [plain.clip(text, n) for n in range(20)]
+            assert [vllm.truncate(text, n) for n in range(20)] == [plain.truncate(text, n) for n in range(20)]
 
 
 class TestSampling:
@@ -258,7 +258,7 @@ class TestSampling:
 
     def test_more_to_read_than_fits_into_a_step(self, vllm: Any, ask: Ask) -> None:
         """vLLM would read a part of a prompt then, which it cannot for a request with a seed on a CPU."""
-        texts = [vllm.clip(f"{n} is a number and more: " * 200, CONTEXT - 8) for n in range(20)]
+        texts = [vllm.truncate(f"{n} is a number and more: " * 200, CONTEXT - 8) for n in range(20)]
         assert sum(len(vllm._requests.encode(text)) for text in texts[:16]) > 4096
         requests = [Completion(text, 4, temperature=1.0, seed=n) for n, text in enumerate(texts)]
         assert all(isinstance(answer, Completed) for answer in ask(vllm, requests))
@@ -286,7 +286,7 @@ class TestStream:
     def test_prompts_that_start_alike_are_neighbours(self, vllm: Any, prompts: list[str]) -> None:
         requests = [Completion(p, 4, seed=n) for n in range(2) for p in prompts]
         (batch,) = vllm.plan(requests)
-        assert not batch.whole
+        assert not batch.atomic
         assert sorted(batch.rows) == list(range(len(requests)))
         passages = [requests[row].prompt[:60] for row in batch.rows]
         assert sum(a != b for a, b in pairwise(passages)) == len(set(passages)) - 1
@@ -396,7 +396,7 @@ class TestAdapters:
             open_engine(model(folder, adapter=str(tmp_path / "head"), engine=name)) for name in ("transformers", "vllm")
         )
         assert isinstance(merged, TransformersEngine)
-        assert tuned.can == {"complete", "choose"}
+        assert tuned.capabilities == {"complete", "choose"}
         requests: list[Request] = [Completion(p, 16) for p in prompts]
         assert ask(tuned, requests) == ask(merged, requests)
         (found,), (expected,) = (ask(engine, [Choice(prompts[0], ("1", "2"))]) for engine in (tuned, merged))

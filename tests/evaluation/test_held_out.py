@@ -44,19 +44,19 @@ class Scripted:
     """An engine whose answers are given beforehand."""
 
     model, revision, chat = "scripted", "1", False
-    can = frozenset({"complete", "score"})
-    clip = staticmethod(truncate_by_bytes)
+    capabilities = frozenset({"complete", "score"})
+    truncate = staticmethod(truncate_by_bytes)
 
     def __init__(self, *results: object) -> None:
         self.results = list(results)
         self.asked: list[object] = []
 
     def plan(self, requests):  # type: ignore[no-untyped-def]
-        from x_instruction.engines import mixed
+        from x_instruction.engines import single_batch
 
-        return mixed(requests)
+        return single_batch(requests)
 
-    def answer(self, requests, shared=0, go_on=None):  # type: ignore[no-untyped-def]
+    def answer(self, requests, shared=0, should_continue=None):  # type: ignore[no-untyped-def]
         self.asked += requests
         yield from enumerate(self.results)
 
@@ -88,7 +88,7 @@ def naive(engine: TransformersEngine, row: Row, tokens: int) -> tuple[float, int
 
 def test_no_likelihoods_no_figures(rows: list[Row]) -> None:
     writer = Scripted()
-    writer.can = frozenset({"complete", "choose"})
+    writer.capabilities = frozenset({"complete", "choose"})
     with pytest.raises(NotCapable, match="scripted is to score here and its engine cannot"):
         measure(rows, writer, RENDER)
     assert writer.asked == []
@@ -116,7 +116,7 @@ def test_a_language_that_nobody_identifies_is_told_before_the_model_works() -> N
 
 def test_a_tokenizer_that_is_not_the_model_s() -> None:
     cutting = Scripted(Scored(-1.0, 12, 20))
-    cutting.clip = lambda text, tokens: text
+    cutting.truncate = lambda text, tokens: text
     with pytest.raises(EngineError, match=r"reads 12 tokens or more where its tokenizer here counts 8 at most \(r1\)"):
         bits_per_byte([Row("r1", "Why?", "Ei.", "fi")], cutting, RENDER, 8)
 
@@ -126,7 +126,7 @@ def test_bits_are_those_of_a_plain_forward_pass(engine: TransformersEngine, rows
     short = [replace(row, completion=row.completion[:120]) for row in rows]
     found = bits_per_byte(short, engine, RENDER, min(tokens, 1_000))
     for row, measured in zip(short, found, strict=True):
-        part = engine.clip(row.completion, tokens)
+        part = engine.truncate(row.completion, tokens)
         assert measured.bytes == len(part.encode())
         bits, read = naive(engine, replace(row, completion=part), tokens)
         assert measured.bits == pytest.approx(bits, rel=1e-5)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from x_instruction.config.recipe import Model, Refine
-from x_instruction.engines import Choice, Chosen, Failed, Request, Result, Scored, verb
+from x_instruction.engines import Choice, Chosen, Failed, Request, Result, Scored, required_capability
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import NotCapable, RecipeError
@@ -39,7 +39,7 @@ def rating(
 @pytest.mark.parametrize("verbs", [{"choose"}, {"score"}, {"complete"}])
 def test_an_engine_that_cannot_do_both(candidates: list[Candidate], verbs: set[str]) -> None:
     class Half:
-        model, revision, chat, can = "half", "r", False, frozenset(verbs)
+        model, revision, chat, capabilities = "half", "r", False, frozenset(verbs)
 
     with pytest.raises(NotCapable, match="the rater 'combined' needs an engine that can choose and score"):
         rate(candidates, SETTINGS, Half(), lambda requests: [])  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_it_is_both_raters_on_a_real_model(
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
 
         def ask(requests: Sequence[Request]) -> list[Result]:
-            kinds.append({verb(request) for request in requests})
+            kinds.append({required_capability(request) for request in requests})
             return ledger.ask(requests)
 
         found = combined.rate(candidates, SETTINGS, engine, ask)

@@ -28,7 +28,7 @@ def test_response_given_instruction(
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, settings("response"), engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
-        text = engine.clip(candidate.text, 40)
+        text = engine.truncate(candidate.text, 40)
         alone = f"Answer in {NAMES[candidate.language]}:\n"
         given, tokens = likelihood(f"Question: {candidate.instruction}\n{alone}", text)
         assert rating.score == pytest.approx((given - likelihood(alone, text)[0]) / tokens, abs=1e-4)
@@ -41,7 +41,7 @@ def test_instruction_given_response(
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
         found = rate(candidates, settings("instruction"), engine, ledger.ask)
     for candidate, rating in zip(candidates, found, strict=True):
-        text = engine.clip(candidate.text, 40).replace("\n", " ")
+        text = engine.truncate(candidate.text, 40).replace("\n", " ")
         prompt = f"{NAMES[candidate.language]} article:\n{{}}\n\nEnglish title of the article:"
         instruction = f" {candidate.instruction}"
         given, _ = likelihood(prompt.format(text), instruction)

@@ -44,7 +44,7 @@ def test_levels_equal_plain_forward_passes(
             .replace("{instruction_language}", "English")
             .replace("{instruction}", candidate.instruction)
             .replace("{language}", NAMES[candidate.language])
-            .replace("{passage}", engine.clip(candidate.text, 40))
+            .replace("{passage}", engine.truncate(candidate.text, 40))
         )
         weights = torch.tensor([likelihood(prompt, f" {level}")[0] for level in range(1, 6)], dtype=torch.float64)
         p = torch.softmax(weights, 0).tolist()
@@ -66,7 +66,7 @@ def test_a_chat_model_is_asked_in_chat(
     with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
         (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
     system = read_text("rate-chat").split("[system]\n")[1].split("\n[user]")[0]
-    text = engine.clip(candidates[3].text, 40).strip()
+    text = engine.truncate(candidates[3].text, 40).strip()
     user = f"Request (English): {candidates[3].instruction}\n\nReply (Finnish): {text}"
     prompt = f"system: {system}\nuser: {user}\n"
     weights = torch.tensor([likelihood(prompt, f"{level}")[0] for level in range(1, 6)], dtype=torch.float64)

@@ -66,7 +66,7 @@ class Mute:
     """An engine that can do nothing."""
 
     model, revision, chat = "mute", "r", False
-    can: frozenset[str] = frozenset({"complete"})
+    capabilities: frozenset[str] = frozenset({"complete"})
 
 
 @pytest.mark.parametrize(("rater", "verb"), [("pmi", "score"), ("prompted", "choose")])

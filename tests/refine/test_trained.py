@@ -34,7 +34,7 @@ class Characters:
     def __init__(self, chat: bool = False) -> None:
         self.chat = chat
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         return text[:tokens]
 
 
@@ -110,7 +110,7 @@ def test_levels_equal_plain_forward_passes(
             .replace("{instruction_language}", "English")
             .replace("{instruction}", candidate.instruction)
             .replace("{language}", NAMES[candidate.language])
-            .replace("{passage}", engine.clip(candidate.text, 40).rstrip() + " […]")
+            .replace("{passage}", engine.truncate(candidate.text, 40).rstrip() + " […]")
         )
         weights = [likelihood(prompt, answer)[0] for answer in (" yes", " partly", " no")]
         p = torch.softmax(torch.tensor(weights, dtype=torch.float64), 0).tolist()

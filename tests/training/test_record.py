@@ -13,7 +13,7 @@ from x_instruction.cards.records import read
 from x_instruction.cli import cli
 from x_instruction.config.recipe import Model, TrainConfig
 from x_instruction.config.training import TrainingRecipe
-from x_instruction.engines.embedded import MODELS, origin
+from x_instruction.engines.embedded import MODELS, hub_id_and_form
 from x_instruction.hub.model_folder import checked
 from x_instruction.seed.pairs import Pair
 from x_instruction.training import record
@@ -40,8 +40,8 @@ TUNED = TrainResult(
 @pytest.mark.parametrize("name", MODELS)
 def test_an_embedded_base_is_named_so_that_others_can_get_it(name: str) -> None:
     model = MODELS[name]
-    assert origin(model.title) == (model.hub, model.form)
-    assert origin("somebody/else (Q8)") == ("somebody/else (Q8)", "")
+    assert hub_id_and_form(model.title) == (model.hub_id, model.file_format)
+    assert hub_id_and_form("somebody/else (Q8)") == ("somebody/else (Q8)", "")
 
 
 @pytest.mark.model

@@ -6,7 +6,7 @@ import re
 
 from x_instruction.cards.escaping import plain
 from x_instruction.cards.facts import Tally
-from x_instruction.engines.embedded import terms
+from x_instruction.engines.embedded import license_of
 
 # Identifiers that text and data carry, of the list at https://huggingface.co/docs/hub/repositories-licenses;
 # the Hub refuses a card with any other.
@@ -91,7 +91,7 @@ def model_terms(name: str) -> str:
     base, plus, _ = name.partition("+")
     # A rater's name has its kind before it.
     own = base.rpartition(":")[2]
-    if known := terms(own):
+    if known := license_of(own):
         return known
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", own):
         return "not recorded (a folder, or a name on a server)"

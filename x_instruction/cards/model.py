@@ -145,7 +145,9 @@ def _metadata(facts: Facts, repository: str) -> Any:
 def _in_recipe(training: Training) -> str:
     """How a recipe names the base: its origin has other weights than those that the package brings."""
     origin = (training.base_model, training.base_revision)
-    return next((name for name, model in MODELS.items() if (model.hub, model.revision) == origin), training.base_model)
+    return next(
+        (name for name, model in MODELS.items() if (model.hub_id, model.revision) == origin), training.base_model
+    )
 
 
 def _result(one: Evaluation, task: str) -> EvalResult:

@@ -37,8 +37,8 @@ def command(url: str | None, model: str | None, engine: str, key_variable: str) 
         if model is not None:
             raise click.UsageError("--model asks a server: name it with --url")
         for name, kind in ENGINES.items():
-            _row(name, ", ".join(kind.verbs))
-            _row("", kind.about)
+            _row(name, ", ".join(kind.capabilities))
+            _row("", kind.description)
             _row("", installed(kind))
         return
     server = patient(url, key_variable)
@@ -58,12 +58,12 @@ def command(url: str | None, model: str | None, engine: str, key_variable: str) 
 
 def installed(kind: EngineSpec) -> str:
     """Versions of what an engine needs, or how to install it; nothing is imported."""
-    missing = [name for name in kind.needs if importlib.util.find_spec(name) is None]
+    missing = [name for name in kind.packages if importlib.util.find_spec(name) is None]
     if missing:
         return f"not installed: pip install 'x_instruction[{kind.extra}]'"
-    if not kind.needs:
+    if not kind.packages:
         return "needs nothing"
-    return "installed: " + ", ".join(f"{name} {_version(name)}".strip() for name in kind.needs)
+    return "installed: " + ", ".join(f"{name} {_version(name)}".strip() for name in kind.packages)
 
 
 def _version(name: str) -> str:

@@ -121,7 +121,7 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
     from x_instruction.training.sft import TUNED
 
     if text is None:
-        files = [] if engine_spec(model).served else [locate(model.name, model.revision)]
+        files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
         if files and model.adapter:
             files.insert(0, locate(model.adapter))
         tags = next((asked_with(one.folder / TUNED) for one in files if (one.folder / TUNED).is_file()), {})

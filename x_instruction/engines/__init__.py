@@ -142,15 +142,15 @@ class Batch:
 
     rows: tuple[int, ...]
     shared: int = 0
-    whole: bool = True
+    atomic: bool = True
 
 
-def mixed(requests: Sequence[Request]) -> list[Batch]:
+def single_batch(requests: Sequence[Request]) -> list[Batch]:
     """One batch of all, for what mixes requests as it likes."""
-    return [Batch(tuple(range(len(requests))), whole=False)]
+    return [Batch(tuple(range(len(requests))), atomic=False)]
 
 
-def verb(request: Request) -> str:
+def required_capability(request: Request) -> str:
     """What an engine must be able to do to answer this."""
     return {Completion: "complete", Choice: "choose", Scoring: "score"}[type(request)]
 
@@ -167,19 +167,19 @@ class Engine(Protocol):
     """The model's name as records and cards say it."""
     revision: str
     """Commit on the Hub, or digest of the files."""
-    can: frozenset[str]
+    capabilities: frozenset[str]
     """Which of ``complete``, ``choose`` and ``score`` it can do."""
     chat: bool
     """Whether the model has a chat template."""
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches for requests of one kind; the same requests always give the same batches."""
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Answers of one batch as (position in ``requests``, result), in any order.
 
@@ -205,10 +205,10 @@ class EngineSpec:
     module: str
     name: str
     extra: str
-    needs: tuple[str, ...]
-    verbs: tuple[str, ...]
-    served: bool
-    about: str
+    packages: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    remote: bool
+    description: str
 
 
 _ALL = ("complete", "choose", "score")

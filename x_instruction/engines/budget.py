@@ -41,26 +41,26 @@ class Budget:
     """
 
     def __init__(
-        self, limit: float | None = None, purse: SpendCounter | None = None, model: Model | None = None
+        self, limit: float | None = None, spent: SpendCounter | None = None, model: Model | None = None
     ) -> None:
         self.limit = limit
-        self.purse = purse if purse is not None else LocalSpend()
+        self.spent = spent if spent is not None else LocalSpend()
         self.model = model
 
-    def pay(self, prompt_tokens: int, output_tokens: int) -> None:
+    def add(self, prompt_tokens: int, output_tokens: int) -> None:
         """Count one answer."""
         if self.model is None:
             return
-        lock = getattr(self.purse, "get_lock", None)
+        lock = getattr(self.spent, "get_lock", None)
         if lock is None:
-            self.purse.value += cost(self.model, prompt_tokens, output_tokens)
+            self.spent.value += cost(self.model, prompt_tokens, output_tokens)
         else:
             with lock():
-                self.purse.value += cost(self.model, prompt_tokens, output_tokens)
+                self.spent.value += cost(self.model, prompt_tokens, output_tokens)
 
     def left(self) -> bool:
         """Whether more may be sent."""
-        return self.limit is None or self.purse.value < self.limit
+        return self.limit is None or self.spent.value < self.limit
 
     def check(self) -> None:
         """Refuse when the money is spent.
@@ -70,6 +70,6 @@ class Budget:
         """
         if not self.left():
             raise BudgetReached(
-                f"the budget of {self.limit:g} is reached ({self.purse.value:.4f} spent): what was answered is kept; "
+                f"the budget of {self.limit:g} is reached ({self.spent.value:.4f} spent): what was answered is kept; "
                 "run the same command with a larger --budget to go on"
             )

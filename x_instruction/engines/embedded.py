@@ -46,8 +46,8 @@ class EmbeddedModel:
         folder: gives the model folder, making it first if need be.
     """
 
-    hub: str
-    form: str
+    hub_id: str
+    file_format: str
     license: str
     revision: str
     folder: Callable[[], Path]
@@ -55,7 +55,7 @@ class EmbeddedModel:
     @property
     def title(self) -> str:
         """How records and cards name it."""
-        return f"{self.hub} ({self.form})" if self.form else self.hub
+        return f"{self.hub_id} ({self.file_format})" if self.file_format else self.hub_id
 
 
 _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -116,19 +116,19 @@ def adapter_folder(name: str) -> Path:
     return folder
 
 
-def terms(title: str) -> str:
+def license_of(title: str) -> str:
     """The licence of an embedded model by its title, or an empty string: of others only their own pages tell."""
     return next((model.license for model in MODELS.values() if model.title == title), "")
 
 
-def origin(title: str) -> tuple[str, str]:
+def hub_id_and_form(title: str) -> tuple[str, str]:
     """Id and form of an embedded model by its title; of others the title itself, and nothing."""
-    return next(((model.hub, model.form) for model in MODELS.values() if model.title == title), (title, ""))
+    return next(((model.hub_id, model.file_format) for model in MODELS.values() if model.title == title), (title, ""))
 
 
-def identifier(title: str) -> str:
+def license_identifier(title: str) -> str:
     """The Hub's identifier of an embedded model's licence by its title, or an empty string."""
-    return {"Gemma Terms of Use": "gemma", "Apache-2.0": "apache-2.0"}.get(terms(title), "")
+    return {"Gemma Terms of Use": "gemma", "Apache-2.0": "apache-2.0"}.get(license_of(title), "")
 
 
 def _package_file(package: str, name: str) -> Path:

@@ -3,7 +3,7 @@
 An answer is found again by a digest of the whole request, the model and its revision, so a changed prompt, parameter or
 model asks anew. Where answers depend on the batch, a batch is answered from the cache only when all of it is there:
 batches depend on the requests alone, and running part of one would round differently. A failure is no answer: it is
-told, and asked again when the shard is made again, unless somebody gave it up (``remember`` with ``give_up``).
+told, and asked again when the shard is made again, unless somebody gave it up (``import_results`` with ``give_up``).
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class RequestCache:
         answers: dict[int, Result] = {}
         try:
             for batch in self.engine.plan(requests) if requests else []:
-                known = {row: answer for row in batch.rows if (answer := self.known_by(keys[row]))}
-                if batch.whole and len(known) < len(batch.rows):
+                known = {row: answer for row in batch.rows if (answer := self.lookup(keys[row]))}
+                if batch.atomic and len(known) < len(batch.rows):
                     known = {}
                 answers |= known
                 if known:
@@ -120,7 +120,7 @@ class RequestCache:
         """Digest of a request together with the model that answers it."""
         return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
 
-    def remember(self, results: Sequence[ImportedResult], give_up: bool = False) -> list[str]:
+    def import_results(self, results: Sequence[ImportedResult], give_up: bool = False) -> list[str]:
         """Keep answers that came another way, and count their tokens once.
 
         Args:
@@ -135,7 +135,7 @@ class RequestCache:
             self._file.execute("BEGIN")
             for brought in results:
                 failed = isinstance(brought.result, Failed)
-                before = self.known_by(brought.key)
+                before = self.lookup(brought.key)
                 known = before is not None and (failed or not isinstance(before, Failed))
                 outcomes.append("known" if known else "failed" if failed else "answered")
                 if not known:
@@ -173,7 +173,7 @@ class RequestCache:
                 found[row] = answer
                 self._keep(keys[row], answer)
                 tokens = [tokens[0] + answer.prompt_tokens, tokens[1] + answer.output_tokens]
-                self.budget.pay(answer.prompt_tokens, answer.output_tokens)
+                self.budget.add(answer.prompt_tokens, answer.output_tokens)
                 self._done(1)
                 if time.monotonic() - committed > _COMMIT_SECONDS:
                     self._worked(entry, start, tokens)
@@ -181,7 +181,7 @@ class RequestCache:
                     self._file.execute("BEGIN")
                     committed = time.monotonic()
         finally:
-            if len(found) < len(requests) and not batch.whole:
+            if len(found) < len(requests) and not batch.atomic:
                 self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (len(found), entry))
             self._worked(entry, start, tokens)
             self._file.execute("COMMIT")
@@ -199,7 +199,7 @@ class RequestCache:
             (time.monotonic() - start, *tokens, entry),
         )
 
-    def known_by(self, key: str) -> Result | None:
+    def lookup(self, key: str) -> Result | None:
         """The answer that is remembered under a key."""
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
@@ -223,7 +223,7 @@ class RequestCache:
         self.seen(self.answered, self.known)
 
 
-def tokens_of(path: Path) -> tuple[int, int]:
+def tokens_used(path: Path) -> tuple[int, int]:
     """Tokens read and written by every request of a ledger so far.
 
     Raises:

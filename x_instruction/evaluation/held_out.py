@@ -213,12 +213,12 @@ def bits_per_byte(rows: Sequence[Row], engine: Engine, render: Render, max_token
         EngineError: it failed on a row.
         RecipeError: ``max_tokens`` holds no character of a response.
     """
-    texts = [engine.clip(row.completion, max_tokens) for row in rows]
+    texts = [engine.truncate(row.completion, max_tokens) for row in rows]
     for row, text in zip(rows, texts, strict=True):
         if not text:
             raise RecipeError(f"{max_tokens} tokens hold no character of the response of {row.id}: raise max_tokens")
     # Where three bytes count as a token nobody knows how many there are: all of them are scored.
-    limit = 0 if engine.clip is truncate_by_bytes else max_tokens + _SEAM
+    limit = 0 if engine.truncate is truncate_by_bytes else max_tokens + _SEAM
     requests = [Scoring(render(row.asked), text, limit) for row, text in zip(rows, texts, strict=True)]
     found = []
     for row, text, answer in zip(rows, texts, _ask(engine, requests, "score"), strict=True):
@@ -290,7 +290,7 @@ def _telling(answer: str) -> bool:
 
 
 def _ask(engine: Engine, requests: Sequence[Request], verb: str) -> list[Result]:
-    if verb not in engine.can:
+    if verb not in engine.capabilities:
         raise NotCapable(
             f"{engine.model} is to {verb} here and its engine cannot: use transformers, vllm or a server that can "
             "(`x-instruction engines` tells)"

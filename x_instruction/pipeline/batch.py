@@ -101,7 +101,7 @@ def listen(worker: Worker, job: ShardTask) -> Shard:
                 key = ledger.key(request)
                 name = custom_id(job, key)
                 found.requests[name] = (key, request)
-                if (answer := ledger.known_by(key)) is not None:
+                if (answer := ledger.lookup(key)) is not None:
                     found.known.add(name)
                     answers.append(answer)
             if len(answers) < len(requests):
@@ -167,7 +167,7 @@ def write(
                 assert model is not None
                 engine: Any = worker.engine(model)
                 for name in shard.waiting:
-                    files.add(batch.line(name, shard.requests[name][1], engine.dialect))
+                    files.add(batch.request_line(name, shard.requests[name][1], engine.quirks))
         return [_twin(file) if out is None else file for file in files.all]
 
 

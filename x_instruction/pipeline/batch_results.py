@@ -100,7 +100,7 @@ def _remember(worker: Worker, shard: Shard, there: Sequence[_Where], give_up: bo
             continue
         key, request = shard.requests[name]
         try:
-            brought.append((name, ImportedResult(key, digest(row), batch.understood(request, row))))
+            brought.append((name, ImportedResult(key, digest(row), batch.parse_result(request, row))))
         except RecursionError:
             # JSON that the parser just takes can be nested too deeply to be written again.
             found.unreadable += 1
@@ -108,7 +108,7 @@ def _remember(worker: Worker, shard: Shard, there: Sequence[_Where], give_up: bo
     brought.sort(key=lambda named: isinstance(named[1].result, Failed))
     asking = worker.asking(shard.job)
     with worker.ledger(shard.job, asking.model) as ledger:
-        outcomes = ledger.remember([one for _, one in brought], give_up)
+        outcomes = ledger.import_results([one for _, one in brought], give_up)
     for (name, one), outcome in zip(brought, outcomes, strict=True):
         found.answered += outcome == "answered"
         found.known += outcome == "known"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from x_instruction.config.recipe import Model, Recipe
 from x_instruction.engines.budget import cost
-from x_instruction.engines.request_cache import tokens_of
+from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline.rounds import ages, model_of
 from x_instruction.storage.run_folder import RunFolder
@@ -23,7 +23,7 @@ def spent(run: RunFolder, settings: Recipe) -> float:
     for age in ages(settings):
         model = model_of(settings, age)
         if model is not None and _price(model):
-            total += sum(cost(model, *tokens_of(path)) for path in _ledgers(run, age))
+            total += sum(cost(model, *tokens_used(path)) for path in _ledgers(run, age))
     return total
 
 

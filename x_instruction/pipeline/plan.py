@@ -117,13 +117,13 @@ class Plan:
         name = stage(age)
         model: Model = section.model
         # What a server runs is known by its name only.
-        files = f"served:{model.revision}" if engine_spec(model).served else _revision(model.name, model.revision)
+        files = f"served:{model.revision}" if engine_spec(model).remote else _revision(model.name, model.revision)
         prompt = section.prompt if section.tune is None else getattr(section, "tuned_prompt", section.prompt)
         found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(prompt)}
         if section.tune is not None:
             adapter = rounds.folder(self.run, ROLES[kept], round, rounds.own(section.tune, tag))
             found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
-        elif model.adapter and not engine_spec(model).served:
+        elif model.adapter and not engine_spec(model).remote:
             found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
         return found
 

@@ -159,7 +159,7 @@ def check(settings: Recipe) -> None:
     for name, section in (("generate", settings.generate), ("refine", settings.refine)):
         if section.tune is None:
             continue
-        if engine_spec(section.model).served:
+        if engine_spec(section.model).remote:
             raise RecipeError(
                 f"{name}.tune tunes a model of this machine, and {name}.model.engine is {section.model.engine!r}: "
                 "take transformers or vllm, or tune first and serve what came of it"

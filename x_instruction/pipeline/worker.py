@@ -231,7 +231,7 @@ PLACE = frozenset(
 def identity(model: Model) -> dict[str, Any]:
     """The model's settings that decide its answers."""
     found = {key: value for key, value in recipe.flatten(model).items() if key.split(".")[-1] not in PLACE}
-    if model.adapter and not engine_spec(model).served:
+    if model.adapter and not engine_spec(model).remote:
         # Where an adapter stands is no matter, what is in it is.
         found["adapter"] = locate(model.adapter).revision
     return found

@@ -74,7 +74,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
         NotCapable: the engine cannot do what this rater needs.
     """
     rater = _rater(settings)
-    if not engine.can.issuperset(rater.needs):
+    if not engine.capabilities.issuperset(rater.needs):
         wanted = " and ".join(rater.needs)
         raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {wanted}, this one cannot")
     ratings = rater.rate(candidates, settings, engine, ask)
@@ -106,7 +106,7 @@ def check(settings: recipe.Refine) -> None:
     if settings.tune is not None:
         return
     model = settings.model
-    if settings.rater in TUNED and not (engine_spec(model).served or model.adapter) and calibration.of(model) is None:
+    if settings.rater in TUNED and not (engine_spec(model).remote or model.adapter) and calibration.of(model) is None:
         raise RecipeError(
             f"the rater {settings.rater!r} reads the levels that a model was tuned to answer with, and nothing says "
             f"that {model.name} was: tune it with [refine.tune], name its adapter (refine.model.adapter), or put a "

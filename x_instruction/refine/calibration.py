@@ -139,7 +139,7 @@ def of(model: Model) -> Calibration | None:
     Raises:
         EngineError: the adapter is not there, or the file is damaged.
     """
-    if engine_spec(model).served:
+    if engine_spec(model).remote:
         return None
     if model.adapter:
         return read(locate(model.adapter).folder)

@@ -18,10 +18,10 @@ class NullEngine:
 
     model = ""
     revision = ""
-    can: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
     chat = False
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The text: there are no tokens."""
         return text
 
@@ -30,7 +30,7 @@ class NullEngine:
         return []
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """No answers."""
         return iter(())

@@ -44,7 +44,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
 
 def _by_response(candidate: Candidate, settings: recipe.Refine, engine: Engine) -> tuple[Scoring, Scoring]:
     name = language(candidate.language).name
-    text = engine.clip(candidate.text, settings.response_tokens)
+    text = engine.truncate(candidate.text, settings.response_tokens)
     alone = f"Answer in {name}:\n"
     return (
         Scoring(f"Question: {candidate.instruction}\n{alone}", text, settings.response_tokens),
@@ -55,7 +55,7 @@ def _by_response(candidate: Candidate, settings: recipe.Refine, engine: Engine) 
 def _by_instruction(candidate: Candidate, settings: recipe.Refine, engine: Engine) -> tuple[Scoring, Scoring]:
     source, into = language(candidate.language), language(candidate.instruction_language)
     template = prompts.choose("base-title", chat=False)
-    shown = engine.clip(candidate.text, settings.response_tokens)
+    shown = engine.truncate(candidate.text, settings.response_tokens)
     given, _ = prompts.ask(template, shown, source, into, "search", 0)
     alone, _ = prompts.ask(template, "", source, into, "search", 0)
     if not isinstance(given, str) or not isinstance(alone, str):

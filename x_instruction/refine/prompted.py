@@ -27,7 +27,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     requests = [
         Choice(
             prompt.fill(
-                passage=engine.clip(candidate.text, settings.response_tokens),
+                passage=engine.truncate(candidate.text, settings.response_tokens),
                 language=language(candidate.language).name,
                 instruction=candidate.instruction,
                 instruction_language=language(candidate.instruction_language).name,

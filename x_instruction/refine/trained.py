@@ -34,7 +34,7 @@ class Reader(Protocol):
     chat: bool
     """Whether the model has a chat template."""
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
 
 
@@ -56,7 +56,7 @@ def question(
     """
     name = settings.prompt if settings.prompt != "auto" else "rate-trained-chat" if by.chat else "rate-trained"
     prompt = template(name, SLOTS)
-    shown = by.clip(text, settings.response_tokens)
+    shown = by.truncate(text, settings.response_tokens)
     filled = prompt.fill(
         passage=shown if len(shown) >= len(text) else f"{shown.rstrip()}{MORE}",
         language=language(language_tag).name,

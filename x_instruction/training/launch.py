@@ -15,7 +15,7 @@ from typing import Any
 
 from x_instruction.config import recipe
 from x_instruction.config.recipe import TrainConfig
-from x_instruction.engines.embedded import origin
+from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.devices import gpus
 from x_instruction.engines.models import locate
 from x_instruction.errors import TrainingError, XInstructionError, rebuild_error
@@ -174,7 +174,7 @@ def _warn_of_another_base(job: TrainJob) -> None:
         table = json.loads((locate(job.model.adapter).folder / "adapter_config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return
-    base = origin(locate(job.model.name, job.model.revision).name)[0]
+    base = hub_id_and_form(locate(job.model.name, job.model.revision).name)[0]
     made_for = table.get("base_model_name_or_path")
     if _on_the_hub(made_for) and _on_the_hub(base) and made_for.casefold() != base.casefold():
         logger.warning(

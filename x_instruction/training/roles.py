@@ -25,7 +25,7 @@ class Clips(Protocol):
 
     chat: bool
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
 
 
@@ -41,7 +41,7 @@ def writing(pairs: Sequence[Pair], settings: recipe.Generate, reader: Clips) -> 
     lessons = []
     for pair in pairs:
         wanted = " ".join(f"{pair.instruction}\n{pair.input}".split())
-        shown = reader.clip(pair.output, settings.passage_tokens)
+        shown = reader.truncate(pair.output, settings.passage_tokens)
         prompt, opening = prompts.ask(
             template, shown, language(pair.language), language(pair.instruction_language), prompts.style(wanted), 0
         )

@@ -64,7 +64,7 @@ class Reader:
         if self.tokenizer.eos_token_id is None:
             raise TrainingError(f"the tokenizer of {self.model} names no end token, so no output could ever end")
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,

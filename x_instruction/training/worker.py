@@ -31,7 +31,7 @@ from typing import Any
 
 from x_instruction.config import recipe
 from x_instruction.config.recipe import TrainConfig
-from x_instruction.engines.embedded import origin
+from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.transformers import with_adapter
 from x_instruction.engines.models import locate
 from x_instruction.errors import MissingExtra, TrainingError, XInstructionError
@@ -124,7 +124,7 @@ def tune(folder: Path) -> TrainResult:
     )
     trainer.save_model(str(folder / "model"))
     if trainer.is_world_process_zero():
-        _tidy(folder / "model", origin(reader.model)[0], settings.method)
+        _tidy(folder / "model", hub_id_and_form(reader.model)[0], settings.method)
         with atomic(folder / "tuned.json") as stream:
             stream.write(json.dumps(asdict(tuned), indent=1).encode())
     return tuned

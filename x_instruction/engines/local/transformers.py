@@ -54,7 +54,7 @@ _TAIL = 24
 class TransformersEngine:
     """A causal language model in this process."""
 
-    can = frozenset({"complete", "choose", "score"})
+    capabilities = frozenset({"complete", "choose", "score"})
 
     def __init__(self, settings: Model) -> None:
         files = locate(settings.name, settings.revision)
@@ -87,7 +87,7 @@ class TransformersEngine:
             settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
         )
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,
@@ -131,7 +131,7 @@ class TransformersEngine:
         return [*batches, Batch(tuple(rows), shared)] if rows else batches
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Answers of one batch, all requests of one kind; a batch is one piece of work."""
         with torch.inference_mode():

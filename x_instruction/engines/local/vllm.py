@@ -48,7 +48,7 @@ class _Asked:
 class VllmEngine:
     """A causal language model in vLLM."""
 
-    can = frozenset({"complete", "choose", "score"})
+    capabilities = frozenset({"complete", "choose", "score"})
 
     _loaded: ClassVar[VllmEngine | None] = None
 
@@ -62,7 +62,7 @@ class VllmEngine:
             self.model = f"{self.model}+{self._adapter.name}"
             self.revision = f"{self.revision}+{self._adapter.revision}"
             if not self._adapter.modules:
-                self.can = frozenset({"complete", "choose"})
+                self.capabilities = frozenset({"complete", "choose"})
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._files.folder)
             stops = _stops(str(self._files.folder), tokenizer)
@@ -77,9 +77,9 @@ class VllmEngine:
         self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
         self._requests = Requests(tokenizer, self.model, stops, self.context)
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
-        return self._requests.clip(text, tokens)
+        return self._requests.truncate(text, tokens)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One stream of all requests, prompts that start alike next to each other.
@@ -96,10 +96,10 @@ class VllmEngine:
             raise EngineError(f"{first}: lower passage_tokens or response_tokens")
         places = {prompt: place for place, prompt in enumerate(sorted(encoded, key=encoded.__getitem__))}
         rows = sorted(range(len(requests)), key=lambda row: (places[requests[row].prompt], row))
-        return [Batch(tuple(rows), whole=False)]
+        return [Batch(tuple(rows), atomic=False)]
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Answers as vLLM finishes them.
 
@@ -112,7 +112,7 @@ class VllmEngine:
         going = True
         try:
             while True:
-                while waiting and len(under_way) < self.window and (going := going and go_on()):
+                while waiting and len(under_way) < self.window and (going := going and should_continue()):
                     asked = _Asked(*waiting.popleft(), pieces=[])
                     if failed := self._send(asked, under_way):
                         yield asked.position, failed
@@ -173,7 +173,7 @@ class VllmEngine:
         return None
 
     def _add(self, piece: Piece) -> str:
-        if piece.scored and "score" not in self.can:
+        if piece.scored and "score" not in self.capabilities:
             raise NotCapable(
                 f"vLLM reads no likelihoods of more than a token from {self.model}, whose adapter changes the head or "
                 "experts: merge the adapter into the model"

@@ -99,7 +99,7 @@ class Requests:
         messages = [{"role": role, "content": content} for role, content in prompt]
         return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
 
-    def clip(self, text: str, tokens: int) -> str:
+    def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from x_instruction.config.recipe import Model
-from x_instruction.engines import Batch, Choice, Completion, Failed, Request, Result, always, mixed
+from x_instruction.engines import Batch, Choice, Completion, Failed, Request, Result, always, single_batch
 from x_instruction.engines.remote import openai_protocol
 from x_instruction.engines.truncation import truncator
 from x_instruction.errors import EngineError, NotCapable
@@ -25,7 +25,7 @@ _LISTED, _CHAT_LISTED = 5, 20
 class BatchEngine:
     """A model that is asked by files."""
 
-    can = frozenset({"complete", "choose"})
+    capabilities = frozenset({"complete", "choose"})
 
     def __init__(self, settings: Model) -> None:
         if settings.adapter:
@@ -33,9 +33,9 @@ class BatchEngine:
         self.model = settings.name
         self.revision = f"served:{settings.revision}"
         self.chat = settings.server.chat
-        self.clip = truncator(settings.server.tokenizer)
+        self.truncate = truncator(settings.server.tokenizer)
         extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
-        self.dialect = openai_protocol.ApiQuirks(settings.name, extra, _LISTED, _CHAT_LISTED)
+        self.quirks = openai_protocol.ApiQuirks(settings.name, extra, _LISTED, _CHAT_LISTED)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One batch: each answer comes by itself.
@@ -45,10 +45,10 @@ class BatchEngine:
         """
         if not isinstance(requests[0], (Completion, Choice)):
             raise NotCapable("a batch file cannot ask for the score of a text: use the rater 'prompted'")
-        return mixed(requests)
+        return single_batch(requests)
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Nothing: whoever asks has not brought the answers yet.
 
@@ -61,13 +61,13 @@ class BatchEngine:
         )
 
 
-def line(custom_id: str, request: Request, dialect: openai_protocol.ApiQuirks) -> dict[str, Any]:
+def request_line(custom_id: str, request: Request, quirks: openai_protocol.ApiQuirks) -> dict[str, Any]:
     """One line of a file of requests."""
     url = f"/v1{openai_protocol.path(request.prompt)}"
-    return {"custom_id": custom_id, "method": "POST", "url": url, "body": openai_protocol.body(request, dialect)}
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": openai_protocol.body(request, quirks)}
 
 
-def understood(request: Request, answer: Mapping[str, Any]) -> Result:
+def parse_result(request: Request, answer: Mapping[str, Any]) -> Result:
     """What a line of a file of results says to a request; a failure where it says nothing that can be used."""
     response = answer.get("response")
     response = response if isinstance(response, dict) else {}

@@ -114,9 +114,12 @@ class Client:
     # Synchronous side
 
     def each(
-        self, requests: Sequence[Request], ask: Callable[[Request], Awaitable[Result]], go_on: Callable[[], bool]
+        self,
+        requests: Sequence[Request],
+        ask: Callable[[Request], Awaitable[Result]],
+        should_continue: Callable[[], bool],
     ) -> Iterator[tuple[int, Result]]:
-        """Results as they come, as (position, result); every request gives exactly one unless ``go_on`` ends it.
+        """Yield (position, result) as answers arrive; one per request unless ``should_continue`` ends it.
 
         Raises:
             EngineError: no request can be answered: the server is gone, or refuses all.
@@ -125,7 +128,7 @@ class Client:
         self._refused, self._answered_before = 0, self.counts.answered
         with self._connected() as loop:
             sending = RequestWindow(
-                requests, lambda request: _answered(ask, request), lambda: self.throttle.limit, go_on
+                requests, lambda request: _answered(ask, request), lambda: self.throttle.limit, should_continue
             )
             try:
                 while found := loop.run_until_complete(sending.some()):

@@ -17,7 +17,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from x_instruction.config.recipe import Model
-from x_instruction.engines import Batch, Choice, Completion, Request, Result, Scored, Scoring, always, mixed, verb
+from x_instruction.engines import (
+    Batch,
+    Choice,
+    Completion,
+    Request,
+    Result,
+    Scored,
+    Scoring,
+    always,
+    required_capability,
+    single_batch,
+)
 from x_instruction.engines.remote import openai_protocol
 from x_instruction.engines.remote.capabilities import Abilities, probe
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
@@ -34,9 +45,9 @@ class OpenAIEngine:
         self.settings = settings
         self.extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
         self.client = Client(settings.server)
-        self.clip = truncator(settings.server.tokenizer)
+        self.truncate = truncator(settings.server.tokenizer)
         self.abilities: Abilities = probe(self.client, settings.name, self.extra)
-        self.dialect = openai_protocol.ApiQuirks(
+        self.quirks = openai_protocol.ApiQuirks(
             settings.name,
             self.extra,
             self.abilities.listed,
@@ -47,7 +58,7 @@ class OpenAIEngine:
         )
         self.model = settings.name
         self.revision = f"served:{settings.revision}"
-        self.can = self.abilities.verbs
+        self.capabilities = self.abilities.verbs
         self.chat = self.abilities.chat
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
@@ -57,18 +68,18 @@ class OpenAIEngine:
             NotCapable: the server cannot take prompts or requests of this kind.
         """
         self._check(requests[0])
-        return mixed(requests)
+        return single_batch(requests)
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Answers as they come, as many requests under way as the server takes well."""
-        return self.client.each(requests, self._one, go_on)
+        return self.client.each(requests, self._one, should_continue)
 
     def _check(self, request: Request) -> None:
-        wanted = verb(request)
+        wanted = required_capability(request)
         url = self.client.url
-        if wanted not in self.can:
+        if wanted not in self.capabilities:
             raise NotCapable(f"this server cannot {wanted}: {self.abilities.why(wanted)} ({url})")
         if isinstance(request.prompt, str) and not self.abilities.completions:
             raise NotCapable(f"this server only takes chat prompts ({url} has no /completions): use a chat prompt")
@@ -96,18 +107,22 @@ class OpenAIEngine:
     async def _send(self, request: Request) -> Mapping[str, Any]:
         """The first choice of an answer, with ``usage`` beside it."""
         answer = await self.client.post(
-            openai_protocol.path(request.prompt), openai_protocol.body(request, self.dialect)
+            openai_protocol.path(request.prompt), openai_protocol.body(request, self.quirks)
         )
         return openai_protocol.first_choice(answer)
 
     async def _choose(self, request: Choice) -> Result:
         tops: dict[str, float] = {}
         tokens = (0, 0)
-        if self.dialect.listing(request.prompt):
+        if self.quirks.listing(request.prompt):
             choice = await self._send(request)
             tokens = openai_protocol.usage(choice)
             tops = openai_protocol.tops(choice, request.prompt)
-        if not isinstance(request.prompt, str) or "score" not in self.can or tops.keys() >= set(request.answers):
+        if (
+            not isinstance(request.prompt, str)
+            or "score" not in self.capabilities
+            or tops.keys() >= set(request.answers)
+        ):
             return openai_protocol.chosen(openai_protocol.matched(request.answers, tops), request, tops, tokens)
         # An answer of several tokens, or an unlikely one: its whole likelihood is exact.
         scores = await asyncio.gather(*(self._score(Scoring(request.prompt, a)) for a in request.answers))

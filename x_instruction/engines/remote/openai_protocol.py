@@ -74,20 +74,20 @@ def path(prompt: Prompt) -> str:
     return "/completions" if isinstance(prompt, str) else "/chat/completions"
 
 
-def body(request: Request, dialect: ApiQuirks) -> dict[str, Any]:
+def body(request: Request, quirks: ApiQuirks) -> dict[str, Any]:
     """What is sent for a request."""
     if isinstance(request, Completion):
-        return _addressed(request.prompt, dialect, _sampling(request))
+        return _addressed(request.prompt, quirks, _sampling(request))
     if isinstance(request, Choice):
-        number = dialect.listing(request.prompt)
+        number = quirks.listing(request.prompt)
         plain = isinstance(request.prompt, str)
         listed: dict[str, Any] = {"logprobs": number} if plain else {"logprobs": True, "top_logprobs": number}
-        sampling = _raised(request.answers) if dialect.biases else {"temperature": 0.0}
-        return _addressed(request.prompt, dialect, {"max_tokens": 1, **sampling, **listed})
+        sampling = _raised(request.answers) if quirks.biases else {"temperature": 0.0}
+        return _addressed(request.prompt, quirks, {"max_tokens": 1, **sampling, **listed})
     if not isinstance(request.prompt, str):
         raise NotCapable("only the continuation of a plain prompt can be scored")
-    echo = {"max_tokens": dialect.echoed, "temperature": 0.0, "echo": True, "logprobs": 1}
-    return _addressed(request.prompt + request.continuation, dialect, echo)
+    echo = {"max_tokens": quirks.echoed, "temperature": 0.0, "echo": True, "logprobs": 1}
+    return _addressed(request.prompt + request.continuation, quirks, echo)
 
 
 def _raised(answers: Sequence[str]) -> dict[str, Any]:
@@ -96,13 +96,13 @@ def _raised(answers: Sequence[str]) -> dict[str, Any]:
     return whole | {"logit_bias": [[answer, _BIAS] for answer in answers], "post_sampling_probs": True}
 
 
-def _addressed(prompt: Prompt, dialect: ApiQuirks, more: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": dialect.model, **more, **dialect.extra}
+def _addressed(prompt: Prompt, quirks: ApiQuirks, more: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": quirks.model, **more, **quirks.extra}
     found = {key: value for key, value in found.items() if value is not None}
     if isinstance(prompt, str):
         return found | {"prompt": prompt}
     if "max_tokens" in found:
-        found[dialect.max_tokens] = found.pop("max_tokens")
+        found[quirks.max_tokens] = found.pop("max_tokens")
     return found | {"messages": [{"role": role, "content": content} for role, content in prompt]}
 
 

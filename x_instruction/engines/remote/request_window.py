@@ -23,11 +23,11 @@ class RequestWindow:
         requests: Sequence[Request],
         ask: Callable[[Request], Awaitable[Result]],
         limit: Callable[[], int],
-        go_on: Callable[[], bool],
+        should_continue: Callable[[], bool],
     ) -> None:
         self.ask = ask
         self.limit = limit
-        self.go_on = go_on
+        self.should_continue = should_continue
         self.left = deque(enumerate(requests))
         self.under_way: set[asyncio.Task[None]] = set()
         self.found: list[tuple[int, Result]] = []
@@ -48,7 +48,7 @@ class RequestWindow:
     def fill(self) -> None:
         """Start requests up to the limit."""
         limit = self.limit()
-        while self.left and len(self.under_way) < limit and self.error is None and self.go_on():
+        while self.left and len(self.under_way) < limit and self.error is None and self.should_continue():
             position, request = self.left.popleft()
             task = asyncio.ensure_future(self.one(position, request))
             self.under_way.add(task)

@@ -12,7 +12,7 @@ from x_instruction.engines import ENGINES, Completion, Failed, Prompt, open_engi
 from x_instruction.errors import EngineError
 
 # Engines that ask a server which can be looked at.
-SERVED = tuple(name for name, kind in ENGINES.items() if kind.served and kind.needs)
+SERVED = tuple(name for name, spec in ENGINES.items() if spec.remote and spec.packages)
 _VERBS = ("complete", "choose", "score")
 
 
@@ -82,14 +82,14 @@ def look(engine: str, server: Server, name: str) -> Looked:
         EngineError: it cannot be reached, has no such model, or answers nothing.
     """
     opened: Any = open_engine(Model(name=name, engine=engine, server=server))
-    can: frozenset[str] = opened.can
+    capabilities: frozenset[str] = opened.capabilities
     abilities = opened.abilities
     plain = bool(getattr(abilities, "completions", True))
     return Looked(
         url=opened.client.url,
         plain=plain,
         chat=bool(opened.chat),
-        missing={verb: abilities.why(verb) for verb in _VERBS if verb not in can},
+        missing={verb: abilities.why(verb) for verb in _VERBS if verb not in capabilities},
         listed=max(abilities.listed, abilities.chat_listed),
         seconds=_one_token(opened, "Say yes." if plain else (("user", "Say yes."),)),
     )

@@ -32,8 +32,8 @@ from x_instruction.engines import (
     Scored,
     Scoring,
     always,
-    mixed,
-    verb,
+    required_capability,
+    single_batch,
 )
 from x_instruction.engines.remote import openai_protocol, tgi_protocol, tgi_server
 from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
@@ -55,7 +55,7 @@ class TgiEngine:
         self.extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
         tgi_protocol.check_extra(self.extra)
         self.client = Client(settings.server)
-        self.clip = truncator(settings.server.tokenizer)
+        self.truncate = truncator(settings.server.tokenizer)
         self.limits = tgi_server.limits(self.client)
         self._check_model()
         self.client.throttle = ConcurrencyLimiter(min(settings.server.concurrency, self.limits.concurrent))
@@ -63,7 +63,7 @@ class TgiEngine:
         self.abilities = tgi_server.probe(self.server)
         self.model = settings.name
         self.revision = self.limits.commit or f"served:{settings.revision}"
-        self.can = self.abilities.verbs
+        self.capabilities = self.abilities.verbs
         self.chat = bool(self.abilities.chat)
 
     def _check_model(self) -> None:
@@ -81,21 +81,21 @@ class TgiEngine:
             NotCapable: the server cannot take prompts or requests of this kind.
         """
         self._check(requests[0])
-        return mixed(requests)
+        return single_batch(requests)
 
     def answer(
-        self, requests: Sequence[Request], shared: int = 0, go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
         """Answers as they come, as many requests under way as the server takes well."""
-        return self.client.each(requests, self._one, go_on)
+        return self.client.each(requests, self._one, should_continue)
 
     def _check(self, request: Request) -> None:
-        wanted = verb(request)
+        wanted = required_capability(request)
         url = self.client.url
-        if wanted not in self.can:
+        if wanted not in self.capabilities:
             raise NotCapable(f"this server cannot {wanted}: {self.abilities.why(wanted)} ({url})")
         if isinstance(request.prompt, str):
-            if wanted == "choose" and not self.abilities.listed and "score" not in self.can:
+            if wanted == "choose" and not self.abilities.listed and "score" not in self.capabilities:
                 raise NotCapable(f"this server cannot choose: {self.abilities.why(wanted)} ({url})")
             return
         if not self.chat:
@@ -167,8 +167,8 @@ class TgiEngine:
             grammar = {"grammar": tgi_protocol.only(request.answers)} if self.abilities.grammar else {}
             answer, headers = await self.server.generate(text, parameters | grammar)
             tops, tokens = tgi_protocol.tops(answer), tgi_protocol.tokens(answer, headers)
-            found = (tgi_protocol if "score" in self.can else openai_protocol).matched(request.answers, tops)
-        if len(found) < len(request.answers) and "score" in self.can:
+            found = (tgi_protocol if "score" in self.capabilities else openai_protocol).matched(request.answers, tops)
+        if len(found) < len(request.answers) and "score" in self.capabilities:
             # One after the other, so that requests at once stay as many as the throttle counts.
             scores = [await self._scored(text, answer, 0) for answer in request.answers]
             found = {a: score.log_likelihood for a, score in zip(request.answers, scores, strict=True)}
