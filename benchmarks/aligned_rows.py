@@ -4,8 +4,8 @@ The first lines of both sides are a sentence and its translation. A row asks to 
 with the other side's next line, so that the loss on outputs has something to learn beside the alignment.
 
     python benchmarks/aligned_rows.py pages/*/stories.jsonl --out rows.jsonl
-    x-instruction tune afp rows.jsonl --out models/afp --set 'model.name="embedded"' --set tune.steps=60
-    x-instruction representations embedded PARALLEL/*.jsonl --adapter models/afp
+    x-instruction train sft afp rows.jsonl --out models/afp --set 'model.name="embedded"' --set tune.steps=60
+    x-instruction eval representations embedded PARALLEL/*.jsonl --adapter models/afp
 """
 
 from __future__ import annotations

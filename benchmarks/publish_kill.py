@@ -30,7 +30,7 @@ HOMES = {"same machine": "one", "another machine": "two"}
 
 def publisher(hub: RunningHub, folder: Path, home: str, **env: str) -> subprocess.Popen[str]:
     """A publisher in a process of its own."""
-    command = [sys.executable, "-m", "x_instruction", "publish", str(folder), REPO, "--yes"]
+    command = [sys.executable, "-m", "x_instruction", "hub", "push-dataset", str(folder), REPO, "--yes"]
     return subprocess.Popen(command, env=hub.env(home=home, **env), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 

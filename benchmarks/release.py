@@ -168,7 +168,7 @@ def main() -> None:
             seen = dataclasses.replace(hub, endpoint=door.endpoint)
             for mode in ({}, {"HF_HUB_DISABLE_XET": "1"}):
                 repo = f"{REPO}-{'lfs' if mode else 'xet'}"
-                command = [*x_instruction, "publish", str(folder), repo, "--yes"]
+                command = [*x_instruction, "hub", "push-dataset", str(folder), repo, "--yes"]
                 say(f"`publish`, {'git-lfs' if mode else 'Xet'}", timed(command, seen.env(**mode)))
             for _ in range(3):
                 waited, spent = map(float, seen.python(FIRST_ROW, repo, token=None).split())

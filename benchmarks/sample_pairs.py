@@ -1,8 +1,8 @@
 """Pairs of the sample corpus, in ten languages, to compare raters and models on: nothing of it was tuned on.
 
     python benchmarks/sample_pairs.py --labels pairs.jsonl --held-out held-out.jsonl
-    x-instruction rater compare adapters pairs.jsonl --adapter embedded-rater --rater trained --rater pmi
-    x-instruction heldout embedded held-out.jsonl
+    x-instruction eval raters adapters pairs.jsonl --adapter embedded-rater --rater trained --rater pmi
+    x-instruction eval held-out embedded held-out.jsonl
 
 ``--labels``: each of the twelve pages of a language with its own topic (best) and with that of the next page (worst).
 ``--held-out``: each page as the response to its topic.

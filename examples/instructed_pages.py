@@ -7,7 +7,7 @@ documents, with ``languages = ["en"]``, then::
     x-instruction export runs/english --format jsonl --out english
     python examples/instructed_pages.py english/en.jsonl pages/mr/stories.jsonl --out seeds/mr.jsonl
 
-What it writes is an instruction file, as `x-instruction seeds` and ``seeds.paths`` of a recipe read them.
+What it writes is an instruction file, as `x-instruction seeds collect` and ``seeds.paths`` of a recipe read them.
 """
 
 from __future__ import annotations

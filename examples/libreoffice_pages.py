@@ -1,4 +1,4 @@
-"""Pages of LibreOffice's help as parallel documents, from which `x-instruction seeds` and recipes take seed pairs.
+"""Pages of LibreOffice's help as parallel documents, for `x-instruction seeds collect` and for recipes.
 
 Debian's packages hold them in 34 languages, two thousand pages each (Mozilla Public License 2.0)::
 

@@ -153,14 +153,14 @@ def start(folder: Path, *options: str, faulty: bool = False) -> Iterator[Running
 
     Args:
         folder: for what is served, clients' homes and the log.
-        options: of ``x-instruction local-hub``.
+        options: of ``x-instruction hub serve``.
         faulty: whether faults can be asked for with ``faults``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log, faults = folder / "server.log", folder / "faults.json"
-    program = [str(SERVER), str(faults)] if faulty else ["-m", "x_instruction", "local-hub"]
+    program = [str(SERVER), str(faults)] if faulty else ["-m", "x_instruction", "hub", "serve"]
     accounts = ["--token", "ci=write", "--token", "reader=read"]
-    command = [sys.executable, *program, "--folder", str(folder / "served"), "--port", "0", *accounts, *options]
+    command = [sys.executable, *program, str(folder / "served"), "--port", "0", *accounts, *options]
     with open(log, "a") as stream:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
     try:

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from click import Context, Group
 from click.testing import CliRunner
 
-from x_instruction.cli import VERBS, cli
+from x_instruction.cli import cli
 from x_instruction.config import mixing
 from x_instruction.config.recipe import (
     Corpus,
@@ -32,21 +32,45 @@ from x_instruction.config.recipe import (
 ROOT = Path(__file__).parent.parent
 
 
-def verbs() -> list[list[str]]:
-    """Every verb, and those below a verb."""
-    found = []
-    for verb in VERBS:
-        command = cli.get_command(Context(cli), verb)
-        found += [[verb], *([verb, below] for below in (command.commands if isinstance(command, Group) else ()))]
-    return found
+def commands(group: Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and every group below a group, in the order of the help, as the words that call it."""
+    for name in group.list_commands(Context(group)):
+        command = group.get_command(Context(group), name)
+        yield (*path, name)
+        if isinstance(command, Group):
+            yield from commands(command, (*path, name))
+
+
+COMMANDS_HEAD = """# Commands
+
+Written by `make docs` from the help of the commands; a test keeps it current.
+
+Completion in the shell of commands, options and their values:
+
+```bash
+eval "$(_X_INSTRUCTION_COMPLETE=bash_source x-instruction)"      # in ~/.bashrc
+eval "$(_X_INSTRUCTION_COMPLETE=zsh_source x-instruction)"       # in ~/.zshrc
+_X_INSTRUCTION_COMPLETE=fish_source x-instruction | source       # in ~/.config/fish/config.fish
+```
+
+An option has the same meaning in every command that has it. Tables go to standard output, as JSON with `--json` or as
+CSV with `--csv`; messages go to standard error.
+
+| exit code | meaning |
+|---|---|
+| 0 | success |
+| 1 | an error, explained in one line |
+| 2 | a command or an option that does not exist, or a value that cannot be |
+| 130 | interrupted (Ctrl-C); rerun the same command to continue |
+"""
 
 
 def help_page() -> str:
     """docs/commands.md."""
-    parts = ["# Commands\n", "Written by `make docs`; a test holds it current.\n"]
-    for arguments in ([], *verbs()):
+    parts = [COMMANDS_HEAD]
+    for arguments in ((), *commands()):
         line = " ".join(["x-instruction", *arguments, "--help"])
-        shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="x-instruction", terminal_width=100)
+        shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="x-instruction", terminal_width=80)
         parts.append(f"```console\n$ {line}\n{shown.output.rstrip()}\n```\n")
     return "\n".join(parts)
 
@@ -99,8 +123,8 @@ def recipes_page() -> str:
         "# Recipes\n",
         "Written by `make docs` from `x_instruction/config/recipe.py`; a test holds it current.\n",
         "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
-        "`x-instruction recipes NAME` prints one with every default written out, as a run keeps it in `recipe.json`;",
-        "`x-instruction recipes NAME --toml > my-recipe.toml` makes a file to change.\n",
+        "`x-instruction recipe show NAME > my-recipe.toml` makes a file to change; with `--json` it prints every",
+        "default, as a run keeps it in `recipe.json`.\n",
         "This one ships as `files`:\n",
         f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
     ]
@@ -127,7 +151,8 @@ Written by `make docs` from `x_instruction/config/mixing.py`; a test holds it cu
 
 `x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
 that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language, direction and
-tag, and the tags to ask with when the tuned model is used. `x-instruction mix` lists the recipes that ship.
+tag, and the tags to ask with when the tuned model is used. `x-instruction recipe list --kind mix` lists the recipes
+that ship.
 
 - **Items.** Rows with one `id` (or, with `align = "position"`, one place in their files) are one item: it is asked in
   the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and

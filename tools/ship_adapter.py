@@ -1,13 +1,13 @@
 """Take an adapter that a run tuned into the package, with its card.
 
 What an engine and a card need is copied from the run's folder, figures of ``benchmarks/generator.py`` or of
-``x-instruction rater compare`` become the card's results, and the card is written from these records::
+``x-instruction eval raters`` become the card's results, and the card is written from these records::
 
-    x-instruction models adapters
+    x-instruction train all adapters
     python benchmarks/generator.py --adapter runs/adapters/models/generator-0 --out results.json
     python tools/ship_adapter.py runs/adapters/models/generator-0 generator --results results.json
     python benchmarks/sample_pairs.py --labels pairs.jsonl
-    x-instruction rater compare adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
+    x-instruction eval raters adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
         --languages fi,id,th,tr,vi,bn,hi,sw,ta,ur --out compared.json
     python tools/ship_adapter.py runs/adapters/models/rater-0 rater --compared compared.json
 """
@@ -75,7 +75,7 @@ def of_raters(compared: Path) -> list[dict[str, Any]]:
             for one in chosen
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unfit(f"{compared}: wanted what `x-instruction rater compare --out` writes ({error!r})") from None
+        raise Unfit(f"{compared}: wanted what `x-instruction eval raters --out` writes ({error!r})") from None
 
 
 def given_results(path: Path) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the adapter")
     parser.add_argument("role", choices=ROLES)
-    parser.add_argument("--compared", type=Path, help="figures of x-instruction rater compare, .json")
+    parser.add_argument("--compared", type=Path, help="figures of x-instruction eval raters, .json")
     parser.add_argument("--results", type=Path, help="results of benchmarks/generator.py, .json")
     parser.add_argument("--into", type=Path, default=PACKAGE / "adapters", help="folder of the adapters that ship")
     given = parser.parse_args(arguments)

@@ -83,7 +83,7 @@ class RunChanged(XInstructionError):
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
         super().__init__(
             f"{what} was made under other settings ({shown}): "
-            "run with --redo to make it again, or choose another --out folder"
+            "run with --overwrite to make it again, or choose another --out folder"
         )
 
 

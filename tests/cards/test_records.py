@@ -79,7 +79,7 @@ def test_what_is_no_record_is_said(folder, text):
 
 
 def test_no_training_record_says_what_makes_one(tmp_path):
-    with pytest.raises(RecipeError, match="x-instruction tune"):
+    with pytest.raises(RecipeError, match="x-instruction train sft"):
         read(tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_the_whole_way(say: Say, tmp_path: Path) -> None:
     assert shown.startswith(f"{first}: 48 requests, ")
     assert f"vllm run-batch -i {first} -o {root}/batch/results-00001.jsonl --model test/model" in shown
     assert f"x-instruction batch read {root} {root}/batch/results-00001.jsonl" in shown
-    assert "was there already" in say("batch", "write", root)[1]
+    assert "already written" in say("batch", "write", root)[1]
 
     code, shown, _ = say("batch", "read", root, answer(first, tmp_path / "results.jsonl", fail=2))
     assert code == 0
@@ -73,7 +73,7 @@ def test_the_whole_way(say: Say, tmp_path: Path) -> None:
     code, shown, _ = say(*run)
     assert code == 0
     assert "engine_refused 2" in shown
-    assert "nothing waits" in say("batch", "write", root)[1]
+    assert "no request waits" in say("batch", "write", root)[1]
     code, _, errors = say(*run, "--retry-failed")
     assert "generate: 2 requests wait" in errors
 
@@ -97,8 +97,8 @@ def test_no_run_and_no_results(say: Say, tmp_path: Path) -> None:
     assert say("batch", "read", tmp_path)[0] == 2
 
 
-def test_a_dry_run_by_files(say: Say, tmp_path: Path) -> None:
-    code, _, errors = say("run", write_recipe(tmp_path / "recipe.toml"), "--dry-run")
+def test_a_preview_by_files(say: Say, tmp_path: Path) -> None:
+    code, _, errors = say("preview", write_recipe(tmp_path / "recipe.toml"))
     assert code == 1
     assert "batch write" in errors
 

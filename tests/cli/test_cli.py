@@ -29,7 +29,7 @@ def refused(*arguments: object) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize("verb", ["", "run", "batch", "status", "show", "build", "engines", "languages", "recipes"])
+@pytest.mark.parametrize("verb", ["", "run", "batch", "status", "show", "build", "engine", "recipe"])
 def test_help(verb: str) -> None:
     done = cli(*([verb] if verb else []), "--help")
     assert done.returncode == 0
@@ -40,16 +40,17 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from x_instruction.cli import cli;"
         "CliRunner().invoke(cli, ['--help']);"
-        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','datasets','transformers','pyarrow','numpy'}))"
+        "print(sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'torch','datasets','transformers','pyarrow','numpy','pydantic','rich','langcodes'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_a_recipe_that_ships_starts_one_of_ones_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    mine.write_text(cli("recipes", "files", "--toml").stdout, "utf-8")
+    mine.write_text(cli("recipe", "show", "files").stdout, "utf-8")
     assert mine.read_text("utf-8").startswith("# Your own text")
-    assert cli("recipes", mine).stdout == cli("recipes", "files").stdout
+    assert cli("recipe", "show", mine, "--json").stdout == cli("recipe", "show", "files", "--json").stdout
 
 
 def test_unknown_recipe_names_those_there_are() -> None:
@@ -128,7 +129,7 @@ def test_bad_lines_are_counted_and_the_run_goes_on(recipe_file: Write, tmp_path:
 def test_status_and_show_of_no_run(tmp_path: Path) -> None:
     assert "recipe.json" in refused("status", tmp_path)
     assert "recipe.json" in refused("build", tmp_path)
-    assert "holds no curated rows" in refused("show", tmp_path, "sw")
+    assert "has no curated rows" in refused("show", tmp_path, "--languages", "sw")
 
 
 def test_out_that_cannot_be_written(recipe_file: Write) -> None:

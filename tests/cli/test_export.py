@@ -36,10 +36,10 @@ def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path)
     out = tmp_path / "out"
     (originals / "th.json").write_text('[{"instruction": "Why?", "output": "เพราะ"},\n {"instruction": "Why?"}]')
     for wanted, arguments in {
-        "line 2, column 2: row 1 has no 'output'": ["--language", "th"],
-        "did you mean": ["--language", "swahilli"],
-        "has no file fi.json for 'fi'; it holds no, sw, th": ["--language", "fi"],
-        "it has no split 'test', only train": ["--language", "sw", "--split", "test"],
+        "line 2, column 2: row 1 has no 'output'": ["--languages", "th"],
+        "did you mean": ["--languages", "swahilli"],
+        "has no file fi.json for 'fi'; it holds no, sw, th": ["--languages", "fi"],
+        "it has no split 'test', only train": ["--languages", "sw", "--split", "test"],
     }.items():
         done = cli(originals, "--format", "original", "--out", out, *arguments)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

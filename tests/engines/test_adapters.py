@@ -58,7 +58,7 @@ def test_figures_become_results(tmp_path: Path) -> None:
     ("role", "more", "told"),
     [
         ("rater", [], "is an adapter that writes instructions; a rater writes ratings"),
-        ("generator", ["--compared", "{tmp}/none.json"], "wanted what `x-instruction rater compare --out` writes"),
+        ("generator", ["--compared", "{tmp}/none.json"], "wanted what `x-instruction eval raters --out` writes"),
         ("generator", ["--results", "{tmp}/none.json"], "wanted what benchmarks/generator.py --out writes"),
     ],
 )

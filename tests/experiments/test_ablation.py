@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from x_instruction.cli import cli
-from x_instruction.cli.ablate import _STUDIES
+from x_instruction.cli.experiment.ablate import STUDIES as NAMED
 from x_instruction.config.recipe import Corpus, Recipe, load
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import EngineError, RecipeError
@@ -96,7 +96,7 @@ def test_what_is_done_is_shown_when_a_later_variant_fails(monkeypatch: pytest.Mo
         raise EngineError("no more")
 
     monkeypatch.setattr("x_instruction.experiments.ablation.ablate", one)
-    done = CliRunner().invoke(cli, ["ablate", "demo", "refinement"])
+    done = CliRunner().invoke(cli, ["experiment", "ablate", "demo", "refinement"])
     assert str(done.exception) == "no more"
     assert [line.split() for line in done.stdout.splitlines()] == [
         ["variant", "passages", "kept", "curated", "score", "distinct", "folder"],
@@ -105,7 +105,7 @@ def test_what_is_done_is_shown_when_a_later_variant_fails(monkeypatch: pytest.Mo
 
 
 def test_the_command_offers_every_study() -> None:
-    assert set(_STUDIES) == set(STUDIES)
+    assert set(NAMED) == set(STUDIES)
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_killed_while_it_takes_over(
 
 def test_a_rater_that_starts_from_the_generator_and_none(learning: Callable[..., Recipe], tmp_path: Path) -> None:
     learning()
-    line = ["ablate", str(tmp_path / "recipe.toml"), "refinement", "--languages", "fi", "--workers", "1"]
+    line = ["experiment", "ablate", str(tmp_path / "recipe.toml"), "refinement", "--languages", "fi", "--workers", "1"]
     done = CliRunner().invoke(cli, [*line, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert [row.split()[0] for row in done.stdout.splitlines()] == ["variant", "whole", "no-refinement"]

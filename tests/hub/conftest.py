@@ -13,7 +13,7 @@ import pytest
 from built_set import built
 from local_hub_fixture import RunningHub
 
-PUBLISH = [sys.executable, "-m", "x_instruction", "publish"]
+PUBLISH = [sys.executable, "-m", "x_instruction", "hub", "push-dataset"]
 # One process runs many commands: importing takes longer than publishing.
 MANY = """
 import json, sys
@@ -22,7 +22,7 @@ from x_instruction.cli import cli
 from x_instruction.errors import XInstructionError
 found = []
 for arguments in json.loads(sys.argv[1]):
-    result = CliRunner().invoke(cli, ["publish", *arguments])
+    result = CliRunner().invoke(cli, ["hub", "push-dataset", *arguments])
     if result.exception and not isinstance(result.exception, XInstructionError | SystemExit):
         raise result.exception
     said = f"error: {result.exception}" if isinstance(result.exception, XInstructionError) else ""
@@ -61,7 +61,7 @@ class Told:
 
 
 class Publisher:
-    """Runs ``x-instruction publish`` as the account that may write."""
+    """Runs ``x-instruction hub push-dataset`` as the account that may write."""
 
     def __init__(self, hub: RunningHub) -> None:
         self.hub = hub

@@ -27,7 +27,7 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     folder = make("sw", "th", test=0.3)
     planned, missing, done = publish.many((folder, repo), (folder, f"{repo}-not"), (folder, repo, "--yes"), **mode)
     for told in (planned, missing):
-        assert "nothing was written" in told.ok()
+        assert "nothing was published" in told.ok()
         assert "created" in told.out
     assert "card: new, 2 languages (sw, th), 16 rows" in planned.out
     assert local_hub.ask(f"/api/datasets/{repo}-not").status == 404
@@ -41,9 +41,14 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
 
 def test_the_commands_of_the_readme(make: Make, publish: Any) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    lines = [shlex.split(line, comments=True)[2:] for line in text.splitlines() if "x-instruction publish" in line]
-    dry, real = publish.many(*((make("sw"), "readme/data", *options) for _, _, *options in lines))
-    assert "nothing was written" in dry.ok()
+    lines = [line for line in text.splitlines() if line.startswith("x-instruction hub push-dataset")]
+    dry, real = publish.many(
+        *(
+            (make("sw"), "readme/data", *options)
+            for _, _, _, _, _, *options in (shlex.split(line, comments=True) for line in lines)
+        )
+    )
+    assert "nothing was published" in dry.ok()
     assert 'load_dataset("readme/data", "sw")' in real.ok()
 
 
@@ -131,7 +136,7 @@ real = pulls.fill
 def fill(*arguments):
     done = real(*arguments)
     pulls.fill, pulls.MOST = real, 1_000
-    assert CliRunner().invoke(cli, ["publish", {str(other)!r}, {repo!r}, "--yes"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["hub", "push-dataset", {str(other)!r}, {repo!r}, "--yes"]).exit_code == 0
     pulls.MOST = 4
     return done
 pulls.fill = fill

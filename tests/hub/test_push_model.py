@@ -29,7 +29,7 @@ from x_instruction.cli import cli
 from x_instruction.errors import XInstructionError
 found = []
 for arguments in json.loads(sys.argv[1]):
-    result = CliRunner().invoke(cli, ["push-model", *arguments])
+    result = CliRunner().invoke(cli, ["hub", "push-model", *arguments])
     if result.exception and not isinstance(result.exception, XInstructionError | SystemExit):
         raise result.exception
     found.append([result.exit_code, f"{result.output}{result.exception or ''}"])
@@ -197,7 +197,7 @@ def whole_generator(folder: Path) -> None:
 WHOLE = [
     (no_config, "neither config.json nor adapter_config.json"),
     (no_weights, "is missing: save the model anew"),
-    (no_record, "x-instruction tune"),
+    (no_record, "x-instruction train sft"),
     (no_tokenizer, "has no tokenizer"),
     (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
@@ -274,7 +274,7 @@ def test_without_yes_nothing_is_written(push: Pusher, whole: Path) -> None:
     before = push.state()
     [(status, said)] = push((whole, "push-org/dry", "--private"))
     assert status == 0
-    assert "nothing was written" in said
+    assert "nothing was published" in said
     assert "+ README.md" in said
     assert "+ model.safetensors.index.json" in said
     assert "(new)" in said

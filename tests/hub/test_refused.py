@@ -1,4 +1,4 @@
-"""What is refused, and that nothing was written then."""
+"""What is refused, and that nothing was published then."""
 
 from __future__ import annotations
 

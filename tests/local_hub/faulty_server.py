@@ -53,7 +53,7 @@ class Faults:
 
 
 def serve() -> None:
-    faults, sys.argv = Path(sys.argv[1]), ["x-instruction", "local-hub", *sys.argv[2:]]
+    faults, sys.argv = Path(sys.argv[1]), ["x-instruction", "hub", "serve", *sys.argv[2:]]
     whole = server.application
 
     def faulty(hub: Hub) -> Starlette:

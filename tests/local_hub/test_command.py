@@ -1,4 +1,4 @@
-"""``x-instruction local-hub``: accounts, addresses, and what stands in the way."""
+"""``x-instruction hub serve``: accounts, addresses, and what stands in the way."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from x_instruction.local_hub import server
 
 
 def fails(*options: str) -> Exception:
-    error = CliRunner().invoke(cli, ["local-hub", *options]).exception
+    error = CliRunner().invoke(cli, ["hub", "serve", *options]).exception
     assert isinstance(error, Exception)
     return error
 
 
 def test_the_first_start_makes_an_account(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "x_instruction", "local-hub", "--folder", str(tmp_path), "--port", "0"]
+    command = [sys.executable, "-m", "x_instruction", "hub", "serve", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -44,9 +44,9 @@ def test_a_second_start_keeps_tokens(tmp_path: Path) -> None:
         token = hub.token
     with start(tmp_path) as hub:
         assert hub.ask("/api/whoami-v2", token=token).json["name"] == "ci"
-        error = fails("--folder", str(hub.folder), "--port", "0")
+        error = fails(str(hub.folder), "--port", "0")
         assert "served already" in str(error)
-    error = fails("--folder", str(tmp_path / "served"), "--port", "0", "--token", "ci=read")
+    error = fails(str(tmp_path / "served"), "--port", "0", "--token", "ci=read")
     assert "has the role write, not read" in str(error)
 
 
@@ -55,18 +55,18 @@ def test_a_second_start_keeps_tokens(tmp_path: Path) -> None:
     [("ci", "is not NAME=ROLE"), ("ci=admin", "NAME=read|write"), ("=read", "NAME=read|write"), ("a b=read", "NAME=")],
 )
 def test_bad_accounts(tmp_path: Path, token: str, says: str) -> None:
-    error = fails("--folder", str(tmp_path), "--port", "0", "--token", token)
+    error = fails(str(tmp_path), "--port", "0", "--token", token)
     assert isinstance(error, RecipeError)
     assert says in str(error)
 
 
 def test_an_address_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        error = fails("--folder", str(tmp_path), "--port", str(taken.getsockname()[1]))
+        error = fails(str(tmp_path), "--port", str(taken.getsockname()[1]))
     assert isinstance(error, RecipeError)
     assert "cannot listen on 127.0.0.1" in str(error)
     assert "cannot listen on not.an.address.invalid" in str(
-        fails("--folder", str(tmp_path), "--port", "0", "--host", "not.an.address.invalid")
+        fails(str(tmp_path), "--port", "0", "--host", "not.an.address.invalid")
     )
 
 
@@ -96,7 +96,7 @@ def test_a_missing_extra_is_named(missing: str, tmp_path: Path, monkeypatch: pyt
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    error = fails("--folder", str(tmp_path))
+    error = fails(str(tmp_path))
     assert isinstance(error, MissingExtra)
     assert f"'{missing}'" in str(error)
     assert "x_instruction[local-hub]" in str(error)

@@ -204,7 +204,7 @@ def test_a_language_without_rows_is_told(tmp_path):
     out = tmp_path / "mixed"
     run = CliRunner().invoke(cli, ["mix", str(recipe), *(str(source.path) for source in data), "--out", str(out)])
     assert run.exit_code == 0, run.output
-    assert "warning: no row in th, vi, which the recipe names" in run.stderr.splitlines()
+    assert "warning: no rows in th, vi, which the recipe names" in run.stderr.splitlines()
     run = CliRunner().invoke(
         cli, ["mix", str(recipe), str(data[0].path), "--out", str(out), "--set", 'languages=["sw"]']
     )
@@ -242,8 +242,8 @@ def test_the_command(tmp_path):
     assert run.exit_code == 0, run.output
     assert f"{out}: 5 rows of 6 items" in run.stdout
     assert json.loads((out / "mix.json").read_text())["by_language"] == {"en": 4, "sw": 1}
-    shown = CliRunner().invoke(cli, ["mix"]).output
-    assert [line.split()[0] for line in shown.splitlines()][:2] == ["afp", "crossin"]
+    shown = CliRunner().invoke(cli, ["recipe", "list", "--kind", "mix"]).output
+    assert [line.split()[1] for line in shown.splitlines()][1:3] == ["afp", "crossin"]
     assert "mixing" not in recipe_names()
     nothing = CliRunner().invoke(cli, ["mix", "pinch"])
     assert isinstance(nothing.exception, CorpusError)

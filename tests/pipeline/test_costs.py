@@ -122,7 +122,7 @@ def test_an_estimate_says_what_it_will_cost(served_recipe: Write) -> None:
 
 
 def test_files_cannot_be_probed(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="--dry-run asks the model"):
+    with pytest.raises(RecipeError, match="a preview asks the model"):
         list(estimate(load(write_recipe(tmp_path / "recipe.toml")), 1))
 
 

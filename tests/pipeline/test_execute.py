@@ -100,7 +100,7 @@ def test_changed_settings_are_refused_and_named(
     changed = load(recipe_file(), {f"{section}.{key}": str(value)})
     with pytest.raises(RunChanged, match=named) as caught:
         go(changed, tmp_path / "run")
-    assert "--redo" in str(caught.value)
+    assert "--overwrite" in str(caught.value)
     assert digests(tmp_path / "run") == before
     go(changed, tmp_path / "run", redo=True)
     go(changed, tmp_path / "fresh")

@@ -272,7 +272,7 @@ def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Rec
 
 def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     looped()
-    line = ["models", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--role", "generator"]
+    line = ["train", "generator", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(cli, line)
     assert done.exit_code == 0, done.output
     made = tmp_path / "run" / "models" / "generator-0"
@@ -281,8 +281,8 @@ def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: 
     assert record.languages == ("fi", "th")
     assert str(tmp_path) not in (made / "training.json").read_text("utf-8")
     assert not (tmp_path / "run" / "models" / "rater-0").exists()
-    nothing = CliRunner().invoke(cli, ["models", "demo"])
-    assert "demo tunes no model: add [generate.tune] or [refine.tune]" in str(nothing.exception)
+    nothing = CliRunner().invoke(cli, ["train", "all", "demo"])
+    assert "demo trains no generator and no rater: add [generate.tune] or [refine.tune]" in str(nothing.exception)
 
 
 def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(

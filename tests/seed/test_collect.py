@@ -136,7 +136,17 @@ def test_the_command(tmp_path, suffix):
     out = tmp_path / f"seeds.{suffix}"
     held = tmp_path / "vicuna.txt"
     held.write_text("Tell me about topic 3.\n")
-    arguments = ["seeds", str(source(tmp_path)), "--language", "swh", "--out", str(out), "--against", str(held)]
+    arguments = [
+        "seeds",
+        "collect",
+        str(source(tmp_path)),
+        "--languages",
+        "swh",
+        "--out",
+        str(out),
+        "--exclude-eval",
+        str(held),
+    ]
     shown = CliRunner().invoke(cli, arguments)
     assert shown.exit_code == 0, shown.output
     assert shown.stdout == f"{out}: 4 seeds of 6 rows\n"
@@ -167,7 +177,7 @@ def test_a_language_of_which_nothing_is_kept_has_an_empty_file(tmp_path, suffix)
 
 def test_the_command_fails_where_nothing_is_kept_and_says_why(tmp_path):
     out = tmp_path / "out.jsonl"
-    shown = CliRunner().invoke(cli, ["seeds", str(source(tmp_path)), "--language", "fi", "--out", str(out)])
+    shown = CliRunner().invoke(cli, ["seeds", "collect", str(source(tmp_path)), "--languages", "fi", "--out", str(out)])
     assert isinstance(shown.exception, CorpusError)
     assert "no seed of Finnish in pairs.jsonl (malformed_json 1, wrong_language 5)" in str(shown.exception)
     assert (tmp_path / "out.dropped.parquet").exists()

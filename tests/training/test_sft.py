@@ -64,7 +64,7 @@ def settings(model: Path, *sets: str) -> TrainingRecipe:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["tune", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["train", "sft", *map(str, arguments)])
 
 
 def test_nothing_to_tune_on(tmp_path: Path) -> None:
@@ -233,7 +233,8 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
 
     def measured(path: Path, *more: object) -> set[tuple[int, ...]]:
         short = ("--max-tokens", 8, "--answer-tokens", 2, "--out", tmp_path / "held.json")
-        done = CliRunner().invoke(cli, ["heldout", *map(str, (tiny_model, path, "--adapter", out, *short, *more))])
+        line = ("eval", "held-out", tiny_model, path, "--adapter", out, *short, *more)
+        done = CliRunner().invoke(cli, list(map(str, line)))
         assert done.exit_code == 0, done.output
         return asked()
 
@@ -244,8 +245,8 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     assert measured(file) == prompts(range(12), f" {SEED}")
     assert measured(file, "--tag", "") == seeds | prompts(range(8), f" {WEB}")
     assert measured(tmp_path / "web.jsonl", "--tag", "In {name}!") == prompts(range(8), " In Finnish!")
-    done = CliRunner().invoke(cli, ["heldout", str(tiny_model), str(file), "--tag", "{lang}"])
-    assert "--tag is '{lang}', wanted text in which only {tag} and {name}" in str(done.exception)
+    done = CliRunner().invoke(cli, ["eval", "held-out", str(tiny_model), str(file), "--tag", "{lang}"])
+    assert "--tag is '{lang}', expected text whose only fields are {tag} and {name}" in str(done.exception)
 
 
 def test_sizes_are_measured_with_the_tags_of_the_mix(

@@ -151,8 +151,8 @@ def read(folder: Path) -> Facts:
     path = folder / TRAINING
     if not path.is_file():
         raise RecipeError(
-            f"{folder} has no {TRAINING}, and a card cannot be made without it: train with `x-instruction tune`, or "
-            "write one with the fields of x_instruction.cards.records.Training"
+            f"{folder} has no {TRAINING}, and a card cannot be made without it: train with `x-instruction train sft`, "
+            "or write one with the fields of x_instruction.cards.records.Training"
         )
     training = _of(Training, _json(path), str(path))
     path = folder / EVALUATION

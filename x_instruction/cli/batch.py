@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from x_instruction.cli.options import read_run
-from x_instruction.storage.run_folder import RunFolder
+from x_instruction.cli.groups import CommandGroup
+from x_instruction.cli.options import out_option, overwrite_option, read_run
 
 if TYPE_CHECKING:
     from x_instruction.pipeline.batch import File
@@ -23,39 +23,42 @@ def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", value.strip().upper())
     size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size < 1:
-        raise click.BadParameter(f"{value!r} is no size, as 200MB", ctx, param)
+        raise click.BadParameter(f"{value!r} is no size, expected one such as 200MB", ctx, param)
     return size
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
-    """Ask a model by files, as `vllm run-batch` and batch services take them.
+    """Run requests through batch files, for engine = "batch".
 
-    For models with engine = "batch". `run` makes the passages and stops; `write` puts what waits for an answer into
-    files; `read` takes the answers in, any part of them, in any order; `run` goes on with what it then knows.
+    `run` makes the passages and stops. `write` writes the requests that wait for answers to files, for `vllm run-batch`
+    or a batch service. `read` imports the answers: any part of them, in any order. Then `run` continues.
     """
 
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="File.  [default: FOLDER/batch/requests-00001.jsonl, ...]")
-@click.option("--max-requests", type=click.IntRange(1), default=50_000, show_default=True, help="In one file.")
-@click.option("--max-bytes", callback=_size, metavar="SIZE", default="200MB", show_default=True, help="Of one file.")
-@click.option("--overwrite", is_flag=True, help="Replace files named by --out.")
+@out_option("File to write", "FOLDER/batch/requests-00001.jsonl, ...")
+@click.option(
+    "--max-requests", type=click.IntRange(1), default=50_000, show_default=True, metavar="N", help="Requests per file."
+)
+@click.option("--max-bytes", callback=_size, metavar="SIZE", default="200MB", show_default=True, help="Size of a file.")
+@overwrite_option
 def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, overwrite: bool) -> None:
-    """Write the requests that wait for answers in the run in FOLDER.
+    """Write the waiting requests of the run in FOLDER.
 
-    One file for each model and endpoint, more where it would get too large. Requests whose results were read with an
-    answer are not written again; failed ones are.
+    One file per model and endpoint, several if it would get too large. Requests that have an answer are not written
+    again; failed ones are.
     """
     from x_instruction.pipeline.batch import write as write_files
+    from x_instruction.storage.run_folder import RunFolder
 
     files = write_files(RunFolder(folder), read_run(folder), out, max_requests, max_bytes, overwrite)
     if not files:
-        click.echo(f"nothing waits in {folder}\nnext: run the recipe again, it goes on by itself")
+        click.echo(f"{folder}: no request waits for an answer\nnext: run the recipe again to continue")
         return
     for file in files:
-        there = ", was there already" if file.there else ""
+        there = ", already written" if file.there else ""
         click.echo(f"{file.path}: {file.requests:,} requests, {_megabytes(file.size)}{there}")
     for line in _advice(folder, files):
         click.echo(line)
@@ -64,13 +67,14 @@ def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, ove
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--give-up", is_flag=True, help="Drop the records of failed requests instead of asking again.")
+@click.option("--give-up", is_flag=True, help="Drop the rows of failed requests instead of repeating them.")
 def read(folder: Path, results: tuple[Path, ...], give_up: bool) -> None:
-    """Take the answers in files of RESULTS into the run in FOLDER.
+    """Read answers from files of RESULTS into the run in FOLDER.
 
-    Lines may come in any order, and files twice; what cannot be read is counted and costs nothing else.
+    Lines may be in any order, and a file may be read twice. Lines that cannot be read are counted and skipped.
     """
     from x_instruction.pipeline.batch_results import read as read_files
+    from x_instruction.storage.run_folder import RunFolder
 
     found = read_files(RunFolder(folder), read_run(folder), results, give_up)
     for line in _told(found, folder, give_up):

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.options import read_run
-from x_instruction.storage.run_folder import RunFolder
+from x_instruction.cli.options import out_option, read_run
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the data set.  [default: FOLDER/dataset]")
+@out_option("Folder of the data set", "FOLDER/dataset")
 def command(folder: Path, out: Path | None) -> None:
-    """Write the data set of the run in FOLDER as the Hub serves it, load it back and compare.
+    """Build the data set of the run in FOLDER.
 
-    Parquet files of one schema, one config per language, a card whose numbers come from the run's own reports.
+    Writes the layout of the Hub: Parquet files of one schema, one config per language, and a card whose
+    numbers come from the run's reports; then loads the data set and compares it
+    with the run.
     """
     from x_instruction.builders.layout import build
+    from x_instruction.storage.run_folder import RunFolder
 
     settings = read_run(folder)
     target = out or folder / "dataset"

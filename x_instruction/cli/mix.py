@@ -6,37 +6,31 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.options import read_sets
+from x_instruction.cli.options import out_option, read_sets, set_option
 
 
 @click.command()
-@click.argument("recipe", required=False)
+@click.argument("recipe")
 @click.argument("data", nargs=-1)
 @click.option(
-    "--seeds",
-    multiple=True,
-    metavar="DATA",
-    help="Seed pairs, trusted ones: Humpback and X-Instruction tag them apart from DATA.",
+    "--seeds", multiple=True, metavar="DATA", help="Seed pairs, which Humpback and X-Instruction tag. Repeatable."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the mix.  [default: mixes/NAME]")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a recipe key, as pinch.k_examples=40.")
+@out_option("Folder of the mix", "mixes/NAME")
+@set_option("pinch.k_examples=40")
 def command(
-    recipe: str | None, data: tuple[str, ...], seeds: tuple[str, ...], out: Path | None, sets: tuple[str, ...]
+    recipe: str, data: tuple[str, ...], seeds: tuple[str, ...], out: Path | None, sets: tuple[str, ...]
 ) -> None:
-    """Mix DATA into prompts and completions to tune on, as RECIPE declares; without RECIPE, list those that ship.
+    """Mix DATA into prompts and completions to train on.
 
-    DATA is a folder that `build` wrote, or a file of instructions (.jsonl, .json, .parquet); TAG=PATH says the language
-    of its responses where its rows do not. Rows of several languages that say the same share their id.
+    RECIPE is a file, or the name of a mixing recipe that ships: see `x-instruction recipe list`.
+
+    DATA is a folder that `build` wrote, or a file of instructions (.jsonl, .json, .parquet). TAG=PATH sets the language
+    of the responses if the rows do not state it. Translations of one row share its id.
     """
-    from x_instruction.config.mixing import load, names
+    from x_instruction.config.mixing import load
     from x_instruction.errors import CorpusError
     from x_instruction.mixing.files import sources, write
 
-    if recipe is None:
-        for name in names():
-            known = load(name)
-            click.echo(f"{name:24} {', '.join(known.sections()):16} {' '.join(known.languages)}")
-        return
     mixing = load(recipe, read_sets(sets))
     files = [source for name in data for source in sources(name, "web")]
     files += [source for name in seeds for source in sources(name, "seed")]
@@ -54,5 +48,5 @@ def command(
     for name, text in report["inference"].items():
         click.echo(f"ask      {name:24} {text}", err=True)
     if missing := report["without_rows"]:
-        click.echo(f"warning: no row in {', '.join(missing)}, which the recipe names", err=True)
+        click.echo(f"warning: no rows in {', '.join(missing)}, which the recipe names", err=True)
     click.echo(f"{target}: {report['rows']:,} rows of {report['items']:,} items")

@@ -1,42 +1,109 @@
-"""Options that several verbs share."""
+"""Options that several commands share: one name, one meaning, one help text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.config.recipe import Recipe, load, loads
 from x_instruction.errors import RecipeError
 
+if TYPE_CHECKING:
+    from x_instruction.config.recipe import Recipe
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A recipe and what may be changed in it from the command line."""
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+
+def out_option(what: str, default: str = "", required: bool = False) -> Option:
+    """``--out``: where the output is written.
+
+    Args:
+        what: the kind of output, for the help.
+        default: where it is written without the option, for the help.
+        required: whether the option has no default.
+    """
+    shown = f"  [default: {default}]" if default else ""
+    return click.option("--out", type=click.Path(path_type=Path), required=required, help=f"{what}.{shown}")
+
+
+def limit_option(items: str, least: int = 1, default: int | None = None) -> Option:
+    """``--limit``: at most so many items of each language."""
+    text = f"Use at most N {items} per language."
+    kind = click.IntRange(least)
+    return click.option("--limit", type=kind, metavar="N", default=default, show_default=default is not None, help=text)
+
+
+def languages_option(default: str = "", required: bool = False) -> Option:
+    """``--languages``: which languages, as a tuple of what the user typed, empty without the option."""
+    shown = f"  [default: {default}]" if default else ""
+    return click.option(
+        "--languages",
+        multiple=True,
+        required=required,
+        metavar="TAGS",
+        callback=_split,
+        help=f"Language tags, such as sw,th. Repeatable.{shown}",
+    )
+
+
+def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    tags = dict.fromkeys(tag.strip() for value in values for tag in value.split(","))
+    tags.pop("", None)
+    if values and not tags:
+        raise click.BadParameter("expected language tags, such as sw,th", ctx, param)
+    return tuple(tags)
+
+
+def set_option(example: str) -> Option:
+    """``--set``: a key of the recipe, or of the section that the command reads."""
+    return click.option(
+        "--set", "sets", multiple=True, metavar="KEY=VALUE", help=f"Set a key, such as {example}. Repeatable."
+    )
+
+
+def workers_option(command: Command) -> Command:
+    """``--workers``: the number of processes."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Number of processes.  [default: one per GPU, or per CPU core]",
+    )(command)
+
+
+def overwrite_option(command: Command) -> Command:
+    """``--overwrite``: replace output that is in the way."""
+    return click.option("--overwrite", is_flag=True, help="Replace existing output that differs.")(command)
+
+
+def recipe_options(command: Command) -> Command:
+    """``--languages``, ``--limit`` and ``--set``: what a command changes in a recipe."""
     for option in (
-        click.option(
-            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a recipe key, as generate.candidates=8."
-        ),
-        click.option("--limit", type=click.IntRange(1), help="Keep at most this many passages per language."),
-        click.option("--languages", metavar="TAGS", help="Languages instead of the recipe's, as sw,th."),
+        set_option("generate.candidates=8"),
+        limit_option("passages"),
+        languages_option("those of the recipe"),
     ):
         command = option(command)
     return command
 
 
-def read_recipe(name: str, languages: str | None, limit: int | None, sets: tuple[str, ...]) -> Recipe:
+def read_recipe(name: str, languages: tuple[str, ...], limit: int | None, sets: tuple[str, ...]) -> Recipe:
     """The recipe with the command line's changes.
 
     Raises:
         RecipeError: unreadable, unknown key, bad value.
     """
+    from x_instruction.config.recipe import load
+
     overrides = read_sets(sets)
     if limit is not None:
         overrides["corpus.passages"] = str(limit)
-    if languages is not None:
-        tags = [tag.strip() for tag in languages.split(",") if tag.strip()]
-        overrides["languages"] = "[" + ", ".join(f"'{tag}'" for tag in tags) + "]"
+    if languages:
+        overrides["languages"] = "[" + ", ".join(f"'{tag}'" for tag in languages) + "]"
     return load(name, overrides)
 
 
@@ -50,20 +117,39 @@ def read_sets(sets: tuple[str, ...]) -> dict[str, str]:
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set {text!r} is not KEY=VALUE, as generate.candidates=8")
+            raise RecipeError(f"--set {text!r} is not KEY=VALUE, such as generate.candidates=8")
         overrides[key.strip()] = value.strip()
     return overrides
 
 
 def read_run(folder: Path) -> Recipe:
-    """The recipe that a run's folder was made with.
+    """The recipe of a run.
 
     Raises:
         RecipeError: the folder is no run.
     """
+    from x_instruction.config.recipe import loads
+
     try:
         return loads((folder / "recipe.json").read_text("utf-8"))
     except OSError:
         raise RecipeError(f"{folder} is not a run's folder (it has no recipe.json): name one that `run` made") from None
     except ValueError as error:
         raise RecipeError(f"{folder / 'recipe.json'} is damaged ({error}): run the recipe again") from None
+
+
+def per_language(out: Path, tags: tuple[str, ...]) -> dict[str, Path]:
+    """The output file of each language: ``{tag}`` in the path is replaced by the tag.
+
+    Raises:
+        RecipeError: several languages and one file.
+    """
+    from x_instruction.languages import language
+
+    found = [language(tag).tag for tag in tags]
+    if len(found) > 1 and "{tag}" not in str(out):
+        raise RecipeError(
+            f"--languages names {len(found)} languages and --out one file: put {{tag}} into it, "
+            f"such as {out.with_name(f'{{tag}}{out.suffix}')}"
+        )
+    return {tag: Path(str(out).replace("{tag}", tag)) for tag in found}

@@ -6,62 +6,63 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.options import read_recipe, recipe_options
+from x_instruction.cli.interrupt import kept
+from x_instruction.cli.options import out_option, overwrite_option, read_recipe, recipe_options, workers_option
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<name of the recipe>]")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes; 0 is one per GPU, or one per core.")
-@click.option("--until", type=click.Choice(["corpus", "generate", "refine", "diversify"]), default="diversify")
-@click.option("--redo", is_flag=True, help="Make shards again that were made under other settings.")
-@click.option("--retry-failed", is_flag=True, help="Ask again for records that an engine failed on.")
-@click.option("--budget", type=float, metavar="AMOUNT", help="Stop when this much is spent, by the recipe's prices.")
-@click.option("--dry-run", is_flag=True, help="Estimate rows, requests, tokens and time from a small probe, and stop.")
+@out_option("Folder of the run", "runs/NAME")
+@workers_option
+@click.option(
+    "--until",
+    type=click.Choice(["corpus", "generate", "refine", "diversify"]),
+    default="diversify",
+    show_default=True,
+    help="Stop after this stage.",
+)
+@overwrite_option
+@click.option("--retry-failed", is_flag=True, help="Repeat requests that an engine failed on.")
+@click.option(
+    "--budget", type=float, metavar="AMOUNT", help="Stop when this much is spent, according to the recipe's prices."
+)
 @recipe_options
 def command(
     recipe: str,
     out: Path | None,
     workers: int,
     until: str,
-    redo: bool,
+    overwrite: bool,
     retry_failed: bool,
     budget: float | None,
-    dry_run: bool,
-    languages: str | None,
+    languages: tuple[str, ...],
     limit: int | None,
     sets: tuple[str, ...],
 ) -> None:
-    """Make the data of RECIPE, a file or a recipe's name.
+    """Make the data of RECIPE.
 
-    Killed at any moment, the same command goes on where it stopped. What was made under other settings is refused, or
-    made again with --redo. With --retry-failed only what failed is asked again, and what was made from it is made
-    again.
+    RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
+
+    If interrupted, rerun the same command to continue. Output of other settings is
+    an error unless you pass --overwrite. With --retry-failed, only failed requests
+    are repeated, and what depends on them is made again.
     """
-    from x_instruction.pipeline.execute import default_workers, execute
+    from x_instruction.cli.status import show
+    from x_instruction.pipeline.execute import execute
     from x_instruction.pipeline.progress import shown
     from x_instruction.pipeline.rounds import STAGES
-    from x_instruction.pipeline.status import spending, table, totals
     from x_instruction.refine import check
 
     settings = read_recipe(recipe, languages, limit, sets)
     last = next(age for age, stage in STAGES.items() if stage == until)
     if last in ("rated", "curated"):
         check(settings.refine)
-    if dry_run:
-        from x_instruction.pipeline.estimate import estimate
-
-        for line in estimate(settings, workers or default_workers(settings)):
-            click.echo(line)
-        return
     root = out or Path("runs") / settings.name
+    kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
     progress = shown()
     try:
-        run = execute(settings, root, workers, redo, last, progress, budget=budget, retry_failed=retry_failed)
+        run = execute(settings, root, workers, overwrite, last, progress, budget=budget, retry_failed=retry_failed)
     finally:
         progress.close()
-    found = totals(run, settings)
-    click.echo(table(found))
-    for line in spending(run, settings, found):
-        click.echo(line)
+    show(run, settings)
     click.echo(f"next: x-instruction build {root}" if until == "diversify" else f"stopped after {until}: {root}")

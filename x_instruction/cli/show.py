@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from x_instruction.cli.options import languages_option, limit_option, read_run
 from x_instruction.errors import RecipeError
-from x_instruction.languages import language
-from x_instruction.records import AGES, Candidate, Rated
-from x_instruction.storage.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from x_instruction.records import Passage
+    from x_instruction.storage.run_folder import RunFolder
+
+# Named here because help must not import the records; a test holds them equal to ``records.AGES``.
+STAGES = ("passage", "candidate", "rated", "curated")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("tag")
-@click.option("--age", type=click.Choice(list(AGES)), default="curated", show_default=True)
-@click.option("--rows", type=click.IntRange(1), default=5, show_default=True)
-def command(folder: Path, tag: str, age: str, rows: int) -> None:
-    """Print rows of the language TAG from the run in FOLDER."""
-    run, found = RunFolder(folder), language(tag)
-    shards = run.count(age, found.tag)
-    if not shards:
-        raise RecipeError(f"{folder} holds no {age} rows of {found.name}: see `x-instruction status {folder}`")
-    left = rows
-    for index in range(shards):
-        for record in run.read(age, found.tag, index):
-            if left == 0:
-                return
-            left -= 1
-            if isinstance(record, Rated):
-                click.echo(f"{record.id}  score {record.score:.3f}  {record.rater}")
-            else:
-                click.echo(record.id)
-            if isinstance(record, Candidate):
-                click.echo(f"  > {plain(record.instruction)}")
-            click.echo(f"  {plain(record.text)}\n")
+@click.option(
+    "--stage", type=click.Choice(STAGES), default="curated", show_default=True, help="Rows as this stage left them."
+)
+@languages_option("all of the run")
+@limit_option("rows", default=5)
+def command(folder: Path, stage: str, languages: tuple[str, ...], limit: int) -> None:
+    """Print rows of the run in FOLDER."""
+    from x_instruction.languages import language
+    from x_instruction.storage.run_folder import RunFolder
+
+    run, shown = RunFolder(folder), 0
+    asked = [language(tag) for tag in languages or read_run(folder).languages]
+    for found in asked:
+        rows = list(islice(_rows(run, stage, found.tag), limit))
+        if languages and not rows:
+            raise RecipeError(f"{folder} has no {stage} rows of {found.name}: see `x-instruction status {folder}`")
+        shown += len(rows)
+        for record in rows:
+            _print(record)
+    if not shown:
+        raise RecipeError(f"{folder} has no {stage} rows: see `x-instruction status {folder}`")
+
+
+def _rows(run: RunFolder, stage: str, tag: str) -> Iterator[Passage]:
+    for index in range(run.count(stage, tag) or 0):
+        yield from run.read(stage, tag, index)
+
+
+def _print(record: Passage) -> None:
+    from x_instruction.records import Candidate, Rated
+
+    if isinstance(record, Rated):
+        click.echo(f"{record.id}  score {record.score:.3f}  {record.rater}")
+    else:
+        click.echo(record.id)
+    if isinstance(record, Candidate):
+        click.echo(f"  > {plain(record.instruction)}")
+    click.echo(f"  {plain(record.text)}\n")
 
 
 def plain(text: str, most: int = 300) -> str:

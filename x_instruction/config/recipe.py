@@ -128,7 +128,7 @@ class Model:
 
     Args:
         name: a Hub id, a local folder, or ``embedded`` / ``embedded-smollm2``; on a server the name it serves.
-        engine: ``transformers``, ``vllm``, ``openai``, ``tgi`` or ``batch`` (``x-instruction engines`` tells more).
+        engine: ``transformers``, ``vllm``, ``openai``, ``tgi`` or ``batch`` (see ``x-instruction engine list``).
         revision: branch, tag or commit on the Hub.
         adapter: LoRA adapter on top of the model: a folder or a Hub id; on a TGI server its ``adapter_id``.
         dtype: ``auto`` takes what the device computes fast (float32 on a CPU, bfloat16 on a GPU).

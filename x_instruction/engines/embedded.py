@@ -100,7 +100,7 @@ MODELS = {
 }
 
 
-# Adapters of the embedded model that ship with the package; `x-instruction models adapters` makes them.
+# Adapters of the embedded model that ship with the package; `x-instruction train all adapters` makes them.
 ADAPTERS = {"embedded-generator": "generator", "embedded-rater": "rater"}
 
 

@@ -293,7 +293,7 @@ def _ask(engine: Engine, requests: Sequence[Request], verb: str) -> list[Result]
     if verb not in engine.capabilities:
         raise NotCapable(
             f"{engine.model} is to {verb} here and its engine cannot: use transformers, vllm or a server that can "
-            "(`x-instruction engines` tells)"
+            "(see `x-instruction engine list`)"
         )
     # A ledger asks in the engine's own batches; in memory, because nothing is asked twice.
     with RequestCache(Path(":memory:"), engine, {}) as ledger:

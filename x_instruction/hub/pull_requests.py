@@ -40,7 +40,7 @@ def pull_request(place: RepoTarget, plan: Plan) -> tuple[RepoTarget, str]:
     )
     found: Any = next((one for one in opened if one.title == name), None)
     if found is None:
-        found = place.ask("create_pull_request", title=name, description="Published by x-instruction publish.")
+        found = place.ask("create_pull_request", title=name, description="Published by x-instruction.")
     return place.at(f"refs/pr/{found.num}"), f"{place.url}/discussions/{found.num}"
 
 

@@ -55,8 +55,8 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
 
     if any(by_files(settings, age) for age in STAGES):
         raise RecipeError(
-            '--dry-run asks the model a little, and engine = "batch" has nobody to ask: `x-instruction batch write` '
-            "counts the requests instead"
+            'a preview asks the model a few requests, which engine = "batch" cannot answer: `x-instruction run`, then '
+            "`x-instruction batch write` count them instead"
         )
     with tempfile.TemporaryDirectory() as folder:
         probe = dataclasses.replace(

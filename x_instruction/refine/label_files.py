@@ -49,7 +49,7 @@ def read(path: Path) -> list[Example]:
             raise CorpusError(f"{where}: {row.reason}, {row.detail}; mend the file")
         found.append(_example(row, where))
     if not found:
-        raise CorpusError(f"{path} holds no labelled pairs: `x-instruction rater labels` writes some")
+        raise CorpusError(f"{path} holds no labelled pairs: `x-instruction seeds labels` writes some")
     return found
 
 

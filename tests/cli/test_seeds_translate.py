@@ -1,4 +1,4 @@
-"""``translate`` as a person calls it: one line that says what is wrong, before a model is loaded where that can be."""
+"""``x-instruction seeds translate``: one-line errors, before a model is loaded if possible."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ def seeds(tmp_path: Path) -> Path:
 
 
 def translate(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["translate", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["seeds", "translate", *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--to", "swahilli"), "unknown language 'swahilli', did you mean"),
-        (("--to", "sw"), "recipe key model is missing"),
-        (("--to", "sw", "--set", "model.name"), "KEY=VALUE"),
-        (("--to", "sw", "--set", "model.name=x", "--set", "min_scor=1"), "did you mean 'min_score'"),
-        (("--to", "sw", "--set", "model.name=x", "--set", "model.engine=batch"), 'engine = "batch" cannot translate'),
-        (("--to", "bm", "--set", "model.name=x"), "py3langid does not know Bambara"),
-        (("--to", "sw", "--set", "model.name=/no/model"), "/no/model does not exist"),
-        (("--to", "sw", "--set", "model.name=x", "--set", "model.engine=vlm"), "unknown engine 'vlm'"),
+        (("--languages", "swahilli"), "unknown language 'swahilli', did you mean"),
+        (("--languages", "sw"), "recipe key model is missing"),
+        (("--languages", "sw", "--set", "model.name"), "KEY=VALUE"),
+        (("--languages", "sw", "--set", "model.name=x", "--set", "min_scor=1"), "did you mean 'min_score'"),
+        (
+            ("--languages", "sw", "--set", "model.name=x", "--set", "model.engine=batch"),
+            'engine = "batch" cannot translate',
+        ),
+        (("--languages", "bm", "--set", "model.name=x"), "py3langid does not know Bambara"),
+        (("--languages", "sw", "--set", "model.name=/no/model"), "/no/model does not exist"),
+        (("--languages", "sw", "--set", "model.name=x", "--set", "model.engine=vlm"), "unknown engine 'vlm'"),
     ],
 )
 def test_refused(seeds: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -48,7 +51,7 @@ def test_what_is_shown(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
     sets = [part for key in keys for part in ("--set", key)]
     with seeds.open("a") as stream:
         stream.write("broken\n")
-    done = translate(seeds, "--to", "swh_Latn", "--out", tmp_path / "sw.jsonl", *sets)
+    done = translate(seeds, "--languages", "swh_Latn", "--out", tmp_path / "sw.jsonl", *sets)
     assert done.exit_code == 0, done.output
     assert done.stdout == f"{tmp_path / 'sw.jsonl'}: 1 seeds of 2 rows\n"
     assert done.stderr.split() == ["dropped", "malformed_json", "1"]

@@ -1,4 +1,4 @@
-"""``x-instruction representations``: what a person sees."""
+"""``x-instruction eval representations``: what a person sees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from x_instruction.errors import XInstructionError
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["representations", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["eval", "representations", *map(str, arguments)])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from x_instruction.cli import main
-from x_instruction.cli.rater import _RATERS
+from x_instruction.cli.eval.raters import _RATERS
 from x_instruction.config.recipe import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
@@ -61,33 +61,33 @@ def test_every_rater_that_reads_can_be_compared() -> None:
 
 def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.jsonl"
-    assert "labels.csv is not .jsonl" in say("rater", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
-    assert "no seeds" in say("rater", "labels", recipe, "--out", out, "--languages", "bn")[2]
-    code, _, errors = say("rater", "labels", recipe, "--out", out, "--set", "refine.builders=['worse']")
+    assert "labels.csv is not .jsonl" in say("seeds", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
+    assert "no seeds" in say("seeds", "labels", recipe, "--out", out, "--languages", "bn")[2]
+    code, _, errors = say("seeds", "labels", recipe, "--out", out, "--set", "refine.builders=['worse']")
     assert code == 1
     assert "unknown label builder 'worse'" in errors
     assert not out.exists()
-    assert "cannot read" in say("rater", "compare", recipe, labels)[2]
+    assert "cannot read" in say("eval", "raters", recipe, labels)[2]
     labels.write_text('{"prompt": "a"}\n')
-    assert "row 1: no 'id'" in say("rater", "compare", recipe, labels)[2]
-    assert "'none'" in say("rater", "compare", recipe, labels, "--rater", "none")[2]
-    say("rater", "labels", recipe, "--out", labels)
-    assert "out.csv is not .json" in say("rater", "compare", recipe, labels, "--out", tmp_path / "out.csv")[2]
-    assert "has no pairs in bn" in say("rater", "compare", recipe, labels, "--languages", "bn")[2]
-    precise = ("rater", "compare", recipe, labels, "--set", "refine.precision=0.9")
+    assert "row 1: no 'id'" in say("eval", "raters", recipe, labels)[2]
+    assert "'none'" in say("eval", "raters", recipe, labels, "--rater", "none")[2]
+    say("seeds", "labels", recipe, "--out", labels)
+    assert "out.csv, expected a .json file" in say("eval", "raters", recipe, labels, "--out", tmp_path / "out.csv")[2]
+    assert "has no pairs in bn" in say("eval", "raters", recipe, labels, "--languages", "bn")[2]
+    precise = ("eval", "raters", recipe, labels, "--set", "refine.precision=0.9")
     assert "no threshold of the rater reached" in say(*precise)[2]
     assert (
         "nothing says that embedded was"
-        in say("rater", "compare", recipe, labels, "--set", "refine.model.name='embedded'")[2]
+        in say("eval", "raters", recipe, labels, "--set", "refine.model.name='embedded'")[2]
     )
-    assert "does not exist" in say("rater", "compare", recipe, labels, "--adapter", "/no/adapter")[2]
+    assert "does not exist" in say("eval", "raters", recipe, labels, "--adapter", "/no/adapter")[2]
 
 
 def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
     parts = {}
     for part in ("training", "development", "all"):
         out = tmp_path / f"{part}.jsonl"
-        code, shown, errors = say("rater", "labels", recipe, "--out", out, "--part", part)
+        code, shown, errors = say("seeds", "labels", recipe, "--out", out, "--part", part)
         assert code == 0, errors
         parts[part] = read_labels(out)
         assert shown == f"{out}: {len(parts[part])} pairs of {len(parts[part]) // 3} seeds\n"
@@ -103,8 +103,8 @@ def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
 
 def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.json"
-    say("rater", "labels", recipe, "--out", labels)
-    code, shown, errors = say("rater", "compare", recipe, labels, "--out", out)
+    say("seeds", "labels", recipe, "--out", labels)
+    code, shown, errors = say("eval", "raters", recipe, labels, "--out", out)
     assert code == 0, errors
     table = json.loads(out.read_text())
     assert table["labels"] == "labels.jsonl"
@@ -119,12 +119,12 @@ def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> No
             assert f"{figures[name]['value']:.3f} {figures[name]['low']:.3f}-{figures[name]['high']:.3f}" in line
             assert 0 <= figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"] <= 1
         assert (figures["calibration_error"] is None) == (figures["rater"] == "pmi")
-        assert line.endswith("?") == (figures["rater"] == "pmi")
+        assert line.endswith(" -") == (figures["rater"] == "pmi")
     # What was answered is kept: the same command asks nothing and says the same.
-    assert say("rater", "compare", recipe, labels, "--out", out)[1] == shown
-    code, one, _ = say("rater", "compare", recipe, labels, "--rater", "pmi", "--languages", "th")
+    assert say("eval", "raters", recipe, labels, "--out", out)[1] == shown
+    code, one, _ = say("eval", "raters", recipe, labels, "--rater", "pmi", "--languages", "th")
     assert [line.split()[:3] for line in one.splitlines()[1:]] == [["th", "pmi", "24"]]
-    assert one.splitlines()[1] in lines
+    assert one.splitlines()[1].split() in [line.split() for line in lines]
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -137,9 +137,9 @@ def test_only_tuned_raters_have_the_adapter(say: Say, recipe: Path, tmp_path: Pa
     peft.get_peft_model(network, config).save_pretrained(tmp_path / "adapter")
     Calibration(20.0).write(tmp_path / "adapter")
     labels = tmp_path / "labels.jsonl"
-    say("rater", "labels", recipe, "--out", labels, "--languages", "fi")
+    say("seeds", "labels", recipe, "--out", labels, "--languages", "fi")
     plain, tuned = (
-        {line.split()[1]: line for line in say("rater", "compare", recipe, labels, *more)[1].splitlines()[1:]}
+        {line.split()[1]: line for line in say("eval", "raters", recipe, labels, *more)[1].splitlines()[1:]}
         for more in ((), ("--adapter", tmp_path / "adapter"))
     )
     assert {name for name in _RATERS if plain[name] != tuned[name]} == {"trained", "combined"}

@@ -1,4 +1,4 @@
-"""``x-instruction engines``."""
+"""``x-instruction engine``."""
 
 from __future__ import annotations
 
@@ -6,41 +6,75 @@ import importlib.metadata
 import importlib.util
 import shutil
 import textwrap
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from x_instruction.cli.groups import CommandGroup
 from x_instruction.cli.show import plain
-from x_instruction.engines import ENGINES, EngineSpec
-from x_instruction.engines.remote.server_check import SERVED, Looked, Served, look, models, patient
+from x_instruction.cli.tables import Format, emit, format_options
 from x_instruction.errors import EngineError
 
+if TYPE_CHECKING:
+    from x_instruction.engines import EngineSpec
+    from x_instruction.engines.remote.server_check import Looked, Served
+
+# Named here because help must not import the engines; a test holds them equal to ``server_check.SERVED``.
+SERVED = ("openai", "tgi")
 _INDENT = 15
 
 
-@click.command()
-@click.option("--url", help="Look at the server at this address, as http://localhost:8000/v1.")
-@click.option("--model", help="The model to ask it for.  [default: the only one that it serves]")
-@click.option("--engine", type=click.Choice(SERVED), default="openai", show_default=True, help="How to speak to it.")
+@click.group(cls=CommandGroup)
+def command() -> None:
+    """Look up the engines that run models, or check a server."""
+
+
+@command.command("list")
+@format_options
+def list_engines(form: Format | None) -> None:
+    """List the engines: what each can do, and whether it is installed.
+
+    A recipe names one as generate.model.engine and refine.model.engine.
+    """
+    from x_instruction.engines import ENGINES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "engine": name,
+            "capabilities": list(spec.capabilities),
+            "installed": installed(spec),
+            "description": spec.description,
+        }
+        for name, spec in ENGINES.items()
+    ]
+    if form:
+        emit(rows, [], form)
+        return
+    for row in rows:
+        _row(row["engine"], ", ".join(row["capabilities"]))
+        _row("", row["description"])
+        _row("", row["installed"])
+
+
+@command.command()
+@click.argument("url")
+@click.option("--model", metavar="NAME", help="Model to ask for.  [default: the only one that is served]")
+@click.option("--engine", type=click.Choice(SERVED), default="openai", show_default=True, help="API of the server.")
 @click.option(
     "--key-variable",
     default="X_INSTRUCTION_API_KEY",
     show_default=True,
-    help="Environment variable that holds the server's key.",
+    metavar="NAME",
+    help="Environment variable that holds the API key.",
 )
-def command(url: str | None, model: str | None, engine: str, key_variable: str) -> None:
-    """List what can run a language model, or look at a running server.
+def check(url: str, model: str | None, engine: str, key_variable: str) -> None:
+    """Check the server at URL, such as http://localhost:8000/v1.
 
-    With --url: who answers there, what it serves, which verbs it can do with a model and why not the others. Nothing
-    but single tokens is asked. Exits with 1 when the server cannot be used.
+    Prints its models, its context length, which kinds of requests it answers and why not the others, and the lines for
+    a recipe. Requests single tokens only. Exits with 1 if the server cannot be used.
     """
-    if url is None:
-        if model is not None:
-            raise click.UsageError("--model asks a server: name it with --url")
-        for name, kind in ENGINES.items():
-            _row(name, ", ".join(kind.capabilities))
-            _row("", kind.description)
-            _row("", installed(kind))
-        return
+    from x_instruction.engines.remote.server_check import Served, look, models, patient
+
     server = patient(url, key_variable)
     served = models(engine, server)
     if model is None and len(served) != 1:
@@ -62,12 +96,12 @@ def installed(kind: EngineSpec) -> str:
     if missing:
         return f"not installed: pip install 'x_instruction[{kind.extra}]'"
     if not kind.packages:
-        return "needs nothing"
+        return "needs no package"
     return "installed: " + ", ".join(f"{name} {_version(name)}".strip() for name in kind.packages)
 
 
 def _version(name: str) -> str:
-    """The version as it was installed; nothing for what lies on the path without having been."""
+    """The installed version; empty for a package that is importable without being installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -88,7 +122,7 @@ def _show(known: Served, looked: Looked, served: list[Served]) -> None:
         _row("server", known.owner)
     others = len(served) - (known in served)
     _row("model", known.name + (f" (and {others:,} more)" if others else ""))
-    _row("context", f"{known.context:,} tokens" if known.context else "not said")
+    _row("context", f"{known.context:,} tokens" if known.context else "unknown")
     kinds = [name for name, can in (("plain", looked.plain), ("chat (it has a template)", looked.chat)) if can]
     _row("prompts", ", ".join(kinds))
     for verb in ("complete", "choose", "score"):

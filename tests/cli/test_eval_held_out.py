@@ -1,4 +1,4 @@
-"""``heldout`` as a person calls it: what is refused, the table, the file, and a comparison."""
+"""``x-instruction eval held-out``: errors, the table, the file, and a comparison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def heldout(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["heldout", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["eval", "held-out", *map(str, arguments)])
 
 
 def refused(*arguments: object) -> str:
@@ -45,9 +45,9 @@ def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) 
     assert "cannot read" in refused("/no/model", tmp_path / "none.jsonl")
     assert "unknown recipe key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")
     assert "KEY=VALUE" in refused("/no/model", data, "--set", "vllm")
-    assert "none.json is no measurement" in refused("/no/model", data, "--against", tmp_path / "none.json")
-    assert "rows.jsonl is no measurement" in refused("/no/model", data, "--against", data)
-    assert "out.txt is not .json" in refused("/no/model", data, "--out", tmp_path / "out.txt")
+    assert "none.json is no measurement" in refused("/no/model", data, "--baseline", tmp_path / "none.json")
+    assert "rows.jsonl is no measurement" in refused("/no/model", data, "--baseline", data)
+    assert "out.txt, expected a .json file" in refused("/no/model", data, "--out", tmp_path / "out.txt")
     assert "/no/model does not exist" in refused("/no/model", data)
     assert heldout("/no/model", data, "--max-tokens", "0").exit_code == 2
 
@@ -75,15 +75,15 @@ def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "rows.jsonl"]
 
     assert "was measured with max_tokens 16, wanted 8" in refused(
-        tiny_model, data, "--max-tokens", 8, "--answer-tokens", 4, "--against", out
+        tiny_model, data, "--max-tokens", 8, "--answer-tokens", 4, "--baseline", out
     )
     for row in kept["held"]:
         row["bits"] -= row["bytes"]
         row["right"] = True
     out.write_text(json.dumps(kept), "utf-8")
-    again = heldout(tiny_model, data, *SHORT, "--per-language", "1", "--against", out)
+    again = heldout(tiny_model, data, *SHORT, "--limit", "1", "--baseline", out)
     assert again.exit_code == 0, again.output
-    compared = again.stdout.split(f"more than {tiny_model.name}, on the same rows\n")[1].splitlines()
+    compared = again.stdout.split(f"difference to {tiny_model.name}, on the same rows\n")[1].splitlines()
     assert compared[-1].split()[:6] == ["all", "3", "1.0000", "(1.0000", "to", "1.0000)"]
     assert compared[-1].split()[6:10] == ["-1.0000", "(-1.0000", "to", "-1.0000)"]
 

@@ -11,7 +11,7 @@ import pytest
 from engines.openai_server import MODEL, OpenAIServer, write_recipe
 
 from x_instruction.cli import main
-from x_instruction.cli.engines import installed
+from x_instruction.cli.engine import SERVED, installed
 from x_instruction.config.recipe import load
 from x_instruction.engines import ENGINES, EngineSpec
 
@@ -49,7 +49,7 @@ def refused(found: tuple[int, str, str]) -> str:
 
 
 def test_every_engine_is_listed_in_80_columns(say: Say) -> None:
-    code, shown, _ = say("engines")
+    code, shown, _ = say("engine", "list")
     assert code == 0
     assert max(map(len, shown.splitlines())) <= 80
     starts = [line.split()[0] for line in shown.splitlines() if not line.startswith(" ")]
@@ -62,7 +62,7 @@ def test_listing_imports_none_of_them() -> None:
 
     code = (
         "import sys; from click.testing import CliRunner; from x_instruction.cli import cli;"
-        "assert CliRunner().invoke(cli, ['engines']).exit_code == 0;"
+        "assert CliRunner().invoke(cli, ['engine', 'list']).exit_code == 0;"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch','transformers','vllm','aiohttp','numpy'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -74,7 +74,7 @@ def test_what_is_not_installed_says_which_extra_brings_it() -> None:
 
 
 def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: OpenAIServer, tmp_path: Path) -> None:
-    code, shown, _ = say("engines", "--url", server.url)
+    code, shown, _ = say("engine", "check", server.url)
     assert code == 0
     for wanted in (f"{server.url} answers", MODEL, "4,096 tokens", "plain, chat", "seconds"):
         assert wanted in shown
@@ -90,47 +90,47 @@ def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: Op
 
 
 def test_the_end_of_the_address_may_be_missing(say: Say, server: OpenAIServer) -> None:
-    code, shown, _ = say("engines", "--url", server.url.removesuffix("/v1"))
+    code, shown, _ = say("engine", "check", server.url.removesuffix("/v1"))
     assert code == 0
     assert f'server.url = "{server.url}"' in shown
 
 
 def test_several_models_are_listed_to_choose_from(say: Say) -> None:
     with OpenAIServer(models=("a/one", "b/two")) as server:
-        code, shown, _ = say("engines", "--url", server.url)
+        code, shown, _ = say("engine", "check", server.url)
         assert code == 0
         assert "a/one" in shown
         assert "--model" in shown
-        code, shown, _ = say("engines", "--url", server.url, "--model", "b/two")
+        code, shown, _ = say("engine", "check", server.url, "--model", "b/two")
         assert code == 0
         assert "b/two (and 1 more)" in shown
-        assert "did you mean 'b/two'" in refused(say("engines", "--url", server.url, "--model", "b/twoo"))
+        assert "did you mean 'b/two'" in refused(say("engine", "check", server.url, "--model", "b/twoo"))
 
 
 def test_a_server_without_models_or_chat(say: Say) -> None:
     with OpenAIServer(models=()) as server:
-        assert "name one with --model" in refused(say("engines", "--url", server.url))
+        assert "name one with --model" in refused(say("engine", "check", server.url))
     no_chat = (400, {"error": {"message": "no chat template"}})
     with OpenAIServer(fault=lambda path, body: no_chat if "chat" in path else None) as server:
-        code, shown, _ = say("engines", "--url", server.url)
+        code, shown, _ = say("engine", "check", server.url)
         assert code == 0
         assert "prompts        plain\n" in shown
 
 
 def test_nobody_there(say: Say) -> None:
-    line = refused(say("engines", "--url", "http://127.0.0.1:9/v1"))
+    line = refused(say("engine", "check", "http://127.0.0.1:9/v1"))
     assert "cannot connect" in line
     assert "is the server running" in line
 
 
 def test_a_web_page(say: Say) -> None:
     with OpenAIServer(fault=lambda path, body: (200, PAGE)) as server:
-        assert "a web page (HTML)" in refused(say("engines", "--url", server.url))
+        assert "a web page (HTML)" in refused(say("engine", "check", server.url))
 
 
 @pytest.mark.parametrize("engine", ["openai", "tgi"])
 def test_another_path(say: Say, server: OpenAIServer, engine: str) -> None:
-    line = refused(say("engines", "--url", f"{server.url}/models/x", "--engine", engine))
+    line = refused(say("engine", "check", f"{server.url}/models/x", "--engine", engine))
     assert "404" in line
     assert "is the address right" in line
 
@@ -138,34 +138,40 @@ def test_another_path(say: Say, server: OpenAIServer, engine: str) -> None:
 def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     with OpenAIServer(key="sesame") as server:
         monkeypatch.delenv("X_INSTRUCTION_API_KEY", raising=False)
-        assert "set X_INSTRUCTION_API_KEY" in refused(say("engines", "--url", server.url))
+        assert "set X_INSTRUCTION_API_KEY" in refused(say("engine", "check", server.url))
         monkeypatch.setenv("MY_KEY", "wrong")
-        line = refused(say("engines", "--url", server.url, "--key-variable", "MY_KEY"))
+        line = refused(say("engine", "check", server.url, "--key-variable", "MY_KEY"))
         assert "is the key in MY_KEY right" in line
         monkeypatch.setenv("MY_KEY", "sesame")
-        code, shown, errors = say("engines", "--url", server.url, "--key-variable", "MY_KEY")
+        code, shown, errors = say("engine", "check", server.url, "--key-variable", "MY_KEY")
         assert code == 0
         assert 'server.key_variable = "MY_KEY"' in shown
         assert "sesame" not in shown + errors + line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(("--url", "localhost:8000"), "wanted an address"), (("--url", "http://u:p@host/v1"), "user or password")],
+    ("url", "said"),
+    [("localhost:8000", "wanted an address"), ("http://u:p@host/v1", "user or password")],
 )
-def test_addresses_that_are_none(say: Say, arguments: tuple[str, ...], said: str) -> None:
-    assert said in refused(say("engines", *arguments))
+def test_addresses_that_are_none(say: Say, url: str, said: str) -> None:
+    assert said in refused(say("engine", "check", url))
 
 
 def test_a_model_without_a_server(say: Say) -> None:
-    code, _, errors = say("engines", "--model", "x")
+    code, _, errors = say("engine", "check", "--model", "x")
     assert code == 2
-    assert "--url" in errors
+    assert "Missing argument 'URL'" in errors
+
+
+def test_the_apis_of_the_command_are_those_of_the_library() -> None:
+    from x_instruction.engines.remote import server_check
+
+    assert tuple(server_check.SERVED) == SERVED
 
 
 def test_a_server_cannot_move_the_cursor(say: Say) -> None:
     with OpenAIServer(models=("a\x1b[2J", "b")) as server:
-        _, shown, _ = say("engines", "--url", server.url)
+        _, shown, _ = say("engine", "check", server.url)
     assert "\x1b" not in shown
 
 
@@ -174,4 +180,4 @@ def test_a_model_that_only_fails(say: Say) -> None:
         return (500, {"error": {"message": "CUDA out of memory"}}) if path.endswith("completions") else None
 
     with OpenAIServer(fault=fault) as server:
-        assert "CUDA out of memory" in refused(say("engines", "--url", server.url))
+        assert "CUDA out of memory" in refused(say("engine", "check", server.url))

@@ -1,0 +1,10 @@
+"""``x-instruction eval``: how good models and raters are."""
+
+import click
+
+from x_instruction.cli.groups import CommandGroup
+
+
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["held-out", "representations", "raters"]})
+def command() -> None:
+    """Evaluate models on held-out data, and compare raters."""

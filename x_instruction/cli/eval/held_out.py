@@ -1,0 +1,187 @@
+"""``x-instruction eval held-out``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from x_instruction.cli.options import limit_option, out_option, read_sets, set_option
+from x_instruction.cli.tables import Column, Format, Row, emit, format_options
+
+if TYPE_CHECKING:
+    from x_instruction.config.recipe import Model
+    from x_instruction.evaluation.held_out import Difference, Metrics
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", nargs=-1, required=True)
+@click.option("--adapter", metavar="FOLDER", help="LoRA adapter on top of MODEL: a folder or a Hub id.")
+@limit_option("rows")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Score the first N tokens of a response.",
+)
+@click.option(
+    "--answer-tokens",
+    type=click.IntRange(1),
+    default=48,
+    show_default=True,
+    metavar="N",
+    help="Generate answers of N tokens.",
+)
+@click.option("--prompt", default="auto", show_default=True, help="Prompt template: chat, answer, or a file.")
+@click.option(
+    "--tag",
+    metavar="TEXT",
+    help="Text at the end of prompts, such as 'Answer in {name}.'; '' for none.  [default: as the model was trained]",
+)
+@click.option(
+    "--lid-model", metavar="FILE", help="fastText model for languages that the built-in identifier does not know."
+)
+@out_option("Write the results of every row to a file, .json")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    help="File that --out wrote for another model: show the differences to it.",
+)
+@set_option("engine=vllm")
+@format_options
+def command(
+    model: str,
+    data: tuple[str, ...],
+    adapter: str | None,
+    limit: int | None,
+    max_tokens: int,
+    answer_tokens: int,
+    prompt: str,
+    tag: str | None,
+    lid_model: str | None,
+    out: Path | None,
+    baseline: Path | None,
+    sets: tuple[str, ...],
+    form: Format | None,
+) -> None:
+    """Evaluate MODEL on held-out DATA, per language.
+
+    Prints bits per byte of the responses (lower is better), the share of generated answers in the right language, and
+    their score: that share times 2 ** -(bits per byte). Parentheses hold 95 % bootstrap intervals.
+
+    DATA is a folder that `build` wrote (its test split, or else validation), or a file of instructions. TAG=PATH sets
+    the language of the responses if the rows do not state it.
+
+    A model that was trained on a mix with source tags is asked with the tags that the mix sets for inference.
+    """
+    from x_instruction.config.recipe import Model, parse
+    from x_instruction.engines import open_engine
+    from x_instruction.errors import RecipeError
+    from x_instruction.evaluation.held_out import (
+        Measurement,
+        comparable,
+        difference,
+        load,
+        measure,
+        read,
+        save,
+        summary,
+        tagged,
+    )
+    from x_instruction.prompts.answer import frame
+
+    overrides = {"name": json.dumps(model, ensure_ascii=False), **read_sets(sets)}
+    if adapter is not None:
+        overrides["adapter"] = json.dumps(adapter, ensure_ascii=False)
+    settings = parse(Model, "", "eval held-out", overrides)
+    lengths = {"max_tokens": max_tokens, "answer_tokens": answer_tokens}
+    if out and out.suffix != ".json":
+        raise RecipeError(f"--out is {out}, expected a .json file")
+    other = load(baseline) if baseline else None
+    if other:
+        comparable(lengths, other)
+    rows, gone = read(data, limit)
+    for reason, number in sorted(Counter(record.reason for record in gone).items()):
+        click.echo(f"dropped  {reason:24} {number:9,}", err=True)
+    tags = _tags(settings, tag, {row.language for row in rows})
+    for name, text in sorted(tags.items()):
+        click.echo(f"ask      {name:24} {text}", err=True)
+    engine = open_engine(settings)
+    held = measure(tagged(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    if out:
+        save(Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(held), tags), out)
+    _emit(summary(held), difference(held, other.held) if other else {}, other.model if other else "", form)
+
+
+def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]:
+    """The end of prompts, by language: as the option sets it, or else the file beside the trained model.
+
+    A model that a server runs has no such file here.
+    """
+    from x_instruction.engines import engine_spec
+    from x_instruction.engines.models import locate
+    from x_instruction.errors import RecipeError
+    from x_instruction.mixing.files import asked_with
+    from x_instruction.mixing.tags import filled
+    from x_instruction.training.sft import TUNED
+
+    if text is None:
+        files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
+        if files and model.adapter:
+            files.insert(0, locate(model.adapter))
+        tags = next((asked_with(one.folder / TUNED) for one in files if (one.folder / TUNED).is_file()), {})
+        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
+    try:
+        return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
+    except (KeyError, IndexError, ValueError):
+        raise RecipeError(f"--tag is {text!r}, expected text whose only fields are {{tag}} and {{name}}") from None
+
+
+_FIGURES = ("bits_per_byte", "right", "score")
+
+
+def _emit(
+    figures: Mapping[str, Metrics], differences: Mapping[str, Difference], baseline: str, form: Format | None
+) -> None:
+    """Print the figures and the differences to a baseline: two tables, or one in JSON and CSV."""
+    rows = [_row(name, found) for name, found in figures.items()]
+    deltas = [_row(name, found, "difference_") for name, found in differences.items()]
+    if form and deltas:
+        rows = [{**row, **delta} for row, delta in zip(rows, deltas, strict=True)]
+    emit(rows, _columns(), form)
+    if not form and deltas:
+        click.echo(f"\ndifference to {baseline}, on the same rows")
+        emit(deltas, _columns("difference_"))
+
+
+def _row(language: str, found: Metrics | Difference, prefix: str = "") -> dict[str, Any]:
+    row: dict[str, Any] = {"language": language, "rows": found.rows}
+    for name in _FIGURES:
+        low, high = getattr(found, f"{name}_interval")
+        row |= {
+            f"{prefix}{name}": getattr(found, name),
+            f"{prefix}{name}_low": low,
+            f"{prefix}{name}_high": high,
+        }
+    return row
+
+
+def _columns(prefix: str = "") -> list[Column]:
+    titles = {"bits_per_byte": "bits per byte", "right": "right language", "score": "score"}
+    return [
+        Column("language", "language"),
+        Column("rows", "rows", ","),
+        *(Column(title, partial(_interval, f"{prefix}{name}")) for name, title in titles.items()),
+    ]
+
+
+def _interval(name: str, row: Row) -> str:
+    return f"{row[name]:.4f} ({row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f})"

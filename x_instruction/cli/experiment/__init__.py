@@ -1,0 +1,10 @@
+"""``x-instruction experiment``: several runs or trainings, side by side."""
+
+import click
+
+from x_instruction.cli.groups import CommandGroup
+
+
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["ablate", "scaling"]})
+def command() -> None:
+    """Run ablations, and fit data-scaling curves."""

@@ -1,0 +1,64 @@
+"""``x-instruction hub push-dataset``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from x_instruction.cli.interrupt import kept
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("repo")
+@click.option("--private/--public", default=None, help="Visibility.  [default: unchanged, or the owner's default]")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option("--revision", default="main", show_default=True, metavar="REV", help="Branch, or refs/pr/N.")
+@click.option("--tag", metavar="NAME", help="Tag for the published revision, such as v1.0.0.")
+@click.option("--move-tag", is_flag=True, help="Move the tag if it exists.")
+@click.option("--collection", metavar="TITLE", help="Collection to add it to, by title or slug.")
+@click.option("--replace-card", is_flag=True, help="Replace a card that was edited by hand.")
+@click.option("--yes", is_flag=True, help="Publish. Without it, only the changes are printed.")
+def command(
+    folder: Path,
+    repo: str,
+    private: bool | None,
+    create_pr: bool,
+    revision: str,
+    tag: str | None,
+    move_tag: bool,
+    collection: str | None,
+    replace_card: bool,
+    yes: bool,
+) -> None:
+    """Publish the data set in FOLDER on the Hub.
+
+    FOLDER is one that `build` wrote, REPO is NAMESPACE/NAME. Languages of REPO that are not in FOLDER stay unchanged.
+    The update is atomic; afterwards the published files are downloaded and compared. If interrupted, rerun the same
+    command: only what is missing is uploaded.
+
+    Log in with HF_TOKEN or `hf auth login`. HF_ENDPOINT names another Hub.
+    """
+    from x_instruction.hub.publish import PublishRequest, execute, prepare
+    from x_instruction.hub.summary import done, lines
+
+    kept("uploaded files are kept on the Hub; rerun the same command to continue")
+    wish = PublishRequest(
+        folder=folder,
+        repo=repo,
+        private=private,
+        create_pr=create_pr,
+        revision=revision,
+        tag=tag,
+        move_tag=move_tag,
+        collection=collection,
+        replace_card=replace_card,
+    )
+    prepared = prepare(wish, lambda text: click.echo(text, err=True))
+    for line in lines(prepared):
+        click.echo(line, err=yes)
+    if not yes:
+        click.echo("nothing was published: pass --yes to publish")
+        return
+    click.echo(done(execute(prepared), repo))

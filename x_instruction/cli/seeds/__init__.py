@@ -1,0 +1,10 @@
+"""``x-instruction seeds``: the pairs that generators and raters learn from."""
+
+import click
+
+from x_instruction.cli.groups import CommandGroup
+
+
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["collect", "translate", "labels"]})
+def command() -> None:
+    """Collect, translate and label seed pairs."""

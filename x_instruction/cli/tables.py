@@ -1,0 +1,102 @@
+"""Tables on standard output: aligned columns for people, JSON or CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import click
+
+Format = Literal["table", "json", "csv"]
+Row = Mapping[str, Any]
+# A table that goes into a file or a pipe is as wide as its cells.
+_NO_LIMIT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the aligned table.
+
+    Args:
+        title: the head of the column.
+        value: the key of the row, or a function that gives the cell's text.
+        spec: format specification for a number, such as ``,`` or ``.3f``; the column is then aligned to the right.
+    """
+
+    title: str
+    value: str | Callable[[Row], str]
+    spec: str = ""
+
+    def cell(self, row: Row) -> str:
+        """The text of a row's cell; ``-`` where there is no value."""
+        if not isinstance(self.value, str):
+            return self.value(row)
+        found = row[self.value]
+        if found is None or (isinstance(found, float) and math.isnan(found)):
+            return "-"
+        return " ".join(map(str, found)) if isinstance(found, list | tuple) else format(found, self.spec)
+
+
+def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json`` and ``--csv``: how a table is printed."""
+    for name, text in (("csv", "Print the table as CSV."), ("json", "Print the table as JSON.")):
+        command = click.option(f"--{name}", "form", flag_value=name, default=None, help=text)(command)
+    return command
+
+
+def emit(rows: Sequence[Row], columns: Sequence[Column], form: Format | None = None) -> None:
+    """Print rows on standard output.
+
+    Args:
+        rows: one mapping per row, of plain values. JSON and CSV hold all of them.
+        columns: what the aligned table shows of each row.
+        form: ``json``, ``csv``, or an aligned table.
+    """
+    if form == "json":
+        click.echo(json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False, allow_nan=False))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows[0] if rows else [])
+        writer.writerows([_field(value) for value in row.values()] for row in rows)
+    else:
+        _table(rows, columns)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(Text(column.title), justify="right" if column.spec else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(column.cell(row)) for column in columns))
+    console = Console(width=shutil.get_terminal_size((_NO_LIMIT, 24)).columns, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: not a number is null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _field(value: Any) -> Any:
+    """A value as CSV has it: a list is separated by spaces, a mapping is JSON, what is missing is empty."""
+    value = _plain(value)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

@@ -1,0 +1,10 @@
+"""``x-instruction train``: models of a recipe, and models on its data."""
+
+import click
+
+from x_instruction.cli.groups import CommandGroup
+
+
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["generator", "rater", "all", "sft"]})
+def command() -> None:
+    """Train generators and raters, or fine-tune a model on data."""

@@ -1,0 +1,22 @@
+"""``x-instruction train rater``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from x_instruction.cli.train.roles import role_options, train_roles
+
+
+@click.command()
+@role_options
+def command(**arguments: Any) -> None:
+    """Train the rater of RECIPE on labelled pairs of its seeds.
+
+    Does what `run` does before it refines. The adapter is written to OUT/models; other recipes use it as
+    refine.model.adapter.
+
+    If interrupted, rerun the same command to continue from the last checkpoint.
+    """
+    train_roles(("rater",), **arguments)
