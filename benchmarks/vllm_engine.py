@@ -22,10 +22,10 @@ from typing import Any
 from engine import passages
 
 from x_instruction.config.recipe import Generate, Model, Refine, Vllm
-from x_instruction.engines import Completion, Prompt, Request, Result, Scoring
+from x_instruction.engines import Ask, Completion, Prompt, Request, Result, Scoring
 from x_instruction.engines.local.vllm import VllmEngine
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.generate import Ask, generate
+from x_instruction.generate import generate
 from x_instruction.records import Candidate, extend
 from x_instruction.refine import pmi
 

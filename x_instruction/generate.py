@@ -7,19 +7,17 @@ candidates are sampled for each passage, and what no rater needs to see is dropp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from x_instruction.config import recipe
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
-from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result
+from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import Language, language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
-
-Ask = Callable[[Sequence[Request]], list[Result]]
 
 # Instructions that speak of a text, or that fit any text, say nothing about this one (method.md section 5).
 _MENTIONS = re.compile(

@@ -25,10 +25,9 @@ from x_instruction.corpus.files import digest
 from x_instruction.corpus.identifiers import enough_letters
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.corpus.segment import segment
-from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Scored, Scoring, open_engine
+from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt, Scored, Scoring, open_engine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
-from x_instruction.generate import Ask
 from x_instruction.languages import Language, language
 from x_instruction.prompts import template
 from x_instruction.records import Dropped, dropped

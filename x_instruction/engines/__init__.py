@@ -127,6 +127,9 @@ class Failed:
 
 Request = Completion | Choice | Scoring
 Result = Completed | Chosen | Scored | Failed
+# How a stage asks a model: one result per request, in order. The pipeline passes one that goes through the request
+# cache and the budget, so a stage neither knows nor waits for an engine.
+Ask = Callable[[Sequence[Request]], list[Result]]
 
 
 @dataclass(frozen=True, slots=True)

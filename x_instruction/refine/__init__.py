@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from x_instruction.config import recipe
-from x_instruction.engines import Engine, Failed, engine_spec
+from x_instruction.engines import Ask, Engine, Failed, engine_spec
 from x_instruction.errors import NotCapable, RecipeError
-from x_instruction.generate import Ask
 from x_instruction.records import Candidate, Dropped, Rated, dropped, extend
 from x_instruction.refine import calibration
 

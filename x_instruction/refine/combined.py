@@ -11,8 +11,7 @@ import math
 from collections.abc import Sequence
 
 from x_instruction.config import recipe
-from x_instruction.engines import Engine, Failed
-from x_instruction.generate import Ask
+from x_instruction.engines import Ask, Engine, Failed
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating, pmi, trained
 

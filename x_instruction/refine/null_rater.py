@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from x_instruction.config import recipe
-from x_instruction.engines import Batch, Engine, Failed, Request, Result, always
-from x_instruction.generate import Ask
+from x_instruction.engines import Ask, Batch, Engine, Failed, Request, Result, always
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating
 

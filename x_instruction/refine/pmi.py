@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from x_instruction.config import recipe
-from x_instruction.engines import Engine, Failed, Scored, Scoring
+from x_instruction.engines import Ask, Engine, Failed, Scored, Scoring
 from x_instruction.errors import EngineError
-from x_instruction.generate import Ask
 from x_instruction.languages import language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate

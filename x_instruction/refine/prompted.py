@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from x_instruction.config import recipe
-from x_instruction.engines import Choice, Chosen, Engine, Failed
-from x_instruction.generate import Ask
+from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
 from x_instruction.languages import language
 from x_instruction.prompts import template
 from x_instruction.records import Candidate

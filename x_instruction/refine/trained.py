@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from x_instruction.config import recipe
-from x_instruction.engines import Choice, Chosen, Engine, Failed
-from x_instruction.generate import Ask
+from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
 from x_instruction.languages import language
 from x_instruction.prompts import template
 from x_instruction.records import Candidate
