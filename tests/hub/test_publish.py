@@ -28,7 +28,7 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     planned, missing, done = publish.many((folder, repo), (folder, f"{repo}-not"), (folder, repo, "--yes"), **mode)
     for told in (planned, missing):
         assert "nothing was published" in told.ok()
-        assert "created" in told.out
+        assert ": new, " in told.out
     assert "card: new, 2 languages (sw, th), 16 rows" in planned.out
     assert local_hub.ask(f"/api/datasets/{repo}-not").status == 404
     (line,) = done.ok().splitlines()
@@ -112,7 +112,10 @@ def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: 
 
 
 def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub, make: Make, publish: Any) -> None:
-    repo, small = "round/large", "import x_instruction.hub.pull_requests as pulls\npulls.MOST, pulls.PART = 10, 6\n"
+    repo, small = (
+        "round/large",
+        "import x_instruction.hub.pull_requests as pulls\npulls.MAX_CHANGES, pulls.CHANGES_PER_COMMIT = 10, 6\n",
+    )
     folder = make("sw", "th", rows=20, rows_per_file=2)
     planned, done, again = publish.many((folder, repo), (folder, repo, "--yes"), (folder, repo, "--yes"), before=small)
     planned.ok()
@@ -131,13 +134,13 @@ def test_a_pull_request_that_was_overtaken_is_made_anew(local_hub: RunningHub, m
 import x_instruction.hub.pull_requests as pulls
 from click.testing import CliRunner
 from x_instruction.cli import cli
-pulls.MOST, pulls.PART = 4, 3
+pulls.MAX_CHANGES, pulls.CHANGES_PER_COMMIT = 4, 3
 real = pulls.fill
 def fill(*arguments):
     done = real(*arguments)
-    pulls.fill, pulls.MOST = real, 1_000
+    pulls.fill, pulls.MAX_CHANGES = real, 1_000
     assert CliRunner().invoke(cli, ["hub", "push-dataset", {str(other)!r}, {repo!r}, "--yes"]).exit_code == 0
-    pulls.MOST = 4
+    pulls.MAX_CHANGES = 4
     return done
 pulls.fill = fill
 """

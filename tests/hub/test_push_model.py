@@ -202,7 +202,7 @@ WHOLE = [
     (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
     (no_licence, "licence of push-org/base is not known, and that of this model follows from it: .* --base-license"),
-    (outside, "wanted a .safetensors file of this very folder"),
+    (outside, "expected a .safetensors file of this very folder"),
     (pickle, "pytorch_model.bin, and loading a pickle runs"),
     (trainer, "optimizer.pt, and loading a pickle runs"),
     (code, "needs code of its own"),
@@ -238,14 +238,14 @@ def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) 
     push.hub.create("push-org/rows", "dataset")
     before = push.state()
     cases = [
-        (("push-org/..",), "no name that the Hub takes"),
-        (("../etc",), "no name that the Hub takes"),
+        (("push-org/..",), "not a name that the Hub accepts"),
+        (("../etc",), "not a name that the Hub accepts"),
         (("name",), "NAMESPACE/NAME"),
         (("datasets/push-org/rows",), "NAMESPACE/NAME"),
         (("push-org/rows",), "is a dataset"),
-        (("push-org/bad", "--revision", "a..b"), "no name that a branch may have"),
+        (("push-org/bad", "--revision", "a..b"), "not a valid branch name"),
         (("push-org/bad", "--revision", "refs/pr/9"), "Not found|no pull request|not"),
-        (("push-org/bad", "--tag", "../v1"), "no name that a tag may have"),
+        (("push-org/bad", "--tag", "../v1"), "not a valid tag name"),
         (("push-org/bad", "--create-pr", "--tag", "v1"), "leave out --revision and --tag"),
     ]
     commands = [(whole, *arguments, "--yes") for arguments, _ in cases if "refs/pr/9" not in arguments]
@@ -258,7 +258,7 @@ def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) 
 
 @pytest.mark.parametrize(
     ("token", "said"),
-    [(None, "no token for"), ("hf_" + "x" * 34, "does not know this token"), ("read", "may only read")],
+    [(None, "no token for"), ("hf_" + "x" * 34, "does not know this token"), ("read", "is read-only")],
 )
 def test_a_wrong_token_is_refused_and_the_hub_untouched(
     push: Pusher, whole: Path, token: str | None, said: str
@@ -277,7 +277,7 @@ def test_without_yes_nothing_is_written(push: Pusher, whole: Path) -> None:
     assert "nothing was published" in said
     assert "+ README.md" in said
     assert "+ model.safetensors.index.json" in said
-    assert "(new)" in said
+    assert f"{push.hub.endpoint}/push-org/dry: new, private" in said
     assert push.state() == before
 
 
@@ -418,7 +418,7 @@ def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:
 
 def test_what_was_published_and_differs_is_no_success(push: Pusher, adapter: Path) -> None:
     spoil = """
-import x_instruction.hub.push_model as m
+import x_instruction.hub.upload as m
 from huggingface_hub import CommitOperationAdd
 from safetensors.torch import load, save
 def worse(path, source):
@@ -436,8 +436,7 @@ m.CommitOperationAdd = worse
 def test_somebody_quicker_is_not_overwritten(push: Pusher, adapter: Path) -> None:
     repo = push.hub.create("push-org/race", "model")
     race = f"""
-import os, huggingface_hub
-import x_instruction.hub.push_model as m
+import huggingface_hub
 inner = huggingface_hub.HfApi.preupload_lfs_files
 def slow(self, *arguments, **options):
     huggingface_hub.HfApi.preupload_lfs_files = inner

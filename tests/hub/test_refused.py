@@ -16,8 +16,8 @@ from built_set import built
 from local_hub_fixture import RunningHub
 
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.hub.folder_check import checked
-from x_instruction.hub.target import check_repo, check_revision, check_tag
+from x_instruction.hub.dataset_folder import check_folder
+from x_instruction.hub.client import check_repo, check_revision, check_tag
 
 Make = Callable[..., Path]
 FILE = "data/sw/train-00000-of-00002.parquet"
@@ -163,17 +163,17 @@ def outside(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Path], None], said: str) -> None:
-    checked(folder)
+    check_folder(folder)
     damage(folder)
     with pytest.raises(ShardError, match=said):
-        checked(folder)
+        check_folder(folder)
 
 
 @pytest.mark.parametrize(
     "repo", ["x", "a/b/c", "../b", "a/..", "a/b..c", "a/-b", "a/b--c", "a/b.git", "a/ü", "a/", "a/b\n"]
 )
 def test_names_that_the_hub_does_not_take(repo: str) -> None:
-    with pytest.raises(RecipeError, match=r"wanted NAMESPACE/NAME|no name that the Hub takes"):
+    with pytest.raises(RecipeError, match=r"expected NAMESPACE/NAME|not a name that the Hub accepts"):
         check_repo(repo)
 
 
@@ -197,17 +197,17 @@ def test_nothing_is_written_when_something_is_refused(
     before = publish.head(repo), publish.head("refused/foreign"), state(local_hub)
     cases = {
         "--tag v1 would move": ((more, repo, "--tag", "v1"), "pass --move-tag"),
-        "bad tag": ((more, repo, "--tag", "a b"), "no name that a tag may have"),
+        "bad tag": ((more, repo, "--tag", "a b"), "not a valid tag name"),
         "commit": ((more, repo, "--revision", before[0]), "is a commit"),
         "no such pull request": ((more, repo, "--revision", "refs/pr/9"), "no pull request refs/pr/9"),
         "both": ((more, repo, "--revision", "x", "--create-pr"), "leave out --revision"),
         "collection": ((more, repo, "--collection", f"refused/x-{'0' * 24}"), "has no collection"),
         "no folder": ((tmp_path / "none", repo), "did not write it"),
         "empty": ((tmp_path / "empty", repo), "did not write it"),
-        "name": ((more, "refused/a..b"), "no name that the Hub takes"),
+        "name": ((more, "refused/a..b"), "not a name that the Hub accepts"),
         "model": ((more, "refused/model"), "is a model"),
         "foreign card": ((more, "refused/foreign"), "not written by publishing"),
-        "foreign rows": ((more, "refused/foreign", "--replace-card"), "which no manifest names|that no manifest names"),
+        "foreign rows": ((more, "refused/foreign", "--replace-card"), "are in no manifest"),
     }
     for (name, (_, said)), told in zip(
         cases.items(), publish.many(*((*case, "--yes") for case, _ in cases.values())), strict=True
@@ -228,7 +228,7 @@ def state(hub: RunningHub) -> list[str]:
     [
         (None, {}, "no token for .*hf auth login"),
         ("hf_wrong", {}, "does not know this token"),
-        ("reader", {}, "the token of reader may only read"),
+        ("reader", {}, "the token of reader is read-only"),
         ("", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
     ],
 )
@@ -256,8 +256,8 @@ def test_a_token_that_may_write_elsewhere(local_hub: RunningHub, make: Make, pub
     there, new = publish.many(
         (make("th"), repo, "--yes"), (make("th"), f"{repo}-new", "--yes"), token=local_hub.read_token, before=fine
     )
-    assert "this token may not write to" in there.err
-    assert "this token may not do that" in new.err
+    assert "this token has no write access to" in there.err
+    assert "this token has no permission for that" in new.err
     assert state(local_hub) == before
 
 
@@ -280,5 +280,5 @@ def test_files_that_were_taken_away_are_noticed(local_hub: RunningHub, make: Mak
     data = "\n".join(map(json.dumps, [header, line])).encode()
     assert local_hub.ask(f"/api/datasets/{repo}/commit/main", "POST", data).status == 200
     refused, mended = publish.many((make("th"), repo, "--yes"), (make("sw"), repo, "--yes"))
-    assert "is missing where it is published: publish the language 'sw' again" in refused.err
+    assert "is missing: publish the language 'sw' again" in refused.err
     assert "rows: sw 8" in mended.ok()

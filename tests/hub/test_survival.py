@@ -110,10 +110,10 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
         for told, said in zip(
             found,
             (
-                "does not take the card",
-                "asks to wait 3000 seconds .* run the same command again",
-                "this token may not do that",
-                "the Hub answered 422.*; readers see what they saw before",
+                "does not accept the card",
+                "asks to wait 3000 seconds .* rerun the same command",
+                "this token has no permission for that",
+                "the Hub answered 422.*; readers still see the previous revision",
             ),
             strict=False,
         ):
@@ -131,7 +131,7 @@ def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: 
         stored.write_bytes(stored.read_bytes()[:-4] + b"XXXX")
         told = publish(folder, "other/set", "--yes")
         assert told.code == 1
-        assert "is no Parquet file" in told.err
+        assert "is not a Parquet file" in told.err
 
 
 def test_a_server_that_dies_leaves_the_old_set_or_the_new(tmp_path: Path, make: Make, publisher: Any) -> None:

@@ -14,7 +14,7 @@ from x_instruction.cli import cli
 from x_instruction.config.recipe import Model, TrainConfig
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.engines.embedded import MODELS, hub_id_and_form
-from x_instruction.hub.model_folder import checked
+from x_instruction.hub.model_folder import check_folder
 from x_instruction.seed.pairs import Pair
 from x_instruction.training import record
 from x_instruction.training.job import TrainJob, TrainResult
@@ -52,7 +52,7 @@ def test_a_tuned_embedded_model_can_be_published(tmp_path: Path) -> None:
     sets = [part for key in keys for part in ("--set", f"tune.{key}")]
     done = CliRunner().invoke(cli, ["train", "sft", "embedded", str(rows), "--out", str(tmp_path / "made"), *sets])
     assert done.exit_code == 0, done.output
-    model = checked(tmp_path / "made")
+    model = check_folder(tmp_path / "made")
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= set(model.files)
     assert "base_model: google/gemma-3-270m\n" in model.texts("me/mine")["README.md"].decode()
 

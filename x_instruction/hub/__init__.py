@@ -1,4 +1,6 @@
-"""Every call that writes to the Hub: a built folder is compared with what is published, sent, and read back.
+"""Every call that writes to the Hub: one path for data sets and models.
 
-``plan`` says what would change, ``upload`` and ``pulls`` change it, ``verify`` downloads what was published.
+``publish`` prepares and executes. ``dataset`` and ``model`` hold what differs between the two: which files belong to
+them, what they may replace, and how they are read back. ``plan`` compares, ``upload`` and ``pull_requests`` send,
+``verify`` reads back, ``client`` and ``retry`` talk to the server.
 """

@@ -51,7 +51,7 @@ class Model:
         return {path: content.encode() for path, content in made.items()}
 
 
-def checked(folder: Path, base_license: str = "", base_license_link: str = "") -> Model:
+def check_folder(folder: Path, base_license: str = "", base_license_link: str = "") -> Model:
     """A model's folder that is whole, safe to load and says what it is.
 
     Args:
@@ -120,7 +120,7 @@ def _weights(folder: Path, stem: str) -> list[str]:
         names = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
         for name in names:
             if "/" in name or "\\" in name or ".." in name or not name.endswith(".safetensors"):
-                raise RecipeError(f"{folder / index} names {name!r}, wanted a .safetensors file of this very folder")
+                raise RecipeError(f"{folder / index} names {name!r}, expected a .safetensors file of this very folder")
             if not (folder / name).is_file():
                 raise RecipeError(f"{folder / index} names {name}, which is missing: save the model anew")
         if names:

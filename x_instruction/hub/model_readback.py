@@ -12,10 +12,10 @@ from typing import Any
 from x_instruction.cards.records import Training
 from x_instruction.errors import HubError, MissingExtra
 from x_instruction.hub.model_folder import TOKENIZER, Model
-from x_instruction.hub.retry import passing, reason, status_of
+from x_instruction.hub.retry import is_temporary, reason, status_of
 
 
-def same(model: Model, repo: str, revision: str) -> str:
+def read_back(model: Model, repo: str, revision: str) -> str:
     """Fetch what was published, compare it with the folder, and load it. One model is in memory at a time.
 
     Returns:
@@ -80,7 +80,7 @@ def _reading(what: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        answered = status_of(error) is not None or passing(error)
+        answered = status_of(error) is not None or is_temporary(error)
         said = reason(error) if answered else (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(f"{what} ({said}): nobody should use that revision before it is known to load") from error
 

@@ -1,149 +1,153 @@
-"""What publishing a folder would change: pure comparison of what stands here and what is published."""
+"""What publishing would change: a comparison of local files with published ones. Nothing here writes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
-from x_instruction.builders.layout import README, released
-from x_instruction.builders.manifest import MANIFEST, Manifest
-from x_instruction.builders.schema import DATA, VERSION
-from x_instruction.cards.facts import LanguageSet
-from x_instruction.errors import HubError
-from x_instruction.hub.folder_check import Folder
+from x_instruction.hub.client import RepoTarget, RepoType
 from x_instruction.hub.remote import Remote, RemoteFile
 
+# A file that is read when it is sent, or the content of one that publishing writes, such as the card.
 Source = Path | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What would change.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one publication changes in a repository.
 
     Args:
-        remote: what is published now.
-        manifest: what is published then; so the card and its numbers.
-        added, updated: path to what is sent.
-        deleted: paths.
-        unchanged: paths of the folder's own files that are published already.
+        remote: What is published now. The commit is made on top of its head.
+        files: Path to SHA-256 of every file that the revision must hold afterwards.
+        added, updated: Path to what is sent.
+        deleted: Paths that are removed.
+        unchanged: Paths of local files that are published already.
+        title: Message of the commit.
+        mergeable: Whether a commit that another publisher made meanwhile can be kept beside this one.
+        notes: What changes for readers, a line each.
     """
 
     remote: Remote
-    manifest: Manifest
-    added: dict[str, Source] = field(default_factory=dict)
-    updated: dict[str, Source] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
+    files: Mapping[str, str]
+    added: dict[str, Source]
+    updated: dict[str, Source]
+    deleted: list[str]
+    unchanged: list[str]
+    title: str
+    mergeable: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def sent(self) -> dict[str, Source]:
-        """Everything that is sent."""
+        """Every file that is sent."""
         return self.added | self.updated
 
     @property
     def size(self) -> int:
-        """How many things a commit would do."""
+        """Number of operations in a commit."""
         return len(self.added) + len(self.updated) + len(self.deleted)
 
 
-def merged(folder: Folder, remote: Remote) -> dict[str, LanguageSet]:
-    """The languages that are published then: those of the folder in the place of older ones, new ones last.
+class Content(Protocol):
+    """What is published: a data set or a model, in a folder that was checked.
 
-    Raises:
-        HubError: what is published has another layout.
+    The publishing path is the same for both. What differs is here: which files belong to it, what it may replace, and
+    how it is read back.
     """
-    if remote.manifest is None:
-        return folder.sets
-    kept = remote.manifest.sets()
-    if remote.manifest.version != VERSION and kept.keys() - folder.sets.keys():
-        raise HubError(
-            f"what is published has the layout {remote.manifest.version} and the folder {VERSION}, which no reader "
-            f"takes together: publish {', '.join(kept.keys() - folder.sets.keys())} again, too, or use another name"
-        )
-    return {tag: folder.sets.get(tag, one) for tag, one in kept.items()} | folder.sets
+
+    repo_type: ClassVar[RepoType]
+
+    def compare(self, target: RepoTarget) -> Changes:
+        """Compare with what is published at a revision now.
+
+        Raises:
+            HubError: Published work would be lost or mixed up.
+        """
+
+    def describe(self, changes: Changes) -> list[str]:
+        """The files of a publication, a line for each group of them."""
+
+    def check_readback(self) -> None:
+        """Check that the packages that ``read_back`` needs are installed.
+
+        Raises:
+            MissingExtra: One is not.
+        """
+
+    def read_back(self, target: RepoTarget, changes: Changes, head: str, sent: Iterable[str]) -> str:
+        """Download a published commit and compare it with the folder.
+
+        Args:
+            target: Where it was published.
+            changes: The last comparison. ``files`` is what the commit must hold.
+            head: The commit.
+            sent: Paths of the large files that were sent.
+
+        Returns:
+            What was verified and how to use it, in one line.
+
+        Raises:
+            HubError: Something differs. The message names it.
+        """
 
 
-def plan(folder: Folder, remote: Remote, repo: str, replace_card: bool = False) -> Plan:
-    """What publishing a folder would change.
+def compare_files(
+    remote: Remote,
+    sources: Mapping[str, Source],
+    digests: Mapping[str, str],
+    deleted: Iterable[str],
+    *,
+    title: str,
+    mergeable: bool,
+    notes: Iterable[str] = (),
+) -> Changes:
+    """Sort local files into those that are new, changed and published already.
 
     Args:
-        folder: what is to be published.
-        remote: what is published now.
-        repo: id of the data set, for the card.
-        replace_card: whether a card that was not written by publishing may be replaced.
-
-    Raises:
-        HubError: what is there could be lost or mixed up.
+        remote: What is published now.
+        sources: Path to local file or content.
+        digests: Path to SHA-256 of every file that the revision must hold afterwards.
+        deleted: Published paths to remove.
+        title, mergeable, notes: As in ``Changes``.
     """
-    _check_card(remote, replace_card)
-    sets = merged(folder, remote)
-    _check_kept(folder, remote)
-    # Who publishes part of a set does not name the whole.
-    title = folder.manifest.pretty_name
-    if remote.manifest is not None and sets.keys() != folder.sets.keys():
-        title = remote.manifest.pretty_name
-    texts, manifest = released(sets, title, repo)
-    found = Plan(remote, manifest)
-    for path, text in (texts | {MANIFEST: manifest.encoded()}).items():
-        _sort(found, path, text, _git_digest(text), hashlib.sha256(text).hexdigest())
-    for one in folder.sets.values():
-        for path, sha in one.files.items():
-            _sort(found, path, folder.path / path, sha)
-    for tag, one in folder.sets.items():
-        found.deleted.extend(sorted(path for path in remote.rows_of(tag) if path not in one.files))
-    return found
-
-
-def _sort(found: Plan, path: str, source: Source, *digests: str) -> None:
-    held = found.remote.files.get(path)
-    if held is None:
-        found.added[path] = source
-    elif _same(held, source, digests):
-        found.unchanged.append(path)
-    else:
-        found.updated[path] = source
-
-
-def _same(held: RemoteFile, source: Source, digests: tuple[str, ...]) -> bool:
-    if len(held.digest) == 40 and isinstance(source, Path):
-        # A repository may keep small Parquet files as regular ones.
-        return held.size == source.stat().st_size and held.digest == _git_digest(source.read_bytes())
-    return held.digest in digests
-
-
-def _git_digest(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _check_card(remote: Remote, replace: bool) -> None:
-    """Nothing that a person wrote is lost without a word."""
-    wanted = remote.manifest.files.get(README) if remote.manifest else None
-    if replace or remote.card in (None, wanted):
-        return
-    raise HubError(
-        f"the {README} that is published was {'changed by hand' if remote.manifest else 'not written by publishing'}: "
-        "put what you want to keep of it into the recipe or the corpus's rows, then pass --replace-card"
+    added: dict[str, Source] = {}
+    updated: dict[str, Source] = {}
+    unchanged = []
+    for path, source in sources.items():
+        published = remote.files.get(path)
+        if published is None:
+            added[path] = source
+        elif _is_equal(published, source, digests[path]):
+            unchanged.append(path)
+        else:
+            updated[path] = source
+    return Changes(
+        remote=remote,
+        files=digests,
+        added=added,
+        updated=updated,
+        deleted=list(deleted),
+        unchanged=unchanged,
+        title=title,
+        mergeable=mergeable,
+        notes=tuple(notes),
     )
 
 
-def _check_kept(folder: Folder, remote: Remote) -> None:
-    """The files of languages that stay are those that their manifest names."""
-    known: Mapping[str, LanguageSet] = remote.manifest.sets() if remote.manifest else {}
-    stays = {tag: one for tag, one in known.items() if tag not in folder.sets}
-    wanted = {path: sha for one in stays.values() for path, sha in one.files.items()}
-    own = tuple(f"{DATA}/{tag}/" for tag in folder.sets)
-    held = {path for path in remote.files if path.startswith(f"{DATA}/") and not path.startswith(own)}
-    if foreign := sorted(held - wanted.keys()):
-        raise HubError(
-            f"{foreign[0]} and {len(foreign) - 1} other files are published that no manifest names, and readers would "
-            "take their rows for this set's: remove them there, or publish under another name"
-        )
-    for path, sha in wanted.items():
-        there = remote.files.get(path)
-        if there is None or (len(there.digest) == 64 and there.digest != sha):
-            raise HubError(
-                f"{path} is {'missing' if there is None else 'another file'} where it is published: "
-                f"publish the language {path.split('/')[1]!r} again first"
-            )
+def _is_equal(published: RemoteFile, source: Source, sha256: str) -> bool:
+    if published.has_sha256:
+        return published.digest == sha256
+    # Regular files are known by git's own digest. Sizes first, so that a large file is not read for nothing.
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    if published.size != size:
+        return False
+    data = source.read_bytes() if isinstance(source, Path) else source
+    return published.digest == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def source_size(source: Source) -> int:
+    """Bytes of a file or of content."""
+    return source.stat().st_size if isinstance(source, Path) else len(source)

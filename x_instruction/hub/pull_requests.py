@@ -1,4 +1,4 @@
-"""Publishing by a pull request: filled by several commits, and seen by readers only when it is merged."""
+"""Publishing by a pull request: filled by several commits, and visible to readers only when it is merged."""
 
 from __future__ import annotations
 
@@ -12,78 +12,86 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from x_instruction.errors import HubError
 from x_instruction.hashing import digest
-from x_instruction.hub.plan import Plan
-from x_instruction.hub.retry import status_of, with_retries
-from x_instruction.hub.target import KIND, RepoTarget
-from x_instruction.hub.upload import MOVED, Upload, commit, title
+from x_instruction.hub.client import MAIN, RepoTarget
+from x_instruction.hub.plan import Changes
+from x_instruction.hub.retry import MOVED, status_of, with_retries
+from x_instruction.hub.upload import Upload, commit
 
-# More than this in one commit is more than a server may do before its answer is given up.
-MOST = 1_000
-PART = 400
+# A server may give up on a commit with more operations than this before it answers.
+MAX_CHANGES = 1_000
+CHANGES_PER_COMMIT = 400
 TRIES = 5
-Compare = Callable[[RepoTarget], Plan]
+Compare = Callable[[RepoTarget], Changes]
 
 
-def pull_request(place: RepoTarget, plan: Plan) -> tuple[RepoTarget, str]:
-    """The pull request for a plan: the one that an earlier attempt opened, or a new one; and its address.
+def is_needed(target: RepoTarget, changes: Changes) -> bool:
+    """True if there are more changes than one commit to the main branch takes."""
+    return changes.size > MAX_CHANGES and target.revision == MAIN
+
+
+def pull_request(target: RepoTarget, changes: Changes) -> tuple[RepoTarget, str]:
+    """The pull request for changes and its address: the one that an earlier attempt opened, or a new one.
 
     Its title names content and base, so an earlier one holds nothing else.
     """
-    name = f"{title(plan)} ({digest([str(plan.remote.head), plan.manifest.languages])[:12]})"
+    title = f"{changes.title} ({digest([str(changes.remote.head), changes.files])[:12]})"
     opened = with_retries(
         lambda: list(
-            place.api.get_repo_discussions(
-                place.repo, repo_type=KIND, discussion_type="pull_request", discussion_status="open"
+            target.api.get_repo_discussions(
+                target.repo,
+                repo_type=target.repo_type,
+                discussion_type="pull_request",
+                discussion_status="open",
             )
         ),
-        place.told,
+        target.log,
     )
-    found: Any = next((one for one in opened if one.title == name), None)
-    if found is None:
-        found = place.ask("create_pull_request", title=name, description="Published by x-instruction.")
-    return place.at(f"refs/pr/{found.num}"), f"{place.url}/discussions/{found.num}"
+    request: Any = next((discussion for discussion in opened if discussion.title == title), None)
+    if request is None:
+        request = target.call("create_pull_request", title=title, description="Published by x-instruction.")
+    return target.at(f"refs/pr/{request.num}"), f"{target.url}/discussions/{request.num}"
 
 
-def fill(place: RepoTarget, compare: Compare, sent: list[str]) -> tuple[Plan, str]:
+def fill(request: RepoTarget, compare: Compare, sent: list[str]) -> tuple[Changes, str]:
     """Commit what a pull request lacks, the card and the manifest last.
 
     Args:
-        place: the data set and its pull request.
-        compare: what is to be done at a place.
-        sent: gets the paths of what was sent.
+        request: The repository at its pull request.
+        compare: Compares with a revision.
+        sent: Receives the paths of the files that were sent.
 
     Returns:
-        A plan of which nothing is left to do, and the head.
+        A comparison with nothing left to do, and the head.
     """
-    upload = Upload(place)
+    upload = Upload(request)
 
-    def part() -> Plan:
-        plan = compare(place)
-        data = {path: source for path, source in plan.sent.items() if isinstance(source, Path)}
-        if len(data) <= PART:
-            return plan
-        return replace(plan, added=dict(islice(data.items(), PART)), updated={}, deleted=[])
+    def next_part() -> Changes:
+        changes = compare(request)
+        data = {path: source for path, source in changes.sent.items() if isinstance(source, Path)}
+        if len(data) <= CHANGES_PER_COMMIT:
+            return changes
+        return replace(changes, added=dict(islice(data.items(), CHANGES_PER_COMMIT)), updated={}, deleted=[])
 
-    while (plan := part()).size:
-        done, head = commit(place, upload, plan, part)
-        place.told(f"{place.revision} at {head[:12]}: {done.size} files")
-        if len(done.sent) < PART:
+    while (changes := next_part()).size:
+        done, head = commit(request, upload, changes, next_part)
+        request.log(f"{request.revision} at {head[:12]}: {done.size} files")
+        if len(done.sent) < CHANGES_PER_COMMIT:
             break
     sent += upload.sent
-    last = compare(place)
+    last = compare(request)
     return last, str(last.remote.head)
 
 
-def merge(place: RepoTarget, pull: RepoTarget) -> bool:
-    """Merge a pull request; False when the branch that it goes to has moved too far for it."""
-    number = number_of(pull)
-    open_for_review(pull)
+def merge(target: RepoTarget, request: RepoTarget) -> bool:
+    """Merge a pull request. False if its branch has moved too far."""
+    number = number_of(request)
+    open_for_review(request)
     try:
-        place.ask("merge_pull_request", discussion_num=number)
+        target.call("merge_pull_request", discussion_num=number)
     except HfHubHTTPError as error:
-        details: Any = place.ask("get_discussion_details", discussion_num=number)
+        details: Any = target.call("get_discussion_details", discussion_num=number)
         if details.status == "merged":
-            # The answer was lost, and not what was asked for.
+            # Only the answer was lost.
             return True
         if status_of(error) not in MOVED | {400, 422}:
             raise
@@ -91,44 +99,44 @@ def merge(place: RepoTarget, pull: RepoTarget) -> bool:
     return True
 
 
-def number_of(pull: RepoTarget) -> int:
+def number_of(request: RepoTarget) -> int:
     """The number of a pull request."""
-    return int(pull.revision.rpartition("/")[2])
+    return int(request.revision.rpartition("/")[2])
 
 
-def open_for_review(pull: RepoTarget) -> None:
-    """Pull requests made by programs are drafts; this one is whole."""
-    number = number_of(pull)
-    details: Any = pull.ask("get_discussion_details", discussion_num=number)
+def open_for_review(request: RepoTarget) -> None:
+    """Take a pull request out of draft status, in which the client creates them."""
+    number = number_of(request)
+    details: Any = request.call("get_discussion_details", discussion_num=number)
     if details.status == "draft":
-        pull.ask("change_discussion_status", discussion_num=number, new_status="open")
+        request.call("change_discussion_status", discussion_num=number, new_status="open")
 
 
-def by_pull_request(place: RepoTarget, compare: Compare, sent: list[str]) -> tuple[Plan, str]:
+def by_pull_request(target: RepoTarget, compare: Compare, sent: list[str]) -> tuple[Changes, str]:
     """Publish through a pull request that is merged at the end.
 
     Args:
-        place: the data set and its main branch.
-        compare: what is to be done at a place.
-        sent: gets the paths of what was sent.
+        target: The repository at its main branch.
+        compare: Compares with a revision.
+        sent: Receives the paths of the files that were sent.
 
     Returns:
-        The last plan, and the head of the main branch after it.
+        The last comparison, and the head of the main branch after it.
 
     Raises:
-        HubError: others were quicker every time.
+        HubError: Others committed first every time.
     """
     for _ in range(TRIES):
-        plan = compare(place)
-        if not plan.size:
-            return plan, str(plan.remote.head)
-        pull, _ = pull_request(place, plan)
-        fill(pull, compare, sent)
-        if compare(place).remote.head != plan.remote.head or not merge(place, pull):
-            # What was sent stays stored, so the next one costs commits and no bytes.
-            place.told(f"{place.url} was changed meanwhile: joining with what is there")
-            place.ask("change_discussion_status", discussion_num=number_of(pull), new_status="closed")
+        changes = compare(target)
+        if not changes.size:
+            return changes, str(changes.remote.head)
+        request, _ = pull_request(target, changes)
+        fill(request, compare, sent)
+        if compare(target).remote.head != changes.remote.head or not merge(target, request):
+            # Uploaded files stay stored, so the next pull request costs commits and no bytes.
+            target.log(f"{target.url} changed meanwhile: merging with what is there")
+            target.call("change_discussion_status", discussion_num=number_of(request), new_status="closed")
             continue
-        # Where git joined two cards line by line, the card is written anew; nearly always there is nothing to do.
-        return commit(place, Upload(place), compare(place), lambda: compare(place))
-    raise HubError(f"{place.url} changed {TRIES} times while this was published: run the same command again")
+        # git may have merged two cards line by line. Compare once more and write the card anew if so.
+        return commit(target, Upload(target), compare(target), lambda: compare(target))
+    raise HubError(f"{target.url} changed {TRIES} times during this publication: rerun the same command")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,9 @@ from pathlib import Path
 from huggingface_hub import RepoFile
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from x_instruction.builders.layout import README
-from x_instruction.builders.manifest import MANIFEST, Manifest
-from x_instruction.builders.schema import DATA
 from x_instruction.errors import HubError
+from x_instruction.hub.client import MAIN, RepoTarget
 from x_instruction.hub.retry import with_retries
-from x_instruction.hub.target import KIND, MAIN, RepoTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,86 +19,77 @@ class RemoteFile:
     """A published file.
 
     Args:
-        size: bytes.
-        digest: SHA-256 of a large file, git's own SHA-1 of another.
+        size: Bytes.
+        digest: SHA-256 of a file in large file storage, git's SHA-1 of a regular one.
     """
 
     size: int
     digest: str
 
+    @property
+    def has_sha256(self) -> bool:
+        """True if the server knows the SHA-256 of the content."""
+        return len(self.digest) == 64
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A data set as it is published.
+    """A repository as it is published.
 
     Args:
-        head: commit; None where there is no such data set.
-        branch: whether the branch is there; a new one begins at ``head``.
-        private: whether not everybody sees it.
-        files: path to file.
-        manifest: what was published by this package, or None.
-        card: SHA-256 of the README, or None.
+        head: Commit; None if the repository does not exist.
+        branch: Whether the branch exists. A new one begins at ``head``.
+        private: Whether the repository is private.
+        files: Path to file.
     """
 
     head: str | None = None
     branch: bool = False
     private: bool = False
     files: dict[str, RemoteFile] = field(default_factory=dict)
-    manifest: Manifest | None = None
-    card: str | None = None
-
-    def rows_of(self, tag: str) -> list[str]:
-        """Paths of the files in a language's folder."""
-        return [path for path in self.files if path.startswith(f"{DATA}/{tag}/")]
 
 
-def look(place: RepoTarget) -> Remote:
-    """Read what is published at a place.
+def look(target: RepoTarget) -> Remote:
+    """List what is published at a revision.
 
     Raises:
-        HubError: it is a repository of another type, or its manifest is damaged.
+        HubError: The name belongs to a repository of another type, or the pull request does not exist.
     """
     try:
-        info = place.ask("repo_info", revision=place.revision)
-        branch = True
+        info, branch = target.call("repo_info", revision=target.revision), True
     except RevisionNotFoundError as error:
-        if place.is_pull:
-            raise HubError(f"{place.repo} has no pull request {place.revision}: leave out --revision") from error
-        info, branch = place.ask("repo_info", revision=MAIN), False
+        if target.is_pull_request:
+            raise HubError(f"{target.repo} has no pull request {target.revision}: leave out --revision") from error
+        info, branch = target.call("repo_info", revision=MAIN), False
     except RepositoryNotFoundError:
-        _other_type(place)
+        _check_other_types(target)
         return Remote()
     head = str(info.sha)
-    listed = with_retries(lambda: list(_tree(place, head)), place.told)
-    files = {one.path: RemoteFile(one.size, one.lfs.sha256 if one.lfs else one.blob_id) for one in listed}
-    manifest = _manifest(place, head) if MANIFEST in files else None
-    card = hashlib.sha256(fetch(place, README, head)).hexdigest() if README in files else None
-    return Remote(head, branch, bool(info.private), files, manifest, card)
+    listing = with_retries(lambda: list(_tree(target, head)), target.log)
+    files = {file.path: RemoteFile(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in listing}
+    return Remote(head, branch, bool(info.private), files)
 
 
-def _tree(place: RepoTarget, head: str) -> list[RepoFile]:
-    entries = place.api.list_repo_tree(place.repo, repo_type=KIND, revision=head, recursive=True)
+def _tree(target: RepoTarget, head: str) -> list[RepoFile]:
+    entries = target.api.list_repo_tree(target.repo, repo_type=target.repo_type, revision=head, recursive=True)
     return [entry for entry in entries if isinstance(entry, RepoFile)]
 
 
-def fetch(place: RepoTarget, path: str, revision: str) -> bytes:
-    """A small file, by its way through the client but past its cache."""
+def fetch(target: RepoTarget, path: str, revision: str) -> bytes:
+    """Download a small file, bypassing the client's cache."""
     with tempfile.TemporaryDirectory() as folder:
-        return Path(place.ask("hf_hub_download", filename=path, revision=revision, local_dir=folder)).read_bytes()
+        return Path(target.call("hf_hub_download", filename=path, revision=revision, local_dir=folder)).read_bytes()
 
 
-def _manifest(place: RepoTarget, head: str) -> Manifest:
-    try:
-        return Manifest.parse(fetch(place, MANIFEST, head))
-    except ValueError as error:
-        raise HubError(
-            f"{place.url} has a {MANIFEST} that cannot be read ({error}), so what it holds cannot be kept: "
-            "publish under another name, or remove the file there"
-        ) from error
-
-
-def _other_type(place: RepoTarget) -> None:
-    """A name that stands for a model or a Space already is most likely a slip."""
-    for kind in ("model", "space"):
-        if with_retries(lambda kind=kind: place.api.repo_exists(place.repo, repo_type=kind), place.told):  # type: ignore[misc]
-            raise HubError(f"{place.repo} is a {kind} at {place.api.endpoint} and no data set: choose another name")
+def _check_other_types(target: RepoTarget) -> None:
+    """A name that already belongs to a repository of another type is most likely a slip."""
+    for repo_type in {"dataset", "model", "space"} - {target.repo_type}:
+        exists = with_retries(
+            lambda repo_type=repo_type: target.api.repo_exists(target.repo, repo_type=repo_type),  # type: ignore[misc]
+            target.log,
+        )
+        if exists:
+            raise HubError(
+                f"{target.repo} is a {repo_type} at {target.api.endpoint}, not a {target.repo_type}: "
+                "choose another name"
+            )

@@ -1,4 +1,4 @@
-"""Patience with a server: what is tried again, and how long is waited before."""
+"""Retries: which errors are temporary, and how long to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -17,95 +17,102 @@ Log = Callable[[str], None]
 Answer = TypeVar("Answer")
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Another publisher committed first, or the repository is busy with one.
+MOVED = frozenset({409, 412})
 TRIES = 8
-# A server may ask for more than anybody would sit through; whoever comes later finds what was sent still there.
-LONGEST = 300.0
-FIRST = 0.5
-SLOWEST = 20.0
+# Seconds. A server may ask for a wait that no user sits through; uploaded files are still there when they come back.
+MAX_REQUESTED_WAIT = 300.0
+FIRST_WAIT = 0.5
+MAX_WAIT = 20.0
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it: uploads wrap the answer of the server."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    """An error and the errors that caused it: uploads wrap the server's answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status behind an error, or None where the server did not answer."""
-    for one in causes(error):
-        if isinstance(one, HfHubHTTPError):
-            return int(one.response.status_code)
+    """The HTTP status behind an error, or None if the server did not answer."""
+    for cause in causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            return int(cause.response.status_code)
     return None
 
 
-def passing(error: BaseException, also: frozenset[int] = frozenset()) -> bool:
-    """Whether the same call may succeed later."""
+def is_temporary(error: BaseException, also: frozenset[int] = frozenset()) -> bool:
+    """True if the same call may succeed later.
+
+    Args:
+        error: The error.
+        also: Further statuses that count as temporary.
+    """
     status = status_of(error)
     if status is not None:
         return status in BUSY | also
-    # hf_xet says by ConnectionError and RuntimeError that a server is away; a full disk is an OSError with a number.
-    return any(isinstance(one, httpx2.TransportError | ConnectionError | TimeoutError) for one in causes(error))
+    # hf_xet reports an unreachable server as ConnectionError or RuntimeError; a full disk is an OSError with an errno.
+    return any(isinstance(cause, httpx2.TransportError | ConnectionError | TimeoutError) for cause in causes(error))
 
 
-def pause(error: BaseException, attempt: int) -> float:
-    """Seconds to wait: what the server asks for, or more each time; by chance, so that many do not come at once.
+def wait_seconds(error: BaseException, attempt: int) -> float:
+    """Seconds to wait: as the server asks, else exponential backoff. Both have jitter, so that clients spread out.
 
     Raises:
-        HubError: the server asks for more than ``LONGEST``.
+        HubError: The server asks for more than ``MAX_REQUESTED_WAIT``.
     """
-    asked = _asked(error)
-    if asked is None:
-        return random.uniform(0.2, 1.0) * min(SLOWEST, FIRST * 2.0**attempt)
-    if asked > LONGEST:
+    requested = _requested_wait(error)
+    if requested is None:
+        return random.uniform(0.2, 1.0) * min(MAX_WAIT, FIRST_WAIT * 2.0**attempt)
+    if requested > MAX_REQUESTED_WAIT:
         raise HubError(
-            f"the Hub asks to wait {asked:.0f} seconds before the next request: run the same command again then, "
-            "what was uploaded is kept"
+            f"the Hub asks to wait {requested:.0f} seconds before the next request: rerun the same command after that, "
+            "uploaded files are kept"
         ) from error
-    return asked + random.uniform(0.0, 1.0)
+    return requested + random.uniform(0.0, 1.0)
 
 
-def _asked(error: BaseException) -> float | None:
-    for one in causes(error):
-        if isinstance(one, HfHubHTTPError):
-            headers = one.response.headers
-            after = headers.get("retry-after", "").strip()
-            if after.isdigit():
-                return float(after)
+def _requested_wait(error: BaseException) -> float | None:
+    for cause in causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            headers = cause.response.headers
+            retry_after = headers.get("retry-after", "").strip()
+            if retry_after.isdigit():
+                return float(retry_after)
             limit = parse_ratelimit_headers(headers)
             return float(limit.reset_in_seconds) if limit is not None and not limit.remaining else None
     return None
 
 
-def with_retries(work: Callable[[], Answer], told: Log) -> Answer:
-    """What a call gives, tried again while the server is busy or away.
+def with_retries(call: Callable[[], Answer], log: Log) -> Answer:
+    """Run a call, and run it again while the server is busy or unreachable.
 
     Args:
-        work: the call; it must do no harm when it is done twice.
-        told: is told why there is a wait.
+        call: Must be safe to run twice.
+        log: Receives a line that says why there is a wait.
     """
     for attempt in range(TRIES):
         try:
-            return work()
+            return call()
         except (HfHubHTTPError, httpx2.TransportError, OSError, RuntimeError) as error:
-            if not passing(error) or attempt == TRIES - 1:
+            if not is_temporary(error) or attempt == TRIES - 1:
                 raise
-            wait_for(error, attempt, told)
+            wait_for(error, attempt, log)
     raise AssertionError("the last attempt returns or raises")
 
 
-def wait_for(error: BaseException, attempt: int, told: Log) -> None:
-    """Wait before the next attempt, and say so."""
-    seconds = pause(error, attempt)
-    told(f"{reason(error)}: trying again in {seconds:.1f} s")
+def wait_for(error: BaseException, attempt: int, log: Log) -> None:
+    """Wait before the next attempt, and log it."""
+    seconds = wait_seconds(error, attempt)
+    log(f"{reason(error)}: trying again in {seconds:.1f} s")
     time.sleep(seconds)
 
 
 def reason(error: BaseException) -> str:
-    """What a server answered, or that it did not; never its address, which may be signed."""
+    """The server's answer in words, or that there was none. Never its address, which may be signed."""
     status = status_of(error)
     if status is None:
         return f"no answer ({type(error).__name__})"
-    said = next(one.server_message for one in causes(error) if isinstance(one, HfHubHTTPError))
-    return f"the Hub answered {status}" + (f" ({' '.join(str(said).split())[:200]})" if said else "")
+    message = next(cause.server_message for cause in causes(error) if isinstance(cause, HfHubHTTPError))
+    return f"the Hub answered {status}" + (f" ({' '.join(str(message).split())[:200]})" if message else "")

@@ -1,4 +1,4 @@
-"""Sending what a plan says: large files first, which nobody sees, then one commit that shows all of it at once."""
+"""Sending files: large ones first, which no reader sees, then one commit that shows all of them at once."""
 
 from __future__ import annotations
 
@@ -11,133 +11,151 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from x_instruction.errors import HubError
-from x_instruction.hub.plan import Plan
-from x_instruction.hub.retry import passing, status_of, wait_for, with_retries
-from x_instruction.hub.target import KIND, RepoTarget
+from x_instruction.hub.client import RepoTarget
+from x_instruction.hub.plan import Changes, source_size
+from x_instruction.hub.retry import MOVED, is_temporary, status_of, wait_for, with_retries
 
-# Another publisher was quicker, or the repository is busy with one.
-MOVED = frozenset({409, 412})
 TRIES = 40
 MIB = 1 << 20
 
 
 class Upload:
-    """Files on their way to one data set. What was sent once is not sent again, in this process or the next.
+    """Files on their way to one repository. A file that was sent is not sent again, in this process or the next.
 
     Args:
-        place: where to.
+        target: Where to.
     """
 
-    def __init__(self, place: RepoTarget) -> None:
-        self._place = place
+    def __init__(self, target: RepoTarget) -> None:
+        self._target = target
         self._sent: dict[str, CommitOperationAdd] = {}
 
-    def send(self, plan: Plan) -> None:
-        """Send the large files of a plan; nobody sees them yet.
+    def send(self, changes: Changes) -> None:
+        """Send the large files. No reader sees them before the commit.
 
-        They go in batches of a hundredth of the whole, each of which the store keeps when it is done: who is killed
-        sends at most that much again. With Xet a batch is one upload of chunks, without it a list of files.
+        They go in batches of a hundredth of the whole, and the server stores each batch when it is complete: an
+        interrupted upload sends at most that much again. With Xet a batch is one upload of chunks, without it a list
+        of files.
         """
-        new = [path for path, source in plan.sent.items() if isinstance(source, Path) and path not in self._sent]
-        sizes = {path: Path(str(plan.sent[path])).stat().st_size for path in new}
+        new = {
+            path: source for path, source in changes.sent.items() if isinstance(source, Path) and path not in self._sent
+        }
+        sizes = {path: source_size(source) for path, source in new.items()}
         done, total = 0, sum(sizes.values())
         for batch in batches(sizes, max(MIB, total // 100)):
-            operations = [CommitOperationAdd(path, str(plan.sent[path])) for path in batch]
-            with_retries(lambda operations=operations: self._preupload(operations), self._place.told)  # type: ignore[misc]
+            operations = [CommitOperationAdd(path, str(new[path])) for path in batch]
+            with_retries(lambda operations=operations: self._preupload(operations), self._target.log)  # type: ignore[misc]
             self._sent |= dict(zip(batch, operations, strict=True))
             before, done = done, done + sum(sizes[path] for path in batch)
+            # One line for each tenth of the whole.
             if done == total or done * 10 // total > before * 10 // total:
-                self._place.told(f"sent {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+                self._target.log(f"sent {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
     def _preupload(self, operations: list[CommitOperationAdd]) -> None:
         # Freed operations would be empty when the server asks for them again.
-        self._place.api.preupload_lfs_files(
-            self._place.repo, operations, repo_type=KIND, revision=self._place.revision, free_memory=False
+        self._target.api.preupload_lfs_files(
+            self._target.repo,
+            operations,
+            repo_type=self._target.repo_type,
+            revision=self._target.revision,
+            free_memory=False,
         )
 
     @property
     def sent(self) -> list[str]:
-        """Paths of the large files that were sent."""
+        """Paths of the files that were sent."""
         return list(self._sent)
 
-    def operations(self, plan: Plan) -> list[CommitOperationAdd | CommitOperationDelete]:
-        """The operations of a plan, large files by their digests."""
-        made: list[CommitOperationAdd | CommitOperationDelete] = []
-        for path, source in plan.sent.items():
-            made.append(self._sent[path] if isinstance(source, Path) else CommitOperationAdd(path, source))
-        return made + [CommitOperationDelete(path) for path in plan.deleted]
+    def operations(self, changes: Changes) -> list[CommitOperationAdd | CommitOperationDelete]:
+        """The operations of a commit, large files by their digests."""
+        operations: list[CommitOperationAdd | CommitOperationDelete] = []
+        for path, source in changes.sent.items():
+            operations.append(self._sent[path] if isinstance(source, Path) else CommitOperationAdd(path, source))
+        return operations + [CommitOperationDelete(path) for path in changes.deleted]
 
 
-def batches(sizes: dict[str, int], most: int) -> Iterator[list[str]]:
-    """Paths in batches of at most so many bytes, or of one file."""
+def batches(sizes: dict[str, int], limit: int) -> Iterator[list[str]]:
+    """Paths in batches of at most ``limit`` bytes, or of one larger file."""
     batch: list[str] = []
-    held = 0
+    batch_size = 0
     for path, size in sizes.items():
-        if batch and held + size > most:
+        if batch and batch_size + size > limit:
             yield batch
-            batch, held = [], 0
+            batch, batch_size = [], 0
         batch.append(path)
-        held += size
+        batch_size += size
     if batch:
         yield batch
 
 
-def commit(place: RepoTarget, upload: Upload, plan: Plan, again: Callable[[], Plan]) -> tuple[Plan, str]:
-    """Publish a plan by one commit on top of what the plan compared with.
+def commit(target: RepoTarget, upload: Upload, changes: Changes, compare: Callable[[], Changes]) -> tuple[Changes, str]:
+    """Publish changes by one commit on top of the head that they were compared with.
 
-    When somebody else was quicker, or an answer was lost, the comparison is made again: what was published meanwhile
-    is merged, and what this one did publish is not published twice.
+    If another publisher committed first, or an answer was lost, the comparison is made again. Their languages are kept
+    beside ours, and what this call published already is not published twice.
 
     Args:
-        place: where to.
-        upload: sends the files.
-        plan: what to do.
-        again: compares anew.
+        target: Where to.
+        upload: Sends the files.
+        changes: What to do.
+        compare: Compares anew.
 
     Returns:
-        The plan that was carried out, and the commit that holds it.
+        The changes that were made, and the commit that holds them.
 
     Raises:
-        HubError: others were quicker every time.
+        HubError: Others committed first every time, or once where their commit cannot be kept.
     """
     for attempt in range(TRIES):
-        if plan.remote.head is not None and not plan.size:
-            return plan, plan.remote.head
-        upload.send(plan)
+        base = changes.remote.head
+        if base is not None and not changes.size:
+            return changes, base
+        upload.send(changes)
         try:
-            return plan, _commit(place, upload, plan)
+            return changes, _commit(target, upload, changes)
         except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
-            if not passing(error, MOVED):
+            if not is_temporary(error, MOVED):
                 raise
-            # More than a few seconds only help against a busy server, and not against a race.
-            wait_for(error, min(attempt, 3) if status_of(error) in MOVED else attempt, place.told)
-        plan = again()
+            # A longer wait helps against a busy server, not against another publisher.
+            wait_for(error, min(attempt, 3) if status_of(error) in MOVED else attempt, target.log)
+        changes = compare()
+        check_not_moved(target, base, changes)
     raise HubError(
-        f"{place.url} changed {TRIES} times while this was published: run the same command again, "
-        "what was uploaded is kept"
+        f"{target.url} changed {TRIES} times during this publication: rerun the same command, uploaded files are kept"
     )
 
 
-def _commit(place: RepoTarget, upload: Upload, plan: Plan) -> str:
+def check_not_moved(target: RepoTarget, base: str | None, changes: Changes) -> None:
+    """Refuse to commit on top of another publisher's commit where both cannot be kept.
+
+    Args:
+        target: The repository.
+        base: The head that was compared with first; None for a new repository.
+        changes: A later comparison.
+
+    Raises:
+        HubError: The head moved, and there is something left to commit.
+    """
+    if not changes.mergeable and changes.size and base is not None and changes.remote.head != base:
+        raise HubError(
+            f"{target.url} changed while the {target.repo_type} was sent: rerun the same command, "
+            "uploaded files are kept"
+        )
+
+
+def _commit(target: RepoTarget, upload: Upload, changes: Changes) -> str:
     try:
-        made: Any = place.api.create_commit(
-            place.repo,
-            upload.operations(plan),
-            repo_type=KIND,
-            commit_message=title(plan),
-            revision=place.revision,
-            parent_commit=plan.remote.head,
+        made: Any = target.api.create_commit(
+            target.repo,
+            upload.operations(changes),
+            repo_type=target.repo_type,
+            commit_message=changes.title,
+            revision=target.revision,
+            parent_commit=changes.remote.head,
         )
     except ValueError as error:
-        # The client says so of metadata that the Hub does not take; a bad request is a ValueError, too.
+        # The client raises ValueError for metadata that the Hub does not accept. HTTP 400 is a ValueError, too.
         if isinstance(error, HfHubHTTPError):
             raise
-        raise HubError(f"{place.url} does not take the card: {' '.join(str(error).split())}") from error
+        raise HubError(f"{target.url} does not accept the card: {' '.join(str(error).split())}") from error
     return str(made.oid)
-
-
-def title(plan: Plan) -> str:
-    """What a commit says: the languages whose files it changes."""
-    tags = list(dict.fromkeys(path.split("/")[1] for path in [*plan.sent, *plan.deleted] if path.count("/") > 1))
-    shown = ", ".join(tags[:10]) + (f" and {len(tags) - 10} more" if len(tags) > 10 else "")
-    return f"Publish {shown}" if tags else "Publish the card"

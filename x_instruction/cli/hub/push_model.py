@@ -12,10 +12,12 @@ from x_instruction.cli.interrupt import kept
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo")
-@click.option("--private/--public", default=None, help="Visibility.  [default: the owner's default]")
+@click.option("--private/--public", default=None, help="Visibility.  [default: unchanged, or the owner's default]")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("--revision", default="main", show_default=True, metavar="REV", help="Branch, or refs/pr/N.")
 @click.option("--tag", metavar="NAME", help="Tag for the published revision, such as v1.0.0.")
+@click.option("--move-tag", is_flag=True, help="Move the tag if it exists.")
+@click.option("--collection", metavar="TITLE", help="Collection to add it to, by title or slug.")
 @click.option(
     "--base-license", default="", metavar="NAME", help="Licence of the base model as its card states it, such as mit."
 )
@@ -28,6 +30,8 @@ def command(
     create_pr: bool,
     revision: str,
     tag: str | None,
+    move_tag: bool,
+    collection: str | None,
     base_license: str,
     base_license_link: str,
     yes: bool,
@@ -41,26 +45,25 @@ def command(
 
     Log in with HF_TOKEN or `hf auth login`. HF_ENDPOINT names another Hub.
     """
-    from x_instruction.hub.model_readback import check_installed, same
-    from x_instruction.hub.push_model import ModelRequest, prepare, push
+    from x_instruction.hub.publish import ModelOptions, PublishRequest, execute, prepare
+    from x_instruction.hub.summary import plan_lines, result_line
 
     kept("uploaded files are kept on the Hub; rerun the same command to continue")
-    wish = ModelRequest(
+    request = PublishRequest(
         folder=folder,
         repo=repo,
+        options=ModelOptions(base_license=base_license, base_license_link=base_license_link),
         private=private,
         create_pr=create_pr,
         revision=revision,
         tag=tag,
-        base_license=base_license,
-        base_license_link=base_license_link,
+        move_tag=move_tag,
+        collection=collection,
     )
-    prepared = prepare(wish, lambda text: click.echo(text, err=True))
-    for line in prepared.lines():
+    plan = prepare(request, lambda text: click.echo(text, err=True))
+    for line in plan_lines(plan):
         click.echo(line, err=yes)
     if not yes:
         click.echo("nothing was published: pass --yes to publish")
         return
-    check_installed(prepared.model)
-    done = push(prepared, same)
-    click.echo(f"{done.pull or done.url}: {done.holds}")
+    click.echo(result_line(execute(plan)))

@@ -39,7 +39,7 @@ class Folder:
     sets: dict[str, LanguageSet]
 
 
-def checked(path: Path) -> Folder:
+def check_folder(path: Path) -> Folder:
     """A folder that may be published.
 
     Raises:
