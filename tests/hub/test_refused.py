@@ -16,8 +16,8 @@ from built_set import built
 from local_hub_fixture import RunningHub
 
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.hub.dataset_folder import check_folder
 from x_instruction.hub.client import check_repo, check_revision, check_tag
+from x_instruction.hub.dataset_folder import check_folder
 
 Make = Callable[..., Path]
 FILE = "data/sw/train-00000-of-00002.parquet"
