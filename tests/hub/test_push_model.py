@@ -196,23 +196,23 @@ def whole_generator(folder: Path) -> None:
 
 WHOLE = [
     (no_config, "neither config.json nor adapter_config.json"),
-    (no_weights, "is missing: save the model anew"),
+    (no_weights, "is missing: save the model again"),
     (no_record, "x-instruction train sft"),
     (no_tokenizer, "has no tokenizer"),
     (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
     (no_licence, "licence of push-org/base is not known, and that of this model follows from it: .* --base-license"),
-    (outside, "expected a .safetensors file of this very folder"),
+    (outside, "expected a .safetensors file in the same folder"),
     (pickle, "pytorch_model.bin, and loading a pickle runs"),
     (trainer, "optimizer.pt, and loading a pickle runs"),
-    (code, "needs code of its own"),
+    (code, "needs its own code"),
     (damaged, "is not JSON"),
     (other_kind, "holds a whole model"),
 ]
 ADAPTER = [
     (no_base, "names the base None"),
     (local_base, "names the base '/home/me/base'"),
-    (other_base, "mend one"),
+    (other_base, "correct one"),
     (bad_calibration, "is no calibration"),
 ]
 
@@ -227,7 +227,7 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
             shutil.copytree(good, tmp_path / spoil.__name__)
             spoil(tmp_path / spoil.__name__)
             commands.append((tmp_path / spoil.__name__, "push-org/bad", "--yes"))
-    wanted = ["is no folder", *(said for _, said in [*WHOLE, *ADAPTER])]
+    wanted = ["is not a folder", *(said for _, said in [*WHOLE, *ADAPTER])]
     for (status, said), part in zip(push(*commands), wanted, strict=True):
         assert status == 1
         assert re.search(part, said, flags=re.DOTALL), said
@@ -343,7 +343,7 @@ def test_an_adapter_of_a_run_is_published_without_a_tokenizer(push: Pusher, rate
     # No revision of the Hub has the weights that it was tuned on, so there is nothing to load it on.
     assert own[0] == 0, own[1]
     assert "loads with" not in own[1]
-    assert f"has the same files and weights; it was not loaded, because {QUANTISED} is no revision" in own[1]
+    assert f"has the same files and weights; it was not loaded, because {QUANTISED} is not a revision" in own[1]
     calibrated = """
     from x_instruction.config.recipe import Model
     from x_instruction.refine import calibration
@@ -360,8 +360,8 @@ def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: P
     shutil.copytree(rater, broken)
     edit(broken / "adapter_config.json", target_modules=["nothing"])
     wanted = [
-        ("push-org/lost", r"its files are the folder's, and loading it on push-org/base at 000000000000 failed"),
-        ("push-org/broken", r"its files are the folder's, and loading it on push-org/base at \w+ failed"),
+        ("push-org/lost", r"its files equal the folder's, and loading it on push-org/base at 000000000000 failed"),
+        ("push-org/broken", r"its files equal the folder's, and loading it on push-org/base at \w+ failed"),
     ]
     found = push((lost, "push-org/lost", "--yes"), (broken, "push-org/broken", "--yes"))
     for (status, said), (repo, told) in zip(found, wanted, strict=True):
@@ -378,7 +378,7 @@ AutoTokenizer.from_pretrained = trip
 """
     [(status, said)] = push((whole, "push-org/tripped", "--yes"), before=trip)
     assert status == 1
-    assert re.search(r"push-org/tripped was published at \w{12}: its files are the folder's, and loading it", said)
+    assert re.search(r"push-org/tripped was published at \w{12}: its files equal the folder's, and loading it", said)
     assert "'NoneType' object has no attribute 'x'" in said
 
 

@@ -1,4 +1,4 @@
-"""A published model, read with an empty cache as a user would: the folder's files, weight by weight, and it loads."""
+"""A published model, downloaded into an empty cache, compared weight by weight, and loaded, as a user would."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from x_instruction.hub.retry import is_temporary, reason, status_of
 
 
 def read_back(model: Model, repo: str, revision: str) -> str:
-    """Fetch what was published, compare it with the folder, and load it. One model is in memory at a time.
+    """Download a published model, compare it with the folder, and load it. One model is in memory at a time.
 
     Returns:
-        What holds of it now, for a person.
+        What was verified, in words.
 
     Raises:
-        HubError: it cannot be fetched, a part differs, or it does not load.
+        HubError: It cannot be downloaded, a part differs, or it does not load.
     """
     published = f"{repo} was published at {revision[:12]}"
     with tempfile.TemporaryDirectory(prefix="x-instruction-") as cache:
         with _reading(f"{published}, and reading it back failed"):
-            folder = _fetched(model, repo, revision, cache)
-            wanted, came = _parts(model.folder, model.files), _parts(folder, model.files)
-        if differing := sorted(name for name in wanted.keys() | came.keys() if wanted.get(name) != came.get(name)):
+            folder = _download(model, repo, revision, cache)
+            local, remote = _part_digests(model.folder, model.files), _part_digests(folder, model.files)
+        if differing := sorted(part for part in local.keys() | remote.keys() if local.get(part) != remote.get(part)):
             raise HubError(
-                f"{published} and {len(differing)} parts differ from {model.folder}, among them {differing[0]}: run "
-                "the same command again"
+                f"{published}, and {len(differing)} parts differ from {model.folder}, such as {differing[0]}: rerun "
+                "the same command"
             )
         training = model.facts.training
-        where = f" on {training.base_model} at {training.base_revision[:12]}" if model.adapter else ""
-        with _reading(f"{published}: its files are the folder's, and loading it{where} failed"):
+        base = f" on {training.base_model} at {training.base_revision[:12]}" if model.adapter else ""
+        with _reading(f"{published}: its files equal the folder's, and loading it{base} failed"):
             if TOKENIZER in model.files:
                 _check_tokenizer(model, repo, revision, cache)
             if model.adapter and not _base_is_on_hub(training):
                 return (
-                    f"has the same files and weights; it was not loaded, because {training.base_revision} is no "
+                    f"has the same files and weights; it was not loaded, because {training.base_revision} is not a "
                     f"revision of {training.base_model} on the Hub"
                 )
             _load(model, folder, repo, revision, cache)
@@ -49,10 +49,10 @@ def read_back(model: Model, repo: str, revision: str) -> str:
 
 
 def check_installed(model: Model) -> None:
-    """What reading back needs is asked for before anything is sent.
+    """Check that the packages for reading back are installed, before anything is sent.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: One is not.
     """
     try:
         import torch
@@ -68,48 +68,48 @@ def check_installed(model: Model) -> None:
 
 
 def _base_is_on_hub(training: Training) -> bool:
-    """Whether the base's revision is a commit, and no digest of a file; git takes no name with a colon."""
+    """True if the base's revision is a commit and not the digest of a file, which has a colon as no git name has."""
     return ":" not in training.base_revision
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
-    """Say what was published when anything is raised: whatever a library trips over, the commit is made."""
+def _reading(context: str) -> Iterator[None]:
+    """Add the published revision to any error: the commit is made, whatever a library raises afterwards."""
     try:
         yield
     except HubError:
         raise
     except Exception as error:
-        answered = status_of(error) is not None or is_temporary(error)
-        said = reason(error) if answered else (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise HubError(f"{what} ({said}): nobody should use that revision before it is known to load") from error
+        from_server = status_of(error) is not None or is_temporary(error)
+        message = reason(error) if from_server else (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HubError(f"{context} ({message}): do not use that revision until it loads") from error
 
 
-def _fetched(model: Model, repo: str, revision: str, cache: str) -> Path:
-    """The folder with the published files."""
+def _download(model: Model, repo: str, revision: str, cache: str) -> Path:
+    """Download the files. Returns their folder."""
     from huggingface_hub import hf_hub_download
 
     paths = [Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache)) for name in model.files]
     return paths[0].parent
 
 
-def _parts(folder: Path, files: tuple[str, ...]) -> dict[str, str]:
-    """Name to digest of every file, and in files of weights of every weight."""
+def _part_digests(folder: Path, files: tuple[str, ...]) -> dict[str, str]:
+    """Digest of every file, and of every tensor in files of weights."""
     from safetensors import safe_open
 
-    found = {}
+    digests = {}
     for name in files:
         if name.endswith(".safetensors"):
             with safe_open(folder / name, "pt") as weights:
                 for key in weights.keys():  # noqa: SIM118
-                    found[f"{key} of {name}"] = _digest(weights.get_tensor(key))
+                    digests[f"{key} of {name}"] = _tensor_digest(weights.get_tensor(key))
         else:
-            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return found
+            digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return digests
 
 
-def _digest(tensor: Any) -> str:
-    """Digest of kind, shape and bytes; bytes, because numpy has no bfloat16."""
+def _tensor_digest(tensor: Any) -> str:
+    """Digest of type, shape and bytes. Bytes, because numpy has no bfloat16."""
     import torch
 
     flat = tensor.contiguous().flatten().view(torch.uint8)
@@ -117,15 +117,15 @@ def _digest(tensor: Any) -> str:
 
 
 def _check_tokenizer(model: Model, repo: str, revision: str, cache: str) -> None:
-    """The folder may hold more than was sent, so equal files are not all of it."""
+    """Compare the tokenizers as they load: the folder may hold files that were not sent."""
     from transformers import AutoTokenizer
 
-    own = AutoTokenizer.from_pretrained(str(model.folder))
-    came = AutoTokenizer.from_pretrained(repo, revision=revision, cache_dir=cache)
-    if (own.get_vocab(), own.chat_template) != (came.get_vocab(), came.chat_template):
+    local = AutoTokenizer.from_pretrained(str(model.folder))
+    remote = AutoTokenizer.from_pretrained(repo, revision=revision, cache_dir=cache)
+    if (local.get_vocab(), local.chat_template) != (remote.get_vocab(), remote.chat_template):
         raise HubError(
-            f"{repo} was published at {revision[:12]} and its tokenizer has another vocabulary or chat template than "
-            f"that of {model.folder}: nobody should use that revision; save the tokenizer anew"
+            f"{repo} was published at {revision[:12]}, and its tokenizer has another vocabulary or chat template than "
+            f"that of {model.folder}: do not use that revision, and save the tokenizer again"
         )
 
 
@@ -140,5 +140,5 @@ def _load(model: Model, folder: Path, repo: str, revision: str, cache: str) -> N
 
     training = model.facts.training
     base = AutoModelForCausalLM.from_pretrained(training.base_model, revision=training.base_revision, **options)
-    # peft itself loads what fits and goes on.
+    # peft itself loads the weights that fit and ignores the others without an error.
     with_adapter(base, str(folder), training.base_model)
