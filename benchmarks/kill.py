@@ -23,15 +23,15 @@ from pathlib import Path
 from x_instruction.pipeline.status import totals
 from x_instruction.storage.run_folder import RunFolder
 
-AGES = ("passage", "candidate", "rated", "curated", "dataset")
+FOLDERS = ("passage", "candidate", "rated", "curated", "dataset")
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Every file that counts: shards and dropped rows of all ages, and the built data set."""
+    """Every file that counts: shards and dropped rows of all stages, and the built data set."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for age in AGES
-        for path in sorted((root / age).rglob("*"))
+        for folder in FOLDERS
+        for path in sorted((root / folder).rglob("*"))
         if path.is_file() and not path.name.endswith(".report.json")
     }
 

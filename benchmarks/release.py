@@ -27,8 +27,9 @@ from counting_proxy import counted  # noqa: E402
 from local_hub_fixture import start  # noqa: E402
 
 from x_instruction.config.recipe import dumps  # noqa: E402
-from x_instruction.records import AGES, Curated, text_digest  # noqa: E402
+from x_instruction.records import STAGES, Curated, text_digest  # noqa: E402
 from x_instruction.storage.run_folder import RunFolder, ShardReport  # noqa: E402
+from x_instruction.storage.shard_key import StageKey  # noqa: E402
 
 # Characters of a response and of an instruction, mean and deviation, of the original release (arXiv 2405.19744).
 LENGTHS = {
@@ -107,18 +108,18 @@ def records(tag: str, rows: int) -> Iterator[Curated]:
 
 
 def make_run(root: Path, rows: int) -> None:
-    """A run's shards of every age; the first two ages, of which only counts are used, have one row each."""
+    """A run's shards of every stage; the first two stages, of which only counts are used, have one row each."""
     run = RunFolder(root)
     for tag in LENGTHS:
-        for age, kind in AGES.items():
+        for stage, kind in STAGES.items():
             names = [field.name for field in dataclasses.fields(kind)]
-            count = rows if age in ("rated", "curated") else 1
+            count = rows if stage in ("rated", "curated") else 1
             made = records(tag, count)
             shards = -(-count // SHARD)
             for index in range(shards):
                 part = [kind(**{n: getattr(one, n) for n in names}) for one in islice(made, SHARD)]
-                run.write(ShardReport(age=age, language=tag, index=index, rows_in=len(part)), part)
-            run.finish(age, tag, shards)
+                run.write(ShardReport(StageKey(stage).shard(tag, index), rows_in=len(part)), part)
+            run.finish(StageKey(stage), tag, shards)
     (root / "recipe.json").write_text(dumps(settings(tuple(LENGTHS), "release")))
 
 

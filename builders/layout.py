@@ -32,6 +32,7 @@ from x_instruction.languages import language
 from x_instruction.records import Curated
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, ShardKey
 
 __all__ = ["README", "Built", "build", "released", "verify"]
 
@@ -103,8 +104,8 @@ def _write_rows(
     sets: dict[str, LanguageSet] = {}
     left_out: dict[str, str] = {}
     for tag in recipe.languages:
-        shards = run.count("curated", tag)
-        one = None if shards is None else _write_language(run, recipe, root, tag, shards)
+        shards = run.shards(CURATED, tag)
+        one = _write_language(run, recipe, root, tag, shards) if shards else None
         if one is not None and one.rows:
             sets[tag] = one
             progress(f"{tag}: {one.rows} rows")
@@ -119,14 +120,14 @@ def _write_rows(
     return sets, left_out
 
 
-def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: int) -> LanguageSet:
+def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: list[ShardKey]) -> LanguageSet:
     shares = Shares.of(recipe)
     facts = Facts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
-        for index in range(shards):
-            for record in run.read("curated", tag, index):
+        for key in shards:
+            for record in run.read(key):
                 if not isinstance(record, Curated) or record.language != tag:
-                    path = run.path("curated", tag, index)
+                    path = run.path(key)
                     raise ShardError(f"{path} holds a record of {record.language!r}, wanted {tag!r}: remove the shard")
                 writers[split_of(record.document_id, shares)].add(published(record))
                 facts.add(record)

@@ -19,13 +19,14 @@ from typing import Any
 
 from x_instruction.builders.manifest import MANIFEST
 from x_instruction.builders.schema import ALL, COLUMNS
-from x_instruction.builders.sources import AGE, Source
+from x_instruction.builders.sources import Source
 from x_instruction.corpus.json_list import items
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError, ShardError, UnknownLanguage
 from x_instruction.languages import language
 from x_instruction.records import text_digest
 from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.shard_key import CURATED
 
 # ``sw``, ``zh-Hant``, ``swh_Latn``: names of files such as config.json or train.json are none of these.
 NAME = re.compile(r"[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?")
@@ -130,7 +131,7 @@ def place(path: str | Path) -> Source | Original:
         RecipeError: it is none of these.
     """
     folder = Path(path).expanduser().resolve()
-    if not (folder / AGE).is_dir() and not (folder / MANIFEST).is_file():
+    if not (folder / CURATED.path).is_dir() and not (folder / MANIFEST).is_file():
         found = Original.at(folder)
         if found is not None:
             return found

@@ -14,8 +14,7 @@ from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import RunFolder
-
-AGE = "curated"
+from x_instruction.storage.shard_key import CURATED, ShardKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,14 @@ class Source:
         folder = Path(path).expanduser().resolve()
         if (folder / MANIFEST).is_file() and (folder / DATA).is_dir():
             return cls(folder, built=True)
-        if (folder / AGE).is_dir():
+        if (folder / CURATED.path).is_dir():
             return cls(folder, built=False)
         if not folder.is_dir():
             raise RecipeError(f"{path} is no folder, wanted a run or a built data set")
         held = sorted(entry.name for entry in folder.iterdir())
         shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
         raise RecipeError(
-            f"{path} is neither a built data set ({MANIFEST} and {DATA}/) nor a run with curated pairs ({AGE}/); "
+            f"{path} is neither a built data set ({MANIFEST} and {DATA}/) nor a run with curated pairs ({CURATED}/); "
             f"it holds {shown or 'nothing'}: name the folder of one of them"
         )
 
@@ -56,8 +55,8 @@ class Source:
         if self.built:
             return sorted(path.name for path in (self.folder / DATA).iterdir() if path.is_dir())
         run = RunFolder(self.folder)
-        found = sorted(path.name for path in (self.folder / AGE).iterdir() if path.is_dir())
-        return [tag for tag in found if any(run.report(AGE, tag, i).kept for i in range(run.count(AGE, tag) or 0))]
+        found = sorted(path.name for path in (self.folder / CURATED.path).iterdir() if path.is_dir())
+        return [tag for tag in found if any(run.report(key).kept for key in run.shards(CURATED, tag))]
 
     def tag(self, asked: str) -> str:
         """The tag of a language that it holds, from a tag, a code or a name; ``all`` is every language.
@@ -78,13 +77,13 @@ class Source:
             )
         return tag
 
-    def shards(self, tag: str) -> list[tuple[str, int]]:
-        """Language and number of every curated shard of a run behind a config."""
+    def shards(self, tag: str) -> list[ShardKey]:
+        """Every curated shard of a run behind a config."""
         run = RunFolder(self.folder)
         tags = self.languages() if tag == ALL else [tag]
-        return [(one, index) for one in tags for index in range(run.count(AGE, one) or 0)]
+        return [key for one in tags for key in run.shards(CURATED, one)]
 
-    def documents(self, shards: list[tuple[str, int]]) -> Iterator[str]:
+    def documents(self, shards: list[ShardKey]) -> Iterator[str]:
         """The document of every row of some shards of a run; no other column is read.
 
         Raises:
@@ -93,8 +92,8 @@ class Source:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for tag, index in shards:
-            path = RunFolder(self.folder).path(AGE, tag, index)
+        for key in shards:
+            path = RunFolder(self.folder).path(key)
             try:
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=["document_id"]):
@@ -122,7 +121,7 @@ class Source:
         if self.built:
             paths = [path for paths in self.files(tag).values() for path in paths]
         else:
-            paths = [RunFolder(self.folder).path(AGE, one, index) for one, index in self.shards(tag)]
+            paths = [RunFolder(self.folder).path(key) for key in self.shards(tag)]
         total = hashlib.sha256()
         for path in paths:
             total.update(f"{path.relative_to(self.folder).as_posix()} {_digest(path)}\n".encode())

@@ -21,12 +21,13 @@ from x_instruction.builders.files import ROW_GROUP_CHARS
 from x_instruction.builders.original import Original, rows
 from x_instruction.builders.original import place as find
 from x_instruction.builders.schema import VERSION, arrow_schema, features, published
-from x_instruction.builders.sources import AGE, Source
+from x_instruction.builders.sources import Source
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Curated
 from x_instruction.storage.run_folder import BATCH, RunFolder
+from x_instruction.storage.shard_key import ShardKey
 
 
 @dataclass(kw_only=True, eq=False)
@@ -115,7 +116,7 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             work = {split: {"shards": shards, "split": split} for split in self._splits(place, shards)}
         return [datasets.SplitGenerator(name=split, gen_kwargs=kwargs) for split, kwargs in work.items()]
 
-    def _splits(self, place: Source, shards: list[tuple[str, int]]) -> list[str]:
+    def _splits(self, place: Source, shards: list[ShardKey]) -> list[str]:
         """The splits that have a row: datasets cannot hold one that has none."""
         shares = self.config.shares
         if shares.splits == ("train",):
@@ -126,23 +127,23 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _generate_tables(
         self,
         files: list[str] | None = None,
-        shards: list[tuple[str, int]] | None = None,
+        shards: list[ShardKey] | None = None,
         originals: list[tuple[str, str]] | None = None,
         split: str = "train",
     ) -> Iterator[tuple[Key, pa.Table]]:
         for number, file in enumerate(files or ()):
             for batch, table in enumerate(_built(file)):
                 yield Key(number, batch), table
-        for number, (tag, index) in enumerate(shards or ()):
-            for batch, table in enumerate(self._curated(tag, index, split)):
+        for number, key in enumerate(shards or ()):
+            for batch, table in enumerate(self._curated(key, split)):
                 yield Key(number, batch), table
         for number, (tag, path) in enumerate(originals or ()):
             for batch, table in enumerate(_original(path, tag)):
                 yield Key(number, batch), table
 
-    def _curated(self, tag: str, index: int, split: str) -> Iterator[pa.Table]:
+    def _curated(self, key: ShardKey, split: str) -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
-        for record in RunFolder(Path(self.config.source)).read(AGE, tag, index):
+        for record in RunFolder(Path(self.config.source)).read(key):
             assert isinstance(record, Curated)
             if split_of(record.document_id, self.config.shares) == split:
                 rows.append(published(record))

@@ -1,4 +1,4 @@
-"""One schema per age, and nothing lost from age to age or on the way through a file."""
+"""One schema per stage, and nothing lost from stage to stage or on the way through a file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from x_instruction.records import (
-    AGES,
     DROPPED_TEXT,
+    STAGES,
     Candidate,
     Curated,
     Dropped,
@@ -66,14 +66,14 @@ def passage(tag: str = "fi") -> Passage:
 
 
 def curated(tag: str = "fi") -> dict[str, Passage]:
-    """The same pair at each age."""
+    """The same pair at each stage."""
     first = passage(tag)
     second = extend(first, Candidate, **CANDIDATE)
     third = extend(second, Rated, **RATED)
     return {"passage": first, "candidate": second, "rated": third, "curated": extend(third, Curated, **CURATED)}
 
 
-KINDS: list[type[Any]] = [*AGES.values(), Dropped]
+KINDS: list[type[Any]] = [*STAGES.values(), Dropped]
 
 
 def test_a_row_without_a_field_is_refused() -> None:
@@ -83,7 +83,7 @@ def test_a_row_without_a_field_is_refused() -> None:
         from_row(Passage, row)
 
 
-def test_growing_takes_exactly_the_fields_of_the_age() -> None:
+def test_growing_takes_exactly_the_fields_of_the_stage() -> None:
     with pytest.raises(TypeError, match="instruction"):
         extend(passage(), Candidate)
     with pytest.raises(TypeError):
@@ -115,29 +115,29 @@ def test_only_what_may_be_missing_is_nullable(kind: type[Any]) -> None:
 
 
 def test_an_age_adds_at_the_end_and_rewrites_nothing() -> None:
-    ages = list(AGES.values())
-    assert list(AGES) == ["passage", "candidate", "rated", "curated"]
-    for younger, older in pairwise(ages):
+    types = list(STAGES.values())
+    assert list(STAGES) == ["passage", "candidate", "rated", "curated"]
+    for younger, older in pairwise(types):
         assert list(schema(older))[: len(schema(younger))] == list(schema(younger))
         assert len(schema(older)) > len(schema(younger))
 
 
 @pytest.mark.parametrize("tag", TEXTS)
 def test_growing_keeps_every_field(tag: str) -> None:
-    ages = list(curated(tag).values())
-    for younger, older in pairwise(ages):
+    types = list(curated(tag).values())
+    for younger, older in pairwise(types):
         assert as_row(younger).items() <= as_row(older).items()
-    assert {**as_row(passage(tag)), **CANDIDATE, **RATED, **CURATED} == as_row(ages[-1])
+    assert {**as_row(passage(tag)), **CANDIDATE, **RATED, **CURATED} == as_row(types[-1])
 
 
-@pytest.mark.parametrize("age", AGES)
-def test_rows_survive_parquet(age: str) -> None:
-    records = [curated(tag)[age] for tag in TEXTS]
+@pytest.mark.parametrize("stage", STAGES)
+def test_rows_survive_parquet(stage: str) -> None:
+    records = [curated(tag)[stage] for tag in TEXTS]
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([as_row(record) for record in records], schema=schema(AGES[age])), stream)
+    pq.write_table(pa.Table.from_pylist([as_row(record) for record in records], schema=schema(STAGES[stage])), stream)
     table = pq.read_table(stream)
-    assert table.schema.equals(schema(AGES[age]))
-    assert [from_row(AGES[age], row) for row in table.to_pylist()] == records
+    assert table.schema.equals(schema(STAGES[stage]))
+    assert [from_row(STAGES[stage], row) for row in table.to_pylist()] == records
 
 
 def test_from_row_passes_over_what_an_age_does_not_have() -> None:

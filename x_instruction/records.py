@@ -1,7 +1,7 @@
-"""Records: one training pair at each of its four ages, and the fixed Arrow schema of each.
+"""Records: one training pair at each of its four stages, and the fixed Arrow schema of each stage.
 
-``Passage -> Candidate -> Rated -> Curated``. An age adds fields and rewrites none, so provenance travels to the end.
-One schema per age for every shard: an all-null column in one shard would otherwise break readers
+``Passage -> Candidate -> Rated -> Curated``. A stage adds fields and changes none, so provenance is kept to the end.
+All shards of a stage have the same schema: an all-null column in one shard would otherwise break readers
 (datasets issues 4491, 7092, 7222).
 """
 
@@ -118,8 +118,8 @@ class Curated(Rated):
     embedder_revision: str
 
 
-# The ages in order; the name is the folder of its shards.
-AGES: dict[str, type[Passage]] = {
+# The stages in order. The name of a stage is also the name of its folder in a run.
+STAGES: dict[str, type[Passage]] = {
     "passage": Passage,
     "candidate": Candidate,
     "rated": Rated,
@@ -127,11 +127,6 @@ AGES: dict[str, type[Passage]] = {
 }
 
 Record = TypeVar("Record", bound=Passage)
-
-
-def kind(name: str) -> type[Passage]:
-    """The age of a name that may carry a round, as ``rated_1``."""
-    return AGES[name.partition("_")[0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,24 +155,24 @@ def dropped(id: str, reason: str, detail: str = "", text: str = "") -> Dropped:
     return Dropped(id=id, reason=reason, detail=storable(detail[:300]), text=storable(text[:DROPPED_TEXT]))
 
 
-def schema(age: type[Any]) -> pa.Schema:
-    """The Arrow schema of an age (or of ``Dropped``): one field per dataclass field, in order."""
+def schema(record_type: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record type (or of ``Dropped``): one field per dataclass field, in order."""
     import pyarrow as pa
 
     arrow = {str: pa.string(), int: pa.int32(), float: pa.float64(), float | None: pa.float64()}
-    hints = get_type_hints(age)
+    hints = get_type_hints(record_type)
     return pa.schema(
         [
             pa.field(f.name, arrow[hints[f.name]], nullable=hints[f.name] == float | None)
-            for f in dataclasses.fields(age)
+            for f in dataclasses.fields(record_type)
         ]
     )
 
 
-def extend(record: Passage, age: type[Record], **added: Any) -> Record:
-    """A record of the next age: every field of ``record`` and the ones that this age adds."""
+def extend(record: Passage, record_type: type[Record], **added: Any) -> Record:
+    """A record of the next stage: every field of ``record`` and the fields that the next stage adds."""
     values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return age(**values, **added)
+    return record_type(**values, **added)
 
 
 def as_row(record: Passage | Dropped) -> dict[str, Any]:
@@ -185,9 +180,9 @@ def as_row(record: Passage | Dropped) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 
 
-def from_row(age: type[Record], row: Mapping[str, Any]) -> Record:
-    """A record of an age from a dictionary that has at least its fields."""
-    return age(**{name: row[name] for name in age.__dataclass_fields__})
+def from_row(record_type: type[Record], row: Mapping[str, Any]) -> Record:
+    """A record from a dictionary that has at least its fields."""
+    return record_type(**{name: row[name] for name in record_type.__dataclass_fields__})
 
 
 def storable(text: str) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from x_instruction.config import recipe
-from x_instruction.records import AGES, Curated, Dropped, Passage, dropped, text_digest
+from x_instruction.records import STAGES, Curated, Dropped, Passage, dropped, text_digest
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import StageKey
 
 WORDS = {
     "sw": "Kilimo cha mahindi hutegemea mvua za masika",
@@ -79,15 +80,15 @@ def records(tag: str, rows: int = 24) -> list[Curated]:
 
 
 def write(run: RunFolder, tag: str, rows: list[Curated], shards: int = 2) -> None:
-    """The shards of a language at every age, as the run loop leaves them."""
+    """The shards of a language at every stage, as the run loop leaves them."""
     step = -(-len(rows) // shards) or 1
-    for age, kind in AGES.items():
+    for stage, kind in STAGES.items():
         for index in range(shards):
             part: list[Passage | Dropped] = [_younger(row, kind) for row in rows[index * step : (index + 1) * step]]
-            part.append(dropped(f"{tag}-x", "quota" if age == "curated" else f"{age}_bad"))
+            part.append(dropped(f"{tag}-x", "quota" if stage == "curated" else f"{stage}_bad"))
             spent = {"seconds": 1.5, "requests": len(part), "prompt_tokens": 1_000, "output_tokens": 100}
-            run.write(ShardReport(age=age, language=tag, index=index, rows_in=len(part), **spent), part)
-        run.finish(age, tag, shards)
+            run.write(ShardReport(StageKey(stage).shard(tag, index), rows_in=len(part), **spent), part)
+        run.finish(StageKey(stage), tag, shards)
 
 
 def _younger(row: Curated, kind: type[Passage]) -> Passage:

@@ -19,8 +19,10 @@ from x_instruction.cli import cli
 from x_instruction.config.recipe import Server
 from x_instruction.config.recipe import load as load_recipe
 from x_instruction.errors import ShardError
+from x_instruction.pipeline.rounds import title
 from x_instruction.pipeline.status import totals
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 HOSTILE = (
     "<script>alert(1)</script> | a | b |\n\n---\nlicense: mit\n# Title ](http://x) `c` "
@@ -111,10 +113,10 @@ def test_costs_are_told_where_the_recipe_has_prices(run, kit, folder):
     assert "| generate | 3 | 26 | 2,000 | 200 | 2 |" in parts(folder)[1]
 
 
-@pytest.mark.parametrize(("age", "kind"), [("passage", "index.json"), ("rated", "shard"), ("curated", "shard")])
-def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, age, kind):
-    path = run.root / age / "sw" / "index.json" if kind == "index.json" else run.path(age, "sw", 1)
-    path.unlink()
+@pytest.mark.parametrize(("stage", "kind"), [("passage", "index.json"), ("rated", "shard"), ("curated", "shard")])
+def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, stage, kind):
+    path = run.path(StageKey(stage).shard("sw", 1))
+    (path.with_name("index.json") if kind == "index.json" else path).unlink()
     with pytest.raises(ShardError, match=r"run` makes what|not finished|cannot read shard"):
         build(run, kit.recipe(("sw",)), folder)
     assert not folder.exists()
@@ -192,7 +194,8 @@ def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_pat
     found = totals(RunFolder(tmp_path / "run"))
     for total in found:
         if total.language in ("fi", "th", "bn"):
-            assert f"| `{total.language}` | {total.stage} | {total.rows_in} | {total.kept} | " in body
+            name = title(StageKey(total.stage, total.round))
+            assert f"| `{total.language}` | {name} | {total.rows_in} | {total.kept} | " in body
     tokens = [sum(getattr(total, name) for total in found) for name in ("requests", "prompt_tokens", "output_tokens")]
     assert "| {:,} | {:,} | {:,} |".format(*tokens) in next(
         line for line in body.splitlines() if line.startswith("| all |")

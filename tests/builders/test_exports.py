@@ -15,6 +15,7 @@ from x_instruction.builders.formats import FORMATS
 from x_instruction.builders.reading import load
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED
 
 # Texts that break whoever takes text for markup, lines or escapes.
 HOSTILE = (
@@ -82,7 +83,7 @@ def test_a_source_without_rows(run, kit, tmp_path):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_damage_on_the_way_leaves_no_file(run, tmp_path, form):
-    shard = run.path("curated", "sw", 1)
+    shard = run.path(CURATED.shard("sw", 1))
     shard.write_bytes(b"PAR1" + shard.read_bytes()[4:-30])
     with pytest.raises(ShardError, match=r"00001\.parquet"):
         export(run.root, tmp_path / "out", form, languages=["sw"])

@@ -15,6 +15,7 @@ from x_instruction.builders.reading import load
 from x_instruction.builders.schema import arrow_schema, features, published
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED
 
 
 def bytes_of(folder):
@@ -169,7 +170,7 @@ def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
 
 
 def test_a_damaged_shard_is_said_and_nothing_is_built(run, kit, folder):
-    path = run.path("curated", "th", 1)
+    path = run.path(CURATED.shard("th", 1))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ShardError, match="cannot read shard"):
         build(run, kit.recipe(), folder)

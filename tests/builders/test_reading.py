@@ -15,6 +15,7 @@ from x_instruction.builders.schema import features, published
 from x_instruction.builders.x_instruction import XInstruction
 from x_instruction.errors import RecipeError, ShardError, UnknownLanguage
 from x_instruction.languages import PAPER_LANGUAGES
+from x_instruction.storage.shard_key import CURATED
 
 
 @pytest.fixture(params=["run", "built"])
@@ -111,7 +112,7 @@ def test_damage_is_a_shard_error(source, run):
 
 
 def test_damage_in_a_worker_is_a_shard_error(run):
-    run.path("curated", "th", 1).write_bytes(b"PAR1")
+    run.path(CURATED.shard("th", 1)).write_bytes(b"PAR1")
     with pytest.raises(ShardError, match=r"00001\.parquet"):
         load("th", run.root, num_proc=2)
 

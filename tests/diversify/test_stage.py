@@ -12,6 +12,7 @@ from x_instruction.diversify import SELECTORS, diversify, selector
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.records import Curated, Dropped, Rated
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import StageKey
 
 NOUNS = ["bread", "rain", "football", "malaria", "school", "music", "taxes", "goats"]
 
@@ -99,7 +100,7 @@ def test_the_order_of_the_input_does_not_matter(rated, encoder, tmp_path):
     digests = []
     for name, given_records in (("one", records), ("again", records), ("shuffled", shuffled)):
         made = diversify(given_records, section(quota=25), 3, encoder)
-        digests.append(RunFolder(tmp_path / name).write(ShardReport("curated", "sw", 0), made).digest)
+        digests.append(RunFolder(tmp_path / name).write(ShardReport(StageKey("curated").shard("sw", 0)), made).digest)
         digests.append((tmp_path / name / "curated/sw/00000.dropped.parquet").read_bytes())
     assert digests[:2] == digests[2:4] == digests[4:]
 

@@ -29,6 +29,7 @@ from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import ShardKey, StageKey
 
 Write = Callable[..., Recipe]
 PRICES = {"generate.model.server.prompt_price": "10.0", "refine.model.server.output_price": "1000.0"}
@@ -85,8 +86,8 @@ def take(root: Path, recipe: Recipe, path: Path, **more: Any) -> Read:
 def shards(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for age in ("passage", "candidate", "rated")
-        for path in sorted((root / age).rglob("*.parquet"))
+        for stage in ("passage", "candidate", "rated")
+        for path in sorted((root / stage).rglob("*.parquet"))
     }
 
 
@@ -104,12 +105,12 @@ def by_files(recipe: Recipe, root: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["sw", "zh-Hant", "sl-rozaj-biske-1994", "de-Latn-CH-1996-x-a-b-c-d"])
 def test_a_name_fits_services_and_says_its_shard(tag: str) -> None:
-    name = custom_id(ShardTask("candidate", tag, 12345, {}), "0123456789abcdef" * 2)
+    name = custom_id(ShardTask(ShardKey("candidate", 3, tag, 12345), {}), "0123456789abcdef" * 2)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
-    assert shard_of(name) == ("candidate", tag, 12345)
+    assert shard_of(name) == ShardKey("candidate", 3, tag, 12345)
 
 
-@pytest.mark.parametrize("name", ["", "request-1", "candidate-sw-1-ff", "candidate-sw-00001-", "a" * 500])
+@pytest.mark.parametrize("name", ["", "request-1", "candidate-0-sw-1-ff", "candidate-0-sw-00001-", "a" * 500])
 def test_names_of_others_are_not_ours(name: str) -> None:
     assert shard_of(name) is None
 
@@ -244,13 +245,13 @@ def test_shards_that_are_answered_go_on_by_themselves(served_recipe: Write, tmp_
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
-    fi = [line for line in lines if line["custom_id"].startswith("candidate-fi-")]
+    fi = [line for line in lines if line["custom_id"].startswith("candidate-0-fi-")]
     take(root, recipe, save(tmp_path / "fi.jsonl", map(answer, fi)))
     assert "24 requests wait" in wait(recipe, root)
-    assert RunFolder(root).complete("candidate", "fi", 2)
-    assert not RunFolder(root).complete("candidate", "th", 0)
+    assert RunFolder(root).complete(StageKey("candidate").shard("fi", 2))
+    assert not RunFolder(root).complete(StageKey("candidate").shard("th", 0))
     ahead = [line["custom_id"] for line in asked(waiting(root, recipe)[0].path)]
-    assert sorted({name[:9].rstrip("-") for name in ahead}) == ["candidate", "rated-fi"]
+    assert {tuple(name.split("-")[:3]) for name in ahead} == {("candidate", "0", "th"), ("rated", "0", "fi")}
 
 
 def test_tokens_are_paid_once_however_often_a_file_is_read(served_recipe: Write, tmp_path: Path) -> None:
@@ -279,12 +280,12 @@ def test_failures_given_up_are_dropped_and_can_be_tried_again(served_recipe: Wri
     assert take(root, recipe, results).waiting == 3
     assert take(root, recipe, results, give_up=True).waiting == 0
     run = go(recipe, root, "candidate")
-    assert sum(report.dropped.get("engine_too_long", 0) for report in run.reports("candidate")) == 3
+    assert sum(report.dropped.get("engine_too_long", 0) for report in run.reports(StageKey("candidate"))) == 3
     with pytest.raises(EngineError, match="3 requests wait"):
         go(recipe, root, "candidate", retry_failed=True)
     take(root, recipe, save(tmp_path / "again.jsonl", map(answer, lines[:3])))
     go(recipe, root, "candidate")
-    assert not any(report.dropped for report in run.reports("candidate"))
+    assert not any(report.dropped for report in run.reports(StageKey("candidate")))
 
 
 # Files
@@ -366,7 +367,7 @@ def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path
         (b"hello\nthere\n", "none of its 2 lines"),
         (b'{"custom_id": 7}\n', "none of its 1 lines"),
         (b"[" * 100_000, "one JSON list"),
-        (b'{"custom_id": "candidate-fi-00000-0000000000000000", "method": "POST"}\n', "requests, not results"),
+        (b'{"custom_id": "candidate-0-fi-00000-0000000000000000", "method": "POST"}\n', "requests, not results"),
         (b'{"custom_id": "request-1", "response": {}}\n', "none of 1 results"),
         (b"\xff\xfe\x00", "none of its 1 lines"),
     ],

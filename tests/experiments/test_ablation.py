@@ -240,7 +240,7 @@ def test_killed_while_it_takes_over(
     outcomes = list(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
     assert outcomes[0].kept == outcomes[1].kept > 0
     assert wanted.items() <= inodes(root).items()
-    assert {name.split("/")[0] for name in wanted} == {"seeds", "passage", "models", "candidate", "rated"}
+    assert {name.split("/")[0] for name in wanted} == {"run.json", "seeds", "passage", "models", "candidate", "rated"}
     assert tuned == ["whole/generator-0", "whole/rater-0"]
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -266,7 +266,7 @@ def test_variants_share_what_they_have_in_common(recipe_file: Write, tmp_path: P
     assert [one.variant for one in found] == ["whole", "no-diversification"]
     assert found[0].curated == found[1].curated > 0
     assert found[0].kept == found[1].kept
-    first, second = ((one.folder / "candidate" / "fi" / "00000.parquet").stat().st_ino for one in found)
+    first, second = ((one.folder / "candidate" / "round-0" / "fi" / "00000.parquet").stat().st_ino for one in found)
     assert first == second, "candidates are the same files"
     again = list(ablate(recipe, "diversification", tmp_path / "out", 1, False, NullProgress()))
     assert again == found

@@ -18,6 +18,7 @@ from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import money, spending, table, totals
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 Write = Callable[..., Recipe]
 PRICES = {
@@ -69,14 +70,14 @@ def test_costs_are_told_by_stage_and_language_and_once(served_recipe: Write, tmp
     recipe = served_recipe(**flat(PRICES))
     run = go(recipe, tmp_path / "run")
     found = {(t.stage, t.language): t for t in totals(run, recipe)}
-    one = found["generate", "fi"]
+    one = found["candidate", "fi"]
     assert one.output_tokens == 240
     assert one.cost == pytest.approx((one.prompt_tokens * 1000 + 240 * 2000) / 1e6)
-    assert found["refine", "th"].cost == pytest.approx(found["refine", "th"].prompt_tokens * 500 / 1e6)
-    assert found["corpus", "fi"].cost == 0
+    assert found["rated", "th"].cost == pytest.approx(found["rated", "th"].prompt_tokens * 500 / 1e6)
+    assert found["passage", "fi"].cost == 0
     assert spent(run, recipe) == pytest.approx(sum(t.cost for t in found.values()))
-    assert sum(report.cost for report in run.reports("candidate")) == pytest.approx(
-        one.cost + found["generate", "th"].cost
+    assert sum(report.cost for report in run.reports(StageKey("candidate"))) == pytest.approx(
+        one.cost + found["candidate", "th"].cost
     )
     shown = table(list(found.values()))
     assert "cost" in shown.splitlines()[0]
@@ -175,7 +176,7 @@ def _ledgers(root: Path) -> list[dict[str, int]]:
     import sqlite3
 
     found = []
-    for path in root.glob("cache/*/*/*.sqlite"):
+    for path in root.glob("cache/**/*.sqlite"):
         with sqlite3.connect(path) as file:
             found.append({"requests_sent": file.execute("SELECT COUNT(*) FROM answers").fetchone()[0]})
         file.close()
@@ -218,7 +219,7 @@ def test_only_what_failed_is_asked_again(served_recipe: Write, server: OpenAISer
     needed = len({str(body) for body in worked(server)})
     server.fault, server.asked = failing(3), []
     run = go(recipe, root, until="curated")
-    failed = sum(report.dropped.get("engine_refused", 0) for report in run.reports("candidate"))
+    failed = sum(report.dropped.get("engine_refused", 0) for report in run.reports(StageKey("candidate")))
     assert 0 < failed < 24
     server.fault = lambda path, body: None
     go(recipe, root, until="curated")
@@ -242,9 +243,9 @@ def test_what_fails_again_stays_dropped_and_leaves_the_rest_alone(
     server.fault = failing(3)
     run = go(recipe, root)
     before = {path: path.stat().st_mtime_ns for path in root.glob("rated/*/*.parquet")}
-    reports = [report.dropped for report in run.reports("candidate")]
+    reports = [report.dropped for report in run.reports(StageKey("candidate"))]
     go(recipe, root, retry_failed=True)
-    assert [report.dropped for report in run.reports("candidate")] == reports
+    assert [report.dropped for report in run.reports(StageKey("candidate"))] == reports
     assert before == {path: path.stat().st_mtime_ns for path in root.glob("rated/*/*.parquet")}
 
 

@@ -21,6 +21,7 @@ from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import totals
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 Write = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -33,8 +34,8 @@ def go(recipe: Recipe, root: Path, *, workers: int = 1, redo: bool = False, unti
 def digests(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for age in ("passage", "candidate", "rated", "curated")
-        for path in sorted((root / age).rglob("*"))
+        for stage in ("passage", "candidate", "rated", "curated")
+        for path in sorted((root / stage).rglob("*"))
         if path.is_file() and not path.name.endswith(".report.json")
     }
 
@@ -43,12 +44,12 @@ def test_every_row_is_accounted_for(recipe_file: Write, tmp_path: Path) -> None:
     run = go(load(recipe_file()), tmp_path / "run")
     found = {(t.stage, t.language): t for t in totals(run)}
     for tag in ("fi", "th", "bn"):
-        corpus, generate, refine = (found[stage, tag] for stage in ("corpus", "generate", "refine"))
-        assert corpus.kept == 12
-        assert generate.rows_in == corpus.kept
-        assert generate.kept + sum(generate.dropped.values()) == generate.requests == 24
-        assert generate.kept > 6
-        assert refine.rows_in == generate.kept == refine.kept + sum(refine.dropped.values())
+        passage, candidate, rated = (found[stage, tag] for stage in ("passage", "candidate", "rated"))
+        assert passage.kept == 12
+        assert candidate.rows_in == passage.kept
+        assert candidate.kept + sum(candidate.dropped.values()) == candidate.requests == 24
+        assert candidate.kept > 6
+        assert rated.rows_in == candidate.kept == rated.kept + sum(rated.dropped.values())
 
 
 def test_no_model_is_opened_where_none_rates(
@@ -58,10 +59,10 @@ def test_no_model_is_opened_where_none_rates(
     go(recipe, tmp_path / "run", until="candidate")
     monkeypatch.setattr(worker, "open_engine", lambda model: pytest.fail(f"{model.name} was opened"))
     run = go(recipe, tmp_path / "run")
-    rated = list(run.read("rated", "fi", 0))
+    rated = list(run.read(StageKey("rated").shard("fi", 0)))
     assert {getattr(record, "rater", None) for record in rated} == {"none"}
     assert len({record.id for record in rated}) == len(rated) > 0
-    report = run.report("rated", "fi", 0)
+    report = run.report(StageKey("rated").shard("fi", 0))
     assert (report.requests, report.dropped.keys()) == (0, {"not_best"})
     assert not (tmp_path / "run" / "cache" / "rated").exists()
 

@@ -13,6 +13,7 @@ from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 PAGES = 12
 # Among the most frequent words of English and, at this length, no words of the six Latin-script languages here.
@@ -60,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
 def test_no_english_page_survives(run: RunFolder, tag: str) -> None:
     untranslated = {row["id"] for row in rows("parallel", tag) if row["text"] == row["text_en"]}
-    kept = list(run.read("curated", tag, 0))
+    kept = list(run.read(StageKey("curated").shard(tag, 0)))
     assert kept, "nothing survived"
     for record in kept:
         assert record.document_id not in untranslated
@@ -85,7 +86,7 @@ def test_every_output_is_in_its_language(run: RunFolder, tag: str) -> None:
         "ta": "\u0b80-\u0bff",
         "ur": "\u0600-\u06ff",
     }
-    for record in run.read("curated", tag, 0):
+    for record in run.read(StageKey("curated").shard(tag, 0)):
         letters = [c for c in record.text if c.isalpha()]
         if tag in blocks:
             own = re.findall(f"[{blocks[tag]}]", record.text)
@@ -97,7 +98,7 @@ def test_every_output_is_in_its_language(run: RunFolder, tag: str) -> None:
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
 def test_instructions_are_english_and_rated(run: RunFolder, tag: str) -> None:
-    for record in run.read("curated", tag, 0):
+    for record in run.read(StageKey("curated").shard(tag, 0)):
         row = {name: getattr(record, name) for name in ("instruction", "rater", "instruction_language")}
         assert row["instruction_language"] == "en"
         assert row["rater"] == "pmi:google/gemma-3-270m (Q4_K_M)"

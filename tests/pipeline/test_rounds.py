@@ -29,6 +29,7 @@ from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.refine.labels import WEAKER, examples, split
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
 Write = Callable[..., Path]
 TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
@@ -84,7 +85,11 @@ def go(recipe: Recipe, root: Path, until: str = "curated", **more: Any) -> RunFo
 
 def bytes_of(root: Path) -> dict[str, bytes]:
     """Every shard and every weight."""
-    files = [*root.glob("*/*/*.parquet"), *root.glob("models/*/*.safetensors"), *root.glob("models/*/calibration.json")]
+    files = [
+        *root.glob("*/**/*.parquet"),
+        *root.glob("models/*/*.safetensors"),
+        *root.glob("models/*/calibration.json"),
+    ]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
@@ -136,22 +141,22 @@ def test_rounds_write_again_what_was_not_kept(
     run = go(recipe, once["root"])
     made = [f"{role}-{round}" for role in ("generator", "rater") for round in range(3)]
     assert sorted(path.name for path in (run.root / "models").iterdir()) == made
-    between = ["candidate", "rated", "candidate_1", "rated_1", "candidate_2", "rated_2"]
-    assert rounds.ages(recipe) == ["passage", *between, "curated"]
+    between = [StageKey(stage, round) for round in range(3) for stage in ("candidate", "rated")]
+    assert rounds.stages(recipe) == [PASSAGE, *between, CURATED]
     for tag in recipe.languages:
-        for index in range(run.count("passage", tag) or 0):
+        for key in run.shards(PASSAGE, tag):
             for round in (1, 2):
-                before = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round - 1), tag, index)}  # type: ignore[attr-defined]
-                kept = {r.id for r in run.read(rounds.at("rated", round - 1), tag, index)}
-                now = {(r.id, r.candidate): r for r in run.read(rounds.at("candidate", round), tag, index)}  # type: ignore[attr-defined]
+                before = {(r.id, r.candidate): r for r in run.read(key.at(StageKey("candidate", round - 1)))}  # type: ignore[attr-defined]
+                kept = {r.id for r in run.read(key.at(StageKey("rated", round - 1)))}
+                now = {(r.id, r.candidate): r for r in run.read(key.at(StageKey("candidate", round)))}  # type: ignore[attr-defined]
                 assert before.items() <= now.items(), "earlier candidates are rated again, unchanged"
-                for key in now.keys() - before.keys():
-                    assert now[key].round == round  # type: ignore[attr-defined]
-                    assert key[0] not in kept, "only passages of which nothing was kept are written for again"
-    curated = list(run.read("curated", "fi", 0))
-    last = {r.id for index in range(run.count("passage", "fi") or 0) for r in run.read("rated_2", "fi", index)}
+                for row in now.keys() - before.keys():
+                    assert now[row].round == round  # type: ignore[attr-defined]
+                    assert row[0] not in kept, "only passages of which nothing was kept are written for again"
+    curated = list(run.read(CURATED.shard("fi", 0)))
+    last = {r.id for key in run.shards(StageKey("rated", 2), "fi") for r in run.read(key)}
     assert {record.id for record in curated} <= last
-    assert "rated_2" in json.dumps(run.report("curated", "fi", 0).settings)
+    assert "rated/round-2" in json.dumps(run.report(CURATED.shard("fi", 0)).settings)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_rounds_end_once_little_changes(
 ) -> None:
     monkeypatch.setattr(rounds, "kept_share", lambda run, settings, round: shares[round])
     recipe = looped(**{"refine.rounds": "3", "refine.settled": str(settled)})
-    assert rounds.final(RunFolder(tmp_path), recipe) == last
+    assert rounds.last_round(RunFolder(tmp_path), recipe) == last
 
 
 def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -182,7 +187,9 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
     one = {"generate.tune.per_language": "true", "refine.rounds": "0", "refine.settled": "0.01"}
     run = go(looped(**one, languages='["fi", "th"]'), tmp_path / "run", until="candidate")
     assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
-    revisions = {tag: {r.generator_revision for r in run.read("candidate", tag, 0)} for tag in ("fi", "th")}  # type: ignore[attr-defined]
+    revisions = {
+        tag: {r.generator_revision for r in run.read(StageKey("candidate").shard(tag, 0))} for tag in ("fi", "th")
+    }  # type: ignore[attr-defined]
     assert not revisions["fi"] & revisions["th"]
     with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, and generate\.tune\.per_language wants some"):
         go(looped(**one), tmp_path / "all", until="candidate")
@@ -207,7 +214,7 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
     assert (write.name, write.adapter) == (str(run.root / "models" / "generator-0"), None)
     own = str(run.root / "models" / "rater-0")
     assert (rate.name, rate.adapter) == ((own, None) if rater == "full" else (write.name, own))
-    assert list(run.read("rated", "fi", 0))
+    assert list(run.read(StageKey("rated").shard("fi", 0)))
 
 
 @pytest.mark.parametrize(
@@ -326,9 +333,9 @@ def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe]
         process = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
-            # Once in each age and in each tuning.
+            # Once in each stage and in each tuning.
             steps = {path.parts[-3] for path in root.glob("models/.*.tuning/checkpoints/checkpoint-1")}
-            steps |= {path.relative_to(root).parts[0] for path in root.glob("[cpr]*/*/*.parquet")}
+            steps |= {str(path.relative_to(root).parents[1]) for path in root.glob("[cpr]*/**/*.parquet")}
             if new := steps - seen:
                 seen |= new
                 os.killpg(process.pid, signal.SIGKILL)
@@ -339,5 +346,5 @@ def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe]
             break
     assert process.returncode == 0
     assert len(seen & {f".{role}-{round}.tuning" for role in ("generator", "rater") for round in (0, 1)}) >= 3
-    assert seen >= {"candidate", "rated", "candidate_1", "rated_1"}
+    assert seen >= {f"{stage}/round-{round}" for stage in ("candidate", "rated") for round in (0, 1)}
     assert bytes_of(root) == bytes_of(tmp_path / "whole")

@@ -14,11 +14,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from x_instruction.errors import ShardError
+from x_instruction.errors import RecipeError, ShardError
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema, text_digest
 from x_instruction.storage.atomic import atomic, file_digest
-from x_instruction.storage.run_folder import BATCH, RunFolder, ShardReport
+from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardReport
+from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
+CANDIDATE, RATED = StageKey("candidate"), StageKey("rated")
+FI = PASSAGE.shard("fi")
 TEXTS = {"fi": "Järvi jäätyy yöllä.\nSauna on lämmin.", "th": "น้ำขึ้นน้ำลงเกิดจากดวงจันทร์", "bn": "জোয়ার কেন আসে?"}
 
 
@@ -45,7 +48,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def files(run: RunFolder) -> set[str]:
-    return {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
+    """Files of the run, without the one that holds the version of the layout."""
+    found = {str(path.relative_to(run.root)) for path in run.root.rglob("*") if path.is_file()}
+    return found - {"run.json"}
 
 
 WHOLE = {
@@ -96,57 +101,59 @@ def test_a_file_where_a_folder_is_wanted(tmp_path: Path) -> None:
 
 def test_a_shard_that_is_not_there(run: RunFolder) -> None:
     with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00003.parquet"):
-        list(run.read("passage", "fi", 3))
+        list(run.read(PASSAGE.shard("fi", 3)))
     with pytest.raises(ShardError, match=r"00003.report.json"):
-        run.report("passage", "fi", 3)
-    assert run.count("passage", "fi") is None
-    assert not run.complete("passage", "fi", 3)
-    assert list(run.reports("passage")) == []
+        run.report(PASSAGE.shard("fi", 3))
+    assert run.count(PASSAGE, "fi") is None
+    assert not run.complete(PASSAGE.shard("fi", 3))
+    assert list(run.reports(PASSAGE)) == []
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.3, 0.7, 0.99])
 def test_a_truncated_shard_is_named(run: RunFolder, keep: float) -> None:
-    run.write(ShardReport("passage", "fi", 0), (passage(number) for number in range(50)))
-    path = run.path("passage", "fi", 0)
+    run.write(ShardReport(FI), (passage(number) for number in range(50)))
+    path = run.path(FI)
     whole = path.read_bytes()
     path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
     with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00000.parquet: .*; remove it and run"):
-        list(run.read("passage", "fi", 0))
+        list(run.read(FI))
 
 
 def test_bytes_changed_in_the_middle_are_noticed_or_named(run: RunFolder) -> None:
-    report = run.write(ShardReport("passage", "fi", 0), (passage(number) for number in range(500)))
-    path = run.path("passage", "fi", 0)
+    report = run.write(ShardReport(FI), (passage(number) for number in range(500)))
+    path = run.path(FI)
     changed = bytearray(path.read_bytes())
     changed[200:260] = b"\0" * 60
     path.write_bytes(changed)
     assert file_digest(path) != report.digest
     with pytest.raises(ShardError, match=r"00000\.parquet"):
-        list(run.read("passage", "fi", 0))
+        list(run.read(FI))
 
 
-def test_a_shard_of_another_age(run: RunFolder) -> None:
-    run.write(ShardReport("passage", "fi", 0), [passage(0)])
-    run.path("candidate", "fi", 0).parent.mkdir(parents=True)
-    os.replace(run.path("passage", "fi", 0), run.path("candidate", "fi", 0))
-    with pytest.raises(ShardError, match=r"candidate/fi/00000.parquet has other columns than a candidate shard"):
-        list(run.read("candidate", "fi", 0))
+def test_a_shard_of_another_stage(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [passage(0)])
+    run.path(CANDIDATE.shard("fi")).parent.mkdir(parents=True)
+    os.replace(run.path(FI), run.path(CANDIDATE.shard("fi")))
+    with pytest.raises(
+        ShardError, match=r"candidate/round-0/fi/00000.parquet has other columns than a candidate shard"
+    ):
+        list(run.read(CANDIDATE.shard("fi")))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"age": "passage"}', '{"unknown": 1}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"stage": "passage"}', '{"unknown": 1}', "\xff"])
 def test_a_damaged_report_is_named(run: RunFolder, text: str) -> None:
-    run.write(ShardReport("passage", "fi", 0), [passage(0)])
-    run.path("passage", "fi", 0, "report.json").write_bytes(text.encode("latin-1"))
+    run.write(ShardReport(FI), [passage(0)])
+    run.path(FI, ".report.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ShardError, match=r"cannot read .*00000.report.json"):
-        run.report("passage", "fi", 0)
+        run.report(FI)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shards": "many"}', '{"shards": null}'])
 def test_a_damaged_index_is_named(run: RunFolder, text: str) -> None:
-    run.finish("passage", "fi", 1)
+    run.finish(PASSAGE, "fi", 1)
     (run.root / "passage" / "fi" / "index.json").write_text(text)
     with pytest.raises(ShardError, match=r"cannot read .*index.json"):
-        run.count("passage", "fi")
+        run.count(PASSAGE, "fi")
 
 
 # Writing
@@ -155,19 +162,19 @@ def test_a_damaged_index_is_named(run: RunFolder, text: str) -> None:
 @pytest.mark.parametrize("tag", TEXTS)
 def test_what_is_written_is_read(run: RunFolder, tag: str) -> None:
     records = [passage(number, tag) for number in range(BATCH * 2 + 3)]
-    report = run.write(ShardReport("passage", tag, 7), iter(records))
-    assert run.complete("passage", tag, 7)
-    assert list(run.read("passage", tag, 7)) == records
-    assert run.report("passage", tag, 7) == report
+    report = run.write(ShardReport(PASSAGE.shard(tag, 7)), iter(records))
+    assert run.complete(PASSAGE.shard(tag, 7))
+    assert list(run.read(PASSAGE.shard(tag, 7))) == records
+    assert run.report(PASSAGE.shard(tag, 7)) == report
     assert report.kept == len(records)
-    assert report.digest == file_digest(run.path("passage", tag, 7))
+    assert report.digest == file_digest(run.path(PASSAGE.shard(tag, 7)))
 
 
 def test_an_empty_shard_is_a_shard(run: RunFolder) -> None:
-    run.write(ShardReport("passage", "fi", 0), [])
+    run.write(ShardReport(FI), [])
     assert files(run) == WHOLE
-    assert list(run.read("passage", "fi", 0)) == []
-    assert pq.read_schema(run.path("passage", "fi", 0)).equals(schema(Passage))
+    assert list(run.read(FI)) == []
+    assert pq.read_schema(run.path(FI)).equals(schema(Passage))
 
 
 def test_counts_and_reasons(run: RunFolder) -> None:
@@ -175,11 +182,11 @@ def test_counts_and_reasons(run: RunFolder) -> None:
     for number in range(30):
         records += [passage(number), dropped(f"a{number}", "too_short", text="น้ำ")]
         records += [dropped(f"b{number}", "broken", "2 %")] * (number % 2)
-    report = run.write(ShardReport("passage", "fi", 0, settings={"corpus.source": "sample"}), records)
+    report = run.write(ShardReport(FI, settings={"corpus.source": "sample"}), records)
     assert (report.kept, report.dropped) == (30, {"broken": 15, "too_short": 30})
-    assert run.report("passage", "fi", 0) == report
+    assert run.report(FI) == report
     assert report.settings == {"corpus.source": "sample"}
-    gone = pq.read_table(run.path("passage", "fi", 0, "dropped.parquet"))
+    gone = pq.read_table(run.path(FI, ".dropped.parquet"))
     assert gone.schema.equals(schema(Dropped))
     assert [Dropped(**row) for row in gone.to_pylist()] == [r for r in records if isinstance(r, Dropped)]
 
@@ -189,14 +196,14 @@ def test_finish_fills_the_report_in_after_the_records(run: RunFolder) -> None:
         report.seconds = 1.5
         report.rows_in = report.kept + sum(report.dropped.values())
 
-    run.write(ShardReport("passage", "fi", 0), [passage(0), dropped("a", "broken")], fill)
-    found = run.report("passage", "fi", 0)
+    run.write(ShardReport(FI), [passage(0), dropped("a", "broken")], fill)
+    found = run.report(FI)
     assert (found.seconds, found.rows_in) == (1.5, 2)
 
 
 def test_two_writes_give_the_same_bytes(run: RunFolder) -> None:
-    first = run.write(ShardReport("passage", "fi", 0), [passage(0), passage(1)]).digest
-    assert run.write(ShardReport("passage", "fi", 1), [passage(0), passage(1)]).digest == first
+    first = run.write(ShardReport(FI), [passage(0), passage(1)]).digest
+    assert run.write(ShardReport(PASSAGE.shard("fi", 1)), [passage(0), passage(1)]).digest == first
 
 
 def test_an_exception_in_a_stage_leaves_no_shard(run: RunFolder) -> None:
@@ -205,7 +212,7 @@ def test_an_exception_in_a_stage_leaves_no_shard(run: RunFolder) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run.write(ShardReport("passage", "fi", 0), stage())
+        run.write(ShardReport(FI), stage())
     assert files(run) == set()
 
 
@@ -214,12 +221,12 @@ def test_an_exception_in_a_stage_leaves_the_old_shard(run: RunFolder) -> None:
         yield passage(9)
         raise ZeroDivisionError
 
-    report = run.write(ShardReport("passage", "fi", 0), [passage(0)])
+    report = run.write(ShardReport(FI), [passage(0)])
     with pytest.raises(ZeroDivisionError):
-        run.write(ShardReport("passage", "fi", 0), stage())
+        run.write(ShardReport(FI), stage())
     assert files(run) == WHOLE
-    assert list(run.read("passage", "fi", 0)) == [passage(0)]
-    assert run.report("passage", "fi", 0) == report
+    assert list(run.read(FI)) == [passage(0)]
+    assert run.report(FI) == report
 
 
 def test_the_shard_appears_last(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,21 +238,21 @@ def test_the_shard_appears_last(run: RunFolder, monkeypatch: pytest.MonkeyPatch)
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", remember)
-    run.write(ShardReport("passage", "fi", 0), [passage(0)])
-    assert sorted(order) == sorted(Path(name).name for name in WHOLE)
+    run.write(ShardReport(FI), [passage(0)])
+    assert set(order) == {"run.json", *(Path(name).name for name in WHOLE)}
     assert order[-1] == "00000.parquet"
 
 
-def test_a_record_of_another_age_is_refused(run: RunFolder) -> None:
+def test_a_record_of_another_stage_is_refused(run: RunFolder) -> None:
     with pytest.raises((KeyError, ValueError)):
-        run.write(ShardReport("rated", "fi", 0), [passage(0)])
+        run.write(ShardReport(RATED.shard("fi")), [passage(0)])
     assert files(run) == set()
 
 
 def test_reports_come_by_language_and_index(run: RunFolder) -> None:
     for tag, index in (("th", 0), ("fi", 10), ("fi", 2)):
-        run.write(ShardReport("passage", tag, index), [])
-    assert [(r.language, r.index) for r in run.reports("passage")] == [("fi", 2), ("fi", 10), ("th", 0)]
+        run.write(ShardReport(PASSAGE.shard(tag, index)), [])
+    assert [(r.key.language, r.key.index) for r in run.reports(PASSAGE)] == [("fi", 2), ("fi", 10), ("th", 0)]
 
 
 # Removing
@@ -265,8 +272,8 @@ GROWN = {
 
 @pytest.mark.parametrize("how", ["remove", "clear", "finish"])
 def test_the_shard_itself_is_removed_first(run: RunFolder, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.write(ShardReport("candidate", "fi", 0), [extend(passage(0), Candidate, **GROWN)])
-    run.finish("candidate", "fi", 1)
+    run.write(ShardReport(CANDIDATE.shard("fi")), [extend(passage(0), Candidate, **GROWN)])
+    run.finish(CANDIDATE, "fi", 1)
     order: list[str] = []
     unlink = Path.unlink
 
@@ -277,36 +284,36 @@ def test_the_shard_itself_is_removed_first(run: RunFolder, how: str, monkeypatch
 
     monkeypatch.setattr(Path, "unlink", remember)
     if how == "remove":
-        run.remove("candidate", "fi", 0)
+        run.remove(CANDIDATE.shard("fi"))
     elif how == "clear":
-        run.clear("candidate", "fi")
+        run.clear(CANDIDATE, "fi")
     else:
-        run.finish("candidate", "fi", 0)
+        run.finish(CANDIDATE, "fi", 0)
     assert next(name for name in order if name != "index.json") == "00000.parquet"
-    assert {path.name for path in run.path("candidate", "fi", 0).parent.iterdir()} <= {"index.json"}
+    assert {path.name for path in run.path(CANDIDATE.shard("fi")).parent.iterdir()} <= {"index.json"}
 
 
 def test_removing_what_is_not_there(run: RunFolder) -> None:
-    run.remove("passage", "fi", 0)
-    run.clear("passage", "fi")
+    run.remove(FI)
+    run.clear(PASSAGE, "fi")
 
 
 def test_finish_removes_shards_beyond_and_no_others(run: RunFolder) -> None:
     for index in range(4):
-        run.write(ShardReport("passage", "fi", index), [passage(index)])
-    run.write(ShardReport("passage", "th", 3), [passage(3, "th")])
-    run.finish("passage", "fi", 2)
-    assert run.count("passage", "fi") == 2
-    assert [run.complete("passage", "fi", index) for index in range(4)] == [True, True, False, False]
-    assert run.complete("passage", "th", 3)
+        run.write(ShardReport(PASSAGE.shard("fi", index)), [passage(index)])
+    run.write(ShardReport(PASSAGE.shard("th", 3)), [passage(3, "th")])
+    run.finish(PASSAGE, "fi", 2)
+    assert run.count(PASSAGE, "fi") == 2
+    assert [run.complete(PASSAGE.shard("fi", index)) for index in range(4)] == [True, True, False, False]
+    assert run.complete(PASSAGE.shard("th", 3))
     assert not [name for name in files(run) if "/fi/" in name and name.split("/")[-1].startswith(("00002", "00003"))]
 
 
 def test_clear_opens_the_number_again(run: RunFolder) -> None:
-    run.write(ShardReport("passage", "fi", 0), [passage(0)])
-    run.finish("passage", "fi", 1)
-    run.clear("passage", "fi")
-    assert run.count("passage", "fi") is None
+    run.write(ShardReport(FI), [passage(0)])
+    run.finish(PASSAGE, "fi", 1)
+    run.clear(PASSAGE, "fi")
+    assert run.count(PASSAGE, "fi") is None
     assert files(run) == set()
 
 
@@ -316,10 +323,11 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_run_folder import passage
+from test_run_folder import FI, passage
 from x_instruction.errors import ShardError
 from x_instruction.records import dropped
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import PASSAGE
 
 def noise(number):
     return dropped(f"a{number}", "broken", os.urandom(100).hex(), os.urandom(900).hex())
@@ -346,11 +354,11 @@ def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None
     done = child(
         run,
         f"""
-        run.write(ShardReport("passage", "fi", 0), [passage(0)])
+        run.write(ShardReport(FI), [passage(0)])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         try:
-            run.write(ShardReport("passage", "fi", 1), ({made} for number in range(5_000)))
+            run.write(ShardReport(PASSAGE.shard("fi", 1)), ({made} for number in range(5_000)))
         except ShardError as error:
             print(error)
         """,
@@ -361,7 +369,7 @@ def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None
     assert "parquet: File too large; nothing that was complete is lost" in done.stdout
     assert "passage/fi/00001." in done.stdout
     assert files(run) == WHOLE
-    assert list(run.read("passage", "fi", 0)) == [passage(0)]
+    assert list(run.read(FI)) == [passage(0)]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
@@ -373,20 +381,66 @@ def test_a_killed_writer_leaves_no_shard(run: RunFolder) -> None:
             yield from (passage(number) for number in range(3_000))
             os.kill(os.getpid(), signal.SIGKILL)
 
-        run.write(ShardReport("passage", "fi", 0), [passage(0)])
-        run.write(ShardReport("passage", "fi", 1), stage())
+        run.write(ShardReport(FI), [passage(0)])
+        run.write(ShardReport(PASSAGE.shard("fi", 1)), stage())
         """,
     )
     assert done.returncode == -signal.SIGKILL
-    assert run.complete("passage", "fi", 0)
-    assert not run.complete("passage", "fi", 1)
-    assert [report.index for report in run.reports("passage")] == [0]
-    run.write(ShardReport("passage", "fi", 1), [passage(1)])
-    assert list(run.read("passage", "fi", 1)) == [passage(1)]
+    assert run.complete(FI)
+    assert not run.complete(PASSAGE.shard("fi", 1))
+    assert [report.key.index for report in run.reports(PASSAGE)] == [0]
+    run.write(ShardReport(PASSAGE.shard("fi", 1)), [passage(1)])
+    assert list(run.read(PASSAGE.shard("fi", 1))) == [passage(1)]
 
 
-def test_paths_are_as_documented(run: RunFolder) -> None:
-    assert run.path("rated", "sw", 12) == run.root / "rated" / "sw" / "00012.parquet"
-    assert run.cache("rated", "sw", 12) == run.root / "cache" / "rated" / "sw" / "00012.sqlite"
-    run.finish("rated", "sw", 3)
-    assert json.loads((run.root / "rated" / "sw" / "index.json").read_text()) == {"shards": 3}
+# Keys and the layout
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        (ShardKey("passage", 0, "sw", 12), "passage/sw/00012"),
+        (ShardKey("candidate", 0, "sw", 0), "candidate/round-0/sw/00000"),
+        (ShardKey("rated", 2, "zh-Hant", 3), "rated/round-2/zh-Hant/00003"),
+        (ShardKey("curated", 0, "sw", 0), "curated/sw/00000"),
+    ],
+)
+def test_paths_are_as_documented(run: RunFolder, key: ShardKey, path: str) -> None:
+    assert str(key) == path
+    assert run.path(key) == run.root / f"{path}.parquet"
+    assert run.cache(key) == run.root / "cache" / f"{path}.sqlite"
+    run.finish(key.stage_key, key.language, 3)
+    assert json.loads((run.path(key).parent / "index.json").read_text()) == {"shards": 3}
+    assert [shard.index for shard in run.shards(key.stage_key, key.language)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("stage", "round", "message"),
+    [
+        ("rated_1", 0, "stage is 'rated_1', expected one of passage, candidate, rated, curated"),
+        ("passage", 1, "round is 1, expected 0: the stage passage has no rounds"),
+    ],
+)
+def test_a_key_that_names_nothing(stage: str, round: int, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        StageKey(stage, round)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "passage", "curated"])
+def test_a_run_of_the_old_layout_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ShardError, match=r"has run layout 1, and .* reads layout 2: use the version that made it, or"):
+        RunFolder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_of_a_later_layout_is_refused(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [passage(0)])
+    assert json.loads((run.root / "run.json").read_text()) == {"layout": LAYOUT}
+    assert RunFolder(run.root).complete(FI)
+    (run.root / "run.json").write_text('{"layout": 3}')
+    with pytest.raises(ShardError, match="has run layout 3"):
+        RunFolder(run.root)
+    (run.root / "run.json").write_text("{")
+    with pytest.raises(ShardError, match=r"cannot read .*run\.json: .*write \{\"layout\": 2\} into it"):
+        RunFolder(run.root)

@@ -19,8 +19,9 @@ from x_instruction.diversify.report import describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError
 from x_instruction.hashing import derive_seed
-from x_instruction.pipeline.rounds import ages, at, final, model_of, split, title
+from x_instruction.pipeline.rounds import last_round, model_of, stages, title
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, ShardKey, StageKey
 
 # Rows of a language that the card shows.
 SAMPLES = 2
@@ -33,44 +34,45 @@ def made(run: RunFolder, recipe: Recipe, tag: str) -> Made:
     Raises:
         ShardError: a shard or report of it is gone; the message says which command makes it again.
     """
+    last = last_round(run, recipe)
     return Made(
         recipe=recipe.name,
         seed=recipe.seed,
         settings=toml(recipe),
-        funnel=[_line(run, recipe, age, tag) for age in ages(recipe) if split(age)[1] <= final(run, recipe)],
+        funnel=[_line(run, recipe, stage, tag) for stage in stages(recipe) if stage.round <= last],
         spreads=_spreads(run, tag),
-        variety=_variety(run, at("rated", final(run, recipe)), tag, recipe.seed),
+        variety=_variety(run, StageKey("rated", last), tag, recipe.seed),
         samples=_samples(run, tag),
     )
 
 
-def _line(run: RunFolder, recipe: Recipe, age: str, tag: str) -> dict[str, Any]:
-    """Sums over the reports of the shards of one age."""
-    line: dict[str, Any] = {"stage": title(age), **dict.fromkeys(_SUMS, 0), "dropped": {}}
-    for index in _indices(run, age, tag):
-        report = run.report(age, tag, index)
+def _line(run: RunFolder, recipe: Recipe, stage: StageKey, tag: str) -> dict[str, Any]:
+    """Sums over the reports of the shards of one stage."""
+    line: dict[str, Any] = {"stage": title(stage), **dict.fromkeys(_SUMS, 0), "dropped": {}}
+    for key in _shards(run, stage, tag):
+        report = run.report(key)
         for name in _SUMS:
             line[name] += getattr(report, name)
         for reason, number in report.dropped.items():
             line["dropped"][reason] = line["dropped"].get(reason, 0) + number
-    model = model_of(recipe, age)
+    model = model_of(recipe, stage)
     return line | {"cost": cost(model, line["prompt_tokens"], line["output_tokens"]) if model is not None else 0.0}
 
 
-def _indices(run: RunFolder, age: str, tag: str) -> range:
-    shards = run.count(age, tag)
-    if not shards or not all(run.complete(age, tag, index) for index in range(shards)):
+def _shards(run: RunFolder, stage: StageKey, tag: str) -> list[ShardKey]:
+    shards = run.shards(stage, tag)
+    if not shards or not all(map(run.complete, shards)):
         raise ShardError(
-            f"{run.root} lacks {age} shards of {tag}, whose figures the card shows: "
+            f"{run.root} lacks {stage} shards of {tag}, whose figures the card shows: "
             f"`x-instruction run RECIPE --out {run.root}` makes what is missing"
         )
-    return range(shards)
+    return shards
 
 
 def _spreads(run: RunFolder, tag: str) -> dict[str, dict[str, float]]:
     """Lengths in characters and scores; the texts of one shard are in memory at a time."""
     parts: dict[str, list[Any]] = {"instruction": [], "response": [], "score": []}
-    for table in _tables(run, "curated", tag, "instruction", "text", "score"):
+    for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
         parts["instruction"].append(pc.utf8_length(table["instruction"]).to_numpy())
         parts["response"].append(pc.utf8_length(table["text"]).to_numpy())
         parts["score"].append(table["score"].to_numpy())
@@ -85,14 +87,14 @@ def _spread(values: Any) -> dict[str, float]:
     return {name: float(value) for name, value in named.items()}
 
 
-def _variety(run: RunFolder, rated_at: str, tag: str, seed: int) -> dict[str, dict[str, Any]]:
+def _variety(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[str, dict[str, Any]]:
     """How varied the instructions are before the draw, in a draw by chance, and after it.
 
     The draw by chance is as large as the real one: shares of different words fall with size alone, so it is what the
     real one has to beat.
     """
-    rated = [text for table in _tables(run, rated_at, tag, "instruction") for text in table["instruction"].to_pylist()]
-    curated = pa.concat_tables(_tables(run, "curated", tag, "instruction", "cluster"))
+    rated = [text for table in _tables(run, last, tag, "instruction") for text in table["instruction"].to_pylist()]
+    curated = pa.concat_tables(_tables(run, CURATED, tag, "instruction", "cluster"))
     distinct = sorted({same(text): text for text in rated}.values())
     random = np.random.default_rng(derive_seed(seed, "diversify", tag, bits=32))
     drawn = random.choice(len(distinct), size=min(len(curated), len(distinct)), replace=False)
@@ -106,7 +108,7 @@ def _variety(run: RunFolder, rated_at: str, tag: str, seed: int) -> dict[str, di
 
 def _samples(run: RunFolder, tag: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for table in _tables(run, "curated", tag, "instruction", "text", "score"):
+    for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
         for row in table.slice(0, SAMPLES - len(found)).to_pylist():
             found.append({name: _cut(row[name]) for name in ("instruction", "text")} | {"score": row["score"]})
         if len(found) >= SAMPLES:
@@ -118,9 +120,9 @@ def _cut(text: str) -> str:
     return text if len(text) <= SAMPLE_CHARS else f"{text[: SAMPLE_CHARS - 1]}…"
 
 
-def _tables(run: RunFolder, age: str, tag: str, *columns: str) -> Iterator[Any]:
-    for index in _indices(run, age, tag):
-        path = run.path(age, tag, index)
+def _tables(run: RunFolder, stage: StageKey, tag: str, *columns: str) -> Iterator[Any]:
+    for key in _shards(run, stage, tag):
+        path = run.path(key)
         try:
             yield pq.read_table(path, columns=list(columns))
         except (OSError, pa.ArrowInvalid) as error:

@@ -127,9 +127,13 @@ def read_run(folder: Path) -> Recipe:
 
     Raises:
         RecipeError: the folder is no run.
+        ShardError: it holds a run of another layout.
     """
     from x_instruction.config.recipe import loads
+    from x_instruction.storage.run_folder import RunFolder
 
+    # An old run may hold recipe keys that are unknown today: the layout is the better reason to refuse it.
+    RunFolder(folder)
     try:
         return loads((folder / "recipe.json").read_text("utf-8"))
     except OSError:

@@ -50,11 +50,11 @@ def command(
     from x_instruction.cli.status import show
     from x_instruction.pipeline.execute import execute
     from x_instruction.pipeline.progress import shown
-    from x_instruction.pipeline.rounds import STAGES
+    from x_instruction.pipeline.rounds import SECTIONS
     from x_instruction.refine import check
 
     settings = read_recipe(recipe, languages, limit, sets)
-    last = next(age for age, stage in STAGES.items() if stage == until)
+    last = next(stage for stage, section in SECTIONS.items() if section == until)
     if last in ("rated", "curated"):
         check(settings.refine)
     root = out or Path("runs") / settings.name

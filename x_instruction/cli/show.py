@@ -16,8 +16,9 @@ from x_instruction.errors import RecipeError
 if TYPE_CHECKING:
     from x_instruction.records import Passage
     from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.storage.shard_key import StageKey
 
-# Named here because help must not import the records; a test holds them equal to ``records.AGES``.
+# Named here because help must not import the records; a test holds them equal to ``records.STAGES``.
 STAGES = ("passage", "candidate", "rated", "curated")
 
 
@@ -26,29 +27,31 @@ STAGES = ("passage", "candidate", "rated", "curated")
 @click.option(
     "--stage", type=click.Choice(STAGES), default="curated", show_default=True, help="Rows as this stage left them."
 )
+@click.option("--round", type=click.IntRange(0), default=0, help="Round of refinement of these rows.")
 @languages_option("all of the run")
 @limit_option("rows", default=5)
-def command(folder: Path, stage: str, languages: tuple[str, ...], limit: int) -> None:
+def command(folder: Path, stage: str, round: int, languages: tuple[str, ...], limit: int) -> None:
     """Print rows of the run in FOLDER."""
     from x_instruction.languages import language
     from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.storage.shard_key import StageKey
 
-    run, shown = RunFolder(folder), 0
+    run, made_at, shown = RunFolder(folder), StageKey(stage, round), 0
     asked = [language(tag) for tag in languages or read_run(folder).languages]
     for found in asked:
-        rows = list(islice(_rows(run, stage, found.tag), limit))
+        rows = list(islice(_rows(run, made_at, found.tag), limit))
         if languages and not rows:
-            raise RecipeError(f"{folder} has no {stage} rows of {found.name}: see `x-instruction status {folder}`")
+            raise RecipeError(f"{folder} has no {made_at} rows of {found.name}: see `x-instruction status {folder}`")
         shown += len(rows)
         for record in rows:
             _print(record)
     if not shown:
-        raise RecipeError(f"{folder} has no {stage} rows: see `x-instruction status {folder}`")
+        raise RecipeError(f"{folder} has no {made_at} rows: see `x-instruction status {folder}`")
 
 
-def _rows(run: RunFolder, stage: str, tag: str) -> Iterator[Passage]:
-    for index in range(run.count(stage, tag) or 0):
-        yield from run.read(stage, tag, index)
+def _rows(run: RunFolder, stage: StageKey, tag: str) -> Iterator[Passage]:
+    for key in run.shards(stage, tag):
+        yield from run.read(key)
 
 
 def _print(record: Passage) -> None:

@@ -28,6 +28,7 @@ from x_instruction.records import Curated
 from x_instruction.refine import TUNED, check
 from x_instruction.refine.compare import settings_for
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
 # What each study changes, by variant.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
@@ -123,6 +124,7 @@ def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> Non
         if source is None:
             # What comes after is made from it.
             break
+        run.mark_layout()
         shutil.copytree(source, run.root / part, copy_function=os.link)
     if run.root.exists():
         run.root.rename(root)
@@ -138,14 +140,14 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
     if any(tunes.values()):
         # No study changes how seeds are taken.
         yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()
-    for age in rounds.ages(variant):
-        kind, round = rounds.split(age)
-        if tune := tunes.get(kind):
+    for stage in rounds.stages(variant):
+        if tune := tunes.get(stage.stage):
+            role = rounds.ROLES[stage.stage]
             for tag in dict.fromkeys(rounds.own(tune, tag) for tag in variant.languages):
-                model = rounds.folder(run, rounds.ROLES[kind], round, tag).relative_to(run.root)
-                yield model, partial(_same_model, models, model, rounds.ROLES[kind], round, tag)
+                model = rounds.folder(run, role, stage.round, tag).relative_to(run.root)
+                yield model, partial(_same_model, models, model, role, stage.round, tag)
         for tag in variant.languages:
-            yield Path(age, tag), partial(_same_shards, plan, age, tag)
+            yield Path(stage.path, tag), partial(_same_shards, plan, stage, tag)
 
 
 def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: RunFolder) -> bool:
@@ -153,21 +155,19 @@ def _same_model(models: Models, model: Path, role: str, round: int, tag: str, ol
     return made.exists() and not differences(json.loads(made.read_text("utf-8")), models.settings(role, round, tag))
 
 
-def _same_shards(plan: Plan, age: str, tag: str, old: RunFolder) -> bool:
-    count = old.count(age, tag)
-    return count is not None and not any(
-        differences(old.report(age, tag, index).settings, plan.settings(age, tag, index)) for index in range(count)
-    )
+def _same_shards(plan: Plan, stage: StageKey, tag: str, old: RunFolder) -> bool:
+    shards = old.shards(stage, tag)
+    return bool(shards) and not any(differences(old.report(key).settings, plan.settings(key)) for key in shards)
 
 
 def _outcome(name: str, run: RunFolder, settings: Recipe) -> Outcome:
-    last = rounds.at("rated", rounds.final(run, settings))
-    records = [record for tag in settings.languages for record in run.read("curated", tag, 0)]
+    last = StageKey("rated", rounds.last_round(run, settings))
+    records = [record for tag in settings.languages for record in run.read(CURATED.shard(tag))]
     curated = [record for record in records if isinstance(record, Curated)]
     variety = describe([record.instruction for record in curated])
     return Outcome(
         variant=name,
-        passages=sum(report.kept for report in run.reports("passage")),
+        passages=sum(report.kept for report in run.reports(PASSAGE)),
         kept=sum(report.kept for report in run.reports(last)),
         curated=len(curated),
         score=sum(record.score for record in curated) / max(1, len(curated)),

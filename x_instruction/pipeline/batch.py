@@ -20,15 +20,16 @@ from x_instruction.engines import Request, Result
 from x_instruction.engines.remote import batch
 from x_instruction.errors import RecipeError, XInstructionError
 from x_instruction.pipeline.plan import Plan
-from x_instruction.pipeline.rounds import ages, model_of
+from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.storage.atomic import atomic, file_digest
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import ROUND_STAGES, ShardKey, StageKey
 
 # Services take 64 letters, digits, hyphens and underscores as a custom_id.
 _ID_LENGTH = 64
-_ID = re.compile(r"([a-z]+(?:_\d+)?)-([A-Za-z0-9-]+)-(\d{5,})-[0-9a-f]{8,32}")
+_ID = re.compile(rf"({'|'.join(ROUND_STAGES)})-(\d+)-([A-Za-z0-9-]+)-(\d{{5,}})-[0-9a-f]{{8,32}}")
 # Ends of line to some readers of text, though not to JSON.
 _NO_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -74,18 +75,19 @@ class _Waiting(Exception):
 
 def custom_id(job: ShardTask, key: str) -> str:
     """The name of a request in batch files: its shard, and the ledger's key, cut where the name gets too long."""
-    return f"{job.age}-{job.language}-{job.index:05d}-{key}"[:_ID_LENGTH]
+    shard = job.key
+    return f"{shard.stage}-{shard.round}-{shard.language}-{shard.index:05d}-{key}"[:_ID_LENGTH]
 
 
-def shard_of(name: str) -> tuple[str, str, int] | None:
-    """Age, language and index in a custom_id, or None when it is not one of ours."""
+def shard_of(name: str) -> ShardKey | None:
+    """The shard that a custom_id names, or None when it is not one of ours."""
     match = _ID.fullmatch(name)
-    return (match[1], match[2], int(match[3])) if match else None
+    return ShardKey(match[1], int(match[2]), match[3], int(match[4])) if match else None
 
 
-def by_files(settings: Recipe, age: str) -> bool:
-    """Whether the stage of an age asks by batch files."""
-    model = model_of(settings, age)
+def by_files(settings: Recipe, stage: StageKey) -> bool:
+    """Whether a stage asks by batch files."""
+    model = model_of(settings, stage)
     return model is not None and model.engine == "batch"
 
 
@@ -129,12 +131,12 @@ def reachable(run: RunFolder, settings: Recipe) -> list[ShardTask]:
         RunChanged: a shard was made under other settings.
         XInstructionError: no input is there yet.
     """
-    asking = [age for age in ages(settings) if by_files(settings, age)]
+    asking = [stage for stage in stages(settings) if by_files(settings, stage)]
     if not asking:
         raise RecipeError(f'{run.root} asks nothing by files: its recipe names no engine = "batch"')
     plan = Plan(run, settings)
     plan.check()
-    jobs = [job for age in asking for job in plan.reachable(age)]
+    jobs = [job for stage in asking for job in plan.reachable(stage)]
     if not jobs:
         raise XInstructionError(
             f"{run.root} has nothing to ask about yet: `x-instruction run` makes the passages first"
@@ -157,13 +159,13 @@ def write(
     """
     with run_lock(run.root):
         worker = Worker(run, settings)
-        jobs = [job for job in reachable(run, settings) if not run.complete(job.age, job.language, job.index)]
+        jobs = [job for job in reachable(run, settings) if not run.complete(job.key)]
         names = _numbered(run.root / "batch") if out is None else _after(out, overwrite)
         with contextlib.ExitStack() as stack:
             files = _Files(names, most_requests, most_bytes, stack)
             for job in jobs:
                 shard = listen(worker, job)
-                model = model_of(settings, job.age)
+                model = model_of(settings, job.key.stage_key)
                 assert model is not None
                 engine: Any = worker.engine(model)
                 for name in shard.waiting:

@@ -20,6 +20,7 @@ from x_instruction.pipeline.batch import Shard, listen, reachable, shard_of
 from x_instruction.pipeline.worker import Worker
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import ShardKey
 
 # No result is longer.
 _MOST = 64 << 20
@@ -70,13 +71,13 @@ def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool 
     with run_lock(run.root):
         jobs = reachable(run, settings)
         found = Read()
-        lines: dict[tuple[str, str, int], list[_Where]] = defaultdict(list)
+        lines: dict[ShardKey, list[_Where]] = defaultdict(list)
         for path in paths:
             _sort(path, lines, found)
         worker = Worker(run, settings)
         for job in jobs:
-            there = lines.pop((job.age, job.language, job.index), [])
-            open_ = not run.complete(job.age, job.language, job.index)
+            there = lines.pop(job.key, [])
+            open_ = not run.complete(job.key)
             if not there and not open_:
                 continue
             shard = listen(worker, job)
@@ -119,7 +120,7 @@ def _remember(worker: Worker, shard: Shard, there: Sequence[_Where], give_up: bo
             shard.known.add(name)
 
 
-def _sort(path: Path, lines: dict[tuple[str, str, int], list[_Where]], found: Read) -> None:
+def _sort(path: Path, lines: dict[ShardKey, list[_Where]], found: Read) -> None:
     """Where the lines of each shard are; the file may be larger than memory."""
     before = found.unreadable
     readable = requests = 0

@@ -8,22 +8,23 @@ from x_instruction.config.recipe import Model, Recipe
 from x_instruction.engines.budget import cost
 from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import RecipeError
-from x_instruction.pipeline.rounds import ages, model_of
+from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 
 def priced(settings: Recipe) -> bool:
     """Whether the recipe says what any of its models costs."""
-    return any(_price(model) for age in ages(settings) if (model := model_of(settings, age)) is not None)
+    return any(_price(model) for stage in stages(settings) if (model := model_of(settings, stage)) is not None)
 
 
 def spent(run: RunFolder, settings: Recipe) -> float:
     """What every request of the run has cost so far, of shards that are not complete too."""
     total = 0.0
-    for age in ages(settings):
-        model = model_of(settings, age)
+    for stage in stages(settings):
+        model = model_of(settings, stage)
         if model is not None and _price(model):
-            total += sum(cost(model, *tokens_used(path)) for path in _ledgers(run, age))
+            total += sum(cost(model, *tokens_used(path)) for path in _caches(run, stage))
     return total
 
 
@@ -46,5 +47,5 @@ def _price(model: Model) -> float:
     return model.server.prompt_price + model.server.output_price
 
 
-def _ledgers(run: RunFolder, age: str) -> list[Path]:
-    return sorted((run.root / "cache" / age).glob("*/*.sqlite"))
+def _caches(run: RunFolder, stage: StageKey) -> list[Path]:
+    return sorted((run.root / "cache" / stage.path).glob("*/*.sqlite"))

@@ -15,7 +15,7 @@ from x_instruction.languages import language
 from x_instruction.pipeline.batch import by_files
 from x_instruction.pipeline.costs import priced
 from x_instruction.pipeline.progress import NullProgress
-from x_instruction.pipeline.rounds import STAGES
+from x_instruction.pipeline.rounds import stages
 from x_instruction.pipeline.status import money, totals
 from x_instruction.records import Dropped
 
@@ -53,7 +53,7 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
     """
     from x_instruction.pipeline.execute import execute
 
-    if any(by_files(settings, age) for age in STAGES):
+    if any(by_files(settings, stage) for stage in stages(settings)):
         raise RecipeError(
             'a preview asks the model a few requests, which engine = "batch" cannot answer: `x-instruction run`, then '
             "`x-instruction batch write` count them instead"
@@ -71,7 +71,7 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
         )
         # Loading models is no cost per row, so the probe is timed by its ledgers, which start after loading.
         measured = totals(execute(probe, Path(folder), 1, False, "rated", NullProgress()), settings)
-    rows = max(1, next(t.kept for t in measured if t.stage == "corpus"))
+    rows = max(1, next(t.kept for t in measured if t.stage == "passage"))
     per_row = {
         name: sum(getattr(t, name) for t in measured) / rows
         for name in ("requests", "prompt_tokens", "output_tokens", "seconds", "cost")

@@ -18,6 +18,7 @@ from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import StageKey
 
 
 def execute(
@@ -37,7 +38,7 @@ def execute(
         root: the run's folder; made if absent.
         workers: processes; 0 takes one per GPU (or group), or on a CPU one per core up to the number of languages.
         redo: make shards again that were made under other settings.
-        until: the last age to make: ``passage``, ``candidate``, ``rated`` (of the last round) or ``curated``.
+        until: the last stage to make: ``passage``, ``candidate``, ``rated`` (of the last round) or ``curated``.
         budget: what may be spent in all, with what was spent before, by the recipe's prices.
         retry_failed: ask again for records that an engine failed on, and make again what was made without them.
 
@@ -56,6 +57,7 @@ def execute(
             # Half-written by a run that was killed; nobody else works here.
             left.unlink()
         plan.check()
+        run.mark_layout()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())
         before = 0.0 if budget is None else spent(run, settings)
@@ -64,31 +66,31 @@ def execute(
             if until != "passage" and (settings.generate.tune or settings.refine.tune):
                 # Seeds that are not there would else be missed when everything before the rater is done.
                 models.seeds()
-            for age in rounds.ages(settings):
-                if rounds.split(age)[1] > rounds.final(run, settings):
+            for stage in rounds.stages(settings):
+                last = rounds.last_round(run, settings)
+                if stage.round > last:
                     continue
-                _ready(models, age, hands)
-                _stage(plan, age, hands, progress)
-                if age == (until if until != "rated" else rounds.at("rated", rounds.final(run, settings))):
+                _ready(models, stage, hands)
+                _stage(plan, stage, hands, progress)
+                if stage == StageKey(until, last if until == "rated" else 0):
                     break
     return run
 
 
-def _ready(models: Models, age: str, hands: WorkerPool) -> None:
-    """Tune the model that an age is made with, where the recipe has one tuned."""
-    kind, round = rounds.split(age)
-    tune = {"candidate": models.recipe.generate.tune, "rated": models.recipe.refine.tune}.get(kind)
+def _ready(models: Models, stage: StageKey, hands: WorkerPool) -> None:
+    """Tune the model that a stage is made with, where the recipe has one tuned."""
+    tune = {"candidate": models.recipe.generate.tune, "rated": models.recipe.refine.tune}.get(stage.stage)
     if tune is not None:
         # Workers hold models, and a tuning wants the machine.
-        models.ready(rounds.ROLES[kind], round, hands.rest)
+        models.ready(rounds.ROLES[stage.stage], stage.round, hands.rest)
 
 
-def _stage(plan: Plan, age: str, hands: WorkerPool, progress: Progress) -> None:
-    """Do the jobs of an age that are left."""
-    run, settings, name = plan.run, plan.recipe, rounds.title(age)
-    jobs = plan.jobs(age)
+def _stage(plan: Plan, stage: StageKey, hands: WorkerPool, progress: Progress) -> None:
+    """Do the jobs of a stage that are left."""
+    run, settings, name = plan.run, plan.recipe, rounds.title(stage)
+    jobs = plan.jobs(stage)
     waiting = 0
-    if jobs and batch.by_files(settings, age):
+    if jobs and batch.by_files(settings, stage):
         jobs, waiting = batch.answered(run, settings, jobs)
     if jobs:
         progress.stage(name, len(jobs))
@@ -105,7 +107,7 @@ def _stage(plan: Plan, age: str, hands: WorkerPool, progress: Progress) -> None:
             f"{name}: {waiting:,} requests wait for answers: `x-instruction batch write {run.root}` writes them into a "
             "file"
         )
-    plan.finish(age)
+    plan.finish(stage)
 
 
 def default_workers(settings: Recipe) -> int:
@@ -122,5 +124,6 @@ def outcome(job: ShardTask, reports: list[ShardReport]) -> str:
             reasons[reason] = reasons.get(reason, 0) + number
     most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
-    name = job.language if job.age in ("passage", "curated") else f"{job.language}/{job.index:05d}"
+    key = job.key
+    name = key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"
     return f"{name}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")

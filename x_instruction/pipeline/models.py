@@ -30,7 +30,7 @@ from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.pipeline.plan import differences
-from x_instruction.pipeline.rounds import at, folder, started
+from x_instruction.pipeline.rounds import folder, started
 from x_instruction.pipeline.worker import PLACE, identity
 from x_instruction.prompts import digest_of
 from x_instruction.prompts.answer import frame
@@ -41,6 +41,7 @@ from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 from x_instruction.training import job
 from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
@@ -157,10 +158,8 @@ class Models:
             found["development"] = self.recipe.refine.development
         for path in self._files(tag):
             found[f"input.seeds/{path.stem}"] = file_digest(path)
-        name = at("rated", round - 1)
-        for kept in ([tag] if tag else self.recipe.languages) if round else ():
-            for index in range(self.run.count("passage", kept) or 0):
-                found[f"input.{name}/{kept}/{index:05d}"] = self.run.report(name, kept, index).digest
+        for key in self._rated(round - 1, tag) if round else ():
+            found[f"input.{key}"] = self.run.report(key).digest
         return found
 
     def _start(self, role: str, round: int, tag: str) -> Model:
@@ -260,21 +259,25 @@ class Models:
 
     def _kept(self, round: int, only: str) -> Iterator[Pair]:
         """The pairs that a round kept, of one language or of all."""
+        for key in self._rated(round, only):
+            for record in self.run.read(key):
+                assert isinstance(record, Rated)
+                yield Pair(
+                    id=record.id,
+                    instruction=record.instruction,
+                    output=record.text,
+                    language=record.language,
+                    instruction_language=record.instruction_language,
+                    source=record.source,
+                    license=record.license,
+                    url=record.url,
+                    document_id=record.document_id,
+                )
+
+    def _rated(self, round: int, only: str) -> Iterator[ShardKey]:
+        """The rated shards of a round, of one language or of all."""
         for tag in [only] if only else self.recipe.languages:
-            for index in range(self.run.count("passage", tag) or 0):
-                for record in self.run.read(at("rated", round), tag, index):
-                    assert isinstance(record, Rated)
-                    yield Pair(
-                        id=record.id,
-                        instruction=record.instruction,
-                        output=record.text,
-                        language=record.language,
-                        instruction_language=record.instruction_language,
-                        source=record.source,
-                        license=record.license,
-                        url=record.url,
-                        document_id=record.document_id,
-                    )
+            yield from (key.at(StageKey("rated", round)) for key in self.run.shards(PASSAGE, tag))
 
     def _writing(self, pairs: list[Pair], reader: Reader) -> list[TrainingExample]:
         from x_instruction.training.roles import writing

@@ -14,10 +14,11 @@ from x_instruction.engines.request_cache import forget_failures
 from x_instruction.errors import RunChanged
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
-from x_instruction.pipeline.rounds import ROLES, at, final, split, stage
+from x_instruction.pipeline.rounds import ROLES, last_round
 from x_instruction.pipeline.worker import PLACE, ShardTask
 from x_instruction.prompts import digest_of
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
 
 # Raised when a stage's code changes what it makes, so that old shards are noticed.
 VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
@@ -37,138 +38,137 @@ class Plan:
         self.redo = redo
         self.retry = retry
 
-    def jobs(self, age: str) -> list[ShardTask]:
-        """Jobs that this stage still has to do; shards that are to be made again are removed.
+    def jobs(self, stage: StageKey) -> list[ShardTask]:
+        """Jobs that are left at a stage; shards that are to be made again are removed.
 
         Raises:
             RunChanged: a shard was made under other settings.
         """
         jobs = []
         for tag in self.recipe.languages:
-            for index in range(self._shards(age, tag)):
-                job = ShardTask(age, tag, index, self.settings(age, tag, index))
-                if self._open(job):
+            for key in self._shards(stage, tag):
+                job = ShardTask(key, self.settings(key))
+                if self._open(key):
                     jobs.append(job)
                     continue
-                failed = self.retry and self._failed(job)
+                failed = self.retry and self._failed(key)
                 if failed:
-                    forget_failures(self.run.cache(age, tag, index))
+                    forget_failures(self.run.cache(key))
                 if failed or self._changed(job):
-                    self._remove(job)
+                    self._remove(key)
                     jobs.append(job)
         return jobs
 
-    def finish(self, age: str) -> None:
-        """Say how many shards each language has at an age whose jobs are done."""
-        for tag in self.recipe.languages if age != "passage" else ():
-            if self.run.count(age, tag) != self._shards(age, tag):
-                self.run.finish(age, tag, self._shards(age, tag))
+    def finish(self, stage: StageKey) -> None:
+        """Record how many shards each language has at a stage whose jobs are done."""
+        for tag in self.recipe.languages if stage != PASSAGE else ():
+            shards = len(self._shards(stage, tag))
+            if self.run.count(stage, tag) != shards:
+                self.run.finish(stage, tag, shards)
 
     def check(self) -> None:
         """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
-        for age in rounds.ages(self.recipe):
-            for tag, index in self._reachable(age):
-                if self.run.complete(age, tag, index):
-                    self._changed(ShardTask(age, tag, index, self.settings(age, tag, index)))
+        for stage in rounds.stages(self.recipe):
+            for key in self._reachable(stage):
+                if self.run.complete(key):
+                    self._changed(ShardTask(key, self.settings(key)))
 
-    def reachable(self, age: str) -> list[ShardTask]:
+    def reachable(self, stage: StageKey) -> list[ShardTask]:
         """Jobs whose inputs are there, done or not; none of a language whose passages are not complete."""
-        return [ShardTask(age, tag, index, self.settings(age, tag, index)) for tag, index in self._reachable(age)]
+        return [ShardTask(key, self.settings(key)) for key in self._reachable(stage)]
 
-    def _reachable(self, age: str) -> Iterator[tuple[str, int]]:
+    def _reachable(self, stage: StageKey) -> Iterator[ShardKey]:
         for tag in self.recipe.languages:
-            if self.run.count("passage", tag) is not None:
-                yield from ((tag, index) for index in range(self._shards(age, tag)) if self._there(age, tag, index))
+            if self.run.count(PASSAGE, tag) is not None:
+                yield from (key for key in self._shards(stage, tag) if self._inputs_complete(key))
 
-    def settings(self, age: str, tag: str, index: int) -> dict[str, Any]:
-        """Everything that decides a shard's content, as dotted keys."""
-        section = stage(age)
+    def settings(self, key: ShardKey) -> dict[str, Any]:
+        """Everything that decides the content of a shard, as dotted keys."""
+        section = rounds.SECTIONS[key.stage]
         found = {
-            f"{section}.{key}": value
-            for key, value in recipe.flatten(getattr(self.recipe, section)).items()
-            if section == "corpus" or not _elsewhere(key)
+            f"{section}.{name}": value
+            for name, value in recipe.flatten(getattr(self.recipe, section)).items()
+            if section == "corpus" or not _elsewhere(name)
         }
         found["seed"] = self.recipe.seed
-        found["stage.version"] = VERSIONS[split(age)[0]]
-        if age == "passage":
+        found["stage.version"] = VERSIONS[key.stage]
+        if key.stage == "passage":
             from x_instruction.corpus.sources import fingerprint
 
-            return found | {f"input.{k}": v for k, v in fingerprint(self.recipe.corpus, language(tag)).items()}
-        for name in self._inputs(age):
-            for shard in range(self.run.count(name, tag) or 0) if age == "curated" else [index]:
-                found[f"input.{name}/{shard:05d}"] = self.run.report(name, tag, shard).digest
-        return found | self._models(age, tag)
+            return found | {f"input.{k}": v for k, v in fingerprint(self.recipe.corpus, language(key.language)).items()}
+        for source in self._inputs(key):
+            found[f"input.{source}"] = self.run.report(source).digest
+        return found | self._models(key)
 
-    def _inputs(self, age: str) -> list[str]:
-        """The ages that a shard is made from."""
-        if age == "curated":
-            return [at("rated", final(self.run, self.recipe))]
-        kind, round = split(age)
-        if kind == "rated":
-            return [at("candidate", round)]
-        return ["passage", *(at(earlier, round - 1) for earlier in ("candidate", "rated") if round)]
+    def _inputs(self, key: ShardKey) -> list[ShardKey]:
+        """The shards that a shard is made from; none for curated pairs while the number of rated shards is open."""
+        if key.stage == "curated":
+            return self.run.shards(StageKey("rated", last_round(self.run, self.recipe)), key.language)
+        if key.stage == "rated":
+            return [key.at(StageKey("candidate", key.round))]
+        earlier = [StageKey(stage, key.round - 1) for stage in ("candidate", "rated") if key.round]
+        return [key.at(stage) for stage in (PASSAGE, *earlier)]
 
-    def _models(self, age: str, tag: str) -> dict[str, Any]:
+    def _models(self, key: ShardKey) -> dict[str, Any]:
         """Revisions of models and digests of prompts: their names alone do not say what they are."""
-        if age == "curated":
+        if key.stage == "curated":
             return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
-        kept, round = split(age)
-        section: Any = self.recipe.generate if kept == "candidate" else self.recipe.refine
-        name = stage(age)
+        name = rounds.SECTIONS[key.stage]
+        section: Any = getattr(self.recipe, name)
         model: Model = section.model
         # What a server runs is known by its name only.
         files = f"served:{model.revision}" if engine_spec(model).remote else _revision(model.name, model.revision)
         prompt = section.prompt if section.tune is None else getattr(section, "tuned_prompt", section.prompt)
         found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(prompt)}
         if section.tune is not None:
-            adapter = rounds.folder(self.run, ROLES[kept], round, rounds.own(section.tune, tag))
+            adapter = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.tune, key.language))
             found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
         elif model.adapter and not engine_spec(model).remote:
             found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
         return found
 
-    def _shards(self, age: str, tag: str) -> int:
-        return 1 if age in ("passage", "curated") else self.run.count("passage", tag) or 0
+    def _shards(self, stage: StageKey, tag: str) -> list[ShardKey]:
+        """The shards that a stage has to make for a language, as far as their number is known."""
+        if stage in (PASSAGE, CURATED):
+            return [stage.shard(tag)]
+        return [key.at(stage) for key in self.run.shards(PASSAGE, tag)]
 
-    def _open(self, job: ShardTask) -> bool:
-        if job.age == "passage":
-            return self.run.count("passage", job.language) is None
-        return not self.run.complete(job.age, job.language, job.index)
+    def _open(self, key: ShardKey) -> bool:
+        if key.stage == "passage":
+            return self.run.count(PASSAGE, key.language) is None
+        return not self.run.complete(key)
 
-    def _there(self, age: str, tag: str, index: int) -> bool:
-        if age == "passage":
+    def _inputs_complete(self, key: ShardKey) -> bool:
+        if key.stage == "passage":
             return True
-        if age != "curated":
-            return all(self.run.complete(name, tag, index) for name in self._inputs(age))
-        (name,) = self._inputs(age)
-        count = self.run.count(name, tag)
-        return count is not None and all(self.run.complete(name, tag, n) for n in range(count))
+        inputs = self._inputs(key)
+        return bool(inputs) and all(self.run.complete(source) for source in inputs)
 
-    def _failed(self, job: ShardTask) -> bool:
-        """Whether an engine failed records of a finished shard."""
-        return not FAILURES.keys().isdisjoint(self.run.report(job.age, job.language, job.index).dropped)
+    def _failed(self, key: ShardKey) -> bool:
+        """Whether an engine failed on records of a finished shard."""
+        return not FAILURES.keys().isdisjoint(self.run.report(key).dropped)
 
     def _changed(self, job: ShardTask) -> bool:
         """Whether a finished shard has to be made again because it was made under other settings.
 
         Raises:
-            RunChanged: it was, and nobody said to make it again.
+            RunChanged: it was, and it may not be made again.
         """
-        old = self.run.report(job.age, job.language, job.index).settings
+        old = self.run.report(job.key).settings
         found = differences(old, job.settings)
         if not found or self.redo:
             return bool(found)
         keys = [key for key in old.keys() | job.settings.keys() if old.get(key) != job.settings.get(key)]
         # What a retry adds goes on into what was made from it; a corpus that changed is another matter.
-        if self.retry and job.age != "passage" and all(key.startswith("input.") for key in keys):
+        if self.retry and job.key.stage != "passage" and all(key.startswith("input.") for key in keys):
             return True
-        raise RunChanged(f"shard {job.name}", found)
+        raise RunChanged(f"shard {job.key}", found)
 
-    def _remove(self, job: ShardTask) -> None:
-        if job.age == "passage":
-            self.run.clear("passage", job.language)
+    def _remove(self, key: ShardKey) -> None:
+        if key.stage == "passage":
+            self.run.clear(PASSAGE, key.language)
         else:
-            self.run.remove(job.age, job.language, job.index)
+            self.run.remove(key)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

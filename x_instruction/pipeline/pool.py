@@ -157,7 +157,7 @@ class _ProcessExecutor(Executor):
             self.workers[connection].join(5)
             code = self.workers[connection].exitcode
             raise WorkerDied(
-                f"the worker for {job.name} ended with exit code {code}"
+                f"the worker for {job.key} ended with exit code {code}"
                 f"{' (killed, often for lack of memory: use fewer --workers)' if code == -9 else ''}; "
                 "run the same command again to go on where it stopped"
             ) from None

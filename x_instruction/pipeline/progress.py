@@ -8,6 +8,7 @@ import time
 from typing import IO, Protocol
 
 from x_instruction.pipeline.worker import ShardTask
+from x_instruction.storage.shard_key import ShardKey
 
 # Seconds between plain lines.
 _EVERY = 10.0
@@ -158,19 +159,19 @@ class _Count:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self.started = time.monotonic()
-        self.ended: set[str] = set()
-        self.parts: dict[str, tuple[int, int]] = {}
+        self.ended: set[ShardKey] = set()
+        self.parts: dict[ShardKey, tuple[int, int]] = {}
 
     def seen(self, job: ShardTask, done: int, total: int) -> None:
-        self.parts[job.name] = (done, total)
+        self.parts[job.key] = (done, total)
 
     def done(self, job: ShardTask) -> None:
-        self.ended.add(job.name)
-        done, _ = self.parts.get(job.name, (0, 0))
-        self.parts[job.name] = (done, done)
+        self.ended.add(job.key)
+        done, _ = self.parts.get(job.key, (0, 0))
+        self.parts[job.key] = (done, done)
 
     def share(self) -> float:
-        running = sum(d / t for name, (d, t) in list(self.parts.items()) if t and name not in self.ended)
+        running = sum(d / t for key, (d, t) in list(self.parts.items()) if t and key not in self.ended)
         return (len(self.ended) + running) / max(1, self.jobs)
 
     def text(self) -> str:

@@ -1,8 +1,8 @@
-"""Rounds of refinement: which ages a recipe makes, and under which settings each of them is made.
+"""Rounds of refinement: which stages a recipe makes, in which rounds, and under which settings.
 
-After the first rating, every round tunes the models anew on seeds and kept pairs, writes new instructions for passages
-of which nothing was kept, and rates all candidates again (design of the paper's loop ``iter-k``: method.md 2.3, U5).
-The ages of a round carry its number: ``candidate``, ``rated``, ``candidate_1``, ``rated_1``, ...
+After the first rating, every round trains the models anew on seeds and kept pairs, writes new instructions for passages
+of which no pair was kept, and rates all candidates again. This is the paper's iterative refinement (its ablation
+``iter-k``); docs/method.md has the details.
 """
 
 from __future__ import annotations
@@ -15,58 +15,43 @@ from x_instruction.engines import engine_spec
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import digest_of
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
-# The stage that makes each age, in order.
-STAGES = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
-# The model that a stage tunes, by the age that it makes.
+# The section of the recipe that configures each stage, in order.
+SECTIONS = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
+# The model that is trained for a stage.
 ROLES = {"candidate": "generator", "rated": "rater"}
 
 
-def at(age: str, round: int) -> str:
-    """The name of an age in a round."""
-    return f"{age}_{round}" if round else age
+def stages(settings: Recipe) -> list[StageKey]:
+    """All stages that a recipe makes, in order, if no round ends the loop early."""
+    rounds = [StageKey(stage, round) for round in range(settings.refine.rounds + 1) for stage in ("candidate", "rated")]
+    return [PASSAGE, *rounds, CURATED]
 
 
-def split(name: str) -> tuple[str, int]:
-    """Age and round of a name."""
-    age, _, number = name.partition("_")
-    return age, int(number or 0)
-
-
-def ages(settings: Recipe) -> list[str]:
-    """The names of all ages that a recipe makes, in order, if no round ends the others early."""
-    rounds = [at(age, number) for number in range(settings.refine.rounds + 1) for age in ("candidate", "rated")]
-    return ["passage", *rounds, "curated"]
-
-
-def stage(name: str) -> str:
-    """The stage that makes an age."""
-    return STAGES[split(name)[0]]
-
-
-def title(name: str) -> str:
-    """The stage for people, with its round."""
-    round = split(name)[1]
-    return f"{stage(name)}, round {round}" if round else stage(name)
+def title(stage: StageKey) -> str:
+    """The section of the recipe that makes a stage, with the round: for progress and cards."""
+    section = SECTIONS[stage.stage]
+    return f"{section}, round {stage.round}" if stage.round else section
 
 
 def kept_share(run: RunFolder, settings: Recipe, round: int) -> float | None:
-    """Pairs that a round kept, per passage; None while a shard of it is missing."""
+    """Pairs that a round kept, per passage; None while a shard of the round is missing."""
+    rated = StageKey("rated", round)
     kept = passages = 0
     for tag in settings.languages:
-        shards = run.count("passage", tag)
-        if shards is None:
+        if run.count(PASSAGE, tag) is None:
             return None
-        for index in range(shards):
-            if not run.complete(at("rated", round), tag, index):
+        for key in run.shards(PASSAGE, tag):
+            if not run.complete(key.at(rated)):
                 return None
-            kept += run.report(at("rated", round), tag, index).kept
-            passages += run.report("passage", tag, index).kept
+            kept += run.report(key.at(rated)).kept
+            passages += run.report(key).kept
     return kept / passages if passages else 0.0
 
 
-def final(run: RunFolder, settings: Recipe) -> int:
-    """The round that is the last one, as far as its predecessors tell: once little changes, no more are made."""
+def last_round(run: RunFolder, settings: Recipe) -> int:
+    """The last round, as far as the complete rounds tell. Once the share of kept pairs settles, no round follows."""
     before = kept_share(run, settings, 0)
     for round in range(1, settings.refine.rounds):
         now = kept_share(run, settings, round)
@@ -123,9 +108,9 @@ def started(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
     return write.tuned(rate.model, folder(run, "generator", round, own(write, tag)))
 
 
-def model_of(settings: Recipe, name: str) -> Model | None:
-    """The model that the stage of an age asks, if it asks one; without what a round tunes."""
-    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(split(name)[0])
+def model_of(settings: Recipe, stage: StageKey) -> Model | None:
+    """The model that a stage asks, as the recipe names it: without the adapter that a round trains."""
+    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(stage.stage)
 
 
 def check(settings: Recipe) -> None:

@@ -7,22 +7,27 @@ from dataclasses import dataclass, field
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines.budget import cost
 from x_instruction.pipeline.costs import priced, spent
-from x_instruction.pipeline.rounds import STAGES, ages, model_of, title
+from x_instruction.pipeline.rounds import model_of, stages
+from x_instruction.records import STAGES
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
 _SUMS = ("rows_in", "kept", "requests", "requests_sent", "seconds", "prompt_tokens", "output_tokens", "cost")
 
 
 @dataclass(slots=True)
 class Total:
-    """Sums over the shards of one language at one age.
+    """Sums over the shards of one language at one stage.
 
     Args:
-        shards: complete shards; ``expected`` is None while the number is open.
-        seconds: of all attempts.
+        stage: ``passage``, ``candidate``, ``rated`` or ``curated``.
+        round: of refinement, from 0.
+        shards: complete shards; ``expected`` is None while their number is not known.
+        seconds: over all attempts.
     """
 
     stage: str
+    round: int
     language: str
     shards: int = 0
     expected: int | None = None
@@ -44,19 +49,20 @@ def totals(run: RunFolder, settings: Recipe | None = None) -> list[Total]:
         settings: whose prices the costs are reckoned with; as the reports have them when None.
     """
     found: list[Total] = []
-    for age in ages(settings) if settings is not None else STAGES:
+    for stage in stages(settings) if settings is not None else map(StageKey, STAGES):
         by_language: dict[str, Total] = {}
-        for report in run.reports(age):
-            total = by_language.setdefault(report.language, Total(title(age), report.language))
+        for report in run.reports(stage):
+            tag = report.key.language
+            total = by_language.setdefault(tag, Total(stage.stage, stage.round, tag))
             total.shards += 1
             for name in _SUMS:
                 setattr(total, name, getattr(total, name) + getattr(report, name))
             for reason, number in report.dropped.items():
                 total.dropped[reason] = total.dropped.get(reason, 0) + number
         for tag, total in by_language.items():
-            if settings is not None and (model := model_of(settings, age)) is not None:
+            if settings is not None and (model := model_of(settings, stage)) is not None:
                 total.cost = cost(model, total.prompt_tokens, total.output_tokens)
-            total.expected = run.count(age if age == "passage" else "passage", tag) if age != "curated" else 1
+            total.expected = run.count(PASSAGE, tag) if stage != CURATED else 1
         found += by_language.values()
     return found
 
@@ -70,7 +76,7 @@ def table(found: list[Total]) -> str:
         reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(t.dropped.items(), key=lambda i: (-i[1], i[0]))[:3])
         rows.append(
             [
-                t.stage,
+                str(StageKey(t.stage, t.round)),
                 t.language,
                 f"{t.shards}/{'?' if t.expected is None else t.expected}",
                 f"{t.rows_in:,}",

@@ -16,9 +16,10 @@ from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import language
-from x_instruction.pipeline.rounds import at, final, rating, split, writing
+from x_instruction.pipeline.rounds import last_round, rating, writing
 from x_instruction.records import Candidate, Dropped, Passage, Rated
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
 # Done so far, and how many are known so far (0 while nobody knows).
 Seen = Callable[[int, int], None]
@@ -26,21 +27,15 @@ Seen = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make; for passages all shards of the language, and ``index`` is 0.
+    """One shard to make; for passages all shards of the language, and the index of the key is 0.
 
     Args:
-        settings: what decides the shard's content, for its report.
+        key: the shard.
+        settings: everything that decides its content, for its report.
     """
 
-    age: str
-    language: str
-    index: int
+    key: ShardKey
     settings: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.age}/{self.language}/{self.index:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +78,38 @@ class Worker:
         Raises:
             XInstructionError: nothing half-made is left behind under a shard's name.
         """
-        if job.age == "passage":
+        if job.key.stage == "passage":
             return self._passages(job, seen)
-        return self._curated(job, seen) if job.age == "curated" else self._asked(job, seen)
+        return self._curated(job, seen) if job.key.stage == "curated" else self._asked(job, seen)
 
     def asking(self, job: ShardTask) -> StageTask:
         """What a job of a stage that asks a model does."""
         from x_instruction.refine import asks, refine
 
-        age, round = split(job.age)
-        if age == "candidate":
-            return self._writing(job, round)
-        candidates = cast(list[Candidate], list(self.run.read(at("candidate", round), job.language, job.index)))
-        rate = rating(self.run, self.recipe, round, job.language)
+        key = job.key
+        if key.stage == "candidate":
+            return self._writing(key)
+        candidates = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round)))))
+        rate = rating(self.run, self.recipe, key.round, key.language)
         return StageTask(
             rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask), asks(rate)
         )
 
-    def _writing(self, job: ShardTask, round: int) -> StageTask:
+    def _writing(self, key: ShardKey) -> StageTask:
         """Writing for all passages, or in a later round for those of which nothing was kept."""
         from x_instruction.generate import generate
 
-        write = writing(self.run, self.recipe, round, job.language)
-        passages = list(self.run.read("passage", job.language, job.index))
+        write = writing(self.run, self.recipe, key.round, key.language)
+        passages = list(self.run.read(key.at(PASSAGE)))
         before: list[Candidate] = []
-        if round:
-            before = cast(list[Candidate], list(self.run.read(at("candidate", round - 1), job.language, job.index)))
-            kept = {record.id for record in self.run.read(at("rated", round - 1), job.language, job.index)}
+        if key.round:
+            before = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round - 1)))))
+            kept = {record.id for record in self.run.read(key.at(StageKey("rated", key.round - 1)))}
             passages = [passage for passage in passages if passage.id not in kept]
 
         def records(engine: Engine, ask: Callable[..., Any]) -> Iterator[Passage | Dropped]:
             yield from before
-            yield from generate(passages, write, engine, ask, self.recipe.seed, round, before)
+            yield from generate(passages, write, engine, ask, self.recipe.seed, key.round, before)
 
         return StageTask(write.model, len(before) + len(passages), records)
 
@@ -127,13 +122,14 @@ class Worker:
 
     def ledger(self, job: ShardTask, model: Model, seen: Seen = lambda done, total: None) -> RequestCache:
         """The request cache of a job's shard."""
-        path = self.run.cache(job.age, job.language, job.index)
+        path = self.run.cache(job.key)
         return RequestCache(path, self.engine(model), identity(model), seen, Budget(self.limit, self.purse, model))
 
     def _passages(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages
 
-        scratch = self.run.root / "scratch" / job.language
+        tag = job.key.language
+        scratch = self.run.root / "scratch" / tag
         shutil.rmtree(scratch, ignore_errors=True)
         read = 0
 
@@ -142,13 +138,13 @@ class Worker:
             read = documents
             seen(documents, 0)
 
-        records: Iterator[Passage | Dropped] = passages(self.recipe.corpus, language(job.language), scratch, count)
+        records: Iterator[Passage | Dropped] = passages(self.recipe.corpus, language(tag), scratch, count)
         reports: list[ShardReport] = []
         try:
             head = list(_take(records, 1))
             while head or not reports:
                 started = time.monotonic()
-                report = ShardReport(job.age, job.language, len(reports), job.settings)
+                report = ShardReport(PASSAGE.shard(tag, len(reports)), job.settings)
                 block = _block(chain(head, records), self.recipe.corpus.shard_size)
 
                 def finish(report: ShardReport, started: float = started) -> None:
@@ -159,20 +155,18 @@ class Worker:
                 head = list(_take(records, 1))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        self.run.finish(job.age, job.language, len(reports))
+        self.run.finish(PASSAGE, tag, len(reports))
         seen(read, read)
         return reports
 
     def _curated(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
         from x_instruction.diversify import diversify
 
-        rated = at("rated", final(self.run, self.recipe))
-        shards = self.run.count(rated, job.language) or 0
-        records = [
-            cast(Rated, record) for index in range(shards) for record in self.run.read(rated, job.language, index)
-        ]
+        rated = StageKey("rated", last_round(self.run, self.recipe))
+        shards = self.run.shards(rated, job.key.language)
+        records = [cast(Rated, record) for key in shards for record in self.run.read(key)]
         started = time.monotonic()
-        report = ShardReport(job.age, job.language, job.index, job.settings, rows_in=len(records))
+        report = ShardReport(job.key, job.settings, rows_in=len(records))
 
         def finish(report: ShardReport) -> None:
             report.seconds = time.monotonic() - started
@@ -187,7 +181,7 @@ class Worker:
     def _asked(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
         """A stage that asks an engine, its answers remembered."""
         asking = self.asking(job)
-        report = ShardReport(job.age, job.language, job.index, job.settings, rows_in=asking.rows)
+        report = ShardReport(job.key, job.settings, rows_in=asking.rows)
         if not asking.asks:
             from x_instruction.refine.null_rater import NullEngine
 

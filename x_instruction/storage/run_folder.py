@@ -1,12 +1,17 @@
-"""Shards: one Parquet file per language, age and index, with its report beside it.
+"""The folder of a run: one Parquet file per shard, with its report and its dropped records beside it.
 
-A shard that exists is complete: report and dropped records are written first, the shard last, each under a temporary
-name, synced and renamed. So a kill at any moment leaves a shard whole or absent, and absence means: make it again.
+A shard that exists is complete. Its report and dropped records are written first and the shard last, each to a
+temporary file that is synced and renamed. If the process is killed, a shard is either whole or absent, and an absent
+shard is made again.
 
-    <run>/<age>/<language>/00000.parquet           the records
-    <run>/<age>/<language>/00000.report.json       counts, seconds, tokens, settings it was made under
-    <run>/<age>/<language>/00000.dropped.parquet   what was let go, with reasons
-    <run>/<age>/<language>/index.json              how many shards the language has at this age
+    <run>/run.json                                      version of this layout
+    <run>/recipe.json                                   the recipe, with every default
+    <run>/passage/<language>/00000.parquet              records
+    <run>/passage/<language>/00000.report.json          counts, seconds, tokens, and the settings of the shard
+    <run>/passage/<language>/00000.dropped.parquet      records that were dropped, with reasons
+    <run>/passage/<language>/index.json                 number of shards of the language, once it is known
+    <run>/candidate/round-0/<language>/00000.parquet    stages that rounds make again have a folder per round
+    <run>/cache/candidate/round-0/<language>/00000.sqlite
 """
 
 from __future__ import annotations
@@ -21,9 +26,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
-from x_instruction.records import Dropped, Passage, as_row, from_row, schema
-from x_instruction.records import kind as age_of
+from x_instruction.records import STAGES, Dropped, Passage, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest
+from x_instruction.storage.shard_key import ShardKey, StageKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +37,9 @@ Read = TypeVar("Read")
 
 # Records per Arrow batch: bounds memory while a shard is written or read.
 BATCH = 1_000
+# Version of the layout of a run folder. Layout 1 had no run.json, and named rounds in folders such as rated_1.
+LAYOUT = 2
+_LAYOUT_FILE = "run.json"
 
 
 @dataclass(slots=True)
@@ -39,21 +47,20 @@ class ShardReport:
     """What happened while one shard was made.
 
     Args:
-        settings: dotted key to value: everything that decides the shard's content.
+        key: the shard.
+        settings: dotted key to value: everything that decides the content of the shard.
         rows_in: records that came in.
         kept: records in the shard.
-        dropped: reason to number.
-        requests: requests answered by an engine, whether now or from the cache.
-        requests_sent: requests handed to an engine, over all attempts.
+        dropped: reason to number of records.
+        requests: requests that an engine answered, now or earlier (from the request cache).
+        requests_sent: requests sent to an engine, over all attempts.
         seconds: time spent in the stage, over all attempts.
         prompt_tokens, output_tokens: tokens read and written by engines, over all attempts.
-        cost: what those tokens cost, by the prices of the recipe; 0 without prices.
+        cost: cost of these tokens at the prices of the recipe; 0 without prices.
         digest: SHA-256 of the Parquet file.
     """
 
-    age: str
-    language: str
-    index: int
+    key: ShardKey
     settings: dict[str, Any] = field(default_factory=dict)
     rows_in: int = 0
     kept: int = 0
@@ -66,64 +73,115 @@ class ShardReport:
     cost: float = 0.0
     digest: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """The report as a flat table, with the fields of the key first."""
+        table = dataclasses.asdict(self)
+        return {**table.pop("key"), **table}
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> ShardReport:
+        """The report in a table that ``as_json`` made.
+
+        Raises:
+            KeyError, TypeError: a field is missing or unknown.
+        """
+        key = ShardKey(**{name: table[name] for name in ShardKey.__dataclass_fields__})
+        return cls(key, **{name: value for name, value in table.items() if name not in ShardKey.__dataclass_fields__})
+
 
 class RunFolder:
-    """The folder of one run: its shards, their reports and the request cache."""
+    """The folder of one run: shards, their reports, and the request cache. Nothing is written when it is opened.
+
+    Args:
+        root: the folder; it may not exist yet.
+
+    Raises:
+        ShardError: the folder holds a run of another layout.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._check_layout()
 
-    def path(self, age: str, language: str, index: int, kind: str = "parquet") -> Path:
-        """Where a shard (or its ``report.json``, ``dropped.parquet``) stands."""
-        return self.root / age / language / f"{index:05d}.{kind}"
+    def _check_layout(self) -> None:
+        file = self.root / _LAYOUT_FILE
+        if file.exists():
+            found = _json(file, lambda table: int(table["layout"]), f'write {{"layout": {LAYOUT}}} into it')
+        else:
+            # A folder with neither a recipe nor shards is no run yet.
+            found = 1 if any((self.root / name).exists() for name in ("recipe.json", *STAGES)) else LAYOUT
+        if found != LAYOUT:
+            raise ShardError(
+                f"{self.root} has run layout {found}, and this version of x-instruction reads layout {LAYOUT}: use the "
+                "version that made it, or make the data again in another --out folder"
+            )
 
-    def cache(self, age: str, language: str, index: int) -> Path:
-        """Where the requests of one shard are remembered."""
-        return self.root / "cache" / age / language / f"{index:05d}.sqlite"
+    def mark_layout(self) -> None:
+        """Write the version of the layout, if it is not there yet."""
+        if not (self.root / _LAYOUT_FILE).exists():
+            with atomic(self.root / _LAYOUT_FILE) as stream:
+                stream.write(json.dumps({"layout": LAYOUT}).encode())
 
-    def complete(self, age: str, language: str, index: int) -> bool:
-        """Whether the shard exists, and so is whole."""
-        return self.path(age, language, index).exists()
+    def path(self, key: ShardKey, suffix: str = ".parquet") -> Path:
+        """The path of a shard, or of its ``.report.json`` or ``.dropped.parquet``."""
+        return (self.root / key.path).with_suffix(suffix)
 
-    def count(self, age: str, language: str) -> int | None:
-        """How many shards the language has at this age, or None while that is open."""
-        path = self.root / age / language / "index.json"
+    def cache(self, key: ShardKey) -> Path:
+        """The request cache of a shard."""
+        return (self.root / "cache" / key.path).with_suffix(".sqlite")
+
+    def complete(self, key: ShardKey) -> bool:
+        """Whether the shard exists. A shard that exists is whole."""
+        return self.path(key).exists()
+
+    def count(self, stage: StageKey, language: str) -> int | None:
+        """How many shards the language has at this stage, or None while that is not known."""
+        path = self._language_folder(stage, language) / "index.json"
         if not path.exists():
             return None
         return _json(path, lambda table: int(table["shards"]))
 
-    def finish(self, age: str, language: str, shards: int) -> None:
-        """Say that the language has this many shards at this age; shards beyond are removed."""
-        for index in self._indices(age, language):
-            if index >= shards:
-                self.remove(age, language, index)
-        with atomic(self.root / age / language / "index.json") as stream:
+    def shards(self, stage: StageKey, language: str) -> list[ShardKey]:
+        """The keys of all shards of the language at this stage; none while their number is not known."""
+        return [stage.shard(language, index) for index in range(self.count(stage, language) or 0)]
+
+    def finish(self, stage: StageKey, language: str, shards: int) -> None:
+        """Record the number of shards that the language has at this stage; shards beyond it are removed."""
+        for key in self._present(stage, language):
+            if key.index >= shards:
+                self.remove(key)
+        self.mark_layout()
+        with atomic(self._language_folder(stage, language) / "index.json") as stream:
             stream.write(json.dumps({"shards": shards}).encode())
 
-    def report(self, age: str, language: str, index: int) -> ShardReport:
+    def report(self, key: ShardKey) -> ShardReport:
         """The report of a complete shard."""
-        return _json(self.path(age, language, index, "report.json"), lambda table: ShardReport(**table))
+        return _json(self.path(key, ".report.json"), ShardReport.from_json)
 
-    def reports(self, age: str) -> Iterator[ShardReport]:
-        """Reports of every complete shard of an age, by language and index."""
-        for path in sorted(self.root.glob(f"{age}/*/[0-9]*.parquet")):
+    def reports(self, stage: StageKey) -> Iterator[ShardReport]:
+        """Reports of every complete shard of a stage, by language and index."""
+        for path in sorted((self.root / stage.path).glob("*/[0-9]*.parquet")):
             if not path.name.endswith(".dropped.parquet"):
-                yield self.report(age, path.parent.name, int(path.name.split(".")[0]))
+                yield self.report(stage.shard(path.parent.name, int(path.stem)))
 
-    def remove(self, age: str, language: str, index: int) -> None:
-        """Remove a shard, the shard itself first, so that what is left never looks complete."""
-        for kind in ("parquet", "report.json", "dropped.parquet"):
-            self.path(age, language, index, kind).unlink(missing_ok=True)
+    def remove(self, key: ShardKey) -> None:
+        """Remove a shard. The Parquet file goes first, so that what is left never looks complete."""
+        for suffix in (".parquet", ".report.json", ".dropped.parquet"):
+            self.path(key, suffix).unlink(missing_ok=True)
 
-    def clear(self, age: str, language: str) -> None:
-        """Remove all shards of a language at an age; their number is open again."""
-        (self.root / age / language / "index.json").unlink(missing_ok=True)
-        for index in self._indices(age, language):
-            self.remove(age, language, index)
+    def clear(self, stage: StageKey, language: str) -> None:
+        """Remove all shards of a language at a stage. Their number is not known any more."""
+        (self._language_folder(stage, language) / "index.json").unlink(missing_ok=True)
+        for key in self._present(stage, language):
+            self.remove(key)
 
-    def _indices(self, age: str, language: str) -> list[int]:
-        """Indices of the shards of which any file is there."""
-        return sorted({int(path.name.split(".")[0]) for path in (self.root / age / language).glob("[0-9]*.*")})
+    def _language_folder(self, stage: StageKey, language: str) -> Path:
+        return self.root / stage.path / language
+
+    def _present(self, stage: StageKey, language: str) -> list[ShardKey]:
+        """Keys of the shards of which any file exists."""
+        files = self._language_folder(stage, language).glob("[0-9]*.*")
+        return [stage.shard(language, index) for index in sorted({int(path.name.split(".")[0]) for path in files})]
 
     def write(
         self,
@@ -134,46 +192,46 @@ class RunFolder:
         """Write a shard and its report.
 
         Args:
-            report: age, language, index and settings; counts are filled in here.
-            records: what the stage gives, kept and dropped in any order; the order is kept.
-            finish: called when the records have ended, to fill in seconds and tokens.
+            report: key and settings; the counts are filled in here.
+            records: output of the stage, kept and dropped in any order; the order is kept.
+            finish: called after the last record, to fill in seconds and tokens.
         """
         kept: list[Passage] = []
-        let_go: list[Dropped] = []
-        shard = self.path(report.age, report.language, report.index)
-        gone = self.path(report.age, report.language, report.index, "dropped.parquet")
-        shard_schema = schema(age_of(report.age))
+        lost: list[Dropped] = []
+        shard = self.path(report.key)
+        shard_schema = schema(STAGES[report.key.stage])
+        self.mark_layout()
         with atomic(shard) as shard_stream:
             with (
-                atomic(gone) as gone_stream,
+                atomic(self.path(report.key, ".dropped.parquet")) as dropped_stream,
                 _writer(shard_stream, shard_schema) as write_kept,
-                _writer(gone_stream, schema(Dropped)) as write_dropped,
+                _writer(dropped_stream, schema(Dropped)) as write_dropped,
             ):
                 reasons: Counter[str] = Counter()
                 for record in _from_stage(records, shard):
                     if isinstance(record, Dropped):
                         reasons[record.reason] += 1
-                        let_go.append(record)
+                        lost.append(record)
                     else:
                         report.kept += 1
                         kept.append(record)
                     if len(kept) >= BATCH:
                         write_kept(kept)
                         kept = []
-                    if len(let_go) >= BATCH:
-                        write_dropped(let_go)
-                        let_go = []
+                    if len(lost) >= BATCH:
+                        write_dropped(lost)
+                        lost = []
                 write_kept(kept)
-                write_dropped(let_go)
+                write_dropped(lost)
             report.dropped = dict(sorted(reasons.items()))
             shard_stream.flush()
             report.digest = file_digest(Path(shard_stream.name))
             finish(report)
-            with atomic(self.path(report.age, report.language, report.index, "report.json")) as out:
-                out.write(json.dumps(dataclasses.asdict(report), indent=1).encode())
+            with atomic(self.path(report.key, ".report.json")) as out:
+                out.write(json.dumps(report.as_json(), indent=1).encode())
         return report
 
-    def read(self, age: str, language: str, index: int) -> Iterator[Passage]:
+    def read(self, key: ShardKey) -> Iterator[Passage]:
         """The records of a complete shard, in order.
 
         Raises:
@@ -182,25 +240,24 @@ class RunFolder:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path(age, language, index)
-        kind = age_of(age)
+        path, record_type = self.path(key), STAGES[key.stage]
         try:
             with pq.ParquetFile(path) as file:
-                if not file.schema_arrow.equals(schema(kind)):
-                    raise ShardError(f"{path} has other columns than a {age} shard of this version")
+                if not file.schema_arrow.equals(schema(record_type)):
+                    raise ShardError(f"{path} has other columns than a {key.stage} shard of this version")
                 for batch in file.iter_batches(batch_size=BATCH):
                     for row in batch.to_pylist():
-                        yield from_row(kind, row)
+                        yield from_row(record_type, row)
         except (OSError, pa.ArrowInvalid) as error:
             raise ShardError(f"cannot read shard {path}: {error}; remove it and run the same command again") from error
 
 
 def _from_stage(records: Iterable[Passage | Dropped], shard: Path) -> Iterator[Passage | Dropped]:
-    """The stage's records; what fails in the stage must not read as if the shard could not be written."""
+    """The records of the stage. An error of the stage must not read as if the shard could not be written."""
     try:
         yield from records
     except OSError as error:
-        raise ShardError(f"making {shard} failed: {error}; mend it and run the same command again") from error
+        raise ShardError(f"making {shard} failed: {error}; fix this and run the same command again") from error
 
 
 @contextlib.contextmanager
@@ -218,8 +275,8 @@ def _writer(stream: IO[bytes], fixed: pa.Schema) -> Iterator[Callable[[list[Any]
         yield write
 
 
-def _json(path: Path, read: Callable[[Any], Read]) -> Read:
+def _json(path: Path, read: Callable[[Any], Read], remedy: str = "remove its shard and run again") -> Read:
     try:
         return read(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"cannot read {path}: {error}; remove its shard and run again") from error
+        raise ShardError(f"cannot read {path}: {error}; {remedy}") from error
