@@ -1,7 +1,7 @@
-"""Where passages come from, and what is dropped.
+"""The corpus stage: documents become passages of one language.
 
     sources ─▶ clean ─▶ segment ─▶ filters ─▶ identify ─▶ dedup ─▶ Passage | Dropped
 
-``stage.passages`` walks that way for one language; ``sources.fingerprint`` says which input it was. Nothing is
-imported here, so that importing a part does not load the others.
+``stage.passages`` runs these steps for one language; ``sources.fingerprint`` identifies the input. Nothing is imported
+here, so that importing one module does not load the others.
 """

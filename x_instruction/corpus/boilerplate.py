@@ -1,7 +1,7 @@
-"""Phrases of web furniture, by language: what a line says when it is no part of the text.
+"""Phrases of web page boilerplate, by language: menus, cookie notices, "read more".
 
-Lower case; a short line that contains one counts as boilerplate. English holds for every language, because the
-furniture of a page is often left untranslated. Add a language as one entry.
+Phrases are lower case. A short line that contains one counts as boilerplate. The English phrases apply to every
+language, because this part of a page is often left untranslated. To add a language, add one entry.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 # A line longer than this is prose that mentions cookies, not a notice about them.
 LONGEST_LINE = 160
 
-# Signs that divide the entries of a menu or a breadcrumb, and how many make one.
+# Separators of menus and breadcrumbs, and how many of one make a line a menu.
 MENU_SIGNS = ("|", "»", "›", "·", "•", "→", " > ", " / ")
 MENU_ENTRIES = 3
 
@@ -79,10 +79,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
 
 
 def phrases(tag: str) -> tuple[str, ...]:
-    """Phrases that count for a language: its own and the English ones."""
+    """The phrases of a language and the English ones."""
     return tuple(dict.fromkeys((*PHRASES["en"], *PHRASES.get(tag.split("-")[0], ()))))
 
 
 def is_menu(line: str) -> bool:
-    """Whether a line is a row of short entries divided by one sign."""
+    """True if a line is a menu: short entries between separators of one kind."""
     return len(line) <= LONGEST_LINE and any(line.count(sign) >= MENU_ENTRIES for sign in MENU_SIGNS)

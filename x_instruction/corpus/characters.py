@@ -1,7 +1,7 @@
-"""What kind of character each code point is: one table look-up for a whole text.
+"""The class of every character (letter of a script, digit, space, ...), looked up for a whole text at once.
 
-Scripts come from the first word of the Unicode name (``DEVANAGARI LETTER KA``), because the standard library knows
-names and not scripts. The table has one byte per code point and takes about 50 ms to build, once.
+Scripts are taken from the first word of the Unicode name (``DEVANAGARI LETTER KA``), because the standard library has
+names but no scripts. The table has one byte per code point and takes about 50 ms to build, once per process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from x_instruction.languages import Language
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Kinds below FIRST_SCRIPT; a letter or mark of a script has the script's own number from there on.
+# Character classes. A letter or mark of a script has the number of its script, from FIRST_SCRIPT on.
 OTHER, SPACE, NEWLINE, DIGIT, SYMBOL, PUNCTUATION, BROKEN, MARK = range(8)
 FIRST_SCRIPT = 8
 
@@ -66,10 +66,10 @@ SCRIPT_NAMES: dict[str, tuple[str, ...]] = {
     "Yiii": ("YI",),
 }
 
-# Scripts that put no space between words: there, runs of characters stand in for words.
+# Scripts without spaces between words. Character n-grams replace words for these.
 UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Khmr", "Laoo", "Mymr", "Thai", "Tibt", "Yiii"})
 
-# Large blocks of one script, filled as slices because naming each of their 100,000 characters would take longest.
+# Large blocks of one script, filled as slices: looking up 100,000 names would take most of the time.
 _BLOCKS = (
     (0x3400, 0x4DC0, "CJK"),
     (0x4E00, 0xA000, "CJK"),
@@ -82,32 +82,35 @@ _PREFIXES = ("HALFWIDTH ", "FULLWIDTH ", "MODIFIER LETTER ")
 
 
 def spaced(language: Language) -> bool:
-    """Whether the language's script puts spaces between words."""
+    """True if the script of the language puts spaces between words."""
     return language.script not in UNSPACED
 
 
 def kinds(text: str) -> NDArray[np.uint8]:
-    """Kind of each character: (characters,), one of the constants above or a script's number."""
+    """Class of each character, (characters,): one of the constants above or the number of a script."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    found: NDArray[np.uint8] = _table()[0][codes]
-    return found
+    classes: NDArray[np.uint8] = _table()[0][codes]
+    return classes
 
 
 def script_kinds(script: str) -> list[int]:
-    """Numbers of the letters of an ISO 15924 script.
+    """Class numbers of the letters of a script.
+
+    Args:
+        script: ISO 15924 code such as ``Latn``.
 
     Raises:
-        CorpusError: no letters are known under that code.
+        CorpusError: Python's Unicode tables have no letters of this script.
     """
     names = SCRIPT_NAMES.get(script) or (_script_name(script),)
     known = _table()[1]
-    found = [known[name] for name in names if name in known]
-    if not found:
+    numbers = [known[name] for name in names if name in known]
+    if not numbers:
         raise CorpusError(
             f"the script {script!r} has no letters in this Python's Unicode tables: "
             "set corpus.filters.language = false to read the corpus without language checks"
         )
-    return found
+    return numbers
 
 
 def _script_name(script: str) -> str:
@@ -118,14 +121,14 @@ def _script_name(script: str) -> str:
 
 @cache
 def _table() -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """Kind of every code point (0x110000,), and script name to number."""
+    """Class of every code point, (0x110000,), and the number of each script by name."""
     table = np.full(0x110000, BROKEN, dtype=np.uint8)
     numbers: dict[str, int] = {}
-    done = np.zeros(0x20000, dtype=bool)
+    is_filled = np.zeros(0x20000, dtype=bool)
     for start, end, name in _BLOCKS:
         table[start:end] = numbers.setdefault(name, FIRST_SCRIPT + len(numbers))
-        done[start:end] = True
-    for code in (*np.flatnonzero(~done).tolist(), *range(0xE0000, 0xE0200)):
+        is_filled[start:end] = True
+    for code in (*np.flatnonzero(~is_filled).tolist(), *range(0xE0000, 0xE0200)):
         table[code] = _kind(chr(code), numbers)
     return table, numbers
 
@@ -147,5 +150,5 @@ def _kind(character: str, numbers: dict[str, int]) -> int:
     script = name.split(" ")[0].split("-")[0]
     if script in ("COMBINING", "VARIATION", ""):
         return MARK
-    # One byte holds 248 scripts; Unicode has under 170, and rare first words must not wrap round.
+    # One byte has room for 248 scripts. Unicode has fewer than 170, but rare first words must not overflow it.
     return min(numbers.setdefault(script, FIRST_SCRIPT + len(numbers)), 255)

@@ -1,4 +1,4 @@
-"""Text as the pipeline keeps it: one Unicode form, no invisible junk, and a measure of what is broken."""
+"""Unicode normalisation of text, and a count of damaged characters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 import unicodedata
 from functools import cache
 
-# Scripts whose spelling needs the joiners: Arabic and its kin, N'Ko, Indic, Tibetan, Myanmar, Khmer, Mongolian.
+# Scripts whose spelling needs joiners: Arabic and related scripts, N'Ko, Indic, Tibetan, Myanmar, Khmer, Mongolian.
 _JOINING = (
     "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua880-\uaaff\ufb50-\ufdff\ufe70-\ufefc\U0001e900-\U0001e95f"
 )
 _PICTURES = "\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
 
-# Controls but tab and line feed, zero-width space, bidirectional controls, word joiner and its kin, soft hyphen,
-# byte order mark, interlinear annotation and language tags.
+# Control characters except tab and line feed, zero-width space, bidirectional controls, word joiner and similar, soft
+# hyphen, byte order mark, interlinear annotation and language tags.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]+"
@@ -21,27 +21,27 @@ _INVISIBLE = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _STRAY_JOINER = re.compile(f"(?<![{_JOINING}{_PICTURES}])[\u200c\u200d]+|(?<=[\u200c\u200d])[\u200c\u200d]+")
-# A single space is no match, so that ordinary text is scanned and not rebuilt.
+# A single ordinary space does not match, so that most text is scanned but not rebuilt.
 _OTHER_SPACES = re.compile("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _TWO_SPACES = re.compile(" {2,}")
 _AROUND_LINE = re.compile(" \n ?|\n ")
 _BLANK_LINES = re.compile("\n{3,}")
 
-# UTF-8 bytes that were read as Latin-1 or Windows-1252: a lead byte's character, then as many as it announces.
+# Mojibake: UTF-8 decoded as Latin-1 or Windows-1252. A lead byte's character, then as many as that byte announces.
 _TAIL = "[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 _MOJIBAKE = re.compile(f"[\xc2-\xdf]{_TAIL}|[\xe0-\xef]{_TAIL}{{2}}|[\xf0-\xf4]{_TAIL}{{3}}")
 _MOJIBAKE_LEADS = re.compile("[\xc2-\xf4]")
 
 
 def normalise(text: str) -> str:
-    """The text in NFC, lines ended by LF, without controls and zero-width junk; doing it twice changes nothing.
+    """The text in NFC, with LF line ends, without control and zero-width characters. Idempotent.
 
-    Joiners stay where a script needs them (and inside emoji). A lone surrogate becomes U+FFFD, because it cannot be
-    stored, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
+    Joiners are kept where a script needs them and inside emoji. A lone surrogate becomes U+FFFD, because it cannot be
+    encoded, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
     """
     text = _tidy(text)
     while not unicodedata.is_normalized("NFC", text):
-        # Composition moves marks, which can leave a joiner stray: tidied again until both hold.
+        # Composition moves marks, which can leave a stray joiner. Repeat until the text is tidy and in NFC.
         text = _tidy(unicodedata.normalize("NFC", text))
     return text
 
@@ -59,21 +59,21 @@ def _tidy(text: str) -> str:
 
 
 def broken(text: str) -> int:
-    """Characters that show broken Unicode beyond single code points: mojibake, and marks that begin a word.
+    """Number of damaged characters that single code points do not reveal: mojibake, and marks that begin a word.
 
-    Replacement, private and unassigned code points are counted by ``characters.kinds``.
+    ``characters.kinds`` counts replacement characters, private use and unassigned code points.
     """
     if text.isascii():
         return 0
     count = len(_orphan_mark().findall(text))
     if _MOJIBAKE_LEADS.search(text):
-        count += sum(len(found) for found in _MOJIBAKE.findall(text))
+        count += sum(len(match) for match in _MOJIBAKE.findall(text))
     return count
 
 
 @cache
 def _orphan_mark() -> re.Pattern[str]:
-    """A combining sign of an Indic or South-East Asian script where a word begins."""
+    """Pattern of a combining mark of an Indic or South-East Asian script at the start of a word."""
     blocks = (*range(0x0900, 0x0E00), *range(0x0E31, 0x0E50), *range(0x0EB1, 0x0ED0), *range(0x102B, 0x103F))
     marks = "".join(chr(c) for c in (*blocks, *range(0x17B4, 0x17D4)) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
     return re.compile(f"(?:(?<=[ \n])|^)[{marks}]")

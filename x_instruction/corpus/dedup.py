@@ -1,13 +1,13 @@
-"""Duplicates, exact and near, among passages that do not fit in memory.
+"""Exact and near duplicates among passages that do not fit in memory.
 
-Exact: the digest of every text that came before is looked up on disk (``SeenTexts``).
+Exact: the digest of every earlier text is looked up on disk (``SeenTexts``).
 
-Near: passages are spooled to disk with the band keys of their MinHash signatures. When a decision is wanted, the bands
-are gone through one by one; passages with an equal key are compared by the exact Jaccard similarity of their shingles.
-In each group of equal keys the first passage that is still there is the leader; those similar enough to it are let go,
-and the rest is compared with its own first passage, and so on. So a passage is let go only for one that came before
-it, the first of a chain of duplicates always stays, and what comes later never changes what was decided about what
-came before.
+Near: passages are written to disk with the band keys of their MinHash signatures (locality-sensitive hashing).
+``decide`` processes one band after the other and compares passages with equal keys by the exact Jaccard similarity of
+their shingles. In each group of equal keys the first remaining passage is the leader: passages similar enough to it
+are dropped, and the others are compared with the first of them, and so on. So a passage is only dropped in favour of
+an earlier one, the first of a chain of duplicates is always kept, and later passages never change a decision about
+earlier ones.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from x_instruction.records import Dropped, Passage, dropped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Passages and characters hashed at once, keys sorted at once and pairs compared at once: they bound the memory.
+# Passages and characters hashed, keys sorted, and pairs compared at once. They bound the memory.
 BATCH = 1_000
 BATCH_CHARACTERS = 1 << 17
 KEYS = 1 << 17
 PAIRS = 1 << 7
-# Leaders tried in one group of equal keys. Only groups of many unlike passages have more, and other bands split those.
+# Leaders per group of equal keys. Only groups of many dissimilar passages would need more, and other bands split these.
 LEADERS = 8
-# A pair's number and a shingle's hash share 64 bits when pairs are compared.
+# When pairs are compared, 64 bits hold the number of the pair and this many bits of the hash of a shingle.
 HASH_BITS = np.uint64(51)
 
 
 class SeenTexts:
-    """Texts that came before, by digest, in a file.
+    """The digests of earlier texts, in a file.
 
     Args:
-        folder: where the file goes; it is removed on closing.
+        folder: folder of the file, which ``close`` removes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "seen.sqlite"
         self._database = sqlite3.connect(self._path, isolation_level=None)
-        # The file lives as long as the stage does: nothing need survive a crash.
+        # The file is temporary, so it need not survive a crash.
         self._database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8000;")
         self._database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, id TEXT) WITHOUT ROWID")
         self._database.execute("BEGIN")
@@ -59,7 +59,7 @@ class SeenTexts:
         self._path.unlink(missing_ok=True)
 
     def first(self, text_hash: str, id: str) -> str | None:
-        """Remember a text; the id of the document that had it first, or None when this one is the first.
+        """Add a text and return the id of the document that had it first, or None if it is new.
 
         Args:
             text_hash: SHA-256 of the text, hex.
@@ -68,17 +68,17 @@ class SeenTexts:
         digest = bytes.fromhex(text_hash)
         if self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, id)).rowcount:
             return None
-        found = self._database.execute("SELECT id FROM seen WHERE digest = ?", (digest,)).fetchone()
-        return str(found[0])
+        row = self._database.execute("SELECT id FROM seen WHERE digest = ?", (digest,)).fetchone()
+        return str(row[0])
 
 
 class Deduplicator:
-    """Near duplicates of a stream of passages; memory does not grow with their number.
+    """Finds near duplicates in a stream of passages. Memory does not grow with their number.
 
     Args:
-        folder: where its files go; they are removed on closing.
-        jaccard: passages at least this similar are duplicates, 0 to 1.
-        words: shingles are runs of words; runs of characters when false.
+        folder: folder of its files, which ``close`` removes.
+        jaccard: passages with at least this Jaccard similarity are duplicates, 0 to 1.
+        words: build shingles from words; from characters if false.
     """
 
     def __init__(self, folder: Path, jaccard: float, words: bool) -> None:
@@ -89,7 +89,7 @@ class Deduplicator:
         self._files = [open(path, "w+b") for path in self._paths]  # noqa: SIM115
         self._batch: list[str] = []
         self._characters = 0
-        # The passage that each was let go for (-1: it stays), and how similar they are.
+        # The passage in favour of which each is dropped (-1: it is kept), and their similarity.
         self._for = np.zeros(0, dtype=np.int32)
         self._similarity = np.zeros(0, dtype=np.float32)
 
@@ -112,7 +112,7 @@ class Deduplicator:
             path.unlink(missing_ok=True)
 
     def add(self, passage: Passage) -> None:
-        """Take one more passage."""
+        """Add a passage."""
         self._spool.add(passage)
         self._batch.append(passage.text)
         self._characters += len(passage.text)
@@ -120,7 +120,7 @@ class Deduplicator:
             self.flush()
 
     def flush(self) -> None:
-        """Hash the passages that wait for it."""
+        """Hash the passages added since the last flush."""
         if not self._batch:
             return
         hashes, starts = shingles(self._batch, self._words)
@@ -130,13 +130,14 @@ class Deduplicator:
         self._batch, self._characters = [], 0
 
     def decide(self) -> int:
-        """Decide about all passages so far; the number that stay."""
+        """Find the duplicates among all passages so far and return how many passages are kept."""
         self.flush()
         number = len(self._spool)
         self._for = np.full(number, -1, dtype=np.int32)
         self._similarity = np.zeros(number, dtype=np.float32)
         for stream in self._files:
             stream.flush()
+        # Each band is sorted in parts of the key space, so that memory does not grow with the number of passages.
         parts = -(-number // KEYS)
         for path in self._paths:
             for part in range(parts):
@@ -144,7 +145,7 @@ class Deduplicator:
         return int((self._for < 0).sum())
 
     def survivors(self) -> Iterator[Passage | Dropped]:
-        """All passages in order, those that go as ``near_duplicate``; ``decide`` comes first."""
+        """All passages in order, duplicates as ``Dropped`` with ``near_duplicate``. Call ``decide`` first."""
         leaders = self._for
         for number, passage in enumerate(self._spool):
             if leaders[number] < 0:
@@ -157,11 +158,11 @@ class Deduplicator:
         while self._for[first] >= 0:
             first = int(self._for[first])
         id = self._spool.id(leader)
-        chain = "" if first == leader else f", itself let go, by way of others, for {self._spool.id(first)}"
+        chain = "" if first == leader else f", itself a duplicate, directly or by a chain, of {self._spool.id(first)}"
         return f"of {id}, Jaccard {self._similarity[number]:.2f}{chain}"
 
     def _compare(self, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
-        """Let go what is similar to the leader of its group; groups are runs of equal keys."""
+        """Mark passages that are similar to the leader of their group. A group is a run of equal keys."""
         for _ in range(LEADERS):
             if not len(keys):
                 return
@@ -180,7 +181,9 @@ class Deduplicator:
             numbers, keys = numbers[other][~gone], keys[other][~gone]
 
     def _similar(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Jaccard similarity of each pair: (pairs, 2) to (pairs,)."""
+        """Jaccard similarity of each pair, (pairs,), from pairs of passage numbers, (pairs, 2)."""
+        # The shingles of each distinct passage, as sorted sets: number of the passage in the high bits, hash in the low
+        # ones. 51 bits of a hash suffice for the few thousand shingles compared here.
         numbers, places = np.unique(pairs, return_inverse=True)
         places = places.reshape(pairs.shape)
         hashes, starts = shingles(self._spool.texts(numbers.tolist()), self._words)
@@ -190,6 +193,8 @@ class Deduplicator:
         unique = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
         sizes = np.bincount((unique >> HASH_BITS).astype(np.int64), minlength=len(numbers))
         begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+        # The sets of both sides of every pair, now with the number of the pair in the high bits. After one more sort, a
+        # shingle that both passages have occurs twice in a row.
         both = []
         for side in (0, 1):
             counts = sizes[places[:, side]]
@@ -205,15 +210,15 @@ class Deduplicator:
 
 
 def _part(path: Path, part: int, parts: int, gone: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Passages still there whose key falls into one part of the key space, sorted by key and then by number."""
+    """Numbers and keys of the remaining passages in one part of the key space, sorted by key, then by number."""
     numbers, keys = [], []
     with open(path, "rb") as stream:
         start = 0
-        while len(found := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
-            here = np.flatnonzero((found % np.uint64(parts) == part) & (gone[start : start + len(found)] < 0))
-            numbers.append(here + start)
-            keys.append(found[here])
-            start += len(found)
+        while len(part_keys := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
+            kept = np.flatnonzero((part_keys % np.uint64(parts) == part) & (gone[start : start + len(part_keys)] < 0))
+            numbers.append(kept + start)
+            keys.append(part_keys[kept])
+            start += len(part_keys)
     all_keys = np.concatenate(keys)
     order = np.argsort(all_keys, kind="stable")
     return np.concatenate(numbers)[order], all_keys[order]

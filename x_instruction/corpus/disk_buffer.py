@@ -1,4 +1,4 @@
-"""Passages on disk while they wait for a decision: written in order, read in order or by number."""
+"""A temporary store of passages on disk: appended in order, read in order or by number."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FIELDS = tuple(Passage.__dataclass_fields__)
 _VALUES = operator.attrgetter(*_FIELDS)
 _TEXT = _FIELDS.index("text")
 _ID = _FIELDS.index("id")
-# Lengths gathered before they are written, and bytes of records.
+# Offsets read or buffered at once, and bytes of records.
 LENGTHS = 1 << 13
 BUFFER = 1 << 20
 
 
 class DiskBuffer:
-    """Passages by number, from 0; memory does not grow with their number.
+    """Passages by number, from 0. Memory does not grow with their number.
 
     Args:
-        folder: where its two files go; they are removed on closing.
+        folder: folder of its two files, which ``close`` removes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class DiskBuffer:
             path.unlink(missing_ok=True)
 
     def add(self, passage: Passage) -> None:
-        """Write one more passage."""
+        """Append a passage."""
         record = marshal.dumps(_VALUES(passage))
         self._records.write(record)
         self._offsets.write(self._end.to_bytes(8, "little"))
@@ -64,40 +64,42 @@ class DiskBuffer:
         self._count += 1
 
     def texts(self, numbers: Iterable[int]) -> list[str]:
-        """Texts of the passages of these numbers, in their order."""
+        """Texts of the passages with these numbers, in the given order."""
         return [record[_TEXT] for record in self._read(numbers)]
 
     def id(self, number: int) -> str:
-        """Id of the passage of this number."""
+        """Id of the passage with this number."""
         return next(self._read([number]))[_ID]
 
     def __iter__(self) -> Iterator[Passage]:
         self.flush()
         for first in range(0, self._count, LENGTHS):
-            places = self._places(first, min(self._count, first + LENGTHS))
+            offsets = self._record_offsets(first, min(self._count, first + LENGTHS))
             number = 0
-            while number < len(places) - 1:
-                # As many records as fit the buffer, at least one, are read at once.
-                last = max(number + 1, bisect.bisect_right(places, places[number] + BUFFER) - 1)
-                base = places[number]
-                block = memoryview(os.pread(self._records.fileno(), places[last] - base, base))
-                for start, end in itertools.pairwise(places[number : last + 1]):
+            while number < len(offsets) - 1:
+                # Read as many records at once as fit into the buffer, and at least one.
+                last = max(number + 1, bisect.bisect_right(offsets, offsets[number] + BUFFER) - 1)
+                base = offsets[number]
+                block = memoryview(os.pread(self._records.fileno(), offsets[last] - base, base))
+                for start, end in itertools.pairwise(offsets[number : last + 1]):
                     yield Passage(**dict(zip(_FIELDS, marshal.loads(block[start - base : end - base]), strict=True)))
                 number = last
 
     def flush(self) -> None:
-        """Write what waits in memory, so that it can be read."""
+        """Write buffered data to the files, so that it can be read."""
         self._records.flush()
         self._offsets.flush()
 
-    def _places(self, first: int, last: int) -> list[int]:
-        """Where the records of these numbers begin, and where the last ends."""
-        found = np.frombuffer(os.pread(self._offsets.fileno(), 8 * (last + 1 - first), 8 * first), dtype="<u8").tolist()
-        return found if last < self._count else [*found, self._end]
+    def _record_offsets(self, first: int, last: int) -> list[int]:
+        """Offsets of the records ``first`` to ``last - 1``, then the offset of the end of the last."""
+        offsets = np.frombuffer(
+            os.pread(self._offsets.fileno(), 8 * (last + 1 - first), 8 * first), dtype="<u8"
+        ).tolist()
+        return offsets if last < self._count else [*offsets, self._end]
 
     def _read(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...]]:
         self.flush()
         records = self._records.fileno()
         for number in numbers:
-            start, end = self._places(number, number + 1)
+            start, end = self._record_offsets(number, number + 1)
             yield marshal.loads(os.pread(records, end - start, start))

@@ -1,4 +1,4 @@
-"""Files of a corpus: patterns with placeholders for the language, local or in any store that fsspec knows."""
+"""Files of a corpus: patterns with placeholders for the language, local or on any file system of fsspec."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from x_instruction.languages import Language
 
 
 def fill(pattern: str, language: Language) -> str:
-    """A path or config name with its placeholders filled in.
+    """Fill in the placeholders of a path or config name, such as ``{tag}``.
 
     Raises:
-        RecipeError: a placeholder that is not known.
+        RecipeError: unknown placeholder.
     """
     values = {"tag": language.tag, "code": language.code, "iso639_3": language.iso639_3, "name": language.name}
 
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in values:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
             known = ", ".join(f"{{{name}}}" for name in values)
-            raise RecipeError(f"unknown placeholder {found[0]} in {pattern!r}, wanted one of {known}")
-        return values[found[1]]
+            raise RecipeError(f"unknown placeholder {match[0]} in {pattern!r}, expected one of {known}")
+        return values[match[1]]
 
     return re.sub(r"\{(\w+)\}", value, pattern)
 
 
 def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
-    """Filesystem and path of every file, patterns in the order given and each one's files by name.
+    """File system and path of every file: patterns in the given order, the files of each sorted by name.
 
     Raises:
-        CorpusError: nothing there, or something that is not a file.
-        RecipeError: a placeholder that is not known.
+        CorpusError: a pattern matches no file, or something that is not a file.
+        RecipeError: unknown placeholder.
     """
     import fsspec
 
-    found: list[tuple[Any, str]] = []
+    files: list[tuple[Any, str]] = []
     for pattern in paths:
         filled = fill(pattern, language)
         try:
@@ -54,8 +54,8 @@ def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
                 raise CorpusError(folder_in_paths(match))
             if is_local(filesystem):
                 check_regular(Path(match))
-        found.extend((filesystem, match) for match in present)
-    return list({path: (filesystem, path) for filesystem, path in found}.values())
+        files.extend((filesystem, match) for match in present)
+    return list({path: (filesystem, path) for filesystem, path in files}.values())
 
 
 def folder_in_paths(folder: str | Path) -> str:
@@ -74,7 +74,7 @@ def check_regular(path: Path) -> None:
 
 
 def is_local(filesystem: Any) -> bool:
-    """Whether its paths are those of this machine."""
+    """True if a file system is that of this machine."""
     protocol = filesystem.protocol
     return "file" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
 
@@ -83,7 +83,7 @@ def digest(path: Path) -> str:
     """SHA-256 of a local file, hex.
 
     Raises:
-        CorpusError: it cannot be read.
+        CorpusError: the file cannot be read.
     """
     check_regular(path)
     sha256 = hashlib.sha256()

@@ -1,8 +1,8 @@
-"""Whether a passage is in the language that it is taken for.
+"""Whether a passage is in the expected language.
 
-Three looks, the cheap ones first: the share of letters in the language's script; the identifier's opinion of a
-sample, among all languages that it knows; and sentence by sentence, how much is written in another script or
-language. The last one catches half-translated pages, which an identifier takes for the language of their larger half.
+Three checks, the cheap ones first: the share of letters in the script of the language; the identifier's result for a
+sample, among all languages that it knows; and sentence by sentence, the share in another script or language. The last
+one catches half-translated pages, which an identifier assigns to the language of their larger half.
 
 The identifier is py3langid (140 languages) or, with ``filters.lid_model``, a fastText model such as GlotLID.
 """
@@ -25,22 +25,22 @@ from x_instruction.languages import Language
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A sentence or line, or several short ones, of 40 to 160 characters: enough to tell a language, too little to hold two.
+# A sentence or line, or several short ones, of 40 to 160 characters: enough to identify a language, too short for two.
 _UNIT = re.compile(r".{40,160}?(?:[.!?…]\s+|\n|$)|.{1,160}(?:\s|$)|.{1,160}", re.DOTALL)
 _SENTENCE_ENDS = np.frombuffer(".!?…।॥۔؟።။៕".encode("utf-32-le"), dtype="<u4")
-# Characters of a passage that are shown to the identifier when all languages are in question.
+# Characters of a passage that the identifier compares with all languages.
 SAMPLE_CHARACTERS = 400
 
 
 class Verdict(NamedTuple):
-    """What was found about one passage.
+    """The result of the language check for one passage.
 
     Args:
         identified: tag of the most likely language.
         confidence: its probability, 0 to 1.
-        reason: ``wrong_script``, ``wrong_language``, ``mixed_language``, or None when it may stay.
-        detail: what was seen, for a person.
-        foreign: share of its characters in sentences of another language, 0 to 1.
+        reason: ``wrong_script``, ``wrong_language``, ``mixed_language``, or None if the passage is kept.
+        detail: the measured value and the threshold, for people.
+        foreign: share of the characters in sentences of another language, 0 to 1.
     """
 
     identified: str
@@ -51,10 +51,10 @@ class Verdict(NamedTuple):
 
 
 class LanguageCheck:
-    """Judges passages of one language.
+    """Checks passages of one language.
 
     Args:
-        language: the language that they are taken for.
+        language: the expected language.
         limits: thresholds.
 
     Raises:
@@ -72,39 +72,42 @@ class LanguageCheck:
 
     def judge(self, texts: Sequence[str]) -> list[Verdict]:
         """A verdict for each passage."""
-        looks = [_script(text, self._known) for text in texts]
-        passed = [i for i, (share, _) in enumerate(looks) if share >= self._limits.min_script]
+        scripts = [_script(text, self._known) for text in texts]
+        passed = [i for i, (share, _) in enumerate(scripts) if share >= self._limits.min_script]
         samples = [sample(texts[i]) for i in passed]
         best = dict(zip(passed, self._identifier.best(samples), strict=True))
         units: list[str] = []
         owners: list[int] = []
         for i in passed:
-            found = _UNIT.findall(texts[i]) if self._units else []
-            units += found
-            owners += [i] * len(found)
-        foreign = {i: looks[i][1] for i in passed}
+            sentences = _UNIT.findall(texts[i]) if self._units else []
+            units += sentences
+            owners += [i] * len(sentences)
+        foreign = {i: scripts[i][1] for i in passed}
         for i, unit, is_foreign in zip(owners, units, self._identifier.foreign(units), strict=True):
-            # A sentence in another script can be found by both looks, so the share is bounded.
+            # Both checks may count a sentence in another script, so the share is limited to 1.
             foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
-        return [self._verdict(texts[i], looks[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
+        return [self._verdict(texts[i], scripts[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
 
     def _verdict(self, text: str, script: float, best: Guess | None, foreign: float) -> Verdict:
-        limits, wanted = self._limits, self._language
+        limits, expected = self._limits, self._language
         if best is None:
-            seen = f"{script:.0%} of letters in {wanted.script}, at least {limits.min_script:.0%}"
-            return Verdict("und", 0.0, "wrong_script", seen, foreign)
-        tag, confidence = closer(text, wanted.tag, best)
-        if foreign > limits.max_foreign_lines and (tag == wanted.tag or foreign < 1 - limits.max_foreign_lines):
-            seen = f"{foreign:.0%} of characters in sentences of another language, at most {limits.max_foreign_lines:g}"
-            return Verdict(tag, confidence, "mixed_language", seen, foreign)
-        if tag != wanted.tag or confidence < limits.min_confidence:
-            seen = f"identified as {tag} ({confidence:.2f}), wanted {wanted.tag} of at least {limits.min_confidence:g}"
-            return Verdict(tag, confidence, "wrong_language", seen, foreign)
+            detail = f"{script:.0%} of letters in {expected.script}, at least {limits.min_script:.0%}"
+            return Verdict("und", 0.0, "wrong_script", detail, foreign)
+        tag, confidence = closer(text, expected.tag, best)
+        if foreign > limits.max_foreign_lines and (tag == expected.tag or foreign < 1 - limits.max_foreign_lines):
+            detail = (
+                f"{foreign:.0%} of characters in sentences of another language, at most {limits.max_foreign_lines:g}"
+            )
+            return Verdict(tag, confidence, "mixed_language", detail, foreign)
+        if tag != expected.tag or confidence < limits.min_confidence:
+            least = limits.min_confidence
+            detail = f"identified as {tag} ({confidence:.2f}), expected {expected.tag} with at least {least:g}"
+            return Verdict(tag, confidence, "wrong_language", detail, foreign)
         return Verdict(tag, confidence, None, "", foreign)
 
 
 def sample(text: str) -> str:
-    """Up to ``SAMPLE_CHARACTERS`` from the beginning and from the middle of a text."""
+    """Up to ``SAMPLE_CHARACTERS`` characters, half from the beginning and half from the middle of a text."""
     if len(text) <= SAMPLE_CHARACTERS:
         return text
     half, middle = SAMPLE_CHARACTERS // 2, len(text) // 2
@@ -112,7 +115,7 @@ def sample(text: str) -> str:
 
 
 def _script(text: str, known: NDArray[np.bool_]) -> tuple[float, float]:
-    """Share of letters in the script, and share of characters in sentences that are mostly in another."""
+    """Share of letters in the script, and share of characters in sentences mostly in another script."""
     kinds = characters.kinds(text)
     letters = kinds >= FIRST_SCRIPT
     own = known[kinds]

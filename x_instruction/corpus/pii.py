@@ -1,7 +1,7 @@
-"""Personal data in running text: found by shape and check digits, replaced by a name in angle brackets.
+"""Masking of personal data in running text, recognised by its shape and check digits.
 
-What is masked: e-mail addresses, phone numbers (also in native digits), public IP addresses and IBANs. What looks
-alike and stays: years, dates, times, prices, section numbers, version numbers, private and documentation addresses.
+Masked are e-mail addresses, phone numbers (also in native digits), public IP addresses and IBANs. Years, dates, times,
+prices, section numbers, version numbers, private and documentation addresses look similar and are kept.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
-# Every repetition is bounded and every pattern starts at a boundary, so a hostile text costs linear time.
+# Every repetition is bounded and every pattern starts at a boundary, so any text takes linear time.
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _PHONE = re.compile(r"(?<![\w.,:/+<-])(?:\+ ?)?\(?\d(?:[ .()/-]{0,2}\d){6,17}(?![\w]|[.,:/-]\d)")
 
-# A word that says that the dotted number after it is not an address.
+# Words before a dotted number that is not an IP address.
 _VERSION = re.compile(
     r"(?:\bv|version|versio|versi|sürüm|phiên bản|release|toleo|संस्करण|সংস্করণ|பதிப்பு|ورژن|รุ่น|§|section)[ .:]{0,3}$",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?<!\d)(?:\d{1,2}([./-])\d{1,2}\1\d{2,4}|\d{4}([./-])\d{1,2}\2\d{1,2})(?!\d)")
-# Shapes of national numbers: a trunk 0 and 9 to 13 digits (Indonesia has the longest), North American, Indian mobile.
+# National phone numbers: a trunk 0 with 9 to 13 digits (Indonesia has the longest), North American, Indian mobile.
 _NATIONAL = (
     re.compile(r"\(?0(?: ?\(?)[1-9][\d ().-]*"),
     re.compile(r"(?:1[ -])?(?:\(\d{3}\) ?|\d{3}[ -])\d{3}[ -]\d{4}"),
@@ -50,7 +50,7 @@ _NUMBERS = re.compile(r"\d(?:[ .()/-]{0,2}\d){2}")
 
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
-    """The text with personal data masked, and how often each kind was found; doing it twice changes nothing.
+    """Mask personal data, and count it by kind. Idempotent.
 
     Args:
         text: normalised text.
@@ -60,75 +60,75 @@ def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
     """
     counts: Counter[str] = Counter()
     while True:
-        found = _mask(text, counts)
-        if found == text:
+        masked = _mask(text, counts)
+        if masked == text:
             return text, dict(counts)
-        # A mask is a boundary that was not there before: look again until nothing is left.
-        text = found
+        # A mask creates a new word boundary, which may expose another match. Repeat until nothing changes.
+        text = masked
 
 
 def _mask(text: str, counts: Counter[str]) -> str:
     if "@" in text:
-        text = _replace(_EMAIL, text, "email", counts, lambda found: True)
+        text = _replace(_EMAIL, text, "email", counts, lambda match: True)
     if text.count(":") >= 2:
         text = _replace(_IPV6, text, "ip", counts, _is_ipv6)
     if not _NUMBERS.search(text):
         return text
     text = _replace(_IPV4, text, "ip", counts, _is_ipv4)
-    text = _IBAN.sub(lambda found: _iban(found[0], counts), text)
+    text = _IBAN.sub(lambda match: _iban(match[0], counts), text)
     return _replace(_PHONE, text, "phone", counts, _is_phone)
 
 
 def _replace(
-    pattern: re.Pattern[str], text: str, kind: str, counts: Counter[str], check: Callable[[re.Match[str]], bool]
+    pattern: re.Pattern[str], text: str, name: str, counts: Counter[str], is_personal: Callable[[re.Match[str]], bool]
 ) -> str:
-    def mask(found: re.Match[str]) -> str:
-        if not check(found):
-            return found[0]
-        counts[kind] += 1
-        return f"<{kind.upper()}>"
+    def mask(match: re.Match[str]) -> str:
+        if not is_personal(match):
+            return match[0]
+        counts[name] += 1
+        return f"<{name.upper()}>"
 
     return pattern.sub(mask, text)
 
 
-def _is_ipv4(found: re.Match[str]) -> bool:
-    parts = [int(part) for part in found[0].split(".")]
-    # Four single digits are a section or version number far more often than an address.
+def _is_ipv4(match: re.Match[str]) -> bool:
+    parts = [int(part) for part in match[0].split(".")]
+    # Four small numbers are a section or version number far more often than an address.
     if max(parts) > 255 or max(parts) < 10:
         return False
-    if _VERSION.search(found.string[max(0, found.start() - 20) : found.start()]):
+    if _VERSION.search(match.string[max(0, match.start() - 20) : match.start()]):
         return False
     return ipaddress.IPv4Address(".".join(map(str, parts))).is_global
 
 
-def _is_ipv6(found: re.Match[str]) -> bool:
+def _is_ipv6(match: re.Match[str]) -> bool:
     try:
-        address = ipaddress.IPv6Address(found[0])
+        address = ipaddress.IPv6Address(match[0])
     except ValueError:
         return False
-    # "a::b" is more often a name in a program than an address.
-    return sum(c != ":" for c in found[0]) >= 8 and address.is_global
+    # "a::b" is usually a name in a program and not an address.
+    return sum(c != ":" for c in match[0]) >= 8 and address.is_global
 
 
-def _iban(found: str, counts: Counter[str]) -> str:
-    """The match with its IBAN masked; capital words after it were matched too and are given back."""
-    places = [place for place, character in enumerate(found, start=1) if character != " "]
-    wanted = _IBAN_LENGTHS.get(found[:2], len(found) + 1)
-    if len(places) < wanted:
-        return found
-    end = places[wanted - 1]
-    code, rest = found[:end].replace(" ", ""), found[end:]
+def _iban(matched: str, counts: Counter[str]) -> str:
+    """A match with its IBAN masked. The pattern may include capitalised words that follow; these are kept."""
+    ends = [end for end, character in enumerate(matched, start=1) if character != " "]
+    length = _IBAN_LENGTHS.get(matched[:2], len(matched) + 1)
+    if len(ends) < length:
+        return matched
+    end = ends[length - 1]
+    code, rest = matched[:end].replace(" ", ""), matched[end:]
     if rest[:1].isalnum() or not code.isascii():
-        return found
-    # ISO 7064 mod 97-10: the first four characters moved to the end, letters as 10 to 35.
+        return matched
+    # Check digits of ISO 7064 mod 97-10: the first four characters move to the end, letters count as 10 to 35.
     if int("".join(str(int(c, 36)) for c in code[4:] + code[:4])) % 97 != 1:
-        return found
+        return matched
     counts["iban"] += 1
     return f"<IBAN>{rest}"
 
 
-def _is_phone(found: re.Match[str]) -> bool:
-    shape = "".join(str(unicodedata.decimal(c, c)) for c in found[0])
+def _is_phone(match: re.Match[str]) -> bool:
+    shape = "".join(str(unicodedata.decimal(c, c)) for c in match[0])
     digits = sum(c.isdecimal() for c in shape)
     if _DATE.search(shape):
         return False

@@ -1,7 +1,7 @@
 """Rows of corpus files, one at a time, whatever their size.
 
 Every reader yields ``(position, row)`` with positions from 1, or ``(position, RowError)`` for a row that cannot be
-used. Memory is bounded by one row, or by ``limit`` bytes when a row is longer.
+used. Memory is bounded by the longest row, and by ``limit`` bytes if a row is longer.
 """
 
 from __future__ import annotations

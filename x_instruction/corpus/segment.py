@@ -1,7 +1,7 @@
-"""Documents into passages of response length.
+"""Split documents into passages that are short enough for a response.
 
-Cuts fall between paragraphs, else between sentences, else at a space, else anywhere, and never inside a grapheme
-cluster (Unicode Standard Annex 29, tested against an implementation of it).
+Documents are cut between paragraphs, else between sentences, else at a space, else anywhere, but never inside a
+grapheme cluster (Unicode Standard Annex 29; a test compares with an implementation of it).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from itertools import pairwise
 
-# An end of sentence: Latin and Arabic stops, danda, Myanmar, Ethiopic, Khmer and full-width stops, closing quotes.
+# The end of a sentence: Latin and Arabic stops, danda, Myanmar, Ethiopic, Khmer and full-width stops, closing quotes.
 _SENTENCE_END = re.compile(r"[.!?…؟۔։।॥။៕።]+[\"'»”’)\]]*(?=\s)|[。！？]+[」』”’）]*")
 _CONSONANT_JOINERS = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d\u200d")
 _SPACING_LETTERS = frozenset("\u0e33\u0eb3")
@@ -21,44 +21,45 @@ _SPACES = re.compile(r"\s+")
 def segment(text: str, min_chars: int, max_chars: int) -> list[str]:
     """Passages of one document, in order, each at most ``max_chars`` characters.
 
-    Only the space around a cut is lost. A remainder shorter than ``min_chars`` is avoided by cutting earlier; where
-    that is not possible it joins the passage before if it fits, and else comes last, for the length filter to drop.
+    Only white space around a cut is lost. The last cut is made early enough to leave ``min_chars`` for the remainder.
+    If that is impossible, the remainder is appended to the last passage if it fits; otherwise it becomes a passage that
+    the length filter drops.
 
     Args:
         text: normalised text.
         min_chars, max_chars: length of a passage in characters.
     """
-    found: list[str] = []
+    passages: list[str] = []
     start, end = 0, len(text)
     while end - start > max_chars:
-        # Leave enough for one more passage when this is the last cut.
+        # If this is the last cut, leave enough text for one more passage.
         latest = start + max_chars
         if end - latest < min_chars <= end - start - min_chars:
             latest = end - min_chars
         cut = _cut(text, start, start + min_chars, latest)
-        found.append(text[start:cut].strip())
+        passages.append(text[start:cut].strip())
         start = cut
         while start < end and text[start].isspace():
             start += 1
     rest = text[start:].strip()
-    if found and len(rest) < min_chars and len(found[-1]) + 1 + len(rest) <= max_chars:
-        found[-1] = f"{found[-1]}\n{rest}" if rest else found[-1]
+    if passages and len(rest) < min_chars and len(passages[-1]) + 1 + len(rest) <= max_chars:
+        passages[-1] = f"{passages[-1]}\n{rest}" if rest else passages[-1]
     elif rest:
-        found.append(rest)
-    return found
+        passages.append(rest)
+    return passages
 
 
 def _cut(text: str, start: int, earliest: int, latest: int) -> int:
-    """Where to cut, in ``start < cut <= latest``, at or after ``earliest`` where there is a place."""
+    """The best position to cut with ``start < cut <= latest``, at or after ``earliest`` if possible."""
     earliest = min(earliest, latest)
-    # One more character is looked at, because a line may end exactly at the limit.
+    # The search includes one more character, because a line may end exactly at the limit.
     line = text.rfind("\n", earliest, latest + 1)
     if line > start:
         return line
     sentence = 0
-    for found in _SENTENCE_END.finditer(text, earliest, min(latest + 1, len(text))):
-        if found.end() <= latest and boundary(text, found.end()):
-            sentence = found.end()
+    for match in _SENTENCE_END.finditer(text, earliest, min(latest + 1, len(text))):
+        if match.end() <= latest and boundary(text, match.end()):
+            sentence = match.end()
     if sentence > start:
         return sentence
     space = text.rfind(" ", earliest, latest + 1)
@@ -69,12 +70,12 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
     cut = latest
     while cut > start + 1 and not boundary(text, cut):
         cut -= 1
-    # A cluster longer than a passage is no writing; it is cut where the limit falls.
+    # A grapheme cluster longer than a passage is not real text, so it is cut at the limit.
     return cut if boundary(text, cut) else latest
 
 
 def boundary(text: str, position: int) -> bool:
-    """Whether a grapheme cluster ends before ``text[position]``."""
+    """True if a grapheme cluster ends before ``text[position]``."""
     if position <= 0 or position >= len(text):
         return True
     before, after = text[position - 1], text[position]
@@ -90,12 +91,12 @@ def boundary(text: str, position: int) -> bool:
         return _flags_before(text, position) % 2 == 0
     if _is_jamo(before) and _is_jamo(after):
         return False
-    # Signs that go before what they belong to: Arabic number signs, Malayalam dot reph, Kaithi number sign.
+    # Characters that precede the one they modify: Arabic number signs, Malayalam dot reph, Kaithi number sign.
     return not (unicodedata.category(before) == "Cf" and before not in "\u200c") and before != "\u0d4e"
 
 
 def _joined(text: str, position: int) -> bool:
-    """Whether a virama or joiner among the marks before the position binds what follows."""
+    """True if a virama or joiner among the marks before the position joins the next character."""
     while position > 0:
         position -= 1
         if text[position] in _CONSONANT_JOINERS:
@@ -106,7 +107,7 @@ def _joined(text: str, position: int) -> bool:
 
 
 def _flags_before(text: str, position: int) -> int:
-    """Regional indicators in a row before the position: two make a flag."""
+    """Number of consecutive regional indicators before the position. Two of them form a flag."""
     count = 0
     while position > 0 and 0x1F1E6 <= ord(text[position - 1]) <= 0x1F1FF:
         position -= 1
@@ -119,18 +120,18 @@ def _is_jamo(character: str) -> bool:
 
 
 def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
-    """Where each sentence or line of a text begins and ends, the space around it left out.
+    """Start and end of each sentence or line of a text, without the white space around it.
 
-    A script without spaces between words often has no stops either (Thai): there a space ends a sentence when nothing
-    else does.
+    Scripts without spaces between words, such as Thai, often have no full stops either. If nothing else ends a
+    sentence in these, a space does.
 
     Args:
         text: any text.
-        spaced: words of the text are divided by spaces.
+        spaced: the script puts spaces between words.
     """
     cuts = ends(text)
     if not any(text[:cut].strip() and text[cut:].strip() for cut in cuts) and not spaced:
-        cuts = {found.end() for found in _SPACES.finditer(text)}
+        cuts = {match.end() for match in _SPACES.finditer(text)}
     spans = []
     for start, end in pairwise(sorted({0, *cuts, len(text)})):
         piece = text[start:end]
@@ -140,6 +141,6 @@ def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
 
 
 def ends(text: str) -> set[int]:
-    """Positions behind the end of a sentence or of a line."""
-    stops = {found.end() for found in _SENTENCE_END.finditer(text)}
-    return stops | {place for found in _LINES.finditer(text) for place in found.span()}
+    """Positions after the end of a sentence or line."""
+    stops = {match.end() for match in _SENTENCE_END.finditer(text)}
+    return stops | {position for match in _LINES.finditer(text) for position in match.span()}

@@ -1,7 +1,7 @@
 """Documents of a corpus in one language: the sample, files, or a data set of the Hub.
 
-Everything is streamed. A row that cannot be used is given as ``Dropped`` with its reason; what makes the whole corpus
-unusable (no such file, a damaged file, a column that is not there) is a ``CorpusError``.
+Everything is streamed. A row that cannot be used becomes ``Dropped`` with a reason; a missing file, a damaged file or a
+missing column makes the whole corpus unusable and raises ``CorpusError``.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SAMPLE_LICENSE = "Apache-2.0"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as its source gives it.
+    """A document as it is in its source.
 
     Args:
-        id: the source's own id, or ``<file name>:<line or row number>``.
-        text: as read; nothing is cleaned yet.
-        url: where it was found, or empty.
-        license: of the row, else of the corpus.
-        source: name of the corpus: a file name, a data set, or the sample.
+        id: the id in the source, or ``<file name>:<line or row number>``.
+        text: the text, not cleaned yet.
+        url: its address, or empty.
+        license: licence of the row, else of the corpus.
+        source: the corpus: name of a file, a data set or the sample.
     """
 
     id: str
@@ -49,31 +49,33 @@ def read(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
     """Documents of one language, in the order of the source, at most ``corpus.documents`` rows.
 
     Raises:
-        CorpusError: nothing to read, or what is there cannot be read.
+        CorpusError: the corpus cannot be read, or holds no document.
     """
-    faults: Counter[str] = Counter()
-    found = 0
+    errors: Counter[str] = Counter()
+    documents = 0
     for number, document in enumerate(SOURCES[corpus.source](corpus, language), start=1):
         if isinstance(document, Dropped):
-            faults[document.reason] += 1
+            errors[document.reason] += 1
         else:
-            found += 1
+            documents += 1
         yield document
         if corpus.documents is not None and number >= corpus.documents:
             break
-    if not found:
-        seen = ", ".join(f"{reason} {n}" for reason, n in faults.most_common()) or "it is empty"
-        raise CorpusError(f"no document in {_where(corpus, language)} ({seen}): check the corpus of {language.tag!r}")
+    if not documents:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in errors.most_common()) or "it is empty"
+        raise CorpusError(
+            f"no document in {_where(corpus, language)} ({reasons}): check the corpus of {language.tag!r}"
+        )
 
 
 def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
-    """What identifies the input of one language: name to digest or revision. Other input gives another.
+    """Identifies the input of one language: digest or revision by name. It changes whenever the input does.
 
-    Local files and the sample are digested whole (SHA-256); remote files go by what their store says of them; a Hub
-    data set by the commit that ``revision`` stands for now.
+    Local files and the sample have a SHA-256 digest of their content, remote files the key that fsspec gives them, and
+    a data set on the Hub the commit that ``revision`` refers to now.
 
     Raises:
-        CorpusError: the input is not there.
+        CorpusError: the input does not exist.
     """
     if corpus.source == "sample":
         name, content = _sample_file(language)
@@ -87,36 +89,36 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
             files = sorted(p for p in folder.rglob("*") if p.is_file())
             return {str(p.relative_to(folder)): digest(p) for p in files}
         return {dataset: revision(dataset, corpus.revision)}
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for filesystem, path in find(corpus.paths, language):
         if is_local(filesystem):
-            found[path] = digest(Path(path))
+            digests[path] = digest(Path(path))
         else:
-            found[path] = f"{filesystem.ukey(path)}"
-    return found
+            digests[path] = f"{filesystem.ukey(path)}"
+    return digests
 
 
 def count(corpus: Corpus, language: Language) -> int | None:
-    """Rows that ``read`` would give, where the source says so without being read; None where it does not.
+    """Number of rows that ``read`` would yield, if the metadata of the source says so; else None.
 
     Raises:
-        CorpusError: the input is not there.
+        CorpusError: the input does not exist.
     """
-    found: int | None = None
+    rows: int | None = None
     if corpus.source == "sample":
-        found = _sample_file(language)[1].count(b"\n")
+        rows = _sample_file(language)[1].count(b"\n")
     elif corpus.source == "hub":
         from x_instruction.corpus.streamed import size
 
         config = fill(corpus.config, language) if corpus.config else None
-        found = size(corpus.dataset or "", config, corpus.split, corpus.revision)
+        rows = size(corpus.dataset or "", config, corpus.split, corpus.revision)
     else:
         files = find(corpus.paths, language)
         if all(suffix(path) == ".parquet" for _, path in files):
-            found = sum(_parquet_rows(filesystem, path) for filesystem, path in files)
-    if found is None or corpus.documents is None:
-        return found
-    return min(found, corpus.documents)
+            rows = sum(_parquet_rows(filesystem, path) for filesystem, path in files)
+    if rows is None or corpus.documents is None:
+        return rows
+    return min(rows, corpus.documents)
 
 
 def _sample(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
@@ -145,7 +147,7 @@ def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dro
     columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
     files = find(corpus.paths, language)
     for _, path in files:
-        suffix(path)  # a wrong name is told before hours are spent on the files before it
+        suffix(path)  # refuse an unknown suffix before hours are spent on the files before it
     for filesystem, path in files:
         name = path.rstrip("/").split("/")[-1]
         try:
@@ -163,7 +165,7 @@ def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
     columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
     config = fill(corpus.config, language) if corpus.config else None
     table = stream(corpus.dataset or "", config, corpus.split, corpus.revision)
-    # A local folder is named by its last part: a machine's paths have no place in published data.
+    # Only the last part of a local path is kept: published data must not contain the paths of a machine.
     folder = Path(corpus.dataset or "")
     name = folder.name if folder.is_dir() else corpus.dataset or ""
     source = f"{name}/{config}" if config else name
@@ -173,9 +175,9 @@ def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
 def _documents(
     table: Iterator[Row], columns: tuple[str, ...], path: str, source: str, license: str
 ) -> Iterator[Document | Dropped]:
-    """Documents from rows; ``columns`` are those of text, id, url and licence."""
+    """Documents from rows. ``columns`` are the names of text, id, URL and licence, in this order."""
     text_column, id_column, url_column, license_column = columns
-    known = False  # the column has been seen: a later row without it is that row's fault, not the recipe's
+    known = False  # once one row had the text column, a row without it is damaged and the recipe is right
     for position, row in table:
         fallback = f"{source.split('/')[-1]}:{position}"
         if isinstance(row, RowError):
@@ -190,8 +192,8 @@ def _documents(
         id = _string(row.get(id_column)) or fallback
         text = row.get(text_column)
         if not isinstance(text, str) or not text.strip():
-            seen = "empty" if isinstance(text, str) else f"expected a string, got {type(text).__name__}"
-            yield dropped(id, "no_text", seen)
+            detail = "empty" if isinstance(text, str) else f"expected a string, got {type(text).__name__}"
+            yield dropped(id, "no_text", detail)
             continue
         yield Document(
             id=id,

@@ -1,11 +1,11 @@
-"""Documents of a corpus in, passages of one language out.
+"""The corpus stage: from documents to passages of one language.
 
     read -> normalise -> mask personal data -> segment -> filters -> identify -> exact and near duplicates
 
-Masking comes before anything is cut or let go, so that no cut runs through a phone number and dropped text is masked
-too. The filters on form come before the identifier because they cost less. The language is decided per passage and
-then per document: where too much of a document is in another language, its other passages go too, since a
-half-translated page is rarely good text.
+Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
+text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
+passage and then per document: if too much of a document is in another language, all its passages are dropped, because
+a half-translated page is rarely good text.
 """
 
 from __future__ import annotations
@@ -28,36 +28,37 @@ from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, Passage, dropped, text_digest
 
-# Documents looked at together: the identifier is faster on many texts at once. Characters bound the memory.
+# Documents processed together, because the identifier is faster on many texts. Characters bound the memory.
 BATCH = 256
 BATCH_CHARACTERS = 1 << 19
-# Of a passage whose language was not looked at.
+# The verdict on a passage if languages are not checked.
 UNCHECKED = Verdict("und", 0.0, None, "", 0.0)
 
 
 @dataclass(slots=True)
 class Quota:
-    """How many passages are wanted, and whether there are enough and reading may stop."""
+    """The maximum number of passages, and whether it is reached, so that reading can stop."""
 
-    wanted: int | None
+    limit: int | None
     reached: bool = False
 
 
 def passages(
     corpus: Corpus, language: Language, folder: Path, seen: Callable[[int], None] = lambda documents: None
 ) -> Iterator[Passage | Dropped]:
-    """Passages of one language, and what was let go on the way.
+    """Passages of one language, and what was dropped.
 
-    Every row that is read ends as passages or as drops with a reason. Dropped ones come as they are met. Kept ones
-    come in the order of the corpus: at once without ``near_duplicates``, else after the comparison. With
-    ``corpus.passages`` reading stops when enough are kept; what was read beyond that is dropped as ``passage_limit``.
-    The kept ones are the same as if the whole corpus had been read.
+    Every row becomes passages or ``Dropped`` with a reason. Dropped rows are yielded immediately. Passages are yielded
+    in the order of the corpus: immediately without ``near_duplicates``, else after the comparison. With
+    ``corpus.passages``, reading stops when enough passages are kept, and what was read ahead is dropped with
+    ``passage_limit``. The kept passages are the same as if the whole corpus had been read.
 
     Args:
-        corpus: what is read, and the thresholds.
-        language: which language of it.
-        folder: where temporary files go, about twice the size of the kept text; removed at the end and on errors.
-        seen: told how many rows were read so far.
+        corpus: settings of the source and the thresholds.
+        language: the language to read.
+        folder: folder for temporary files, about twice the size of the kept text; they are removed at the end and on
+            errors.
+        seen: called with the number of rows read so far.
 
     Raises:
         CorpusError: the corpus cannot be read, or holds no document.
@@ -66,15 +67,15 @@ def passages(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corpus-", dir=folder)))
-        texts = SeenTexts(scratch)
-        stack.callback(texts.close)
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corpus-", dir=folder)))
+        seen_texts = SeenTexts(temporary)
+        stack.callback(seen_texts.close)
         quota = Quota(corpus.passages)
         screened = stack.enter_context(closing(_screened(corpus, language, seen, quota)))
-        unique = _unique(screened, texts)
+        unique = _unique(screened, seen_texts)
         if corpus.filters.near_duplicates:
             words = characters.spaced(language)
-            near = stack.enter_context(Deduplicator(scratch, corpus.filters.near_duplicate_jaccard, words))
+            near = stack.enter_context(Deduplicator(temporary, corpus.filters.near_duplicate_jaccard, words))
             unique = _unlike(unique, near, quota)
         yield from _bounded(unique, quota)
 
@@ -82,8 +83,8 @@ def passages(
 def _screened(
     corpus: Corpus, language: Language, seen: Callable[[int], None], quota: Quota
 ) -> Generator[Passage | Dropped, None, None]:
-    """Passages that pass on their own, whatever others say."""
-    looks = LanguageCheck(language, corpus.filters) if corpus.filters.language else None
+    """Passages that pass the filters and the language check, before duplicates are removed."""
+    language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language else None
     phrases = boilerplate.phrases(language.tag)
     spaced = characters.spaced(language)
     batch: list[tuple[Document, list[str]]] = []
@@ -102,13 +103,13 @@ def _screened(
         batch.append((document, segments))
         size += len(text)
         if len(batch) >= limit or size >= BATCH_CHARACTERS:
-            yield from _judged(batch, corpus, language, looks, phrases, spaced)
+            yield from _judged(batch, corpus, language, language_check, phrases, spaced)
             seen(count)
-            # The first batches are small, so that little is read in vain when few passages are wanted.
+            # The first batches are small, so that a small corpus.passages reads little more than it needs.
             batch, size, limit = [], 0, min(2 * limit, BATCH)
             if quota.reached:
                 return
-    yield from _judged(batch, corpus, language, looks, phrases, spaced)
+    yield from _judged(batch, corpus, language, language_check, phrases, spaced)
     seen(count)
 
 
@@ -116,11 +117,11 @@ def _judged(
     batch: list[tuple[Document, list[str]]],
     corpus: Corpus,
     language: Language,
-    looks: LanguageCheck | None,
+    language_check: LanguageCheck | None,
     phrases: tuple[str, ...],
     spaced: bool,
 ) -> Iterator[Passage | Dropped]:
-    """A batch of documents through the filters and the identifier."""
+    """Apply the filters and the identifier to a batch of documents."""
     passed: list[tuple[int, int]] = []
     for index, (document, segments) in enumerate(batch):
         for number, text in enumerate(segments):
@@ -130,8 +131,8 @@ def _judged(
             else:
                 yield dropped(f"{document.id}#{number}", reason.name, reason.detail, text)
     texts = [batch[index][1][number] for index, number in passed]
-    verdicts = looks.judge(texts) if looks else [UNCHECKED] * len(texts)
-    if looks:
+    verdicts = language_check.judge(texts) if language_check else [UNCHECKED] * len(texts)
+    if language_check:
         verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
     for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
         document = batch[index][0]
@@ -142,23 +143,23 @@ def _judged(
 
 
 def _by_document(
-    passed: list[tuple[int, int]], texts: list[str], verdicts: list[Verdict], most: float
+    passed: list[tuple[int, int]], texts: list[str], verdicts: list[Verdict], max_foreign: float
 ) -> list[Verdict]:
-    """Verdicts where a document that is foreign in large part takes its other passages with it."""
+    """The verdicts, with all passages of a document rejected if a large part of it is in another language."""
     sizes: dict[int, int] = {}
     foreign: dict[int, float] = {}
     for (index, _), text, verdict in zip(passed, texts, verdicts, strict=True):
         sizes[index] = sizes.get(index, 0) + len(text)
         share = 1.0 if verdict.reason in ("wrong_language", "wrong_script") else verdict.foreign
         foreign[index] = foreign.get(index, 0.0) + share * len(text)
-    found = []
+    results = []
     for (index, _), verdict in zip(passed, verdicts, strict=True):
         share = foreign[index] / sizes[index]
-        if verdict.reason is None and share > most:
-            seen = f"{share:.0%} of its document is in another language, at most {most:g}"
-            verdict = verdict._replace(reason="mixed_language", detail=seen)
-        found.append(verdict)
-    return found
+        if verdict.reason is None and share > max_foreign:
+            detail = f"{share:.0%} of its document is in another language, at most {max_foreign:g}"
+            verdict = verdict._replace(reason="mixed_language", detail=detail)
+        results.append(verdict)
+    return results
 
 
 def _passage(document: Document, number: int, text: str, verdict: Verdict, language: Language) -> Passage:
@@ -178,11 +179,11 @@ def _passage(document: Document, number: int, text: str, verdict: Verdict, langu
     )
 
 
-def _unique(records: Iterator[Passage | Dropped], texts: SeenTexts) -> Iterator[Passage | Dropped]:
-    """Records without the passages whose text was there before."""
+def _unique(records: Iterator[Passage | Dropped], seen_texts: SeenTexts) -> Iterator[Passage | Dropped]:
+    """Records with passages dropped whose text occurred before."""
     for record in records:
         if isinstance(record, Passage):
-            first = texts.first(record.text_hash, record.document_id)
+            first = seen_texts.first(record.text_hash, record.document_id)
             if first is not None:
                 id = f"{record.document_id}#{record.segment}"
                 record = dropped(id, "exact_duplicate", f"of {first}", record.text)
@@ -190,8 +191,8 @@ def _unique(records: Iterator[Passage | Dropped], texts: SeenTexts) -> Iterator[
 
 
 def _unlike(records: Iterator[Passage | Dropped], near: Deduplicator, quota: Quota) -> Iterator[Passage | Dropped]:
-    """Records without near duplicates; reading stops when enough stay."""
-    target = quota.wanted
+    """Records with near duplicates dropped. Sets ``quota.reached`` when enough passages are kept."""
+    target = quota.limit
     for record in records:
         if isinstance(record, Dropped):
             yield record
@@ -199,10 +200,10 @@ def _unlike(records: Iterator[Passage | Dropped], near: Deduplicator, quota: Quo
             yield _surplus(record)
         else:
             near.add(record)
-            if quota.wanted is not None and len(near) == target:
-                # A decision never changes with what comes later, so it may be made early; a quarter more each time
-                # keeps the repeated work within a small multiple.
-                missing = quota.wanted - near.decide()
+            if quota.limit is not None and len(near) == target:
+                # Later passages never change a decision, so it can be made early. Waiting for a quarter more each time
+                # keeps the repeated work within a small factor.
+                missing = quota.limit - near.decide()
                 quota.reached = missing <= 0
                 target = len(near) + max(missing, len(near) // 4)
     near.decide()
@@ -210,15 +211,15 @@ def _unlike(records: Iterator[Passage | Dropped], near: Deduplicator, quota: Quo
 
 
 def _bounded(records: Iterator[Passage | Dropped], quota: Quota) -> Iterator[Passage | Dropped]:
-    """Records up to so many passages; what was on its way when that was reached is surplus."""
+    """Records up to the limit of passages; those read ahead are dropped with ``passage_limit``."""
     kept = 0
     for record in records:
         if isinstance(record, Passage):
-            if kept == quota.wanted:
+            if kept == quota.limit:
                 yield _surplus(record)
                 continue
             kept += 1
-            quota.reached = quota.reached or kept == quota.wanted
+            quota.reached = quota.reached or kept == quota.limit
         yield record
 
 

@@ -1,4 +1,4 @@
-"""Rows of a data set of the Hub, or of a folder laid out as one, streamed through ``datasets``."""
+"""Rows of a data set on the Hub, or of a local folder with its layout, streamed with ``datasets``."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from x_instruction.errors import CorpusError
 
 
 def stream(dataset: str, config: str | None, split: str, revision: str) -> Iterator[Row]:
-    """Rows of one split, never downloaded whole.
+    """Rows of one split, without downloading all of it.
 
     Args:
         dataset: a Hub id or a local folder.
-        config: name of the config, or None for the only one.
+        config: name of the config; None if there is only one.
         split: name of the split.
-        revision: branch, tag or commit; a local folder has none.
+        revision: branch, tag or commit; ignored for a local folder.
 
     Raises:
         CorpusError: no such data set, config or split, no access, no connection, or a damaged file.
     """
     import datasets
 
-    with _told(f"data set {dataset!r}, config {config!r}, split {split!r}, revision {revision!r}"):
+    with _as_corpus_error(f"data set {dataset!r}, config {config!r}, split {split!r}, revision {revision!r}"):
         table = datasets.load_dataset(dataset, config, split=split, revision=revision, streaming=True)
         for position, row in enumerate(table, start=1):
             yield position, dict(row)
 
 
 def size(dataset: str, config: str | None, split: str, revision: str) -> int | None:
-    """Rows of one split as the data set's card says, or None.
+    """Number of rows of one split according to the card of the data set, or None.
 
     Raises:
         CorpusError: no such data set or config, no access or no connection.
     """
     import datasets
 
-    with _told(f"data set {dataset!r}, config {config!r}, revision {revision!r}"):
+    with _as_corpus_error(f"data set {dataset!r}, config {config!r}, revision {revision!r}"):
         splits = datasets.load_dataset_builder(dataset, config, revision=revision).info.splits
     rows = splits[split].num_examples if splits and split in splits else None
     return int(rows) if rows else None
 
 
 @contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Errors of the Hub and of its files as ``CorpusError``."""
+def _as_corpus_error(where: str) -> Iterator[None]:
+    """Raise errors of the Hub and of its files as ``CorpusError``."""
     import datasets
     import huggingface_hub.errors
     import pyarrow as pa
@@ -58,7 +58,7 @@ def _told(where: str) -> Iterator[None]:
         raise CorpusError(f"{where}: {error}; check the name, and log in if it is private") from error
     except (
         datasets.exceptions.DatasetsError,
-        OSError,  # those of the Hub and of a connection among them
+        OSError,  # includes errors of the Hub and of the connection
         EOFError,
         ValueError,
         RuntimeError,
@@ -67,16 +67,16 @@ def _told(where: str) -> Iterator[None]:
         raise CorpusError(f"cannot read {where}: {error}") from error
 
 
-def revision(dataset: str, wanted: str) -> str:
-    """The commit that a branch or tag of a Hub data set stands for now.
+def revision(dataset: str, name: str) -> str:
+    """The commit that a branch or tag of a data set on the Hub refers to now.
 
     Raises:
-        CorpusError: the Hub does not know it, or cannot be reached.
+        CorpusError: the Hub has no such revision, or cannot be reached.
     """
     import huggingface_hub
 
     try:
-        sha = huggingface_hub.HfApi().dataset_info(dataset, revision=wanted).sha
+        sha = huggingface_hub.HfApi().dataset_info(dataset, revision=name).sha
     except (huggingface_hub.errors.HfHubHTTPError, OSError, ValueError) as error:
-        raise CorpusError(f"cannot look up data set {dataset!r}, revision {wanted!r}: {error}") from error
-    return sha or wanted
+        raise CorpusError(f"cannot look up data set {dataset!r}, revision {name!r}: {error}") from error
+    return sha or name
