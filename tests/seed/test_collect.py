@@ -10,7 +10,7 @@ from x_instruction.cli import cli
 from x_instruction.config.recipe import Seeds, parse
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
-from x_instruction.seed.collect import collect, form
+from x_instruction.seed.collect import collect, detect_form
 from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
@@ -179,12 +179,12 @@ def test_the_command_fails_where_nothing_is_kept_and_says_why(tmp_path):
     out = tmp_path / "out.jsonl"
     shown = CliRunner().invoke(cli, ["seeds", "collect", str(source(tmp_path)), "--languages", "fi", "--out", str(out)])
     assert isinstance(shown.exception, CorpusError)
-    assert "no seed of Finnish in pairs.jsonl (malformed_json 1, wrong_language 5)" in str(shown.exception)
+    assert "no usable seed in Finnish in pairs.jsonl (malformed_json 1, wrong_language 5)" in str(shown.exception)
     assert (tmp_path / "out.dropped.parquet").exists()
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(RecipeError, match=r"out.csv is neither .jsonl nor .parquet"):
+    with pytest.raises(RecipeError, match=r"cannot write .*out.csv: expected a name that ends in .jsonl or .parquet"):
         collect([], Seeds(), SW, tmp_path / "out.csv")
     (tmp_path / "bad.jsonl").write_text("not json\n\n")
     with pytest.raises(CorpusError, match="holds no row that can be read"):
@@ -204,7 +204,7 @@ def test_bad_files(tmp_path):
 def test_the_form_is_told_by_the_columns(tmp_path, row, wanted):
     path = tmp_path / "x.jsonl"
     path.write_text("oops\n" + json.dumps(row))
-    assert form(path, 1_000) == wanted
+    assert detect_form(path, 1_000) == wanted
 
 
 def test_a_gigantic_row_is_let_go_unread(tmp_path):

@@ -58,7 +58,7 @@ def test_every_text_of_a_file_counts(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("set.jsonl", "not json\n", "row 1: malformed_json, .*mend the file"),
+        ("set.jsonl", "not json\n", "row 1: malformed_json, .*correct the file"),
         ("set.jsonl", '{"id": 3}\n', "holds no text to compare with"),
         ("set.txt", "\n \n", "holds no text to compare with"),
         ("set.parquet", "nonsense", "damaged"),

@@ -151,10 +151,10 @@ def test_a_file_of_another_shape_names_its_columns(tmp_path):
 @pytest.mark.parametrize(
     ("row", "detail"),
     [
-        ({"instruction": "a", "output": 3}, "output is a int, wanted text"),
-        ({"instruction": ["a"], "output": "b"}, "instruction is a list, wanted text"),
+        ({"instruction": "a", "output": 3}, "output is a int, expected text"),
+        ({"instruction": ["a"], "output": "b"}, "instruction is a list, expected text"),
         ({"instruction": "a"}, "no column 'output' or 'response' or 'completion', there are 'instruction'"),
-        ({"messages": [{"role": "assistant", "content": "b"}]}, "the chat is assistant, wanted user and assistant"),
+        ({"messages": [{"role": "assistant", "content": "b"}]}, "the chat is assistant, expected user and assistant"),
         ({"messages": []}, "the chat is empty"),
         ({"messages": ["hi"]}, "a turn of the chat is a str"),
         ({"messages": "hi"}, "the chat is empty"),

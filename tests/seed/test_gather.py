@@ -46,18 +46,18 @@ def write(path: Path, texts: list[str], **columns: str) -> Path:
 
 
 def test_no_seeds_at_all(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="names nothing, which is no file for sw, fi, th"):
+    with pytest.raises(CorpusError, match=r"no seeds: seeds.paths is empty, expected paths"):
         gather(settings())
-    with pytest.raises(CorpusError, match=r"names .*/\{tag\}\.jsonl, which is no file for sw, fi, th"):
+    with pytest.raises(CorpusError, match=r"no file matches seeds.paths \(.*/\{tag\}\.jsonl\) for sw, fi, th"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
-    with pytest.raises(CorpusError, match=r"^no seed of Swahili in sw.jsonl \(output_too_short 1\)$"):
+    with pytest.raises(CorpusError, match=r"^no usable seed in Swahili in sw.jsonl \(output_too_short 1\)$"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
     (tmp_path / "fi.jsonl").write_text("")
-    with pytest.raises(CorpusError, match=r"short 1\); no seed of Finnish in fi.jsonl \(they are empty\)$"):
+    with pytest.raises(CorpusError, match=r"short 1\); no usable seed in Finnish in fi.jsonl \(no rows\)$"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
 
 
@@ -66,7 +66,7 @@ def test_a_language_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:
     write(tmp_path / "fi.jsonl", FINNISH)
     said: list[str] = []
     assert list(gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)), said.append)) == ["fi"]
-    assert said == ["no seed of Swahili in sw.jsonl (output_too_short 1)"]
+    assert said == ["no usable seed in Swahili in sw.jsonl (output_too_short 1)"]
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_titles_are_english(tmp_path):
 
 
 def test_another_shape_is_named(tmp_path):
-    with pytest.raises(CorpusError, match="row 1: wanted text and title_en, there are 'instruction'"):
+    with pytest.raises(CorpusError, match="row 1: expected columns text and title_en, there are 'instruction'"):
         read(tmp_path, [{"instruction": "x"}])
 
 

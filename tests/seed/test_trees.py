@@ -86,5 +86,5 @@ def test_of_two_first_replies_the_one_that_is_left_counts(tmp_path):
 def test_another_shape_is_named(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"instruction": "a", "output": "b"}')
-    with pytest.raises(CorpusError, match=r"no tree, wanted prompt with replies.* there are 'instruction', 'output'"):
+    with pytest.raises(CorpusError, match=r"expected a tree .columns prompt with replies.*, got columns 'instruction'"):
         list(read_trees(path, 1_000, "en"))

@@ -30,7 +30,7 @@ from x_instruction.languages import language
 from x_instruction.mixing.files import Source, sources
 from x_instruction.mixing.tags import JOINT
 from x_instruction.records import Dropped, dropped
-from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, shaped, string
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
 
 # Samples of the rows, drawn with replacement, from which intervals are read; their shares outside of an interval.
@@ -465,7 +465,7 @@ def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Ro
         return pair
 
     for source in (source for name in names for source in held_out(name)):
-        for pair in shaped(source.path, (*COLUMNS, "tag"), _ROW_BYTES, partial(make, source=source)):
+        for pair in rows_as_pairs(source.path, (*COLUMNS, "tag"), _ROW_BYTES, partial(make, source=source)):
             row = pair if isinstance(pair, Dropped) else _row(pair, tags.get(pair, ""))
             if isinstance(row, Row) and (row.language, row.id) in rows:
                 row = dropped(row.id, "same_id", f"another row of {row.language} has this id", row.prompt)

@@ -36,7 +36,7 @@ from x_instruction.prompts import digest_of
 from x_instruction.prompts.answer import frame
 from x_instruction.records import Candidate, Passage, Rated, text_digest
 from x_instruction.refine import labels
-from x_instruction.seed.collect import collect, described
+from x_instruction.seed.collect import collect, provenance
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.storage.atomic import file_digest
@@ -223,7 +223,7 @@ class Models:
             found += 1
             if out.exists():
                 old = json.loads(out.with_suffix(".report.json").read_text("utf-8"))
-                now = described(sources, settings)
+                now = provenance(sources, settings)
                 changed = [key for key in now if old.get(key) != now[key]]
                 if not changed:
                     continue

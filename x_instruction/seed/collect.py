@@ -1,4 +1,4 @@
-"""Files of any form in, one file of seeds with its report out."""
+"""Collect seeds: read files of any form, screen their pairs, write one file of seeds with its report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from x_instruction.storage.atomic import atomic
 READERS = {"trees": trees.read_trees, "parallel": parallel.read_parallel, "pairs": pairs.read_pairs}
 
 
-def form(path: Path, limit: int) -> str:
-    """What a file holds, by the columns of its first row that can be read; one without rows holds no ``pairs``.
+def detect_form(path: Path, limit: int) -> str:
+    """The form of a file, ``trees``, ``parallel`` or ``pairs``, by the columns of its first readable row.
+
+    A file without rows has the form ``pairs``.
 
     Raises:
-        CorpusError: it cannot be read, or no row of it can.
+        CorpusError: the file cannot be read, or none of its rows can.
     """
     empty = True
     columns = tuple(dict.fromkeys((*trees.COLUMNS, *parallel.COLUMNS, *pairs.COLUMNS)))
@@ -45,16 +47,16 @@ def form(path: Path, limit: int) -> str:
     raise CorpusError(f"{path} holds no row that can be read: expected JSON with one object per row, CSV or Parquet")
 
 
-def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path) -> dict[str, Any]:
-    """Write the seeds of one language; the report is given back.
+def collect(paths: Iterable[Path], settings: Seeds, target: Language, out: Path) -> dict[str, Any]:
+    """Write the seeds of one language and return the report.
 
-    Beside ``out`` stand its ``.report.json`` and its ``.dropped.parquet``. Where no seed is kept the file is empty and
-    these say why: other languages may have some.
+    Also writes ``.report.json`` and ``.dropped.parquet`` beside ``out``. If no seed is kept, ``out`` is empty and these
+    two say why; this is not an error, because other languages may have seeds.
 
     Args:
-        paths: the sources.
-        settings: the recipe's section.
-        wanted: language of the responses.
+        paths: the source files.
+        settings: the section ``seeds`` of the recipe.
+        target: language of the responses.
         out: a ``.jsonl`` or ``.parquet`` file.
 
     Raises:
@@ -62,48 +64,48 @@ def collect(paths: Iterable[Path], settings: Seeds, wanted: Language, out: Path)
         CorpusError: a source or an evaluation set cannot be read.
     """
     if out.suffix not in (".jsonl", ".parquet"):
-        raise RecipeError(f"{out} is neither .jsonl nor .parquet")
+        raise RecipeError(f"cannot write {out}: expected a name that ends in .jsonl or .parquet")
     sources = list(paths)
     evaluations = ContaminationIndex(settings.overlap_words)
     compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
     kept: list[Pair] = []
-    gone: list[Dropped] = []
-    own = settings.of(wanted.tag)
-    for record in screen(read(sources, own, wanted), own, wanted, evaluations):
+    rejected: list[Dropped] = []
+    language_settings = settings.of(target.tag)
+    for record in screen(read(sources, language_settings, target), language_settings, target, evaluations):
         if isinstance(record, Dropped):
-            gone.append(record)
+            rejected.append(record)
         else:
             kept.append(record)
-    return store(out, wanted, kept, gone, {"evaluation": compared} | described(sources, settings))
+    return store(out, target, kept, rejected, {"evaluation": compared} | provenance(sources, settings))
 
 
 def store(
-    out: Path, wanted: Language, kept: Sequence[Pair], gone: Sequence[Dropped], more: Mapping[str, Any]
+    out: Path, target: Language, kept: Sequence[Pair], rejected: Sequence[Dropped], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write a file of seeds, its ``.report.json`` and its ``.dropped.parquet``; the report is given back.
+    """Write a file of seeds, its ``.report.json`` and its ``.dropped.parquet``, and return the report.
 
     Args:
         out: a ``.jsonl`` or ``.parquet`` file.
-        wanted: language of the responses.
+        target: language of the responses.
         kept: the seeds.
-        gone: what was let go.
-        more: what the report says besides their numbers.
+        rejected: the dropped rows.
+        extra: further entries of the report.
     """
     report = {
-        "language": wanted.tag,
-        "rows_in": len(kept) + len(gone),
+        "language": target.tag,
+        "rows_in": len(kept) + len(rejected),
         "kept": len(kept),
-        "dropped": dict(sorted(Counter(record.reason for record in gone).items())),
+        "dropped": dict(sorted(Counter(record.reason for record in rejected).items())),
         "by_source": dict(sorted(Counter(pair.source for pair in kept).items())),
         "by_license": dict(sorted(Counter(pair.license for pair in kept).items())),
-        **more,
+        **extra,
     }
     with atomic(out.with_suffix(".dropped.parquet")) as stream:
-        _parquet(stream, [as_row(record) for record in gone], schema(Dropped))
+        _parquet(stream, [as_row(record) for record in rejected], schema(Dropped))
     with atomic(out.with_suffix(".report.json")) as stream:
         stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     rows = [pairs.as_row(pair) for pair in kept]
-    # The seeds come last: a file of them that exists is whole.
+    # The seeds are written last: if their file exists, all three are complete.
     with atomic(out) as stream:
         if out.suffix == ".parquet":
             _parquet(stream, rows, _pair_schema())
@@ -113,40 +115,40 @@ def store(
     return report
 
 
-def none_kept(wanted: Language, sources: Iterable[Path], reasons: Mapping[str, int]) -> str:
-    """What a person is told of a language of which no seed is kept.
+def none_kept(target: Language, sources: Iterable[Path], reasons: Mapping[str, int]) -> str:
+    """The message for a language without any seed.
 
     Args:
-        reasons: why rows were dropped, and how many.
+        reasons: number of dropped rows by reason.
     """
-    seen = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items())) or "they are empty"
-    return f"no seed of {wanted.name} in {', '.join(path.name for path in sources)} ({seen})"
+    shown = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items())) or "no rows"
+    return f"no usable seed in {target.name} in {', '.join(path.name for path in sources)} ({shown})"
 
 
-def described(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
-    """What decides a file of seeds: the digests of its sources, and the settings."""
+def provenance(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
+    """Everything that determines the seeds: digests of the source files, and the settings."""
     return {
         "inputs": {path.name: digest(path) for path in sources},
-        # Where files lie on a machine is nobody's business; their names are above.
+        # Without the paths of this machine: the names of the files are above.
         "settings": {
             key: value for key, value in flatten(settings).items() if key not in ("evaluation", "paths", "languages")
         },
     }
 
 
-def read(paths: Iterable[Path], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
-    """Pairs of files of any form, their language filled in where the rows do not say."""
+def read(paths: Iterable[Path], settings: Seeds, target: Language) -> Iterator[Pair | Dropped]:
+    """Pairs of files of any form, with ``target`` as the language of rows that do not give one."""
     limit = settings.max_row_bytes
     for path in paths:
-        kind = form(path, limit) if settings.form == "auto" else settings.form
-        for record in READERS[kind](path, limit, wanted.tag, settings.instruction_language, settings.license):
+        form = detect_form(path, limit) if settings.form == "auto" else settings.form
+        for record in READERS[form](path, limit, target.tag, settings.instruction_language, settings.license):
             if isinstance(record, Pair) and not record.language:
-                record = dataclasses.replace(record, language=wanted.tag)
+                record = dataclasses.replace(record, language=target.tag)
             yield record
 
 
 def _pair_schema() -> Any:
-    """The Arrow schema of a file of seeds: text throughout, and none of it null."""
+    """The Arrow schema of a file of seeds: strings that are never null."""
     import pyarrow as pa
 
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Pair)])

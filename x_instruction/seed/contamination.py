@@ -1,7 +1,7 @@
-"""Whether a text repeats an evaluation set: a run of words that both have (method.md 5, contamination).
+"""Decontamination: whether a text shares a word n-gram with an evaluation set.
 
-Words are compared in lower case without the marks around them. Where a language has no spaces between words, runs of
-characters stand for them. An item with fewer words counts only as a whole.
+Words are compared in lower case without the punctuation around them. Scripts without spaces between words are compared
+by character n-grams. A text of an evaluation set with fewer words than n only matches as a whole.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from x_instruction.corpus.rows import RowError, as_utf8
 from x_instruction.errors import CorpusError
 from x_instruction.seed.files import read_rows
 
-_MARKS = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
-# A run of so many characters stands for a word where words have no spaces between them.
+_PUNCTUATION = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
+# In scripts without spaces between words, this many characters count as one word.
 CHARACTERS = 3
-# Items of fewer words are labels or ids, as "generic".
+# Texts with fewer words are labels or ids, such as "generic", and are ignored.
 LEAST = 3
 
 
 class ContaminationIndex:
-    """Runs of words and characters of all evaluation sets.
+    """The n-grams of all evaluation sets.
 
     Args:
-        words: length of a run.
+        words: n, in words.
     """
 
     def __init__(self, words: int) -> None:
         self._words = words
-        # Hashes are of this process only and never leave it; the value is the set that had the run first.
-        self._runs: dict[int, str] = {}
+        # Hash of an n-gram to the name of the first set that has it. Python's hashes of strings differ per process, so
+        # they are never stored.
+        self._word_ngrams: dict[int, str] = {}
         self._whole: dict[str, str] = {}
-        self._characters: dict[int, str] = {}
+        self._character_ngrams: dict[int, str] = {}
 
     def read(self, path: Path, limit: int) -> int:
-        """Take in every text of a file; how many there were.
+        """Add every text of a file and return how many there were.
 
         Raises:
             CorpusError: the file or one of its rows cannot be read, or it holds no text. A set that was not read must
@@ -53,41 +54,41 @@ class ContaminationIndex:
         return number
 
     def add(self, text: str, name: str) -> None:
-        """Take in one text of a set of that name."""
+        """Add one text of the set called ``name``."""
         words = _split(text)
         if LEAST <= len(words) < self._words:
             self._whole.setdefault(" ".join(words), name)
         for start in range(len(words) - self._words + 1):
-            self._runs.setdefault(hash(tuple(words[start : start + self._words])), name)
+            self._word_ngrams.setdefault(hash(tuple(words[start : start + self._words])), name)
         squeezed, width = "".join(words), self._words * CHARACTERS
         for start in range(len(squeezed) - width + 1):
-            self._characters.setdefault(hash(squeezed[start : start + width]), name)
+            self._character_ngrams.setdefault(hash(squeezed[start : start + width]), name)
 
     def shared(self, text: str, spaced: bool) -> str | None:
-        """The first run that a set has too and the set's name, for a person; or None.
+        """A message with the first shared n-gram and the name of its set, or None if there is none.
 
         Args:
             text: any text.
-            spaced: words of the text are divided by spaces.
+            spaced: the script puts spaces between words.
         """
         words = _split(text)
         whole = " ".join(words)
         if whole in self._whole:
             return f"{whole!r} is in {self._whole[whole]}"
         for start in range(len(words) - self._words + 1):
-            run = words[start : start + self._words]
-            if name := self._runs.get(hash(tuple(run))):
-                return f"{' '.join(run)!r} is in {name}"
+            ngram = words[start : start + self._words]
+            if name := self._word_ngrams.get(hash(tuple(ngram))):
+                return f"{' '.join(ngram)!r} is in {name}"
         if not spaced:
             squeezed, width = "".join(words), self._words * CHARACTERS
             for start in range(len(squeezed) - width + 1):
-                if name := self._characters.get(hash(squeezed[start : start + width])):
+                if name := self._character_ngrams.get(hash(squeezed[start : start + width])):
                     return f"{squeezed[start : start + width]!r} is in {name}"
         return None
 
 
 def _split(text: str) -> list[str]:
-    return [word for part in text.casefold().split() if (word := part.strip(_MARKS))]
+    return [word for part in text.casefold().split() if (word := part.strip(_PUNCTUATION))]
 
 
 def _texts(path: Path, limit: int) -> Iterator[str]:
@@ -101,12 +102,12 @@ def _texts(path: Path, limit: int) -> Iterator[str]:
         return
     for position, row in read_rows(path, _columns(path), limit):
         if isinstance(row, RowError):
-            raise CorpusError(f"{path}, row {position}: {row.reason}, {row.detail}; mend the file")
+            raise CorpusError(f"{path}, row {position}: {row.reason}, {row.detail}; correct the file")
         yield from _strings(row)
 
 
 def _columns(path: Path) -> tuple[str, ...]:
-    """All columns of a Parquet file; other formats give every one anyway."""
+    """All columns of a Parquet file; readers of other formats return all columns anyway."""
     if suffix(path.name) == ".parquet" and path.is_file():
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Files of seeds: which there are for a language, and their rows."""
+"""Files of seeds: the files of a language, and their rows."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from x_instruction.languages import Language
 
 
 def seed_files(patterns: tuple[str, ...], language: Language) -> list[Path]:
-    """Local files of a language's seeds, patterns in their order and each one's files by name; none is no error.
+    """Local seed files of a language: patterns in the given order, the files of each sorted by name. May be empty.
 
     Args:
-        patterns: as ``seeds.paths``, with placeholders and wildcards.
+        patterns: paths with placeholders and wildcards, as in ``seeds.paths``.
 
     Raises:
-        RecipeError: a placeholder that is not known.
+        RecipeError: unknown placeholder.
         CorpusError: a match is not a file.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for pattern in patterns:
         filled = fill(pattern, language)
         matches = sorted(map(Path, glob.glob(filled, recursive=True))) if glob.has_magic(filled) else [Path(filled)]
-        found += [path for path in matches if path.exists()]
-    for path in found:
+        files += [path for path in matches if path.exists()]
+    for path in files:
         if path.is_dir():
             raise CorpusError(folder_in_paths(path))
         check_regular(path)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
 def read_rows(path: Path, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
@@ -45,7 +45,7 @@ def read_rows(path: Path, columns: tuple[str, ...], limit: int) -> Iterator[Row]
         limit: bytes of the longest row that is read.
 
     Raises:
-        CorpusError: no such file, an unknown suffix, or a damaged file.
+        CorpusError: the file does not exist, has an unknown suffix, or is damaged.
     """
     if suffix(path.name).startswith(".txt"):
         raise CorpusError(f"{path} is plain text; expected named columns: .jsonl, .json, .csv, .tsv or .parquet")
@@ -54,11 +54,11 @@ def read_rows(path: Path, columns: tuple[str, ...], limit: int) -> Iterator[Row]
         with open(path, "rb") as stream:
             yield from rows(stream, str(path), _present(path, stream, columns), limit)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}; name a file") from None
+        raise CorpusError(f"cannot read {path}: {error.strerror}; expected the path of a file") from None
 
 
 def _present(path: Path, stream: IO[bytes], columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns, those that a Parquet file has first: its reader expects the first one to be there."""
+    """The columns, those that a Parquet file has first, because its reader requires the first one."""
     if not path.name.lower().endswith(".parquet"):
         return columns
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The seeds of a recipe, in memory, by language."""
+"""Load the screened seeds of a recipe into memory, by language."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
 
 
-def gather(settings: Recipe, say: Callable[[str], None] = lambda text: None) -> dict[str, list[Pair]]:
-    """Screened seeds by tag, of every language that has any, each in the order that ``screen`` gives.
+def gather(settings: Recipe, say: Callable[[str], None] = lambda message: None) -> dict[str, list[Pair]]:
+    """Screened seeds by language tag, in the order of ``screen``. Languages without seeds are left out.
 
     Args:
-        settings: the recipe; its ``seeds.paths`` may have placeholders, and need not exist for every language.
-        say: tells a person of each language whose files have no seed that is kept.
+        settings: the recipe. Its ``seeds.paths`` need not match a file for every language.
+        say: called with a message for each language whose files have no usable seed.
 
     Raises:
-        RecipeError: a placeholder that is not known, or no identifier knows a language.
+        RecipeError: unknown placeholder, or no identifier knows a language.
         CorpusError: no language has a seed, or a file or an evaluation set cannot be read.
     """
     seeds = settings.seeds
     tags = tuple(language(tag).tag for tag in seeds.languages) or settings.languages
     files = {tag: seed_files(seeds.paths, language(tag)) for tag in tags}
     if not any(files.values()):
-        named = ", ".join(seeds.paths) or "nothing"
-        raise CorpusError(f"no seeds: seeds.paths names {named}, which is no file for {', '.join(tags)}")
+        if not seeds.paths:
+            raise CorpusError("no seeds: seeds.paths is empty, expected paths of seed files")
+        raise CorpusError(f"no seeds: no file matches seeds.paths ({', '.join(seeds.paths)}) for {', '.join(tags)}")
     evaluations = ContaminationIndex(seeds.overlap_words)
     for name in seeds.evaluation:
         evaluations.read(Path(name), seeds.max_row_bytes)
-    found: dict[str, list[Pair]] = {}
+    seeds_by_tag: dict[str, list[Pair]] = {}
     without: list[str] = []
     for tag, paths in files.items():
         if not paths:
             continue
-        wanted = language(tag)
-        own = seeds.of(tag)
-        records = list(screen(read(paths, own, wanted), own, wanted, evaluations))
+        target = language(tag)
+        language_settings = seeds.of(tag)
+        records = list(screen(read(paths, language_settings, target), language_settings, target, evaluations))
         if kept := [record for record in records if isinstance(record, Pair)]:
-            found[tag] = kept
+            seeds_by_tag[tag] = kept
         else:
             reasons = Counter(record.reason for record in records if isinstance(record, Dropped))
-            without.append(none_kept(wanted, paths, reasons))
-    if not found:
+            without.append(none_kept(target, paths, reasons))
+    if not seeds_by_tag:
         raise CorpusError("; ".join(without))
-    for text in without:
-        say(text)
-    return found
+    for message in without:
+        say(message)
+    return seeds_by_tag

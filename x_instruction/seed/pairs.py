@@ -1,4 +1,4 @@
-"""Pairs of an instruction and its response, from files of any common shape."""
+"""Pairs of an instruction and its response, from instruction files in any common layout."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Pair:
     """An instruction and its response.
 
     Args:
-        id: of the row in its source; pairs of several languages with one id say the same.
-        instruction: what is asked.
-        input: what the instruction is about, where the source keeps it apart; or empty.
+        id: id of the row in its source. Pairs of several languages with the same id are translations of each other.
+        instruction: the instruction.
+        input: the text that the instruction refers to, if the source has it separately; else empty.
         output: the response.
-        language: tag of the response's language, or empty where the source does not say.
-        instruction_language: tag of the instruction's language.
-        source: name of the file or the data set.
-        license: as the source states it, or ``unknown``.
-        url: where the response was found, or empty.
-        document_id: of what the response is a part of, where the source says; parts of one never stand on both sides
-            of a split.
+        language: language tag of the response; empty if the source does not give one.
+        instruction_language: language tag of the instruction.
+        source: name of the file or data set.
+        license: the licence that the source states, or ``unknown``.
+        url: address of the response, or empty.
+        document_id: id of the document that contains the response, if the source gives one. Pairs of one document are
+            always in the same split.
     """
 
     id: str
@@ -45,65 +45,65 @@ class Pair:
 
     @property
     def document(self) -> str:
-        """The document that the response is from; a response of which nothing is told is one of its own."""
+        """Id of the document of the response; without one, the response is its own document."""
         return self.document_id or self.id
 
     @property
     def asked(self) -> str:
-        """All that is asked, the input included."""
+        """The instruction, with the input after it."""
         return f"{self.instruction}\n{self.input}" if self.input.strip() else self.instruction
 
 
-class Shape(ValueError):
-    """A row is not of the wanted shape; the message says what it is."""
+class ShapeError(ValueError):
+    """A row has another layout than expected; the message describes it."""
 
 
-# Columns by what they are, the common name first.
+# Names of columns by meaning, the most common first.
 INSTRUCTION = ("instruction", "prompt")
 OUTPUT = ("output", "response", "completion")
 CHAT = ("messages", "conversations")
 LANGUAGE = ("language", "lang")
-# A row of a mix names the row that it was made of.
+# ``source_id`` is in the rows of a data mix: the row from which it was made.
 DOCUMENT = ("document_id", "source_id")
 ASKED_IN = ("instruction_language", "prompt_language")
 OTHERS = ("id", *DOCUMENT, "input", *ASKED_IN, "license", "url", "source")
 COLUMNS = (*INSTRUCTION, *CHAT, *OUTPUT, *LANGUAGE, *OTHERS)
-# Roles of a chat by their names in the two common forms.
+# Names of the roles in the two common chat layouts.
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 
 
 def read_pairs(
     path: Path, limit: int, language: str = "", instruction_language: str = "en", license: str = "unknown"
 ) -> Iterator[Pair | Dropped]:
-    """Pairs of an instruction file of any format with named columns, with any of these in its rows.
+    """Pairs of an instruction file in any format with named columns.
 
-    ``instruction`` and ``output`` (or ``response``; with ``input`` as in Alpaca), ``prompt`` and ``completion``, or a
-    chat in ``messages`` or ``conversations``, of which the first turn counts.
+    A row has ``instruction`` and ``output`` (or ``response``; with ``input`` as in Alpaca), or ``prompt`` and
+    ``completion``, or a chat in ``messages`` or ``conversations``, of which the first turn is used.
 
     Args:
         path: the file.
         limit: bytes of the longest row that is read.
-        language: of responses, where rows do not say.
-        instruction_language: of instructions, where rows do not say.
-        license: where rows do not say.
+        language: language tag of responses, for rows that do not give one.
+        instruction_language: language tag of instructions, for rows that do not give one.
+        license: licence, for rows that do not give one.
 
     Raises:
-        CorpusError: the file cannot be read, or its first row is of no such shape.
+        CorpusError: the file cannot be read, or its first row has another layout.
     """
-    yield from shaped(
+    yield from rows_as_pairs(
         path, COLUMNS, limit, lambda row, id: pair_of(row, id, path.name, language, instruction_language, license)
     )
 
 
-def shaped(
+def rows_as_pairs(
     path: Path, columns: tuple[str, ...], limit: int, make: Callable[[Mapping[str, Any], str], Pair]
 ) -> Iterator[Pair | Dropped]:
-    """A pair of every row that ``make`` takes; the others are dropped as ``wrong_shape``.
+    """The pair that ``make`` creates from every row. Rows that it refuses are dropped with ``wrong_shape``.
 
     Raises:
-        CorpusError: the file cannot be read, or its first row is of another shape: then so are the others.
+        CorpusError: the file cannot be read, or ``make`` refuses its first row, and so probably all others.
     """
-    right = False
+    has_pairs = False
     for position, row in read_rows(path, columns, limit):
         id = f"{path.name}:{position}"
         if isinstance(row, RowError):
@@ -111,12 +111,12 @@ def shaped(
             continue
         try:
             pair = make(row, id)
-        except Shape as error:
-            if not right:
+        except ShapeError as error:
+            if not has_pairs:
                 raise CorpusError(f"{path}, row {position}: {error}") from None
             yield dropped(id, "wrong_shape", str(error), str(dict(row)))
             continue
-        right = True
+        has_pairs = True
         yield pair
 
 
@@ -128,10 +128,10 @@ def pair_of(
     instruction_language: str = "en",
     license: str = "unknown",
 ) -> Pair:
-    """The pair of one row of an instruction file; what is given besides the row is for rows that do not say.
+    """The pair of one row of an instruction file. The other arguments are defaults for rows that lack a value.
 
     Raises:
-        Shape: the row is of no shape that ``read_pairs`` knows.
+        ShapeError: the row has none of the layouts of ``read_pairs``.
     """
     chat = next((row[name] for name in CHAT if row.get(name) is not None), None)
     if chat is not None:
@@ -153,22 +153,22 @@ def pair_of(
 
 
 def first_turn(chat: Any) -> tuple[str, str]:
-    """The first request and its answer; a system message before them is passed over.
+    """The first user message of a chat and the answer to it. System messages are ignored.
 
     Raises:
-        Shape: it is not a chat, or does not begin with a request that is answered.
+        ShapeError: it is not a chat, or does not begin with a user message and an answer.
     """
     turns = list[tuple[str, str]]()
     for turn in chat if isinstance(chat, list) else ():
         if not isinstance(turn, Mapping):
-            raise Shape(f"a turn of the chat is a {type(turn).__name__}, wanted an object with role and content")
+            raise ShapeError(f"a turn of the chat is a {type(turn).__name__}, expected an object with role and content")
         role = _ROLES.get(string(turn.get("role", turn.get("from"))), "")
         content = turn.get("content", turn.get("value"))
         if role != "system":
             turns.append((role, storable(content) if isinstance(content, str) else ""))
     if [role for role, _ in turns[:2]] != ["user", "assistant"]:
-        seen = ", ".join(role or "unknown" for role, _ in turns[:4]) or "empty"
-        raise Shape(f"the chat is {seen}, wanted user and assistant first")
+        roles = ", ".join(role or "unknown" for role, _ in turns[:4]) or "empty"
+        raise ShapeError(f"the chat is {roles}, expected user and assistant first")
     return turns[0][1], turns[1][1]
 
 
@@ -176,19 +176,19 @@ def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
         if row.get(name) is not None:
             if not isinstance(row[name], str):
-                raise Shape(f"{name} is a {type(row[name]).__name__}, wanted text")
+                raise ShapeError(f"{name} is a {type(row[name]).__name__}, expected text")
             return storable(row[name])
     if any(name in row for name in names):
         return ""
     there = ", ".join(map(repr, row)) or "none"
-    raise Shape(f"no column {' or '.join(map(repr, names))}, there are {there}")
+    raise ShapeError(f"no column {' or '.join(map(repr, names))}, there are {there}")
 
 
 def string(value: Any) -> str:
-    """A value as text that Parquet can hold; None is empty."""
+    """A value as text that can be stored in Parquet; None becomes an empty string."""
     return "" if value is None else storable(str(value))
 
 
 def as_row(pair: Pair) -> dict[str, str]:
-    """The pair as a flat dictionary in field order."""
+    """The pair as a dictionary, in the order of the fields."""
     return {field.name: getattr(pair, field.name) for field in dataclasses.fields(pair)}

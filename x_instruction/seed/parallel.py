@@ -1,7 +1,7 @@
-"""Parallel documents: a page in English and in another language gives an instruction and a natural response.
+"""Seeds from parallel documents: pages that exist in English and in another language.
 
-The English title and summary say what the page is about; the response is the page itself, as people wrote it in its
-language. No model is asked, so the instructions are plain.
+The English title and summary become the instruction; the response is the page itself in the other language, as people
+wrote it. No model is used, so the instructions are simple.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.records import Dropped, dropped
-from x_instruction.seed.pairs import Pair, Shape, shaped, string
+from x_instruction.seed.pairs import Pair, ShapeError, rows_as_pairs, string
 
 COLUMNS = ("text", "title_en", "summary_en", "text_en", "id", "lang", "language", "source", "license", "url")
-# With a summary and without; a page's digest decides which, so that not all seeds begin alike.
+# Templates with and without a summary. The digest of a page selects one, so that not all seeds begin alike.
 _WITH_SUMMARY = (
     "Write a help page called “{title}”. What it should tell the reader: {summary}",
     "Explain the topic “{title}”. Cover this: {summary}",
@@ -31,27 +31,27 @@ def read_parallel(
 ) -> Iterator[Pair | Dropped]:
     """Pairs of a file of documents with ``title_en``, ``summary_en``, ``text_en`` and ``text``.
 
-    Dropped are pages whose text is the English one (``untranslated``), and those whose title says nothing, as
-    "Article 7", where no summary helps (``no_topic``).
+    Pages whose text equals the English one are dropped (``untranslated``), and pages without a summary whose title
+    names no topic, such as "Article 7" (``no_topic``).
 
     Args:
         path: the file.
         limit: bytes of the longest row that is read.
-        language: of ``text``, where rows do not say.
-        instruction_language: the English columns are in English, so anything else finds nothing.
-        license: where rows do not say.
+        language: language tag of ``text``, for rows that do not give one.
+        instruction_language: must be ``en``, since titles and summaries are in English; else all rows are dropped.
+        license: licence, for rows that do not give one.
 
     Raises:
-        CorpusError: the file cannot be read, or its first row is of another shape.
+        CorpusError: the file cannot be read, or its first row has another layout.
     """
     topics: dict[str, tuple[str, str, str]] = {}
 
     def make(row: Mapping[str, Any], id: str) -> Pair:
         texts = [row.get(name) for name in ("text", "title_en", "summary_en", "text_en")]
         if row.get("text") is None or row.get("title_en") is None or not all(isinstance(t or "", str) for t in texts):
-            raise Shape(f"wanted text and title_en, there are {', '.join(map(repr, row)) or 'none'}")
+            raise ShapeError(f"expected columns text and title_en, there are {', '.join(map(repr, row)) or 'none'}")
         text, title, summary, english = (
-            " ".join(string(t).split()) if place else string(t) for place, t in enumerate(texts)
+            " ".join(string(t).split()) if number else string(t) for number, t in enumerate(texts)
         )
         id = string(row.get("id")) or id
         topics[id] = (title, summary, english)
@@ -66,23 +66,23 @@ def read_parallel(
             url=string(row.get("url")),
         )
 
-    for made in shaped(path, COLUMNS, limit, make):
-        if isinstance(made, Dropped):
-            yield made
+    for record in rows_as_pairs(path, COLUMNS, limit, make):
+        if isinstance(record, Dropped):
+            yield record
             continue
-        title, summary, english = topics.pop(made.id)
+        title, summary, english = topics.pop(record.id)
         if instruction_language != "en":
-            yield dropped(made.id, "other_language", f"titles are English, wanted {instruction_language}", title)
-        elif " ".join(made.output.split()) == english:
-            yield dropped(made.id, "untranslated", "the text is the English one", made.output)
+            yield dropped(record.id, "other_language", f"titles are in English, expected {instruction_language}", title)
+        elif " ".join(record.output.split()) == english:
+            yield dropped(record.id, "untranslated", "the text is the English one", record.output)
         elif not summary and len(_WORD.findall(title)) < 2:
-            yield dropped(made.id, "no_topic", f"the title is {title!r} and there is no summary", made.output)
+            yield dropped(record.id, "no_topic", f"the title is {title!r} and there is no summary", record.output)
         else:
-            yield made
+            yield record
 
 
 def instruction(title: str, summary: str) -> str:
-    """An English instruction that a page with this title and summary answers; equal pages get equal ones."""
+    """An English instruction to which a page with this title and summary is a response. Deterministic."""
     forms = _WITH_SUMMARY if summary else _WITHOUT
     form = forms[hashlib.sha256(f"{title}\n{summary}".encode("utf-8", "replace")).digest()[0] % len(forms)]
     return form.format(

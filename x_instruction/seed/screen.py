@@ -1,6 +1,6 @@
-"""Which pairs may be seeds: one after another, then against each other, then so many of them.
+"""Screen pairs for use as seeds: each alone, then against each other, then draw a sample.
 
-form -> evaluation sets -> language of the response -> exact and near duplicates -> sample
+length -> evaluation sets -> language of the response -> exact and near duplicates -> sample
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from x_instruction.records import Dropped, Passage, dropped, text_digest
 from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 
-# Responses that are shown to the identifier together.
+# Responses per call of the language identifier.
 BATCH = 256
 
 
 def screen(
-    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: ContaminationIndex
+    pairs: Iterable[Pair | Dropped], settings: Seeds, target: Language, evaluations: ContaminationIndex
 ) -> Iterator[Pair | Dropped]:
-    """Dropped ones as they are met, then the seeds in an order that is their own, whatever order they came in.
+    """Yield dropped pairs as they occur, then the seeds. Their order does not depend on the order of ``pairs``.
 
-    What passes the language check is held in memory: seeds are few.
+    Pairs that pass the language check are held in memory, since seeds are few.
 
     Args:
-        pairs: from any reader.
+        pairs: pairs of any reader.
         settings: thresholds.
-        wanted: language of the responses.
-        evaluations: what no seed may repeat.
+        target: language of the responses.
+        evaluations: texts that no seed may repeat.
 
     Raises:
         RecipeError: no identifier knows the language.
     """
     passed: list[Pair] = []
-    for record in _spoken(_formed(pairs, settings, wanted, evaluations), settings, wanted):
+    for record in _in_language(_well_formed(pairs, settings, target, evaluations), settings, target):
         if isinstance(record, Dropped):
             yield record
         else:
             passed.append(record)
-    # By content, so that which of two duplicates stays and who is sampled does not depend on the order of files.
-    passed.sort(key=lambda pair: (_chance(pair, settings.seed), pair.id))
+    # Sorted by content, so that the order of files does not decide which duplicate is kept and which pairs are drawn.
+    passed.sort(key=lambda pair: (_order_key(pair, settings.seed), pair.id))
     left = settings.count
-    for record in _unlike(passed, settings, wanted):
+    for record in _unique(passed, settings, target):
         if isinstance(record, Pair):
             left -= 1
             if left < 0:
@@ -60,11 +60,11 @@ def screen(
         yield record
 
 
-def _formed(
-    pairs: Iterable[Pair | Dropped], settings: Seeds, wanted: Language, evaluations: ContaminationIndex
+def _well_formed(
+    pairs: Iterable[Pair | Dropped], settings: Seeds, target: Language, evaluations: ContaminationIndex
 ) -> Iterator[Pair | Dropped]:
-    """Pairs of a usable length that no evaluation set holds, in one Unicode form."""
-    asked = language(settings.instruction_language)
+    """Normalised pairs with a length within the limits that are in no evaluation set."""
+    asked_in = language(settings.instruction_language)
     for pair in pairs:
         if isinstance(pair, Dropped):
             yield pair
@@ -72,20 +72,20 @@ def _formed(
         tidy = dataclasses.replace(
             pair, instruction=normalise(pair.instruction), input=normalise(pair.input), output=normalise(pair.output)
         )
-        fault = _fault(tidy, settings, wanted, asked, evaluations)
-        yield tidy if fault is None else dropped(pair.id, *fault, tidy.output or tidy.instruction)
+        reason = _reason(tidy, settings, target, asked_in, evaluations)
+        yield tidy if reason is None else dropped(pair.id, *reason, tidy.output or tidy.instruction)
 
 
-def _fault(
-    pair: Pair, settings: Seeds, wanted: Language, asked: Language, evaluations: ContaminationIndex
+def _reason(
+    pair: Pair, settings: Seeds, target: Language, asked_in: Language, evaluations: ContaminationIndex
 ) -> tuple[str, str] | None:
-    """Reason and detail of what is wrong with a pair, or None."""
-    for tag, right, what in (
-        (pair.language, wanted, "response"),
-        (pair.instruction_language, asked, "instruction"),
+    """Reason and detail for dropping a pair, or None."""
+    for tag, expected, part in (
+        (pair.language, target, "response"),
+        (pair.instruction_language, asked_in, "instruction"),
     ):
-        if tag and not _same(tag, right):
-            return "other_language", f"the {what} is said to be {tag}, wanted {right.tag}"
+        if tag and not _same(tag, expected):
+            return "other_language", f"the {part} is marked as {tag}, expected {expected.tag}"
     instruction = f"{pair.instruction}\n{pair.input}" if pair.input else pair.instruction
     for text, name, least, most in (
         (instruction, "instruction", settings.min_instruction_chars, settings.max_instruction_chars),
@@ -97,20 +97,20 @@ def _fault(
             return f"{name}_too_short", f"{len(text)} characters, at least {least}"
         if len(text) > most:
             return f"{name}_too_long", f"{len(text)} characters, at most {most}"
-    found = evaluations.shared(instruction, characters.spaced(asked))
-    found = found or evaluations.shared(pair.output, characters.spaced(wanted))
-    return ("contaminated", found) if found else None
+    match = evaluations.shared(instruction, characters.spaced(asked_in))
+    match = match or evaluations.shared(pair.output, characters.spaced(target))
+    return ("contaminated", match) if match else None
 
 
-def _same(tag: str, wanted: Language) -> bool:
+def _same(tag: str, target: Language) -> bool:
     try:
-        return language(tag).tag == wanted.tag
+        return language(tag).tag == target.tag
     except RecipeError:
         return False
 
 
-def _spoken(records: Iterable[Pair | Dropped], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
-    """Records without the pairs whose response is in another language."""
+def _in_language(records: Iterable[Pair | Dropped], settings: Seeds, target: Language) -> Iterator[Pair | Dropped]:
+    """Records with pairs dropped whose response is in another language."""
     if not settings.language_check:
         yield from records
         return
@@ -120,11 +120,11 @@ def _spoken(records: Iterable[Pair | Dropped], settings: Seeds, wanted: Language
         max_foreign_lines=settings.max_foreign_lines,
         lid_model=settings.lid_model,
     )
-    looks = LanguageCheck(wanted, limits)
-    several = iter(records)
-    while batch := list(islice(several, BATCH)):
+    language_check = LanguageCheck(target, limits)
+    records_left = iter(records)
+    while batch := list(islice(records_left, BATCH)):
         pairs = [record for record in batch if isinstance(record, Pair)]
-        verdicts = iter(looks.judge([pair.output for pair in pairs]))
+        verdicts = iter(language_check.judge([pair.output for pair in pairs]))
         for record in batch:
             if isinstance(record, Pair) and (verdict := next(verdicts)).reason is not None:
                 yield dropped(record.id, verdict.reason, verdict.detail, record.output)
@@ -132,23 +132,23 @@ def _spoken(records: Iterable[Pair | Dropped], settings: Seeds, wanted: Language
                 yield record
 
 
-def _unlike(pairs: list[Pair], settings: Seeds, wanted: Language) -> Iterator[Pair | Dropped]:
-    """Pairs without those that say what an earlier one says."""
-    asked: dict[str, str] = {}
-    answered: dict[str, str] = {}
+def _unique(pairs: list[Pair], settings: Seeds, target: Language) -> Iterator[Pair | Dropped]:
+    """Pairs with those dropped that duplicate an earlier one."""
+    first_by_instruction: dict[str, str] = {}
+    first_by_response: dict[str, str] = {}
     unique: list[Pair] = []
     for pair in pairs:
         question = " ".join(f"{pair.instruction} {pair.input}".casefold().split())
-        if question in asked:
-            yield dropped(pair.id, "duplicate_instruction", f"of {asked[question]}", pair.instruction)
-        elif pair.output in answered:
-            yield dropped(pair.id, "exact_duplicate", f"of {answered[pair.output]}", pair.output)
+        if question in first_by_instruction:
+            yield dropped(pair.id, "duplicate_instruction", f"of {first_by_instruction[question]}", pair.instruction)
+        elif pair.output in first_by_response:
+            yield dropped(pair.id, "exact_duplicate", f"of {first_by_response[pair.output]}", pair.output)
         else:
-            asked[question] = answered[pair.output] = pair.id
+            first_by_instruction[question] = first_by_response[pair.output] = pair.id
             unique.append(pair)
     with (
         tempfile.TemporaryDirectory(prefix="seeds-") as folder,
-        Deduplicator(Path(folder), settings.near_duplicate_jaccard, characters.spaced(wanted)) as near,
+        Deduplicator(Path(folder), settings.near_duplicate_jaccard, characters.spaced(target)) as near,
     ):
         for pair in unique:
             near.add(_passage(pair))
@@ -158,7 +158,7 @@ def _unlike(pairs: list[Pair], settings: Seeds, wanted: Language) -> Iterator[Pa
 
 
 def _passage(pair: Pair) -> Passage:
-    """A response as the deduplicator takes it."""
+    """The response as a passage, for the deduplicator."""
     return Passage(
         id=pair.id,
         language=pair.language,
@@ -174,6 +174,6 @@ def _passage(pair: Pair) -> Passage:
     )
 
 
-def _chance(pair: Pair, seed: int) -> bytes:
+def _order_key(pair: Pair, seed: int) -> bytes:
     text = "\0".join((str(seed), pair.instruction, pair.input, pair.output))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,7 +1,7 @@
-"""Conversation trees as OASST has them: the first turn, its reply of rank 0 (method.md 3.1).
+"""Seeds from conversation trees such as OASST: the first prompt and its reply of rank 0, as Humpback's seeds.
 
-Two forms are read: a tree a line, with ``prompt`` and its ``replies``; and a message a row, with ``parent_id``. The
-unit is the tree: each ends as a pair or as dropped, and later turns do not count.
+Two layouts are read: one tree per row, with ``prompt`` and its ``replies``, and one message per row, with
+``parent_id``. Each tree becomes a pair or is dropped; later turns are ignored.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ COLUMNS = (
 def read_trees(
     path: Path, limit: int, language: str, instruction_language: str = "en", license: str = "unknown"
 ) -> Iterator[Pair | Dropped]:
-    """Pairs of a file of trees; of messages, in the order of the prompts.
+    """Pairs of a file of trees, in the order of the prompts.
 
-    Of a file of messages the prompts and the replies of rank 0 are held in memory.
+    With one message per row, the prompts and the replies of rank 0 are held in memory.
 
     Args:
         path: the file.
         limit: bytes of the longest row that is read.
-        language: of replies; what is in another is dropped.
-        instruction_language: of prompts, likewise.
-        license: of the file.
+        language: language tag of replies; trees with another are dropped.
+        instruction_language: language tag of prompts, likewise.
+        license: licence of the file.
 
     Raises:
         CorpusError: the file cannot be read, or holds no trees.
     """
     if suffix(path.name).startswith((".csv", ".tsv")):
-        # Everything in them is text, so that a missing parent and a rank are not what they are elsewhere.
+        # All values of CSV are strings: a missing parent is not null there, and a rank is not a number.
         raise CorpusError(f"{path} cannot hold conversation trees; expected .jsonl, .json or .parquet")
     roots: dict[str, Mapping[str, Any]] = {}
     replies: dict[str, list[Mapping[str, Any]]] = {}
@@ -62,7 +62,8 @@ def read_trees(
         elif not known:
             there = ", ".join(map(repr, row)) or "none"
             raise CorpusError(
-                f"{path}, row {position}: no tree, wanted prompt with replies, or text and parent_id; there are {there}"
+                f"{path}, row {position}: expected a tree (columns prompt with replies, or text and parent_id), "
+                f"got columns {there}"
             )
         else:
             yield dropped(id, "wrong_shape", "no tree and no message", str(row))
@@ -86,9 +87,9 @@ def _pair(
     first = [reply for reply in replies if reply.get("rank") == 0 and not _gone(reply)]
     if not first:
         return dropped(id, "no_answer", f"no reply of rank 0 among {len(replies)}", text)
-    for what, message, wanted in (("prompt", root, instruction_language), ("reply", first[0], language)):
-        if not _is(string(message.get("lang")), wanted):
-            return dropped(id, "other_language", f"the {what} is {message.get('lang')}, wanted {wanted}", text)
+    for name, message, expected in (("prompt", root, instruction_language), ("reply", first[0], language)):
+        if not _is(string(message.get("lang")), expected):
+            return dropped(id, "other_language", f"the {name} is {message.get('lang')}, expected {expected}", text)
     return Pair(
         id=id,
         instruction=text,
@@ -101,10 +102,10 @@ def _pair(
 
 
 def _gone(message: Mapping[str, Any]) -> bool:
-    # Reviewers' verdict is None where nobody looked.
+    # review_result is None if the message was not reviewed.
     return bool(message.get("deleted")) or message.get("review_result") is False
 
 
-def _is(lang: str, wanted: str) -> bool:
-    """Whether a message's tag, as ``pt-BR`` or ``en``, is of a language; a message that has none may be of any."""
-    return not lang or lang == wanted or lang.split("-")[0] == wanted.split("-")[0]
+def _is(lang: str, expected: str) -> bool:
+    """True if the tag of a message, such as ``pt-BR``, is of a language. A message without a tag matches any."""
+    return not lang or lang == expected or lang.split("-")[0] == expected.split("-")[0]

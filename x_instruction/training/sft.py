@@ -28,7 +28,7 @@ from x_instruction.evaluation import held_out
 from x_instruction.languages import language
 from x_instruction.mixing.files import REPORT, Source, asked_with
 from x_instruction.prompts.answer import SLOT, frame
-from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, shaped, string
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
@@ -84,7 +84,7 @@ def read(files: Sequence[Source]) -> Data:
         return pair
 
     for source in files:
-        for pair in shaped(
+        for pair in rows_as_pairs(
             source.path, (*COLUMNS, "sentence", "parallel", "tag"), _ROW_BYTES, partial(make, source=source)
         ):
             if not isinstance(pair, Pair):
