@@ -76,7 +76,7 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 def stage(path: Path, tag: str, folder: Path, **limits: Any) -> dict[str, Any]:
     """Our stage over the whole file."""
-    from x_instruction.config.recipe import Corpus, Filters
+    from x_instruction.config.corpus import Corpus, Filters
     from x_instruction.corpus.stage import passages
     from x_instruction.languages import language
     from x_instruction.records import Dropped

@@ -20,7 +20,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from x_instruction.config.recipe import Corpus, Generate, Model, Refine
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Choice, Completed, Completion, Engine, Request, Result, open_engine
 from x_instruction.engines.request_cache import RequestCache

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Completion, Failed, Request, Result, always
 from x_instruction.engines.remote.openai import OpenAIEngine
 

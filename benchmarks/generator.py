@@ -11,7 +11,6 @@ Intervals are of the paired difference, 2,000 bootstrap samples of pages.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -21,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.local.embedder import Embedder
 from x_instruction.engines.request_cache import RequestCache
@@ -73,11 +73,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="results for the adapter's card, .json")
     given = parser.parse_args()
     prompted = recipe.load(given.recipe).generate
-    base = dataclasses.replace(prompted.model, threads=given.threads, adapter=None)
-    prompted = dataclasses.replace(prompted, model=base, prompt="auto")
-    tuned = dataclasses.replace(
-        prompted, model=dataclasses.replace(base, adapter=given.adapter), prompt="tuned-auto", passage_tokens=96
-    )
+    base = prompted.model.replace(threads=given.threads, adapter=None)
+    prompted = prompted.replace(model=base, prompt="auto")
+    tuned = prompted.replace(model=base.replace(adapter=given.adapter), prompt="tuned-auto", passage_tokens=96)
     data = {tag: pages(tag, given.pages) for tag in PAPER_LANGUAGES}
     written: dict[str, dict[str, list[Candidate]]] = {}
     for name, settings in (("prompted", prompted), ("tuned", tuned)):

@@ -16,7 +16,8 @@ import random
 import time
 from pathlib import Path
 
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import PAPER_LANGUAGES

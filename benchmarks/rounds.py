@@ -13,13 +13,13 @@ samples of documents.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import open_engine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.refine import Rating, labels, trained
@@ -32,7 +32,7 @@ from x_instruction.training.roles import rating
 from x_instruction.training.tokenization import Reader
 
 
-def scores(examples: list[labels.Example], settings: recipe.Refine) -> np.ndarray:
+def scores(examples: list[labels.Example], settings: Refine) -> np.ndarray:
     engine = open_engine(settings.model)
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
     with RequestCache(Path(":memory:"), engine, {}) as ledger:
@@ -51,7 +51,7 @@ def better_half(found: np.ndarray, examples: list[labels.Example]) -> np.ndarray
 
 
 def lessons_of(
-    examples: list[labels.Example], kept: np.ndarray, settings: recipe.Refine, reader: Reader, seed: int
+    examples: list[labels.Example], kept: np.ndarray, settings: Refine, reader: Reader, seed: int
 ) -> list[TrainingExample]:
     pairs = [
         Pair(
@@ -80,11 +80,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     loaded = recipe.load(given.recipe)
-    start = dataclasses.replace(loaded.refine.model, adapter=given.adapter, threads=given.threads)
-    settings = dataclasses.replace(loaded.refine, model=start)
+    start = loaded.refine.model.replace(adapter=given.adapter, threads=given.threads)
+    settings = loaded.refine.replace(model=start)
     assert settings.tune is not None
-    tune = dataclasses.replace(
-        settings.tune,
+    tune = settings.tune.replace(
         steps=given.steps,
         learning_rate=given.learning_rate,
         threads=given.threads,
@@ -120,7 +119,7 @@ def main() -> None:
             target = Path(folder) / f"rater-{round + 1}"
             tuned = launch(TrainJob(model=start, tune=tune), lessons, target)
             print(f"  tuned on {len(lessons)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
-            settings = dataclasses.replace(settings, model=dataclasses.replace(start, adapter=str(target)))
+            settings = settings.replace(model=start.replace(adapter=str(target)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from importlib import resources
 from pathlib import Path
 
 from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, TrainConfig
+from x_instruction.config.model import Model
+from x_instruction.config.training import TrainConfig
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.training.job import TrainingExample, TrainJob, write_examples
 from x_instruction.training.tokenization import Reader

@@ -21,7 +21,9 @@ from typing import Any
 
 from engine import passages
 
-from x_instruction.config.recipe import Generate, Model, Refine, Vllm
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model, Vllm
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Completion, Prompt, Request, Result, Scoring
 from x_instruction.engines.local.vllm import VllmEngine
 from x_instruction.engines.request_cache import RequestCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from x_instruction.config import recipe
+from x_instruction.config.recipe import Recipe
 
 # The order in which splits are listed and written.
 SPLITS = ("train", "validation", "test")
@@ -25,7 +25,7 @@ class Shares:
     seed: int = 0
 
     @classmethod
-    def of(cls, settings: recipe.Recipe) -> Shares:
+    def of(cls, settings: Recipe) -> Shares:
         """The shares that a recipe asks for."""
         return cls(settings.publish.validation, settings.publish.test, settings.seed)
 

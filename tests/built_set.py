@@ -11,7 +11,13 @@ from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.cards.facts import Facts, LanguageSet, Made
 from x_instruction.cards.recipe_toml import toml
-from x_instruction.config import recipe
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.diversify import Diversify
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.publish import Publish
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
 from x_instruction.diversify.report import describe
 from x_instruction.languages import language
 from x_instruction.records import Curated, text_digest
@@ -56,17 +62,17 @@ def row(tag: str, number: int, chars: int, seed: int) -> Curated:
     )
 
 
-def settings(tags: tuple[str, ...], name: str = "tiny", **publish: float) -> recipe.Recipe:
+def settings(tags: tuple[str, ...], name: str = "tiny", **publish: float) -> Recipe:
     """A recipe of some languages."""
-    model = recipe.Model(name="org/generator")
-    return recipe.Recipe(
+    model = Model(name="org/generator")
+    return Recipe(
         name=name,
         languages=tags,
-        corpus=recipe.Corpus(source="sample"),
-        generate=recipe.Generate(model=model),
-        refine=recipe.Refine(rater="pmi", model=model),
-        diversify=recipe.Diversify(embedder="embedded"),
-        publish=recipe.Publish(**publish),
+        corpus=Corpus(source="sample"),
+        generate=Generate(model=model),
+        refine=Refine(rater="pmi", model=model),
+        diversify=Diversify(embedder="embedded"),
+        publish=Publish(**publish),
     )
 
 

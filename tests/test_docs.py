@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -39,21 +38,6 @@ def test_readme_tree_is_true() -> None:
 @pytest.mark.parametrize("name", make_docs.PAGES)
 def test_a_page_made_from_the_code_is_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text("utf-8") == make_docs.PAGES[name](), "run make docs"
-
-
-@pytest.mark.parametrize("name", make_docs.MIXING)
-def test_every_mixing_key_is_explained(name: str) -> None:
-    assert {field.name for field in dataclasses.fields(make_docs.MIXING[name])} == make_docs.keys(
-        make_docs.MIXING[name]
-    ).keys()
-
-
-@pytest.mark.parametrize("name", make_docs.SECTIONS)
-def test_every_key_is_explained(name: str) -> None:
-    fields = {field.name for field in dataclasses.fields(make_docs.SECTIONS[name])}
-    nested = {"model", "filters", "corpus", "generate", "refine", "diversify", "publish", "server", "vllm", "seeds"}
-    nested |= {"tune"}
-    assert fields - nested <= make_docs.keys(make_docs.SECTIONS[name]).keys() <= fields | nested
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Corpus, Generate, Model
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Completed, Completion, Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine
@@ -137,13 +138,13 @@ def test_lengths_are_inclusive() -> None:
     short = "Why is soup?"
     assert len(short) == 12
     assert refuse(short, "stop", passage(), SETTINGS, ENGLISH) is None
-    exact = dataclasses.replace(SETTINGS, max_chars=12)
+    exact = SETTINGS.replace(max_chars=12)
     assert refuse(short, "stop", passage(), exact, ENGLISH) is None
     assert refuse("Why is soup??", "stop", passage(), exact, ENGLISH) == "too_long"
 
 
 def test_copying_may_be_allowed() -> None:
-    allowed = dataclasses.replace(SETTINGS, max_copy=1.0)
+    allowed = SETTINGS.replace(max_copy=1.0)
     assert refuse("How to use a boat is written?", "stop", passage(), allowed, ENGLISH) is None
 
 
@@ -221,11 +222,11 @@ def test_no_passages_no_requests() -> None:
 
 def test_an_unknown_instruction_language() -> None:
     with pytest.raises(UnknownLanguage):
-        dataclasses.replace(SETTINGS, instruction_language="xx")
+        SETTINGS.replace(instruction_language="xx")
 
 
 def test_every_request_has_an_outcome_with_its_reason() -> None:
-    settings = dataclasses.replace(SETTINGS, candidates=3, styles=("search",), min_chars=4)
+    settings = SETTINGS.replace(candidates=3, styles=("search",), min_chars=4)
     found, sent = run(["salmon soup", "Salmon Soup", "..."], settings, [passage(), passage("Sauna on lämmin.")])
     assert len(sent) == len(found) == 6
     assert [type(outcome).__name__ for outcome in found] == ["Candidate", "Dropped", "Dropped"] * 2
@@ -239,19 +240,19 @@ def test_every_request_has_an_outcome_with_its_reason() -> None:
 
 
 def test_instructions_in_the_language_of_their_responses() -> None:
-    settings = dataclasses.replace(SETTINGS, candidates=1, styles=("search",), instruction_language="same")
+    settings = SETTINGS.replace(candidates=1, styles=("search",), instruction_language="same")
     (found,), (asked,) = run(["Miten lohikeitto keitetään?"], settings, [passage()])
     assert isinstance(found, Candidate)
     assert found.instruction_language == "fi"
     assert "Finnish" in str(asked.prompt)
     assert "English" not in str(asked.prompt)
-    with pytest.raises(RecipeError, match="length_hint is an English sentence"):
-        dataclasses.replace(settings, length_hint=0.5)
+    with pytest.raises(RecipeError, match=r"length_hint is 0\.5 and instruction_language is 'same'"):
+        settings.replace(length_hint=0.5)
 
 
 def test_a_length_makes_no_other_instruction() -> None:
     """What was written with a length before is not written again without one."""
-    settings = dataclasses.replace(SETTINGS, candidates=1, styles=("question",), length_hint=1.0)
+    settings = SETTINGS.replace(candidates=1, styles=("question",), length_hint=1.0)
     found, _ = run(["How is salmon soup cooked?"], settings, [passage()])
     before = [outcome for outcome in found if isinstance(outcome, Candidate)]
     assert before[0].instruction.endswith("sentences.") or before[0].instruction.endswith("sentence.")
@@ -259,14 +260,14 @@ def test_a_length_makes_no_other_instruction() -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:
         return [Completed("How is salmon soup cooked?", "stop", 5, 5) for _ in requests]
 
-    plain = dataclasses.replace(settings, length_hint=0.0)
+    plain = settings.replace(length_hint=0.0)
     (again,) = generate([passage()], plain, Fixed(), ask, 7, 1, before)  # type: ignore[arg-type]
     assert isinstance(again, Dropped)
     assert again.reason == "same_as_another"
 
 
 def test_what_is_asked() -> None:
-    settings = dataclasses.replace(SETTINGS, candidates=4, passage_tokens=10, temperature=0.3, top_p=0.8, top_k=5)
+    settings = SETTINGS.replace(candidates=4, passage_tokens=10, temperature=0.3, top_p=0.8, top_k=5)
     _, sent = run(["x"], settings, [passage()])
     assert [request.seed for request in sent] == [derive_seed(7, passage().id, number) for number in range(4)]
     openings = [str(request.prompt).rsplit(":", 1)[1] for request in sent]

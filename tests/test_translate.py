@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -19,14 +18,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from x_instruction.config.recipe import Model, Server, parse
+from x_instruction.config.model import Model, Server
+from x_instruction.config.section import toml_value, validate
+from x_instruction.config.seeds import Translation
 from x_instruction.engines import Batch, Completed, Completion, Failed, Request, Result, Scored, Scoring, single_batch
 from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import language
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import Pair
-from x_instruction.translate import Fault, Text, Translation, Translator, pieces, translate, write
+from x_instruction.translate import Fault, Text, Translator, pieces, translate, write
 
 EN, SW, TH = language("en"), language("sw"), language("th")
 ENGLISH = "It rains a lot in March and April, and farmers plant maize and beans at that time."
@@ -95,30 +96,25 @@ GOOD: dict[str, str | Result] = {ENGLISH: SWAHILI, SWAHILI: BACK}
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("modle.name", "x", "unknown recipe key modle, did you mean 'model'"),
-        ("piece_chars", "0", "piece_chars is 0, wanted a number above 0"),
+        ("modle.name", "x", "unknown key modle, did you mean 'model'"),
+        ("piece_chars", "0", "piece_chars is 0, expected a number above 0"),
         ("tokens_per_byte", "-1", "tokens_per_byte is -1"),
-        ("score", "bleu", "score is 'bleu', wanted one of 'chrf', 'likelihood'"),
-        ("min_script", "2", "min_script is 2.0"),
-        ("model.engine", "batch", 'engine = "batch" cannot translate'),
+        ("score", "bleu", "score is 'bleu', expected 'chrf' or 'likelihood'"),
+        ("min_script", "2", "min_script is 2, expected at most 1"),
+        ("model.engine", "batch", 'model.engine is "batch", expected an engine that answers at once'),
         ("language", "no such", "no such"),
     ],
 )
 def test_bad_settings(key: str, value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        parse(Translation, "", "translate", {"model.name": "m", key: value})
+        validate(Translation, {}, {"model.name": "m", key: toml_value(value)})
 
 
 def test_a_model_is_required_and_back_must_answer_too() -> None:
-    with pytest.raises(RecipeError, match="recipe key model is missing and has no default"):
-        parse(Translation, "", "translate", {})
-    with pytest.raises(RecipeError, match='engine = "batch" cannot translate'):
+    with pytest.raises(RecipeError, match="model is missing and has no default"):
+        validate(Translation, {})
+    with pytest.raises(RecipeError, match=r'back\.engine is "batch", expected an engine that answers at once'):
         settings(back=Model(name="m", engine="batch"))
-
-
-def test_every_setting_is_explained() -> None:
-    for field in dataclasses.fields(Translation):
-        assert re.search(rf"\b{field.name}\b", Translation.__doc__ or "")
 
 
 @pytest.mark.parametrize(("text", "missing"), [("{passage} {language}", "into"), ("{passage} {into}", "language")])
@@ -431,7 +427,7 @@ def test_a_server_is_asked_for_what_is_missing_only(seeds: Path, tmp_path: Path)
         assert first["kept"] == 24
         before = digests(tmp_path / "sw.jsonl")
         # The scores come out otherwise and nothing is asked: all of it is known.
-        report = write([seeds], dataclasses.replace(made, min_score=0.1), SW, tmp_path / "sw.jsonl")
+        report = write([seeds], made.replace(min_score=0.1), SW, tmp_path / "sw.jsonl")
         assert report["requests_sent"] == first["requests_sent"] > 48
         assert report["kept"] < 24
         write([seeds], made, SW, tmp_path / "sw.jsonl")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,20 +12,16 @@ from click.testing import CliRunner
 
 from x_instruction.cli import cli
 from x_instruction.config import mixing
-from x_instruction.config.recipe import (
-    Corpus,
-    Diversify,
-    Filters,
-    Generate,
-    Model,
-    Publish,
-    Recipe,
-    Refine,
-    Seeds,
-    Server,
-    TrainConfig,
-    Vllm,
-)
+from x_instruction.config.corpus import Corpus, Filters, LanguageThresholds
+from x_instruction.config.diversify import Diversify
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model, Server, Vllm
+from x_instruction.config.publish import Publish
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
+from x_instruction.config.section import Section, section_of
+from x_instruction.config.seeds import Seeds
+from x_instruction.config.training import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,11 +69,12 @@ def help_page() -> str:
     return "\n".join(parts)
 
 
-SECTIONS = {
+SECTIONS: dict[str, type[Section]] = {
     "": Recipe,
     "seeds": Seeds,
     "corpus": Corpus,
     "corpus.filters": Filters,
+    "corpus.filters, seeds": LanguageThresholds,
     "generate": Generate,
     "generate.model, refine.model": Model,
     "generate.model.server, refine.model.server": Server,
@@ -91,29 +86,20 @@ SECTIONS = {
 }
 
 
-def keys(section: type) -> dict[str, str]:
-    """Key to its meaning, from the section's docstring."""
-    found: dict[str, str] = {}
-    block = re.sub(r"\n {12}", " ", (section.__doc__ or "").split("Args:\n")[-1])
-    for line in block.splitlines():
-        match = re.match(r" {8}((?:\w+, )*\w+): (.*)", line)
-        if match:
-            found |= dict.fromkeys(match[1].split(", "), match[2])
-    return found
-
-
 def heading(name: str) -> str:
     """The heading of a section's keys."""
     return f"## {f'`[{name}]`' if name else 'Top level'}\n"
 
 
-def table(section: type, fields: list[dataclasses.Field[object]]) -> list[str]:
-    """Lines of a table with a row per key: its default and its meaning."""
-    meanings, lines = keys(section), ["| key | default | meaning |", "|---|---|---|"]
-    for field in fields:
-        default = "**required**" if field.default is dataclasses.MISSING else f"`{json.dumps(field.default)}`"
-        meaning = meanings.get(field.name, "").replace("``", "`").replace("|", "\\|")
-        lines.append(f"| `{field.name}` | {default} | {meaning} |")
+def table(section: type[Section]) -> list[str]:
+    """Lines of a table with a row per key of its own: its default and its description."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in section.model_fields.items():
+        if section_of(section, name) or name not in section.__annotations__:
+            continue
+        default = "**required**" if field.is_required() else f"`{json.dumps(field.default)}`"
+        meaning = (field.description or "").replace("\n", " ").replace("|", "\\|")
+        lines.append(f"| `{name}` | {default} | {meaning} |")
     return [*lines, ""]
 
 
@@ -121,7 +107,7 @@ def recipes_page() -> str:
     """docs/recipes.md."""
     parts = [
         "# Recipes\n",
-        "Written by `make docs` from `x_instruction/config/recipe.py`; a test holds it current.\n",
+        "Written by `make docs` from `x_instruction/config`; a test holds it current.\n",
         "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
         "`x-instruction recipe show NAME > my-recipe.toml` makes a file to change; with `--json` it prints every",
         "default, as a run keeps it in `recipe.json`.\n",
@@ -129,13 +115,11 @@ def recipes_page() -> str:
         f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
     ]
     for name, section in SECTIONS.items():
-        nested = {kind.__name__ for kind in (*SECTIONS.values(), Filters)}
-        shown = [field for field in dataclasses.fields(section) if field.type.removesuffix(" | None") not in nested]
-        parts += [heading(name), *table(section, shown)]
+        parts += [heading(name), *table(section)]
     return "\n".join(parts)
 
 
-MIXING = {
+MIXING: dict[str, type[Section]] = {
     "": mixing.MixRecipe,
     "crossin": mixing.CrossIn,
     "pinch": mixing.Pinch,
@@ -173,9 +157,7 @@ def mixing_page() -> str:
     shipped = (ROOT / "recipes" / "mixing" / "pinch-six.toml").read_text("utf-8").rstrip()
     parts = [MIXING_HEAD, f"```toml\n{shipped}\n```\n"]
     for name, section in MIXING.items():
-        about = " ".join((section.__doc__ or "").split("Args:")[0].split()).replace("``", "`")
-        shown = [field for field in dataclasses.fields(section) if field.name not in MIXING]
-        parts += [heading(name), f"{about}\n", *table(section, shown)]
+        parts += [heading(name), f"{' '.join((section.__doc__ or '').split())}\n", *table(section)]
     return "\n".join(parts)
 
 

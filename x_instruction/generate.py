@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from x_instruction.config import recipe
+from x_instruction.config.generate import Generate
+from x_instruction.config.section import asked_in
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
@@ -43,7 +44,7 @@ _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
 
 def generate(
     passages: Sequence[Passage],
-    settings: recipe.Generate,
+    settings: Generate,
     engine: Engine,
     ask: Ask,
     seed: int,
@@ -63,7 +64,7 @@ def generate(
     """
     if not passages:
         return
-    into = language(recipe.asked_in(settings.instruction_language, passages[0].language))
+    into = language(asked_in(settings.instruction_language, passages[0].language))
     template = prompts.choose(settings.prompt, engine.chat)
     requests: list[Completion] = []
     asked: list[tuple[Passage, int, str, str]] = []
@@ -117,7 +118,7 @@ def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:
     return f"{text} Answer in {number} sentence{'s' if number != 1 else ''}."
 
 
-def _completion(prompt: Prompt, settings: recipe.Generate, seed: int) -> Completion:
+def _completion(prompt: Prompt, settings: Generate, seed: int) -> Completion:
     return Completion(
         prompt=prompt,
         max_tokens=settings.max_tokens,
@@ -129,7 +130,7 @@ def _completion(prompt: Prompt, settings: recipe.Generate, seed: int) -> Complet
     )
 
 
-def refuse(text: str, finish_reason: str, passage: Passage, settings: recipe.Generate, into: Language) -> str | None:
+def refuse(text: str, finish_reason: str, passage: Passage, settings: Generate, into: Language) -> str | None:
     """Why an instruction is not worth rating, or None."""
     if not text.strip(" ?.!"):
         return "empty"

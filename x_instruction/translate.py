@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from x_instruction.config.recipe import Filters, Model, flatten, without_folder
+from x_instruction.config.model import Model
+from x_instruction.config.section import flatten, without_folder
+from x_instruction.config.seeds import Translation
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.identifiers import enough_letters
@@ -36,8 +37,6 @@ from x_instruction.seed.collect import store
 from x_instruction.seed.pairs import Pair, read_pairs, string
 
 SLOTS = frozenset({"passage", "language", "into"})
-# Thresholds by hand, low enough to let a free translation through: chrF of 0 to 1, and nats per token of the original.
-LEAST = {"chrf": 0.35, "likelihood": 0.3}
 # Tokens that even the shortest piece may have.
 _FEW = 32
 # A tokenizer that hardly knows a language has so many tokens where it has one in English.
@@ -45,79 +44,6 @@ _LONGER = 4
 # Indentation, bullets, numbers and headings' signs at the start of a line, which are no language.
 _MARK = re.compile(r"\s*(?:(?:[-*+•>]|#{1,6}|\d{1,3}[.)])\s+)*")
 _FENCE = "```"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translation:
-    """How responses are translated, and which translations are kept.
-
-    Args:
-        model: translates; any engine but ``batch``.
-        back: translates back, or scores; ``model`` when not set.
-        prompt: name of a prompt or path of a text with ``{passage}``, its ``{language}`` and ``{into}``; ``auto`` takes
-            ``translate-chat`` for a model with a chat template, else ``translate-base``.
-        language: tag of responses whose rows do not say.
-        piece_chars: longer paragraphs are cut between sentences.
-        tokens_per_byte: new tokens at most for a byte of what is translated; scripts that a tokenizer hardly knows take
-            a token for each of their bytes, and their letters have three.
-        max_tokens: new tokens at most for any piece.
-        score: ``chrf``: likeness of the back-translation to the original, 0 to 1; ``likelihood``: how much likelier the
-            translation makes the original, in nats per token.
-        min_score: translations below are dropped; 0.35 for ``chrf`` and 0.3 for ``likelihood`` when not set.
-        score_tokens: for ``likelihood``: the original is read up to this many tokens, the translation up to four
-            times as many.
-        language_check: whether translations must be in their language.
-        min_confidence, min_script, max_foreign_lines, lid_model: as for passages.
-        max_row_bytes: a longer row of a file is dropped.
-    """
-
-    model: Model
-    back: Model | None = None
-    prompt: str = "auto"
-    language: str = "en"
-    piece_chars: int = 600
-    tokens_per_byte: float = 1.0
-    max_tokens: int = 1_024
-    score: Literal["chrf", "likelihood"] = "chrf"
-    min_score: float | None = None
-    score_tokens: int = 256
-    language_check: bool = True
-    min_confidence: float = 0.6
-    min_script: float = 0.6
-    max_foreign_lines: float = 0.15
-    lid_model: str | None = None
-    max_row_bytes: int = 16_000_000
-
-    def __post_init__(self) -> None:
-        for name in ("piece_chars", "tokens_per_byte", "max_tokens", "score_tokens", "max_row_bytes"):
-            if not getattr(self, name) > 0:
-                raise RecipeError(f"{name} is {getattr(self, name)}, wanted a number above 0")
-        for model in (self.model, self.back):
-            if model is not None and model.engine == "batch":
-                raise RecipeError(
-                    'engine = "batch" cannot translate: what is asked second depends on the first answers; '
-                    "name an engine that answers at once, as openai"
-                )
-        self.limits()
-        object.__setattr__(self, "language", language(self.language).tag)
-
-    def limits(self) -> Filters:
-        """The thresholds of the language check.
-
-        Raises:
-            RecipeError: one is no share.
-        """
-        return Filters(
-            min_confidence=self.min_confidence,
-            min_script=self.min_script,
-            max_foreign_lines=self.max_foreign_lines,
-            lid_model=self.lid_model,
-        )
-
-    @property
-    def least(self) -> float:
-        """The threshold of the score."""
-        return LEAST[self.score] if self.min_score is None else self.min_score
 
 
 class Text(NamedTuple):
@@ -299,7 +225,7 @@ def _fit(pair: Pair, settings: Translation, wanted: Language) -> Pair | Dropped:
 
 
 def _looks(settings: Translation, wanted: Language) -> LanguageCheck | None:
-    return LanguageCheck(wanted, settings.limits()) if settings.language_check else None
+    return LanguageCheck(wanted, settings) if settings.language_check else None
 
 
 def _spoken(translated: Sequence[str | Fault], looks: LanguageCheck | None) -> list[str | Fault]:
@@ -346,8 +272,8 @@ def _outcome(
     if isinstance(score, Fault):
         return Outcome(dropped(pair.id, *score, text))
     # A score that is no number is no reason to keep anything.
-    if not score >= settings.least:
-        detail = f"{settings.score} {score:.3f}, at least {settings.least:g}"
+    if not score >= settings.threshold:
+        detail = f"{settings.score} {score:.3f}, at least {settings.threshold:g}"
         return Outcome(dropped(pair.id, "bad_translation", detail, text), score)
     source = f"{pair.source}; translated by {there.engine.model}"
     return Outcome(dataclasses.replace(pair, output=text, language=wanted.tag, source=source), score)
@@ -433,4 +359,4 @@ def _told(settings: Translation) -> dict[str, Any]:
         for key, value in flatten(settings).items()
         if key.split(".")[0] not in ("model", "back")
     }
-    return told | {"min_score": settings.least}
+    return told | {"min_score": settings.threshold}

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Completed, Completion, open_engine
 from x_instruction.engines.request_cache import RequestCache
 

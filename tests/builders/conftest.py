@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from x_instruction.config import recipe
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.diversify import Diversify
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.publish import Publish
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
 from x_instruction.records import STAGES, Curated, Dropped, Passage, dropped, text_digest
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import StageKey
@@ -95,16 +101,16 @@ def _younger(row: Curated, kind: type[Passage]) -> Passage:
     return kind(**{field.name: getattr(row, field.name) for field in dataclasses.fields(kind)})
 
 
-def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) -> recipe.Recipe:
-    model = recipe.Model(name="org/generator")
-    return recipe.Recipe(
+def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) -> Recipe:
+    model = Model(name="org/generator")
+    return Recipe(
         name="tiny",
         languages=languages,
-        corpus=recipe.Corpus(source="sample"),
-        generate=recipe.Generate(model=model),
-        refine=recipe.Refine(rater="pmi", model=model),
-        diversify=recipe.Diversify(embedder="embedded"),
-        publish=recipe.Publish(**publish),
+        corpus=Corpus(source="sample"),
+        generate=Generate(model=model),
+        refine=Refine(rater="pmi", model=model),
+        diversify=Diversify(embedder="embedded"),
+        publish=Publish(**publish),
     )
 
 

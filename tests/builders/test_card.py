@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import re
 import subprocess
@@ -16,7 +15,7 @@ from x_instruction.cards.facts import SHOWN, TOLD_APART, Tally
 from x_instruction.cards.licenses import hub_license, license_metadata, model_terms
 from x_instruction.cards.templates import bibtex
 from x_instruction.cli import cli
-from x_instruction.config.recipe import Server
+from x_instruction.config.model import Server
 from x_instruction.config.recipe import load as load_recipe
 from x_instruction.errors import ShardError
 from x_instruction.pipeline.rounds import title
@@ -108,8 +107,8 @@ def test_the_card_tells_what_every_stage_kept_and_took(run, kit, folder):
 
 def test_costs_are_told_where_the_recipe_has_prices(run, kit, folder):
     recipe = kit.recipe(("sw",))
-    model = dataclasses.replace(recipe.generate.model, server=Server(prompt_price=500.0, output_price=5000.0))
-    build(run, dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, model=model)), folder)
+    model = recipe.generate.model.replace(server=Server(prompt_price=500.0, output_price=5000.0))
+    build(run, recipe.replace(generate=recipe.generate.replace(model=model)), folder)
     assert "| generate | 3 | 26 | 2,000 | 200 | 2 |" in parts(folder)[1]
 
 
@@ -134,9 +133,9 @@ def test_nothing_is_left_to_be_filled_in(built):
 def test_the_recipe_of_the_card_makes_the_same_run(run, kit, folder, tmp_path):
     evil = "\"'\\ \n\t\x7f\u202e\u200c \U0001f600 ``` </details> \udc80"
     recipe = kit.recipe(pretty_name=evil)
-    corpus = dataclasses.replace(recipe.corpus, source="hub", dataset="org/corpus", paths=("/home/me/a/*.jsonl", "b/c"))
-    model = dataclasses.replace(recipe.generate.model, name="/home/me/model", server=Server(url="http://10.0.0.1/v1"))
-    recipe = dataclasses.replace(recipe, corpus=corpus, generate=dataclasses.replace(recipe.generate, model=model))
+    corpus = recipe.corpus.replace(source="hub", dataset="org/corpus", paths=("/home/me/a/*.jsonl", "b/c"))
+    model = recipe.generate.model.replace(name="/home/me/model", server=Server(url="http://10.0.0.1/v1"))
+    recipe = recipe.replace(corpus=corpus, generate=recipe.generate.replace(model=model))
     build(run, recipe, folder)
     head, body = parts(folder)
     assert "/home/me" not in body

@@ -1,6 +1,5 @@
 """``croissant.json``: valid, truthful, and enough for its own library to load rows from the folder."""
 
-import dataclasses
 import json
 
 import datasets
@@ -81,7 +80,7 @@ def test_what_nobody_rated_is_not_said_to_be_rated(run, kit, folder):
     table = json.loads((folder / CROISSANT).read_text("utf-8"))
     assert "its response, and pmi:org/rater rated some. No person" in table["rai:dataAnnotationProtocol"]
     kit.write(run, "sw", [kit.curated("sw", number, **nobody) for number in range(5)])
-    build(run, dataclasses.replace(asked, refine=dataclasses.replace(asked.refine, rater="none")), folder)
+    build(run, asked.replace(refine=asked.refine.replace(rater="none")), folder)
     table = json.loads((folder / CROISSANT).read_text("utf-8"))
     assert "its response, and no rater looked at it. No person" in table["rai:dataAnnotationProtocol"]
     assert not [tool for tool in table["rai:machineAnnotationTools"] if tool.startswith("none")]

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from x_instruction.cli import cli
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import XInstructionError
 from x_instruction.languages import language
@@ -43,7 +43,7 @@ SHORT = ("--max-tokens", "16", "--answer-tokens", "4")
 def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) -> None:
     assert heldout(tmp_path).exit_code == 2
     assert "cannot read" in refused("/no/model", tmp_path / "none.jsonl")
-    assert "unknown recipe key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")
+    assert "unknown key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")
     assert "KEY=VALUE" in refused("/no/model", data, "--set", "vllm")
     assert "none.json is no measurement" in refused("/no/model", data, "--baseline", tmp_path / "none.json")
     assert "rows.jsonl is no measurement" in refused("/no/model", data, "--baseline", data)

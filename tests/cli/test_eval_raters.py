@@ -13,7 +13,7 @@ import pytest
 
 from x_instruction.cli import main
 from x_instruction.cli.eval.raters import _RATERS
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
 from x_instruction.refine import RATERS

@@ -27,7 +27,7 @@ def translate(*arguments: object) -> Result:
     ("arguments", "message"),
     [
         (("--languages", "swahilli"), "unknown language 'swahilli', did you mean"),
-        (("--languages", "sw"), "recipe key model is missing"),
+        (("--languages", "sw"), "model is missing"),
         (("--languages", "sw", "--set", "model.name"), "KEY=VALUE"),
         (("--languages", "sw", "--set", "model.name=x", "--set", "min_scor=1"), "did you mean 'min_score'"),
         (

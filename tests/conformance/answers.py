@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from x_instruction.config.recipe import Model, Server, Vllm
+from x_instruction.config.model import Model, Server, Vllm
 from x_instruction.engines import Choice, Completion, Engine, Request, Scoring, open_engine
 
 PLAIN = (

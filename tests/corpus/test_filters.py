@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import Filters
 from x_instruction.corpus import boilerplate, filters
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.filters import FILTERS, View, check
@@ -19,7 +18,7 @@ PROSE = (
 
 
 def reason(text: str, tag: str = "fi", **limits: float) -> str | None:
-    found = check(View(text, spaced(language(tag)), boilerplate.phrases(tag)), dataclasses.replace(LIMITS, **limits))
+    found = check(View(text, spaced(language(tag)), boilerplate.phrases(tag)), LIMITS.replace(**limits))
     return found.name if found else None
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from x_instruction.config.recipe import Corpus, Filters
+from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus.sources import Document, fingerprint, read
 from x_instruction.corpus.stage import passages
 from x_instruction.errors import CorpusError
@@ -145,7 +145,7 @@ def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path: Path, pa
 
 def kept(path: Path | str, **settings: Any) -> list[Passage]:
     filters = Filters(
-        min_chars=1, language=False, near_duplicates=False, max_short_lines=1.0, max_broken=1.0, max_symbols=1.0
+        min_chars=1, language_check=False, near_duplicates=False, max_short_lines=1.0, max_broken=1.0, max_symbols=1.0
     )
     records = passages(corpus(path, filters=filters, **settings), SW, Path(str(path)).parent)
     return [record for record in records if not isinstance(record, Dropped)]

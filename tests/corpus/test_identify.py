@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import Filters
 from x_instruction.corpus import ngrams
 from x_instruction.corpus.close_languages import closer
 from x_instruction.corpus.identifiers import FastText, Guess

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from real_texts import DATA, needs_real_texts
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.stage import passages
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.records import Passage

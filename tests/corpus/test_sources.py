@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.files import fill
 from x_instruction.corpus.sources import Document, count, fingerprint, read
 from x_instruction.errors import CorpusError, RecipeError
@@ -117,7 +117,7 @@ def test_bad_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     bad = [b"\xff\xfe{}", b'{"text": "cut', b"[1, 2]", b'"text"', b'{"text": "a' + b"b" * 2000 + b'"}', b"[" * 100_000]
     path.write_bytes(b"\n".join([lines(GOOD[:1]).strip(), *bad, b"", b"  ", lines(GOOD[1:2]).strip()]))
-    corpus = files(path, max_line_bytes=1000)
+    corpus = files(path, max_row_bytes=1000)
     expected = ["invalid_utf8", "malformed_json", "malformed_json", "malformed_json", "line_too_long", "line_too_long"]
     assert reasons(corpus) == expected
     assert [found.id for found in documents(corpus)] == ["d0", "d1"]
@@ -142,7 +142,7 @@ def test_a_huge_line_is_passed_over_without_being_held(tmp_path: Path) -> None:
         for _ in range(100):
             stream.write(b"a" * 1_000_000)
         stream.write(b'"}\n' + lines(GOOD[1:2]))
-    corpus = files(path, max_line_bytes=1_000_000)
+    corpus = files(path, max_row_bytes=1_000_000)
     tracemalloc.start()
     found = list(read(corpus, SW))
     peak = tracemalloc.get_traced_memory()[1]
@@ -154,7 +154,7 @@ def test_a_huge_line_is_passed_over_without_being_held(tmp_path: Path) -> None:
 
 def test_a_long_parquet_row_is_dropped(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a" * 2000, "b"]}), tmp_path / "c.parquet")
-    assert reasons(files(tmp_path / "c.parquet", max_line_bytes=1000)) == ["line_too_long"]
+    assert reasons(files(tmp_path / "c.parquet", max_row_bytes=1000)) == ["line_too_long"]
 
 
 def test_parquet_with_invalid_utf8_and_other_types(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_txt_is_divided_at_blank_lines(tmp_path: Path) -> None:
 
 def test_txt_without_blank_lines_is_cut_and_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("\n".join(f"mstari {i}" for i in range(1000)))
-    found = documents(files(tmp_path / "c.txt", max_line_bytes=2000))
+    found = documents(files(tmp_path / "c.txt", max_row_bytes=2000))
     assert len(found) > 3
     assert "\n".join(f.text for f in found).split("\n") == [f"mstari {i}" for i in range(1000)]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from x_instruction.config.recipe import Corpus, Filters
+from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus.stage import passages
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import PAPER_LANGUAGES, language
@@ -16,7 +15,7 @@ from x_instruction.records import Dropped, Passage, text_digest
 
 
 def run(corpus: Corpus, folder: Path, tag: str = "sw", **limits: Any) -> tuple[list[Passage], list[Dropped]]:
-    corpus = dataclasses.replace(corpus, filters=dataclasses.replace(corpus.filters, **limits))
+    corpus = corpus.replace(filters=corpus.filters.replace(**limits))
     found = list(passages(corpus, language(tag), folder / "scratch"))
     assert list((folder / "scratch").iterdir()) == []
     return [f for f in found if isinstance(f, Passage)], [f for f in found if isinstance(f, Dropped)]
@@ -73,7 +72,7 @@ def test_no_two_have_the_same_id(corpus: Corpus, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wanted", [1, 5, 12, 100])
 def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bool, wanted: int) -> None:
     whole, _ = run(corpus, tmp_path, near_duplicates=near)
-    kept, dropped = run(dataclasses.replace(corpus, passages=wanted), tmp_path, near_duplicates=near)
+    kept, dropped = run(corpus.replace(passages=wanted), tmp_path, near_duplicates=near)
     assert kept == whole[:wanted]
     if wanted < 12:
         assert "passage_limit" in {d.reason for d in dropped}
@@ -86,7 +85,7 @@ def test_a_bound_stops_the_reading(jsonl: Callable[..., Path], tmp_path: Path, n
         source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language=False, max_digits=1)
     )
     counts: list[int] = []
-    corpus = dataclasses.replace(corpus, filters=dataclasses.replace(corpus.filters, near_duplicates=near))
+    corpus = corpus.replace(filters=corpus.filters.replace(near_duplicates=near))
     found = list(passages(corpus, language("sw"), tmp_path, counts.append))
     assert sum(isinstance(f, Passage) for f in found) == 10
     assert counts[-1] == len(found) <= 100

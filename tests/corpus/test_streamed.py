@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import count, fingerprint, read
 from x_instruction.errors import CorpusError
 from x_instruction.languages import language

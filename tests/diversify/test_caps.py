@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify import SELECTORS, Draw, diversify, selector
 from x_instruction.diversify.caps import Cap, Tally, domain, first, most
 from x_instruction.errors import RecipeError
@@ -14,13 +14,13 @@ from x_instruction.records import Curated, Dropped
 @pytest.mark.parametrize("key", ["max_per_domain", "max_per_verb"])
 def test_a_cap_is_a_share_above_zero(key, value):
     with pytest.raises(RecipeError, match=f"{key} is {value}"):
-        recipe.Diversify(embedder="words", **{key: value})
+        Diversify(embedder="words", **{key: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_relevance_is_a_share(value):
     with pytest.raises(RecipeError, match=f"relevance is {value}"):
-        recipe.Diversify(embedder="words", relevance=value)
+        Diversify(embedder="words", relevance=value)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def records(rated):
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_a_cap_holds_whatever_draws(rated, encoder, name):
-    section = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_domain=0.2, max_per_verb=0.3)
+    section = Diversify(embedder="words", selector=name, quota=10, max_per_domain=0.2, max_per_verb=0.3)
     made = list(diversify(records(rated), section, 1, encoder))
     chosen = [r for r in made if isinstance(r, Curated)]
     assert {r.selector for r in chosen} == {name}
@@ -87,7 +87,7 @@ def test_a_cap_holds_whatever_draws(rated, encoder, name):
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_a_verb_cap_holds_whatever_draws(rated, encoder, name):
-    section = recipe.Diversify(embedder="words", selector=name, quota=10, max_per_verb=0.3)
+    section = Diversify(embedder="words", selector=name, quota=10, max_per_verb=0.3)
     made = list(diversify(records(rated), section, 1, encoder))
     verbs = [r.instruction.split()[0] for r in made if isinstance(r, Curated)]
     assert sorted(verbs) == ["Describe", *["Explain"] * 3, "Hello", *["Write"] * 3]
@@ -95,7 +95,7 @@ def test_a_verb_cap_holds_whatever_draws(rated, encoder, name):
 
 
 def test_a_cap_as_large_as_the_quota_names_the_quota(rated, encoder):
-    section = recipe.Diversify(embedder="words", quota=2, max_per_domain=1.0)
+    section = Diversify(embedder="words", quota=2, max_per_domain=1.0)
     made = list(diversify(records(rated), section, 1, encoder))
     assert {r.reason for r in made if isinstance(r, Dropped)} == {"over_quota"}
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify import diversify
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.records import Curated
@@ -60,13 +60,13 @@ def test_rows_are_float32_of_unit_length_and_in_order(embedded, capfd):
 @pytest.mark.model
 def test_paraphrases_share_a_cluster(embedded, rated):
     records = [rated(text, score=len(text)) for topic in PARAPHRASES.values() for text in topic]
-    settings = recipe.Diversify(embedder="embedded", clusters=3, quota=3)
+    settings = Diversify(embedder="embedded", clusters=3, quota=3)
     made = diversify(records, settings, 1, embedded)
     chosen = [record.instruction for record in made if isinstance(record, Curated)]
     # One of each topic, and of each the best scored.
     assert sorted(chosen) == sorted(max(topic, key=len) for topic in PARAPHRASES.values())
     clusters = {}
-    everything = recipe.Diversify(embedder="embedded", clusters=3)
+    everything = Diversify(embedder="embedded", clusters=3)
     for record in diversify(records, everything, 1, embedded):
         assert isinstance(record, Curated)
         topic = next(name for name, texts in PARAPHRASES.items() if record.instruction in texts)

@@ -4,13 +4,13 @@ import math
 import numpy as np
 import pytest
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify import diversify
 from x_instruction.diversify.render import render
 from x_instruction.diversify.report import compare, describe
 from x_instruction.records import Curated
 
-SETTINGS = recipe.Diversify(embedder="words", quota=12, clusters=6)
+SETTINGS = Diversify(embedder="words", quota=12, clusters=6)
 TEXTS = ["Write a poem.", "Write a story.", "What is rain?", "Hello"]
 
 

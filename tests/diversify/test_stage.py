@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify import SELECTORS, diversify, selector
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.records import Curated, Dropped, Rated
@@ -18,7 +18,7 @@ NOUNS = ["bread", "rain", "football", "malaria", "school", "music", "taxes", "go
 
 
 def section(**values):
-    return recipe.Diversify(embedder="words", **values)
+    return Diversify(embedder="words", **values)
 
 
 def many(rated, n=60, language="sw"):

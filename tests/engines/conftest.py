@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from x_instruction.config.recipe import Corpus, Model
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.model import Model
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Engine, Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine

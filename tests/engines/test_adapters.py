@@ -10,7 +10,8 @@ import ship_adapter
 
 from x_instruction.cards.model import model_card
 from x_instruction.cards.records import read
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Chosen, open_engine
 from x_instruction.engines.embedded import ADAPTERS, adapter_folder
 from x_instruction.engines.models import locate

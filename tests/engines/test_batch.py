@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
-from x_instruction.config.recipe import Model, Recipe, Server, load
+from x_instruction.config.model import Model, Server
+from x_instruction.config.recipe import Recipe, load
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Scoring
 from x_instruction.engines.remote import batch
 from x_instruction.engines.remote.batch import BatchEngine
@@ -32,14 +33,14 @@ from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ShardKey, StageKey
 
 Write = Callable[..., Recipe]
-PRICES = {"generate.model.server.prompt_price": "10.0", "refine.model.server.output_price": "1000.0"}
+PRICES = {"generate.model.server.prompt_price": 10.0, "refine.model.server.output_price": 1000.0}
 
 
 @pytest.fixture
 def served_recipe(tmp_path: Path) -> Write:
     """A recipe that asks a server, or without an address by files."""
 
-    def make(url: str = "", overrides: dict[str, str] | None = None) -> Recipe:
+    def make(url: str = "", overrides: dict[str, Any] | None = None) -> Recipe:
         return load(write_recipe(tmp_path / "recipe.toml", url), overrides)
 
     return make
@@ -410,7 +411,7 @@ def test_results_of_another_recipe_are_counted_and_left(served_recipe: Write, tm
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     results = save(tmp_path / "r.jsonl", map(answer, asked(waiting(root, recipe)[0].path)))
-    other = served_recipe(overrides={"generate.temperature": "0.1"})
+    other = served_recipe(overrides={"generate.temperature": 0.1})
     found = read(RunFolder(root), other, [results])
     assert (found.answered, found.older, found.waiting) == (0, 48, 48)
 

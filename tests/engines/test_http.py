@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Choice, Completed, Completion, Failed, Request, Result, Scored, Scoring
 from x_instruction.engines.remote.openai import OpenAIEngine
 from x_instruction.engines.request_cache import RequestCache

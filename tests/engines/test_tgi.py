@@ -11,7 +11,7 @@ from engines import tgi_spec
 from engines.tgi_asking import CHAT, answers, make, one, says
 from engines.tgi_double import Double, Scripted, documented, in_stream, pieces
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import (
     Choice,
     Completed,

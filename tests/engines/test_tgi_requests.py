@@ -12,7 +12,7 @@ from engines.tgi_double import Double
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed, Request, Scored, Scoring
 from x_instruction.engines.remote.tgi import TgiEngine
 

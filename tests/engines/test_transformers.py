@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines import (
     Choice,
     Chosen,

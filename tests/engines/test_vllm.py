@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tiny_model import make
 
-from x_instruction.config.recipe import Model, Vllm
+from x_instruction.config.model import Model, Vllm
 from x_instruction.engines import (
     Choice,
     Chosen,

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from engines.tgi_double import Double, Scripted, documented
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Request, Result
 from x_instruction.engines.remote.tgi import TgiEngine
 

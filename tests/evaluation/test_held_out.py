@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from x_instruction.config.recipe import Corpus, Model
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.model import Model
 from x_instruction.corpus.sources import Document
 from x_instruction.corpus.sources import read as passages
 from x_instruction.engines import Failed, Scored

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from x_instruction.config.mixing import load
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation import representations
 from x_instruction.evaluation.representations import Encoder, Parallel, gap, measure, read, retrieval, uniformity

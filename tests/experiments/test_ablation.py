@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from x_instruction.cli import cli
 from x_instruction.cli.experiment.ablate import STUDIES as NAMED
-from x_instruction.config.recipe import Corpus, Recipe, load
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.recipe import Recipe, load
+from x_instruction.config.section import toml_value
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.experiments.ablation import STUDIES, Outcome, _take_over, ablate, variants
@@ -43,12 +45,12 @@ def test_a_variant_changes_what_it_says(study: str) -> None:
 
 
 def test_rounds_want_something_that_learns() -> None:
-    with pytest.raises(RecipeError, match="nothing learns"):
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.tune\]"):
         variants(load("demo"), "rounds")
 
 
 def test_raters_that_learn_and_that_do_not() -> None:
-    recipe = load("adapters", {"refine.rounds": "2", "refine.precision": "0.9", "refine.prompt": '"rate-trained"'})
+    recipe = load("adapters", {"refine.rounds": 2, "refine.precision": 0.9, "refine.prompt": "rate-trained"})
     made = variants(recipe, "raters")
     assert made["trained"] == recipe
     for name in ("pmi", "prompted"):
@@ -66,7 +68,7 @@ def test_raters_that_learn_and_that_do_not() -> None:
 
 
 def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
-    recipe = load("english-pages", {"refine.rater": '"trained"', "refine.model.adapter": '"embedded-rater"'})
+    recipe = load("english-pages", {"refine.rater": "trained", "refine.model.adapter": "embedded-rater"})
     adapters = {name: one.refine.model.adapter for name, one in variants(recipe, "raters").items()}
     assert adapters == {"trained": "embedded-rater", "combined": "embedded-rater", "pmi": None, "prompted": None}
     assert {name: one.refine.min_score for name, one in variants(load("english-pages"), "raters").items()} == {
@@ -78,7 +80,7 @@ def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
 
 
 def test_without_a_rating_nothing_learns_from_it() -> None:
-    recipe = load("adapters", {"refine.rounds": "2"})
+    recipe = load("adapters", {"refine.rounds": 2})
     without = variants(recipe, "refinement")["no-refinement"]
     assert (without.refine.rounds, without.refine.tune) == (0, None)
     assert without.generate == recipe.generate
@@ -133,7 +135,7 @@ def learning(recipe_file: Write, tiny_model: Path, tmp_path: Path) -> Callable[.
                 "refine.tune": tune,
             }
         )
-        return load(file, {"languages": '["fi"]'} | overrides)
+        return load(file, {"languages": ["fi"]} | {key: toml_value(value) for key, value in overrides.items()})
 
     return make
 
@@ -261,7 +263,7 @@ def test_a_rater_that_starts_from_the_generator_and_none(learning: Callable[...,
 
 
 def test_variants_share_what_they_have_in_common(recipe_file: Write, tmp_path: Path) -> None:
-    recipe = load(recipe_file(), {"languages": '["fi"]', "diversify.quota": "3"})
+    recipe = load(recipe_file(), {"languages": ["fi"], "diversify.quota": 3})
     found = list(ablate(recipe, "diversification", tmp_path / "out", 1, False, NullProgress()))
     assert [one.variant for one in found] == ["whole", "no-diversification"]
     assert found[0].curated == found[1].curated > 0

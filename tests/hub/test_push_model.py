@@ -345,7 +345,7 @@ def test_an_adapter_of_a_run_is_published_without_a_tokenizer(push: Pusher, rate
     assert "loads with" not in own[1]
     assert f"has the same files and weights; it was not loaded, because {QUANTISED} is not a revision" in own[1]
     calibrated = """
-    from x_instruction.config.recipe import Model
+    from x_instruction.config.model import Model
     from x_instruction.refine import calibration
     print(calibration.of(Model(name="embedded", adapter="push-org/rater")))
     """

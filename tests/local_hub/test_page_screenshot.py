@@ -14,7 +14,7 @@ import pytest
 from headless import Page, browse, fonts, found
 from local_hub_fixture import RunningHub
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
 

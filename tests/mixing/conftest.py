@@ -1,6 +1,7 @@
 import pytest
 
 from x_instruction.config.mixing import load
+from x_instruction.config.section import toml_value
 from x_instruction.mixing.pool import ExamplePool
 from x_instruction.seed.pairs import Pair
 
@@ -59,6 +60,6 @@ def mixing(tmp_path):
     def make(text, **overrides):
         path = tmp_path / "mixing.toml"
         path.write_text(f'name = "m"\n{text}', "utf-8")
-        return load(path, {key.replace("__", "."): value for key, value in overrides.items()})
+        return load(path, {key.replace("__", "."): toml_value(value) for key, value in overrides.items()})
 
     return make

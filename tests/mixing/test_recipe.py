@@ -11,32 +11,44 @@ TEXT = 'languages = ["sw", "fin"]\n[crossin]\nsize = 10\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('languages = ["sw"]', "no section, wanted at least one of crossin, pinch"),
-        ('languages = ["sw"]\n[crossing]\nsize = 1', "unknown recipe key crossing, did you mean 'crossin'"),
-        ('languages = ["sw"]\n[crossin]\nsiz = 1', "unknown recipe key crossin.siz, did you mean 'size'"),
-        ('languages = ["sw"]\n[crossin]\nsize = 0', "crossin: size is 0, wanted 1 or more"),
-        ('languages = ["sw"]\n[crossin]\nsize = "all"', "crossin.size is 'all', wanted int"),
-        ('languages = ["sw"]\n[crossin]\nmodes = ["en2xx"]', "modes holds 'en2xx', wanted some of mono, en2x"),
-        ('languages = ["sw"]\n[crossin]\nmodes = ["mono", "mono"]', "none twice"),
-        ('languages = ["sw"]\n[crossin]\nmodes = []', "at least one"),
-        ('languages = ["sw"]\n[crossin]\ntag = "[{lang}]"', r"tag is '\[\{lang\}\]', wanted text in which only"),
-        ('languages = ["sw"]\n[crossin]\ntag = "{"', "wanted text in which only"),
-        ('languages = ["sw"]\n[pinch]\nbudget = 10', "wanted one of percent and k_examples"),
+        ('languages = ["sw"]', "the recipe has no section, expected at least one of crossin, pinch"),
+        ('languages = ["sw"]\n[crossing]\nsize = 1', "unknown key crossing, did you mean 'crossin'"),
+        ('languages = ["sw"]\n[crossin]\nsiz = 1', "unknown key crossin.siz, did you mean 'size'"),
+        ('languages = ["sw"]\n[crossin]\nsize = 0', "crossin.size is 0, expected a number above 0"),
+        ('languages = ["sw"]\n[crossin]\nsize = "all"', "crossin.size is 'all', expected an integer"),
+        ('languages = ["sw"]\n[crossin]\nmodes = ["en2xx"]', "modes\\[0\\] is 'en2xx', expected 'mono', 'en2x'"),
+        ('languages = ["sw"]\n[crossin]\nmodes = ["mono", "mono"]', "expected each mode once"),
+        ('languages = ["sw"]\n[crossin]\nmodes = []', r"modes is \[\], expected at least 1 value"),
+        (
+            'languages = ["sw"]\n[crossin]\ntag = "[{lang}]"',
+            r"tag is '\[\{lang\}\]', expected text with no placeholders but",
+        ),
+        ('languages = ["sw"]\n[crossin]\ntag = "{"', "expected text with no placeholders but"),
+        ('languages = ["sw"]\n[pinch]\nbudget = 10', "pinch.percent and k_examples are not set, expected one of them"),
         (
             'languages = ["sw"]\n[pinch]\nbudget = 10\npercent = 1\nk_examples = 4',
-            "percent and k_examples are both there: set the one that is not wanted to 0",
+            "pinch.percent and k_examples are both set, expected one of them: set the other to 0",
         ),
-        ('languages = ["sw"]\n[pinch]\nbudget = 10\nk_examples = 11', "k_examples is 11, wanted 0 to 10"),
-        ('languages = ["sw"]\n[pinch]\nbudget = 10\npercent = 101', "percent is 101.0, wanted 0 to 100"),
+        (
+            'languages = ["sw"]\n[pinch]\nbudget = 10\nk_examples = 11',
+            "k_examples is 11, expected at most budget, which is 10",
+        ),
+        ('languages = ["sw"]\n[pinch]\nbudget = 10\npercent = 101', "percent is 101, expected at most 100"),
         ('languages = ["sw"]\n[pinch]\npercent = 1', "pinch.budget is missing"),
         ('languages = ["sw"]\n[afp]\ncross_probability = 1.5', "cross_probability is 1.5"),
         ('languages = ["sw"]\n[afp]\nrepeat = 0', "repeat is 0"),
-        ('languages = ["sw"]\n[humpback]\ninference = "all"', "wanted one of 'both', 'seed', 'web', 'none'"),
+        ('languages = ["sw"]\n[humpback]\ninference = "all"', "expected 'both', 'seed', 'web' or 'none'"),
         ('languages = ["sw"]\n[muri]\ncap = 0', "cap is 0"),
-        ('languages = ["en"]\n[afp]\n', "holds only the pivot en, and afp needs another"),
-        ('languages = ["sw"]\nheld_out = ["swh"]\n[muri]\n', "sw is in the mix and held out"),
-        ('languages = ["sw"]\nheld_out = ["en"]\n[muri]\n', "en is in the mix and held out"),
-        ("languages = []\n[muri]\n", "languages is empty"),
+        ('languages = ["en"]\n[afp]\n', "languages has only the pivot en, and \\[afp\\] needs another"),
+        (
+            'languages = ["sw"]\nheld_out = ["swh"]\n[muri]\n',
+            "held_out has sw, expected languages",
+        ),
+        (
+            'languages = ["sw"]\nheld_out = ["en"]\n[muri]\n',
+            "held_out has en, expected languages",
+        ),
+        ("languages = []\n[muri]\n", r"languages is \[\], expected at least 1 value"),
         ('languages = ["zzzz"]\n[muri]\n', "zzzz"),
         ("languages = [", "not valid TOML"),
     ],
@@ -68,9 +80,9 @@ def test_recipes_that_ship_load(name):
 
 
 def test_a_pinch_that_ships_is_asked_in_the_other_way():
-    share = load("pinch", {"pinch.percent": "1", "pinch.k_examples": "0"}).pinch
+    share = load("pinch", {"pinch.percent": 1, "pinch.k_examples": 0}).pinch
     assert counts(share, 11) == [4_597] + [4] * 10 + [3]
-    number = load("pinch-six", {"pinch.percent": "0", "pinch.k_examples": "40"}).pinch
+    number = load("pinch-six", {"pinch.percent": 0, "pinch.k_examples": 40}).pinch
     assert counts(number, 5) == [4_600] + [8] * 5
 
 

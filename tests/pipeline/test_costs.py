@@ -11,6 +11,7 @@ import pytest
 from engines.openai_server import OpenAIServer, write_recipe
 
 from x_instruction.config.recipe import Recipe, load
+from x_instruction.config.section import toml_value
 from x_instruction.errors import BudgetReached, RecipeError, RunChanged
 from x_instruction.pipeline.costs import priced, spent
 from x_instruction.pipeline.estimate import estimate
@@ -40,7 +41,8 @@ def served_recipe(tmp_path: Path, server: OpenAIServer) -> Write:
 
     def make(**overrides: str) -> Recipe:
         return load(
-            write_recipe(tmp_path / "recipe.toml", server.url), {k.replace("__", "."): v for k, v in overrides.items()}
+            write_recipe(tmp_path / "recipe.toml", server.url),
+            {k.replace("__", "."): toml_value(v) for k, v in overrides.items()},
         )
 
     return make
@@ -59,8 +61,8 @@ def worked(server: OpenAIServer) -> list[dict[str, Any]]:
     return [body for _, body in server.asked if "Say yes" not in str(body) and "1 2 3" not in str(body)]
 
 
-def flat(prices: dict[str, str]) -> dict[str, str]:
-    return {key.replace(".", "__"): value for key, value in prices.items()}
+def flat(prices: dict[str, Any]) -> dict[str, str]:
+    return {key.replace(".", "__"): str(value) for key, value in prices.items()}
 
 
 # Costs

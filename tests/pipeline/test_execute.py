@@ -98,7 +98,7 @@ def test_changed_settings_are_refused_and_named(
     recipe = load(recipe_file())
     go(recipe, tmp_path / "run")
     before = digests(tmp_path / "run")
-    changed = load(recipe_file(), {f"{section}.{key}": str(value)})
+    changed = load(recipe_file(), {f"{section}.{key}": value})
     with pytest.raises(RunChanged, match=named) as caught:
         go(changed, tmp_path / "run")
     assert "--overwrite" in str(caught.value)
@@ -123,7 +123,7 @@ def test_changed_input_is_refused(recipe_file: Write, tmp_path: Path) -> None:
 def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
     prompt = tmp_path / "mine.txt"
     prompt.write_text("{language}:\n{passage}\nQuestion:{opening}", "utf-8")
-    recipe = load(recipe_file(), {"generate.prompt": f'"{prompt}"'})
+    recipe = load(recipe_file(), {"generate.prompt": str(prompt)})
     go(recipe, tmp_path / "run", until="candidate")
     prompt.write_text("{language}:\n{passage}\nA question:{opening}", "utf-8")
     with pytest.raises(RunChanged, match=r"generate\.prompt\.digest"):
@@ -132,7 +132,7 @@ def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
 
 def test_where_a_model_runs_is_no_other_run(recipe_file: Write, tmp_path: Path) -> None:
     go(load(recipe_file()), tmp_path / "run")
-    go(load(recipe_file(), {"generate.model.batch_size": "3"}), tmp_path / "run")
+    go(load(recipe_file(), {"generate.model.batch_size": 3}), tmp_path / "run")
 
 
 def test_a_second_run_in_the_same_folder_waits_for_nobody(recipe_file: Write, tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     recipe = load(
         "demo",
         {
-            "corpus.source": '"files"',
-            "corpus.paths": f'["{folder}/{{tag}}.jsonl"]',
-            "corpus.passages": "6",
-            "generate.candidates": "3",
-            "generate.passage_tokens": "96",
-            "generate.max_tokens": "16",
-            "refine.response_tokens": "96",
-            "refine.min_score": "-1000.0",
+            "corpus.source": "files",
+            "corpus.paths": [f"{folder}/{{tag}}.jsonl"],
+            "corpus.passages": 6,
+            "generate.candidates": 3,
+            "generate.passage_tokens": 96,
+            "generate.max_tokens": 16,
+            "refine.response_tokens": 96,
+            "refine.min_score": -1000.0,
         },
     )
     return execute(recipe, folder / "run", 0, False, "curated", NullProgress())

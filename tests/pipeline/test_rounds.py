@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -18,7 +17,9 @@ from click.testing import CliRunner
 
 from x_instruction.cards import records
 from x_instruction.cli import cli
-from x_instruction.config.recipe import Corpus, Recipe, load
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.recipe import Recipe, load
+from x_instruction.config.section import toml_value
 from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.languages import language
@@ -74,7 +75,7 @@ def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Re
                 "refine.tune": TUNE,
             }
         )
-        return load(file, overrides)
+        return load(file, {key: toml_value(value) for key, value in overrides.items()})
 
     return make
 
@@ -94,12 +95,12 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 
 
 def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
-    with pytest.raises(RecipeError, match=r"generate\.tune wants seeds: name files in seeds\.paths"):
+    with pytest.raises(RecipeError, match=r"seeds\.paths is empty and \[generate\.tune\] is set"):
         load(recipe_file(**{"generate.tune": TUNE}))
 
 
 def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
-    with pytest.raises(RecipeError, match=r"refine\.rounds is 1 and nothing learns"):
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.tune\]"):
         load(recipe_file(refine={"rater": "pmi", "rounds": 1}))
 
 
@@ -238,7 +239,7 @@ def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
 
 def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"seeds.paths": f"['{tmp_path}/none/{{tag}}.jsonl']", "refine.rounds": "0"})
-    recipe = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, tune=None))
+    recipe = recipe.replace(generate=recipe.generate.replace(tune=None))
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
         go(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "candidate").exists()
@@ -263,7 +264,7 @@ def test_a_rater_learns_from_what_a_weaker_model_wrote(
     assert kept <= ({pair.output for pair in pairs} if name == "weaker" else {pair.asked for pair in pairs})
     assert models._weaker(pairs, [name]) == written
     # How the weaker model is asked decides the rater.
-    other = dataclasses.replace(recipe, generate=dataclasses.replace(recipe.generate, top_k=3))
+    other = recipe.replace(generate=recipe.generate.replace(top_k=3))
     assert Models(models.run, other, False, print).settings("rater", 0) != models.settings("rater", 0)
 
 

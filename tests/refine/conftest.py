@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from x_instruction.config.recipe import Corpus, Model
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.model import Model
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.languages import language

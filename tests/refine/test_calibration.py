@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.errors import CorpusError, EngineError, RecipeError
 from x_instruction.refine import calibration
 from x_instruction.refine.calibration import Calibration, fit, read

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Choice, Chosen, Failed, Request, Result, Scored, required_capability
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
@@ -32,7 +32,7 @@ def rating(
         assert len(requests) == 2
         return [FAILED if gain is None else Scored(-10 + gain, 3, 1), Scored(-10, 3, 1)]
 
-    (found,) = combined.rate([candidate], dataclasses.replace(SETTINGS, pmi_weight=weight), engine, ask)
+    (found,) = combined.rate([candidate], SETTINGS.replace(pmi_weight=weight), engine, ask)
     return found
 
 
@@ -51,8 +51,8 @@ def test_a_failure_of_either_is_one(engine: TransformersEngine, candidates: list
 
 
 def test_precision_has_no_threshold_here() -> None:
-    with pytest.raises(RecipeError, match="precision is there and rater is 'combined', wanted trained"):
-        dataclasses.replace(SETTINGS, precision=0.9)
+    with pytest.raises(RecipeError, match=r'precision is 0\.9 and rater is "combined", expected rater = "trained"'):
+        SETTINGS.replace(precision=0.9)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_unread_pairs_are_kept_by_their_number(engine: TransformersEngine, candi
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
-    settings = dataclasses.replace(SETTINGS, rater="none", keep=2, min_score=0.7)
+    settings = SETTINGS.replace(rater="none", keep=2, min_score=0.7)
     mixed = [candidates[number] for number in (2, 0, 1)]
     found = list(keep(rate(mixed, settings, engine, ask), settings))
     assert [record.candidate for record in found if isinstance(record, Rated)] == [0, 1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
 import pytest
 
-from x_instruction.config.recipe import Model, Refine, TrainConfig
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
+from x_instruction.config.training import TrainConfig
 from x_instruction.errors import RecipeError
 from x_instruction.records import Rated, dropped, extend
 from x_instruction.refine.compare import KEEP_ALL, RaterMetrics, candidate, rater_metrics, settings_for
@@ -22,7 +23,7 @@ SETTINGS = Refine(
     response_tokens=40,
     tune=TrainConfig(),
 )
-PLAIN = dataclasses.replace(SETTINGS, min_score=0.0)
+PLAIN = SETTINGS.replace(min_score=0.0)
 
 
 def example(id: str, level: str, tag: str = "fi") -> Example:
@@ -59,14 +60,14 @@ def measured(settings: Refine, *rows: tuple[str, float, float | None]) -> RaterM
 
 
 def test_a_precision_without_a_calibration() -> None:
-    settings = dataclasses.replace(PLAIN, precision=0.9, model=Model(name="m"))
+    settings = PLAIN.replace(precision=0.9, model=Model(name="m"))
     with pytest.raises(RecipeError, match=r"no calibration.json beside m"):
         rater_metrics([], [], settings, 0)
 
 
 def test_settings_of_each_rater() -> None:
     own = settings_for(SETTINGS, "trained")
-    assert own == dataclasses.replace(SETTINGS, tune=None)
+    assert own == SETTINGS.replace(tune=None)
     assert settings_for(SETTINGS, "trained", "other").model.adapter == "other"
     for name in ("pmi", "prompted"):
         found = settings_for(SETTINGS, name, "other")
@@ -74,7 +75,7 @@ def test_settings_of_each_rater() -> None:
     # What a model was tuned to read is read by both that ask it.
     both = settings_for(SETTINGS, "combined", "other")
     assert (both.model.adapter, both.prompt, both.min_score) == ("other", "rate-trained", KEEP_ALL)
-    own = settings_for(dataclasses.replace(SETTINGS, rater="prompted", prompt="rate-base", tune=None), "combined")
+    own = settings_for(SETTINGS.replace(rater="prompted", prompt="rate-base", tune=None), "combined")
     assert own.prompt == "auto"
 
 
@@ -95,9 +96,9 @@ def test_figures_by_hand() -> None:
 def test_thresholds() -> None:
     rows = (("best", 4.0, 0.4), ("worst", -1.0, 0.3))
     # The rater's own threshold is of its score; without one probability decides, and without that a gain.
-    own = measured(dataclasses.replace(PLAIN, rater="prompted", min_score=3.5, tune=None), *rows)
+    own = measured(PLAIN.replace(rater="prompted", min_score=3.5, tune=None), *rows)
     assert (own.by, own.threshold, own.precision, own.recall) == ("score", 3.5, 1.0, 1.0)
-    half = measured(settings_for(dataclasses.replace(PLAIN, rater="pmi", tune=None), "trained"), *rows)
+    half = measured(settings_for(PLAIN.replace(rater="pmi", tune=None), "trained"), *rows)
     assert (half.by, half.threshold, half.recall) == ("p_best", 0.5, 0.0)
     assert math.isnan(half.precision)
     gain = measured(PLAIN, *((level, score, None) for level, score, _ in rows))

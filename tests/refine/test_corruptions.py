@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.segment import sentences
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language

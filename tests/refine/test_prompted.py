@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import RecipeError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from x_instruction.config.recipe import Model, Refine, Server, TrainConfig
+from x_instruction.config.model import Model, Server
+from x_instruction.config.refine import Refine
+from x_instruction.config.training import TrainConfig
 from x_instruction.engines import Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import NotCapable, RecipeError
@@ -57,7 +58,7 @@ def rated(number: int, score: float, id: str = "fi-1") -> Rated:
 
 def outcomes(scores: Sequence[float], **changes: object) -> list[str]:
     """Reason, or ``kept``, per candidate of one passage."""
-    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    settings = SETTINGS.replace(**changes)  # type: ignore[arg-type]
     found = keep([rated(number, score) for number, score in enumerate(scores)], settings)
     return [outcome.reason if isinstance(outcome, Dropped) else "kept" for outcome in found]
 
@@ -74,7 +75,7 @@ def test_an_engine_that_cannot(candidates: list[Candidate], rater: str, verb: st
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
-    settings = dataclasses.replace(SETTINGS, rater=rater)  # type: ignore[arg-type]
+    settings = SETTINGS.replace(rater=rater)  # type: ignore[arg-type]
     with pytest.raises(NotCapable, match=rf"the rater '{rater}' needs an engine that can {verb}, this one cannot"):
         rate(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
 
@@ -115,12 +116,10 @@ def test_a_rater_that_nobody_tuned(rater: Literal["trained", "combined"], tmp_pa
     untuned = Refine(rater=rater, model=Model(name="embedded"))
     with pytest.raises(RecipeError, match=rf"the rater '{rater}' reads the levels .* nothing says that embedded was"):
         check(untuned)
-    check(dataclasses.replace(untuned, tune=TrainConfig()))
-    check(
-        dataclasses.replace(untuned, model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1")))
-    )
+    check(untuned.replace(tune=TrainConfig()))
+    check(untuned.replace(model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1"))))
     # All weights of a model may have been tuned, and then it has no adapter.
-    whole = dataclasses.replace(untuned, model=Model(name=str(tmp_path)))
+    whole = untuned.replace(model=Model(name=str(tmp_path)))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RecipeError, match="nothing says"):
         check(whole)
@@ -132,7 +131,7 @@ def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candi
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
-    settings = dataclasses.replace(calibrated(tmp_path), model=Model(name="m"))
+    settings = calibrated(tmp_path).replace(model=Model(name="m"))
     with pytest.raises(RecipeError, match=r"no calibration\.json beside m: tune the rater"):
         refine(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
 
@@ -140,9 +139,9 @@ def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candi
 def test_the_threshold_of_a_precision(tmp_path: Path) -> None:
     settings = calibrated(tmp_path)
     assert threshold(settings) == 0.8
-    assert threshold(dataclasses.replace(settings, precision=0.5)) == 0.3
-    assert threshold(dataclasses.replace(settings, precision=None)) == 0.1
-    assert threshold(dataclasses.replace(settings, precision=None, rater="none")) == -INF
+    assert threshold(settings.replace(precision=0.5)) == 0.3
+    assert threshold(settings.replace(precision=None)) == 0.1
+    assert threshold(settings.replace(precision=None, rater="none")) == -INF
     found = keep([rated(number, score) for number, score in enumerate((0.79, 0.8, 0.9))], settings)
     assert [outcome.reason if isinstance(outcome, Dropped) else "kept" for outcome in found] == [
         "below_threshold",
@@ -184,7 +183,7 @@ def test_a_rated_record_is_the_candidate_and_its_rating(
     def ask(requests: Sequence[Request]) -> list[Result]:
         return [result for request in requests for _, result in engine.answer([request])]
 
-    settings = dataclasses.replace(SETTINGS, rater=rater, response_tokens=16, min_score=-INF)  # type: ignore[arg-type]
+    settings = SETTINGS.replace(rater=rater, response_tokens=16, min_score=-INF)  # type: ignore[arg-type]
     found = rate(candidates[:3], settings, engine, ask)
     for candidate, record in zip(candidates, found, strict=False):
         assert as_row(candidate).items() <= as_row(record).items()

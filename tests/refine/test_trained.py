@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from x_instruction.config.recipe import Model, Refine
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Choice, Failed, Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
@@ -45,7 +45,7 @@ class Characters:
 def test_a_prompt_with_other_slots(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text(text, "utf-8")
-    settings = dataclasses.replace(SETTINGS, prompt=str(path))
+    settings = SETTINGS.replace(prompt=str(path))
     with pytest.raises(RecipeError, match=message):
         question("Sauna.", "fi", "Why?", "en", settings, Characters())
 
@@ -58,7 +58,7 @@ def test_a_language_that_is_none() -> None:
 def test_a_damaged_calibration_is_told(engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "calibration.json").write_text("{")
-    settings = dataclasses.replace(SETTINGS, model=Model(name="m", adapter=str(tmp_path)))
+    settings = SETTINGS.replace(model=Model(name="m", adapter=str(tmp_path)))
     with pytest.raises(EngineError, match="is no calibration"):
         rate(candidates, settings, engine, lambda requests: [])
 
@@ -70,7 +70,7 @@ def test_a_failed_answer_stays_one(engine: TransformersEngine, candidates: list[
 
 
 def test_the_question_by_hand() -> None:
-    settings = dataclasses.replace(SETTINGS, response_tokens=5)
+    settings = SETTINGS.replace(response_tokens=5)
     asked = question("Sauna {instruction}", "fi", "What is {passage}?", "en", settings, Characters())
     whole = (
         read_text("rate-trained")
@@ -142,7 +142,7 @@ def test_probabilities_are_calibrated(
     known = Calibration(3.0)
     (tmp_path / "adapter_config.json").write_text("{}")
     known.write(tmp_path)
-    settings = dataclasses.replace(SETTINGS, model=Model(name="m", adapter=str(tmp_path)))
+    settings = SETTINGS.replace(model=Model(name="m", adapter=str(tmp_path)))
     warm = rate(candidates[:2], settings, engine, ask)  # type: ignore[arg-type]
     for before, after in zip(plain, warm, strict=True):
         assert not isinstance(before, Failed)

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import random
 
@@ -7,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from x_instruction.cli import cli
-from x_instruction.config.recipe import Seeds, parse
+from x_instruction.config.section import toml_value, validate
+from x_instruction.config.seeds import Seeds
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
 from x_instruction.seed.collect import collect, detect_form
@@ -106,22 +106,17 @@ def test_the_sample_is_the_seed_s_and_not_the_order_s():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cuont", "1", "unknown recipe key cuont, did you mean 'count'"),
-        ("count", "0", "count is 0"),
-        ("form", "tree", "form is 'tree', wanted one of 'auto', 'trees'"),
-        ("min_chars", "20000", "min_chars 20000 is above max_chars 10000"),
+        ("cuont", "1", "unknown key cuont, did you mean 'count'"),
+        ("count", "0", "count is 0, expected a number above 0"),
+        ("form", "tree", "form is 'tree', expected 'auto', 'trees', 'parallel' or 'pairs'"),
+        ("min_chars", "20000", "min_chars is 20000, expected at most max_chars, which is 10000"),
         ("instruction_language", "zzzz", "zzzz"),
         ("near_duplicate_jaccard", "2.0", "near_duplicate_jaccard is 2.0"),
     ],
 )
 def test_bad_settings(key, value, message):
     with pytest.raises(RecipeError, match=message):
-        parse(Seeds, "", "seeds", {key: value})
-
-
-def test_every_setting_is_explained():
-    for field in dataclasses.fields(Seeds):
-        assert field.name in (Seeds.__doc__ or "")
+        validate(Seeds, {}, {key: toml_value(value)})
 
 
 def source(tmp_path, name="pairs.jsonl"):

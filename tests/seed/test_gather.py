@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from x_instruction.config.recipe import Corpus, Diversify, Generate, Model, Recipe, Refine, Seeds
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.diversify import Diversify
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
+from x_instruction.config.seeds import Seeds
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.seed.gather import gather
 

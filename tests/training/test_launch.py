@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -20,8 +19,9 @@ import torch
 from safetensors.torch import load_file
 
 from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, TrainConfig
-from x_instruction.config.training import Align
+from x_instruction.config.model import Model
+from x_instruction.config.section import loads
+from x_instruction.config.training import Align, TrainConfig
 from x_instruction.errors import TrainingError
 from x_instruction.training import launch as module
 from x_instruction.training.job import ASKED_BY, PLACE, TrainingExample, TrainJob, TrainResult, decisive, write_examples
@@ -122,11 +122,11 @@ def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> Non
     (tmp_path / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     write_examples(tmp_path / "lessons.jsonl", LESSONS)
     code = (
-        "import sys; from pathlib import Path; from x_instruction.config import recipe; "
+        "import sys; from pathlib import Path; from x_instruction.config.section import loads; "
         "from x_instruction.training.job import TrainJob, read_examples; "
         "from x_instruction.training.launch import launch; "
         "at = Path(sys.argv[1]); "
-        "job = recipe.read(TrainJob, (at / 'job.json').read_text('utf-8')); "
+        "job = loads(TrainJob, (at / 'job.json').read_text('utf-8')); "
         "launch(job, read_examples(at / 'lessons.jsonl'), at / 'm')"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -312,8 +312,8 @@ def test_checkpoints_come_as_often_as_is_said_now(
     tmp_path: Path, stopped: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(stopped["random"], tmp_path / "work")
-    before = recipe.read(TrainJob, (tmp_path / "work" / "job.json").read_text("utf-8"))
-    wanted = dataclasses.replace(before, tune=dataclasses.replace(before.tune, save_steps=4))
+    before = loads(TrainJob, (tmp_path / "work" / "job.json").read_text("utf-8"))
+    wanted = before.replace(tune=before.tune.replace(save_steps=4))
     (tmp_path / "work" / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     saved: list[int] = []
     monkeypatch.setattr(

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from x_instruction.cards.model import model_card
 from x_instruction.cards.records import read
 from x_instruction.cli import cli
-from x_instruction.config.recipe import Model, TrainConfig
-from x_instruction.config.training import TrainingRecipe
+from x_instruction.config.model import Model
+from x_instruction.config.training import TrainConfig, TrainingRecipe
 from x_instruction.engines.embedded import MODELS, hub_id_and_form
 from x_instruction.hub.model_folder import check_folder
 from x_instruction.seed.pairs import Pair

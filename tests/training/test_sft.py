@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -16,9 +15,11 @@ from click.testing import CliRunner, Result
 
 from x_instruction.cards import records
 from x_instruction.cli import cli
+from x_instruction.cli.options import read_sets
 from x_instruction.config import mixing
-from x_instruction.config.recipe import Corpus, Model, TrainConfig
-from x_instruction.config.training import TrainingRecipe, load
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.model import Model
+from x_instruction.config.training import TrainConfig, TrainingRecipe, load
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Prompt
 from x_instruction.engines.local.transformers import TransformersEngine
@@ -60,7 +61,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def settings(model: Path, *sets: str) -> TrainingRecipe:
-    return load("embedded", dict(pair.split("=", 1) for pair in (f"model.name='{model}'", *TUNE, *sets)))
+    return load("embedded", {"model.name": str(model), **read_sets((*TUNE, *sets))})
 
 
 def run(*arguments: object) -> Result:
@@ -172,7 +173,7 @@ def mixed(data: Path, tmp_path: Path) -> Path:
         path = tmp_path / f"{kind}.jsonl"
         path.write_text("\n".join(part), "utf-8")
         found += sources(str(path), kind)  # type: ignore[arg-type]
-    recipe = mixing.load("x-instruction", {"languages": "['fi']"})
+    recipe = mixing.load("x-instruction", {"languages": ["fi"]})
     files.write(recipe, found, tmp_path / "mix")
     return tmp_path / "mix"
 
@@ -264,7 +265,7 @@ def test_sizes_are_measured_with_the_tags_of_the_mix(
 
 def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
     found = files.sources(str(data), "web")
-    files.write(mixing.load("x-instruction", {"languages": "['fi', 'th']"}), found, tmp_path / "other")
+    files.write(mixing.load("x-instruction", {"languages": ["fi", "th"]}), found, tmp_path / "other")
     both = [source for name in ("mix", "other") for source in sources(str(tmp_path / name), "web")]
     assert sft.read(both).inference == {"fi": SEED, "th": "Answer in Thai."}
     assert sft.read(both[::-1]).inference == {"fi": WEB, "th": "Answer in Thai."}
@@ -312,7 +313,7 @@ def test_the_recipe_names_what_identifies(
     monkeypatch.setitem(sys.modules, "fasttext", module)
     monkeypatch.setattr(held_out, "answers", lambda rows, *given: [EWE] * len(rows))
     rows, _ = held_out.read([str(ewe)], 2)
-    asked = dataclasses.replace(settings(tiny_model, f"lid_model={model}"), tune=TrainConfig(method="full"))
+    asked = settings(tiny_model, f"lid_model={model}").replace(tune=TrainConfig(method="full"))
     assert sft.evaluate(asked, tiny_model, rows)["ee"].right == 1.0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import TrainingError
 from x_instruction.training.job import TrainingExample

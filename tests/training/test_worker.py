@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, TrainConfig
-from x_instruction.config.training import Align
+from x_instruction.config.model import Model
+from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Choice
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import EngineError, TrainingError

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import unicodedata
 from typing import Any
 
 from x_instruction.cards.escaping import JOINERS
-from x_instruction.config.recipe import Recipe, without_folder
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.section import Section, without_folder
 
 
 def toml(recipe: Recipe) -> str:
@@ -16,9 +16,9 @@ def toml(recipe: Recipe) -> str:
     return "\n".join(_section(recipe, "")).strip()
 
 
-def _section(section: Any, name: str) -> list[str]:
-    values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
-    nested = {key: value for key, value in values.items() if dataclasses.is_dataclass(value)}
+def _section(section: Section, name: str) -> list[str]:
+    values = dict(section)
+    nested = {key: value for key, value in values.items() if isinstance(value, Section)}
     lines = ["", f"[{name}]"] if name else []
     lines += [f"{k} = {_value(v)}" for k, v in values.items() if k not in nested and v is not None and k != "url"]
     for key, value in nested.items():

@@ -101,24 +101,26 @@ def read_recipe(name: str, languages: tuple[str, ...], limit: int | None, sets: 
 
     overrides = read_sets(sets)
     if limit is not None:
-        overrides["corpus.passages"] = str(limit)
+        overrides["corpus.passages"] = limit
     if languages:
-        overrides["languages"] = "[" + ", ".join(f"'{tag}'" for tag in languages) + "]"
+        overrides["languages"] = list(languages)
     return load(name, overrides)
 
 
-def read_sets(sets: tuple[str, ...]) -> dict[str, str]:
-    """Dotted key to TOML value text of every ``--set``.
+def read_sets(sets: tuple[str, ...]) -> dict[str, Any]:
+    """Dotted key to value of every ``--set``.
 
     Raises:
         RecipeError: one is not KEY=VALUE.
     """
-    overrides: dict[str, str] = {}
+    from x_instruction.config.section import toml_value
+
+    overrides: dict[str, Any] = {}
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise RecipeError(f"--set {text!r} is not KEY=VALUE, such as generate.candidates=8")
-        overrides[key.strip()] = value.strip()
+        overrides[key.strip()] = toml_value(value.strip())
     return overrides
 
 

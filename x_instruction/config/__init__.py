@@ -1,1 +1,4 @@
-"""Settings: TOML files into frozen, validated sections."""
+"""Settings: the sections of every TOML file, one module per family.
+
+``section`` holds what all sections share, ``files`` finds and reads recipes of any kind, ``recipe`` is a whole run.
+"""

@@ -1,245 +1,196 @@
-"""Mixing recipes: which rows a model is tuned on, one TOML file into frozen, validated settings.
+"""Mixing recipes: which rows a model is trained on, one TOML file into frozen, validated settings.
 
-Section numbers are those of method.md. Where the papers draw by chance, these recipes count: a probability becomes the
-exact number of rows that it stands for, rounded by largest remainders, so that two mixes of one recipe are the same.
+Section numbers are those of docs/method.md. Where the papers draw by chance, these recipes count: a probability
+becomes the exact number of rows that it stands for, rounded by largest remainders, so that two mixes of one recipe are
+the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from x_instruction.config.recipe import parse
-from x_instruction.errors import RecipeError
-from x_instruction.languages import language
+from pydantic import AfterValidator, Field, model_validator
+
+from x_instruction.config.files import Recipes
+from x_instruction.config.section import (
+    MAX_ROW_BYTES,
+    Invalid,
+    NotNegative,
+    Positive,
+    RowBytes,
+    Section,
+    Share,
+    Tag,
+    Tags,
+)
 
 Mode = Literal["mono", "en2x", "x2en", "x2x", "translation"]
-MODES = ("mono", "en2x", "x2en", "x2x", "translation")
 
 
-def _above(section: object, least: int, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        if value is not None and value < least:
-            raise RecipeError(f"{name} is {value}, wanted {least} or more")
+def _with_slots(text: str) -> str:
+    try:
+        text.format(tag="sw", name="Swahili")
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(f"is {text!r}, expected text with no placeholders but {{tag}} and {{name}}") from None
+    return text
 
 
-def _between(section: object, most: float, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        if value is not None and not 0 <= value <= most:
-            raise RecipeError(f"{name} is {value}, wanted 0 to {most:g}")
+# Text in which {tag} and {name} are those of a language.
+Template = Annotated[str, AfterValidator(_with_slots)]
 
 
-def _tag(section: object, *names: str) -> None:
-    for name in names:
-        try:
-            getattr(section, name).format(tag="sw", name="Swahili")
-        except (KeyError, IndexError, ValueError):
-            raise RecipeError(
-                f"{name} is {getattr(section, name)!r}, wanted text in which only {{tag}} and {{name}} are filled in"
-            ) from None
+class CrossIn(Section):
+    """CrossIn (arXiv 2404.11932; 3.3): the tag on the last line of the prompt says in which language to answer."""
+
+    modes: Annotated[tuple[Mode, ...], Field(strict=False, min_length=1)] = ("mono", "en2x", "x2en", "translation")
+    """Shapes of the rows: `mono` (asked and answered in one language, no tag), `en2x`, `x2en`, `x2x` (two different
+    languages, neither the pivot; its form is by analogy) and `translation` (of instructions into the pivot)."""
+    size: Positive | None = None
+    """Rows of each mode, drawn with replacement. If not set, as many as there are items. CrossIn has 3,000, 6,000,
+    15,000 and all."""
+    base: NotNegative = 0
+    """Rows in the pivot language without a tag, each item once. CrossIn adds an English set."""
+    tag: Template = "[{tag}]"
+    """Last line of the prompt. `{tag}` and `{name}` are those of the language of the answer."""
+    cue: Template = "Translate this into {name}:"
+    """Text before an instruction to translate. `{tag}` and `{name}` are those of the pivot."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.modes)) < len(self.modes):
+            raise Invalid("modes", f"is {list(self.modes)}, expected each mode once")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossIn:
-    """CrossIn (arXiv 2404.11932; 3.3): the tag on the last line of the prompt says in which language to answer.
+class Pinch(Section):
+    """A pinch of multilinguality (arXiv 2401.01854; 3.4): a fixed budget, a part of it in other languages."""
 
-    Args:
-        modes: ``mono`` (asked and answered in one language, no tag), ``en2x``, ``x2en``, ``x2x`` (two different
-            languages, neither the pivot; its form is by analogy) and ``translation`` (of instructions into the pivot).
-        size: rows of each mode, drawn with replacement; as many as there are items when not set (3,000, 6,000, 15,000
-            and all in 3.3).
-        base: rows in the pivot language without a tag beside them, each once (3.3 adds an English set).
-        tag: the last line of the prompt; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        cue: what stands before an instruction that is to be translated; they stand for the pivot.
-    """
+    budget: Positive
+    """Rows in total, each of another item. The paper has 4,640."""
+    percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Percentage of the budget that is spread evenly over all languages, the pivot included. The rest is in the
+    pivot."""
+    k_examples: NotNegative | None = None
+    """Rows in languages other than the pivot, spread evenly. An alternative to `percent`: set one of them, or the other
+    to 0."""
 
-    modes: tuple[str, ...] = ("mono", "en2x", "x2en", "translation")
-    size: int | None = None
-    base: int = 0
-    tag: str = "[{tag}]"
-    cue: str = "Translate this into {name}:"
-
-    def __post_init__(self) -> None:
-        _above(self, 1, "size")
-        _above(self, 0, "base")
-        _tag(self, "tag", "cue")
-        for mode in self.modes:
-            if mode not in MODES:
-                raise RecipeError(f"modes holds {mode!r}, wanted some of {', '.join(MODES)}")
-        if not self.modes or len(set(self.modes)) < len(self.modes):
-            raise RecipeError(f"modes is {list(self.modes)}, wanted at least one and none twice")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pinch:
-    """A pinch of multilinguality (arXiv 2401.01854; 3.4): a fixed budget, a part of it in other languages.
-
-    Args:
-        budget: rows in all (4,640 in 3.4), each of an item of its own.
-        percent: of the budget, spread evenly over all languages, the pivot included; the rest is in the pivot.
-        k_examples: rows in languages other than the pivot, spread evenly, instead of ``percent``: one
-            of the two is there, or the other is 0.
-    """
-
-    budget: int
-    percent: float | None = None
-    k_examples: int | None = None
-
-    def __post_init__(self) -> None:
-        _above(self, 1, "budget")
-        _between(self, 100, "percent")
-        _between(self, self.budget, "k_examples")
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.k_examples is not None and self.k_examples > self.budget:
+            raise Invalid("k_examples", f"is {self.k_examples}, expected at most budget, which is {self.budget}")
         if self.percent is None and self.k_examples is None:
-            raise RecipeError("wanted one of percent and k_examples")
+            raise Invalid("percent", "and k_examples are not set, expected one of them")
         if self.percent and self.k_examples:
-            raise RecipeError("percent and k_examples are both there: set the one that is not wanted to 0")
+            raise Invalid("percent", "and k_examples are both set, expected one of them: set the other to 0")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Afp:
+class Afp(Section):
     """AFP's data (arXiv 2311.08089; 3.2): rows within and across languages, with the instruction to align with.
 
-    A row answers across with ``cross_probability``; it then goes from the pivot to another language, and with
-    ``change_probability`` back. Otherwise it stays in one language, all alike. With two languages that is the bilingual
-    form of 3.2.
-
-    Args:
-        cross_probability, change_probability: as above.
-        repeat: times that every item is used.
-        tag: the last line of the prompt; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        translation: rows beside them that translate an instruction, half from the pivot and half into it, each item
-            once.
-        cue: what stands before an instruction that is to be translated; the names stand for the language it goes into.
+    A row answers across languages with `cross_probability`: it then goes from the pivot to another language, or, with
+    `change_probability`, back. Otherwise it stays in one language. With two languages this is AFP's bilingual form.
     """
 
-    cross_probability: float = 0.5
-    change_probability: float = 0.5
-    repeat: int = 3
-    tag: str = "Answer in {name}:"
-    translation: int = 0
-    cue: str = "Translate this into {name}:"
+    cross_probability: Share = 0.5
+    """Probability that a row is asked in one language and answered in another."""
+    change_probability: Share = 0.5
+    """Probability that a row across languages goes from the other language to the pivot."""
+    repeat: Positive = 3
+    """Times that every item is used."""
+    tag: Template = "Answer in {name}:"
+    """Last line of the prompt of an AFP row. `{tag}` and `{name}` are those of the language of the answer."""
+    translation: NotNegative = 0
+    """Additional rows that translate an instruction, half from the pivot and half into it, each item once."""
+    cue: Template = "Translate this into {name}:"
+    """Text before an instruction to translate. `{tag}` and `{name}` are those of the target language."""
 
-    def __post_init__(self) -> None:
-        _between(self, 1, "cross_probability", "change_probability")
-        _above(self, 1, "repeat")
-        _above(self, 0, "translation")
-        _tag(self, "tag", "cue")
 
+class Humpback(Section):
+    """Humpback's source tags (arXiv 2308.06259; 3.1): how a prompt ends tells seed rows from web rows."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Humpback:
-    """Humpback's source tags (arXiv 2308.06259; 3.1): how a prompt ends tells seed rows from web rows.
-
-    Args:
-        seeds, web: rows of each, per language; all of them when not set. Seeds are those that ``--seeds`` names.
-        seed_tag, web_tag: what the prompts end with; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        inference: the tags to ask with when the model is used; both were best in 3.1. Of a tag that no row ends with,
-            the other one takes the place.
-    """
-
-    seeds: int | None = None
-    web: int | None = None
-    seed_tag: str = "Answer in the style of an AI Assistant."
-    web_tag: str = "Answer with knowledge from web search."
+    seeds: NotNegative | None = None
+    """Seed rows per language, of the files that `--seeds` names. If not set, all."""
+    web: NotNegative | None = None
+    """Web rows per language. If not set, all."""
+    seed_tag: Template = "Answer in the style of an AI Assistant."
+    """End of the prompt of a seed row. `{tag}` and `{name}` are those of the language of the answer."""
+    web_tag: Template = "Answer with knowledge from web search."
+    """End of the prompt of a web row. Takes the placeholders of `seed_tag`."""
     inference: Literal["both", "seed", "web", "none"] = "both"
-
-    def __post_init__(self) -> None:
-        _above(self, 0, "seeds", "web")
-        _tag(self, "seed_tag", "web_tag")
+    """Tags to prompt the trained model with. `both` was best in Humpback. A tag that no row ends with is replaced by
+    the other one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class XInstruction:
-    """X-Instruction's tuning rows (arXiv 2405.19744; 2.5, 2.6): asked in the pivot, answered in each language.
+class XInstruction(Section):
+    """X-Instruction's training rows (arXiv 2405.19744; 2.5, 2.6): asked in the pivot, answered in each language.
 
     One language gives a monolingual model, ten the paper's multilingual one.
-
-    Args:
-        seeds, web: rows of each, per language; all of them when not set (32,000 from the web in 2.1). Seeds are
-            those that ``--seeds`` names.
-        seed_tag, web_tag: what the prompts end with; ``{tag}`` and ``{name}`` stand for the language of the answer.
-        inference: the tags to ask with when the model is used; the seed's, as 2.6 infers from the published code. Of a
-            tag that no row ends with, the other one takes the place.
     """
 
-    seeds: int | None = None
-    web: int | None = None
-    seed_tag: str = "Answer in {name} and the style of an AI assistant."
-    web_tag: str = "Answer in {name}."
+    seeds: NotNegative | None = None
+    """Rows per language from the files that `--seeds` names. If not set, all."""
+    web: NotNegative | None = None
+    """Rows per language from the web. If not set, all. The paper has 32,000."""
+    seed_tag: Template = "Answer in {name} and the style of an AI assistant."
+    """How the prompt of a seed row ends. `{tag}` and `{name}` are those of the language of the answer."""
+    web_tag: Template = "Answer in {name}."
+    """How the prompt of a web row ends. `{tag}` and `{name}` are those of the language of the answer."""
     inference: Literal["both", "seed", "web", "none"] = "seed"
-
-    def __post_init__(self) -> None:
-        _above(self, 0, "seeds", "web")
-        _tag(self, "seed_tag", "web_tag")
+    """Tags to prompt the trained model with. `seed` is inferred from the published code (2.6). A tag that no row ends
+    with is replaced by the other one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Muri:
-    """MURI's direction (arXiv 2409.12958; 3.6): instructions in the language of the response, translated.
-
-    Args:
-        instruction_language: ``target``, ``pivot`` or ``both``, which halves each language's rows.
-        cap: rows per language at most (about 15,000 in 3.6).
-    """
+class Muri(Section):
+    """MURI's direction (arXiv 2409.12958; 3.6): instructions in the language of the response, translated."""
 
     instruction_language: Literal["target", "pivot", "both"] = "target"
-    cap: int = 15_000
+    """Language of the instructions: `target`, `pivot`, or `both`, half of each language's rows each."""
+    cap: Positive = 15_000
+    """Most rows per language. MURI has about 15,000."""
 
-    def __post_init__(self) -> None:
-        _above(self, 1, "cap")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixRecipe:
-    """A mix: the rows of every section that is there, shuffled; numbers in brackets are sections of method.md.
-
-    Args:
-        name: short name, which begins every row's id.
-        languages: tags or aliases; stored as tags.
-        pivot: the language that the others are asked from.
-        held_out: languages that must not be in the mix, so that they can test transfer.
-        align: rows of several languages say the same where they have one ``id``, or one ``position`` in their files.
-        seed: every draw derives from it.
-        rows_per_file: rows per Parquet file.
-        max_row_bytes: a longer row of a file is dropped.
-        crossin, pinch, afp, humpback, x_instruction, muri: sections, at least one of them.
-    """
+class MixRecipe(Section):
+    """A mix: the rows of every section that is set, shuffled. Numbers in parentheses are sections of docs/method.md."""
 
     name: str
-    languages: tuple[str, ...]
-    pivot: str = "en"
-    held_out: tuple[str, ...] = ()
+    """Short name. Every row's id begins with it."""
+    languages: Annotated[Tags, Field(min_length=1)]
+    """Language tags or aliases. Stored as tags."""
+    pivot: Tag = "en"
+    """Language that the other languages are asked from."""
+    held_out: Tags = ()
+    """Languages that must not be in the mix, for tests of transfer."""
     align: Literal["id", "position"] = "id"
+    """How rows of several languages are matched: by `id`, or by `position` in their files."""
     seed: int = 2405_19744
-    rows_per_file: int = 100_000
-    max_row_bytes: int = 16_000_000
+    """Random seed of the mix."""
+    rows_per_file: Positive = 100_000
+    """Rows of the mix in one Parquet file."""
+    max_row_bytes: RowBytes = MAX_ROW_BYTES
     crossin: CrossIn | None = None
+    """Rows of CrossIn."""
     pinch: Pinch | None = None
+    """Rows of the pinch of multilinguality."""
     afp: Afp | None = None
+    """Rows of AFP."""
     humpback: Humpback | None = None
+    """Rows of Humpback."""
     x_instruction: XInstruction | None = None
+    """Rows of X-Instruction."""
     muri: Muri | None = None
+    """Rows of MURI."""
 
-    def __post_init__(self) -> None:
-        _above(self, 1, "rows_per_file", "max_row_bytes")
-        for name in ("languages", "held_out"):
-            object.__setattr__(self, name, tuple(dict.fromkeys(language(tag).tag for tag in getattr(self, name))))
-        object.__setattr__(self, "pivot", language(self.pivot).tag)
-        if not self.languages:
-            raise RecipeError("languages is empty: name at least one")
-        both = {*self.languages, self.pivot} & set(self.held_out)
-        if both:
-            raise RecipeError(f"{', '.join(sorted(both))} is in the mix and held out")
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if both := {*self.languages, self.pivot} & set(self.held_out):
+            raise Invalid("held_out", f"has {', '.join(sorted(both))}, expected languages that are not in the mix")
         if not self.sections():
-            raise RecipeError(f"no section, wanted at least one of {', '.join(SECTIONS)}")
+            raise ValueError(f"has no section, expected at least one of {', '.join(SECTIONS)}")
         across = [name for name in self.sections() if name in ("crossin", "pinch", "afp")]
         if across and not self.others:
-            raise RecipeError(f"languages holds only the pivot {self.pivot}, and {across[0]} needs another")
+            raise Invalid("languages", f"has only the pivot {self.pivot}, and [{across[0]}] needs another language")
+        return self
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -247,35 +198,11 @@ class MixRecipe:
         return tuple(tag for tag in self.languages if tag != self.pivot)
 
     def sections(self) -> list[str]:
-        """Names of the sections that are there."""
+        """Names of the sections that are set."""
         return [name for name in SECTIONS if getattr(self, name) is not None]
 
 
 SECTIONS = ("crossin", "pinch", "afp", "humpback", "x_instruction", "muri")
 
-
-def names() -> list[str]:
-    """Names of the mixing recipes that ship with the package."""
-    folder = resources.files("x_instruction.recipes").joinpath("mixing")
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-
-
-def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> MixRecipe:
-    """A mixing recipe from a TOML file, or by the name of one that ships with the package.
-
-    Raises:
-        RecipeError: unreadable file, unknown key, wrong type or value out of range.
-    """
-    if isinstance(source, str) and source in names():
-        text = resources.files("x_instruction.recipes").joinpath("mixing", f"{source}.toml").read_text("utf-8")
-        return parse(MixRecipe, text, source, overrides)
-    try:
-        text = Path(source).read_text("utf-8")
-    except OSError as error:
-        why = error.strerror or error
-        raise RecipeError(
-            f"cannot read mixing recipe {source}: {why}; name a file, or one of {', '.join(names())}"
-        ) from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"mixing recipe {source} is not UTF-8 text") from None
-    return parse(MixRecipe, text, source, overrides)
+_RECIPES = Recipes(MixRecipe, "mixing recipe", "mixing")
+load, names = _RECIPES.load, _RECIPES.names

@@ -1,106 +1,168 @@
-"""Tuning recipes: what a model is tuned from and how, one TOML file into frozen, validated settings."""
+"""What a model is trained from, and how: training recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from x_instruction.config.recipe import Model, TrainConfig, parse
-from x_instruction.errors import RecipeError
+from pydantic import Field, model_validator
+
+from x_instruction.config.files import Recipes
+from x_instruction.config.model import RUNTIME_ONLY, Model
+from x_instruction.config.section import (
+    Invalid,
+    NotNegative,
+    NotNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+    Strings,
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Align:
-    """AFP's contrast between translations of one instruction, beside the loss on outputs (method.md 3.2, 4.7).
+class TrainConfig(Section):
+    """How a model is trained. TRL and PEFT do the work (extra `train`).
 
-    Rows with ``sentence`` and ``parallel`` take part, as the mixer ``afp`` writes them.
-
-    Args:
-        temperature: of InfoNCE.
-        layer: hidden state whose likeness is wanted; 0 is the embeddings, 1 what leaves the first layer.
-        pooling: a sentence's state: of its ``last`` token, or the ``mean`` over its tokens.
-        symmetric: contrast in both directions and take the mean; AFP has one.
-        contrast_weight, output_weight: of the two losses (1 and 1.5 in AFP).
+    The defaults suit LoRA on a small set. Humpback trains all weights with `learning_rate = 1e-5`, `end_share = 0.9`,
+    `weight_decay = 0.1` and `batch_size = 32` (docs/method.md 2.8 U8).
     """
 
-    temperature: float = 0.05
-    layer: int = 1
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """`lora`, `qlora` (the base in 4 bits, needs a GPU) or `full`
+    (all weights)."""
+    rank: Positive = 16
+    """Rank of the adapter's matrices."""
+    alpha: Positive = 32
+    """LoRA's scaling factor: updates are multiplied by `alpha / rank`."""
+    dropout: Share = 0.0
+    """Dropout of the adapter's inputs."""
+    targets: Annotated[Strings, Field(min_length=1)] = ("all-linear",)
+    """Names of the layers that are adapted. `all-linear` is every linear layer except the output layer."""
+    learning_rate: PositiveFloat = 2e-4
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate decays after the warm-up: `linear`, `cosine` or `constant` (not at all)."""
+    end_share: Share = 0.0
+    """Final learning rate, as a share of the peak."""
+    warmup: Share = 0.03
+    """Share of the steps over which the learning rate rises from 0."""
+    weight_decay: NotNegativeFloat = 0.0
+    """Weight decay of AdamW."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Norm to which gradients are clipped."""
+    epochs: PositiveFloat = 1.0
+    """Passes over the rows. May be a fraction."""
+    steps: Positive | None = None
+    """Optimizer steps. If set, `epochs` is ignored."""
+    batch_size: Positive = 32
+    """Rows per optimizer step, over all devices."""
+    device_batch_size: Annotated[Positive, RUNTIME_ONLY] = 8
+    """Rows on one device at once. The rest of `batch_size` is accumulated."""
+    max_tokens: Positive | None = None
+    """Longest row, in tokens. If not set, `length_percentile` of the rows fit."""
+    length_percentile: Annotated[float, Field(gt=0, le=100)] = 99.0
+    """Percentage of the rows that fit untruncated when `max_tokens` is not set. All rows fit for the generator and the
+    rater of a run, whose rows are truncated before (`passage_tokens`, `response_tokens`)."""
+    packing: bool = False
+    """Pack short rows into one sequence. Rows do not attend to each other."""
+    sampling: Literal["random", "by_length", "in_order"] = "random"
+    """Order of the rows. `random`. `by_length`: rows of similar length in one batch, with less padding; for raters it
+    skews batches, because length hints at the answer. `in_order`: as they come; a rater's rows come by document, so
+    good and bad pairs of one response share a batch."""
+    gradient_checkpointing: Annotated[bool, RUNTIME_ONLY] = False
+    """Recompute activations instead of keeping them: less memory, a third more work."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Data type of the weights in training. `auto` is float32 on a CPU. On a GPU it is bfloat16, or for `full` float32
+    weights with bfloat16 computation."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], RUNTIME_ONLY] = "auto"
+    """Device to train on: `auto`, `cpu` or `cuda`. CUDA_VISIBLE_DEVICES selects the GPUs."""
+    threads: Positive | None = None
+    """CPU threads of a training process. Another number rounds sums differently. If not set, torch chooses."""
+    processes: Annotated[Positive | None, RUNTIME_ONLY] = None
+    """Processes that share the work, one GPU each. If not set, one per visible GPU."""
+    save_steps: Annotated[Positive, RUNTIME_ONLY] = 50
+    """Steps between checkpoints. Interrupted training resumes from the last one."""
+    log: Annotated[Literal["none", "tensorboard", "trackio"], RUNTIME_ONLY] = "none"
+    """Where losses are logged besides the model's own record: `none`, `tensorboard` or `trackio`."""
+    seed: int = 0
+    """Random seed for the order of the rows, the adapter's initial weights and dropout."""
+    per_language: bool = False
+    """In a run: train one model per language on that language's seeds, instead of one for all."""
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        if self.batch_size % self.device_batch_size and self.batch_size > self.device_batch_size:
+            raise Invalid(
+                "batch_size",
+                f"is {self.batch_size}, expected a multiple of device_batch_size, {self.device_batch_size}",
+            )
+        return self
+
+    def tuned(self, model: Model, folder: Path) -> Model:
+        """The model that this training left in a folder."""
+        if self.method == "full":
+            return model.replace(name=str(folder), revision="main")
+        return model.replace(adapter=str(folder))
+
+
+class Align(Section):
+    """AFP's contrastive alignment between translations of one instruction, beside the loss on outputs.
+
+    Rows with `sentence` and `parallel` take part, as the mixer `afp` writes them (arXiv 2311.08089; docs/method.md 3.2
+    and 4.7).
+    """
+
+    temperature: PositiveFloat = 0.05
+    """Temperature of the InfoNCE loss."""
+    layer: NotNegative = 1
+    """Hidden state to align. 0 is the embeddings, 1 the output of the first layer."""
     pooling: Literal["last", "mean"] = "last"
+    """A sentence's state: that of its `last` token, or the `mean` over its tokens."""
     symmetric: bool = False
-    contrast_weight: float = 1.0
-    output_weight: float = 1.5
+    """Average the contrast of both directions. AFP has one direction."""
+    contrast_weight: NotNegativeFloat = 1.0
+    """Weight of the contrastive loss. AFP has 1."""
+    output_weight: NotNegativeFloat = 1.5
+    """Weight of the loss on outputs. AFP has 1.5."""
 
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise RecipeError(f"temperature is {self.temperature}, wanted a number above 0")
-        if self.layer < 0:
-            raise RecipeError(f"layer is {self.layer}, wanted 0 (embeddings) or more")
-        if min(self.contrast_weight, self.output_weight) < 0 or self.contrast_weight + self.output_weight == 0:
-            raise RecipeError("contrast_weight and output_weight are 0 or more, and one of them above")
+    @model_validator(mode="after")
+    def _some_loss(self) -> Self:
+        if self.contrast_weight + self.output_weight == 0:
+            raise Invalid("output_weight", "and contrast_weight are 0, expected one of them above 0")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRecipe:
-    """A model to tune on prompts and completions.
-
-    Args:
-        name: short name, also of the model's folder.
-        model: the base.
-        license, license_link: the base's, for the card; read from what is known of it when not set.
-        prompt: what the model reads for a prompt: ``chat`` (its chat template), name or path of a text with
-            ``{instruction}``, or ``auto``: the chat template where there is one, else ``answer``.
-        tune: how.
-        align: AFP's alignment; none without the section.
-        learning_rates: tried one after the other, for ``trial`` steps each; the one whose model does best on the
-            development rows (share of answers in the right language, times quality) tunes the model.
-        trial: steps of each try.
-        development: rows kept apart for that, spread over languages.
-        answer_tokens: length of the answers by which languages are told.
-        lid_model: path of a fastText model such as GlotLID, for languages that py3langid does not know.
-    """
+class TrainingRecipe(Section):
+    """A model to train on prompts and completions."""
 
     name: str
+    """Short name. Also names the model's folder."""
     model: Model
+    """The base model."""
     license: str = ""
+    """Licence of the base, for the model card. If not set, that of a known base."""
     license_link: str = ""
+    """Address of the licence's text."""
     prompt: str = "auto"
-    tune: TrainConfig = field(default_factory=TrainConfig)
+    """What the model reads: `chat` (its chat template), the name or path of a text with `{instruction}`, or `auto`: the
+    chat template if there is one, else `answer`."""
+    tune: TrainConfig = TrainConfig()
+    """How the model is trained."""
     align: Align | None = None
-    learning_rates: tuple[float, ...] = ()
-    trial: int = 50
-    development: int = 100
-    answer_tokens: int = 48
+    """AFP's alignment. Without this section there is none."""
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
+    """Learning rates to try, each for `trial` steps. The one whose model scores best on held-out rows (share of answers
+    in the right language, times quality) trains the model."""
+    trial: Positive = 50
+    """Steps of each learning rate that is tried."""
+    development: Positive = 100
+    """Rows held out to compare learning rates, spread over languages."""
+    answer_tokens: Positive = 48
+    """Length of the answers whose language is identified, in tokens."""
     lid_model: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("trial", "development", "answer_tokens"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name} is {getattr(self, name)}, wanted a number above 0")
-        if any(not rate > 0 for rate in self.learning_rates):
-            raise RecipeError(f"learning_rates is {list(self.learning_rates)}, wanted numbers above 0")
+    """Path of a fastText model that identifies the language of answers py3langid does not know."""
 
 
-def load(source: str | Path, overrides: Mapping[str, str] | None = None) -> TrainingRecipe:
-    """A tuning recipe from a TOML file, or by the name of one that ships with the package.
-
-    Raises:
-        RecipeError: unreadable file, unknown key, wrong type or value out of range.
-    """
-    if isinstance(source, str) and source in names():
-        text = resources.files("x_instruction.recipes.training").joinpath(f"{source}.toml").read_text("utf-8")
-        return parse(TrainingRecipe, text, source, overrides)
-    try:
-        text = Path(source).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(names())
-        raise RecipeError(f"cannot read tuning recipe {source}: {error}; name a file, or one of {known}") from None
-    return parse(TrainingRecipe, text, source, overrides)
-
-
-def names() -> list[str]:
-    """Names of the tuning recipes that ship with the package."""
-    folder = resources.files("x_instruction.recipes.training")
-    return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
+_RECIPES = Recipes(TrainingRecipe, "training recipe", "training")
+load, names = _RECIPES.load, _RECIPES.names

@@ -108,7 +108,7 @@ def script_kinds(script: str) -> list[int]:
     if not numbers:
         raise CorpusError(
             f"the script {script!r} has no letters in this Python's Unicode tables: "
-            "set corpus.filters.language = false to read the corpus without language checks"
+            "set language_check = false to read the corpus without language checks"
         )
     return numbers
 

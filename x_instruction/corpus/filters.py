@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import Filters
 from x_instruction.corpus import boilerplate, characters, clean
 from x_instruction.corpus.characters import BROKEN, DIGIT, PUNCTUATION, SYMBOL
 

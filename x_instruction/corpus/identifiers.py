@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import Language, language
 
@@ -48,7 +48,7 @@ class Identifier(Protocol):
         """For each unit (about a sentence), whether it is clearly in another language."""
 
 
-def identifier(expected: Language, limits: Filters) -> Identifier:
+def identifier(expected: Language, limits: LanguageThresholds) -> Identifier:
     """The identifier for a language, as the settings say.
 
     Raises:
@@ -62,8 +62,8 @@ def identifier(expected: Language, limits: Filters) -> Identifier:
     label = LABELS.get(expected.tag, expected.tag.split("-")[0])
     if label not in ngrams.model().labels:
         raise RecipeError(
-            f"py3langid does not know {expected.name} ({expected.tag!r}): set corpus.filters.lid_model to the file of "
-            "a fastText model that does (GlotLID knows 2,000 languages), or corpus.filters.language to false"
+            f"py3langid does not know {expected.name} ({expected.tag!r}): set lid_model to the file of a fastText "
+            "model that does (GlotLID knows 2,000 languages), or language_check = false (corpus.filters, seeds)"
         )
     return Ngrams(expected, label)
 
@@ -138,7 +138,7 @@ class FastText:
         except ImportError:
             raise MissingExtra("fasttext", "lid") from None
         if not path.is_file():
-            raise RecipeError(f"corpus.filters.lid_model {path} is not a file: name a fastText model (model.bin)")
+            raise RecipeError(f"lid_model {path} is not a file: name a fastText model (model.bin)")
         try:
             self._model = fasttext.load_model(str(path))
         except (ValueError, RuntimeError, OSError) as error:

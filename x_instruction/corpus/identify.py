@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
 from x_instruction.corpus.close_languages import closer
@@ -62,7 +62,7 @@ class LanguageCheck:
         MissingExtra: ``lid_model`` is set and fastText is not installed.
     """
 
-    def __init__(self, language: Language, limits: Filters) -> None:
+    def __init__(self, language: Language, limits: LanguageThresholds) -> None:
         self._language, self._limits = language, limits
         known = np.zeros(256, dtype=bool)
         known[characters.script_kinds(language.script)] = True

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.files import digest, fill, find, is_local
 from x_instruction.corpus.readers import parquet_rows, rows, suffix
 from x_instruction.corpus.rows import Row, RowError
@@ -126,7 +126,7 @@ def _sample(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
 
     name, content = _sample_file(language)
     columns = ("text", "id", "url", "license")
-    table = rows(io.BytesIO(content), name, columns, corpus.max_line_bytes)
+    table = rows(io.BytesIO(content), name, columns, corpus.max_row_bytes)
     yield from _documents(table, columns, name, SAMPLE_SOURCE, SAMPLE_LICENSE)
 
 
@@ -155,7 +155,7 @@ def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dro
         except OSError as error:
             raise CorpusError(f"cannot open {path}: {error.strerror or error}; check its permissions") from error
         with stream:
-            table = rows(stream, path, columns, corpus.max_line_bytes)
+            table = rows(stream, path, columns, corpus.max_row_bytes)
             yield from _documents(table, columns, path, name, corpus.license)
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from x_instruction.config.recipe import Corpus
+from x_instruction.config.corpus import Corpus
 from x_instruction.corpus import boilerplate, characters
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
@@ -84,7 +84,7 @@ def _screened(
     corpus: Corpus, language: Language, seen: Callable[[int], None], quota: Quota
 ) -> Generator[Passage | Dropped, None, None]:
     """Passages that pass the filters and the language check, before duplicates are removed."""
-    language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language else None
+    language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language_check else None
     phrases = boilerplate.phrases(language.tag)
     spaced = characters.spaced(language)
     batch: list[tuple[Document, list[str]]] = []

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify.caps import Cap, Tally, domain, most
 from x_instruction.diversify.verbs import verb_noun
 from x_instruction.errors import EngineError, RecipeError
@@ -113,7 +113,7 @@ def selector(name: str) -> Selector:
 
 def diversify(
     records: Sequence[Rated],
-    settings: recipe.Diversify,
+    settings: Diversify,
     seed: int,
     embedder: Encoder,
     seen: Callable[[int], None] = lambda done: None,
@@ -159,7 +159,7 @@ def diversify(
         yield from _left(kept, chosen, draw.caps)
 
 
-def caps(records: Sequence[Rated], settings: recipe.Diversify) -> tuple[Cap, ...]:
+def caps(records: Sequence[Rated], settings: Diversify) -> tuple[Cap, ...]:
     """The caps that a recipe sets for records of one language; one that the quota alone keeps is left out."""
     found = []
     if settings.max_per_domain is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config import recipe
+from x_instruction.config.diversify import Diversify
 from x_instruction.diversify import Encoder, Floats, distinct, embed, name, same
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine, words
 from x_instruction.diversify.verbs import verb_nouns
@@ -138,7 +138,7 @@ def _spread(clusters: npt.ArrayLike | None, of: int | None) -> dict[str, Any]:
 
 
 def compare(
-    rated: Sequence[Rated], curated: Sequence[Curated], settings: recipe.Diversify, seed: int, embedder: Encoder
+    rated: Sequence[Rated], curated: Sequence[Curated], settings: Diversify, seed: int, embedder: Encoder
 ) -> Comparison:
     """Measure one language before and after the stage, in the clusters that the stage drew from.
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.errors import RecipeError
 from x_instruction.records import storable
 

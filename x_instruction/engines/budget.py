@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.errors import BudgetReached
 
 

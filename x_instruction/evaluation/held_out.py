@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config.recipe import Filters
+from x_instruction.config.corpus import LanguageThresholds
+from x_instruction.config.section import MAX_ROW_BYTES
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
@@ -42,7 +43,6 @@ ALL = "all"
 _SEAM = 4
 # Fewer bytes of letters are a word or a name, which many languages share: two characters of Chinese, seven letters.
 _EVIDENCE = 8
-_ROW_BYTES = 16_000_000
 
 Render = Callable[[str], Prompt]
 Columns = npt.NDArray[np.float64]
@@ -266,13 +266,8 @@ def checks(languages: Iterable[str], lid_model: str | None) -> dict[str, Languag
         RecipeError: no identifier knows a language, or ``lid_model`` cannot be read.
         MissingExtra: ``lid_model`` is named and fastText is not installed.
     """
-    limits = Filters(lid_model=lid_model)
-    try:
-        return {tag: LanguageCheck(language(tag), limits) for tag in dict.fromkeys(languages)}
-    except RecipeError as error:
-        # Corpora have it among their filters, and can do without.
-        told = str(error).replace("corpus.filters.lid_model", "lid_model").split(", or corpus.filters")[0]
-        raise RecipeError(told) from None
+    limits = LanguageThresholds(lid_model=lid_model)
+    return {tag: LanguageCheck(language(tag), limits) for tag in dict.fromkeys(languages)}
 
 
 def _judged(answers: Sequence[str], languages: Sequence[str], checks: Mapping[str, LanguageCheck]) -> list[bool]:
@@ -465,7 +460,7 @@ def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Ro
         return pair
 
     for source in (source for name in names for source in held_out(name)):
-        for pair in rows_as_pairs(source.path, (*COLUMNS, "tag"), _ROW_BYTES, partial(make, source=source)):
+        for pair in rows_as_pairs(source.path, (*COLUMNS, "tag"), MAX_ROW_BYTES, partial(make, source=source)):
             row = pair if isinstance(pair, Dropped) else _row(pair, tags.get(pair, ""))
             if isinstance(row, Row) and (row.language, row.id) in rows:
                 row = dropped(row.id, "same_id", f"another row of {row.language} has this id", row.prompt)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, MissingExtra, RecipeError
 from x_instruction.languages import language

@@ -6,7 +6,6 @@ shards and models tell of themselves.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.recipe import Recipe, Refine
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
 from x_instruction.diversify.report import describe
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline import rounds
@@ -98,8 +98,8 @@ def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
     for key, value in changes.items():
         section, name = key.split(".")
         part: Any = getattr(settings, section)
-        part = _rated_by(settings, value) if key == "refine.rater" else dataclasses.replace(part, **{name: value})
-        settings = dataclasses.replace(settings, **{section: part})
+        part = _rated_by(settings, value) if key == "refine.rater" else part.replace(**{name: value})
+        settings = settings.replace(**{section: part})
     return settings
 
 
@@ -108,7 +108,7 @@ def _rated_by(settings: Recipe, rater: str) -> Refine:
     refine = settings.refine
     tune = refine.tune if rater in TUNED else None
     learns = rater != "none" and (tune or settings.generate.tune)
-    return dataclasses.replace(settings_for(refine, rater), tune=tune, rounds=refine.rounds if learns else 0)
+    return settings_for(refine, rater).replace(tune=tune, rounds=refine.rounds if learns else 0)
 
 
 def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from x_instruction import hashing
-from x_instruction.config import recipe
+from x_instruction.config.section import flatten
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.errors import RecipeError
 from x_instruction.evaluation import held_out
@@ -112,7 +112,7 @@ def curve(
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
         known = folder / f"{target.name}.json"
-        made = hashing.digest([recipe.flatten(settings), data.revision, size])
+        made = hashing.digest([flatten(settings), data.revision, size])
         table: dict[str, Any] = json.loads(known.read_text("utf-8")) if known.exists() else {"made": made}
         if table["made"] != made:
             raise RecipeError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from x_instruction.config.mixing import MixRecipe
-from x_instruction.config.recipe import flatten
+from x_instruction.config.section import flatten
 from x_instruction.corpus.files import digest
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
@@ -218,7 +218,7 @@ def _counted(records: Iterable[Dropped], counts: Counter[str]) -> Iterator[Dropp
 
 def _report(mixing: MixRecipe, files: list[Source], items: int, let_go: Counter[str]) -> dict[str, Any]:
     return {
-        "recipe": flatten({name: value for name, value in dataclasses.asdict(mixing).items() if value is not None}),
+        "recipe": flatten({name: value for name, value in mixing if value is not None}),
         # Names and contents only: where a file lies on a machine is nobody's business.
         "inputs": [{"name": s.path.name, "kind": s.kind, "sha256": digest(s.path)} for s in files],
         "items": items,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from x_instruction.config.recipe import Model, Recipe
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
 from x_instruction.engines.budget import cost
 from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import RecipeError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Iterator
@@ -59,15 +58,14 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
             "`x-instruction batch write` count them instead"
         )
     with tempfile.TemporaryDirectory() as folder:
-        probe = dataclasses.replace(
-            settings,
+        probe = settings.replace(
             languages=settings.languages[:1],
-            corpus=dataclasses.replace(
-                settings.corpus, passages=_PASSAGES, documents=min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
+            corpus=settings.corpus.replace(
+                passages=_PASSAGES, documents=min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
             ),
             # Tuning takes as long as it takes; a base is asked as quickly as what is tuned from it.
-            generate=dataclasses.replace(settings.generate, tune=None),
-            refine=dataclasses.replace(settings.refine, tune=None, start="base", rounds=0, precision=None),
+            generate=settings.generate.replace(tune=None),
+            refine=settings.refine.replace(tune=None, start="base", rounds=0, precision=None),
         )
         # Loading models is no cost per row, so the probe is timed by its ledgers, which start after loading.
         measured = totals(execute(probe, Path(folder), 1, False, "rated", NullProgress()), settings)
@@ -103,7 +101,7 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
     from x_instruction.corpus.stage import passages
 
     sample = min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
-    corpus = dataclasses.replace(settings.corpus, documents=sample, passages=None)
+    corpus = settings.corpus.replace(documents=sample, passages=None)
     started, read, kept = time.monotonic(), 0, 0
 
     def seen(documents: int) -> None:

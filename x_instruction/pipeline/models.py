@@ -9,7 +9,6 @@ Each model says in ``made.json`` what decided it, as a shard's report does, and 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,8 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from x_instruction import hashing
-from x_instruction.config import recipe
-from x_instruction.config.recipe import Generate, Model, Recipe, Refine, TrainConfig
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
+from x_instruction.config.section import flatten
+from x_instruction.config.training import TrainConfig
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Engine, open_engine
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
@@ -136,10 +139,8 @@ class Models:
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
         """Everything that decides a model, as dotted keys."""
         section = self._section(role)
-        found = {
-            f"tune.{key}": value for key, value in recipe.flatten(self._tune(role)).items() if key not in job.PLACE
-        }
-        found |= {key: value for key, value in recipe.flatten(section).items() if key in _LEARNT[role]}
+        found = {f"tune.{key}": value for key, value in flatten(self._tune(role)).items() if key not in job.PLACE}
+        found |= {key: value for key, value in flatten(section).items() if key in _LEARNT[role]}
         found["version"] = VERSIONS[role]
         found["seed"] = self.recipe.seed
         found["model.files"] = locate(section.model.name, section.model.revision).revision
@@ -148,9 +149,7 @@ class Models:
             found["start.files"] = locate(start.adapter or start.name).revision
         if role == "rater" and set(labels.WEAKER) & set(self.recipe.refine.builders):
             found |= {
-                f"weaker.{k}": v
-                for k, v in recipe.flatten(self._weaker_writer()).items()
-                if k.split(".")[-1] not in PLACE
+                f"weaker.{k}": v for k, v in flatten(self._weaker_writer()).items() if k.split(".")[-1] not in PLACE
             }
             found["weaker.prompt.digest"] = digest_of(self.recipe.generate.prompt)
             found["weaker.response_tokens"] = self.recipe.refine.response_tokens
@@ -178,7 +177,7 @@ class Models:
 
     def _whole(self, role: str) -> TrainConfig:
         """How a role is tuned: what it reads is cut to length already, and half an answer teaches nothing."""
-        return dataclasses.replace(self._tune(role), length_percentile=100.0)
+        return self._tune(role).replace(length_percentile=100.0)
 
     def _files(self, tag: str) -> list[Path]:
         """Files of seeds, of one language or of all; what an earlier recipe took from others is left alone."""
@@ -356,7 +355,7 @@ class Models:
         return {labels.key(pair): answer.text for pair, answer in answers if isinstance(answer, Completed)}
 
     def _weaker_writer(self) -> Generate:
-        return dataclasses.replace(self.recipe.generate, candidates=1, tune=None, length_hint=0.0)
+        return self.recipe.generate.replace(candidates=1, tune=None, length_hint=0.0)
 
 
 def _passage(pair: Pair, id: str) -> Passage:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, Recipe
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.section import flatten
 from x_instruction.engines import FAILURES, engine_spec
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import forget_failures
@@ -87,7 +88,7 @@ class Plan:
         section = rounds.SECTIONS[key.stage]
         found = {
             f"{section}.{name}": value
-            for name, value in recipe.flatten(getattr(self.recipe, section)).items()
+            for name, value in flatten(getattr(self.recipe, section)).items()
             if section == "corpus" or not _elsewhere(name)
         }
         found["seed"] = self.recipe.seed

@@ -7,10 +7,13 @@ of which no pair was kept, and rates all candidates again. This is the paper's i
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from x_instruction.config.recipe import Generate, Model, Recipe, Refine, TrainConfig
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.refine import Refine
+from x_instruction.config.training import TrainConfig
 from x_instruction.engines import engine_spec
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import digest_of
@@ -78,8 +81,7 @@ def writing(run: RunFolder, settings: Recipe, round: int, tag: str) -> Generate:
     write = settings.generate
     if write.tune is None:
         return write
-    return dataclasses.replace(
-        write,
+    return write.replace(
         model=write.tune.tuned(write.model, folder(run, "generator", round, own(write.tune, tag))),
         prompt="tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt,
     )
@@ -90,7 +92,7 @@ def rating(run: RunFolder, settings: Recipe, round: int, tag: str) -> Refine:
     rate = settings.refine
     if rate.tune is None:
         return rate
-    return dataclasses.replace(rate, model=rater(run, settings, round, tag))
+    return rate.replace(model=rater(run, settings, round, tag))
 
 
 def rater(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:

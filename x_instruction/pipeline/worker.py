@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, Recipe
+from x_instruction.config.model import Model
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.section import flatten
 from x_instruction.engines import Engine, engine_spec, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.models import locate
@@ -224,7 +225,7 @@ PLACE = frozenset(
 
 def identity(model: Model) -> dict[str, Any]:
     """The model's settings that decide its answers."""
-    found = {key: value for key, value in recipe.flatten(model).items() if key.split(".")[-1] not in PLACE}
+    found = {key: value for key, value in flatten(model).items() if key.split(".")[-1] not in PLACE}
     if model.adapter and not engine_spec(model).remote:
         # Where an adapter stands is no matter, what is in it is.
         found["adapter"] = locate(model.adapter).revision

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Engine, Failed, engine_spec
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.records import Candidate, Dropped, Rated, dropped, extend
@@ -40,7 +40,7 @@ class Rater(Protocol):
     """What the engine must be able to do; nothing when no model is asked."""
 
     def rate(
-        self, candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
+        self, candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask
     ) -> list[Rating | Failed]:
         """One rating per candidate, in order, or why there is none."""
 
@@ -56,17 +56,17 @@ RATERS = {
 }
 
 
-def _rater(settings: recipe.Refine) -> Rater:
+def _rater(settings: Refine) -> Rater:
     rater: Rater = importlib.import_module(RATERS[settings.rater])
     return rater
 
 
-def asks(settings: recipe.Refine) -> bool:
+def asks(settings: Refine) -> bool:
     """Whether the rater asks a model; for one that does not, no engine needs to be opened."""
     return bool(_rater(settings).needs)
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
     """Every candidate with its rating, in order; dropped when the engine failed on it.
 
     Raises:
@@ -95,7 +95,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     ]
 
 
-def check(settings: recipe.Refine) -> None:
+def check(settings: Refine) -> None:
     """Refuse a rater that cannot rate, before a model is asked thousands of times.
 
     Raises:
@@ -114,7 +114,7 @@ def check(settings: recipe.Refine) -> None:
     threshold(settings)
 
 
-def threshold(settings: recipe.Refine) -> float:
+def threshold(settings: Refine) -> float:
     """The least score of a pair that is kept, in the rater's own scale.
 
     Raises:
@@ -134,7 +134,7 @@ def threshold(settings: recipe.Refine) -> float:
     return known.threshold(settings.precision)
 
 
-def keep(rated: Sequence[Rated | Dropped], settings: recipe.Refine) -> Iterator[Rated | Dropped]:
+def keep(rated: Sequence[Rated | Dropped], settings: Refine) -> Iterator[Rated | Dropped]:
     """The best of each passage that reach the threshold; the rest with a reason."""
     least = threshold(settings)
     ranks: dict[str, int] = {}
@@ -158,9 +158,7 @@ def keep(rated: Sequence[Rated | Dropped], settings: recipe.Refine) -> Iterator[
             yield record
 
 
-def refine(
-    candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask
-) -> Iterator[Rated | Dropped]:
+def refine(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> Iterator[Rated | Dropped]:
     """Rate and keep: the stage."""
     # A threshold that cannot be told is told before a model is asked thousands of times.
     threshold(settings)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines import engine_spec
 from x_instruction.engines.embedded import MODELS
 from x_instruction.engines.models import locate

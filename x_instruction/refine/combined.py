@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Engine, Failed
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating, pmi, trained
@@ -21,7 +21,7 @@ needs = ("choose", "score")
 _LEAST = 1e-12
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is a probability of ``best``, 0 to 1, as of a tuned rater.
 
     ``logit(score) = logit(p_best) + pmi_weight * pmi``, with ``p_best`` calibrated and ``pmi`` as ``direction`` has it

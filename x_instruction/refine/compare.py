@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.records import Candidate, Dropped, Rated, text_digest
 from x_instruction.refine import TUNED, metrics, threshold
 from x_instruction.refine.labels import Example
@@ -63,7 +63,7 @@ class RaterMetrics:
         return table
 
 
-def settings_for(settings: recipe.Refine, rater: str, adapter: str | None = None) -> recipe.Refine:
+def settings_for(settings: Refine, rater: str, adapter: str | None = None) -> Refine:
     """A recipe's settings for any rater.
 
     Its own threshold is in its own rater's scale, so the others keep all (``KEEP_ALL``): of a passage what ranks best.
@@ -75,10 +75,9 @@ def settings_for(settings: recipe.Refine, rater: str, adapter: str | None = None
         adapter: of the tuned raters, instead of the recipe's own; the others go without one.
     """
     own, tuned = rater == settings.rater, rater in TUNED
-    return dataclasses.replace(
-        settings,
-        rater=rater,  # type: ignore[arg-type]
-        model=dataclasses.replace(settings.model, adapter=(adapter or settings.model.adapter) if tuned else None),
+    return settings.replace(
+        rater=rater,
+        model=settings.model.replace(adapter=(adapter or settings.model.adapter) if tuned else None),
         prompt=settings.prompt if own or (tuned and settings.rater in TUNED) else "auto",
         precision=settings.precision if own else None,
         min_score=settings.min_score if own else KEEP_ALL,
@@ -114,7 +113,7 @@ def candidate(example: Example, number: int) -> Candidate:
 
 
 def rater_metrics(
-    examples: Sequence[Example], rated: Sequence[Rated | Dropped], settings: recipe.Refine, seed: int
+    examples: Sequence[Example], rated: Sequence[Rated | Dropped], settings: Refine, seed: int
 ) -> list[RaterMetrics]:
     """A rater's figures for each language, by tag, and for all of them together where there are several.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from x_instruction.config.section import MAX_ROW_BYTES
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
@@ -18,8 +19,6 @@ from x_instruction.storage.atomic import atomic
 COLUMNS = ("id", "language", "instruction_language", "instruction", "text", "level")
 # What the package's own files say besides, and others need not.
 ORIGIN = ("document", "builder")
-# Bytes of the longest row that is read.
-LIMIT = 16_000_000
 
 
 def write(examples: Sequence[Example], path: Path) -> None:
@@ -43,7 +42,7 @@ def read(path: Path) -> list[Example]:
             measure something else.
     """
     found = []
-    for position, row in read_rows(path, (*COLUMNS, *ORIGIN), LIMIT):
+    for position, row in read_rows(path, (*COLUMNS, *ORIGIN), MAX_ROW_BYTES):
         where = f"{path}, row {position}"
         if isinstance(row, RowError):
             raise CorpusError(f"{where}: {row.reason}, {row.detail}; mend the file")

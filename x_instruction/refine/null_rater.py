@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Batch, Engine, Failed, Request, Result, always
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating
@@ -35,6 +35,6 @@ class NullEngine:
         return iter(())
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """A rating of 0 for every candidate; nothing is asked."""
     return [Rating(0.0) for _ in candidates]

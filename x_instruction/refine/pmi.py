@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Engine, Failed, Scored, Scoring
 from x_instruction.errors import EngineError
 from x_instruction.languages import language
@@ -20,7 +20,7 @@ from x_instruction.refine import Rating
 needs = ("score",)
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the gain."""
     pairs = _by_response if settings.direction == "response" else _by_instruction
     requests = [request for candidate in candidates for request in pairs(candidate, settings, engine)]
@@ -41,7 +41,7 @@ def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engin
     return ratings
 
 
-def _by_response(candidate: Candidate, settings: recipe.Refine, engine: Engine) -> tuple[Scoring, Scoring]:
+def _by_response(candidate: Candidate, settings: Refine, engine: Engine) -> tuple[Scoring, Scoring]:
     name = language(candidate.language).name
     text = engine.truncate(candidate.text, settings.response_tokens)
     alone = f"Answer in {name}:\n"
@@ -51,7 +51,7 @@ def _by_response(candidate: Candidate, settings: recipe.Refine, engine: Engine) 
     )
 
 
-def _by_instruction(candidate: Candidate, settings: recipe.Refine, engine: Engine) -> tuple[Scoring, Scoring]:
+def _by_instruction(candidate: Candidate, settings: Refine, engine: Engine) -> tuple[Scoring, Scoring]:
     source, into = language(candidate.language), language(candidate.instruction_language)
     template = prompts.choose("base-title", chat=False)
     shown = engine.truncate(candidate.text, settings.response_tokens)

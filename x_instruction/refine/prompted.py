@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
 from x_instruction.languages import language
 from x_instruction.prompts import template
@@ -19,7 +19,7 @@ needs = ("choose",)
 SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"})
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the expected level, 1 to 5; 4 and 5 are best, 3 is flawed."""
     name = settings.prompt if settings.prompt != "auto" else "rate-chat" if engine.chat else "rate-base"
     prompt = template(name, SLOTS)

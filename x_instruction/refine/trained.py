@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from x_instruction.config import recipe
+from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
 from x_instruction.languages import language
 from x_instruction.prompts import template
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 
 def question(
-    text: str, language_tag: str, instruction: str, instruction_language_tag: str, settings: recipe.Refine, by: Reader
+    text: str, language_tag: str, instruction: str, instruction_language_tag: str, settings: Refine, by: Reader
 ) -> Choice:
     """What a rater is asked of one pair; its answers stand in the order of ``labels.LEVELS``.
 
@@ -65,7 +65,7 @@ def question(
     return Choice(filled, ANSWERS if prompt.chat else tuple(f" {answer}" for answer in ANSWERS))
 
 
-def rate(candidates: Sequence[Candidate], settings: recipe.Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
+def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the probability of the best level, 0 to 1, calibrated where it can be."""
     requests = [
         question(c.text, c.language, c.instruction, c.instruction_language, settings, engine) for c in candidates

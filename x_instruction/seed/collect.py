@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.recipe import Seeds, flatten
+from x_instruction.config.section import flatten
+from x_instruction.config.seeds import Seeds
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError

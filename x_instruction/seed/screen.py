@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from x_instruction.config.recipe import Filters, Seeds
+from x_instruction.config.seeds import Seeds
 from x_instruction.corpus import characters
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator
@@ -114,13 +114,7 @@ def _in_language(records: Iterable[Pair | Dropped], settings: Seeds, target: Lan
     if not settings.language_check:
         yield from records
         return
-    limits = Filters(
-        min_confidence=settings.min_confidence,
-        min_script=settings.min_script,
-        max_foreign_lines=settings.max_foreign_lines,
-        lid_model=settings.lid_model,
-    )
-    language_check = LanguageCheck(target, limits)
+    language_check = LanguageCheck(target, settings)
     records_left = iter(records)
     while batch := list(islice(records_left, BATCH)):
         pairs = [record for record in batch if isinstance(record, Pair)]

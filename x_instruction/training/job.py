@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import Model, TrainConfig
-from x_instruction.config.training import Align
+from x_instruction.config.model import Model
+from x_instruction.config.section import Section, flatten
+from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Prompt
 from x_instruction.storage.atomic import atomic
 
@@ -40,26 +40,22 @@ class TrainingExample:
     parallel: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainJob:
-    """What a tuning process does.
-
-    Args:
-        model: the base, and an adapter on it to go on from.
-        tune: how.
-        align: AFP's alignment beside it.
-    """
+class TrainJob(Section):
+    """What a training process does."""
 
     model: Model
+    """The base, and an adapter on it to continue from."""
     tune: TrainConfig
+    """How it is trained."""
     align: Align | None = None
+    """AFP's alignment beside it."""
 
 
 def decisive(job: TrainJob) -> dict[str, Any]:
     """What of a job decides the model that comes of it, as dotted keys."""
     place = PLACE - _CONTRASTED if job.align else PLACE
     left_out = {f"tune.{key}" for key in place}
-    return {key: value for key, value in recipe.flatten(job).items() if key not in left_out}
+    return {key: value for key, value in flatten(job).items() if key not in left_out}
 
 
 @dataclass(slots=True)

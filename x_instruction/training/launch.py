@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import TrainConfig
+from x_instruction.config.section import dumps, loads, without_folder
+from x_instruction.config.training import TrainConfig
 from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.devices import gpus
 from x_instruction.engines.models import locate
@@ -65,7 +65,7 @@ def launch(
         (folder / "tuned.json").unlink(missing_ok=True)
     os.replace(folder / "lessons.jsonl.new", folder / "lessons.jsonl")
     with atomic(folder / "job.json") as stream:
-        stream.write(recipe.dumps(job).encode())
+        stream.write(dumps(job).encode())
     # The model is missing where it came to its place, the rest of the folder stayed, and it was removed there.
     if not (folder / "tuned.json").exists() or not (folder / "model").is_dir():
         _perform(folder, job)
@@ -80,7 +80,7 @@ def launch(
 def _same(folder: Path, job: TrainJob) -> bool:
     """Whether what the folder holds comes to what this job comes to, on these rows."""
     try:
-        before = recipe.read(TrainJob, (folder / "job.json").read_text("utf-8"))
+        before = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
         rows = (folder / "lessons.jsonl").read_bytes()
     except (OSError, ValueError, XInstructionError):
         return False
@@ -178,7 +178,7 @@ def _warn_of_another_base(job: TrainJob) -> None:
     made_for = table.get("base_model_name_or_path")
     if _on_the_hub(made_for) and _on_the_hub(base) and made_for.casefold() != base.casefold():
         logger.warning(
-            f"adapter {recipe.without_folder(job.model.adapter)} says that it was made for {made_for}, and it is tuned "
+            f"adapter {without_folder(job.model.adapter)} says that it was made for {made_for}, and it is tuned "
             f"on upon {base}: where these are not the same weights, it is worth nothing"
         )
 

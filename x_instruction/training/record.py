@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from x_instruction.cards.records import TRAINING, Training
-from x_instruction.config import recipe
+from x_instruction.config.section import Section, flatten, without_folder
 from x_instruction.engines import embedded
 from x_instruction.engines.models import locate
 from x_instruction.languages import language
@@ -24,7 +24,7 @@ def training(
     pairs: Sequence[Pair],
     dataset: str,
     revision: str,
-    settings: Any,
+    settings: Section,
     prompt: str = "",
     task: Literal["answers", "instructions", "ratings"] = "answers",
 ) -> Training:
@@ -42,7 +42,7 @@ def training(
     """
     base = locate(job.model.name, job.model.revision)
     asked = {pair.instruction_language for pair in pairs}
-    tune = {key: value for key, value in recipe.flatten(job.tune).items() if value is not None}
+    tune = {key: value for key, value in flatten(job.tune).items() if value is not None}
     hub, form = embedded.hub_id_and_form(base.name)
     return Training(
         base_model=hub,
@@ -69,7 +69,7 @@ def training(
     )
 
 
-def _told(settings: Any) -> str:
+def _told(settings: Section) -> str:
     """A recipe as text, without the folders of this machine."""
 
     def plain(value: Any) -> Any:
@@ -77,9 +77,9 @@ def _told(settings: Any) -> str:
             return {key: plain(item) for key, item in value.items() if item is not None}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
-        return recipe.without_folder(value) if isinstance(value, str) else value
+        return without_folder(value) if isinstance(value, str) else value
 
-    return json.dumps(plain(asdict(settings)), indent=1, ensure_ascii=False)
+    return json.dumps(plain(settings.model_dump()), indent=1, ensure_ascii=False)
 
 
 def write(folder: Path, record: Training, license: str = "", link: str = "") -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from x_instruction import hashing
-from x_instruction.config import recipe
+from x_instruction.config.generate import Generate
+from x_instruction.config.refine import Refine
 from x_instruction.languages import language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.refine import trained
@@ -29,7 +30,7 @@ class Clips(Protocol):
         """The longest start of the text that has at most this many tokens."""
 
 
-def writing(pairs: Sequence[Pair], settings: recipe.Generate, reader: Clips) -> list[TrainingExample]:
+def writing(pairs: Sequence[Pair], settings: Generate, reader: Clips) -> list[TrainingExample]:
     """Lessons of the generator (backward tuning: method.md 2.2, Humpback section 2.2).
 
     Args:
@@ -51,7 +52,7 @@ def writing(pairs: Sequence[Pair], settings: recipe.Generate, reader: Clips) -> 
     return lessons
 
 
-def rating(examples: Sequence[Example], settings: recipe.Refine, reader: Clips) -> list[TrainingExample]:
+def rating(examples: Sequence[Example], settings: Refine, reader: Clips) -> list[TrainingExample]:
     """Lessons of the rater (the paper's evaluator: method.md 2.3): a pair, and its level as one of three answers.
 
     Args:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import hashing
-from x_instruction.config import recipe
+from x_instruction.config.section import MAX_ROW_BYTES, flatten
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.corpus.files import digest
 from x_instruction.engines import open_engine
@@ -35,7 +35,6 @@ from x_instruction.training.launch import launch
 from x_instruction.training.record import training, write
 
 RATES, TUNED = "rates.json", "tuned.json"
-_ROW_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def read(files: Sequence[Source]) -> Data:
 
     for source in files:
         for pair in rows_as_pairs(
-            source.path, (*COLUMNS, "sentence", "parallel", "tag"), _ROW_BYTES, partial(make, source=source)
+            source.path, (*COLUMNS, "sentence", "parallel", "tag"), MAX_ROW_BYTES, partial(make, source=source)
         ):
             if not isinstance(pair, Pair):
                 drop(pair.reason)
@@ -152,14 +151,14 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
     # What was tried on other rows or otherwise says nothing of these.
-    trials /= hashing.digest([recipe.flatten(settings), data.revision])[:16]
+    trials /= hashing.digest([flatten(settings), data.revision])[:16]
     rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.learning_rates else {}
     chosen = settings
     if rates:
         # A small base answers in no asked language yet, and then all scores are 0.
         best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"], -rate))
         say(f"learning rate {best:g}: score {rates[best]['score']:.4f} is the best of {len(rates)}")
-        chosen = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, learning_rate=best))
+        chosen = settings.replace(tune=settings.tune.replace(learning_rate=best))
 
     def finish(model: Path, tuned: TrainResult) -> None:
         if rates:
@@ -236,7 +235,7 @@ def _tried(
     found = {}
     for rate in settings.learning_rates:
         target = folder / f"{rate:g}"
-        tune_ = dataclasses.replace(settings.tune, learning_rate=rate, steps=settings.trial)
+        tune_ = settings.tune.replace(learning_rate=rate, steps=settings.trial)
         known = target / "score.json"
         if not target.is_dir():
             launch(TrainJob(model=settings.model, tune=tune_, align=settings.align), lessons, target)

@@ -29,8 +29,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import TrainConfig
+from x_instruction.config.section import loads, without_folder
+from x_instruction.config.training import TrainConfig
 from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.transformers import with_adapter
 from x_instruction.engines.models import locate
@@ -62,11 +62,11 @@ def tune(folder: Path) -> TrainResult:
     Raises:
         TuningError: it cannot work, or the loss stopped being a number.
     """
-    job = recipe.read(TrainJob, (folder / "job.json").read_text("utf-8"))
+    job = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
     settings = job.tune
     if settings.method == "full" and job.model.adapter:
         raise TrainingError(
-            f"tune.method is full, and model.adapter is {recipe.without_folder(job.model.adapter)}: the adapter alone "
+            f"tune.method is full, and model.adapter is {without_folder(job.model.adapter)}: the adapter alone "
             "would learn; merge it into its base and name what comes of it in model.name, or take lora"
         )
     device = _device(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from x_instruction.cli.options import limit_option, out_option, read_sets, set_o
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
-    from x_instruction.config.recipe import Model
+    from x_instruction.config.model import Model
     from x_instruction.evaluation.held_out import Difference, Metrics
 
 
@@ -82,7 +81,8 @@ def command(
 
     A model that was trained on a mix with source tags is asked with the tags that the mix sets for inference.
     """
-    from x_instruction.config.recipe import Model, parse
+    from x_instruction.config.model import Model
+    from x_instruction.config.section import validate
     from x_instruction.engines import open_engine
     from x_instruction.errors import RecipeError
     from x_instruction.evaluation.held_out import (
@@ -98,10 +98,10 @@ def command(
     )
     from x_instruction.prompts.answer import frame
 
-    overrides = {"name": json.dumps(model, ensure_ascii=False), **read_sets(sets)}
+    overrides = {"name": model, **read_sets(sets)}
     if adapter is not None:
-        overrides["adapter"] = json.dumps(adapter, ensure_ascii=False)
-    settings = parse(Model, "", "eval held-out", overrides)
+        overrides["adapter"] = adapter
+    settings = validate(Model, {}, overrides)
     lengths = {"max_tokens": max_tokens, "answer_tokens": answer_tokens}
     if out and out.suffix != ".json":
         raise RecipeError(f"--out is {out}, expected a .json file")

@@ -15,7 +15,9 @@ from x_instruction.cli.options import languages_option, out_option, read_recipe,
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
-    from x_instruction.config.recipe import Model, Recipe, Refine
+    from x_instruction.config.model import Model
+    from x_instruction.config.recipe import Recipe
+    from x_instruction.config.refine import Refine
     from x_instruction.refine.compare import RaterMetrics
     from x_instruction.refine.labels import Example
 

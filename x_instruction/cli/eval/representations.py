@@ -61,7 +61,7 @@ def command(
     gap         mean cosine of translations minus that of all other pairs
     uniformity  0 if all states are equal; lower as they spread
     """
-    from x_instruction.config.recipe import Model
+    from x_instruction.config.model import Model
     from x_instruction.evaluation.representations import Encoder, measure, read
     from x_instruction.storage.atomic import atomic
 

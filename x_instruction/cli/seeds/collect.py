@@ -31,16 +31,15 @@ def command(
     Drops duplicates, responses in another language, and rows of an evaluation set. The reasons are written beside the
     file. The keys of --set are those of [seeds] in docs/recipes.md.
     """
-    import dataclasses
-
-    from x_instruction.config.recipe import Seeds, parse
+    from x_instruction.config.section import validate
+    from x_instruction.config.seeds import Seeds
     from x_instruction.errors import CorpusError
     from x_instruction.languages import language
     from x_instruction.seed.collect import collect, none_kept
 
     targets = per_language(out, languages)
-    settings = parse(Seeds, "", "seeds", read_sets(sets))
-    settings = dataclasses.replace(settings, evaluation=(*settings.evaluation, *exclude_eval))
+    settings = validate(Seeds, {}, read_sets(sets))
+    settings = settings.replace(evaluation=(*settings.evaluation, *exclude_eval))
     for tag, target in targets.items():
         wanted = language(tag)
         report = collect(sources, settings, wanted, target)

@@ -29,13 +29,14 @@ def command(seeds: tuple[Path, ...], languages: tuple[str, ...], out: Path, sets
     (chrf or likelihood), min_score, piece_chars, tokens_per_byte, max_tokens, score_tokens, language_check,
     min_confidence, min_script, max_foreign_lines, lid_model, max_row_bytes.
     """
-    from x_instruction.config.recipe import parse
+    from x_instruction.config.section import validate
+    from x_instruction.config.seeds import Translation
     from x_instruction.languages import language
     from x_instruction.pipeline.worker import identity
-    from x_instruction.translate import Translation, write
+    from x_instruction.translate import write
 
     targets = per_language(out, languages)
-    settings = parse(Translation, "", "translate", read_sets(sets))
+    settings = validate(Translation, {}, read_sets(sets))
     progress = _seen if sys.stderr.isatty() else lambda done, known: None
     for tag, target in targets.items():
         kept(f"answers are kept beside {target}; rerun the same command to continue")

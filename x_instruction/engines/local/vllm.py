@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines import Batch, Failed, Request, Result, always
 from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra, NotCapable

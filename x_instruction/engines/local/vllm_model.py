@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.errors import EngineError, MissingExtra
 
 # vLLM changes its Python interface between minor versions; these were read and, the first, run.

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines import Batch, Choice, Completion, Failed, Request, Result, always, single_batch
 from x_instruction.engines.remote import openai_protocol
 from x_instruction.engines.truncation import truncator

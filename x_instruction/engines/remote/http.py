@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from x_instruction import __version__
-from x_instruction.config.recipe import Server
+from x_instruction.config.model import Server
 from x_instruction.engines import Failed, Request, Result
 from x_instruction.engines.remote import openai_protocol
 from x_instruction.engines.remote.concurrency import ConcurrencyLimiter

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from x_instruction.config.recipe import Model, Server
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import ENGINES, Completion, Failed, Prompt, open_engine
 from x_instruction.errors import EngineError
 

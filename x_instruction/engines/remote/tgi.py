@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from x_instruction.config.recipe import Model
+from x_instruction.config.model import Model
 from x_instruction.engines import (
     Batch,
     Choice,

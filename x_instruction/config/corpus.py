@@ -1,0 +1,109 @@
+"""Where passages come from, and which are kept."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from x_instruction.config.section import MAX_ROW_BYTES, Invalid, Positive, RowBytes, Section, Share, Strings
+
+
+class LanguageThresholds(Section):
+    """Whether a text counts as being in its language."""
+
+    language_check: bool = True
+    """Drop texts that are not in their language."""
+    min_confidence: Share = 0.6
+    """Least probability that the language identifier must give the language."""
+    min_script: Share = 0.6
+    """Least share of letters in the language's script."""
+    max_foreign_lines: Share = 0.15
+    """Largest share of characters in sentences of another language. Catches half-translated pages."""
+    lid_model: str | None = None
+    """Path of a fastText model such as GlotLID, for languages that py3langid does not know."""
+
+
+class Filters(LanguageThresholds):
+    """Thresholds of the corpus filters. A share is of characters unless its description says otherwise.
+
+    The defaults follow the lengths of Humpback (200 to 2,500 characters) and the Gopher rules (arXiv 2112.11446, table
+    A1) where they hold for scripts without spaces.
+    """
+
+    min_chars: Positive = 200
+    """Shortest passage, in characters."""
+    max_chars: Positive = 2_500
+    """Longest passage, in characters. Longer documents are split at paragraphs and sentences."""
+    max_duplicate_lines: Share = 0.3
+    """Largest share of lines that occurred before in the passage."""
+    max_repeated_ngrams: Share = 0.2
+    """Largest share of word n-grams that occurred before in the passage; character n-grams in scripts without
+    spaces."""
+    max_symbols: Share = 0.1
+    """Largest share of symbols."""
+    max_digits: Share = 0.25
+    """Largest share of digits."""
+    max_boilerplate_lines: Share = 0.2
+    """Largest share of lines that look like menus, cookie notices or "read more"."""
+    max_short_lines: Share = 0.67
+    """Largest share of lines that are too short for a sentence."""
+    max_broken: Share = 0.001
+    """Largest share of characters that no text should have: U+FFFD, private use, mojibake."""
+    mask_personal_data: bool = True
+    """Replace e-mail addresses, phone numbers, IP addresses and IBANs."""
+    near_duplicates: bool = True
+    """Drop all but the first of passages that are nearly the same (MinHash, then exact Jaccard similarity)."""
+    near_duplicate_jaccard: Share = 0.7
+    """Jaccard similarity of word 3-grams from which two passages are near duplicates."""
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise Invalid("min_chars", f"is {self.min_chars}, expected at most max_chars, which is {self.max_chars}")
+        return self
+
+
+class Corpus(Section):
+    """Where passages come from, and which are dropped."""
+
+    source: Literal["sample", "files", "hub"]
+    """`sample` (ships with the package), `files` or `hub`."""
+    paths: Strings = ()
+    """For `files`: fsspec paths or globs. `{tag}`, `{code}`, `{iso639_3}` and `{name}` are replaced by those of the
+    language. Reads jsonl, jsonl.gz, jsonl.zst, parquet and txt (a blank line between documents)."""
+    dataset: str | None = None
+    """For `hub`: id of the data set. It is streamed, never downloaded as a whole."""
+    config: str | None = None
+    """For `hub`: config of the data set. Takes the placeholders of `paths`."""
+    split: str = "train"
+    """For `hub`: split of the data set."""
+    revision: str = "main"
+    """For `hub`: branch, tag or commit of the data set."""
+    text_column: str = "text"
+    """Column with a document's text."""
+    id_column: str = "id"
+    """Column with a document's id. May be missing from the rows."""
+    url_column: str = "url"
+    """Column with a document's address. May be missing from the rows."""
+    license_column: str = "license"
+    """Column with a document's licence. May be missing from the rows."""
+    license: str = "unknown"
+    """Licence of documents whose rows do not state one."""
+    documents: Positive | None = None
+    """Most documents to read per language. If not set, all."""
+    passages: Positive | None = None
+    """Most passages to keep per language. If not set, all."""
+    shard_size: Positive = 2_000
+    """Passages per shard."""
+    max_row_bytes: RowBytes = MAX_ROW_BYTES
+    filters: Filters = Filters()
+    """Thresholds of the filters."""
+
+    @model_validator(mode="after")
+    def _source(self) -> Self:
+        if self.source == "files" and not self.paths:
+            raise Invalid("paths", 'is empty and source is "files", expected at least one path')
+        if self.source == "hub" and not self.dataset:
+            raise Invalid("dataset", 'is not set and source is "hub", expected the id of a data set')
+        return self

@@ -1,0 +1,35 @@
+"""How the final pairs are selected."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from x_instruction.config.model import RUNTIME_ONLY
+from x_instruction.config.section import Positive, PositiveShare, Section, Share
+
+
+class Diversify(Section):
+    """How the final pairs are selected (paper, section 3.3; docs/method.md 2.4)."""
+
+    embedder: str
+    """Sentence encoder of the instructions: a Hub id, a folder or `embedded`."""
+    revision: str = "main"
+    """Branch, tag or commit of the sentence encoder on the Hub."""
+    selector: Literal["kmeans", "mmr", "k-center", "top", "random"] = "kmeans"
+    """`kmeans` (the paper's), `mmr`, `k-center`, `top` or `random`."""
+    quota: Positive = 32_000
+    """Pairs per language. The paper has 32,000."""
+    relevance: Share = 0.5
+    """For `mmr`: weight of the score against the similarity to pairs that are selected already. 1 selects the best
+    scores, 0 the least similar pairs."""
+    max_per_domain: PositiveShare | None = None
+    """Largest share of the quota from 1 host of `url`, but at least 1 pair. Pairs without a URL are not limited."""
+    max_per_verb: PositiveShare | None = None
+    """Largest share of the quota with the same verb or question word, but at least 1 pair. Instructions without one are
+    not limited."""
+    clusters: Positive | None = None
+    """Clusters per language. If not set, the square root of the number of pairs."""
+    batch_size: Annotated[Positive, RUNTIME_ONLY] = 64
+    """Sentences in one forward pass of the encoder."""
+    threads: Annotated[Positive, RUNTIME_ONLY] = 1
+    """CPU threads of the encoder."""

@@ -1,0 +1,72 @@
+"""How instructions are written for passages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from x_instruction.config.model import Model
+from x_instruction.config.section import (
+    Invalid,
+    NotNegative,
+    NotNegativeFloat,
+    Positive,
+    Section,
+    Share,
+    Strings,
+    TagOrSame,
+)
+from x_instruction.config.training import TrainConfig
+
+
+class Generate(Section):
+    """How instructions are written for passages (paper, section 3.1; docs/method.md 2.2)."""
+
+    model: Model
+    """The generator."""
+    prompt: str = "auto"
+    """Name of a prompt in `x_instruction/prompts`, or path of a text file. `auto` is the title prompt for a base model
+    and the chat prompt for a model with a chat template. `tuned-auto` is the prompt of a trained generator, for an
+    adapter that `model.adapter` names."""
+    styles: Annotated[Strings, Field(min_length=1)] = ("question", "instruction")
+    """Styles to ask for, in turn over the candidates. LongForm's are `instruction`, `question` and `search`."""
+    candidates: Positive = 4
+    """Instructions sampled per passage."""
+    instruction_language: TagOrSame = "en"
+    """Language of the instructions: a tag, or `same` for the language of the response (MURI)."""
+    passage_tokens: Positive = 512
+    """Most tokens of a passage that the generator reads."""
+    max_tokens: Positive = 48
+    """Most new tokens of an instruction."""
+    temperature: NotNegativeFloat = 0.7
+    """Sampling temperature. 0 is greedy decoding. Humpback has 0.7."""
+    top_p: Share = 0.9
+    """Nucleus sampling: the smallest set of tokens with this much probability. Humpback has 0.9."""
+    top_k: NotNegative = 64
+    """Sample from this many of the likeliest tokens. 0 is all."""
+    min_chars: Positive = 12
+    """Shortest usable instruction, in characters."""
+    max_chars: Positive = 600
+    """Longest usable instruction, in characters."""
+    max_copy: Share = 0.5
+    """Longest run of characters copied from the passage, as a share of the instruction."""
+    length_hint: Share = 0.0
+    """Share of the candidates that also state, in English, how many sentences the response has (LongForm)."""
+    tune: TrainConfig | None = None
+    """Trains the generator on the seeds before it writes: from a response to its instruction. Without this section the
+    generator is prompted."""
+    tuned_prompt: str = "auto"
+    """Prompt of the generator that `tune` trains, as for `prompt`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise Invalid("min_chars", f"is {self.min_chars}, expected at most max_chars, which is {self.max_chars}")
+        if self.length_hint and self.instruction_language != "en":
+            raise Invalid(
+                "length_hint",
+                f"is {self.length_hint:g} and instruction_language is {self.instruction_language!r}, expected 0: the "
+                "hint is an English sentence",
+            )
+        return self

@@ -1,0 +1,66 @@
+"""How candidates are rated, and which are kept."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from x_instruction.config.model import Model
+from x_instruction.config.section import AnyFloat, Invalid, NotNegative, Positive, Section, Share, Strings
+from x_instruction.config.training import TrainConfig
+
+
+class Refine(Section):
+    """How candidates are rated, and which are kept (paper, section 3.2; docs/method.md 2.3)."""
+
+    rater: Literal["trained", "pmi", "prompted", "combined", "none"]
+    """`trained` (the paper's: answers with 1 of 3 levels), `pmi`, `prompted`, `combined` (`trained` and `pmi`), or
+    `none`, which keeps the first candidates unread."""
+    model: Model
+    """The rater's model."""
+    min_score: AnyFloat = 0.0
+    """Pairs with a lower score are dropped. In the rater's own scale. Ignored if `precision` is set."""
+    precision: Share | None = None
+    """Share of kept pairs that should be good (`trained` only). The threshold is the lowest score that reaches it on
+    the rater's validation pairs."""
+    keep: Positive = 1
+    """Candidates to keep per passage, best first."""
+    direction: Literal["response", "instruction"] = "response"
+    """For `pmi`: whose likelihood is compared, that of the `response` given the instruction or that of the
+    `instruction` given the response. For an ideal model both are equal (Bayes). `instruction` is many times cheaper,
+    because the candidates of a passage share its computation."""
+    response_tokens: Positive = 256
+    """Most tokens of a response that the rater reads."""
+    prompt: str = "auto"
+    """Name of a rating prompt, or path of a text file. `auto` is the one for the rater and the model."""
+    pmi_weight: AnyFloat = 1.0
+    """For `combined`: weight of `pmi`, in nats, when it is added to the log-odds of `best`."""
+    tune: TrainConfig | None = None
+    """Trains the rater (`trained` or `combined`) on pairs of known levels made from the seeds. Without this section
+    `model.adapter` is a rater that was trained before."""
+    start: Literal["base", "generator"] = "base"
+    """What the rater is trained from: the `base`, or the `generator` of the same round."""
+    builders: Strings = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
+    """How pairs of each level are made from seeds (`x_instruction.refine.labels`)."""
+    per_level: Positive = 1
+    """Most examples of each level from 1 seed."""
+    development: Share = 0.1
+    """Share of the seed documents held out to calibrate the rater and to choose thresholds."""
+    rounds: NotNegative = 0
+    """Rounds after the first rating. Each round trains the generator and the rater again on the seeds and the kept
+    pairs, writes new instructions for passages without a kept pair, and rates all candidates again. Humpback has 2."""
+    settled: Share = 0.01
+    """Rounds end early when the number of kept pairs per passage changes by less than this."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.tune and self.rater not in ("trained", "combined"):
+            raise Invalid("tune", f'is set and rater is "{self.rater}", expected rater = "trained" or "combined"')
+        if self.precision is not None and self.rater != "trained":
+            raise Invalid(
+                "precision",
+                f'is {self.precision:g} and rater is "{self.rater}", expected rater = "trained": its thresholds are '
+                "fitted to its own probabilities; set min_score instead",
+            )
+        return self
