@@ -97,7 +97,7 @@ class Model(Section):
     name: str
     """A Hub id, a local folder, `embedded` or `embedded-smollm2`. For a server, the name that it serves."""
     engine: str = "transformers"
-    """`transformers`, `vllm`, `openai`, `tgi` or `batch`. `x-instruction engines` describes them."""
+    """`transformers`, `vllm`, `openai`, `tgi` or `batch`. `x-instruction engine list` describes them."""
     revision: str = "main"
     """Branch, tag or commit of the model on the Hub."""
     adapter: str | None = None
