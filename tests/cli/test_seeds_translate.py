@@ -32,7 +32,7 @@ def translate(*arguments: object) -> Result:
         (("--languages", "sw", "--set", "model.name=x", "--set", "min_scor=1"), "did you mean 'min_score'"),
         (
             ("--languages", "sw", "--set", "model.name=x", "--set", "model.engine=batch"),
-            'engine = "batch" cannot translate',
+            'model.engine is "batch", expected',
         ),
         (("--languages", "bm", "--set", "model.name=x"), "py3langid does not know Bambara"),
         (("--languages", "sw", "--set", "model.name=/no/model"), "/no/model does not exist"),

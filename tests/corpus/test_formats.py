@@ -126,7 +126,7 @@ def test_json_of_another_form_is_named(tmp_path: Path, name: str, content: str, 
     raw = content.encode()
     (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
     with pytest.raises(CorpusError, match=message):
-        results(tmp_path / name, max_line_bytes=4_000)
+        results(tmp_path / name, max_row_bytes=4_000)
 
 
 def test_a_list_in_the_first_line_alone_is_a_malformed_row(tmp_path: Path) -> None:
