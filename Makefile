@@ -4,6 +4,7 @@
 # make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
 # make coverage       every test, and the branches that none takes
+# make bench-gpu-small   the GPU benchmarks on a CPU, with tiny models
 # make docs     the pages of docs/ that are made from the code
 # make quality  format, lint, types, layers, docs
 # make style    what can be fixed by a machine
@@ -13,7 +14,7 @@ VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-vllm test-servers test-clients docs quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +67,9 @@ build/clients/installed:
 
 test-clients: $(VENV)/test-installed build/clients/installed
 	$(BIN)/python -m pytest -m clients tests/matrix
+
+bench-gpu-small: $(VENV)/test-installed
+	$(BIN)/python -m pytest -s -m bench tests/test_gpu_benchmarks.py
 
 docs: $(VENV)/test-installed
 	$(BIN)/python tools/make_docs.py
