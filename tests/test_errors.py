@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from x_instruction.errors import EngineError, MissingExtra, RunChanged, XInstructionError, rebuild_error
+from x_instruction.errors import Difference, EngineError, MissingExtra, RunChanged, XInstructionError, rebuild_error
 
 
-@pytest.mark.parametrize("told", [EngineError("no such model"), MissingExtra("trl", "tune"), RunChanged("a", ["b"])])
+@pytest.mark.parametrize(
+    "told", [EngineError("no such model"), MissingExtra("trl", "tune"), RunChanged("a", [Difference("b")])]
+)
 def test_an_error_is_rebuilt_with_its_class_and_message(told: XInstructionError) -> None:
     found = rebuild_error(type(told).__name__, str(told))
     assert type(found) is type(told)

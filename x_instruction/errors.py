@@ -11,11 +11,14 @@ XInstructionError
  ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
  ├─ HubError               the Hub refuses, or what is published is not what was sent
- └─ RunChanged             output made under other settings is in the way
+ └─ RunChanged             existing output was made with other settings
 
 A message says what came, what was wanted and what to do. The command line prints it and exits with 1;
 any other exception is a defect and keeps its traceback.
 """
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 
 class XInstructionError(Exception):
@@ -70,20 +73,53 @@ class HubError(XInstructionError):
     """The Hub refuses, or what is published is not what was sent."""
 
 
-class RunChanged(XInstructionError):
-    """Output made under other settings is in the way.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that differs between existing output and the recipe.
 
     Args:
-        what: the shard or folder that was found.
-        differences: one phrase per setting that differs.
+        key: dotted name of the setting, such as ``generate.candidates``.
+        old, new: the values as text; ``not set`` for none. Both are empty if the values say nothing to a reader.
     """
 
-    def __init__(self, what: str, differences: list[str]) -> None:
+    key: str
+    old: str = ""
+    new: str = ""
+
+    def text(self, name: str = "") -> str:
+        """What changed, in a few words.
+
+        Args:
+            name: how the reader knows the setting, if not by its key.
+        """
+        name = name or self.key
+        return f"{name} was {self.old}, is {self.new}" if self.old or self.new else f"{name} changed"
+
+
+class RunChanged(XInstructionError):
+    """Existing output was made with other settings.
+
+    Args:
+        what: the shard, model or folder.
+        differences: the settings that differ.
+    """
+
+    def __init__(self, what: str, differences: Sequence[Difference]) -> None:
+        self.what = what
         self.differences = differences
-        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        super().__init__(
-            f"{what} was made under other settings ({shown}): "
-            "run with --overwrite to make it again, or choose another --out folder"
+        super().__init__(self.text({}))
+
+    def text(self, names: Mapping[str, str]) -> str:
+        """The message.
+
+        Args:
+            names: how the reader knows a setting or an argument, by its key; the key itself for those that are missing.
+        """
+        shown = "; ".join(found.text(names.get(found.key, "")) for found in self.differences[:4])
+        shown += f"; and {len(self.differences) - 4} more" if len(self.differences) > 4 else ""
+        return (
+            f"{self.what} was made with other settings ({shown}): pass {names.get('overwrite', 'overwrite=True')} to "
+            f"replace it, or choose another folder with {names.get('out', 'out')}"
         )
 
 

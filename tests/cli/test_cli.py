@@ -140,3 +140,15 @@ def test_show_keeps_control_characters_from_the_terminal() -> None:
     from x_instruction.cli.show import plain
 
     assert "\x1b" not in plain("a\x1b[31mred\x07\r\n")
+
+
+def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, tmp_path: Path) -> None:
+    line = ("run", recipe_file(), "--out", tmp_path / "run", "--languages", "fi", "--until", "corpus", "--workers", 1)
+    assert cli(*line).returncode == 0
+    made = "error: shard passage/fi/00000 was made with other settings "
+    again = "pass --overwrite to replace it, or choose another folder with --out"
+    assert refused(*line, "--limit", 4) == f"{made}(`--limit` was not set, is 4): {again}"
+    assert f"{made}(corpus.passages was not set, is 4)" in refused(*line, "--set", "corpus.passages=4")
+    assert cli(*line, "--limit=4", "--overwrite").returncode == 0
+    assert f"{made}(`--limit` was 4, is not set)" in refused(*line)
+    assert f"{made}(corpus.passages was 4, is 5)" in refused(*line, "--set", "corpus.passages=5")

@@ -101,7 +101,7 @@ def test_changed_settings_are_refused_and_named(
     changed = load(recipe_file(), {f"{section}.{key}": value})
     with pytest.raises(RunChanged, match=named) as caught:
         go(changed, tmp_path / "run")
-    assert "--overwrite" in str(caught.value)
+    assert "overwrite=True" in str(caught.value)
     assert digests(tmp_path / "run") == before
     go(changed, tmp_path / "run", redo=True)
     go(changed, tmp_path / "fresh")

@@ -9,6 +9,7 @@ import click
 
 from x_instruction import __version__
 from x_instruction.cli.groups import CommandGroup
+from x_instruction.cli.options import message
 from x_instruction.errors import XInstructionError
 
 # Sections of the help and their commands, in the order of the work.
@@ -57,5 +58,5 @@ def main() -> None:
     try:
         cli(prog_name="x-instruction")
     except XInstructionError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {message(error, sys.argv[1:])}", err=True)
         sys.exit(1)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.errors import RecipeError
+from x_instruction.errors import RecipeError, RunChanged, XInstructionError
 
 if TYPE_CHECKING:
     from x_instruction.config.recipe import Recipe
+
+# Keys of a recipe that an option of its own sets.
+OPTIONS = {"corpus.passages": "--limit"}
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
@@ -91,6 +94,23 @@ def recipe_options(command: Command) -> Command:
     return command
 
 
+def publish_options(command: Command) -> Command:
+    """``--private`` to ``--collection`` and ``--yes``: how a repository of the Hub is updated."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Publish. Without it, only the changes are printed."),
+        click.option("--collection", metavar="TITLE", help="Collection to add it to, by title or slug."),
+        click.option("--move-tag", is_flag=True, help="Move the tag if it exists."),
+        click.option("--tag", metavar="NAME", help="Tag for the published revision, such as v1.0.0."),
+        click.option("--revision", default="main", show_default=True, metavar="REV", help="Branch, or refs/pr/N."),
+        click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing."),
+        click.option(
+            "--private/--public", default=None, help="Visibility.  [default: unchanged, or the owner's default]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def read_recipe(name: str, languages: tuple[str, ...], limit: int | None, sets: tuple[str, ...]) -> Recipe:
     """The recipe with the command line's changes.
 
@@ -159,3 +179,21 @@ def per_language(out: Path, tags: tuple[str, ...]) -> dict[str, Path]:
             f"such as {out.with_name(f'{{tag}}{out.suffix}')}"
         )
     return {tag: Path(str(out).replace("{tag}", tag)) for tag in found}
+
+
+def message(error: XInstructionError, arguments: Sequence[str]) -> str:
+    """The text of an error, with settings named as the user knows them.
+
+    A key that an option sets is named by the option if that was typed, or if the key is no longer set.
+
+    Args:
+        arguments: the command line.
+    """
+    if not isinstance(error, RunChanged):
+        return str(error)
+    names = {"overwrite": "--overwrite", "out": "--out"}
+    for found in error.differences:
+        option = OPTIONS.get(found.key)
+        if option and (found.new == "not set" or any(word.split("=")[0] == option for word in arguments)):
+            names[found.key] = f"`{option}`"
+    return error.text(names)

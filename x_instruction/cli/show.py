@@ -27,7 +27,14 @@ STAGES = ("passage", "candidate", "rated", "curated")
 @click.option(
     "--stage", type=click.Choice(STAGES), default="curated", show_default=True, help="Rows as this stage left them."
 )
-@click.option("--round", type=click.IntRange(0), default=0, help="Round of refinement of these rows.")
+@click.option(
+    "--round",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Round of refinement of these rows.",
+)
 @languages_option("all of the run")
 @limit_option("rows", default=5)
 def command(folder: Path, stage: str, round: int, languages: tuple[str, ...], limit: int) -> None:

@@ -28,7 +28,7 @@ from x_instruction.config.training import TrainConfig
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Engine, open_engine
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.errors import CorpusError, EngineError, RunChanged
+from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
 from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
@@ -227,7 +227,7 @@ class Models:
                 if not changed:
                     continue
                 if not self.redo:
-                    raise RunChanged(f"seeds of {wanted.tag}", [f"{key} changed" for key in changed])
+                    raise RunChanged(f"seeds of {wanted.tag}", [Difference(key) for key in changed])
             report = collect(sources, settings, wanted, out)
             self.say(f"seeds, {wanted.tag}: {report['kept']:,} of {report['rows_in']:,} rows")
         if not found:

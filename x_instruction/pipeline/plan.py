@@ -12,7 +12,7 @@ from x_instruction.config.section import flatten
 from x_instruction.engines import FAILURES, engine_spec
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import forget_failures
-from x_instruction.errors import RunChanged
+from x_instruction.errors import Difference, RunChanged
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.rounds import ROLES, last_round
@@ -172,10 +172,10 @@ class Plan:
             self.run.remove(key)
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """One phrase per setting that differs, the most telling first: settings before inputs."""
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+    """The settings that differ, the most telling first: settings before inputs."""
     keys = sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("input."), key))
-    return [f"{key} was {_short(old, key)}, is {_short(new, key)}" for key in keys if old.get(key) != new.get(key)]
+    return [Difference(key, _short(old, key), _short(new, key)) for key in keys if old.get(key) != new.get(key)]
 
 
 def _elsewhere(key: str) -> bool:
@@ -188,8 +188,8 @@ _LOOP = frozenset({"tune", "start", "rounds", "settled", "builders", "per_level"
 
 
 def _short(values: dict[str, Any], key: str) -> str:
-    if key not in values:
-        return "absent"
+    if values.get(key) is None:
+        return "not set"
     text = repr(values[key])
     return text if len(text) <= 40 else f"{text[:24]}…"
 

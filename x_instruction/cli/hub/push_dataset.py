@@ -7,19 +7,14 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.interrupt import kept
+from x_instruction.cli.options import publish_options
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo")
-@click.option("--private/--public", default=None, help="Visibility.  [default: unchanged, or the owner's default]")
-@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
-@click.option("--revision", default="main", show_default=True, metavar="REV", help="Branch, or refs/pr/N.")
-@click.option("--tag", metavar="NAME", help="Tag for the published revision, such as v1.0.0.")
-@click.option("--move-tag", is_flag=True, help="Move the tag if it exists.")
-@click.option("--collection", metavar="TITLE", help="Collection to add it to, by title or slug.")
+@publish_options
 @click.option("--replace-card", is_flag=True, help="Replace a card that was edited by hand.")
-@click.option("--yes", is_flag=True, help="Publish. Without it, only the changes are printed.")
 def command(
     folder: Path,
     repo: str,

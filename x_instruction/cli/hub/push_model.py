@@ -7,22 +7,17 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.interrupt import kept
+from x_instruction.cli.options import publish_options
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo")
-@click.option("--private/--public", default=None, help="Visibility.  [default: unchanged, or the owner's default]")
-@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
-@click.option("--revision", default="main", show_default=True, metavar="REV", help="Branch, or refs/pr/N.")
-@click.option("--tag", metavar="NAME", help="Tag for the published revision, such as v1.0.0.")
-@click.option("--move-tag", is_flag=True, help="Move the tag if it exists.")
-@click.option("--collection", metavar="TITLE", help="Collection to add it to, by title or slug.")
+@publish_options
 @click.option(
     "--base-license", default="", metavar="NAME", help="Licence of the base model as its card states it, such as mit."
 )
 @click.option("--base-license-link", default="", metavar="URL", help="URL of the licence, if it is not a standard one.")
-@click.option("--yes", is_flag=True, help="Publish. Without it, only the changes are printed.")
 def command(
     folder: Path,
     repo: str,
