@@ -79,7 +79,7 @@ def test_a_folder_that_is_no_sentence_encoder_is_named(tmp_path):
     from x_instruction.engines.local.embedder import Embedder
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(EngineError, match=r"holds no modules\.json, so it is no sentence encoder"):
+    with pytest.raises(EngineError, match=r"is not a sentence encoder"):
         Embedder(str(tmp_path))
     (tmp_path / "modules.json").write_text("[]")
     with pytest.raises(EngineError, match="as a sentence encoder"):

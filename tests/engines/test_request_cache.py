@@ -138,7 +138,7 @@ def test_an_answer_is_remembered_by_the_next_instance(path: Path, request_: Requ
     silent = Scripted(at=0, do=fail)
     with RequestCache(path, silent, {"dtype": "float32"}) as ledger:
         assert ledger.ask([request_]) == first
-        assert ledger.answered == ledger.known == 1
+        assert ledger.answered == ledger.asked == 1
         assert ledger.totals()["requests_sent"] == 1
     assert silent.sent == []
 

@@ -145,7 +145,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("changed", "told"),
         [
-            ({"device": "cuda:1"}, "device 'cuda:1' was asked for, but this vLLM runs on 'cpu'"),
+            ({"device": "cuda:1"}, "device is 'cuda:1', but this build of vLLM runs on 'cpu'"),
             ({"vllm": Vllm(quantization="none-such")}, "vLLM cannot run .*none-such"),
             ({"vllm": Vllm(max_model_len=10**6)}, "vLLM cannot run .*1000000"),
         ],
@@ -183,7 +183,7 @@ class TestFailures:
         vllm_model.check_version("0.33.1+cpu")
         assert not caplog.messages
         vllm_model.check_version("1.0.0")
-        assert caplog.messages == ["vLLM 1.0.0 is not known to work here: known are 0.32 and 0.33"]
+        assert caplog.messages == ["vLLM 1.0.0 is untested: the supported versions are 0.32 and 0.33"]
 
 
 class TestEqualsTransformers:
@@ -419,7 +419,7 @@ class TestAdapters:
 
     @pytest.mark.parametrize(
         ("config", "told"),
-        [("{}", "no readable adapter_config.json: 'r'"), ('{"r": 1024}', "has rank 1024, vLLM takes 512 at most")],
+        [("{}", "no readable adapter_config.json: 'r'"), ('{"r": 1024}', "has rank 1024, vLLM supports up to 512")],
     )
     def test_settings_that_cannot_be_used(self, folder: Path, tmp_path: Path, config: str, told: str) -> None:
         (tmp_path / "adapter_config.json").write_text(config)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
-from x_instruction.engines.local.hidden_states import pool, states
+from x_instruction.engines.local.hidden_states import hidden_states, pool
 from x_instruction.training.contrastive import gathered, info_nce
 
 # Bad input
@@ -47,7 +47,7 @@ def test_a_layer_that_is_not_there_is_refused() -> None:
     ids = torch.tensor([[5, 6]])
     for layer in (-1, 4):
         with pytest.raises(IndexError):
-            states(network, ids, torch.ones_like(ids), layer)
+            hidden_states(network, ids, torch.ones_like(ids), layer)
 
 
 # Pooling
@@ -188,7 +188,7 @@ def test_states_are_those_that_the_network_shows_and_no_layer_above_is_run(kind:
     stack = next(part for part in network.get_decoder().children() if isinstance(part, torch.nn.ModuleList))
     for number, part in enumerate(stack):
         part.register_forward_hook(lambda *_, number=number: ran.append(number))
-    found = states(network, ids, mask, layer)
+    found = hidden_states(network, ids, mask, layer)
     assert torch.equal(found[mask.bool()], wanted[layer][mask.bool()])
     assert ran == list(range(layer))
     # What was hooked for it is gone.
@@ -203,7 +203,7 @@ def test_states_with_gradient_checkpointing_have_the_same_gradient(reentrant: bo
 
     def gradient() -> list[torch.Tensor]:
         network.zero_grad()
-        states(network, ids, torch.ones_like(ids), 1).square().sum().backward()
+        hidden_states(network, ids, torch.ones_like(ids), 1).square().sum().backward()
         return [weight.grad.clone() for name, weight in network.named_parameters() if ".0." in name]
 
     plain = gradient()
@@ -220,9 +220,9 @@ def test_states_with_gradient_checkpointing_have_the_same_gradient(reentrant: bo
 def test_states_of_a_network_whose_layers_are_not_found_come_from_all_of_it() -> None:
     network = networks()["llama"].eval()
     ids = torch.tensor([[5, 6, 7]])
-    wanted = states(network, ids, torch.ones_like(ids), 1)
+    wanted = hidden_states(network, ids, torch.ones_like(ids), 1)
     network.get_decoder().spare = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
-    assert torch.equal(states(network, ids, torch.ones_like(ids), 1), wanted)
+    assert torch.equal(hidden_states(network, ids, torch.ones_like(ids), 1), wanted)
 
 
 # Over processes

@@ -1,10 +1,13 @@
-"""Engines: what runs a language model, in three verbs.
+"""Engines run a language model. An engine offers up to three capabilities.
 
-*complete* writes text after a prompt, *choose* gives the probability of each of some given answers (nothing is parsed),
-*score* gives the log-likelihood of a continuation. One request has one answer; an engine answers requests in batches
-that depend on the requests alone, so a batch is the same in every run and after every resume.
+- *complete* generates text after a prompt;
+- *choose* returns the probability of each given answer, so no generated text has to be parsed;
+- *score* returns the log-likelihood of a continuation.
 
-Only the module of an engine imports its library.
+Each request has one result. An engine plans batches from the requests alone, so a batch is the same in every run and
+after every resume.
+
+Only the module of an engine imports that engine's library.
 """
 
 from __future__ import annotations
@@ -25,15 +28,15 @@ Prompt = str | tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Write text after a prompt.
+    """Generate text after a prompt.
 
     Args:
-        prompt: the fixed part first, so that engines can share its reading.
-        max_tokens: at most this many new tokens.
-        temperature: 0 takes the most likely token.
-        top_p: smallest set of tokens with this much probability; 1 takes all.
-        top_k: the most likely tokens only; 0 takes all.
-        stop: writing ends before any of these.
+        prompt: text or chat messages. Put the fixed part first: engines compute a shared prefix once.
+        max_tokens: maximum number of new tokens.
+        temperature: sampling temperature; 0 is greedy decoding.
+        top_p: nucleus sampling, the smallest set of tokens with this much probability; 1 disables it.
+        top_k: sample from this many most likely tokens; 0 disables it.
+        stop: strings that end the text; they are not part of it.
         seed: equal requests with equal seeds give equal text on one machine.
     """
 
@@ -48,7 +51,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Choose among answers after a prompt."""
+    """Compare the probabilities of given answers after a prompt."""
 
     prompt: Prompt
     answers: tuple[str, ...]
@@ -56,7 +59,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """Score a continuation of a prompt, at most ``max_tokens`` tokens of it."""
+    """Compute the log-likelihood of a continuation, of its first ``max_tokens`` tokens (0: all)."""
 
     prompt: Prompt
     continuation: str
@@ -65,7 +68,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """New text, made ``storable``; ``finish_reason`` is ``stop`` or ``length``."""
+    """The generated text, made ``storable``; ``finish_reason`` is ``stop`` or ``length``."""
 
     text: str
     finish_reason: str
@@ -88,7 +91,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Natural logarithm of the continuation's probability, and over how many tokens."""
+    """Natural logarithm of the continuation's probability, and the number of scored tokens."""
 
     log_likelihood: float
     tokens: int
@@ -96,24 +99,24 @@ class Scored:
     output_tokens: int = 0
 
 
-# Why a request has no answer; records that need it are dropped under these names.
+# Why a request has no answer. Records that need the answer are dropped with these names as the reason.
 FAILURES = {
     "engine_too_long": "the prompt and its answer do not fit into the model's context",
-    "engine_refused": "the server calls the request invalid",
+    "engine_refused": "the server rejected the request as invalid",
     "engine_filtered": "the server's content filter withheld the answer",
-    "engine_unavailable": "the server failed, or could not be reached, at every try",
-    "engine_timeout": "no answer came in time at any try",
-    "engine_bad_answer": "what the server answered cannot be read",
+    "engine_unavailable": "the server failed or could not be reached, at every attempt",
+    "engine_timeout": "every attempt timed out",
+    "engine_bad_answer": "the server's answer could not be parsed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer: this request failed for good, which must not stop the others.
+    """A request that failed permanently. Other requests continue.
 
     Args:
-        reason: one of ``FAILURES``.
-        message: what was said, short, for a person; never a key.
+        reason: a key of ``FAILURES``.
+        message: a short explanation for people; never contains an API key.
     """
 
     reason: str
@@ -137,10 +140,11 @@ class Batch:
     """Requests that are answered together.
 
     Args:
-        rows: their positions in the planned sequence.
-        shared: tokens at the start of every prompt of the plan that are the same.
-        whole: an answer depends on what else is in the batch (by its rounding), so a batch of which a part is known is
-            asked again as a whole. Where a server or scheduler mixes requests as it likes, only what is missing is.
+        rows: positions in the planned sequence of requests.
+        shared: length in tokens of the prefix that all prompts of the plan have in common.
+        atomic: floating-point rounding makes an answer depend on the rest of its batch, so a batch with a missing
+            answer is run again as a whole. False for servers and schedulers that batch on their own: there only the
+            missing requests are sent again.
     """
 
     rows: tuple[int, ...]
@@ -149,60 +153,62 @@ class Batch:
 
 
 def single_batch(requests: Sequence[Request]) -> list[Batch]:
-    """One batch of all, for what mixes requests as it likes."""
+    """One batch of all requests, for servers and schedulers that batch on their own."""
     return [Batch(tuple(range(len(requests))), atomic=False)]
 
 
 def required_capability(request: Request) -> str:
-    """What an engine must be able to do to answer this."""
+    """The capability that an engine needs to answer this request."""
     return {Completion: "complete", Choice: "choose", Scoring: "score"}[type(request)]
 
 
 def always() -> bool:
-    """Go on sending."""
+    """The default of ``should_continue``: never stop early."""
     return True
 
 
 class Engine(Protocol):
-    """What every engine offers."""
+    """The interface of every engine."""
 
     model: str
-    """The model's name as records and cards say it."""
+    """The model's name in records and cards."""
     revision: str
-    """Commit on the Hub, or digest of the files."""
+    """Commit on the Hub, or digest of the model's files."""
     capabilities: frozenset[str]
-    """Which of ``complete``, ``choose`` and ``score`` it can do."""
+    """A subset of ``complete``, ``choose`` and ``score``."""
     chat: bool
     """Whether the model has a chat template."""
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """Batches for requests of one kind; the same requests always give the same batches."""
+        """Batches for requests of one type. The same requests always give the same batches."""
 
     def answer(
         self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
-        """Answers of one batch as (position in ``requests``, result), in any order.
+        """Answer one batch: yields (position in ``requests``, result) in any order.
 
         Args:
-            go_on: asked before more is sent; once it is false, what is under way is still answered, and no more.
+            shared: length in tokens of the prefix that all prompts have in common, from ``Batch.shared``.
+            should_continue: called before each request is sent. Once it returns False, requests in flight are still
+                answered and no others are sent.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """A kind of engine.
+    """An entry of the engine registry.
 
     Args:
-        module: where it is.
-        name: its class there.
-        extra: the extra that brings what it needs; empty when nothing is.
-        needs: import names of those packages.
-        verbs: what it can do; a served one can do what its server can.
-        served: whether the model runs in a server of its own, so that there are no files of it here.
-        about: one line for people.
+        module: the module that implements the engine.
+        name: the class in that module.
+        extra: the pip extra that installs ``packages``; empty when the engine needs none.
+        packages: import names of the required packages.
+        capabilities: what the engine supports; for a server, at most these.
+        remote: the model runs in a separate server, so its files are not on this machine.
+        description: one line for ``x-instruction engines``.
     """
 
     module: str
@@ -224,7 +230,7 @@ ENGINES = {
         ("torch", "transformers"),
         _ALL,
         False,
-        "a model in this process, on a CPU or a GPU; equal bytes on one machine",
+        "a model in this process, on a CPU or a GPU; deterministic on one machine",
     ),
     "vllm": EngineSpec(
         "x_instruction.engines.local.vllm",
@@ -233,7 +239,7 @@ ENGINES = {
         ("vllm",),
         _ALL,
         False,
-        "a model in this process by vLLM's scheduler, split over GPUs if need be; an environment of its own",
+        "a model in this process with vLLM's scheduler, on one or several GPUs; needs its own environment",
     ),
     "openai": EngineSpec(
         "x_instruction.engines.remote.openai",
@@ -242,7 +248,7 @@ ENGINES = {
         ("aiohttp",),
         _ALL,
         True,
-        "any server that speaks OpenAI's API: vLLM, llama.cpp, SGLang, TGI's /v1, hosted ones",
+        "any OpenAI-compatible server: vLLM, llama.cpp, SGLang, TGI's /v1, hosted services",
     ),
     "tgi": EngineSpec(
         "x_instruction.engines.remote.tgi",
@@ -251,7 +257,7 @@ ENGINES = {
         ("aiohttp",),
         _ALL,
         True,
-        "Text Generation Inference by its own API: grammars, best_of, adapters, streams",
+        "Text Generation Inference through its own API: grammars, best_of, adapters, streams",
     ),
     "batch": EngineSpec(
         "x_instruction.engines.remote.batch",
@@ -260,13 +266,13 @@ ENGINES = {
         (),
         ("complete", "choose"),
         True,
-        "files of requests and results: vllm run-batch, batch services (see `x-instruction batch`)",
+        "request and result files for vllm run-batch and batch services (see `x-instruction batch`)",
     ),
 }
 
 
 def engine_spec(model: Model) -> EngineSpec:
-    """The kind of engine that a model's settings name.
+    """The registry entry for ``model.engine``.
 
     Raises:
         RecipeError: no engine has that name.
@@ -279,13 +285,13 @@ def engine_spec(model: Model) -> EngineSpec:
 
 
 def open_engine(model: Model) -> Engine:
-    """Load a model into its engine, or reach its server.
+    """Load a model into its engine, or connect to its server.
 
     Raises:
         RecipeError: no engine has that name.
         EngineError: the model cannot be loaded or reached; the message says why.
     """
-    found = engine_spec(model)
-    make: Any = getattr(importlib.import_module(found.module), found.name)
-    engine: Engine = make(model)
+    spec = engine_spec(model)
+    engine_class: Any = getattr(importlib.import_module(spec.module), spec.name)
+    engine: Engine = engine_class(model)
     return engine

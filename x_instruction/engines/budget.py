@@ -1,6 +1,6 @@
-"""Money: what a model's tokens cost by the user's own prices, and how much a run may spend.
+"""Cost of tokens at the user's prices, and the budget of a run.
 
-Prices are never guessed: a server's price list is not known here and changes.
+Prices come from the recipe only: price lists of servers change and are not known here.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from x_instruction.errors import BudgetReached
 
 
 class SpendCounter(Protocol):
-    """A number that several processes add to, such as ``multiprocessing.Value("d")``."""
+    """A number that several processes can add to, such as ``multiprocessing.Value("d")``."""
 
     value: float
 
 
 @dataclass(slots=True)
 class LocalSpend:
-    """A purse of one process."""
+    """The spend counter of a single process."""
 
     value: float = 0.0
 
 
 def cost(model: Model, prompt_tokens: int, output_tokens: int) -> float:
-    """What tokens cost, in the currency of the recipe's prices; 0 without prices."""
+    """Cost of tokens in the currency of the recipe's prices; 0 without prices."""
     server = model.server
     return (prompt_tokens * server.prompt_price + output_tokens * server.output_price) / 1_000_000
 
 
 class Budget:
-    """What may still be spent.
+    """The budget that is left.
 
     Args:
-        limit: nothing is sent any more once this much is spent; None for no limit.
-        purse: what was spent so far, by all processes of the run.
-        model: whose prices count.
+        limit: once this much is spent, no more requests are sent; None for no limit.
+        spent: amount spent so far by all processes of the run.
+        model: the model whose prices apply; None counts nothing.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Budget:
         self.model = model
 
     def add(self, prompt_tokens: int, output_tokens: int) -> None:
-        """Count one answer."""
+        """Add the cost of one answer."""
         if self.model is None:
             return
         lock = getattr(self.spent, "get_lock", None)
@@ -59,17 +59,17 @@ class Budget:
                 self.spent.value += cost(self.model, prompt_tokens, output_tokens)
 
     def left(self) -> bool:
-        """Whether more may be sent."""
+        """Whether more requests may be sent."""
         return self.limit is None or self.spent.value < self.limit
 
     def check(self) -> None:
-        """Refuse when the money is spent.
+        """Raise if the budget is spent.
 
         Raises:
-            BudgetReached: says how much was spent; what was answered is kept.
+            BudgetReached: names the amount spent. Answers received so far are kept.
         """
         if not self.left():
             raise BudgetReached(
-                f"the budget of {self.limit:g} is reached ({self.spent.value:.4f} spent): what was answered is kept; "
-                "run the same command with a larger --budget to go on"
+                f"the budget of {self.limit:g} is reached ({self.spent.value:.4f} spent). All answers are kept: "
+                "run the same command with a larger --budget to continue"
             )

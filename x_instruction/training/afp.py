@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from x_instruction.config.training import Align
-from x_instruction.engines.local.hidden_states import pool, states
+from x_instruction.engines.local.hidden_states import hidden_states, pool
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.training.contrastive import gathered, info_nce
 from x_instruction.training.trainer import OutputTrainer
@@ -215,7 +215,7 @@ class AlignmentTrainer(OutputTrainer):
             return torch.zeros((0, network.config.get_text_config().hidden_size), device=ids.device)
         # Data parallelism's own call is for the outputs: a second one would begin its exchange of gradients anew.
         with self.accelerator.autocast():
-            hidden = states(network, ids, mask, self.align.layer)
+            hidden = hidden_states(network, ids, mask, self.align.layer)
         return pool(hidden, mask, self.align.pooling).float()
 
     def _keep(self, name: str, value: torch.Tensor | float) -> None:

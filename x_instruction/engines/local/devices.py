@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def gpus() -> list[str]:
-    """Names of this machine's GPUs as CUDA_VISIBLE_DEVICES takes them, found without loading CUDA."""
+    """Names of the visible GPUs in the form of CUDA_VISIBLE_DEVICES, without loading CUDA."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return [name for name in listed.split(",") if name.strip() not in ("", "-1")]

@@ -1,6 +1,6 @@
-"""Sentence encoders through sentence-transformers: text in, one vector of unit length out.
+"""Sentence encoders through sentence-transformers: each text becomes one vector of unit length.
 
-Not an ``Engine``: it has none of the three verbs. It stands here because it loads and runs a model.
+Not an ``Engine``, since it has none of the three capabilities; it is in this package because it loads and runs a model.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "sentence_transformers", "embed") from error
 
-# In a recipe ``embedded`` is the packaged model that fits the place: here the sentence encoder.
+# In a recipe ``embedded`` names the packaged model of the right type: here the sentence encoder.
 _EMBEDDED = {"embedded": "embedded-minilm"}
 
 
 class Embedder:
-    """A sentence encoder in this process, on a GPU where there is one.
+    """A sentence encoder in this process, on a GPU if there is one.
 
     Args:
-        name: ``embedded``, a Hub id or a local folder, of a model in the format of sentence-transformers.
-        revision: branch, tag or commit, for the Hub.
-        threads: CPU threads; part of the result, since sums over another number of threads round otherwise.
-        batch_size: texts in one forward pass.
+        name: ``embedded``, or a Hub id or local folder of a model in sentence-transformers format.
+        revision: branch, tag or commit on the Hub.
+        threads: CPU threads. They affect the result: sums over another number of threads round differently.
+        batch_size: texts per forward pass.
 
     Attributes:
-        model: the name; ``embedded-minilm`` for ``embedded``, which also names a language model.
+        model: the model's name in records.
         revision: commit on the Hub, or digest of the files.
-        dimension: numbers per vector, ``d``.
+        dimension: length of a vector, ``d``.
 
     Raises:
-        EngineError: the model is not there, is no sentence encoder or cannot be loaded.
+        EngineError: the model does not exist, is not a sentence encoder or cannot be loaded.
     """
 
     def __init__(self, name: str, revision: str = "main", threads: int = 1, batch_size: int = 64) -> None:
@@ -54,30 +54,33 @@ class Embedder:
         self._encoder = _load(files.name, files.folder)
         self.dimension = self._forward([""]).shape[1]
 
-    def encode(self, texts: Sequence[str], seen: Callable[[int], None] = lambda done: None) -> npt.NDArray[np.float32]:
-        """One row per text, ``(n, d)`` float32 of unit length.
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] = lambda done: None
+    ) -> npt.NDArray[np.float32]:
+        """Encode texts: ``(n, d)`` float32, rows of unit length.
 
-        Equal texts are encoded once. Batches follow from the set of texts alone, so the order of ``texts`` does not
-        touch the numbers. Text beyond the encoder's own limit (256 tokens for ``embedded``) is not read.
+        Equal texts are encoded once. Batches depend on the set of texts alone, so the order of ``texts`` does not
+        change the vectors. Text beyond the encoder's limit (256 tokens for ``embedded``) is ignored.
 
         Args:
-            texts: in any order.
-            seen: called with the number of texts done so far, after each batch.
+            texts: the texts, in any order.
+            on_progress: called after each batch with the number of texts encoded so far.
         """
-        places: dict[str, list[int]] = {}
+        rows: dict[str, list[int]] = {}
         for row, text in enumerate(texts):
-            places.setdefault(text, []).append(row)
-        # By length, so that a batch pads little; longest first, so that too large a batch fails at once.
-        distinct = sorted(places, key=lambda text: (-len(text), text))
-        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
+            rows.setdefault(text, []).append(row)
+        # Sorted by length, so that a batch has little padding; longest first, so that a batch that does not fit into
+        # memory fails at once.
+        distinct = sorted(rows, key=lambda text: (-len(text), text))
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         done = 0
         for start in range(0, len(distinct), self.batch_size):
             batch = distinct[start : start + self.batch_size]
             for text, vector in zip(batch, self._forward(batch), strict=True):
-                rows[places[text]] = vector
-                done += len(places[text])
-            seen(done)
-        return rows
+                vectors[rows[text]] = vector
+                done += len(rows[text])
+            on_progress(done)
+        return vectors
 
     def _forward(self, batch: list[str]) -> npt.NDArray[np.float32]:
         if self._encoder.device.type == "cpu":
@@ -89,15 +92,15 @@ class Embedder:
 
 
 def _load(name: str, folder: Path) -> Any:
-    # Without this file sentence-transformers puts mean pooling on any transformer: numbers that mean little.
+    # Without this file sentence-transformers adds mean pooling to any transformer, which gives poor sentence vectors.
     if not (folder / "modules.json").exists():
         raise EngineError(
-            f"{name!r} holds no modules.json, so it is no sentence encoder: name a model in the format of "
-            "sentence-transformers, or 'embedded'"
+            f"{name!r} is not a sentence encoder (it has no modules.json): name a model in sentence-transformers "
+            "format, or 'embedded'"
         )
     try:
         with _quiet():
-            # Half precision is a hundred times slower on most CPUs, and encoders are small enough for any GPU.
+            # bfloat16 is about 100 times slower on CPUs without matrix instructions, and encoders fit on any GPU.
             return SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"dtype": torch.float32})
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -106,7 +109,7 @@ def _load(name: str, folder: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a bar over the run's own progress."""
+    """Hide transformers' progress bar, which would overwrite the run's own."""
     enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""Sampling and stopping for transformers' ``generate``: one seed per request, stops found in the text."""
+"""Sampling and stopping for transformers' ``generate``: one seed per request, stop strings found in the text."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCrite
 
 from x_instruction.engines import Completion
 
-# A stop is looked for in the text of this many last tokens: enough for any stop that a prompt of ours names.
+# Stop strings are searched in the text of this many last tokens, which is enough for every stop of the prompts here.
 _TAIL = 8
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """Temperature, top-k, top-p and the draw itself, each row with its own generator.
+    """Temperature, top-k, top-p and the draw itself, with one random generator per row.
 
-    The Gumbel-max trick makes the arg-max of ``generate`` an exact draw, so a row's text depends on its request's seed
-    and not on what else is in the batch; and only the top-k are sorted, not a vocabulary of 262,144.
+    The Gumbel-max trick turns the arg-max of greedy ``generate`` into an exact sample. So a row's text depends on the
+    seed of its request and not on the rest of the batch, and only the top k tokens are sorted, not a vocabulary of
+    262,144.
     """
 
     def __init__(self, requests: Sequence[Completion]) -> None:
@@ -25,7 +26,7 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         self.generators = [torch.Generator().manual_seed(request.seed) for request in requests]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) in which only the drawn token is above minus infinity."""
+        """Scores (rows, vocabulary): 0 for the sampled token, minus infinity for all others."""
         first = self.requests[0]
         if first.temperature == 0:
             return scores
@@ -43,7 +44,7 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
 
 
 class StopAt(StoppingCriteria):  # type: ignore[misc]
-    """Ends a row as soon as its new text contains one of the stops."""
+    """Ends a row once its new text contains a stop string."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: tuple[str, ...], prompt_length: int) -> None:
         self.tokenizer = tokenizer
@@ -51,7 +52,7 @@ class StopAt(StoppingCriteria):  # type: ignore[misc]
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        """Whether each row is done, as a boolean tensor (rows,)."""
+        """Whether each row is finished, as a boolean tensor (rows,)."""
         new = input_ids[:, max(self.prompt_length, input_ids.shape[1] - _TAIL) :]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]

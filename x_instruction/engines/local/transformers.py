@@ -1,9 +1,9 @@
-"""The transformers engine: static batches with a shared prefix on any device, paged batching where the device has it.
+"""The transformers engine: static batches with a shared prefix on any device, continuous batching on CUDA.
 
-What many prompts share is read once: the fixed start of all prompts, and the prompt of requests that have the same one.
-Batches follow from the requests alone, and a CPU worker has a fixed number of threads, so equal requests give equal
-bytes on one machine. Padding stands between the shared prefix and the rest; for models with a sliding window it costs
-the farthest tokens of the window.
+Shared tokens are computed once: the prefix that all prompts have in common, and a prompt that several requests use.
+Batches depend on the requests alone and a CPU worker has a fixed number of threads, so equal requests give equal bytes
+on one machine. Padding is placed between the shared prefix and the rest of a prompt; in models with a sliding window it
+displaces the farthest tokens of the window.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# Rows of logits in one block: 256 rows of a 262,144-token vocabulary are 268 MB in float32.
+# Rows of logits per block: 256 rows of a 262,144-token vocabulary take 268 MB in float32.
 _LOGIT_ROWS = 256
-# Prompts that differ in at most this many last tokens share the reading of the rest.
+# Neighbouring prompts that differ in at most this many last tokens share the computation of the others.
 _TAIL = 24
+# Tokens to plan for an answer of a choice, which is a word or two.
+_CHOICE_TOKENS = 8
 
 
 class TransformersEngine:
@@ -88,7 +90,7 @@ class TransformersEngine:
         )
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,
             tokens,
@@ -96,23 +98,23 @@ class TransformersEngine:
         )
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """Batches of about equal length, requests with the same prompt together.
+        """Batches of similar length, with requests of the same prompt next to each other.
 
         Raises:
             EngineError: a prompt does not fit into the model's context.
         """
         prompts = {request.prompt: self._encode(request.prompt) for request in requests}
         for request in requests:
-            room = self.context - len(prompts[request.prompt]) - _wanted(request)
-            if room < 0:
+            if len(prompts[request.prompt]) + _new_tokens(request) > self.context:
                 raise EngineError(
-                    f"a prompt of {len(prompts[request.prompt])} tokens and {_wanted(request)} new ones do not fit "
+                    f"a prompt of {len(prompts[request.prompt])} tokens and {_new_tokens(request)} new ones do not fit "
                     f"into the {self.context} tokens of {self.model}: lower passage_tokens or response_tokens"
                 )
         shared = _common_start(list(prompts.values()))
         groups = _groups(list(prompts.values()), shared)
         heads = {prompt: group[0] for prompt, group in zip(prompts, groups, strict=True)}
         lengths = [len(tokens) for tokens in prompts.values()]
+        # By length, so that a batch has little padding; within it by group, so that a stem is computed once.
         ranked = sorted(
             range(len(requests)),
             key=lambda row: (lengths[heads[requests[row].prompt]], heads[requests[row].prompt], row),
@@ -121,7 +123,7 @@ class TransformersEngine:
         rows: list[int] = []
         longest = 0
         for row in ranked:
-            length = len(prompts[requests[row].prompt]) - shared + _wanted(requests[row])
+            length = len(prompts[requests[row].prompt]) - shared + _new_tokens(requests[row])
             full = len(rows) >= self.settings.batch_size
             if rows and (full or max(longest, length) * (len(rows) + 1) > self.settings.batch_tokens):
                 batches.append(Batch(tuple(rows), shared))
@@ -133,24 +135,24 @@ class TransformersEngine:
     def answer(
         self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
-        """Answers of one batch, all requests of one kind; a batch is one piece of work."""
+        """Answer one batch of requests of one type. A batch runs as a whole, so ``should_continue`` is not called."""
         with torch.inference_mode():
             yield from enumerate(self._answer(requests, shared))
 
     def _answer(self, requests: Sequence[Request], shared: int) -> Sequence[Result]:
         completions = [r for r in requests if isinstance(r, Completion)]
         if completions:
-            # Rows of one call of generate share temperature, top-p, top-k and stops.
-            kind = [(r.temperature, r.top_p, r.top_k, r.stop) for r in completions]
-            if len(set(kind)) > 1:
+            # One call of generate has one temperature, top-p, top-k and set of stop strings for all rows.
+            sampling = {(r.temperature, r.top_p, r.top_k, r.stop) for r in completions}
+            if len(sampling) > 1:
                 return [self._answer([request], shared)[0] for request in requests]
-            return self._continued(completions) if self._continuous else self._complete(completions, shared)
+            return self._complete_continuously(completions) if self._continuous else self._complete(completions, shared)
         choices = [r for r in requests if isinstance(r, Choice)]
         if choices:
             return self._choose(choices, shared)
         return self._score([r for r in requests if isinstance(r, Scoring)], shared)
 
-    # Reading
+    # Prefill
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
@@ -159,21 +161,22 @@ class TransformersEngine:
                 raise EngineError("an empty prompt cannot be continued")
             return encoded
         if not self.chat:
-            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a model tuned for chat")
+            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
         messages = [{"role": role, "content": content} for role, content in prompt]
         tokens = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         return list(tokens)
 
-    def _read(
+    def _prefill(
         self, prompts: Sequence[Prompt], shared: int
     ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, list[int]]:
-        """Read every prompt but its last token; what prompts have in common is read once.
+        """Run every prompt except its last token through the model; common tokens are computed once.
 
-        Three levels: the start that all share, the start that neighbours share, the rest of each distinct prompt.
+        There are three levels: the prefix of all prompts, the stem that neighbouring prompts share, and the rest of
+        each distinct prompt.
 
         Returns:
-            Cache with one row per prompt given; token ids and attention mask (rows, length), padded between the
-            levels; lengths without padding.
+            Key-value cache with one row per prompt; token ids and attention mask (rows, length), padded between the
+            levels; prompt lengths without padding.
         """
         distinct = list(dict.fromkeys(prompts))
         encoded = [self._encode(prompt) for prompt in distinct]
@@ -188,12 +191,15 @@ class TransformersEngine:
             ([stems.index(group) for group in groups], [row[g[1] :] for row, g in zip(encoded, groups, strict=True)]),
         ]
         for last, (parents, blocks) in enumerate(levels):
-            chosen = torch.tensor(parents, device=self.device)
+            parent_rows = torch.tensor(parents, device=self.device)
+            # An empty cache has no rows to select.
             if ids.shape[1]:
-                cache.batch_select_indices(chosen)
-            block, seen = self._padded(blocks)
+                cache.batch_select_indices(parent_rows)
+            block, block_mask = self._padded(blocks)
             before = ids.shape[1]
-            ids, mask = torch.cat([ids[chosen], block], dim=1), torch.cat([mask[chosen], seen], dim=1)
+            ids = torch.cat([ids[parent_rows], block], dim=1)
+            mask = torch.cat([mask[parent_rows], block_mask], dim=1)
+            # The last token of a prompt predicts the first new one, so the caller runs it.
             end = ids.shape[1] - last
             if end > before:
                 self._forward(ids[:, before:end], mask[:, :end], cache)
@@ -214,7 +220,7 @@ class TransformersEngine:
         return ids.to(self.device), mask.to(self.device)
 
     def _prefix_cache(self, prefix: tuple[int, ...]) -> DynamicCache:
-        """A copy of the read prefix; the last one is kept."""
+        """A copy of the key-value cache of a prefix. The most recent prefix is kept."""
         if not prefix:
             return DynamicCache(config=self.network.config)
         if self._prefix[0] != prefix:
@@ -225,7 +231,7 @@ class TransformersEngine:
         return copy.deepcopy(self._prefix[1])
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        """Hidden states (rows, length, width) of new tokens, the cache growing by them."""
+        """Hidden states (rows, length, width) of new tokens, which are appended to the cache."""
         positions = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         body = self.network.get_decoder()
         out = body(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
@@ -234,20 +240,20 @@ class TransformersEngine:
     def _log_probabilities(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probability of each target (n,) or targets (n, m) after hidden states (n, width).
 
-        The vocabulary's projection is the dearest part of scoring a large vocabulary, so it sees only positions that
-        are asked for, in blocks that bound memory.
+        With a large vocabulary the output projection dominates the cost of scoring, so it runs only on the positions
+        that are needed, in blocks that bound memory.
         """
-        parts = []
+        blocks = []
         for start in range(0, hidden.shape[0], _LOGIT_ROWS):
             logits = self._logits(hidden[start : start + _LOGIT_ROWS])
-            wanted = targets[start : start + _LOGIT_ROWS]
-            chosen = logits.gather(-1, wanted if wanted.dim() == 2 else wanted[:, None])
-            parts.append(chosen - torch.logsumexp(logits, dim=-1, keepdim=True))
-        found = torch.cat(parts)
-        return found if targets.dim() == 2 else found[:, 0]
+            block = targets[start : start + _LOGIT_ROWS]
+            selected = logits.gather(-1, block if block.dim() == 2 else block[:, None])
+            blocks.append(selected - torch.logsumexp(logits, dim=-1, keepdim=True))
+        log_probabilities = torch.cat(blocks)
+        return log_probabilities if targets.dim() == 2 else log_probabilities[:, 0]
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits (n, vocabulary) in float32, with the two scalings that model families apply after the projection."""
+        """Logits (n, vocabulary) in float32, with the scaling and soft cap that some model families apply to them."""
         config = self.network.config
         logits = self.network.get_output_embeddings()(hidden).float()
         scale = getattr(config, "logit_scale", None)
@@ -256,10 +262,10 @@ class TransformersEngine:
         cap = getattr(config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
 
-    # The three verbs
+    # The three capabilities
 
     def _complete(self, requests: Sequence[Completion], shared: int) -> list[Result]:
-        cache, ids, mask, lengths = self._read([r.prompt for r in requests], shared)
+        cache, ids, mask, lengths = self._prefill([r.prompt for r in requests], shared)
         width = ids.shape[1]
         first = requests[0]
         config = GenerationConfig(
@@ -268,7 +274,7 @@ class TransformersEngine:
             eos_token_id=sorted(self.stops),
             pad_token_id=self.pad,
         )
-        written = self.network.generate(
+        generated = self.network.generate(
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
@@ -278,7 +284,7 @@ class TransformersEngine:
         )
         return [
             self._completed(request, tokens, length)
-            for request, tokens, length in zip(requests, written[:, width:].tolist(), lengths, strict=True)
+            for request, tokens, length in zip(requests, generated[:, width:].tolist(), lengths, strict=True)
         ]
 
     def _completed(self, request: Completion, tokens: list[int], prompt_tokens: int) -> Completed:
@@ -288,15 +294,15 @@ class TransformersEngine:
         text, stopped = cut_at_stop(self.tokenizer.decode(tokens, skip_special_tokens=True), request.stop)
         reason = "stop" if stopped or ended is not None else "length"
         if stopped:
-            # Rows that ended early are padded by generate: count what was written up to the stop.
+            # generate pads rows that ended early: count the tokens up to the stop string.
             tokens = tokens[: next(n for n in range(1, len(tokens) + 1) if self._has_stop(tokens[:n], request.stop))]
         return Completed(text, reason, prompt_tokens, len(tokens))
 
     def _has_stop(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
         return cut_at_stop(self.tokenizer.decode(tokens, skip_special_tokens=True), stops)[1]
 
-    def _continued(self, requests: Sequence[Completion]) -> list[Result]:
-        """Completion by transformers' paged continuous batching; it has one seed per call, not per request."""
+    def _complete_continuously(self, requests: Sequence[Completion]) -> list[Result]:
+        """Completion with transformers' continuous batching, which has one seed per call instead of per request."""
         first = requests[0]
         one_token_stops = {
             tokens[0]
@@ -318,7 +324,7 @@ class TransformersEngine:
             outputs = list(self.network.generate_batch(encoded, generation_config=config).values())
         if len(outputs) != len(requests) or any(output.error for output in outputs):
             reason = next((output.error for output in outputs if output.error), "fewer answers than requests")
-            logger.warning("continuous batching failed (%s): going on with static batches", reason)
+            logger.warning("continuous batching failed (%s): falling back to static batches", reason)
             self._continuous = False
             return self._complete(requests, 0)
         return [
@@ -329,32 +335,32 @@ class TransformersEngine:
     def _choose(self, requests: Sequence[Choice], shared: int) -> list[Result]:
         flat = [Scoring(r.prompt, answer) for r in requests for answer in r.answers]
         scores = iter(self._score(flat, shared))
-        chosen: list[Result] = []
+        results: list[Result] = []
         for request in requests:
-            found = [next(scores) for _ in request.answers]
-            weights = torch.tensor([score.log_likelihood for score in found], dtype=torch.float64)
-            chosen.append(Chosen(tuple(torch.softmax(weights, 0).tolist()), found[0].prompt_tokens))
-        return chosen
+            own = [next(scores) for _ in request.answers]
+            weights = torch.tensor([score.log_likelihood for score in own], dtype=torch.float64)
+            results.append(Chosen(tuple(torch.softmax(weights, 0).tolist()), own[0].prompt_tokens))
+        return results
 
     def _score(self, requests: Sequence[Scoring], shared: int) -> list[Scored]:
-        answers = [self._continuation(r) for r in requests]
-        cache, ids, mask, lengths = self._read([r.prompt for r in requests], shared)
-        longest = max(map(len, answers))
-        inputs = torch.full((len(answers), longest), self.pad, device=self.device)
-        seen = torch.zeros((len(answers), longest), dtype=torch.long, device=self.device)
-        for row, tokens in enumerate(answers):
-            # The last prompt token predicts the first of the continuation; the last of it predicts nothing wanted.
+        continuations = [self._continuation(r) for r in requests]
+        cache, ids, mask, lengths = self._prefill([r.prompt for r in requests], shared)
+        shape = (len(continuations), max(map(len, continuations)))
+        inputs = torch.full(shape, self.pad, device=self.device)
+        scored = torch.zeros(shape, dtype=torch.long, device=self.device)
+        for row, tokens in enumerate(continuations):
+            # A token predicts the next one: the inputs are the last token of the prompt and all of the continuation
+            # but its last token.
             inputs[row, 0] = ids[row, -1]
             inputs[row, 1 : len(tokens)] = torch.tensor(tokens[:-1], device=self.device)
-            seen[row, : len(tokens)] = 1
-        hidden = self._forward(inputs, torch.cat([mask[:, :-1], seen], dim=1), cache)
-        targets = torch.tensor([token for tokens in answers for token in tokens], device=self.device)
-        found = iter(
-            self._log_probabilities(hidden[seen.bool()], targets).double().cpu().split(list(map(len, answers)))
-        )
+            scored[row, : len(tokens)] = 1
+        hidden = self._forward(inputs, torch.cat([mask[:, :-1], scored], dim=1), cache)
+        targets = torch.tensor([token for tokens in continuations for token in tokens], device=self.device)
+        log_probabilities = self._log_probabilities(hidden[scored.bool()], targets).double().cpu()
+        by_row = log_probabilities.split(list(map(len, continuations)))
         return [
-            Scored(float(next(found).sum()), len(tokens), length + len(tokens))
-            for tokens, length in zip(answers, lengths, strict=True)
+            Scored(float(own.sum()), len(tokens), length + len(tokens))
+            for own, tokens, length in zip(by_row, continuations, lengths, strict=True)
         ]
 
     def _continuation(self, request: Scoring) -> list[int]:
@@ -370,16 +376,17 @@ class TransformersEngine:
 
 
 def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: bool = False) -> Any:
-    """The model with a LoRA adapter beside its weights, all of it.
+    """The model with a LoRA adapter, all of whose weights are loaded.
 
     Args:
-        network: the base.
-        adapter: as in recipes.
-        base: the base's name, for messages.
-        trainable: whether the adapter is to be tuned on.
+        network: the base model.
+        adapter: the adapter as in recipes: an embedded name, a folder or a Hub id.
+        base: name of the base model, for messages.
+        trainable: whether the adapter will be trained further.
 
     Raises:
-        EngineError: it was made for another base; peft itself loads what fits and goes on.
+        EngineError: the adapter was made for another base. peft alone would load the weights that fit and ignore
+            the others.
         MissingExtra: peft is not installed.
     """
     try:
@@ -390,19 +397,20 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            # peft asks transformers by a name that is on its way out; whoever loads an adapter can do nothing about it.
+            # peft uses a deprecated name of transformers; the warning is not for the user who loads an adapter.
             warnings.filterwarnings("ignore", message=".is_gradient_checkpointing", category=FutureWarning)
             model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
         weights = folder / "adapter_model.safetensors"
-        placed = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-        stored = set(load_file(weights)) if weights.exists() else placed
+        loaded = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        stored = set(load_file(weights)) if weights.exists() else loaded
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
-    # peft also stores the base's own embedding or head beside an adapter of it; nothing is lost with those.
-    if lost := sorted((placed - stored) | {name for name in stored - placed if "lora_" in name}):
+    # For an adapter of the embedding or head, peft also stores the base's own weights; these need not be loaded.
+    if unmatched := sorted((loaded - stored) | {name for name in stored - loaded if "lora_" in name}):
         raise EngineError(
-            f"adapter {adapter!r} does not fit on {base!r}: {len(lost)} weights are not in both, as {lost[0]}"
+            f"adapter {adapter!r} does not fit on {base!r}: {len(unmatched)} weights are in only one of them, such as "
+            f"{unmatched[0]}"
         )
     return model
 
@@ -415,7 +423,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise EngineError(f"device {name!r} cannot be used: {reason}; try device = 'cpu'") from error
+        raise EngineError(f"device {name!r} is not available: {reason}; try device = 'cpu'") from error
     return device
 
 
@@ -424,27 +432,27 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.type == "cpu":
-        # bfloat16 without matrix instructions was measured 85 to 110 times slower than float32.
+        # On a CPU without bfloat16 matrix instructions, bfloat16 was measured 85 to 110 times slower than float32.
         return torch.float32
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
 
 
-def _wanted(request: Request) -> int:
-    """New tokens that a request can need at most, for planning."""
+def _new_tokens(request: Request) -> int:
+    """Upper bound on the tokens after the prompt, for planning."""
     if isinstance(request, Completion):
         return request.max_tokens
     if isinstance(request, Choice):
-        return 8
+        return _CHOICE_TOKENS
     return request.max_tokens or len(request.continuation)
 
 
 def _groups(encoded: Sequence[Sequence[int]], shared: int) -> list[tuple[int, int]]:
-    """For each sequence its group as (position of the group's first sequence, tokens that the group shares).
+    """For each sequence its group as (position of the group's first sequence, length of the group's shared stem).
 
-    A group is a run of neighbours that differ in their last ``_TAIL`` tokens only, as prompts do that show one passage
-    and end with different openings. At least one token of each sequence stays outside of what is shared.
+    A group is a run of neighbours that differ only in their last ``_TAIL`` tokens, such as prompts with one passage
+    and different openings. The stem never covers a whole sequence: at least one token of each is left.
     """
     groups: list[list[int]] = []
     for row, tokens in enumerate(encoded):
@@ -454,16 +462,16 @@ def _groups(encoded: Sequence[Sequence[int]], shared: int) -> list[tuple[int, in
             groups[-1].append(row)
         else:
             groups.append([row])
-    found = []
+    stems = []
     for group in groups:
         members = [encoded[row] for row in group]
         stem = _common_start(members) if len(group) > 1 else len(members[0]) - 1
-        found += [(group[0], max(shared, min(stem, min(map(len, members)) - 1)))] * len(group)
-    return found
+        stems += [(group[0], max(shared, min(stem, min(map(len, members)) - 1)))] * len(group)
+    return stems
 
 
 def _common_start(sequences: Sequence[Sequence[int]]) -> int:
-    """How many tokens at the start are the same in all of at least two sequences."""
+    """Length of the common prefix of two or more sequences; 0 for fewer."""
     if len(sequences) < 2:
         return 0
     columns = zip(*sequences, strict=False)

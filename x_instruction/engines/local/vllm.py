@@ -1,8 +1,8 @@
-"""The vLLM engine: a model in this process, its scheduler kept full of requests.
+"""The vLLM engine: a model in this process, with vLLM's scheduler kept full of requests.
 
-vLLM mixes requests as they come and go, so an answer may differ in its last bits from run to run, and a batch is one
-long stream of which only what is missing is asked again. Prompts are sent in the order of their tokens: what starts
-alike stands together, where vLLM's prefix cache still holds the start.
+vLLM batches requests dynamically, so an answer may differ in its last bits from run to run. A plan is therefore one
+batch that is not atomic: after an interruption only the missing requests are sent again. Prompts are sent in the order
+of their tokens, so that prompts with a common prefix are close together and hit vLLM's prefix cache.
 """
 
 from __future__ import annotations
@@ -20,28 +20,35 @@ from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra, NotCapable
 
 try:
-    # First: it sets what vLLM reads from the environment when it is imported.
+    # Before any import of vllm: this module sets the environment variables that vLLM reads on import.
     from x_instruction.engines.local import vllm_model  # isort: skip
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
     from vllm.exceptions import VLLMClientError, VLLMServerError
     from vllm.inputs.engine import tokens_input
 
     from x_instruction.engines.local import vllm_adapter
-    from x_instruction.engines.local.vllm_requests import Piece, Requests
+    from x_instruction.engines.local.vllm_requests import SubRequest, VllmRequests
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "vllm", "vllm") from error
 
-# Requests under way, in multiples of what vLLM runs at once: enough that it never waits for the next.
+# Requests in flight, as a multiple of what vLLM runs at once: enough that its scheduler never waits for more.
 _AHEAD = 2
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A request under way."""
+class _InFlight:
+    """A request in flight, as one or several requests to vLLM.
+
+    Args:
+        position: position in the batch.
+        request: the request.
+        parts: the requests to vLLM.
+        outputs: vLLM's outputs so far, by position in ``parts``.
+    """
 
     position: int
     request: Request
-    pieces: list[Piece]
+    parts: list[SubRequest]
     outputs: dict[int, Any] = field(default_factory=dict)
 
 
@@ -75,17 +82,17 @@ class VllmEngine:
         self.chat = bool(tokenizer.chat_template)
         self.context = int(llm.llm_engine.model_config.max_model_len)
         self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
-        self._requests = Requests(tokenizer, self.model, stops, self.context)
+        self._requests = VllmRequests(tokenizer, self.model, stops, self.context)
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
         return self._requests.truncate(text, tokens)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """One stream of all requests, prompts that start alike next to each other.
+        """One batch of all requests, sorted so that prompts with a common prefix are next to each other.
 
         Raises:
-            EngineError: no prompt fits into the model's context.
+            EngineError: none of the prompts fits into the model's context.
         """
         if not requests:
             return []
@@ -94,49 +101,46 @@ class VllmEngine:
         first = next(problems)
         if first and all(problems):
             raise EngineError(f"{first}: lower passage_tokens or response_tokens")
-        places = {prompt: place for place, prompt in enumerate(sorted(encoded, key=encoded.__getitem__))}
-        rows = sorted(range(len(requests)), key=lambda row: (places[requests[row].prompt], row))
+        rank = {prompt: position for position, prompt in enumerate(sorted(encoded, key=encoded.__getitem__))}
+        rows = sorted(range(len(requests)), key=lambda row: (rank[requests[row].prompt], row))
         return [Batch(tuple(rows), atomic=False)]
 
     def answer(
         self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
-        """Answers as vLLM finishes them.
+        """Answer requests in the order in which vLLM finishes them.
 
         Raises:
-            EngineError: vLLM itself failed; what was answered before stands.
+            EngineError: vLLM itself failed. Answers yielded before remain valid.
         """
         engine = self._load().llm_engine
-        waiting = deque(enumerate(requests))
-        under_way: dict[str, tuple[_Asked, int]] = {}
-        going = True
+        queue = deque(enumerate(requests))
+        # By vLLM's request id: the request in flight, and which of its parts this is.
+        in_flight: dict[str, tuple[_InFlight, int]] = {}
+        sending = True
         try:
             while True:
-                while waiting and len(under_way) < self.window and (going := going and should_continue()):
-                    asked = _Asked(*waiting.popleft(), pieces=[])
-                    if failed := self._send(asked, under_way):
-                        yield asked.position, failed
-                if not under_way:
+                while queue and len(in_flight) < self.window and (sending := sending and should_continue()):
+                    new = _InFlight(*queue.popleft(), parts=[])
+                    if failed := self._send(new, in_flight):
+                        yield new.position, failed
+                if not in_flight:
                     return
                 for output in engine.step():
-                    if output.finished and (done := self._receive(output, under_way)):
-                        yield (
-                            done.position,
-                            self._requests.result(
-                                done.request, done.pieces, [done.outputs[n] for n in range(len(done.pieces))]
-                            ),
-                        )
+                    if output.finished and (done := self._receive(output, in_flight)):
+                        outputs = [done.outputs[n] for n in range(len(done.parts))]
+                        yield done.position, self._requests.result(done.request, done.parts, outputs)
         except VLLMServerError as error:
-            # Whatever is left of it is given up; who asks again has it loaded anew.
-            under_way.clear()
+            # The engine core is dead: unload it, so that the next call loads the model again.
+            in_flight.clear()
             self.close()
             raise EngineError(f"vLLM failed on {self.model}: {vllm_model.reason(error)}") from error
         finally:
-            if under_way:
-                engine.abort_request(list(under_way))
+            if in_flight:
+                engine.abort_request(list(in_flight))
 
     def close(self) -> None:
-        """Give the model's memory back; it is loaded again when it is asked again."""
+        """Release the model's memory. The next request loads the model again."""
         if self._llm is not None:
             llm, self._llm = self._llm, None
             vllm_model.unload(llm)
@@ -145,58 +149,59 @@ class VllmEngine:
             VllmEngine._loaded = None
 
     def _load(self) -> Any:
-        """The model, loaded. One at a time: vLLM takes its whole share of the memory for each."""
+        """The loaded model. Only one engine is loaded at a time, since vLLM reserves its share of memory per model."""
         if self._llm is None:
             if VllmEngine._loaded is not None:
                 VllmEngine._loaded.close()
             self._llm = vllm_model.load(self.settings, self._files.folder, self._adapter)
             VllmEngine._loaded = self
-            # Left to the interpreter, a model that is split over processes keeps this one from ending.
+            # Without an explicit shutdown, a model that is split over processes keeps the interpreter from exiting.
             atexit.register(self.close)
         return self._llm
 
-    def _send(self, asked: _Asked, under_way: dict[str, tuple[_Asked, int]]) -> Failed | None:
-        """Ask vLLM for every piece of a request; why not, if it does not take one."""
-        if problem := self._requests.too_long(asked.request):
+    def _send(self, new: _InFlight, in_flight: dict[str, tuple[_InFlight, int]]) -> Failed | None:
+        """Send all parts of a request to vLLM; a failure if vLLM rejects one of them."""
+        if problem := self._requests.too_long(new.request):
             return Failed("engine_too_long", problem)
         sent: list[str] = []
         try:
-            asked.pieces = self._requests.pieces(asked.request)
-            for number, piece in enumerate(asked.pieces):
-                sent.append(self._add(piece))
-                under_way[sent[-1]] = (asked, number)
+            new.parts = self._requests.parts(new.request)
+            for number, part in enumerate(new.parts):
+                sent.append(self._add(part))
+                in_flight[sent[-1]] = (new, number)
         except (VLLMClientError, ValueError) as error:
             self._llm.llm_engine.abort_request(sent)
             for name in sent:
-                del under_way[name]
+                del in_flight[name]
             return Failed("engine_refused", vllm_model.reason(error))
         return None
 
-    def _add(self, piece: Piece) -> str:
-        if piece.scored and "score" not in self.capabilities:
+    def _add(self, part: SubRequest) -> str:
+        if part.scored and "score" not in self.capabilities:
             raise NotCapable(
-                f"vLLM reads no likelihoods of more than a token from {self.model}, whose adapter changes the head or "
-                "experts: merge the adapter into the model"
+                f"vLLM cannot score more than one token with {self.model}, whose adapter changes the head or experts: "
+                "merge the adapter into the model"
             )
         name = str(next(self._numbers))
         adapter = self._adapter.request if self._adapter else None
-        self._llm.llm_engine.add_request(name, tokens_input(piece.tokens), piece.params, lora_request=adapter)
+        self._llm.llm_engine.add_request(name, tokens_input(part.tokens), part.params, lora_request=adapter)
         return name
 
-    def _receive(self, output: Any, under_way: dict[str, tuple[_Asked, int]]) -> _Asked | None:
-        """Take in the output of a piece; its request, once that is complete."""
-        asked, number = under_way.pop(output.request_id)
-        piece = asked.pieces[number]
-        if piece.scored and not piece.params.skip_reading_prefix_cache and piece.likelihood(output) is None:
-            asked.pieces[number] = piece.afresh()
-            under_way[self._add(asked.pieces[number])] = (asked, number)
+    def _receive(self, output: Any, in_flight: dict[str, tuple[_InFlight, int]]) -> _InFlight | None:
+        """Store the output of a part. Returns its request once all parts have an output."""
+        request, number = in_flight.pop(output.request_id)
+        part = request.parts[number]
+        # vLLM's prefix cache covered scored tokens, for which it then computed no likelihoods: send the part again.
+        if part.scored and not part.params.skip_reading_prefix_cache and part.likelihood(output) is None:
+            request.parts[number] = part.without_prefix_cache()
+            in_flight[self._add(request.parts[number])] = (request, number)
             return None
-        asked.outputs[number] = output
-        return asked if len(asked.outputs) == len(asked.pieces) else None
+        request.outputs[number] = output
+        return request if len(request.outputs) == len(request.parts) else None
 
 
 def _stops(folder: str, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end a text, as transformers has them: of the generation settings, and the tokenizer's own."""
+    """End tokens as transformers uses them: those of the generation config and the tokenizer's own."""
     try:
         settings = GenerationConfig.from_pretrained(folder)
     except OSError:

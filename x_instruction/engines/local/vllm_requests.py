@@ -1,4 +1,4 @@
-"""What a request is for vLLM, and what its output means: token ids and parameters in, results out."""
+"""Convert requests into vLLM's requests (token ids and sampling parameters), and its outputs into results."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from x_instruction.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One request to vLLM: all of ours, or one answer of a choice.
+class SubRequest:
+    """One request to vLLM. A request becomes one, or one per answer of a choice.
 
     Args:
-        tokens: the prompt, and the continuation where one is scored.
-        params: how to write or to read.
-        scored: tokens at the end of ``tokens`` whose likelihood is wanted.
+        tokens: the prompt, followed by the continuation to score if there is one.
+        params: sampling parameters.
+        scored: number of tokens at the end of ``tokens`` to score; 0 for none.
     """
 
     tokens: list[int]
     params: SamplingParams
     scored: int = 0
 
-    def afresh(self) -> Piece:
-        """The same, read anew from its first token."""
-        return replace(self, params=_reading(skip_reading_prefix_cache=True))
+    def without_prefix_cache(self) -> SubRequest:
+        """The same request, computed from its first token."""
+        return replace(self, params=_scoring_params(skip_reading_prefix_cache=True))
 
     def likelihood(self, output: Any) -> float | None:
-        """Log-likelihood of the scored tokens; None when the cache took them in, so that nothing was computed there."""
+        """Log-likelihood of the scored tokens; None if the prefix cache covered them, so that none was computed."""
         rows = output.prompt_logprobs
-        # The row before a token predicts it, so the row of the last token of the prompt has to be there, too.
+        # Each token is predicted at the position before it, so the last position of the prompt must be computed too.
         first = len(self.tokens) - self.scored - 1
         if (output.num_cached_tokens or 0) > first:
             return None
@@ -55,14 +55,14 @@ class Piece:
         return math.fsum(rows.logprobs[-self.scored :])
 
 
-class Requests:
-    """Requests of one model.
+class VllmRequests:
+    """Builds and reads vLLM's requests for one model.
 
     Args:
-        tokenizer: of the model, as transformers loads it.
-        model: for messages.
-        stops: tokens that end a text.
-        context: the longest sequence.
+        tokenizer: the model's tokenizer, loaded by transformers.
+        model: the model's name, for messages.
+        stops: end tokens.
+        context: maximum sequence length in tokens.
     """
 
     def __init__(self, tokenizer: Any, model: str, stops: frozenset[int], context: int) -> None:
@@ -71,11 +71,11 @@ class Requests:
         self.stops = stops
         self.context = context
         self._encoded: dict[Prompt, list[int]] = {}
-        self._continued: dict[str, list[int]] = {}
+        self._continuations: dict[str, list[int]] = {}
 
     def encode_all(self, requests: Sequence[Request]) -> dict[Prompt, list[int]]:
-        """Token ids of every prompt; they, and those of continuations, are kept until the next call."""
-        self._continued = {}
+        """Token ids of all prompts. They and the token ids of continuations are cached until the next call."""
+        self._continuations = {}
         self._encoded = {
             prompt: self.encode(prompt) for prompt in dict.fromkeys(request.prompt for request in requests)
         }
@@ -85,7 +85,7 @@ class Requests:
         """Token ids of a prompt.
 
         Raises:
-            EngineError: it is empty, or a chat for a model without a template.
+            EngineError: the prompt is empty, or a chat prompt for a model without a chat template.
         """
         if prompt in self._encoded:
             return self._encoded[prompt]
@@ -95,12 +95,12 @@ class Requests:
                 raise EngineError("an empty prompt cannot be continued")
             return encoded
         if not self.tokenizer.chat_template:
-            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a model tuned for chat")
+            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
         messages = [{"role": role, "content": content} for role, content in prompt]
         return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,
             tokens,
@@ -108,39 +108,40 @@ class Requests:
         )
 
     def too_long(self, request: Request) -> str | None:
-        """Why a request does not fit into the context, if so."""
-        prompt, new = len(self.encode(request.prompt)), self._wanted(request)
+        """Why a request does not fit into the context; None if it does."""
+        prompt, new = len(self.encode(request.prompt)), self._new_tokens(request)
         if prompt + new <= self.context:
             return None
         return (
             f"a prompt of {prompt} tokens and {new} new ones do not fit into the {self.context} tokens of {self.model}"
         )
 
-    def pieces(self, request: Request) -> list[Piece]:
-        """What vLLM is asked for a request."""
+    def parts(self, request: Request) -> list[SubRequest]:
+        """The requests to vLLM that answer a request."""
         prompt = self.encode(request.prompt)
         if isinstance(request, Completion):
-            return [Piece(prompt, self._writing(request))]
+            return [SubRequest(prompt, self._writing(request))]
         if isinstance(request, Scoring):
             return [self._scoring(prompt, self._continuation(request.continuation, request.max_tokens))]
         answers = [self._continuation(answer) for answer in request.answers]
-        if _one_each(answers):
-            return [Piece(prompt, _params(logprob_token_ids=[token for (token,) in answers], detokenize=False))]
+        if _distinct_tokens(answers):
+            params = _params(logprob_token_ids=[token for (token,) in answers], detokenize=False)
+            return [SubRequest(prompt, params)]
         return [self._scoring(prompt, answer) for answer in answers]
 
-    def result(self, request: Request, pieces: Sequence[Piece], outputs: Sequence[Any]) -> Result:
-        """What the outputs of its pieces say of a request."""
+    def result(self, request: Request, parts: Sequence[SubRequest], outputs: Sequence[Any]) -> Result:
+        """The result of a request, from the outputs of its parts."""
         for output in outputs:
             if output.outputs[0].finish_reason not in ("stop", "length"):
                 return Failed("engine_bad_answer", f"vLLM ended with {output.outputs[0].finish_reason!r}")
-        first = pieces[0]
+        first = parts[0]
         if isinstance(request, Completion):
             return self._completed(request, list(outputs[0].outputs[0].token_ids), len(first.tokens))
         if first.scored:
-            found = [piece.likelihood(output) for piece, output in zip(pieces, outputs, strict=True)]
-            likelihoods = [likelihood for likelihood in found if likelihood is not None]
-            if len(likelihoods) < len(found):
-                return Failed("engine_bad_answer", "vLLM gave no likelihoods")
+            read = [part.likelihood(output) for part, output in zip(parts, outputs, strict=True)]
+            likelihoods = [likelihood for likelihood in read if likelihood is not None]
+            if len(likelihoods) < len(read):
+                return Failed("engine_bad_answer", "vLLM returned no log-probabilities of the prompt")
             if isinstance(request, Scoring):
                 return Scored(likelihoods[0], first.scored, len(first.tokens))
             return Chosen(_softmax(likelihoods), len(first.tokens))
@@ -153,19 +154,20 @@ class Requests:
             temperature=request.temperature,
             top_p=request.top_p,
             top_k=request.top_k,
-            # vLLM takes -1 as no seed at all.
+            # For vLLM a seed of -1 means no seed.
             seed=request.seed % (1 << 63) if request.temperature > 0 else None,
             stop=list(request.stop) or None,
             stop_token_ids=sorted(self.stops),
-            # Text is needed while writing only where stops are looked for in it.
+            # vLLM needs the text during generation only to find stop strings.
             detokenize=bool(request.stop),
         )
 
-    def _scoring(self, prompt: list[int], continuation: list[int]) -> Piece:
-        return Piece(prompt + continuation, _reading(skip_reading_prefix_cache=False), len(continuation))
+    def _scoring(self, prompt: list[int], continuation: list[int]) -> SubRequest:
+        params = _scoring_params(skip_reading_prefix_cache=False)
+        return SubRequest(prompt + continuation, params, len(continuation))
 
     def _completed(self, request: Completion, tokens: list[int], prompt_tokens: int) -> Completed:
-        """The text as transformers decodes it in one piece: vLLM decodes as it writes, which differs in odd places."""
+        """Decode all tokens at once with transformers; vLLM's incremental decoding can give a different text."""
         ended = next((n for n, token in enumerate(tokens) if token in self.stops), None)
         tokens = tokens if ended is None else tokens[:ended]
         text, stopped = self._cut(tokens, request)
@@ -177,33 +179,33 @@ class Requests:
         return cut_at_stop(self.tokenizer.decode(tokens, skip_special_tokens=True), request.stop)
 
     def _continuation(self, text: str, max_tokens: int = 0) -> list[int]:
-        if text not in self._continued:
-            self._continued[text] = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        tokens = self._continued[text]
+        if text not in self._continuations:
+            self._continuations[text] = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        tokens = self._continuations[text]
         if not tokens:
             raise EngineError("an empty continuation cannot be scored")
         return tokens[:max_tokens] if max_tokens else tokens
 
-    def _wanted(self, request: Request) -> int:
-        """Tokens after the prompt; vLLM always writes one."""
+    def _new_tokens(self, request: Request) -> int:
+        """Tokens after the prompt, with the one that vLLM always generates."""
         if isinstance(request, Completion):
             return request.max_tokens
         if isinstance(request, Scoring):
             return len(self._continuation(request.continuation, request.max_tokens)) + 1
         answers = [self._continuation(answer) for answer in request.answers]
-        return 1 if _one_each(answers) else max(map(len, answers)) + 1
+        return 1 if _distinct_tokens(answers) else max(map(len, answers)) + 1
 
 
-def _params(**chosen: Any) -> SamplingParams:
-    return SamplingParams(**{"max_tokens": 1, "temperature": 0.0} | chosen, output_kind=RequestOutputKind.FINAL_ONLY)
+def _params(**given: Any) -> SamplingParams:
+    return SamplingParams(**{"max_tokens": 1, "temperature": 0.0} | given, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
-def _reading(skip_reading_prefix_cache: bool) -> SamplingParams:
-    """Likelihoods of the prompt's own tokens.
+def _scoring_params(skip_reading_prefix_cache: bool) -> SamplingParams:
+    """Parameters that return the log-probabilities of the prompt's tokens.
 
-    vLLM computes none for what it takes from its prefix cache and so reads everything anew where they are asked for.
-    Ours are wanted at the end alone, so the shared start may come from the cache; ``Piece.likelihood`` looks whether
-    the cache reached farther.
+    vLLM computes none for tokens from its prefix cache, so by default it does not use the cache for such requests. Here
+    only those at the end are needed, so the shared prefix may come from the cache; ``SubRequest.likelihood`` checks
+    whether the cache covered scored tokens.
     """
     return _params(
         prompt_logprobs=0,
@@ -213,8 +215,8 @@ def _reading(skip_reading_prefix_cache: bool) -> SamplingParams:
     )
 
 
-def _one_each(answers: Sequence[Sequence[int]]) -> bool:
-    """Whether all answers are single tokens, each another: one pass gives the probability of all."""
+def _distinct_tokens(answers: Sequence[Sequence[int]]) -> bool:
+    """Whether each answer is a single token, all different: then one pass gives the probabilities of all."""
     return len({tuple(a) for a in answers}) == len(answers) <= MAX_LOGPROB_TOKEN_IDS and all(
         len(a) == 1 for a in answers
     )
