@@ -102,7 +102,9 @@ def test_a_damaged_part_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with open(copy, "r+b") as stream:
         stream.seek(1_000_000)
         stream.write(bytes([stream.read(1)[0] ^ 1]))
-    with pytest.raises(EngineError, match=r"model.safetensors has SHA-256 .*…, expected 53aa51172d142c89…: the package"):
+    with pytest.raises(
+        EngineError, match=r"model.safetensors has SHA-256 .*…, expected 53aa51172d142c89…: the package"
+    ):
         locate("embedded-minilm")
     with open(copy, "r+b") as stream:
         stream.truncate(1_000)
