@@ -92,7 +92,7 @@ def test_a_folder_that_is_no_sentence_encoder_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "module"),
-    [("sentence_transformers", "engines.embedder"), ("sklearn", "diversify.kmeans")],
+    [("sentence_transformers", "engines.local.embedder"), ("sklearn", "diversify.kmeans")],
 )
 def test_a_missing_package_names_its_extra(monkeypatch, package, module):
     for name in list(sys.modules):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from x_instruction.diversify import Draw, greedy
 from x_instruction.diversify.caps import Cap
 from x_instruction.diversify.k_center import select as k_center
+from x_instruction.diversify.mmr import rank_share
 from x_instruction.diversify.mmr import select as mmr
-from x_instruction.diversify.mmr import standing
 
 # Unit vectors whose products are exact in any arithmetic: axes, and corners of the cube, of four dimensions.
 EXACT = [v for axis in np.eye(4) for v in (axis, -axis)]
@@ -50,15 +50,15 @@ def test_farthest_first_goes_by_score_among_the_equally_far():
     assert chosen(k_center, [[1, 0], [-1, 0], [-1, 0], [1, 0]], [5, 1, 3, 5], quota=4) == [0, 2, 3, 1]
 
 
-def test_standing_by_hand():
-    assert standing(np.array([3.0, -7.0, 3.0, 100.0])).tolist() == [0.5, 0.0, 0.5, 1.0]
-    assert standing(np.array([4.0])).tolist() == [0.5]
-    assert standing(np.array([])).tolist() == []
+def test_rank_share_by_hand():
+    assert rank_share(np.array([3.0, -7.0, 3.0, 100.0])).tolist() == [0.5, 0.0, 0.5, 1.0]
+    assert rank_share(np.array([4.0])).tolist() == [0.5]
+    assert rank_share(np.array([])).tolist() == []
 
 
 def test_marginal_relevance_by_hand():
     rows = [[1, 0], [1, 0], [0, 1], [-1, 0]]
-    scores = [9, 8, 2, 1]  # standings 1, 2/3, 1/3, 0
+    scores = [9, 8, 2, 1]  # rank shares 1, 2/3, 1/3, 0
     # relevance 1/2: first row 0; then gains 1/3-1/2, 1/6-0, 0+1/2: row 3; then -1/6 against 1/6: row 2.
     assert chosen(mmr, rows, scores, quota=4, relevance=0.5) == [0, 3, 2, 1]
     # relevance 3/4: gains 1/2-1/4, 1/4-0, 0+1/4 are equal, so the best scored goes first.
@@ -75,7 +75,7 @@ def test_no_rows_and_wrong_rows(select):
         chosen(select, [[np.nan]], [0.0], quota=1)
     with pytest.raises(ValueError, match="scores are not numbers"):
         chosen(select, [[1.0]], [np.nan], quota=1)
-    with pytest.raises(ValueError, match="wanted one of each per row"):
+    with pytest.raises(ValueError, match="expected one of each per row"):
         chosen(select, [[1.0]], [1.0, 2.0], quota=1)
 
 
@@ -97,7 +97,7 @@ def test_both_are_the_plain_algorithm_to_the_row(picks, quota, relevance, most, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(greedy, "POOL", pool)
         patch.setattr(greedy, "BLOCK", 5)
-        worth = relevance * standing(scores)
+        worth = relevance * rank_share(scores)
         assert chosen(mmr, rows, scores, **draw) == naive(rows, scores, quota, worth, 1 - relevance, groups, most)
         assert chosen(k_center, rows, scores, **draw) == naive(
             rows, scores, quota, np.zeros(len(rows)), 1.0, groups, most

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine, words
+from x_instruction.corpus.words import words
+from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
 
 
 def test_words_lose_case_and_marks_around_them():

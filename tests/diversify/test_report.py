@@ -112,7 +112,7 @@ def test_nothing_compares_with_nothing(rated, encoder):
 
 def test_records_that_do_not_belong_are_refused(rated, encoder):
     records, curated = drawn(rated, encoder)
-    with pytest.raises(ValueError, match="records of sw, tr: wanted one language"):
+    with pytest.raises(ValueError, match="records of sw, tr: expected one language"):
         compare([*records, rated("Why?", language="tr")], curated, SETTINGS, 1, encoder)
     with pytest.raises(ValueError, match="curated records are not among the rated"):
         compare(records[-3:], curated, SETTINGS, 1, encoder)

@@ -51,7 +51,7 @@ def test_a_negative_quota_is_refused():
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ValueError, match="wanted one of each per row"):
+    with pytest.raises(ValueError, match="expected one of each per row"):
         turns([0, 0], np.array([1.0]), 1)
 
 

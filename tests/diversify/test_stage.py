@@ -120,7 +120,7 @@ def test_progress_is_told(rated, encoder):
 
 def test_an_encoder_that_gives_no_numbers_is_named(rated, encoder):
     encoder.encode = lambda texts, seen: np.full((len(texts), 2), np.nan, dtype=np.float32)
-    with pytest.raises(EngineError, match="words gave no number for 1 of 1 instructions, the first 'What is rain"):
+    with pytest.raises(EngineError, match="not numbers for 1 of 1 instructions, the first 'What is rain"):
         list(diversify([rated("What is rain?")], section(), 1, encoder))
 
 

@@ -14,7 +14,7 @@ from x_instruction.cards.facts import Made
 from x_instruction.cards.recipe_toml import toml
 from x_instruction.cards.templates import SAMPLE_CHARS
 from x_instruction.config.recipe import Recipe
-from x_instruction.diversify import same
+from x_instruction.diversify import instruction_key
 from x_instruction.diversify.report import describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError
@@ -95,7 +95,7 @@ def _variety(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[str, d
     """
     rated = [text for table in _tables(run, last, tag, "instruction") for text in table["instruction"].to_pylist()]
     curated = pa.concat_tables(_tables(run, CURATED, tag, "instruction", "cluster"))
-    distinct = sorted({same(text): text for text in rated}.values())
+    distinct = sorted({instruction_key(text): text for text in rated}.values())
     random = np.random.default_rng(derive_seed(seed, "diversify", tag, bits=32))
     drawn = random.choice(len(distinct), size=min(len(curated), len(distinct)), replace=False)
     reports = {

@@ -1,8 +1,8 @@
-"""Diversification, the paper's third part: the final pairs are drawn from clusters of their instructions (section 3.3).
+"""The third part of X-Instruction: select the final pairs from clusters of their instructions (section 3.3).
 
-Other selectors stand beside the paper's, so that they can be compared; caps on domains and verbs hold for each. The
-instruction is embedded, not the response: it is in one language that an encoder knows well, and the paper's figure
-shows clusters per direction (method.md 2.4, U6 and U7).
+There are other selectors to compare with that of the paper; caps on domains and verbs apply to all. The instruction is
+embedded and not the response: it is in English, which every encoder supports, and the paper's figure shows clusters of
+instructions per language. The paper does not name encoder, number of clusters or quota; the defaults are ours.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A row that a selector took.
+    """A selected row.
 
     Args:
-        row: its position in the embeddings.
-        cluster: its cluster, numbered from the largest, from 0.
-        rank: its turn, from 0.
+        row: its index in the embeddings.
+        cluster: its cluster; 0 is the largest.
+        rank: its position in the selection, from 0.
     """
 
     row: int
@@ -44,14 +44,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What is asked of a selector.
+    """The settings of a selection.
 
     Args:
-        quota: rows to take at most, 0 or more.
-        clusters: number of clusters; the square root of the number of rows when None.
-        seed: 32 bits.
-        relevance: for ``mmr``, weight of the score against likeness to what is drawn already, 0 to 1.
-        caps: rows of one group at most.
+        quota: maximum number of rows, 0 or more.
+        clusters: number of clusters; the square root of the number of rows if None.
+        seed: 32-bit seed.
+        relevance: for ``mmr``, weight of the score against the similarity to selected rows, 0 to 1.
+        caps: maximum numbers of rows per group.
     """
 
     quota: int
@@ -62,12 +62,12 @@ class Draw:
 
 
 class Selector(Protocol):
-    """A way to draw; a function in a module of this folder."""
+    """A method of selection: a function in a module of this folder."""
 
     def __call__(self, embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
-        """Rows of ``embeddings (n, d)``, of unit length, with their ``scores (n,)``, in rank order.
+        """Select rows of ``embeddings (n, d)`` of unit length with ``scores (n,)``; in rank order.
 
-        Whatever draws, clusters are those of k-means, so that selectors are compared in the same ones.
+        The clusters are those of k-means for every selector, so that selectors can be compared.
 
         Raises:
             ValueError: a score or an embedding is not a number, or shapes differ.
@@ -75,7 +75,7 @@ class Selector(Protocol):
 
 
 class Encoder(Protocol):
-    """What the stage needs of a sentence encoder; ``x_instruction.engines.local.embedder.Embedder`` is one."""
+    """A sentence encoder, such as ``x_instruction.engines.local.embedder.Embedder``."""
 
     model: str
     """The model's name."""
@@ -83,7 +83,7 @@ class Encoder(Protocol):
     """Commit on the Hub, or digest of the files."""
 
     def encode(self, texts: Sequence[str], seen: Callable[[int], None] = ...) -> npt.NDArray[np.float32]:
-        """One row of unit length per text; ``seen`` is told how many texts are done."""
+        """One row of unit length per text. ``seen`` is called with the number of encoded texts."""
 
 
 SELECTORS = {
@@ -96,19 +96,19 @@ SELECTORS = {
 
 
 def selector(name: str) -> Selector:
-    """The selector of that name, loaded.
+    """Load a selector by name.
 
     Raises:
-        RecipeError: no selector has that name.
-        MissingExtra: the package that it needs is not installed.
+        RecipeError: unknown name.
+        MissingExtra: a package that the selector needs is not installed.
     """
     if name not in SELECTORS:
         close = difflib.get_close_matches(name, SELECTORS, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise RecipeError(f"unknown selector {name!r}{hint} (known: {', '.join(SELECTORS)})")
     module, function = SELECTORS[name].split(":")
-    found: Selector = getattr(importlib.import_module(module), function)
-    return found
+    select: Selector = getattr(importlib.import_module(module), function)
+    return select
 
 
 def diversify(
@@ -118,23 +118,23 @@ def diversify(
     embedder: Encoder,
     seen: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Curated | Dropped]:
-    """The stage: language by language, the chosen in rank order, then the others with a reason.
+    """The stage: per language, the selected records in rank order, then the others with a reason.
 
-    Neither the order of ``records`` nor the other languages among them touch what a language gets.
+    The result for a language depends neither on the order of ``records`` nor on other languages.
 
     Args:
-        records: of any number of languages; the quota holds for each.
-        settings: the recipe's section.
-        seed: of the recipe; each language's own seed derives from it.
+        records: records of any number of languages; the quota applies to each.
+        settings: the section ``diversify`` of the recipe.
+        seed: seed of the recipe, from which the seed of each language is derived.
         embedder: encodes the instructions.
-        seen: called with the number of a language's instructions that are encoded so far.
+        seen: called with the number of instructions of a language encoded so far.
 
     Raises:
-        EngineError: the encoder gave something that is not a number.
+        EngineError: an embedding is not a number.
     """
     choose = selector(settings.selector)
     for language in sorted({record.language for record in records}):
-        kept, let_go = distinct([record for record in records if record.language == language])
+        kept, duplicates = distinct([record for record in records if record.language == language])
         embeddings = embed(kept, embedder, seen)
         scores = np.array([record.score for record in kept], dtype=np.float64)
         draw = Draw(
@@ -144,72 +144,72 @@ def diversify(
             settings.relevance,
             caps(kept, settings),
         )
-        chosen = choose(embeddings, scores, draw)
-        for choice in chosen:
+        selected = choose(embeddings, scores, draw)
+        for selection in selected:
             yield extend(
-                kept[choice.row],
+                kept[selection.row],
                 Curated,
-                cluster=choice.cluster,
-                rank=choice.rank,
+                cluster=selection.cluster,
+                rank=selection.rank,
                 selector=settings.selector,
                 embedder=embedder.model,
                 embedder_revision=embedder.revision,
             )
-        yield from let_go
-        yield from _left(kept, chosen, draw.caps)
+        yield from duplicates
+        yield from _left(kept, selected, draw.caps)
 
 
 def caps(records: Sequence[Rated], settings: Diversify) -> tuple[Cap, ...]:
-    """The caps that a recipe sets for records of one language; one that the quota alone keeps is left out."""
-    found = []
+    """The caps of a recipe for records of one language, without those that the quota already implies."""
+    result = []
     if settings.max_per_domain is not None:
         domains = [domain(record.url) for record in records]
-        found.append(Cap("domain_cap", domains, most(settings.max_per_domain, settings.quota)))
+        result.append(Cap("domain_cap", domains, most(settings.max_per_domain, settings.quota)))
     if settings.max_per_verb is not None:
         pairs = [verb_noun(record.instruction) for record in records]
         verbs = [pair[0] if pair else None for pair in pairs]
-        found.append(Cap("verb_cap", verbs, most(settings.max_per_verb, settings.quota)))
-    return tuple(cap for cap in found if cap.most < settings.quota)
+        result.append(Cap("verb_cap", verbs, most(settings.max_per_verb, settings.quota)))
+    return tuple(cap for cap in result if cap.most < settings.quota)
 
 
-def _left(records: Sequence[Rated], chosen: Sequence[Selection], caps: Sequence[Cap]) -> Iterator[Dropped]:
-    """What was not drawn. Where both hold, the cap is named and not the quota: a larger quota would not help."""
+def _left(records: Sequence[Rated], selected: Sequence[Selection], caps: Sequence[Cap]) -> Iterator[Dropped]:
+    """The records that were not selected. A cap takes precedence as the reason: a larger quota would not help."""
     tally = Tally(len(records), caps)
-    for choice in chosen:
-        tally.take(choice.row)
-    taken = {choice.row for choice in chosen}
+    for selection in selected:
+        tally.take(selection.row)
+    selected_rows = {selection.row for selection in selected}
     for row, record in enumerate(records):
-        if row not in taken:
+        if row not in selected_rows:
             reason, detail = tally.full(row) or ("over_quota", "")
             shown = f"{record.score:.3f}" + (f", {detail}" if detail else "")
-            yield dropped(name(record), reason, shown, record.instruction)
+            yield dropped(candidate_name(record), reason, shown, record.instruction)
 
 
 def distinct(records: Sequence[Rated]) -> tuple[list[Rated], list[Dropped]]:
-    """Records of one language without those that say the same, in order of name.
+    """Deduplicate records of one language; sorted by name.
 
-    Of instructions that differ at most in case and white space the best scored stays. A record without a finite score
-    cannot be ranked and goes too: one bad record never stops a run.
+    Of instructions that differ only in case and white space, the one with the best score is kept. A record without a
+    finite score cannot be ranked and is dropped, so that one bad record does not stop a run.
     """
     best: dict[str, Rated] = {}
-    let_go = []
+    rejected = []
     ordered = sorted(records, key=_order)
     for record in ordered:
-        key = same(record.instruction)
+        key = instruction_key(record.instruction)
         if math.isfinite(record.score) and (key not in best or record.score > best[key].score):
             best[key] = record
     kept = []
     for record in ordered:
-        first = best.get(same(record.instruction))
+        first = best.get(instruction_key(record.instruction))
         if not math.isfinite(record.score):
-            let_go.append(dropped(name(record), "no_score", str(record.score), record.instruction))
+            rejected.append(dropped(candidate_name(record), "no_score", str(record.score), record.instruction))
         elif record is first:
             kept.append(record)
         else:
             assert first is not None
-            detail = f"{record.score:.3f}, same as {name(first)} with {first.score:.3f}"
-            let_go.append(dropped(name(record), "duplicate_instruction", detail, record.instruction))
-    return kept, let_go
+            detail = f"{record.score:.3f}, same as {candidate_name(first)} with {first.score:.3f}"
+            rejected.append(dropped(candidate_name(record), "duplicate_instruction", detail, record.instruction))
+    return kept, rejected
 
 
 def embed(
@@ -218,25 +218,25 @@ def embed(
     """Embeddings of the instructions, ``(n, d)``.
 
     Raises:
-        EngineError: the encoder gave something that is not a number.
+        EngineError: an embedding is not a number.
     """
     embeddings = embedder.encode([record.instruction for record in records], seen)
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if bad.size:
         raise EngineError(
-            f"{embedder.model} gave no number for {bad.size} of {len(records)} instructions, the first "
-            f"{records[bad[0]].instruction[:80]!r}: choose another embedder"
+            f"{embedder.model} returned embeddings that are not numbers for {bad.size} of {len(records)} instructions, "
+            f"the first {records[bad[0]].instruction[:80]!r}: choose another embedder"
         )
     return embeddings
 
 
-def same(instruction: str) -> str:
-    """What two instructions share that say the same: neither case nor white space counts."""
+def instruction_key(instruction: str) -> str:
+    """Key of an instruction for deduplication: case and white space are ignored."""
     return " ".join(instruction.casefold().split())
 
 
-def name(record: Rated) -> str:
-    """How a dropped candidate is named, as in refinement."""
+def candidate_name(record: Rated) -> str:
+    """Name of a candidate among dropped rows, as in refinement."""
     return f"{record.id}-{record.candidate}"
 
 

@@ -1,7 +1,7 @@
-"""Caps: how many rows one group, a source domain or a verb, may give to a draw.
+"""Caps: the maximum number of selected rows per group (a source domain or a verb).
 
-A cap is a share of the quota: one recipe then means the same for a trial of 8 rows and for 32,000. It is not a share of
-what is drawn: a language with three domains and a cap of 5 % would be left with three rows.
+A cap is a share of the quota, so a recipe means the same for 8 rows and for 32,000. It is not a share of the selected
+rows: a language with three domains and a cap of 5 % would be left with three rows.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """At most so many rows of each group.
+    """A maximum number of rows per group.
 
     Args:
-        reason: what a row is dropped as that this cap keeps out.
-        groups: the group of each row; None for a row that is in none, which no cap keeps out.
-        most: rows of one group at most, 1 or more.
+        reason: drop reason of rows that exceed the cap.
+        groups: group of each row; None for a row without a group, which the cap does not limit.
+        most: maximum number of rows per group, 1 or more.
     """
 
     reason: str
@@ -32,11 +32,11 @@ class Cap:
 
 
 class Tally:
-    """The rows that may still be taken, while a draw goes on.
+    """Tracks which rows can still be selected.
 
     Args:
-        rows: number of rows that there are.
-        caps: all of them hold.
+        rows: number of rows.
+        caps: caps that apply together.
     """
 
     def __init__(self, rows: int, caps: Iterable[Cap] = ()) -> None:
@@ -50,7 +50,7 @@ class Tally:
             self._taken.append((cap, Counter(), members))
 
     def take(self, row: int) -> None:
-        """Take a row: it is open no more, nor is any row of a group that it fills."""
+        """Select a row. It is no longer open, nor are the rows of a group that is now full."""
         self.open[row] = False
         for cap, taken, members in self._taken:
             group = cap.groups[row]
@@ -60,7 +60,7 @@ class Tally:
                     self.open[members[group]] = False
 
     def full(self, row: int) -> tuple[str, str] | None:
-        """Reason and detail of the first cap that keeps a row out, or None where its groups have room."""
+        """Reason and detail of the first cap that excludes a row, or None if no group of the row is full."""
         for cap, taken, _ in self._taken:
             group = cap.groups[row]
             if group is not None and taken[group] >= cap.most:
@@ -69,7 +69,7 @@ class Tally:
 
 
 def first(order: Iterable[int], quota: int, caps: Sequence[Cap], rows: int) -> list[int]:
-    """The first ``quota`` rows of an order that the caps let through."""
+    """The first ``quota`` rows of ``order`` that the caps allow."""
     tally = Tally(rows, caps)
     taken: list[int] = []
     for row in order:
@@ -82,14 +82,14 @@ def first(order: Iterable[int], quota: int, caps: Sequence[Cap], rows: int) -> l
 
 
 def most(share: float, quota: int) -> int:
-    """Rows that a share of the quota stands for: rounded down, at least one, and 0.29 of 100 is 29."""
+    """Number of rows for a share of the quota, rounded down, at least 1. A fraction makes 0.29 of 100 exactly 29."""
     return max(1, int(Fraction(repr(share)) * quota))
 
 
 def domain(url: str) -> str | None:
-    """The host of a URL in lower case without a leading ``www.``; None where the URL names none."""
+    """The host of a URL in lower case, without a leading ``www.``; None if the URL has no host."""
     try:
         host = urlsplit(url).hostname
-    except ValueError:  # as "http://[": what is no URL has no host
+    except ValueError:  # not a URL, such as "http://["
         return None
     return (host or "").removeprefix("www.").rstrip(".") or None

@@ -1,11 +1,11 @@
-"""Greedy draws that look at what is drawn already: the next row is the one with the largest gain.
+"""Greedy selection: the next row is the one with the largest gain, which depends on the rows selected before.
 
-    gain of a row = worth of the row - weight * its largest cosine with a row that is drawn
+    gain of a row = value of the row - weight * its largest cosine with a selected row
 
-Gains only fall while rows are drawn. So a pool of the rows with the largest gains is kept exact, and drawn from as long
-as its best beats what the best row outside had when the pool was made; then all gains are made exact again, with one
-product of matrices for all rows drawn since. The result is that of the plain greedy algorithm, but for the rounding
-of float32, at a fraction of its memory traffic; and no matrix of n x n is ever made.
+Gains can only decrease. So only the gains of a pool, the rows with the largest ones, are kept up to date. Rows are
+selected from the pool while its best gain exceeds the (outdated, so too high) gain of the best row outside. Then all
+gains are updated with one matrix product for all rows selected since. Up to the rounding of float32, the result is that
+of the plain greedy algorithm, with a fraction of the memory traffic and without an n x n matrix.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("threadpoolctl", "embed") from error
 
-# Rows kept exact: 2,048 x 384 numbers of four bytes stay in a core's cache.
+# Rows in the pool: 2,048 x 384 numbers of four bytes fit into the cache of a core.
 POOL = 2_048
-# Rows that meet the newly drawn ones at once.
+# Rows compared with the newly selected ones at once.
 BLOCK = 4_096
-# Of two unit vectors no cosine is smaller; nothing is drawn yet.
+# The smallest possible cosine, used before any row is selected.
 LEAST = -1.0
 
 
@@ -36,68 +36,68 @@ def greedy(
     embeddings: Floats,
     scores: Floats,
     quota: int,
-    worth: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
     weight: float,
     caps: Sequence[Cap] = (),
 ) -> list[int]:
-    """Rows in the order in which they are drawn, at most ``quota``.
+    """Selected rows in order, at most ``quota``.
 
-    Of equal gains the better scored row goes first, of equal scores the first row.
+    Ties are broken by the higher score, then by the lower row number.
 
     Args:
         embeddings: ``(n, d)``, of unit length.
         scores: larger is better, ``(n,)``.
-        quota: rows to draw at most.
-        worth: of each row by itself, ``(n,)``.
-        weight: of likeness to what is drawn, 0 or more.
-        caps: rows of one group at most.
+        quota: maximum number of rows.
+        values: value of each row by itself, ``(n,)``.
+        weight: weight of the largest cosine with a selected row, 0 or more.
+        caps: maximum numbers of rows per group.
     """
-    # Sorted by score, so that the first of the largest gains is the one that the rule wants.
+    # Sorted by score, so that argmax, which returns the first maximum, breaks ties as documented.
     order = np.lexsort((np.arange(len(scores)), -np.asarray(scores, dtype=np.float64)))
     rows = np.ascontiguousarray(embeddings[order], dtype=np.float32)
-    worth = worth[order]
+    values = values[order]
     nearest = np.full(len(rows), LEAST, dtype=np.float32)
     tally = Tally(len(rows), [Cap(cap.reason, [cap.groups[row] for row in order], cap.most) for cap in caps])
-    drawn: list[int] = []
-    # One thread: two add up in another order, and the last digits would be another machine's.
+    selected: list[int] = []
+    # One thread: with more, sums are rounded differently, and the result would depend on the machine.
     with threadpool_limits(limits=1):
-        while len(drawn) < quota and tally.open.any():
-            before = len(drawn)
-            _draw(rows, worth, weight, nearest, tally, drawn, quota)
-            if len(drawn) < quota:
-                _meet(rows, nearest, rows[drawn[before:]])
-    return [int(order[row]) for row in drawn]
+        while len(selected) < quota and tally.open.any():
+            before = len(selected)
+            _select_from_pool(rows, values, weight, nearest, tally, selected, quota)
+            if len(selected) < quota:
+                _update_nearest(rows, nearest, rows[selected[before:]])
+    return [int(order[row]) for row in selected]
 
 
-def _draw(
+def _select_from_pool(
     rows: npt.NDArray[np.float32],
-    worth: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
     weight: float,
     nearest: npt.NDArray[np.float32],
     tally: Tally,
-    drawn: list[int],
+    selected: list[int],
     quota: int,
 ) -> None:
-    """Draw from a new pool while nothing outside it can be better; at least one row."""
-    gains = np.where(tally.open, worth - weight * nearest.astype(np.float64), -np.inf)
+    """Select rows from a new pool while no row outside can be better; at least one row."""
+    gains = np.where(tally.open, values - weight * nearest.astype(np.float64), -np.inf)
     pool = _largest(gains, POOL)
     gains[pool] = -np.inf
     outside = int(gains.argmax())
     bound = gains[outside]
-    near, own, here = nearest[pool], worth[pool], rows[pool]
-    while len(drawn) < quota:
-        now = np.where(tally.open[pool], own - weight * near.astype(np.float64), -np.inf)
-        place = int(now.argmax())
-        best = now[place]
-        if best == -np.inf or best < bound or (best == bound and outside < pool[place]):
+    near, own, vectors = nearest[pool], values[pool], rows[pool]
+    while len(selected) < quota:
+        current = np.where(tally.open[pool], own - weight * near.astype(np.float64), -np.inf)
+        index = int(current.argmax())
+        best = current[index]
+        if best == -np.inf or best < bound or (best == bound and outside < pool[index]):
             return
-        drawn.append(int(pool[place]))
-        tally.take(int(pool[place]))
-        np.maximum(near, here @ here[place], out=near)
+        selected.append(int(pool[index]))
+        tally.take(int(pool[index]))
+        np.maximum(near, vectors @ vectors[index], out=near)
 
 
 def _largest(gains: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.intp]:
-    """Places of the largest gains, at most ``number``, in order of place; of equal ones the first."""
+    """Sorted indices of the ``number`` largest gains; the first of equal ones."""
     if len(gains) <= number:
         return np.arange(len(gains))
     cut = np.partition(gains, len(gains) - number)[len(gains) - number]
@@ -105,8 +105,10 @@ def _largest(gains: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.intp
     return np.sort(np.concatenate((above, np.flatnonzero(gains == cut)[: number - len(above)])))
 
 
-def _meet(rows: npt.NDArray[np.float32], nearest: npt.NDArray[np.float32], new: npt.NDArray[np.float32]) -> None:
-    """Let every row's ``nearest`` take in the newly drawn ones."""
+def _update_nearest(
+    rows: npt.NDArray[np.float32], nearest: npt.NDArray[np.float32], new: npt.NDArray[np.float32]
+) -> None:
+    """Update ``nearest``, the largest cosine of every row with a selected row, by the newly selected rows."""
     for start in range(0, len(rows), BLOCK):
         part = nearest[start : start + BLOCK]
         np.maximum(part, (rows[start : start + BLOCK] @ new.T).max(axis=1), out=part)

@@ -1,7 +1,7 @@
-"""Farthest first (Gonzalez 1985): each row drawn is the one least like all that are drawn; the best scored begins.
+"""k-center by farthest-first traversal (Gonzalez 1985): the next row is the one least similar to all selected rows.
 
-Its first k rows leave no row farther from them than twice the best k rows could. It is drawn to outliers: use it on
-rows that the rater has already let through.
+The row with the best score is first. The largest distance of any row to the first k selected ones is at most twice the
+optimum. The method prefers outliers, so use it after a rater has removed bad rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from x_instruction.diversify.kmeans import placed
 
 
 def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
-    """The rows of a draw, the same for the same input."""
+    """Select rows, deterministically."""
     labels, scores = placed(embeddings, scores, draw)
-    drawn = greedy(embeddings, scores, draw.quota, np.zeros(len(scores)), 1.0, draw.caps)
-    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    selected = greedy(embeddings, scores, draw.quota, np.zeros(len(scores)), 1.0, draw.caps)
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(selected)]

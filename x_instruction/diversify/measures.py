@@ -1,8 +1,7 @@
-"""Measures of how varied a set of texts is: plain arithmetic."""
+"""Measures of the diversity of a set of texts."""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,25 +10,14 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 
-# Besides ASCII: quotes, dashes, and the marks of Arabic, Indic, Chinese and Spanish writing.
-_MARKS = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
-# Rows that are turned to float64 at once.
+# Rows converted to float64 at once.
 _BLOCK = 4_096
 
 
-def words(text: str) -> list[str]:
-    """Words in lower case, without marks around them.
-
-    Split at white space, not by a pattern of letters: Python counts no vowel sign of an Indic script as a letter. In a
-    script without spaces a word is a phrase.
-    """
-    return [word for part in text.casefold().split() if (word := part.strip(_MARKS))]
-
-
 def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float | None:
-    """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams, 0 to 1; None where there are none.
+    """Distinct-n (Li et al., NAACL 2016): share of distinct n-grams among all n-grams, 0 to 1; None without n-grams.
 
-    It falls as a set grows, whatever the set is like, so only sets of one size compare.
+    It decreases with the size of any set, so only compare sets of the same size.
     """
     total = 0
     different: set[tuple[str, ...]] = set()
@@ -41,7 +29,7 @@ def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float | None:
 
 
 def entropy(clusters: npt.ArrayLike) -> float:
-    """Shannon entropy of how rows spread over clusters, in nats: 0 for one cluster, ``ln k`` for k equal ones."""
+    """Shannon entropy of the sizes of clusters, in nats: 0 for one cluster, ``ln k`` for k equal ones."""
     _, sizes = np.unique(np.asarray(clusters), return_counts=True)
     shares = sizes / sizes.sum()
     return abs(float(-(shares * np.log(shares)).sum()))
@@ -51,7 +39,7 @@ def mean_cosine(embeddings: Floats) -> float | None:
     """Mean cosine over all pairs of different rows of ``(n, d)``, -1 to 1; None for fewer than two rows.
 
     Exact in O(n d): for unit vectors ``u``, ``|sum u|^2 = sum |u|^2 + sum of cosines over ordered pairs``. A row of
-    zeros has cosine 0 with every other.
+    zeros has cosine 0 with every other row.
     """
     rows = len(embeddings)
     if rows < 2:

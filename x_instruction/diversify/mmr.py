@@ -1,8 +1,8 @@
-"""Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998; M-DaQ draws in its spirit, method.md 3.9).
+"""Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). M-DaQ (arXiv 2509.15549) selects similarly.
 
-    next = argmax over rows of  relevance * standing(row) - (1 - relevance) * largest cosine with a drawn row
+    next = argmax over rows of  relevance * rank_share(row) - (1 - relevance) * largest cosine with a selected row
 
-Raters have scales of their own, so a score counts by its standing among the others and not by its size.
+Every rater has its own scale, so the rank of a score is used instead of its value.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from x_instruction.diversify.kmeans import placed
 
 
 def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
-    """The rows of a draw, the same for the same input."""
+    """Select rows, deterministically."""
     labels, scores = placed(embeddings, scores, draw)
-    worth = draw.relevance * standing(scores)
-    drawn = greedy(embeddings, scores, draw.quota, worth, 1 - draw.relevance, draw.caps)
-    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    values = draw.relevance * rank_share(scores)
+    selected = greedy(embeddings, scores, draw.quota, values, 1 - draw.relevance, draw.caps)
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(selected)]
 
 
-def standing(scores: Floats) -> npt.NDArray[np.float64]:
-    """Share of the other rows that are scored lower, those scored alike counted half: 0 to 1, ``(n,)``.
+def rank_share(scores: Floats) -> npt.NDArray[np.float64]:
+    """Share of the other rows with a lower score, equal ones counted half: 0 to 1, ``(n,)``.
 
-    A single row stands at one half.
+    A single row gets one half.
     """
     ordered = np.sort(scores)
     lower = np.searchsorted(ordered, scores, side="left")

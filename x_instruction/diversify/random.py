@@ -1,4 +1,4 @@
-"""Rows by chance, all alike: the least that a selector has to beat."""
+"""A uniform random sample, as a baseline for the other selectors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from x_instruction.diversify.kmeans import placed
 
 
 def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
-    """The rows of a draw, the same for the same seed; scores count for nothing."""
+    """Select rows at random, determined by the seed. Scores are ignored."""
     labels, scores = placed(embeddings, scores, draw)
     order = np.random.default_rng(draw.seed).permutation(len(scores)).tolist()
-    drawn = first(order, draw.quota, draw.caps, len(scores))
-    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    selected = first(order, draw.quota, draw.caps, len(scores))
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(selected)]

@@ -24,7 +24,7 @@ _LABELS = {
 
 
 def render(report: Report | Comparison) -> str:
-    """One column of figures per report, then the verbs with their nouns; ``-`` where there is no figure."""
+    """A column of values per report, then the verbs with their nouns. A missing value is ``-``."""
     if isinstance(report, Report):
         return "\n".join([*_figures([""], [report]), "", *_verbs("verbs and their nouns", report)])
     titles = [part.name for part in dataclasses.fields(report)]
@@ -36,9 +36,9 @@ def render(report: Report | Comparison) -> str:
 def _figures(titles: Sequence[str], reports: Sequence[Report]) -> list[str]:
     rows = [["", *titles]] if any(titles) else []
     rows += [[label, *(_figure(getattr(report, field)) for report in reports)] for field, label in _LABELS.items()]
-    wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  ".join([row[0].ljust(wide[0]), *(cell.rjust(w) for cell, w in zip(row[1:], wide[1:], strict=True))])
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
     ]
 
@@ -52,12 +52,12 @@ def _figure(value: float | None) -> str:
 def _verbs(title: str, report: Report) -> list[str]:
     if not report.verbs:
         return [f"{title}: none found"]
-    wide = max(len(verb.verb) for verb in report.verbs)
+    width = max(len(verb.verb) for verb in report.verbs)
     counts = max(len(f"{verb.count:,}") for verb in report.verbs)
     return [
         title,
         *(
-            f"  {verb.verb.ljust(wide)}  {f'{verb.count:,}'.rjust(counts)}  "
+            f"  {verb.verb.ljust(width)}  {f'{verb.count:,}'.rjust(counts)}  "
             + ", ".join(f"{noun} {count:,}" for noun, count in verb.nouns)
             for verb in report.verbs
         ),

@@ -1,4 +1,4 @@
-"""The diversity report: how varied instructions are, before the draw and after it."""
+"""The diversity report: diversity of the instructions before and after the selection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.config.diversify import Diversify
-from x_instruction.diversify import Encoder, Floats, distinct, embed, name, same
-from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine, words
+from x_instruction.corpus.words import words
+from x_instruction.diversify import Encoder, Floats, candidate_name, distinct, embed, instruction_key
+from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
 from x_instruction.diversify.verbs import verb_nouns
 from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Rated
@@ -30,19 +31,19 @@ class Verb:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How varied a set of instructions is. A figure that the input does not allow is None.
+    """The diversity of a set of instructions. A value that cannot be computed from the input is None.
 
     Args:
-        instructions: how many there are.
-        mean_words, mean_chars: their length.
-        distinct_1, distinct_2, distinct_3: different n-grams over all n-grams; only sets of one size compare.
-        with_verb: share of the instructions in which a verb and a noun were found.
+        instructions: number of instructions.
+        mean_words, mean_chars: mean length.
+        distinct_1, distinct_2, distinct_3: distinct-n. Only compare sets of the same size.
+        with_verb: share of the instructions with a verb and a noun.
         verbs: the most frequent verbs, at most 16, with at most 4 nouns each.
-        clusters: clusters that hold an instruction.
-        entropy: of the spread over clusters, in nats.
-        entropy_share: ``entropy`` over that of an even spread over all clusters, 0 to 1; 0 where there is but one.
-        largest_cluster: share of the instructions that are in the largest cluster.
-        mean_cosine: over all pairs of embeddings; lower is more varied.
+        clusters: number of clusters that contain an instruction.
+        entropy: entropy of the cluster sizes, in nats.
+        entropy_share: ``entropy`` relative to that of equal clusters, 0 to 1; 0 if there is only one cluster.
+        largest_cluster: share of the instructions in the largest cluster.
+        mean_cosine: mean cosine over all pairs of embeddings. Lower is more diverse.
     """
 
     instructions: int
@@ -68,13 +69,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Before and after the draw, measured in the same clusters.
+    """The report before and after the selection, with the same clusters.
 
     Args:
-        before: everything that was rated.
-        chance: as many as were drawn, taken by chance from what the stage drew from. Distinct-n falls with size alone,
-            so this is what ``after`` has to beat.
-        after: what was drawn.
+        before: all rated records.
+        chance: a random sample with as many records as ``after``. Distinct-n decreases with size alone, so compare
+            ``after`` with this and not with ``before``.
+        after: the selected records.
     """
 
     before: Report
@@ -96,16 +97,16 @@ def describe(
 
     Args:
         instructions: the texts, ``n`` of them.
-        embeddings: ``(n, d)``, of any length; without them no cosine.
-        clusters: cluster of each, ``(n,)``; without them no figure about clusters.
-        of: number of clusters that there are, where these instructions may not be in all of them.
+        embeddings: ``(n, d)``, of any length; required for the cosine.
+        clusters: cluster of each, ``(n,)``; required for the values about clusters.
+        of: total number of clusters, if some may contain none of these instructions.
 
     Raises:
-        ValueError: embeddings or clusters are not one per instruction.
+        ValueError: the number of embeddings or clusters differs from that of the instructions.
     """
-    for what, given in (("embeddings", embeddings), ("clusters", clusters)):
+    for name, given in (("embeddings", embeddings), ("clusters", clusters)):
         if given is not None and len(np.asarray(given)) != len(instructions):
-            raise ValueError(f"{len(np.asarray(given))} {what} for {len(instructions)} instructions")
+            raise ValueError(f"{len(np.asarray(given))} {name} for {len(instructions)} instructions")
     texts = [words(instruction) for instruction in instructions]
     paired, verbs = verb_nouns(instructions)
     n = len(instructions)
@@ -127,12 +128,12 @@ def _spread(clusters: npt.ArrayLike | None, of: int | None) -> dict[str, Any]:
     if clusters is None or not np.size(clusters):
         return dict.fromkeys(("clusters", "entropy", "entropy_share", "largest_cluster"))
     _, sizes = np.unique(np.asarray(clusters), return_counts=True)
-    even = math.log(of or len(sizes))
-    spread = entropy(clusters)
+    maximum = math.log(of or len(sizes))
+    value = entropy(clusters)
     return {
         "clusters": len(sizes),
-        "entropy": spread,
-        "entropy_share": min(1.0, spread / even) if even else 0.0,
+        "entropy": value,
+        "entropy_share": min(1.0, value / maximum) if maximum else 0.0,
         "largest_cluster": float(sizes.max() / sizes.sum()),
     }
 
@@ -140,16 +141,16 @@ def _spread(clusters: npt.ArrayLike | None, of: int | None) -> dict[str, Any]:
 def compare(
     rated: Sequence[Rated], curated: Sequence[Curated], settings: Diversify, seed: int, embedder: Encoder
 ) -> Comparison:
-    """Measure one language before and after the stage, in the clusters that the stage drew from.
+    """Measure one language before and after the stage, with the clusters that the stage used.
 
-    The instructions are embedded and clustered once more, which takes as long as the stage does.
+    Embeds and clusters the instructions again, which takes as long as the stage.
 
     Args:
-        rated: what the stage was given.
-        curated: what it chose.
-        settings: the recipe's section, as the stage had it.
-        seed: of the recipe.
-        embedder: the one that the stage had.
+        rated: input of the stage.
+        curated: records that it selected.
+        settings: the section ``diversify`` of the recipe.
+        seed: seed of the recipe.
+        embedder: the encoder that the stage used.
 
     Raises:
         ValueError: several languages, or a curated record that is not among the rated.
@@ -159,36 +160,40 @@ def compare(
 
     languages = {record.language for record in (*rated, *curated)}
     if len(languages) > 1:
-        raise ValueError(f"records of {', '.join(sorted(languages))}: wanted one language")
+        raise ValueError(f"records of {', '.join(sorted(languages))}: expected one language")
     if not rated:
         return Comparison(*[describe([])] * 3)
     kept, _ = distinct(rated)
     vectors = embed(kept, embedder)
-    own_seed = derive_seed(seed, "diversify", languages.pop(), bits=32)
-    labels = cluster(vectors, settings.clusters, own_seed)
-    # A duplicate is where the one is that stayed; one without any score has no place and is left out.
-    places = {same(record.instruction): row for row, record in enumerate(kept)}
+    language_seed = derive_seed(seed, "diversify", languages.pop(), bits=32)
+    labels = cluster(vectors, settings.clusters, language_seed)
+    # A duplicate has the cluster of the record that was kept. Records without a score have none and are left out.
+    row_by_instruction = {instruction_key(record.instruction): row for row, record in enumerate(kept)}
     drawn = _rows(kept, curated)
-    placed = [(places[key], r.instruction) for r in rated if (key := same(r.instruction)) in places]
-    by_chance = np.random.default_rng(own_seed).choice(len(kept), size=len(drawn), replace=False)
+    with_row = [
+        (row_by_instruction[key], r.instruction)
+        for r in rated
+        if (key := instruction_key(r.instruction)) in row_by_instruction
+    ]
+    by_chance = np.random.default_rng(language_seed).choice(len(kept), size=len(drawn), replace=False)
     of = int(labels.max(initial=-1)) + 1
 
-    def measured(part: Iterable[tuple[int, str]]) -> Report:
-        # Sorted, so that sums round alike in whatever order the records came.
+    def measure(part: Iterable[tuple[int, str]]) -> Report:
+        # Sorted, so that sums are rounded in the same way for any order of the records.
         ordered = sorted(part)
         rows = np.array([row for row, _ in ordered], dtype=np.intp)
         return describe([text for _, text in ordered], vectors[rows], labels[rows], of)
 
     return Comparison(
-        before=measured(placed),
-        chance=measured((int(row), kept[row].instruction) for row in by_chance),
-        after=measured((row, kept[row].instruction) for row in drawn),
+        before=measure(with_row),
+        chance=measure((int(row), kept[row].instruction) for row in by_chance),
+        after=measure((row, kept[row].instruction) for row in drawn),
     )
 
 
 def _rows(kept: Sequence[Rated], curated: Sequence[Curated]) -> list[int]:
-    rows = {name(record): row for row, record in enumerate(kept)}
-    strangers = [name(record) for record in curated if name(record) not in rows]
-    if strangers:
-        raise ValueError(f"{len(strangers)} curated records are not among the rated, the first {strangers[0]}")
-    return [rows[name(record)] for record in curated]
+    rows = {candidate_name(record): row for row, record in enumerate(kept)}
+    unknown = [candidate_name(record) for record in curated if candidate_name(record) not in rows]
+    if unknown:
+        raise ValueError(f"{len(unknown)} curated records are not among the rated, the first {unknown[0]}")
+    return [rows[candidate_name(record)] for record in curated]

@@ -1,4 +1,4 @@
-"""Drawing from clusters in turn: pure arithmetic, for every selector that has clusters."""
+"""Round-robin selection over clusters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Labels = npt.NDArray[np.intp]
 
 
 def renumber(labels: npt.ArrayLike) -> Labels:
-    """Cluster numbers ``(n,)`` from 0 for the largest cluster; among equal ones, for the one with the first row."""
+    """Number clusters by decreasing size, from 0: ``(n,)``. Equal clusters are numbered by their first row."""
     given = np.asarray(labels)
     _, first, inverse, sizes = np.unique(given, return_index=True, return_inverse=True, return_counts=True)
     new = np.empty(len(sizes), dtype=np.intp)
@@ -24,15 +24,15 @@ def renumber(labels: npt.ArrayLike) -> Labels:
 
 
 def checked(labels: Labels, scores: Floats, quota: int) -> npt.NDArray[np.float64]:
-    """The scores as they are ranked.
+    """The validated scores, as float64.
 
     Raises:
-        ValueError: a score is not a number, or the quota is negative, or there is not one score per label.
+        ValueError: a score is not a number, the quota is negative, or the numbers of labels and scores differ.
     """
     if labels.shape != np.shape(scores):
-        raise ValueError(f"{labels.shape} labels and {np.shape(scores)} scores: wanted one of each per row")
+        raise ValueError(f"{labels.shape} labels and {np.shape(scores)} scores: expected one of each per row")
     if quota < 0:
-        raise ValueError(f"quota is {quota}, wanted 0 or more")
+        raise ValueError(f"quota is {quota}, expected 0 or more")
     bad = np.flatnonzero(np.isnan(scores))
     if bad.size:
         raise ValueError(f"{bad.size} scores are not numbers, the first in row {bad[0]}: drop those rows first")
@@ -40,34 +40,34 @@ def checked(labels: Labels, scores: Floats, quota: int) -> npt.NDArray[np.float6
 
 
 def turns(labels: npt.ArrayLike, scores: Floats, quota: int, caps: Sequence[Cap] = ()) -> list[Selection]:
-    """Each turn takes the best remaining row of every cluster, in order of cluster, until the quota is full.
+    """In every turn, select the best remaining row of each cluster, in order of clusters, until the quota is reached.
 
-    Small clusters are used up first, and large ones fill the rest. Of equal scores the first row goes first. A row that
-    a cap keeps out costs its cluster no turn: the next best takes its place.
+    Small clusters are exhausted first, and large ones fill the rest. Of equal scores, the first row is selected. A
+    cluster whose best row is excluded by a cap contributes its next best row in the same turn.
 
     Args:
-        labels: cluster of each row, ``(n,)``, as ``renumber`` gives them.
+        labels: cluster of each row, ``(n,)``, as from ``renumber``.
         scores: larger is better, ``(n,)``.
-        quota: rows to take at most.
-        caps: rows of one group at most.
+        quota: maximum number of rows.
+        caps: maximum numbers of rows per group.
 
     Raises:
         ValueError: a score is not a number, or the quota is negative.
     """
     clusters = np.asarray(labels, dtype=np.intp)
     best_first = np.lexsort((np.arange(len(clusters)), -checked(clusters, scores, quota), clusters))
-    # Rows of a cluster stand together, the best first.
+    # The rows of a cluster are adjacent, the best first.
     ends = np.flatnonzero(np.diff(clusters[best_first], append=-1)) + 1
     queues = [deque(part.tolist()) for part in np.split(best_first, ends[:-1])] if len(clusters) else []
     tally = Tally(len(clusters), caps)
-    chosen: list[Selection] = []
+    selected: list[Selection] = []
     while queues:
         for queue in queues:
             while queue and not tally.open[queue[0]]:
                 queue.popleft()
-            if queue and len(chosen) < quota:
+            if queue and len(selected) < quota:
                 row = queue.popleft()
                 tally.take(row)
-                chosen.append(Selection(row=row, cluster=int(clusters[row]), rank=len(chosen)))
-        queues = [queue for queue in queues if queue and len(chosen) < quota]
-    return chosen
+                selected.append(Selection(row=row, cluster=int(clusters[row]), rank=len(selected)))
+        queues = [queue for queue in queues if queue and len(selected) < quota]
+    return selected

@@ -1,4 +1,4 @@
-"""The best scored rows, whatever they are about: what the other selectors are compared with."""
+"""The rows with the best scores, as a baseline for the other selectors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from x_instruction.diversify.kmeans import placed
 
 
 def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
-    """The rows of a draw; of equal scores the first row goes first."""
+    """Select the rows with the best scores; of equal ones the first."""
     labels, scores = placed(embeddings, scores, draw)
     order = np.lexsort((np.arange(len(scores)), -scores)).tolist()
-    drawn = first(order, draw.quota, draw.caps, len(scores))
-    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(drawn)]
+    selected = first(order, draw.quota, draw.caps, len(scores))
+    return [Selection(row, int(labels[row]), rank) for rank, row in enumerate(selected)]

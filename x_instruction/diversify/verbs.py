@@ -1,10 +1,10 @@
-"""What an instruction asks for: its verb and the noun that it asks about, without a parser.
+"""The verb of an English instruction and its object, without a parser.
 
-Self-Instruct (Wang et al., ACL 2023, section 3.2) parses the root verb and its direct object. A parser for it weighs
-hundreds of megabytes, so this is a light stand-in for English. The verb is the first word that is in ``VERBS`` or is a
-question word; the noun is the first word after it that is not a stop word, number, adverb in -ly, adjective from the
-list or another verb. A verb right after an article or a possessive counts as a noun ("write a report"). It takes what
-is listed at its word: "a stone bridge" gives "stone".
+Self-Instruct (Wang et al., ACL 2023, section 3.2) parses the root verb and its direct object. A parser needs hundreds
+of megabytes, so this uses word lists instead. The verb is the first word that is in ``VERBS`` or is a question word;
+the noun is the first word after it that is not a stop word, number, adverb in -ly, listed adjective or another verb. A
+verb after an article or a possessive counts as a noun ("write a report"). Compounds are not recognised: "a stone
+bridge" gives "stone".
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from x_instruction.diversify.measures import words
+from x_instruction.corpus.words import words
 
 
-def _each(text: str) -> frozenset[str]:
+def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-QUESTIONS = _each("what which who whom whose when where why how")
+QUESTIONS = _word_set("what which who whom whose when where why how")
 
-# Base forms that open a request. Left out are verbs that only lead to the one that counts ("help me write", "let us
-# discuss") and auxiliaries ("do you know").
-VERBS = _each(
+# Base forms that begin a request. Verbs that only introduce another one ("help me write", "let us discuss") and
+# auxiliaries ("do you know") are left out.
+VERBS = _word_set(
     """
     act add advise advocate analyse analyze announce answer apply argue arrange ask assess assign assume bake
     balance brainstorm break build buy calculate categorise categorize celebrate change characterise characterize
@@ -44,13 +44,13 @@ VERBS = _each(
     """
 )
 
-# After one of these stands a noun, so that "the use", "a list" and "your answer" are none of the verbs above.
-_DETERMINERS = _each("a an the this that these those my your our his her its their some any no every each")
+# A noun follows these, so "the use", "a list" and "your answer" contain none of the verbs above.
+_DETERMINERS = _word_set("a an the this that these those my your our his her its their some any no every each")
 
 _STOPS = (
     _DETERMINERS
     | QUESTIONS
-    | _each(
+    | _word_set(
         """
         i me you he him she it we us they them mine yours myself yourself itself themselves someone somebody anyone
         everyone people something anything everything nothing one ones am is are was were be been being do does did
@@ -66,7 +66,7 @@ _STOPS = (
     )
 )
 
-_ADJECTIVES = _each(
+_ADJECTIVES = _word_set(
     """
     accurate actual additional appropriate available average bad basic beautiful best better big brief broad careful
     certain clear close common complete complex compelling comprehensive concise convincing correct creative current
@@ -79,16 +79,23 @@ _ADJECTIVES = _each(
     """
 )
 
-_NOUNS_IN_LY = _each("family italy reply supply assembly anomaly monopoly butterfly july jelly belly bully")
+_NOUNS_IN_LY = _word_set("family italy reply supply assembly anomaly monopoly butterfly july jelly belly bully")
 
 
 def verb_noun(instruction: str) -> tuple[str, str] | None:
-    """The verb (or question word) and the noun of an instruction in lower case, or None where either is missing."""
-    found = words(instruction.replace("’", "'"))
-    for place, word in enumerate(found):
+    """The verb (or question word) and the noun of an instruction in lower case, or None if either is missing."""
+    instruction_words = words(instruction.replace("’", "'"))
+    for index, word in enumerate(instruction_words):
         word = word.removesuffix("'s")
-        if word in QUESTIONS or (word in VERBS and not _after_determiner(found, place)):
-            noun = next((found[after] for after in range(place + 1, len(found)) if _is_noun(found, after)), None)
+        if word in QUESTIONS or (word in VERBS and not _after_determiner(instruction_words, index)):
+            noun = next(
+                (
+                    instruction_words[after]
+                    for after in range(index + 1, len(instruction_words))
+                    if _is_noun(instruction_words, after)
+                ),
+                None,
+            )
             return (word, noun.removesuffix("'s")) if noun else None
     return None
 
@@ -96,9 +103,9 @@ def verb_noun(instruction: str) -> tuple[str, str] | None:
 def verb_nouns(
     instructions: Sequence[str], verbs: int = 16, nouns: int = 4
 ) -> tuple[int, list[tuple[str, int, list[tuple[str, int]]]]]:
-    """How many instructions have a pair, and the most frequent verbs, each with its count and most frequent nouns.
+    """Number of instructions with a pair, and the most frequent verbs, each with its count and most frequent nouns.
 
-    Ties go by the alphabet. 16 verbs with 4 nouns each are what a reader can take in of Self-Instruct's 20 with 4.
+    Ties are sorted alphabetically. Self-Instruct shows 20 verbs with 4 nouns each; 16 are easier to read.
     """
     pairs = Counter(pair for instruction in instructions if (pair := verb_noun(instruction)))
     counts: Counter[str] = Counter()
@@ -113,17 +120,17 @@ def _top(counts: Counter[str], n: int) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n]
 
 
-def _after_determiner(found: Sequence[str], place: int) -> bool:
-    """Whether an article or possessive stands before, with adjectives in between or not."""
-    while place and found[place - 1] in _ADJECTIVES:
-        place -= 1
-    return bool(place) and found[place - 1] in _DETERMINERS
+def _after_determiner(instruction_words: Sequence[str], index: int) -> bool:
+    """True if an article or possessive precedes, possibly with adjectives in between."""
+    while index and instruction_words[index - 1] in _ADJECTIVES:
+        index -= 1
+    return bool(index) and instruction_words[index - 1] in _DETERMINERS
 
 
-def _is_noun(found: Sequence[str], place: int) -> bool:
-    word = found[place]
+def _is_noun(instruction_words: Sequence[str], index: int) -> bool:
+    word = instruction_words[index]
     if word in _STOPS or word in _ADJECTIVES or not any(letter.isalpha() for letter in word):
         return False
     if word in VERBS:
-        return _after_determiner(found, place)
+        return _after_determiner(instruction_words, index)
     return len(word) > 1 and not (word.endswith("ly") and len(word) > 4 and word not in _NOUNS_IN_LY)

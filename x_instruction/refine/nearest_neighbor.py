@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from x_instruction.corpus import characters
-from x_instruction.diversify.measures import words
+from x_instruction.corpus.words import words
 from x_instruction.languages import language
 
 if TYPE_CHECKING:

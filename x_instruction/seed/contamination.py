@@ -6,17 +6,16 @@ by character n-grams. A text of an evaluation set with fewer words than n only m
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from x_instruction.corpus.readers import suffix
 from x_instruction.corpus.rows import RowError, as_utf8
+from x_instruction.corpus.words import words
 from x_instruction.errors import CorpusError
 from x_instruction.seed.files import read_rows
 
-_PUNCTUATION = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
 # In scripts without spaces between words, this many characters count as one word.
 CHARACTERS = 3
 # Texts with fewer words are labels or ids, such as "generic", and are ignored.
@@ -55,12 +54,12 @@ class ContaminationIndex:
 
     def add(self, text: str, name: str) -> None:
         """Add one text of the set called ``name``."""
-        words = _split(text)
-        if LEAST <= len(words) < self._words:
-            self._whole.setdefault(" ".join(words), name)
-        for start in range(len(words) - self._words + 1):
-            self._word_ngrams.setdefault(hash(tuple(words[start : start + self._words])), name)
-        squeezed, width = "".join(words), self._words * CHARACTERS
+        text_words = words(text)
+        if LEAST <= len(text_words) < self._words:
+            self._whole.setdefault(" ".join(text_words), name)
+        for start in range(len(text_words) - self._words + 1):
+            self._word_ngrams.setdefault(hash(tuple(text_words[start : start + self._words])), name)
+        squeezed, width = "".join(text_words), self._words * CHARACTERS
         for start in range(len(squeezed) - width + 1):
             self._character_ngrams.setdefault(hash(squeezed[start : start + width]), name)
 
@@ -71,24 +70,20 @@ class ContaminationIndex:
             text: any text.
             spaced: the script puts spaces between words.
         """
-        words = _split(text)
-        whole = " ".join(words)
+        text_words = words(text)
+        whole = " ".join(text_words)
         if whole in self._whole:
             return f"{whole!r} is in {self._whole[whole]}"
-        for start in range(len(words) - self._words + 1):
-            ngram = words[start : start + self._words]
+        for start in range(len(text_words) - self._words + 1):
+            ngram = text_words[start : start + self._words]
             if name := self._word_ngrams.get(hash(tuple(ngram))):
                 return f"{' '.join(ngram)!r} is in {name}"
         if not spaced:
-            squeezed, width = "".join(words), self._words * CHARACTERS
+            squeezed, width = "".join(text_words), self._words * CHARACTERS
             for start in range(len(squeezed) - width + 1):
                 if name := self._character_ngrams.get(hash(squeezed[start : start + width])):
                     return f"{squeezed[start : start + width]!r} is in {name}"
         return None
-
-
-def _split(text: str) -> list[str]:
-    return [word for part in text.casefold().split() if (word := part.strip(_PUNCTUATION))]
 
 
 def _texts(path: Path, limit: int) -> Iterator[str]:
