@@ -10,6 +10,7 @@ XInstructionError
  ├─ TuningError            a model cannot be tuned, or what it learns from is of no use
  ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
+ ├─ ShardsMissing          a part of a run needs shards or models that another part makes
  ├─ HubError               the Hub refuses, or what is published is not what was sent
  └─ RunChanged             existing output was made with other settings
 
@@ -67,6 +68,10 @@ class BudgetReached(XInstructionError):
 
 class ShardError(XInstructionError):
     """A shard cannot be read or written."""
+
+
+class ShardsMissing(XInstructionError):
+    """A part of a run needs shards or models that another part makes."""
 
 
 class HubError(XInstructionError):

@@ -23,12 +23,11 @@ from x_instruction.engines import Choice, Chosen, Completed, Completion, Failed,
 from x_instruction.engines.remote import batch
 from x_instruction.engines.remote.batch import BatchEngine
 from x_instruction.errors import EngineError, NotCapable, RecipeError, XInstructionError
-from x_instruction.pipeline.batch import File, custom_id, shard_of, write
-from x_instruction.pipeline.batch_results import Read, read
+from x_instruction.pipeline.batch import RequestFile, custom_id, shard_of, write
+from x_instruction.pipeline.batch_results import ImportSummary, read
 from x_instruction.pipeline.costs import spent
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
-from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ShardKey, StageKey
 
@@ -76,11 +75,11 @@ def save(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def waiting(root: Path, recipe: Recipe, **more: Any) -> list[File]:
+def waiting(root: Path, recipe: Recipe, **more: Any) -> list[RequestFile]:
     return write(RunFolder(root), recipe, None, more.get("requests", 50_000), more.get("size", 200_000_000))
 
 
-def take(root: Path, recipe: Recipe, path: Path, **more: Any) -> Read:
+def take(root: Path, recipe: Recipe, path: Path, **more: Any) -> ImportSummary:
     return read(RunFolder(root), recipe, [path], **more)
 
 
@@ -106,7 +105,7 @@ def by_files(recipe: Recipe, root: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["sw", "zh-Hant", "sl-rozaj-biske-1994", "de-Latn-CH-1996-x-a-b-c-d"])
 def test_a_name_fits_services_and_says_its_shard(tag: str) -> None:
-    name = custom_id(ShardTask(ShardKey("candidate", 3, tag, 12345), {}), "0123456789abcdef" * 2)
+    name = custom_id(ShardKey("candidate", 3, tag, 12345), "0123456789abcdef" * 2)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
     assert shard_of(name) == ShardKey("candidate", 3, tag, 12345)
 
@@ -296,7 +295,7 @@ def test_limits_of_files_are_kept_and_nothing_is_asked_twice(served_recipe: Writ
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     whole = waiting(root, recipe)
-    assert [file.there for file in waiting(root, recipe)] == [True]
+    assert [file.existed for file in waiting(root, recipe)] == [True]
     assert len(list((root / "batch").iterdir())) == 1
     by_number = write(RunFolder(root), recipe, tmp_path / "number.jsonl", 20, 200_000_000)
     assert [(file.path.name, file.requests) for file in by_number] == [
@@ -308,7 +307,7 @@ def test_limits_of_files_are_kept_and_nothing_is_asked_twice(served_recipe: Writ
     assert all(file.path.stat().st_size == file.size <= 10_000 for file in by_size)
     for files in (by_number, by_size):
         assert b"".join(file.path.read_bytes() for file in files) == whole[0].path.read_bytes()
-    with pytest.raises(RecipeError, match=r"number\.jsonl is there already.*--overwrite"):
+    with pytest.raises(RecipeError, match=r"number\.jsonl exists: .*--overwrite"):
         write(RunFolder(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000)
     assert len(asked(tmp_path / "number.jsonl")) == 20
     write(RunFolder(root), recipe, tmp_path / "number.jsonl", 50_000, 200_000_000, overwrite=True)
@@ -463,9 +462,9 @@ def test_lines_that_are_nested_too_deep_are_unreadable(served_recipe: Write, tmp
 
 
 def test_a_run_without_files_or_passages_is_told(served_recipe: Write, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="asks nothing by files"):
+    with pytest.raises(RecipeError, match="no model in the recipe of"):
         waiting(tmp_path / "run", served_recipe("http://127.0.0.1:1/v1"))
-    with pytest.raises(XInstructionError, match="nothing to ask about yet"):
+    with pytest.raises(XInstructionError, match="has no passages yet"):
         waiting(tmp_path / "run", served_recipe())
 
 

@@ -31,17 +31,17 @@ def test_too_few_gpus_are_told_in_numbers(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     recipe = split(recipe_file, 4)
-    told = f"tensor_parallel = 4 with 1 workers wants 4 GPUs, and {gpus} are seen"
-    with pytest.raises(EngineError, match=told):
+    message = f"tensor_parallel = 4 with --workers 1 needs 4 GPUs, and {gpus} are visible"
+    with pytest.raises(EngineError, match=message):
         default_workers(recipe)
-    with pytest.raises(EngineError, match=told):
+    with pytest.raises(EngineError, match=message):
         execute(recipe, tmp_path / "run", 1, False, "rated", NullProgress())
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
 def test_more_workers_than_groups_are_refused(recipe_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    with pytest.raises(EngineError, match="with 3 workers wants 6 GPUs, and 4 are seen"):
+    with pytest.raises(EngineError, match="with --workers 3 needs 6 GPUs, and 4 are visible"):
         groups(split(recipe_file, 2), 3)
 
 
@@ -75,12 +75,12 @@ def test_a_worker_takes_along_what_it_started(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
         "import multiprocessing, time\n"
-        "from x_instruction.pipeline.pool import _leave\n"
+        "from x_instruction.processes import end_process\n"
         "if __name__ == '__main__':\n"
         "    child = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(600,))\n"
         "    child.start()\n"
         "    print(child.pid, flush=True)\n"
-        "    _leave(7)\n"
+        "    end_process(7)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 7, done.stderr

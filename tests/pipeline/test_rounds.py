@@ -192,7 +192,7 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
         tag: {r.generator_revision for r in run.read(StageKey("candidate").shard(tag, 0))} for tag in ("fi", "th")
     }  # type: ignore[attr-defined]
     assert not revisions["fi"] & revisions["th"]
-    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, and generate\.tune\.per_language wants some"):
+    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, which generate\.tune\.per_language needs"):
         go(looped(**one), tmp_path / "all", until="candidate")
     assert not (tmp_path / "all" / "models").exists(), "told before any is tuned"
 

@@ -12,8 +12,8 @@ from x_instruction.cli.groups import CommandGroup
 from x_instruction.cli.options import out_option, overwrite_option, read_run
 
 if TYPE_CHECKING:
-    from x_instruction.pipeline.batch import File
-    from x_instruction.pipeline.batch_results import Read
+    from x_instruction.pipeline.batch import RequestFile
+    from x_instruction.pipeline.batch_results import ImportSummary
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -58,7 +58,7 @@ def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, ove
         click.echo(f"{folder}: no request waits for an answer\nnext: run the recipe again to continue")
         return
     for file in files:
-        there = ", already written" if file.there else ""
+        there = ", already written" if file.existed else ""
         click.echo(f"{file.path}: {file.requests:,} requests, {_megabytes(file.size)}{there}")
     for line in _advice(folder, files):
         click.echo(line)
@@ -81,7 +81,7 @@ def read(folder: Path, results: tuple[Path, ...], give_up: bool) -> None:
         click.echo(line)
 
 
-def _advice(folder: Path, files: list[File]) -> list[str]:
+def _advice(folder: Path, files: list[RequestFile]) -> list[str]:
     first = files[0]
     lines = [f"to {', '.join(sorted({f'{file.model} at {file.url}' for file in files}))}"]
     answers = first.path.with_name(f"{first.path.stem.replace('requests', 'results')}.jsonl")
@@ -94,7 +94,7 @@ def _advice(folder: Path, files: list[File]) -> list[str]:
     return [*lines, f"then: x-instruction batch read {folder} {answers}"]
 
 
-def _told(found: Read, folder: Path, give_up: bool) -> list[str]:
+def _told(found: ImportSummary, folder: Path, give_up: bool) -> list[str]:
     lines = [f"{found.answered:8,} answered"]
     lines += [f"{found.known:8,} known before"] if found.known else []
     if found.failed:

@@ -26,6 +26,8 @@ from x_instruction.cli.options import out_option, overwrite_option, read_recipe,
 @click.option(
     "--budget", type=float, metavar="AMOUNT", help="Stop when this much is spent, according to the recipe's prices."
 )
+@click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
+@click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
 @recipe_options
 def command(
     recipe: str,
@@ -35,6 +37,8 @@ def command(
     overwrite: bool,
     retry_failed: bool,
     budget: float | None,
+    rank: int,
+    of: int,
     languages: tuple[str, ...],
     limit: int | None,
     sets: tuple[str, ...],
@@ -61,7 +65,18 @@ def command(
     kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
     progress = shown()
     try:
-        run = execute(settings, root, workers, overwrite, last, progress, budget=budget, retry_failed=retry_failed)
+        run = execute(
+            settings,
+            root,
+            workers,
+            overwrite,
+            last,
+            progress,
+            budget=budget,
+            retry_failed=retry_failed,
+            rank=rank,
+            of=of,
+        )
     finally:
         progress.close()
     show(run, settings)

@@ -1,4 +1,4 @@
-"""Files of batch results: what they answer, into the ledgers of the shards that asked."""
+"""Read files of batch results: put their answers into the request caches of the shards that asked."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from x_instruction.engines.remote import batch
 from x_instruction.engines.request_cache import ImportedResult
 from x_instruction.errors import RecipeError
 from x_instruction.hashing import digest
-from x_instruction.pipeline.batch import Shard, listen, reachable, shard_of
+from x_instruction.pipeline.batch import ShardRequests, reachable, record, shard_of
 from x_instruction.pipeline.worker import Worker
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ShardKey
 
-# No result is longer.
-_MOST = 64 << 20
+# A longer line is no result, and is not read into memory.
+_MAX_LINE = 64 << 20
 
-_Where = tuple[Path, int, int]
+# File, offset and length of a line.
+_Location = tuple[Path, int, int]
 
 
 @dataclass(slots=True)
-class Read:
-    """What files of results brought.
+class ImportSummary:
+    """What came of reading files of results.
 
     Args:
-        answered: requests that have an answer now and had none before.
-        known: results for requests that had one.
-        failed: reason to number.
-        examples: reason to what was said once.
+        answered: requests that got their first answer.
+        known: results for requests that had an answer before.
+        failed: reason to number of failed requests.
+        examples: reason to one message of a failed request.
         older: results for requests that the run does not ask any more, or not yet.
         foreign: results of other shards, other runs or other tools.
-        unreadable: lines that are no result: cut off, too long, not JSON.
+        unreadable: lines that are no result: truncated, too long, or not JSON.
         waiting: requests that still have no answer.
     """
 
@@ -58,71 +59,77 @@ class Read:
         return self.answered + self.known + self.failed.total() + self.older
 
 
-def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool = False) -> Read:
-    """Put the answers of files into the ledgers, in whatever order they come.
+def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool = False) -> ImportSummary:
+    """Put the answers of files into the request caches. Their order does not matter.
 
     Args:
-        give_up: let the records of failed requests be dropped with their reason, instead of asking again.
+        run: the run folder.
+        settings: its recipe.
+        paths: files of results.
+        give_up: drop the records of failed requests, with their reason, instead of asking again.
 
     Raises:
-        RecipeError: a file cannot be read, or holds nothing of this run.
-        XInstructionError: the run asks nothing by files.
+        RecipeError: a file cannot be read, or holds no result of this run.
+        XInstructionError: the run asks nothing by batch files.
     """
     with run_lock(run.root):
-        jobs = reachable(run, settings)
-        found = Read()
-        lines: dict[ShardKey, list[_Where]] = defaultdict(list)
+        tasks = reachable(run, settings)
+        summary = ImportSummary()
+        lines: dict[ShardKey, list[_Location]] = defaultdict(list)
         for path in paths:
-            _sort(path, lines, found)
+            _locate(path, lines, summary)
         worker = Worker(run, settings)
-        for job in jobs:
-            there = lines.pop(job.key, [])
-            open_ = not run.complete(job.key)
-            if not there and not open_:
+        for task in tasks:
+            locations = lines.pop(task.key, [])
+            open_ = not run.complete(task.key)
+            if not locations and not open_:
                 continue
-            shard = listen(worker, job)
-            _remember(worker, shard, there, give_up, found)
-            found.waiting += len(shard.waiting) if open_ else 0
-        found.foreign += sum(map(len, lines.values()))
-    if not found.ours:
+            shard = record(worker, task)
+            _import(worker, shard, locations, give_up, summary)
+            summary.waiting += len(shard.waiting) if open_ else 0
+        summary.foreign += sum(map(len, lines.values()))
+    if not summary.ours:
         raise RecipeError(
-            f"none of {found.foreign:,} results in {', '.join(map(str, paths))} belongs to {run.root}: are they of "
-            "another run?"
+            f"none of the {summary.foreign:,} results in {', '.join(map(str, paths))} belongs to {run.root}: name the "
+            "files of this run"
         )
-    return found
+    return summary
 
 
-def _remember(worker: Worker, shard: Shard, there: Sequence[_Where], give_up: bool, found: Read) -> None:
-    brought: list[tuple[str, ImportedResult]] = []
-    for row in _rows(there, found):
+def _import(
+    worker: Worker, shard: ShardRequests, locations: Sequence[_Location], give_up: bool, summary: ImportSummary
+) -> None:
+    """Put the results of one shard into its request cache."""
+    results: list[tuple[str, ImportedResult]] = []
+    for row in _rows(locations, summary):
         name = row["custom_id"]
         if name not in shard.requests:
-            found.older += 1
+            summary.older += 1
             continue
         key, request = shard.requests[name]
         try:
-            brought.append((name, ImportedResult(key, digest(row), batch.parse_result(request, row))))
+            results.append((name, ImportedResult(key, digest(row), batch.parse_result(request, row))))
         except RecursionError:
-            # JSON that the parser just takes can be nested too deeply to be written again.
-            found.unreadable += 1
-    # A request may have failed once and been answered later: what answers comes first.
-    brought.sort(key=lambda named: isinstance(named[1].result, Failed))
-    asking = worker.asking(shard.job)
-    with worker.ledger(shard.job, asking.model) as ledger:
-        outcomes = ledger.import_results([one for _, one in brought], give_up)
-    for (name, one), outcome in zip(brought, outcomes, strict=True):
-        found.answered += outcome == "answered"
-        found.known += outcome == "known"
-        if outcome == "failed" and isinstance(one.result, Failed):
-            found.failed[one.result.reason] += 1
-            found.examples.setdefault(one.result.reason, one.result.message)
+            # JSON may be nested just deeply enough to be parsed, and too deeply to be written again.
+            summary.unreadable += 1
+    # A request may have failed first and been answered later: answers come before failures.
+    results.sort(key=lambda named: isinstance(named[1].result, Failed))
+    stage = worker.stage_task(shard.task.key)
+    with worker.request_cache(shard.task.key, stage.model) as cache:
+        outcomes = cache.import_results([result for _, result in results], give_up)
+    for (name, imported), outcome in zip(results, outcomes, strict=True):
+        summary.answered += outcome == "answered"
+        summary.known += outcome == "known"
+        if outcome == "failed" and isinstance(imported.result, Failed):
+            summary.failed[imported.result.reason] += 1
+            summary.examples.setdefault(imported.result.reason, imported.result.message)
         if outcome == "answered" or give_up:
             shard.known.add(name)
 
 
-def _sort(path: Path, lines: dict[ShardKey, list[_Where]], found: Read) -> None:
-    """Where the lines of each shard are; the file may be larger than memory."""
-    before = found.unreadable
+def _locate(path: Path, lines: dict[ShardKey, list[_Location]], summary: ImportSummary) -> None:
+    """Note where the results of each shard are, without keeping them: the file may be larger than memory."""
+    before = summary.unreadable
     readable = requests = 0
     first = b""
     try:
@@ -131,34 +138,34 @@ def _sort(path: Path, lines: dict[ShardKey, list[_Where]], found: Read) -> None:
                 first = first or raw[:200]
                 row = _row(raw)
                 if row is None:
-                    found.unreadable += 1
+                    summary.unreadable += 1
                     continue
                 readable += 1
                 requests += "response" not in row and "error" not in row
-                where = shard_of(row["custom_id"])
-                if where is None:
-                    found.foreign += 1
+                key = shard_of(row["custom_id"])
+                if key is None:
+                    summary.foreign += 1
                 else:
-                    lines[where].append((path, offset, len(raw)))
+                    lines[key].append((path, offset, len(raw)))
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror or error}") from None
     if requests == readable and readable:
         raise RecipeError(f"{path} holds requests, not results: name the file that the answers were written to")
     if not readable:
-        raise RecipeError(f"{path} holds no batch result: {_looks(first, found.unreadable - before)}")
+        raise RecipeError(f"{path} holds no batch result: {_looks(first, summary.unreadable - before)}")
 
 
 def _lines(stream: Any) -> Iterator[tuple[int, bytes]]:
-    """Lines with where they start; of one that is too long only the start comes."""
+    """Lines and their offsets. Of a line that is too long, only the start is read."""
     while True:
         offset = stream.tell()
-        raw = stream.readline(_MOST)
+        raw = stream.readline(_MAX_LINE)
         if not raw:
             return
         if raw.strip():
             yield offset, raw
-        while len(raw) == _MOST and not raw.endswith(b"\n"):
-            raw = stream.readline(_MOST)
+        while len(raw) == _MAX_LINE and not raw.endswith(b"\n"):
+            raw = stream.readline(_MAX_LINE)
 
 
 def _row(raw: bytes) -> dict[str, Any] | None:
@@ -169,14 +176,14 @@ def _row(raw: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("custom_id"), str) else None
 
 
-def _rows(there: Sequence[_Where], found: Read) -> Iterator[dict[str, Any]]:
-    for path, group in itertools.groupby(there, key=lambda where: where[0]):
+def _rows(locations: Sequence[_Location], summary: ImportSummary) -> Iterator[dict[str, Any]]:
+    for path, group in itertools.groupby(locations, key=lambda location: location[0]):
         with open(path, "rb") as stream:
             for _, offset, length in group:
                 stream.seek(offset)
                 row = _row(stream.read(length))
                 if row is None:
-                    found.unreadable += 1
+                    summary.unreadable += 1
                 else:
                     yield row
 
@@ -186,7 +193,7 @@ def _looks(first: bytes, lines: int) -> str:
     if not text:
         return "it is empty"
     if text.startswith("<"):
-        return "it is a web page (HTML); was an error page saved instead of the file?"
+        return "it is a web page (HTML), perhaps an error page that was saved instead of the file"
     if text.startswith("["):
-        return "it is one JSON list; wanted one JSON object on each line"
+        return "it is one JSON list, expected one JSON object per line"
     return f'none of its {lines:,} lines is a JSON object with a "custom_id"'

@@ -1,4 +1,4 @@
-"""Running a recipe: stage after stage, the shards of each spread over workers."""
+"""Run a recipe: stage after stage, with the shards of each stage spread over workers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
-from x_instruction.errors import EngineError
+from x_instruction.errors import EngineError, RecipeError, ShardsMissing
 from x_instruction.pipeline import batch, rounds
 from x_instruction.pipeline.costs import check_budget, spent
 from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.part import Part
 from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool, groups
 from x_instruction.pipeline.progress import Progress
@@ -25,98 +26,159 @@ def execute(
     settings: Recipe,
     root: Path,
     workers: int,
-    redo: bool,
+    overwrite: bool,
     until: str,
     progress: Progress,
     *,
     budget: float | None = None,
     retry_failed: bool = False,
+    rank: int = 0,
+    of: int = 1,
 ) -> RunFolder:
-    """Do what is left of a run.
+    """Make what is missing of a run.
+
+    Several processes, on one machine or on many that share the folder, can make one run: each is given a ``rank``, and
+    makes the shards whose number modulo ``of`` is its rank. Passages and curated pairs are numbered by language: all
+    passages of a language are made by one rank. Candidates and ratings are numbered over all languages, which is
+    possible once the passages of all languages are complete. A rank makes every shard whose inputs exist, and then
+    raises ``ShardsMissing`` if there are others. Rank 0 also trains the models of the run.
 
     Args:
-        root: the run's folder; made if absent.
-        workers: processes; 0 takes one per GPU (or group), or on a CPU one per core up to the number of languages.
-        redo: make shards again that were made under other settings.
+        settings: the recipe.
+        root: the run folder; created if absent.
+        workers: processes; 0 takes one per GPU (or group of GPUs that a model is split over), or on a CPU one per core
+            up to the number of languages.
+        overwrite: make shards again that were made under other settings.
         until: the last stage to make: ``passage``, ``candidate``, ``rated`` (of the last round) or ``curated``.
-        budget: what may be spent in all, with what was spent before, by the recipe's prices.
-        retry_failed: ask again for records that an engine failed on, and make again what was made without them.
+        progress: receives what happens.
+        budget: the most that the run may cost, over all attempts, at the prices of the recipe.
+        retry_failed: repeat requests that an engine failed on, and make again what was made without them.
+        rank: the part of the shards to make, from 0.
+        of: the number of parts.
 
     Raises:
-        BudgetReached: the money is spent; what was answered is kept.
-        RunChanged: output of other settings is in the way and ``redo`` was not asked for.
-        XInstructionError: what went wrong; what is complete stays, and the same command goes on from there.
+        BudgetReached: the budget is spent; all answers are kept.
+        RunChanged: a shard was made under other settings, and ``overwrite`` is not set.
+        ShardsMissing: the rank made all that it can, and needs shards or models of other ranks for the rest.
+        RecipeError: the recipe cannot be run, or ``rank`` is out of range.
+        XInstructionError: the run failed. Complete shards are kept, and the same call continues from there.
     """
+    part = Part(rank, of)
+    _check_part(part, overwrite, retry_failed, budget)
     if budget is not None:
         check_budget(settings, budget)
     rounds.check(settings)
     run = RunFolder(root)
-    plan = Plan(run, settings, redo, retry_failed)
-    with run_lock(root):
-        for left in root.rglob(".*.tmp"):
-            # Half-written by a run that was killed; nobody else works here.
-            left.unlink()
+    plan = Plan(run, settings, overwrite, retry_failed, part)
+    with run_lock(root, rank, of):
+        if part.whole:
+            # Left by a run that was killed. No other process works here now.
+            for left in root.rglob(".*.tmp"):
+                left.unlink()
         plan.check()
         run.mark_layout()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())
         before = 0.0 if budget is None else spent(run, settings)
-        with WorkerPool(run, settings, workers or default_workers(settings), budget, before) as hands:
-            models = Models(run, settings, redo, progress.say)
-            if until != "passage" and (settings.generate.tune or settings.refine.tune):
-                # Seeds that are not there would else be missed when everything before the rater is done.
-                models.seeds()
-            for stage in rounds.stages(settings):
-                last = rounds.last_round(run, settings)
-                if stage.round > last:
-                    continue
-                _ready(models, stage, hands)
-                _stage(plan, stage, hands, progress)
-                if stage == StageKey(until, last if until == "rated" else 0):
-                    break
+        with WorkerPool(run, settings, workers or default_workers(settings), budget, before) as pool:
+            models = Models(run, settings, overwrite, progress.say)
+            _make_stages(plan, models, pool, until, progress)
     return run
 
 
-def _ready(models: Models, stage: StageKey, hands: WorkerPool) -> None:
-    """Tune the model that a stage is made with, where the recipe has one tuned."""
-    tune = {"candidate": models.recipe.generate.tune, "rated": models.recipe.refine.tune}.get(stage.stage)
-    if tune is not None:
-        # Workers hold models, and a tuning wants the machine.
-        models.ready(rounds.ROLES[stage.stage], stage.round, hands.rest)
+def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float | None) -> None:
+    """Refuse what needs a view of the whole run, which another rank may change at any time."""
+    asked = {"--overwrite": overwrite, "--retry-failed": retry_failed, "--budget": budget is not None}
+    if not part.whole and any(asked.values()):
+        names = " and ".join(name for name, given in asked.items() if given)
+        raise RecipeError(f"{names} cannot be combined with --rank and --of: use it in a run without them")
 
 
-def _stage(plan: Plan, stage: StageKey, hands: WorkerPool, progress: Progress) -> None:
-    """Do the jobs of a stage that are left."""
-    run, settings, name = plan.run, plan.recipe, rounds.title(stage)
-    jobs = plan.jobs(stage)
-    waiting = 0
-    if jobs and batch.by_files(settings, stage):
-        jobs, waiting = batch.answered(run, settings, jobs)
-    if jobs:
-        progress.stage(name, len(jobs))
+def _make_stages(plan: Plan, models: Models, pool: WorkerPool, until: str, progress: Progress) -> None:
+    """Make every stage up to ``until``, as far as the inputs of the part exist.
 
-        def done(job: ShardTask, reports: list[ShardReport]) -> None:
-            progress.done(job, outcome(job, reports))
+    Raises:
+        ShardsMissing: another part has to make something first.
+    """
+    run, settings = plan.run, plan.recipe
+    learns = bool(settings.generate.tune or settings.refine.tune)
+    if learns and until != "passage" and plan.part.makes_models:
+        # Seeds that do not exist would otherwise be noticed only when everything before the rater is done.
+        models.seeds()
+    # The first reason why something is left. What is left later follows from it.
+    missing: list[str] = []
+    for stage in rounds.stages(settings):
+        last = rounds.last_round(run, settings)
+        if stage.round > last:
+            continue
+        before = _missing_before(plan, models, stage, pool)
+        if not before:
+            before = plan.missing(stage)
+            _make_stage(plan, stage, pool, progress)
+        missing = missing or before
+        if stage == StageKey(until, last if until == "rated" else 0):
+            break
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ShardsMissing(
+            f"{plan.part} made all that it can, and needs {shown} from other ranks: rerun the same command when they "
+            "are complete"
+        )
 
-        hands.perform(jobs, progress.seen, done)
+
+def _missing_before(plan: Plan, models: Models, stage: StageKey, pool: WorkerPool) -> list[str]:
+    """Train the model that a stage asks, if the recipe trains one. Names of what another part has to make first."""
+    earlier = StageKey("rated", max(0, stage.round - 1))
+    if stage.round and rounds.kept_share(plan.run, plan.recipe, earlier.round) is None:
+        # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
+        return [str(earlier.path)]
+    tune = {"candidate": plan.recipe.generate.tune, "rated": plan.recipe.refine.tune}.get(stage.stage)
+    if tune is None:
+        return []
+    role = rounds.ROLES[stage.stage]
+    if not plan.part.makes_models:
+        return [str(folder.relative_to(plan.run.root)) for folder in models.missing(role, stage.round)]
+    # Workers hold models, and training needs the memory of the machine.
+    models.ready(role, stage.round, pool.shutdown)
+    return []
+
+
+def _make_stage(plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> None:
+    """Make the shards of the part that are left at a stage.
+
+    Raises:
+        EngineError: the stage asks by batch files, and requests are left without an answer.
+    """
+    name = rounds.title(stage)
+    tasks = plan.tasks(stage)
+    unanswered = 0
+    if tasks and batch.by_files(plan.recipe, stage):
+        tasks, unanswered = batch.answered(plan.run, plan.recipe, tasks)
+    if tasks:
+        progress.stage(name, len(tasks))
+
+        def done(task: ShardTask, reports: list[ShardReport]) -> None:
+            progress.done(task, outcome(task, reports))
+
+        pool.run(tasks, progress.update, done)
         progress.end()
-    elif not waiting:
-        progress.say(f"{name}: complete")
-    if waiting:
+    elif not unanswered:
+        progress.say(f"{name}: complete" if plan.part.whole else f"{name}: nothing left for {plan.part}")
+    if unanswered:
         raise EngineError(
-            f"{name}: {waiting:,} requests wait for answers: `x-instruction batch write {run.root}` writes them into a "
-            "file"
+            f"{name}: {unanswered:,} requests wait for answers: `x-instruction batch write {plan.run.root}` writes "
+            "them to files"
         )
     plan.finish(stage)
 
 
 def default_workers(settings: Recipe) -> int:
-    """One worker per GPU, or group of them that a model is split over; on a CPU one per core or language, the fewer."""
+    """One worker per GPU, or group of GPUs that a model is split over; on a CPU one per core or language."""
     return len(groups(settings)) or max(1, min(os.cpu_count() or 1, len(settings.languages)))
 
 
-def outcome(job: ShardTask, reports: list[ShardReport]) -> str:
-    """A job's result in one line."""
+def outcome(task: ShardTask, reports: list[ShardReport]) -> str:
+    """The result of a task in one line."""
     kept, rows = sum(r.kept for r in reports), sum(r.rows_in for r in reports)
     reasons: dict[str, int] = {}
     for report in reports:
@@ -124,6 +186,6 @@ def outcome(job: ShardTask, reports: list[ShardReport]) -> str:
             reasons[reason] = reasons.get(reason, 0) + number
     most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
-    key = job.key
+    key = task.key
     name = key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"
     return f"{name}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")

@@ -1,10 +1,11 @@
-"""The models that a run tunes for itself: its generator, and its rater, anew for every round.
+"""The models that a run trains for itself: its generator and its rater, anew for every round.
 
-    <run>/seeds/sw.jsonl             seed pairs of a language, with their report and what was dropped
-    <run>/models/generator-0/        an adapter; it exists, so it is whole
-    <run>/models/rater-1/            with ``calibration.json``
+    <run>/seeds/sw.jsonl             seed pairs of a language, with a report and the dropped rows beside it
+    <run>/models/generator-0/        an adapter or all weights; a folder that exists is complete
+    <run>/models/rater-1/            likewise, with ``calibration.json``
 
-Each model says in ``made.json`` what decided it, as a shard's report does, and is refused or made again likewise.
+Like the report of a shard, ``made.json`` of a model holds the settings that affect it. A model that was trained under
+other settings is refused, or trained again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
 from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
-from x_instruction.languages import language
+from x_instruction.languages import Language, language
 from x_instruction.pipeline.plan import differences
 from x_instruction.pipeline.rounds import folder, started
 from x_instruction.pipeline.worker import PLACE, identity
@@ -66,59 +67,76 @@ _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructi
 
 
 class Models:
-    """The tuned models of a run.
+    """The trained models of a run.
 
     Args:
-        redo: make models again that were made under other settings, instead of refusing.
-        say: tells a person what happens.
+        run: the run folder.
+        settings: the recipe.
+        overwrite: train models again that were trained under other settings, instead of refusing.
+        log: called with one line per event.
     """
 
-    def __init__(self, run: RunFolder, settings: Recipe, redo: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, run: RunFolder, settings: Recipe, overwrite: bool, log: Callable[[str], None]) -> None:
         self.run = run
         self.recipe = settings
-        self.redo = redo
-        self.say = say
-        # Sources are compared once: reading them all again for every model of every round would take minutes.
-        self._taken = False
+        self.overwrite = overwrite
+        self.log = log
+        # Seed sources are compared once: reading them again for every model of every round would take minutes.
+        self._collected = False
 
-    def ready(self, role: str, round: int, rest: Callable[[], None] = lambda: None) -> list[Path]:
-        """Make what is missing of a role's models in a round; their folders.
+    def ready(self, role: str, round: int, free_memory: Callable[[], None] = lambda: None) -> list[Path]:
+        """Train what is missing of the models of a role in a round.
 
         Args:
             role: ``generator`` or ``rater``.
             round: from 0.
-            rest: called before a model is made.
+            free_memory: called before a model is trained.
+
+        Returns:
+            The folders of the models: one, or one per language.
 
         Raises:
-            RunChanged: a model was made under other settings, and nobody said to make it again.
+            RunChanged: a model was trained under other settings, and ``overwrite`` is not set.
             CorpusError: there are no seeds, or none of a language that has a model of its own.
-            TuningError: a model cannot be tuned; the message says why.
+            TrainingError: a model cannot be trained; the message says why.
         """
         self.seeds()
         if role == "rater" and self._starts_the_rater():
-            self.ready("generator", round, rest)
-        tags = self.recipe.languages if self._tune(role).per_language else ("",)
+            self.ready("generator", round, free_memory)
+        tags = self._tags(role)
         for tag in tags:
             if self._open(role, round, tag):
-                rest()
+                free_memory()
                 self._make(role, round, tag)
         return [folder(self.run, role, round, tag) for tag in tags]
 
+    def missing(self, role: str, round: int) -> list[Path]:
+        """Folders of the models of a role in a round that do not exist yet. Nothing is trained.
+
+        Raises:
+            RunChanged: a model was trained under other settings.
+        """
+        return [folder(self.run, role, round, tag) for tag in self._tags(role) if self._open(role, round, tag)]
+
+    def _tags(self, role: str) -> tuple[str, ...]:
+        """The languages that have a model of their own; an empty tag stands for all languages together."""
+        return tuple(self.recipe.languages) if self._tune(role).per_language else ("",)
+
     def _open(self, role: str, round: int, tag: str) -> bool:
-        """Whether a model has to be made; one that was made under other settings is removed."""
+        """Whether a model has to be trained; one that was trained under other settings is removed."""
         target = folder(self.run, role, round, tag)
         if not target.is_dir():
             return True
         old = json.loads((target / MADE).read_text("utf-8"))
         found = differences(old, self.settings(role, round, tag))
-        if found and not self.redo:
+        if found and not self.overwrite:
             raise RunChanged(f"model {target.name}", found)
         if found:
             shutil.rmtree(target)
         return bool(found)
 
     def _make(self, role: str, round: int, tag: str) -> None:
-        """Tune a model, and calibrate it if it rates; killed at any moment, the next call goes on."""
+        """Train a model, and calibrate it if it rates. After a kill, the next call continues from a checkpoint."""
         from x_instruction.training.tokenization import Reader
 
         section = self._section(role)
@@ -132,12 +150,12 @@ class Models:
             lessons, finish = self._writing(pairs, reader), describe
         else:
             lessons, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
-        self.say(f"{target.name}: tuning on {len(lessons):,} rows")
+        self.log(f"{target.name}: training on {len(lessons):,} rows")
         tuned = launch(TrainJob(model=self._start(role, round, tag), tune=self._whole(role)), lessons, target, finish)
-        self.say(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
+        self.log(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
-        """Everything that decides a model, as dotted keys."""
+        """The settings that affect a trained model, as dotted keys."""
         section = self._section(role)
         found = {f"tune.{key}": value for key, value in flatten(self._tune(role)).items() if key not in job.PLACE}
         found |= {key: value for key, value in flatten(section).items() if key in _LEARNT[role]}
@@ -162,25 +180,25 @@ class Models:
         return found
 
     def _start(self, role: str, round: int, tag: str) -> Model:
-        """What a model is tuned from."""
+        """The model that training starts from."""
         model = self._section(role).model
         if role == "generator" or not self._starts_the_rater():
             return model
         return started(self.run, self.recipe, round, tag)
 
     def _starts_the_rater(self) -> bool:
-        """Whether the rater is tuned on from the generator; variants without one hold out the same documents."""
+        """Whether the rater starts from the generator, which then must not see the documents that calibrate it."""
         return self.recipe.refine.start == "generator"
 
     def _tune(self, role: str) -> TrainConfig:
         return cast(TrainConfig, self._section(role).tune)
 
     def _whole(self, role: str) -> TrainConfig:
-        """How a role is tuned: what it reads is cut to length already, and half an answer teaches nothing."""
+        """How a role is trained. Its rows are truncated already, so none is left out for its length."""
         return self._tune(role).replace(length_percentile=100.0)
 
     def _files(self, tag: str) -> list[Path]:
-        """Files of seeds, of one language or of all; what an earlier recipe took from others is left alone."""
+        """The seed files of one language, or of all. Files of languages that the recipe does not name are ignored."""
         tags = {language(name).tag for name in self.recipe.seeds.languages or self.recipe.languages}
         files = (self.run.root / "seeds" / f"{name}.jsonl" for name in sorted(tags) if tag in ("", name))
         return [path for path in files if path.exists()]
@@ -189,7 +207,7 @@ class Models:
         return self.recipe.generate if role == "generator" else self.recipe.refine
 
     def _described(self, role: str, round: int, tag: str, pairs: list[Pair]) -> Callable[[Path, TrainResult], None]:
-        """What is told beside a model: what decided it, and what happened."""
+        """A function that writes the records of a model into its folder: its settings, and how training went."""
         settings = self.settings(role, round, tag)
 
         def write(model: Path, tuned: TrainResult) -> None:
@@ -203,56 +221,59 @@ class Models:
         return write
 
     def seeds(self) -> None:
-        """Take the seeds of every language that has any; files that are there from other settings are refused.
+        """Collect the seeds of every language that has any. Files of other settings are refused, or replaced.
 
         Raises:
             CorpusError: no language has seeds.
-            RunChanged: the seeds, or the settings by which they are taken, have changed.
+            RunChanged: the seeds, or their settings, have changed.
         """
-        if self._taken:
+        if self._collected:
             return
         settings = self.recipe.seeds
-        found = 0
-        for tag in settings.languages or self.recipe.languages:
-            wanted = language(tag)
-            sources = seed_files(settings.paths, wanted)
-            out = self.run.root / "seeds" / f"{wanted.tag}.jsonl"
-            if not sources:
-                continue
-            found += 1
-            if out.exists():
-                old = json.loads(out.with_suffix(".report.json").read_text("utf-8"))
-                now = provenance(sources, settings)
-                changed = [key for key in now if old.get(key) != now[key]]
-                if not changed:
-                    continue
-                if not self.redo:
-                    raise RunChanged(f"seeds of {wanted.tag}", [Difference(key) for key in changed])
-            report = collect(sources, settings, wanted, out)
-            self.say(f"seeds, {wanted.tag}: {report['kept']:,} of {report['rows_in']:,} rows")
-        if not found:
+        by_language = {
+            tag: seed_files(settings.paths, language(tag)) for tag in settings.languages or self.recipe.languages
+        }
+        for tag, sources in by_language.items():
+            if sources:
+                self._collect(language(tag), sources)
+        if not any(by_language.values()):
             raise CorpusError(f"seeds.paths leads to no file for any language: {', '.join(settings.paths)}")
         for role in ("generator", "rater"):
             tune = self._section(role).tune
             for tag in self.recipe.languages if tune and tune.per_language else ():
                 if not any(path.stat().st_size for path in self._files(tag)):
                     raise CorpusError(self._none(role, tag))
-        self._taken = True
+        self._collected = True
+
+    def _collect(self, of: Language, sources: list[Path]) -> None:
+        """Collect the seeds of one language, unless its file is there from the same sources and settings."""
+        settings = self.recipe.seeds
+        out = self.run.root / "seeds" / f"{of.tag}.jsonl"
+        if out.exists():
+            old = json.loads(out.with_suffix(".report.json").read_text("utf-8"))
+            now = provenance(sources, settings)
+            changed = [key for key in now if old.get(key) != now[key]]
+            if not changed:
+                return
+            if not self.overwrite:
+                raise RunChanged(f"seeds of {of.tag}", [Difference(key) for key in changed])
+        report = collect(sources, settings, of, out)
+        self.log(f"seeds, {of.tag}: {report['kept']:,} of {report['rows_in']:,} rows")
 
     def _none(self, role: str, tag: str) -> str:
         section = "generate" if role == "generator" else "refine"
-        wants = f" of {tag}, and {section}.tune.per_language wants some" if tag else ""
-        return f"no seed was kept in {self.run.root / 'seeds'}{wants}; its reports say why"
+        needed = f" of {tag}, which {section}.tune.per_language needs" if tag else ""
+        return f"no seed was kept in {self.run.root / 'seeds'}{needed}: see the reports in that folder for the reasons"
 
     def _pairs(self, role: str, round: int, tag: str) -> list[Pair]:
-        """Seeds, and what the round before kept, of one language or of all."""
+        """Seeds, and the kept pairs of the round before, of one language or of all."""
         limit = self.recipe.seeds.max_row_bytes
         read = [record for path in self._files(tag) for record in read_pairs(path, limit)]
         pairs = [record for record in read if isinstance(record, Pair)] + list(
             self._kept(round - 1, tag) if round else ()
         )
         if role == "generator" and self._starts_the_rater():
-            # The rater is calibrated on documents that nothing in it has seen.
+            # The rater is calibrated on documents that none of its weights have been trained on.
             return labels.split(pairs, self.recipe.refine.development, self.recipe.seed)[0]
         return pairs
 

@@ -15,6 +15,7 @@ from x_instruction.engines.request_cache import forget_failures
 from x_instruction.errors import Difference, RunChanged
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
+from x_instruction.pipeline.part import WHOLE, Part
 from x_instruction.pipeline.rounds import ROLES, last_round
 from x_instruction.pipeline.worker import PLACE, ShardTask
 from x_instruction.prompts import digest_of
@@ -26,62 +27,103 @@ VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
 
 
 class Plan:
-    """The jobs of a recipe in a run's folder.
+    """What is left to do of a recipe in a run folder.
 
     Args:
-        redo: make shards again that were made under other settings, instead of refusing.
+        run: the run folder.
+        settings: the recipe.
+        overwrite: make shards again that were made under other settings, instead of refusing.
         retry: make shards again of which an engine failed records, and what was made from them.
+        part: the shards to make.
     """
 
-    def __init__(self, run: RunFolder, settings: Recipe, redo: bool = False, retry: bool = False) -> None:
+    def __init__(
+        self, run: RunFolder, settings: Recipe, overwrite: bool = False, retry: bool = False, part: Part = WHOLE
+    ) -> None:
         self.run = run
         self.recipe = settings
-        self.redo = redo
+        self.overwrite = overwrite
         self.retry = retry
+        self.part = part
 
-    def jobs(self, stage: StageKey) -> list[ShardTask]:
-        """Jobs that are left at a stage; shards that are to be made again are removed.
+    def tasks(self, stage: StageKey) -> list[ShardTask]:
+        """The shards of the part that are left at a stage and have all of their inputs.
+
+        Shards that have to be made again are removed.
 
         Raises:
             RunChanged: a shard was made under other settings.
         """
-        jobs = []
-        for tag in self.recipe.languages:
-            for key in self._shards(stage, tag):
-                job = ShardTask(key, self.settings(key))
-                if self._open(key):
-                    jobs.append(job)
-                    continue
-                failed = self.retry and self._failed(key)
-                if failed:
-                    forget_failures(self.run.cache(key))
-                if failed or self._changed(job):
-                    self._remove(key)
-                    jobs.append(job)
-        return jobs
+        tasks = []
+        for key in self._own(stage):
+            if not self._inputs_complete(key):
+                continue
+            task = ShardTask(key, self.settings(key))
+            if self._open(key):
+                tasks.append(task)
+                continue
+            failed = self.retry and self._failed(key)
+            if failed:
+                forget_failures(self.run.cache(key))
+            if failed or self._changed(task):
+                self._remove(key)
+                tasks.append(task)
+        return tasks
+
+    def missing(self, stage: StageKey) -> list[str]:
+        """Names of what another part has to make before the part can complete a stage; empty for a whole run."""
+        # Shards are numbered over all languages, so all of these have to be known.
+        unknown = [tag for tag in self.recipe.languages if self.run.count(PASSAGE, tag) is None]
+        if stage not in (PASSAGE, CURATED) and unknown:
+            return [f"{PASSAGE}/{tag}" for tag in unknown]
+        found: list[str] = []
+        for key in self._own(stage):
+            inputs = self._inputs(key)
+            found += [str(source) for source in inputs if not self.run.complete(source)]
+            if stage == CURATED and not inputs:
+                found.append(f"{self._last_rated().path}/{key.language}")
+        return found
 
     def finish(self, stage: StageKey) -> None:
-        """Record how many shards each language has at a stage whose jobs are done."""
+        """Record the number of shards of each language that is complete at a stage."""
         for tag in self.recipe.languages if stage != PASSAGE else ():
-            shards = len(self._shards(stage, tag))
-            if self.run.count(stage, tag) != shards:
-                self.run.finish(stage, tag, shards)
+            shards = self._shards(stage, tag)
+            if shards and self.run.count(stage, tag) != len(shards) and all(map(self.run.complete, shards)):
+                self.run.finish(stage, tag, len(shards))
 
     def check(self) -> None:
-        """Refuse at once, before any work, when a finished shard of any stage was made under other settings."""
+        """Refuse at once, before any work, when a finished shard of any stage was made under other settings.
+
+        Raises:
+            RunChanged: such a shard exists, and it may not be overwritten.
+        """
         for stage in rounds.stages(self.recipe):
-            for key in self._reachable(stage):
-                if self.run.complete(key):
-                    self._changed(ShardTask(key, self.settings(key)))
+            for task in self.reachable(stage):
+                if self.run.complete(task.key):
+                    self._changed(task)
 
     def reachable(self, stage: StageKey) -> list[ShardTask]:
-        """Jobs whose inputs are there, done or not; none of a language whose passages are not complete."""
-        return [ShardTask(key, self.settings(key)) for key in self._reachable(stage)]
+        """The shards of all parts whose inputs exist, made or not; none of a language whose passages are incomplete."""
+        known = [tag for tag in self.recipe.languages if self.run.count(PASSAGE, tag) is not None]
+        keys = (key for tag in known for key in self._shards(stage, tag))
+        return [ShardTask(key, self.settings(key)) for key in keys if self._inputs_complete(key)]
 
-    def _reachable(self, stage: StageKey) -> Iterator[ShardKey]:
+    def _own(self, stage: StageKey) -> Iterator[ShardKey]:
+        """The shards of the part at a stage, as far as they are known.
+
+        Passages and curated pairs are made per language, so languages are numbered. Candidates and ratings are numbered
+        over all languages in the order of the recipe. The number of a shard is known once the passages of all languages
+        before its own are complete, and never changes from then on.
+        """
+        number = 0
         for tag in self.recipe.languages:
-            if self.run.count(PASSAGE, tag) is not None:
-                yield from (key for key in self._shards(stage, tag) if self._inputs_complete(key))
+            shards = self._shards(stage, tag)
+            if not shards:
+                return
+            for key in shards:
+                if self.part.has(number):
+                    yield key
+                number += 1
 
     def settings(self, key: ShardKey) -> dict[str, Any]:
         """Everything that decides the content of a shard, as dotted keys."""
@@ -103,12 +145,17 @@ class Plan:
 
     def _inputs(self, key: ShardKey) -> list[ShardKey]:
         """The shards that a shard is made from; none for curated pairs while the number of rated shards is open."""
+        if key.stage == "passage":
+            return []
         if key.stage == "curated":
-            return self.run.shards(StageKey("rated", last_round(self.run, self.recipe)), key.language)
+            return self.run.shards(self._last_rated(), key.language)
         if key.stage == "rated":
             return [key.at(StageKey("candidate", key.round))]
         earlier = [StageKey(stage, key.round - 1) for stage in ("candidate", "rated") if key.round]
         return [key.at(stage) for stage in (PASSAGE, *earlier)]
+
+    def _last_rated(self) -> StageKey:
+        return StageKey("rated", last_round(self.run, self.recipe))
 
     def _models(self, key: ShardKey) -> dict[str, Any]:
         """Revisions of models and digests of prompts: their names alone do not say what they are."""
@@ -157,7 +204,7 @@ class Plan:
         """
         old = self.run.report(job.key).settings
         found = differences(old, job.settings)
-        if not found or self.redo:
+        if not found or self.overwrite:
             return bool(found)
         keys = [key for key in old.keys() | job.settings.keys() if old.get(key) != job.settings.get(key)]
         # What a retry adds goes on into what was made from it; a corpus that changed is another matter.

@@ -1,7 +1,7 @@
-"""Workers: one process each, given one job after another; one worker works in this process.
+"""A pool of workers: one process each, or one in this process.
 
-A worker's results depend on its job alone, so any number of workers makes the same bytes. On a machine with GPUs each
-worker sees one of them, or the group over which vLLM splits a model.
+The output of a worker depends on its tasks alone, so any number of workers makes the same bytes. On a machine with GPUs
+each worker sees one GPU, or the group of GPUs over which vLLM splits a model.
 """
 
 from __future__ import annotations
@@ -23,110 +23,123 @@ from x_instruction.engines.budget import LocalSpend, SpendCounter
 from x_instruction.engines.local.devices import gpus
 from x_instruction.errors import BudgetReached, EngineError, XInstructionError, rebuild_error
 from x_instruction.pipeline.worker import ShardTask, Worker
+from x_instruction.processes import end_process, end_with_parent
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 
-# Progress is sent at most this often by each worker, in seconds.
-_EVERY = 0.2
+# Seconds between two progress messages of a worker.
+_INTERVAL = 0.2
 
-OnSeen = Callable[[ShardTask, int, int], None]
+# Called with a task, how many of its requests are done, and how many are known so far.
+OnProgress = Callable[[ShardTask, int, int], None]
 OnDone = Callable[[ShardTask, list[ShardReport]], None]
 
 
 class WorkerDied(XInstructionError):
-    """A worker process ended without a word, most often for lack of memory."""
+    """A worker process ended without a message, most often for lack of memory."""
 
 
 class WorkerPool:
-    """Who performs jobs: workers that are started when first wanted, and keep loaded models between calls.
+    """Runs tasks. Workers start with the first task, and keep loaded models between calls.
 
     Args:
-        budget: what all workers together may spend.
+        run: the run folder.
+        settings: the recipe.
+        workers: number of processes; 1 works in this process.
+        budget: the most that all workers together may spend.
         spent: what was spent before.
+
+    Raises:
+        EngineError: there are too few GPUs for this number of workers.
     """
 
     def __init__(
         self, run: RunFolder, settings: Recipe, workers: int, budget: float | None = None, spent: float = 0.0
     ) -> None:
-        groups(settings, workers)
-        self._given = (run, settings, workers, budget, spent)
-        self._at_work: Executor | None = None
-
-    def perform(self, jobs: Sequence[ShardTask], seen: OnSeen, done: OnDone) -> None:
-        """Perform every job, or raise the first error after the others have been stopped."""
-        if self._at_work is None:
-            run, settings, workers, budget, spent = self._given
-            # What this process holds of a GPU it gives back at its end only, and a tuning wants all of it.
-            tunes = settings.generate.tune or settings.refine.tune
-            here = workers == 1 and not (tunes and groups(settings))
-            self._at_work = (
-                _InlineExecutor(Worker(run, settings, budget, LocalSpend(spent)))
-                if here
-                else _ProcessExecutor(*self._given)
+        devices = groups(settings, workers)
+        # This process gives back GPU memory only when it ends, and training needs all of it.
+        tunes = settings.generate.tune or settings.refine.tune
+        if workers == 1 and not (tunes and devices):
+            self._start: Callable[[], Executor] = lambda: InlineExecutor(
+                Worker(run, settings, budget, LocalSpend(spent))
             )
-        self._at_work(jobs, seen, done)
+        else:
+            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent)
+        self._executor: Executor | None = None
 
-    def rest(self) -> None:
-        """End the workers, and with them their models; the next jobs start others."""
-        if self._at_work is not None:
-            self._at_work.close()
-            self._at_work = None
+    def run(self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone) -> None:
+        """Run every task. The first error is raised after the other workers have been stopped."""
+        if self._executor is None:
+            self._executor = self._start()
+        self._executor.run(tasks, on_progress, on_done)
+
+    def shutdown(self) -> None:
+        """End the workers, and free the memory of their models. The next tasks start new workers."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and self._at_work is not None:
-            self._at_work.stop()
-        elif self._at_work is not None:
-            self._at_work.close()
+        if error is not None and self._executor is not None:
+            self._executor.terminate()
+        else:
+            self.shutdown()
 
 
 class Executor:
-    """Performs jobs; the order in which they end is not fixed."""
+    """Runs tasks. The order in which they end is not fixed."""
 
-    def __call__(self, jobs: Sequence[ShardTask], seen: OnSeen, done: OnDone) -> None:
-        """Perform every job, or raise the first error after the others have been stopped."""
+    def run(self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone) -> None:
+        """Run every task. The first error is raised after the other workers have been stopped."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Let workers end by themselves, so that they give back what they hold."""
+    def shutdown(self) -> None:
+        """Let idle workers end by themselves, so that they give back what they hold."""
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """End workers in the middle of their work."""
 
 
-class _InlineExecutor(Executor):
+class InlineExecutor(Executor):
+    """Runs tasks in this process."""
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
 
-    def __call__(self, jobs: Sequence[ShardTask], seen: OnSeen, done: OnDone) -> None:
-        for job in jobs:
-            done(job, self.worker.perform(job, lambda n, total, job=job: seen(job, n, total)))  # type: ignore[misc]
+    def run(self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone) -> None:
+        """Run the tasks one after the other."""
+        for task in tasks:
+            on_done(task, self.worker.make(task, lambda n, total, task=task: on_progress(task, n, total)))  # type: ignore[misc]
 
 
-class _ProcessExecutor(Executor):
+class ProcessExecutor(Executor):
+    """Runs tasks in processes of their own, each of which takes the next task when it is done with one."""
+
     def __init__(self, run: RunFolder, settings: Recipe, workers: int, budget: float | None, spent: float) -> None:
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         context = multiprocessing.get_context("spawn")
         self.workers: dict[Connection, Any] = {}
-        # Kept as long as the workers: its lock goes with it.
-        self.purse: SpendCounter = LocalSpend(spent) if budget is None else context.Value("d", spent)
+        # An attribute, because its lock must live as long as the workers.
+        self.spent: SpendCounter = LocalSpend(spent) if budget is None else context.Value("d", spent)
         devices = groups(settings, workers)
-        # vLLM may start processes of its own, one for each GPU of a group, which daemons may not.
+        # vLLM may start a process for each GPU of a group, which daemons may not.
         daemon = "vllm" not in (settings.generate.model.engine, settings.refine.model.engine)
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
-            given = (theirs, str(run.root), settings, device, budget, self.purse)
-            process = context.Process(target=_serve, args=given, daemon=daemon)
+            arguments = (theirs, str(run.root), settings, device, budget, self.spent)
+            process = context.Process(target=_worker_main, args=arguments, daemon=daemon)
             process.start()
             theirs.close()
             self.workers[ours] = process
 
-    def __call__(self, jobs: Sequence[ShardTask], seen: OnSeen, done: OnDone) -> None:
-        waiting = list(reversed(jobs))
+    def run(self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone) -> None:
+        """Give each idle worker the next task, until all tasks are done."""
+        waiting = list(reversed(tasks))
         busy: dict[Connection, ShardTask] = {}
-        stopped: list[Any] = []
+        budget_error: list[Any] = []
         while waiting or busy:
             for connection in self.workers:
                 if waiting and connection not in busy:
@@ -134,42 +147,43 @@ class _ProcessExecutor(Executor):
                     connection.send(busy[connection])
             for ready in wait(list(busy)):
                 connection = cast(Connection, ready)
-                job = busy[connection]
-                kind, *values = self._receive(connection, job)
-                if kind == "seen":
-                    seen(job, *values)
+                task = busy[connection]
+                kind, *values = self._receive(connection, task)
+                if kind == "progress":
+                    on_progress(task, *values)
                 elif kind == "done":
                     del busy[connection]
-                    done(job, *values)
+                    on_done(task, *values)
                 elif values[0] == BudgetReached.__name__:
-                    # The other workers stop by themselves: what they have under way is paid for, and kept.
+                    # The other workers stop by themselves: their requests under way are paid for, and are kept.
                     del busy[connection]
-                    waiting, stopped = [], values
+                    waiting, budget_error = [], values
                 else:
                     _raise(*values)
-        if stopped:
-            _raise(*stopped)
+        if budget_error:
+            _raise(*budget_error)
 
-    def _receive(self, connection: Connection, job: ShardTask) -> Any:
+    def _receive(self, connection: Connection, task: ShardTask) -> Any:
         try:
             return connection.recv()
         except (EOFError, ConnectionResetError):
             self.workers[connection].join(5)
             code = self.workers[connection].exitcode
             raise WorkerDied(
-                f"the worker for {job.key} ended with exit code {code}"
+                f"the worker for {task.key} ended with exit code {code}"
                 f"{' (killed, often for lack of memory: use fewer --workers)' if code == -9 else ''}; "
-                "run the same command again to go on where it stopped"
+                "rerun the same command to continue"
             ) from None
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """Let idle workers end by themselves, so that they give back what they hold."""
         for connection in self.workers:
+            # The worker reads the end of the connection, and ends.
             connection.close()
         for process in self.workers.values():
             process.join()
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """End workers in the middle of their work."""
         for connection, process in self.workers.items():
             connection.close()
@@ -178,13 +192,13 @@ class _ProcessExecutor(Executor):
 
 
 def span(settings: Recipe) -> int:
-    """GPUs of one worker: more than one where vLLM splits a model."""
+    """The number of GPUs that one worker needs: more than one where vLLM splits a model."""
     models = (settings.generate.model, settings.refine.model)
     return max([1, *(model.vllm.tensor_parallel for model in models if model.engine == "vllm")])
 
 
 def groups(settings: Recipe, workers: int = 1) -> list[str]:
-    """This machine's GPUs, as many together as one worker takes.
+    """The GPUs of this machine, grouped by worker, each group as ``CUDA_VISIBLE_DEVICES`` names it.
 
     Raises:
         EngineError: there are too few GPUs for models that are split over several.
@@ -192,60 +206,42 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
     size, found = span(settings), gpus()
     if size > 1 and len(found) < size * workers:
         raise EngineError(
-            f"vllm.tensor_parallel = {size} with {workers} workers wants {size * workers} GPUs, and {len(found)} are "
-            "seen: lower it or --workers, or name the GPUs in CUDA_VISIBLE_DEVICES"
+            f"vllm.tensor_parallel = {size} with --workers {workers} needs {size * workers} GPUs, and {len(found)} are "
+            "visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
         )
     return [",".join(found[first : first + size]) for first in range(0, len(found) - size + 1, size)]
 
 
-def _serve(
-    connection: Connection, root: str, settings: Recipe, device: str | None, budget: float | None, purse: SpendCounter
+def _worker_main(
+    connection: Connection, root: str, settings: Recipe, device: str | None, budget: float | None, spent: SpendCounter
 ) -> None:
-    """A worker process's life."""
+    """The main function of a worker process: make the shards of tasks until the connection ends."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    # Libraries that draw bars would each make a lock between processes, which outlives a worker that is ended.
+    end_with_parent()
+    # By default tqdm creates a lock between processes, which would outlive a worker that is terminated.
     tqdm.set_lock(threading.RLock())
-    worker = Worker(RunFolder(Path(root)), settings, budget, purse)
+    worker = Worker(RunFolder(Path(root)), settings, budget, spent)
     last = 0.0
 
-    def seen(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         nonlocal last
-        if time.monotonic() - last > _EVERY:
+        if time.monotonic() - last > _INTERVAL:
             last = time.monotonic()
-            connection.send(("seen", done, total))
+            connection.send(("progress", done, total))
 
     while True:
         try:
-            job: ShardTask = connection.recv()
+            task: ShardTask = connection.recv()
         except (EOFError, OSError):
-            _leave(0)
+            end_process(0)
         try:
-            connection.send(("done", worker.perform(job, seen)))
+            connection.send(("done", worker.make(task, on_progress)))
         except XInstructionError as error:
             connection.send(("failed", type(error).__name__, str(error), ""))
         except Exception as error:
-            # A defect: it crosses to the parent with its traceback and is raised there.
+            # A defect: the parent raises it with this traceback.
             connection.send(("failed", type(error).__name__, str(error), traceback.format_exc()))
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has gone: a killed run must not go on writing."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    _leave(1)
-
-
-def _leave(code: int) -> None:
-    """End this process and those that it started, which would keep their GPUs.
-
-    Nothing is left to flush, and the interpreter's own way out was seen to hang in native libraries now and then after
-    models had been loaded.
-    """
-    for child in multiprocessing.active_children():
-        child.terminate()
-    os._exit(code)
 
 
 def _raise(kind: str, message: str, trace: str) -> None:

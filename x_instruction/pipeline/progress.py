@@ -23,10 +23,10 @@ class Progress(Protocol):
     def stage(self, name: str, jobs: int) -> None:
         """A stage begins."""
 
-    def seen(self, job: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, done: int, total: int) -> None:
         """A job has come so far; ``total`` is 0 while unknown."""
 
-    def done(self, job: ShardTask, text: str) -> None:
+    def done(self, task: ShardTask, text: str) -> None:
         """A job has ended."""
 
     def end(self) -> None:
@@ -45,10 +45,10 @@ class NullProgress:
     def stage(self, name: str, jobs: int) -> None:
         """Nothing."""
 
-    def seen(self, job: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, done: int, total: int) -> None:
         """Nothing."""
 
-    def done(self, job: ShardTask, text: str) -> None:
+    def done(self, task: ShardTask, text: str) -> None:
         """Nothing."""
 
     def end(self) -> None:
@@ -82,13 +82,13 @@ class LogProgress:
         self.name = name
         self.say(f"{name}: {jobs} job{'s' if jobs != 1 else ''}")
 
-    def seen(self, job: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, done: int, total: int) -> None:
         """A job has come so far."""
-        self.count.seen(job, done, total)
+        self.count.update(task, done, total)
 
-    def done(self, job: ShardTask, text: str) -> None:
+    def done(self, task: ShardTask, text: str) -> None:
         """A job has ended."""
-        self.count.done(job)
+        self.count.done(task)
         self.say(f"{self.name}: {text}")
 
     def end(self) -> None:
@@ -133,14 +133,14 @@ class RichProgress:
         self.name, self.count = name, _Count(jobs)
         self.bar.update(self.task, description=name, completed=0.0, text="", visible=True)
 
-    def seen(self, job: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, done: int, total: int) -> None:
         """A job has come so far."""
-        self.count.seen(job, done, total)
+        self.count.update(task, done, total)
         self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
 
-    def done(self, job: ShardTask, text: str) -> None:
+    def done(self, task: ShardTask, text: str) -> None:
         """A job has ended."""
-        self.count.done(job)
+        self.count.done(task)
         self.say(f"{self.name}: {text}")
         self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
 
@@ -162,13 +162,13 @@ class _Count:
         self.ended: set[ShardKey] = set()
         self.parts: dict[ShardKey, tuple[int, int]] = {}
 
-    def seen(self, job: ShardTask, done: int, total: int) -> None:
-        self.parts[job.key] = (done, total)
+    def update(self, task: ShardTask, done: int, total: int) -> None:
+        self.parts[task.key] = (done, total)
 
-    def done(self, job: ShardTask) -> None:
-        self.ended.add(job.key)
-        done, _ = self.parts.get(job.key, (0, 0))
-        self.parts[job.key] = (done, done)
+    def done(self, task: ShardTask) -> None:
+        self.ended.add(task.key)
+        done, _ = self.parts.get(task.key, (0, 0))
+        self.parts[task.key] = (done, done)
 
     def share(self) -> float:
         running = sum(d / t for key, (d, t) in list(self.parts.items()) if t and key not in self.ended)

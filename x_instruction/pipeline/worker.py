@@ -1,4 +1,4 @@
-"""One job: making one shard (or, for passages, the shards of one language). It runs in whatever process asks."""
+"""A worker: makes one shard, or all passage shards of a language, in whatever process calls it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, cast
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.section import flatten
-from x_instruction.engines import Engine, engine_spec, open_engine
+from x_instruction.engines import Ask, Engine, engine_spec, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
@@ -22,13 +22,13 @@ from x_instruction.records import Candidate, Dropped, Passage, Rated
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
-# Done so far, and how many are known so far (0 while nobody knows).
-Seen = Callable[[int, int], None]
+# Called with how many requests are done, and how many are known so far (0 while that is not known).
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make; for passages all shards of the language, and the index of the key is 0.
+    """One shard to make. For passages it stands for all shards of the language, and the index of its key is 0.
 
     Args:
         key: the shard.
@@ -44,92 +44,106 @@ class StageTask:
     """What a stage that asks a model does with one shard.
 
     Args:
-        rows: records that go in.
-        records: those that come out, given an engine and a way to ask it.
-        asks: whether the model is asked at all; otherwise it need not be there.
+        model: the model to ask.
+        rows: number of records that go in.
+        records: yields the records that come out, given an engine and a function that asks it.
+        asks: whether the model is asked at all. If not, it does not have to exist.
     """
 
     model: Model
     rows: int
-    records: Callable[[Engine, Callable[..., Any]], Iterable[Passage | Dropped]]
+    records: Callable[[Engine, Ask], Iterable[Passage | Dropped]]
     asks: bool = True
 
 
 class Worker:
-    """Makes shards, keeping loaded models from job to job.
+    """Makes shards, and keeps loaded models from task to task.
 
     Args:
-        limit: what the run may spend, in the currency of the recipe's prices.
-        purse: what it has spent so far, all workers together.
+        run: the run folder.
+        settings: the recipe.
+        limit: the most that the run may cost, at the prices of the recipe; None for no limit.
+        spent: what it has cost so far, over all workers.
     """
 
     def __init__(
-        self, run: RunFolder, settings: Recipe, limit: float | None = None, purse: SpendCounter | None = None
+        self, run: RunFolder, settings: Recipe, limit: float | None = None, spent: SpendCounter | None = None
     ) -> None:
         self.run = run
         self.recipe = settings
         self.limit = limit
-        self.purse = purse or LocalSpend()
+        self.spent = spent or LocalSpend()
         self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
 
-    def perform(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
-        """Make the job's shards; reports of those made.
+    def make(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+        """Make the shards of a task.
+
+        Returns:
+            A report for each shard that was made.
 
         Raises:
-            XInstructionError: nothing half-made is left behind under a shard's name.
+            XInstructionError: a stage or its engine failed. No incomplete file is left under the name of a shard.
         """
-        if job.key.stage == "passage":
-            return self._passages(job, seen)
-        return self._curated(job, seen) if job.key.stage == "curated" else self._asked(job, seen)
+        if task.key.stage == "passage":
+            return self._make_passages(task, on_progress)
+        if task.key.stage == "curated":
+            return self._make_curated(task, on_progress)
+        return self._make_asked(task, on_progress)
 
-    def asking(self, job: ShardTask) -> StageTask:
-        """What a job of a stage that asks a model does."""
+    def stage_task(self, key: ShardKey) -> StageTask:
+        """What the stage of a shard does, for the stages that ask a model."""
         from x_instruction.refine import asks, refine
 
-        key = job.key
         if key.stage == "candidate":
             return self._writing(key)
         candidates = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round)))))
-        rate = rating(self.run, self.recipe, key.round, key.language)
+        settings = rating(self.run, self.recipe, key.round, key.language)
         return StageTask(
-            rate.model, len(candidates), lambda engine, ask: refine(candidates, rate, engine, ask), asks(rate)
+            settings.model,
+            len(candidates),
+            lambda engine, ask: refine(candidates, settings, engine, ask),
+            asks(settings),
         )
 
     def _writing(self, key: ShardKey) -> StageTask:
-        """Writing for all passages, or in a later round for those of which nothing was kept."""
+        """Write for all passages, or in a later round for the passages of which no pair was kept."""
         from x_instruction.generate import generate
 
-        write = writing(self.run, self.recipe, key.round, key.language)
+        settings = writing(self.run, self.recipe, key.round, key.language)
         passages = list(self.run.read(key.at(PASSAGE)))
-        before: list[Candidate] = []
+        earlier: list[Candidate] = []
         if key.round:
-            before = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round - 1)))))
+            earlier = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round - 1)))))
             kept = {record.id for record in self.run.read(key.at(StageKey("rated", key.round - 1)))}
             passages = [passage for passage in passages if passage.id not in kept]
 
-        def records(engine: Engine, ask: Callable[..., Any]) -> Iterator[Passage | Dropped]:
-            yield from before
-            yield from generate(passages, write, engine, ask, self.recipe.seed, key.round, before)
+        def records(engine: Engine, ask: Ask) -> Iterator[Passage | Dropped]:
+            # Earlier candidates are rated again, by the new rater.
+            yield from earlier
+            yield from generate(passages, settings, engine, ask, self.recipe.seed, key.round, earlier)
 
-        return StageTask(write.model, len(before) + len(passages), records)
+        return StageTask(settings.model, len(earlier) + len(passages), records)
 
     def engine(self, model: Model) -> Engine:
-        """The engine of a model, loaded once; the one before is let go, since a machine may hold no two."""
+        """The engine of a model, loaded once. An earlier engine is freed first, since a GPU may not hold two models."""
         if self._engine is None or self._engine[0] != model:
             self._engine = None
             self._engine = model, open_engine(model)
         return self._engine[1]
 
-    def ledger(self, job: ShardTask, model: Model, seen: Seen = lambda done, total: None) -> RequestCache:
-        """The request cache of a job's shard."""
-        path = self.run.cache(job.key)
-        return RequestCache(path, self.engine(model), identity(model), seen, Budget(self.limit, self.purse, model))
+    def request_cache(
+        self, key: ShardKey, model: Model, on_progress: OnProgress = lambda done, total: None
+    ) -> RequestCache:
+        """The request cache of a shard."""
+        budget = Budget(self.limit, self.spent, model)
+        return RequestCache(self.run.cache(key), self.engine(model), identity(model), on_progress, budget)
 
-    def _passages(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
+    def _make_passages(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages
 
-        tag = job.key.language
+        tag = task.key.language
+        # For what does not fit into memory, such as the index of near duplicates.
         scratch = self.run.root / "scratch" / tag
         shutil.rmtree(scratch, ignore_errors=True)
         read = 0
@@ -137,15 +151,16 @@ class Worker:
         def count(documents: int) -> None:
             nonlocal read
             read = documents
-            seen(documents, 0)
+            on_progress(documents, 0)
 
         records: Iterator[Passage | Dropped] = passages(self.recipe.corpus, language(tag), scratch, count)
         reports: list[ShardReport] = []
         try:
             head = list(_take(records, 1))
+            # The first shard is made even of nothing, so that a language without passages is complete, too.
             while head or not reports:
                 started = time.monotonic()
-                report = ShardReport(PASSAGE.shard(tag, len(reports)), job.settings)
+                report = ShardReport(PASSAGE.shard(tag, len(reports)), task.settings)
                 block = _block(chain(head, records), self.recipe.corpus.shard_size)
 
                 def finish(report: ShardReport, started: float = started) -> None:
@@ -157,47 +172,47 @@ class Worker:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self.run.finish(PASSAGE, tag, len(reports))
-        seen(read, read)
+        on_progress(read, read)
         return reports
 
-    def _curated(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
+    def _make_curated(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
         from x_instruction.diversify import diversify
 
         rated = StageKey("rated", last_round(self.run, self.recipe))
-        shards = self.run.shards(rated, job.key.language)
+        shards = self.run.shards(rated, task.key.language)
         records = [cast(Rated, record) for key in shards for record in self.run.read(key)]
         started = time.monotonic()
-        report = ShardReport(job.key, job.settings, rows_in=len(records))
+        report = ShardReport(task.key, task.settings, rows_in=len(records))
 
         def finish(report: ShardReport) -> None:
             report.seconds = time.monotonic() - started
 
-        made = diversify(
-            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: seen(n, len(records))
+        curated = diversify(
+            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: on_progress(n, len(records))
         )
-        self.run.write(report, made, finish)
-        seen(len(records), len(records))
+        self.run.write(report, curated, finish)
+        on_progress(len(records), len(records))
         return [report]
 
-    def _asked(self, job: ShardTask, seen: Seen) -> list[ShardReport]:
-        """A stage that asks an engine, its answers remembered."""
-        asking = self.asking(job)
-        report = ShardReport(job.key, job.settings, rows_in=asking.rows)
-        if not asking.asks:
+    def _make_asked(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+        """Make a shard of a stage that asks a model. Its answers are kept in the request cache of the shard."""
+        stage = self.stage_task(task.key)
+        report = ShardReport(task.key, task.settings, rows_in=stage.rows)
+        if not stage.asks:
             from x_instruction.refine.null_rater import NullEngine
 
-            self.run.write(report, asking.records(NullEngine(), lambda requests: []))
-            seen(asking.rows, asking.rows)
+            self.run.write(report, stage.records(NullEngine(), lambda requests: []))
+            on_progress(stage.rows, stage.rows)
             return [report]
-        with self.ledger(job, asking.model, seen) as ledger:
+        with self.request_cache(task.key, stage.model, on_progress) as cache:
 
             def finish(report: ShardReport) -> None:
-                report.requests = ledger.answered
-                for name, value in ledger.totals().items():
+                report.requests = cache.answered
+                for name, value in cache.totals().items():
                     setattr(report, name, value)
-                report.cost = cost(asking.model, report.prompt_tokens, report.output_tokens)
+                report.cost = cost(stage.model, report.prompt_tokens, report.output_tokens)
 
-            self.run.write(report, asking.records(ledger.engine, ledger.ask), finish)
+            self.run.write(report, stage.records(cache.engine, cache.ask), finish)
         return [report]
 
     def _embed(self) -> Any:
@@ -238,7 +253,11 @@ def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dr
 
 
 def _block(records: Iterable[Passage | Dropped], kept: int) -> Iterator[Passage | Dropped]:
-    """Records up to and including the one that fills a shard."""
+    """Records up to and including the last one of a shard.
+
+    Args:
+        kept: number of records in a shard, without the dropped ones.
+    """
     for record in records:
         yield record
         if not isinstance(record, Dropped):

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all: temporary name, sync, rename, sync of the folder."""
+"""Files that appear complete or not at all: temporary file, sync, rename, sync of the folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +18,16 @@ from x_instruction.errors import ShardError
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when whole: temporary name, sync, rename, sync of the folder.
+    """Write a file that appears under its name only when it is complete.
+
+    The bytes go to a temporary file beside it, ``.<name>.<random>.tmp``, which is synced and renamed at the end. If the
+    block raises, the temporary file is removed and an older file of the name stays as it is.
 
     Raises:
         ShardError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Random and not the process number: processes on several machines may share the folder.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
@@ -30,8 +35,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             rename_into_place(stream, path)
     except OSError as error:
         raise ShardError(
-            f"cannot write {path}: {error.strerror or error}; nothing that was complete is lost, "
-            "make room or permission and run the same command again"
+            f"cannot write {path}: {error.strerror or error}; complete files are kept: free some space or change the "
+            "permissions, then rerun the same command"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -39,7 +44,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 class TempDir:
-    """A folder for what is not whole yet, on the file system of what it becomes. Emptied when it is opened."""
+    """A folder for temporary files, on the same file system as their targets. It is emptied when it is opened."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,9 +72,9 @@ class TempDir:
         """Write a file under its name, atomically.
 
         Args:
-            path: where it shall stand; its folder is made.
-            data: what it holds.
-            sync: whether the folder is synced, too; who writes many files syncs their folders once.
+            path: the target; its folder is created.
+            data: the content.
+            sync: also sync the folder. Set it to False to write many files, and sync their folders once at the end.
         """
         with self.file() as stream:
             stream.write(data)
@@ -81,7 +86,7 @@ class TempDir:
 
 
 def rename_into_place(stream: IO[bytes], path: Path, sync: bool = True) -> None:
-    """Give a temporary file its name, once its bytes are on the disk."""
+    """Sync a temporary file and rename it to its target."""
     stream.flush()
     os.fsync(stream.fileno())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,7 @@ def rename_into_place(stream: IO[bytes], path: Path, sync: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """See to it that the names in a folder are on the disk."""
+    """Write the names in a folder to the disk, so that a rename survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -100,10 +105,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a file that is no symbolic link.
+    """Open a file for reading, unless it is a symbolic link.
 
     Raises:
-        OSError: it is missing, or it is a link.
+        OSError: the file is missing, or a symbolic link.
     """
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 

@@ -189,7 +189,7 @@ class RunFolder:
         records: Iterable[Passage | Dropped],
         finish: Callable[[ShardReport], None] = lambda report: None,
     ) -> ShardReport:
-        """Write a shard and its report.
+        """Write a shard and its report. One process at a time may write a shard.
 
         Args:
             report: key and settings; the counts are filled in here.
@@ -201,6 +201,9 @@ class RunFolder:
         shard = self.path(report.key)
         shard_schema = schema(STAGES[report.key.stage])
         self.mark_layout()
+        for left in shard.parent.glob(f".{shard.stem}.*.tmp"):
+            # Left by a process that was killed while it wrote this shard.
+            left.unlink()
         with atomic(shard) as shard_stream:
             with (
                 atomic(self.path(report.key, ".dropped.parquet")) as dropped_stream,

@@ -19,7 +19,6 @@ import math
 import os
 import platform
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,7 +34,7 @@ from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.transformers import with_adapter
 from x_instruction.engines.models import locate
 from x_instruction.errors import MissingExtra, TrainingError, XInstructionError
-from x_instruction.processes import alive
+from x_instruction.processes import end_with_parent
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.afp import AlignmentTrainer, check_rows, columns
 from x_instruction.training.job import ASKED_BY, TrainJob, TrainResult, read_examples
@@ -369,9 +368,8 @@ def _hardware(device: str, processes: int) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The process: 0, or 1 with ``failed.json``."""
     folder = Path(arguments[0])
-    begun_by = os.getppid()
-    asked = int(os.environ.get(ASKED_BY, begun_by))
-    threading.Thread(target=_end_with, args=(begun_by, asked), daemon=True).start()
+    # With several processes the parent is accelerate's launcher, and the run is another process.
+    end_with_parent(int(os.environ.get(ASKED_BY, os.getppid())))
     try:
         tune(folder)
     except XInstructionError as error:
@@ -380,16 +378,6 @@ def main(arguments: Sequence[str]) -> int:
             stream.write(json.dumps([type(error).__name__, str(error)]).encode())
         return 1
     return 0
-
-
-def _end_with(begun_by: int, asked: int) -> None:
-    """End when who began this process or who asked is gone: a killed run must not go on tuning.
-
-    They are not the same with several processes, which accelerate begins.
-    """
-    while os.getppid() == begun_by and alive(asked):
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":
