@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from x_instruction.builders.schema import DATA, Content, arrow_schema, row_digest
 from x_instruction.errors import ShardError
@@ -22,23 +23,27 @@ ROW_GROUP = 2_000
 ROW_GROUP_CHARS = 32_000_000
 
 
+# A count in a manifest, which may come from anyone. JSON readers keep integers exact up to this limit.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """One split of one config, as it was written.
 
     Args:
-        rows: number of rows.
-        content: digest of all rows in order (``schema.Content``).
-        bytes: size of the rows in memory, as Arrow counts it.
-        files: path within the data set to SHA-256 of the file, in order.
-        file_bytes: size of the files on disk.
+        rows: Number of rows.
+        content: Digest of all rows in order (``schema.Content``).
+        bytes: Size of the rows in memory, as Arrow counts it.
+        files: Path within the data set to SHA-256 of the file, in order.
+        file_bytes: Size of the files on disk.
     """
 
-    rows: int
+    rows: Count
     content: str
-    bytes: int
+    bytes: Count
     files: dict[str, str]
-    file_bytes: int
+    file_bytes: Count
 
 
 def pattern(tag: str, split: str) -> str:

@@ -23,12 +23,12 @@ from x_instruction.builders.readback import verify
 from x_instruction.builders.schema import ALL, published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.cards.croissant import CROISSANT, croissant
-from x_instruction.cards.dataset import located, readme
-from x_instruction.cards.facts import Facts, LanguageSet
-from x_instruction.cards.run_figures import made
+from x_instruction.cards.dataset import readme
+from x_instruction.cards.dataset_facts import DatasetFacts
+from x_instruction.cards.facts import LanguageSet, RowFacts
+from x_instruction.cards.run_figures import provenance
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.languages import language
 from x_instruction.records import Curated
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
@@ -122,7 +122,7 @@ def _write_rows(
 
 def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: list[ShardKey]) -> LanguageSet:
     shares = Shares.of(recipe)
-    facts = Facts()
+    facts = RowFacts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
         for key in shards:
             for record in run.read(key):
@@ -134,7 +134,7 @@ def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards
         # Splits without a row are left out: readers cannot tell the columns of a config without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
-    return LanguageSet(language(tag), splits, facts, made(run, recipe, tag))
+    return LanguageSet(tag, splits, facts, provenance(run, recipe, tag))
 
 
 def released(
@@ -147,11 +147,8 @@ def released(
         pretty_name: title.
         repository: id on the Hub, for the card's examples; None for a folder.
     """
-    card = readme(sets, pretty_name)
-    texts = {
-        README: (card if repository is None else located(card, repository)).encode(),
-        CROISSANT: croissant(sets, pretty_name).encode(),
-    }
+    facts = DatasetFacts.of(sets, pretty_name)
+    texts = {README: readme(facts, repository).encode(), CROISSANT: croissant(facts).encode()}
     return texts, Manifest.of(sets, pretty_name, texts)
 
 
@@ -173,14 +170,25 @@ def _check_target(target: Path) -> None:
         return
     if not target.is_dir():
         raise RecipeError(f"{target} is a file, wanted a folder for the data set")
-    held = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
-    built = {MANIFEST, *Manifest.read(target).files} if MANIFEST in held else set()
+    present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
+    built = _built_files(target) if MANIFEST in present else set()
     # Uploads keep their notes in .cache.
-    if foreign := sorted(path for path in held - built if not path.startswith(".cache/")):
+    if foreign := sorted(path for path in present - built if not path.startswith(".cache/")):
         raise RecipeError(
-            f"{target} holds {foreign[0]!r} and {len(foreign) - 1} other files that no build made and that "
-            "would be lost: choose another folder, or move them away"
+            f"{target} has {len(foreign)} files that `build` did not write and that would be lost, such as "
+            f"{foreign[0]!r}: choose another folder, or move them away"
         )
+
+
+def _built_files(target: Path) -> set[str]:
+    """Paths of the files that an earlier build wrote."""
+    try:
+        return {MANIFEST, *Manifest.parse((target / MANIFEST).read_bytes()).files}
+    except ValueError as error:
+        raise RecipeError(
+            f"{target} may hold files that would be lost, as its {MANIFEST} is {error}: remove the folder, or choose "
+            "another one"
+        ) from error
 
 
 def _replace(staging: Path, target: Path) -> None:

@@ -1,19 +1,26 @@
-"""The manifest of a built folder: what every file and every config must hold, to compare with what is read back."""
+"""The manifest of a built folder: what every file and every config must hold, and what the card shows.
+
+A published manifest comes from anyone who may write there. ``parse`` checks every type and range before its facts
+reach a card.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from pydantic import TypeAdapter, ValidationError
+
+from x_instruction.builders.files import Count
 from x_instruction.builders.schema import ALL, VERSION
 from x_instruction.cards.facts import LanguageSet, splits_of
 from x_instruction.errors import ShardError, UnknownLanguage
 from x_instruction.hashing import digest
+from x_instruction.languages import language
 from x_instruction.storage.atomic import atomic
 
 MANIFEST = "manifest.json"
@@ -24,12 +31,12 @@ class Rows:
     """Rows of one split of one config.
 
     Args:
-        rows: how many.
-        content: digest of all of them in order (``schema.Content``); of all languages together that of theirs, which
-            is known without their rows.
+        rows: Number of rows.
+        content: Digest of all of them in order (``schema.Content``). For all languages together it is a digest of
+            their digests, so that it is known without their rows.
     """
 
-    rows: int
+    rows: Count
     content: str
 
 
@@ -38,19 +45,19 @@ class Manifest:
     """Everything that a built folder must hold.
 
     Args:
-        default: the default config.
-        pretty_name: title.
-        configs: config to split to its rows.
-        files: path to SHA-256 of every file but the manifest.
-        languages: tag to what the card tells of it, as ``LanguageSet.plain`` gives it, in the order of the card.
-        version: version of the layout.
+        default: The default config.
+        pretty_name: Title.
+        configs: Config to split to its rows.
+        files: Path to SHA-256 of every file but the manifest.
+        languages: Tag to what the card shows of the language, the default first.
+        version: Version of the layout.
     """
 
     default: str
     pretty_name: str
     configs: dict[str, dict[str, Rows]]
     files: dict[str, str]
-    languages: dict[str, dict[str, Any]]
+    languages: dict[str, LanguageSet]
     version: str = VERSION
 
     @classmethod
@@ -58,27 +65,22 @@ class Manifest:
         """The manifest of some languages.
 
         Args:
-            sets: tag to language, the default first.
-            pretty_name: title.
-            texts: every file beside the rows.
+            sets: Tag to language, the default first.
+            pretty_name: Title.
+            texts: Every file beside the rows.
         """
         configs = {
-            tag: {split: Rows(part.rows, part.content) for split, part in one.splits.items()}
-            for tag, one in sets.items()
+            tag: {split: Rows(part.rows, part.content) for split, part in language_set.splits.items()}
+            for tag, language_set in sets.items()
         }
         configs[ALL] = {
             split: together([splits[split] for splits in configs.values() if split in splits])
             for split in splits_of(sets.values())
         }
         files = {path: hashlib.sha256(text).hexdigest() for path, text in texts.items()}
-        for one in sets.values():
-            files |= one.files
-        plain = {tag: one.plain() for tag, one in sets.items()}
-        return cls(next(iter(sets)), pretty_name, configs, files, plain)
-
-    def sets(self) -> dict[str, LanguageSet]:
-        """Its languages, the default first."""
-        return {tag: LanguageSet.read(tag, plain) for tag, plain in self.languages.items()}
+        for language_set in sets.values():
+            files |= language_set.files
+        return cls(next(iter(sets)), pretty_name, configs, files, dict(sets))
 
     def members(self, config: str, split: str) -> list[Rows]:
         """The rows of each language in a split of a config, in their order."""
@@ -86,8 +88,8 @@ class Manifest:
         return [self.configs[tag][split] for tag in tags if split in self.configs[tag]]
 
     def encoded(self) -> bytes:
-        """As it is written."""
-        return f"{json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=True)}\n".encode()
+        """The content of its file."""
+        return f"{json.dumps(_ADAPTER.dump_python(self), indent=1, ensure_ascii=True)}\n".encode()
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""
@@ -99,7 +101,7 @@ class Manifest:
         """The manifest of a built folder.
 
         Raises:
-            ShardError: it is missing or damaged.
+            ShardError: It is missing or damaged.
         """
         path = folder / MANIFEST
         try:
@@ -109,24 +111,36 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """The manifest that ``encoded`` gave.
+        """The manifest of an encoded file.
 
         Raises:
-            ValueError: it is damaged, or of a version that did not write all of this.
+            ValueError: It is damaged, or another version wrote it.
         """
         try:
-            loaded = json.loads(data)
-            configs = {
-                str(name): {str(split): Rows(**rows) for split, rows in splits.items()}
-                for name, splits in loaded["configs"].items()
-            }
-            default, pretty_name, version = (str(loaded[name]) for name in ("default", "pretty_name", "version"))
-            languages = {str(tag): dict(plain) for tag, plain in loaded["languages"].items()}
-            manifest = cls(default, pretty_name, configs, dict(loaded["files"]), languages, version)
-            manifest.sets()
-        except (KeyError, TypeError, AttributeError, UnknownLanguage) as error:
-            raise ValueError(f"no manifest of this version ({type(error).__name__}: {error})") from error
+            manifest = _ADAPTER.validate_python(json.loads(data))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise ValueError(
+                f"not a manifest of this version: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            ) from error
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"not a manifest of this version ({error})") from error
+        for tag, language_set in manifest.languages.items():
+            if not tag == language_set.tag == _canonical(tag):
+                raise ValueError(
+                    f"the language {tag!r} is not named by its tag ({_canonical(tag)!r}, {language_set.tag!r})"
+                )
         return manifest
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def _canonical(tag: str) -> str:
+    try:
+        return language(tag).tag
+    except UnknownLanguage as error:
+        raise ValueError(str(error)) from error
 
 
 def together(parts: list[Rows]) -> Rows:

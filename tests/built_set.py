@@ -9,8 +9,8 @@ from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import released
 from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
-from x_instruction.cards.facts import Facts, LanguageSet, Made
-from x_instruction.cards.recipe_toml import toml
+from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
+from x_instruction.cards.recipes import recipe_facts
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.diversify import Diversify
 from x_instruction.config.generate import Generate
@@ -19,7 +19,6 @@ from x_instruction.config.publish import Publish
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
 from x_instruction.diversify.report import describe
-from x_instruction.languages import language
 from x_instruction.records import Curated, text_digest
 
 
@@ -89,17 +88,23 @@ def built(
     sets = {}
     asked = settings(tags, test=test)
     shares = Shares.of(asked)
-    report = describe(["Write of rice"], clusters=[0]).as_dict()
+    report = describe(["Write of rice"], clusters=[0])
     for tag in tags:
-        facts, instructions = Facts(), {"before": report, "chance": report, "after": report}
+        facts = RowFacts()
         with split_writers(folder, tag, shares.splits, rows_per_file) as writers:
             for number in range(rows):
                 record = row(tag, number, chars, seed)
                 writers[split_of(record.document_id, shares)].add(published(record))
                 facts.add(record)
             splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
-        made = Made("tiny", 0, toml(asked), [], {}, instructions, [])
-        sets[tag] = LanguageSet(language(tag), splits, facts, made)
+        made = Provenance(
+            recipe=recipe_facts(asked),
+            stages=(),
+            spreads={},
+            variety={"before": report, "random": report, "after": report},
+            samples=(),
+        )
+        sets[tag] = LanguageSet(tag, splits, facts, made)
     texts, manifest = released(sets, "A set")
     for path, text in texts.items():
         (folder / path).write_bytes(text)

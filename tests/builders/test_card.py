@@ -1,3 +1,5 @@
+import html
+import json
 import os
 import re
 import subprocess
@@ -7,11 +9,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from x_instruction.builders.layout import build
+from x_instruction.builders.layout import build, released
+from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.reading import load
-from x_instruction.cards.dataset import located
-from x_instruction.cards.escaping import escape, model, plain
-from x_instruction.cards.facts import SHOWN, TOLD_APART, Tally
+from x_instruction.cards.escaping import code, code_block, escape, model, plain
+from x_instruction.cards.facts import MAX_DISTINCT, SHOWN, Tally
 from x_instruction.cards.licenses import hub_license, license_metadata, model_terms
 from x_instruction.cards.templates import bibtex
 from x_instruction.cli import cli
@@ -30,17 +32,21 @@ HOSTILE = (
 
 
 HEADINGS = [
-    "## Load",
+    "## Usage",
     "## Samples",
+    "## Columns",
     "## Licence",
     "## Sources",
-    "## How it was made",
-    "## What each stage kept",
-    "## Lengths and scores",
-    "## Diversity of the instructions",
-    "## Make more",
-    "## Columns",
-    "## Limits",
+    "## Creation",
+    "### Models",
+    "### Records per stage",
+    "### Compute",
+    "### Recipe",
+    "## Statistics",
+    "### Lengths and scores",
+    "### Diversity of instructions",
+    "## Limitations",
+    "## Reproduction",
     "## Citation",
 ]
 PLACEHOLDER = re.compile(
@@ -86,6 +92,48 @@ def test_hostile_text_changes_neither_the_yaml_nor_the_card(run, kit, folder):
     assert load("ur", folder, split="train")["source"][0] == HOSTILE
 
 
+def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, folder):
+    build(run, kit.recipe(("sw",)), folder)
+    table = json.loads((folder / "manifest.json").read_text("utf-8"))
+    provenance = table["languages"]["sw"]["provenance"]
+    provenance["stages"][0] |= {"stage": HOSTILE, "dropped": {HOSTILE: 1}}
+    provenance["recipe"] |= {"toml": f"{HOSTILE}\n```\n# Title", "rater": HOSTILE, "selector": HOSTILE, "name": HOSTILE}
+    provenance["variety"]["after"]["verbs"] = [{"verb": HOSTILE, "count": 1, "nouns": []}]
+    manifest = Manifest.parse(json.dumps(table).encode())
+    texts, _ = released(manifest.languages, manifest.pretty_name)
+    _, head, body = texts["README.md"].decode().split("---\n", 2)
+    assert yaml.safe_load(head)["license"] == "cc-by-sa-4.0"
+    shown = re.sub(r"^(```+)\w+\n.*?^\1$", "", body, flags=re.DOTALL | re.MULTILINE)
+    assert "<script" not in shown
+    assert "](http://x" not in shown
+    assert "\u202e" not in body
+    assert [line for line in shown.splitlines() if line.startswith("#")][1:] == HEADINGS
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("splits", "train", "rows"), 10**400, "less than or equal"),
+        (("splits", "train", "rows"), -1, "greater than or equal"),
+        (("splits",), {"dev": {}}, "splits"),
+        (("provenance", "stages"), [{"stage": 3}], "stages.0.stage: Input should be a valid string"),
+        (("provenance", "recipe", "extras"), [HOSTILE], "pattern"),
+        (("provenance", "recipe", "languages"), [HOSTILE], "pattern"),
+        (("provenance", "samples"), [{"instruction": "a", "response": "b", "score": float("nan")}], "finite number"),
+        (("facts", "licenses", "counts"), 3, "manifest of this version"),
+        (("tag",), "th", "is not named by its tag"),
+    ],
+)
+def test_a_manifest_of_other_types_is_refused(built, path, value, said):
+    table = json.loads((built / "manifest.json").read_text("utf-8"))
+    part = table["languages"]["sw"]
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    with pytest.raises(ValueError, match=said):
+        Manifest.parse(json.dumps(table).encode())
+
+
 def test_yaml_keeps_norwegian_a_language(run, kit, folder):
     build(run, kit.recipe(("no",)), folder)
     head, _ = parts(folder)
@@ -97,7 +145,7 @@ def test_yaml_keeps_norwegian_a_language(run, kit, folder):
 def test_the_card_tells_what_every_stage_kept_and_took(run, kit, folder):
     build(run, kit.recipe(("sw",)), folder)
     body = parts(folder)[1]
-    assert "| `sw` | corpus | 26 | 24 | passage&#95;bad 2 |" in body
+    assert "| `sw` | corpus | 26 | 24 | passage_bad 2 |" in body
     assert "| `sw` | diversify | 26 | 24 | quota 2 |" in body
     assert "| all | 12 | 104 | 8,000 | 800 |" in body
     assert "Cost" not in body
@@ -141,7 +189,7 @@ def test_the_recipe_of_the_card_makes_the_same_run(run, kit, folder, tmp_path):
     assert "/home/me" not in body
     assert "10.0.0.1" not in body
     assert head["source_datasets"] == ["org/corpus"]
-    text = re.findall(r"```toml\n(.*?)\n```\n", body, flags=re.DOTALL)[0]
+    text = re.findall(r"^(`{4,})toml\n(.*?)\n\1\n", body, flags=re.DOTALL | re.MULTILINE)[0][1]
     (tmp_path / "recipe.toml").write_text(text, "utf-8")
     again = load_recipe(tmp_path / "recipe.toml")
     assert again.publish.pretty_name == evil.replace("\udc80", "?")
@@ -166,10 +214,11 @@ def test_the_examples_run_in_the_folder(built, tmp_path):
 
 def test_the_examples_run_against_a_hub(built, local_hub, tmp_path):
     repo = local_hub.create("card-org/set")
-    text = located((built / "README.md").read_text("utf-8"), repo)
+    manifest = Manifest.read(built)
+    texts, _ = released(manifest.languages, manifest.pretty_name, repo)
     files = {path.relative_to(built).as_posix(): path.read_bytes() for path in built.rglob("*") if path.is_file()}
-    local_hub.commit(repo, files | {"README.md": text.encode()})
-    assert run_snippets(text, tmp_path, local_hub.env(token=None)) == 2
+    local_hub.commit(repo, files | texts)
+    assert run_snippets(texts["README.md"].decode(), tmp_path, local_hub.env(token=None)) == 2
 
 
 def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
@@ -225,9 +274,46 @@ def test_model_names(name, shown):
 def test_plain_text_is_one_line_of_bounded_length():
     assert plain("a\n\n b\u2028c\x85d\u200bم\u200cن") == "a b c d م\u200cن"
     assert len(plain("x" * 10_000)) == 121
-    assert escape("a|b*") == "a&#124;b&#42;"
+    assert escape("a|b*") == "a&#124;b\\*"
     assert escape(3) == 3
     assert bibtex("a_b & {c}\\d") == "a\\_b \\& cd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("copies_the_passage", "copies_the_passage"),
+        ('google/gemma-3-270m (Q4_K_M)+x_instruction: "it\'s" #1 & 2 > 1!', None),
+        ("_a_ __init__", r"\_a\_ \_\_init\_\_"),
+        ("**b** `c` [d](e) ~f~", r"\*\*b\*\* \`c\` \[d\](e) \~f\~"),
+        ("<i> &amp; a\\(b\\) $c$", "&#60;i> &#38;amp; a&#92;(b&#92;) &#36;c&#36;"),
+        ("https://x.org www.x.org a@x.org", "https&#58;//x.org www&#46;x.org a&#64;x.org"),
+        (":smile: 10:30:15 {{a}} {% b %}", "&#58;smile: 10:30:15 &#123;{a}} &#123;% b %}"),
+    ],
+)
+def test_prose_is_escaped_only_where_markdown_would_read_it(text, shown):
+    assert escape(text) == (shown or text)
+
+
+def test_every_escaped_text_renders_as_itself():
+    from markdown_it import MarkdownIt
+
+    render = MarkdownIt("gfm-like", {"linkify": False}).render
+    for text in (
+        HOSTILE,
+        "_a_ __b__ **c** ~~d~~ `e` &copy; <b>f</b> [g](h) ![i](j) \\* \\_ a_b *",
+        "a|b",
+        "1 < 2 & 3 > 2",
+    ):
+        row = re.search(r"<td>(.*?)</td>", render(f"| a |\n|---|\n| {escape(text)} |\n"), flags=re.DOTALL)[1]
+        assert "<" not in row, row
+        assert html.unescape(row) == plain(text)
+
+
+def test_code_cannot_be_left():
+    assert code("a_b*") == "`a_b*`"
+    assert code("a`b|c") == "a\\`b&#124;c"
+    assert code_block("a\n````\nb\u202e", "text") == "`````text\na\n````\nb\ufffd\n`````"
 
 
 @pytest.mark.parametrize(
@@ -252,9 +338,9 @@ def test_licences_of_the_hub(stated, identifier):
         ("google/gemma-3-270m (Q4_K_M)", "Gemma Terms of Use"),
         ("google/gemma-3-270m (Q4_K_M)+x_instruction generator", "Gemma Terms of Use"),
         ("trained:google/gemma-3-270m (Q4_K_M)+rater: mine", "Gemma Terms of Use"),
-        ("pmi:org/model", "what its page on the Hub states"),
-        ("org/model+org/adapter", "what the page of its base on the Hub states"),
-        ("trained:tiny+org/adapter", "not recorded (a folder, or a name on a server)"),
+        ("pmi:org/model", "as stated on its Hub page"),
+        ("org/model+org/adapter", "as stated on the Hub page of its base"),
+        ("trained:tiny+org/adapter", "unknown (a local folder, or a name on a server)"),
     ],
 )
 def test_the_terms_of_a_base_hold_for_its_adapters(name, terms):
@@ -280,12 +366,12 @@ def test_the_licence_of_the_set_is_that_of_its_rows():
 
 
 def test_a_licence_per_row_fills_neither_memory_nor_card():
-    counted = tally(*(f"licence {number}" for number in range(TOLD_APART + 500)))
-    assert len(counted.counts) == TOLD_APART
+    counted = tally(*(f"licence {number}" for number in range(MAX_DISTINCT + 500)))
+    assert len(counted.counts) == MAX_DISTINCT
     assert len(counted.shown()) == SHOWN
-    assert counted.hidden() == TOLD_APART + 500 - SHOWN
+    assert counted.hidden() == MAX_DISTINCT + 500 - SHOWN
     twice = tally()
     twice.merge(counted)
     twice.merge(counted)
-    assert twice.hidden() == 2 * (TOLD_APART + 500) - 2 * SHOWN
+    assert twice.hidden() == 2 * (MAX_DISTINCT + 500) - 2 * SHOWN
     assert license_metadata(counted)["license_details"].endswith("; and others (1490 rows)")

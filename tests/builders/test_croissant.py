@@ -67,7 +67,7 @@ def test_what_it_tells_comes_from_the_run(whole):
     assert table["rai:machineAnnotationTools"][0].startswith("org/generator, revision abc")
     assert table["license"] == "cc-by-sa-4.0"
     assert table["inLanguage"] == ["sw", "th", "ur", "no"]
-    assert f"{24 * 4} in all" in table["description"]
+    assert f"{24 * 4} instruction-response pairs in Swahili" in table["description"]
     assert "None" not in json.dumps(table)
 
 
@@ -82,11 +82,11 @@ def test_what_nobody_rated_is_not_said_to_be_rated(run, kit, folder):
     kit.write(run, "sw", [kit.curated("sw", number, **nobody) for number in range(5)])
     build(run, asked.replace(refine=asked.refine.replace(rater="none")), folder)
     table = json.loads((folder / CROISSANT).read_text("utf-8"))
-    assert "its response, and no rater looked at it. No person" in table["rai:dataAnnotationProtocol"]
+    assert "its response, and no rater scored it. No person" in table["rai:dataAnnotationProtocol"]
     assert not [tool for tool in table["rai:machineAnnotationTools"] if tool.startswith("none")]
     card = (folder / "README.md").read_text("utf-8")
-    assert "no rater looked at the pairs and the first 1 of a passage went on" in card
-    assert "pairs rated by" not in card
+    assert "The pairs were not rated, and the first pair of each passage was kept." in card
+    assert "| rated pairs |" not in card
 
 
 def test_hostile_names_stay_text(run, kit, folder, caplog):

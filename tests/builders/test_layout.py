@@ -204,7 +204,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(run, kit, built):
     (built / "notes.txt").write_text("mine")
     with pytest.raises(RecipeError, match=r"notes\.txt"):
         build(run, kit.recipe(), built)
-    with pytest.raises(RecipeError, match="that no build made"):
+    with pytest.raises(RecipeError, match="that `build` did not write"):
         build(run, kit.recipe(), run.root)
     with pytest.raises(RecipeError, match="is a file"):
         build(run, kit.recipe(), built / "notes.txt")

@@ -1,6 +1,7 @@
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from x_instruction.builders import schema
 from x_instruction.builders.schema import COLUMNS, Content, arrow_schema, features, published, row_digest
@@ -27,6 +28,21 @@ def test_a_row_keeps_the_record_and_names_the_language_both_ways(kit):
     assert (row["language"], row["language_code"]) == ("sw", "swh_Latn")
     assert (row["p_best"], row["p_flawed"]) == (0.5, None)
     assert published(kit.curated("no", 1))["language_code"] == "nob_Latn"
+
+
+@pytest.mark.parametrize(
+    ("url", "published_url"),
+    [
+        ("https://me:secret@example.org/a@b", "https://example.org/a@b"),
+        ("ftp://me@example.org", "ftp://example.org"),
+        ("//me:se/cret@x", "//me:se/cret@x"),
+        ("https://example.org/?q=a@b", "https://example.org/?q=a@b"),
+        ("mailto:me@example.org", "mailto:me@example.org"),
+        ("", ""),
+    ],
+)
+def test_a_published_address_has_no_password(kit, url, published_url):
+    assert published(kit.curated("sw", 1, url=url))["url"] == published_url
 
 
 def test_candidates_and_rounds_of_one_passage_have_ids_of_their_own(kit):

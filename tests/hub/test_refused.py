@@ -144,7 +144,7 @@ def outside(folder: Path) -> None:
     ("damage", "said"),
     [
         (no_manifest, "expected a folder that `x-instruction build` wrote"),
-        (damaged_manifest, "no manifest of this version"),
+        (damaged_manifest, "not a manifest of this version"),
         (older_layout, "has the layout 0.1, expected"),
         (changed, "was changed after the manifest"),
         (changed_card, "README.md was changed after"),
@@ -154,9 +154,9 @@ def outside(folder: Path) -> None:
         (not_parquet, "is not a Parquet file"),
         (lost_rows, "has 7 rows in split train, and the manifest says 8"),
         (no_rows, "the config 'sw' is empty"),
-        (reserved, "none named 'all'"),
-        (alias, "the config 'swh' should be named 'sw'"),
-        (unknown, r"no manifest of this version \(UnknownLanguage"),
+        (reserved, "the language 'all' is not named by its tag"),
+        (alias, r"the language 'swh' is not named by its tag \('sw'"),
+        (unknown, r"unknown language '\.\./sw'"),
         (no_licence, "states no licence"),
         (bad_yaml, "cannot read the metadata of"),
         (outside, "which is outside of the folder"),
@@ -194,6 +194,10 @@ def test_nothing_is_written_when_something_is_refused(
     local_hub.create("refused/model", "model")
     local_hub.create("refused/foreign")
     local_hub.commit("refused/foreign", {"data/sw/train-1.parquet": b"x", "README.md": b"---\nlicense: mit\n---\n"})
+    tampered = json.loads((folder / "manifest.json").read_text())
+    tampered["languages"]["sw"]["splits"]["train"]["rows"] = 10**400
+    local_hub.create("refused/tampered")
+    local_hub.commit("refused/tampered", {"manifest.json": json.dumps(tampered).encode()})
     before = publish.head(repo), publish.head("refused/foreign"), state(local_hub)
     cases = {
         "--tag v1 would move": ((more, repo, "--tag", "v1"), "pass --move-tag"),
@@ -207,6 +211,7 @@ def test_nothing_is_written_when_something_is_refused(
         "name": ((more, "refused/a..b"), "not a name that the Hub accepts"),
         "model": ((more, "refused/model"), "is a model"),
         "foreign card": ((more, "refused/foreign"), "not written by publishing"),
+        "tampered": ((more, "refused/tampered"), r"languages\.sw\.splits\.train\.rows: .* less than or equal"),
         "foreign rows": ((more, "refused/foreign", "--replace-card"), "are in no manifest"),
     }
     for (name, (_, said)), told in zip(

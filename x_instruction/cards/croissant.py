@@ -1,26 +1,26 @@
-"""``croissant.json``: the data set for machines, after Croissant 1.0 and its vocabulary for responsible AI.
+"""``croissant.json``: the data set described for machines, in Croissant 1.0 and its vocabulary for responsible AI.
 
-It names files relative to itself, so ``mlcroissant`` loads rows from a copy of the folder. No number is typed by hand.
+It names files relative to itself, so ``mlcroissant`` loads rows from any copy of the folder. Every number comes from
+the rows and the run's reports.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from x_instruction.builders.schema import ALL, COLUMNS, DATA, VERSION
-from x_instruction.cards.dataset import recipes_of, told
+from x_instruction.cards.dataset_facts import DatasetFacts
 from x_instruction.cards.escaping import model, plain
-from x_instruction.cards.facts import Facts, LanguageSet, Tally
-from x_instruction.cards.licenses import license_metadata, model_terms
-from x_instruction.cards.limits import BIASES, USE, limits, personal
-from x_instruction.cards.metadata import synthetic
+from x_instruction.cards.facts import RowFacts, StageFacts, Tally
+from x_instruction.cards.licenses import model_terms
+from x_instruction.cards.limits import BIASES, USE, limits, personal_data
+from x_instruction.cards.templates import counted
 
 CROISSANT = "croissant.json"
 _TYPES = {"string": "sc:Text", "int32": "cr:Int32", "float64": "cr:Float64"}
 _SPLIT = "split of the row: train, validation or test"
-# Names of the vocabulary that are written short below (Croissant 1.0, appendix 1).
+# Terms of the vocabulary that the file uses without a prefix (Croissant 1.0, appendix 1).
 _TERMS = (
     *("citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet", "format"),
     *("includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex"),
@@ -40,86 +40,75 @@ _CONTEXT: dict[str, Any] = {
 } | {name: f"cr:{name}" for name in _TERMS}
 
 
-def croissant(sets: Mapping[str, LanguageSet], pretty_name: str) -> str:
-    """The whole file.
-
-    Args:
-        sets: tag to language, the default first.
-        pretty_name: title.
-    """
-    facts = Facts.over(one.facts for one in sets.values())
-    patterns = {tag: f"{DATA}/{tag}/*.parquet" for tag in sets} | {ALL: f"{DATA}/*/*.parquet"}
-    names = ", ".join(one.language.name for one in sets.values())
-    licence = license_metadata(facts.licenses)
+def croissant(data: DatasetFacts) -> str:
+    """The whole file, from facts over all languages."""
+    patterns = {tag: f"{DATA}/{tag}/*.parquet" for tag in data.sets} | {ALL: f"{DATA}/*/*.parquet"}
+    names = ", ".join(language_set.language.name for language_set in data.sets.values())
     table = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
-        "name": plain(pretty_name),
-        "description": f"Pairs of an instruction and a response in {names}, {_rows(sets)} in all. {_writers(facts)}",
-        "license": licence.get("license_details", licence["license"]),
-        "inLanguage": list(sets),
+        "name": plain(data.pretty_name),
+        "description": f"{counted(data.rows, 'instruction-response pair')} in {names}. {_authorship(data.facts)}",
+        "license": data.licence.get("license_details", data.licence["license"]),
+        "inLanguage": list(data.sets),
         "keywords": ["instruction-tuning", "cross-lingual", "synthetic"],
         "version": VERSION,
         "isLiveDataset": False,
-        "citeAs": told(sets, pretty_name)["citation"],
-        **_responsible(sets, facts),
+        "citeAs": data.citation,
+        **_responsible_ai(data),
         "distribution": [_files(name, pattern) for name, pattern in patterns.items()],
         "recordSet": [_records(name) for name in patterns],
     }
     return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
 
 
-def _responsible(sets: Mapping[str, LanguageSet], facts: Facts) -> dict[str, Any]:
+def _responsible_ai(data: DatasetFacts) -> dict[str, Any]:
     """The vocabulary for responsible AI."""
-    recipes = recipes_of(sets)
-    masked = all(one.settings["corpus"]["filters"]["mask_personal_data"] for one in recipes)
-    missing = told(sets, "")["missing"]
     return {
-        "rai:dataCollection": f"Passages were taken from a corpus: {_counts(facts.origins)}.",
-        "rai:dataCollectionType": ["Machine-generated" if synthetic(sets) else "Secondary data analysis"],
-        "rai:dataCollectionRawData": "Documents as sources give them; every row names source, address and licence.",
-        "rai:dataPreprocessingProtocol": [_stage(tag, line) for tag, one in sets.items() for line in one.made.funnel],
-        "rai:dataAnnotationProtocol": f"{_writers(facts)} No person annotated anything.",
+        "rai:dataCollection": f"Passages were extracted from a corpus: {_counts(data.facts.origins)}.",
+        "rai:dataCollectionType": ["Machine-generated" if data.synthetic else "Secondary data analysis"],
+        "rai:dataCollectionRawData": "Documents as their sources give them. Every row has source, address and licence.",
+        "rai:dataPreprocessingProtocol": [
+            _stage(tag, stage) for tag, language_set in data.sets.items() for stage in language_set.provenance.stages
+        ],
+        "rai:dataAnnotationProtocol": f"{_authorship(data.facts)} No person annotated anything.",
         "rai:machineAnnotationTools": [
             f"{plain(model(name))}, revision {plain(revision)}, licence: {model_terms(name)}"
-            for tally in (facts.generators, facts.raters, facts.embedders)
+            for tally in (data.facts.generators, data.facts.raters, data.facts.embedders)
             for (name, revision), _ in tally.shown()
         ],
         "rai:dataUseCases": [USE],
-        "rai:dataLimitations": limits(synthetic(sets), masked, missing),
+        "rai:dataLimitations": limits(data),
         "rai:dataBiases": [BIASES],
-        "rai:personalSensitiveInformation": [personal(masked)],
+        "rai:personalSensitiveInformation": [personal_data(data.masked)],
     }
 
 
-def _writers(facts: Facts) -> str:
-    """Who made what is synthetic."""
+def _authorship(facts: RowFacts) -> str:
+    """Which models wrote and rated the instructions."""
     writers, raters = (
         ", ".join(dict.fromkeys(plain(model(name)) for (name, _), _ in tally.shown()))
         for tally in (facts.generators, facts.raters)
     )
-    rated = f"{raters} rated {'it' if facts.raters.total() == facts.generators.total() else 'some'}"
+    part = "it" if facts.raters.total() == facts.generators.total() else "some"
     return (
         f"The instructions are synthetic: {writers} wrote each for the text of its response, "
-        f"and {rated if raters else 'no rater looked at it'}."
+        f"and {f'{raters} rated {part}' if raters else 'no rater scored it'}."
     )
 
 
 def _counts(tally: Tally) -> str:
     parts = [
-        f"{plain(source)} ({plain(licence) or 'no licence stated'}), {n} rows" for (source, licence), n in tally.shown()
+        f"{plain(source)} ({plain(licence) or 'no licence stated'}), {counted(number, 'row')}"
+        for (source, licence), number in tally.shown()
     ]
-    return "; ".join(parts) + (f"; others, {tally.hidden()} rows" if tally.hidden() else "")
+    return "; ".join([*parts, f"others, {counted(tally.hidden(), 'row')}"] if tally.hidden() else parts)
 
 
-def _stage(tag: str, line: Mapping[str, Any]) -> str:
-    reasons = ", ".join(f"{plain(reason)} {count}" for reason, count in sorted(line["dropped"].items()))
-    return f"{tag}, {line['stage']}: {line['rows_in']} in, {line['kept']} kept, dropped: {reasons or 'none'}"
-
-
-def _rows(sets: Mapping[str, LanguageSet]) -> int:
-    return sum(one.rows for one in sets.values())
+def _stage(tag: str, stage: StageFacts) -> str:
+    reasons = ", ".join(f"{plain(reason)} {count}" for reason, count in sorted(stage.dropped.items()))
+    return f"{tag}, {plain(stage.stage)}: {stage.rows_in} in, {stage.kept} kept, dropped: {reasons or 'none'}"
 
 
 def _files(name: str, pattern: str) -> dict[str, Any]:
@@ -134,7 +123,7 @@ def _files(name: str, pattern: str) -> dict[str, Any]:
 
 
 def _records(name: str) -> dict[str, Any]:
-    """One record set: the columns of a config, and the split, which stands in the files' names."""
+    """One record set: the columns of a config, and the split, which the file names contain."""
     files = {"fileSet": {"@id": f"files-of-{name}"}}
     fields = [
         {

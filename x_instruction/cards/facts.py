@@ -1,74 +1,92 @@
-"""What the rows of a data set say about themselves, counted while they are written."""
+"""What the card of a data set shows about each language, counted while its rows are written.
+
+All of it is published in the manifest. So the card of a set that several people publish is rendered from facts, and a
+manifest that someone tampered with is refused where it is read (``builders.manifest``).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from x_instruction.builders.files import Split
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from x_instruction.builders.files import Count, Split
 from x_instruction.builders.splits import SPLITS
+from x_instruction.diversify.report import Report
 from x_instruction.languages import Language, language
 from x_instruction.records import Curated
 
-# Distinct values that are told apart, and shown: a corpus with a licence per row must fill neither memory nor the card.
-TOLD_APART = 1_000
+# Distinct values that are counted and shown: a corpus with a licence per row must fill neither memory nor the card.
+MAX_DISTINCT = 1_000
 SHOWN = 10
 
+Figure = Annotated[float, Field(allow_inf_nan=False)]
+# JSON has no tuples as keys, so a value and its count are one list.
+Counts = Annotated[
+    dict[tuple[str, ...], Count],
+    BeforeValidator(lambda rows: {tuple(values): count for *values, count in rows}),
+    PlainSerializer(lambda counts: [[*values, count] for values, count in counts.items()]),
+]
+# A language tag or the name of an extra. Cards show these without escaping.
+Word = Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")]
+FigureName = Literal["instruction", "response", "score"]
+SelectionName = Literal["before", "random", "after"]
+SplitName = Annotated[str, Field(pattern="^(train|validation|test)$")]
 
+
+@dataclass(slots=True)
 class Tally:
-    """Counts of distinct values, at most ``TOLD_APART`` of them; the rest is counted together."""
+    """Counts of distinct values, at most ``MAX_DISTINCT`` of them. All others are counted together.
 
-    def __init__(self) -> None:
-        self.counts: Counter[tuple[str, ...]] = Counter()
-        self.beyond = 0
+    Args:
+        counts: Value to number of rows.
+        beyond: Rows with any other value.
+    """
+
+    counts: Counts = field(default_factory=dict)
+    beyond: Count = 0
 
     def add(self, *value: str) -> None:
-        """Count one value."""
-        if value in self.counts or len(self.counts) < TOLD_APART:
-            self.counts[value] += 1
-        else:
-            self.beyond += 1
+        """Count one row."""
+        self._count(value, 1)
 
     def merge(self, other: Tally) -> None:
-        """Count what another tally counted."""
-        for value, count in other.counts.items():
-            if value in self.counts or len(self.counts) < TOLD_APART:
-                self.counts[value] += count
-            else:
-                self.beyond += count
+        """Add the counts of another tally."""
+        for value, number in other.counts.items():
+            self._count(value, number)
         self.beyond += other.beyond
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"counts": [[*value, count] for value, count in self.counts.items()], "beyond": self.beyond}
-
-    @classmethod
-    def read(cls, plain: dict[str, Any]) -> Tally:
-        """What ``plain`` gave."""
-        tally = cls()
-        for *value, count in plain["counts"]:
-            tally.counts[tuple(map(str, value))] = int(count)
-        tally.beyond = int(plain["beyond"])
-        return tally
+    def _count(self, value: tuple[str, ...], number: int) -> None:
+        if value in self.counts or len(self.counts) < MAX_DISTINCT:
+            self.counts[value] = self.counts.get(value, 0) + number
+        else:
+            self.beyond += number
 
     def shown(self) -> list[tuple[tuple[str, ...], int]]:
         """The most frequent values, ties in alphabetical order."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
 
     def total(self) -> int:
-        """Rows with a value."""
-        return self.counts.total() + self.beyond
+        """Number of rows."""
+        return sum(self.counts.values()) + self.beyond
 
     def hidden(self) -> int:
         """Rows whose value is not among those shown."""
-        return self.total() - sum(count for _, count in self.shown())
+        return self.total() - sum(number for _, number in self.shown())
 
 
 @dataclass(slots=True)
-class Facts:
-    """What rows say about themselves."""
+class RowFacts:
+    """What rows state about themselves.
+
+    Args:
+        origins: Source and licence of the response.
+        licenses: Licence of the response.
+        generators, raters, embedders: Name and revision of a model.
+        instruction_languages: Tag.
+    """
 
     origins: Tally = field(default_factory=Tally)
     licenses: Tally = field(default_factory=Tally)
@@ -78,60 +96,141 @@ class Facts:
     instruction_languages: Tally = field(default_factory=Tally)
 
     def add(self, record: Curated) -> None:
-        """Take in one row."""
+        """Count one row."""
         self.origins.add(record.source, record.license)
         self.licenses.add(record.license)
         self.generators.add(record.generator, record.generator_revision)
-        # Under this name the stage passes on what nobody looked at.
+        # The stage's name for a pair that no rater scored.
         if record.rater != "none":
             self.raters.add(record.rater, record.rater_revision)
         self.embedders.add(record.embedder, record.embedder_revision)
         self.instruction_languages.add(record.instruction_language)
 
     @classmethod
-    def over(cls, many: Iterable[Facts]) -> Facts:
+    def over(cls, parts: Iterable[RowFacts]) -> RowFacts:
         """The facts of several languages together."""
         total = cls()
-        for facts in many:
+        for facts in parts:
             for name in cls.__dataclass_fields__:
                 getattr(total, name).merge(getattr(facts, name))
         return total
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """How the rows of a language came to be, as plain data (``figures.made`` takes it from a run).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeFacts:
+    """The recipe of a run, as far as a card shows it (``recipes.recipe_facts`` makes it).
 
     Args:
-        recipe, seed: of the run.
-        settings: the recipe as TOML.
-        funnel: a line per stage: records in, kept, dropped by reason; seconds, requests, tokens and cost.
-        spreads: figure (``instruction``, ``response``, ``score``) to mean, deviation and quantiles.
-        variety: ``before``, ``chance`` and ``after`` the draw to a diversity report.
-        samples: the first rows, their texts cut.
+        name: Its name.
+        toml: All of its settings, as a file that ``x-instruction run`` reads.
+        languages: Tags of the languages that it asks for, with or without rows.
+        corpus: Id of the corpus on the Hub, or ``original``.
+        masked: Whether personal data was masked.
+        candidates: Instructions that were written for a passage.
+        rater, keep: How pairs were rated, and how many of a passage were kept.
+        selector, quota: How rows were selected, and at most how many of a language.
+        extras: Extras of this package that running it needs.
     """
 
-    recipe: str
-    seed: int
-    settings: str
-    funnel: list[dict[str, Any]]
-    spreads: dict[str, dict[str, float]]
-    variety: dict[str, dict[str, Any]]
-    samples: list[dict[str, Any]]
+    name: str
+    toml: str
+    languages: tuple[Word, ...]
+    corpus: str
+    masked: bool
+    candidates: Count
+    rater: str
+    keep: Count
+    selector: str
+    quota: Count
+    extras: tuple[Word, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class StageFacts:
+    """What one stage did with the records of a language.
+
+    Args:
+        stage: Its name.
+        rows_in, kept: Records.
+        dropped: Reason to number of records.
+        seconds: Wall time, over all attempts.
+        requests, prompt_tokens, output_tokens: Requests to models, and their tokens.
+        cost: In the currency of the recipe's prices.
+    """
+
+    stage: str
+    rows_in: Count = 0
+    kept: Count = 0
+    dropped: dict[str, Count] = field(default_factory=dict)
+    seconds: Figure = 0.0
+    requests: Count = 0
+    prompt_tokens: Count = 0
+    output_tokens: Count = 0
+    cost: Figure = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean, standard deviation and quantiles of a figure."""
+
+    mean: Figure
+    sd: Figure
+    min: Figure
+    median: Figure
+    p95: Figure
+    max: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A row to show, its texts shortened."""
+
+    instruction: str
+    response: str
+    score: Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How the rows of a language were made (``run_figures.provenance`` takes it from a run).
+
+    Args:
+        recipe: The recipe.
+        stages: What each stage did, in order.
+        spreads: Name of a figure to its spread.
+        variety: The instructions before selection, in a random selection of the same size, and after selection.
+        samples: The first rows.
+    """
+
+    recipe: RecipeFacts
+    stages: tuple[StageFacts, ...]
+    spreads: dict[FigureName, Spread]
+    variety: dict[SelectionName, Report]
+    samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageSet:
-    """One language of the data set, as it was written.
+    """One language of a data set.
 
-    README and metadata are rendered from this alone: it is published within the manifest, so that one who publishes
-    another language later can render the card of all of them. What a card tells has to be here, in ``plain``.
+    The card and its metadata are rendered from this alone. A fact that the card shows must be here.
+
+    Args:
+        tag: The language.
+        splits: Name to files and number of rows.
+        facts: What its rows state.
+        provenance: How its rows were made.
     """
 
-    language: Language
-    splits: dict[str, Split]
-    facts: Facts
-    made: Made
+    tag: str
+    splits: dict[SplitName, Split]
+    facts: RowFacts
+    provenance: Provenance
+
+    @property
+    def language(self) -> Language:
+        """The language."""
+        return language(self.tag)
 
     @property
     def rows(self) -> int:
@@ -143,30 +242,8 @@ class LanguageSet:
         """Path to SHA-256 of every file."""
         return {path: sha for split in self.splits.values() for path, sha in split.files.items()}
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        facts = {name: getattr(self.facts, name).plain() for name in Facts.__dataclass_fields__}
-        return {
-            "splits": {name: asdict(split) for name, split in self.splits.items()},
-            "facts": facts,
-            "made": asdict(self.made),
-        }
-
-    @classmethod
-    def read(cls, tag: str, plain: dict[str, Any]) -> Self:
-        """What ``plain`` gave; a fact that an older version did not write is empty.
-
-        Raises:
-            UnknownLanguage, KeyError, TypeError, ValueError: it is something else.
-        """
-        splits = {str(name): Split(**split) for name, split in plain["splits"].items()}
-        facts = Facts()
-        for name in Facts.__dataclass_fields__.keys() & plain["facts"].keys():
-            setattr(facts, name, type(getattr(facts, name)).read(plain["facts"][name]))
-        return cls(language(tag), splits, facts, Made(**plain["made"]))
-
 
 def splits_of(sets: Iterable[LanguageSet]) -> list[str]:
     """The splits that any of the languages has, in the usual order."""
-    present = {split for one in sets for split in one.splits}
+    present = {split for language_set in sets for split in language_set.splits}
     return [split for split in SPLITS if split in present]

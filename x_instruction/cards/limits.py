@@ -1,47 +1,39 @@
-"""What a data set must not be trusted with, said once for the card and for ``croissant.json``."""
+"""What a data set must not be trusted with. The card and ``croissant.json`` share the sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from x_instruction.cards.dataset_facts import DatasetFacts
 
 BIASES = (
-    "The texts carry the views, errors and dates of their sources, and the instructions those of the model that wrote "
-    "them."
+    "The responses carry the views, errors and age of their sources, and the instructions those of the model that "
+    "wrote them."
 )
 USE = (
-    "Training and studying models that follow instructions in the languages of the set, where people have the means to "
-    "look at what comes out. Not for facts, not for judging people, and not as a test of how a language is written."
+    "Training and studying instruction-following models in the languages of the set, with speakers who can review the "
+    "output. Not for facts, not for judging people, and not as a test set."
 )
 
 
-def personal(masked: bool) -> str:
-    """What is known of personal data."""
-    found = (
-        "E-mail addresses, phone numbers, IP addresses and IBANs were looked for and masked; names of persons were not."
-    )
-    return found if masked else "Personal data was not looked for."
+def personal_data(masked: bool) -> str:
+    """What was done about personal data."""
+    if not masked:
+        return "Personal data was not searched for."
+    return "E-mail addresses, phone numbers, IP addresses and IBANs were detected and masked. Names of people were not."
 
 
-def limits(synthetic: bool, masked: bool, missing: Sequence[str]) -> list[str]:
-    """Known limits, a sentence or two each.
-
-    Args:
-        synthetic: whether the responses were written by a model.
-        masked: whether personal data was masked.
-        missing: languages that were asked for and have no row.
-    """
-    found = [
-        "Scores are a model's and not a person's: nobody has read every row. A small or weak rater lets wrong pairs "
-        "pass.",
-        f"Filters let some boilerplate, personal data and text of other languages pass. {personal(masked)}",
+def limits(facts: DatasetFacts) -> list[str]:
+    """Known limits, a sentence or two each."""
+    sentences = [
+        "No person has read every row. Scores come from a model, and a small or weak rater accepts some wrong pairs.",
+        f"Filters miss some boilerplate, personal data and text in other languages. {personal_data(facts.masked)}",
         BIASES,
-        "An instruction is made to fit a text that was there before it: some ask for what only that text could answer.",
+        "Each instruction was written for an existing text, so some ask for details that only this text can answer.",
     ]
-    if missing:
-        found.append(f"The recipe names languages that are not in the set, for want of rows: {', '.join(missing)}.")
-    if synthetic:
-        found.append(
-            "The responses were written by a language model for a demo: they are no evidence of how people write these "
-            "languages."
+    if facts.missing:
+        sentences.append(f"Languages that the recipe asks for and that have no rows: {', '.join(facts.missing)}.")
+    if facts.synthetic:
+        sentences.append(
+            "The responses were written by a language model for a demo, so they are not evidence of how people write "
+            "these languages."
         )
-    return found
+    return sentences

@@ -1,4 +1,4 @@
-"""Figures of one language that a card shows, from a run's shards and reports: counts, lengths, scores, variety."""
+"""What the card of a data set shows of one language, from the shards and reports of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from x_instruction.cards.facts import Made
-from x_instruction.cards.recipe_toml import toml
+from x_instruction.cards.facts import FigureName, Provenance, Sample, SelectionName, Spread, StageFacts
+from x_instruction.cards.recipes import recipe_facts
 from x_instruction.cards.templates import SAMPLE_CHARS
 from x_instruction.config.recipe import Recipe
 from x_instruction.diversify import instruction_key
-from x_instruction.diversify.report import describe
+from x_instruction.diversify.report import Report, describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError
 from x_instruction.hashing import derive_seed
@@ -23,40 +23,40 @@ from x_instruction.pipeline.rounds import last_round, model_of, stages, title
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, ShardKey, StageKey
 
-# Rows of a language that the card shows.
+# Rows that a card shows of each language.
 SAMPLES = 2
-_SUMS = ("rows_in", "kept", "seconds", "requests", "prompt_tokens", "output_tokens")
+_SUMMED = ("rows_in", "kept", "seconds", "requests", "prompt_tokens", "output_tokens")
 
 
-def made(run: RunFolder, recipe: Recipe, tag: str) -> Made:
-    """How the rows of a language came to be.
+def provenance(run: RunFolder, recipe: Recipe, tag: str) -> Provenance:
+    """How the rows of a language were made.
 
     Raises:
-        ShardError: a shard or report of it is gone; the message says which command makes it again.
+        ShardError: A shard or report is missing. The message names the command that makes it again.
     """
     last = last_round(run, recipe)
-    return Made(
-        recipe=recipe.name,
-        seed=recipe.seed,
-        settings=toml(recipe),
-        funnel=[_line(run, recipe, stage, tag) for stage in stages(recipe) if stage.round <= last],
+    return Provenance(
+        recipe=recipe_facts(recipe),
+        stages=tuple(_stage(run, recipe, stage, tag) for stage in stages(recipe) if stage.round <= last),
         spreads=_spreads(run, tag),
         variety=_variety(run, StageKey("rated", last), tag, recipe.seed),
         samples=_samples(run, tag),
     )
 
 
-def _line(run: RunFolder, recipe: Recipe, stage: StageKey, tag: str) -> dict[str, Any]:
-    """Sums over the reports of the shards of one stage."""
-    line: dict[str, Any] = {"stage": title(stage), **dict.fromkeys(_SUMS, 0), "dropped": {}}
+def _stage(run: RunFolder, recipe: Recipe, stage: StageKey, tag: str) -> StageFacts:
+    """Sums over the reports of a stage's shards."""
+    facts = StageFacts(stage=title(stage))
     for key in _shards(run, stage, tag):
         report = run.report(key)
-        for name in _SUMS:
-            line[name] += getattr(report, name)
+        for name in _SUMMED:
+            setattr(facts, name, getattr(facts, name) + getattr(report, name))
         for reason, number in report.dropped.items():
-            line["dropped"][reason] = line["dropped"].get(reason, 0) + number
+            facts.dropped[reason] = facts.dropped.get(reason, 0) + number
     model = model_of(recipe, stage)
-    return line | {"cost": cost(model, line["prompt_tokens"], line["output_tokens"]) if model is not None else 0.0}
+    if model is not None:
+        facts.cost = cost(model, facts.prompt_tokens, facts.output_tokens)
+    return facts
 
 
 def _shards(run: RunFolder, stage: StageKey, tag: str) -> list[ShardKey]:
@@ -69,54 +69,49 @@ def _shards(run: RunFolder, stage: StageKey, tag: str) -> list[ShardKey]:
     return shards
 
 
-def _spreads(run: RunFolder, tag: str) -> dict[str, dict[str, float]]:
-    """Lengths in characters and scores; the texts of one shard are in memory at a time."""
-    parts: dict[str, list[Any]] = {"instruction": [], "response": [], "score": []}
+def _spreads(run: RunFolder, tag: str) -> dict[FigureName, Spread]:
+    """Lengths in characters, and scores. The texts of one shard are in memory at a time."""
+    parts: dict[FigureName, list[Any]] = {"instruction": [], "response": [], "score": []}
     for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
         parts["instruction"].append(pc.utf8_length(table["instruction"]).to_numpy())
         parts["response"].append(pc.utf8_length(table["text"]).to_numpy())
         parts["score"].append(table["score"].to_numpy())
-    return {name: _spread(np.concatenate(arrays)) for name, arrays in parts.items()}
+    return {name: _spread(values) for name, arrays in parts.items() if len(values := np.concatenate(arrays))}
 
 
-def _spread(values: Any) -> dict[str, float]:
-    if not len(values):
-        return {}
-    least, median, p95, most = np.quantile(values, [0, 0.5, 0.95, 1])
-    named = {"mean": values.mean(), "sd": values.std(), "least": least, "median": median, "p95": p95, "most": most}
-    return {name: float(value) for name, value in named.items()}
+def _spread(values: Any) -> Spread:
+    return Spread(float(values.mean()), float(values.std()), *map(float, np.quantile(values, [0, 0.5, 0.95, 1])))
 
 
-def _variety(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[str, dict[str, Any]]:
-    """How varied the instructions are before the draw, in a draw by chance, and after it.
+def _variety(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[SelectionName, Report]:
+    """How varied the instructions are before selection, in a random selection, and after selection.
 
-    The draw by chance is as large as the real one: shares of different words fall with size alone, so it is what the
-    real one has to beat.
+    The random selection has the size of the real one. Shares of distinct n-grams fall as a set grows, so it is the
+    baseline for the real one.
     """
     rated = [text for table in _tables(run, last, tag, "instruction") for text in table["instruction"].to_pylist()]
     curated = pa.concat_tables(_tables(run, CURATED, tag, "instruction", "cluster"))
     distinct = sorted({instruction_key(text): text for text in rated}.values())
     random = np.random.default_rng(derive_seed(seed, "diversify", tag, bits=32))
     drawn = random.choice(len(distinct), size=min(len(curated), len(distinct)), replace=False)
-    reports = {
+    return {
         "before": describe(rated),
-        "chance": describe([distinct[number] for number in sorted(drawn)]),
+        "random": describe([distinct[number] for number in sorted(drawn)]),
         "after": describe(curated["instruction"].to_pylist(), clusters=curated["cluster"].to_pylist()),
     }
-    return {when: report.as_dict() for when, report in reports.items()}
 
 
-def _samples(run: RunFolder, tag: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _samples(run: RunFolder, tag: str) -> tuple[Sample, ...]:
+    samples: list[Sample] = []
     for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
-        for row in table.slice(0, SAMPLES - len(found)).to_pylist():
-            found.append({name: _cut(row[name]) for name in ("instruction", "text")} | {"score": row["score"]})
-        if len(found) >= SAMPLES:
+        for row in table.slice(0, SAMPLES - len(samples)).to_pylist():
+            samples.append(Sample(_shortened(row["instruction"]), _shortened(row["text"]), row["score"]))
+        if len(samples) >= SAMPLES:
             break
-    return found
+    return tuple(samples)
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= SAMPLE_CHARS else f"{text[: SAMPLE_CHARS - 1]}…"
 
 

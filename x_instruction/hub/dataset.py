@@ -117,7 +117,7 @@ class DatasetContent:
     def read_back(self, target: RepoTarget, changes: Changes, head: str, sent: Iterable[str]) -> str:
         """Download the commit and compare rows and files."""
         manifest = dataset_readback.verify(target, changes.files, head, sent)
-        rows = ", ".join(f"{tag} {language_set.rows:,}" for tag, language_set in manifest.sets().items())
+        rows = ", ".join(f"{tag} {language_set.rows:,}" for tag, language_set in manifest.languages.items())
         revision = "" if target.revision == "main" else f', revision="{target.revision}"'
         return f'rows: {rows}  load_dataset("{self.repo}", "{manifest.default}"{revision})'
 
@@ -159,7 +159,7 @@ def _merged(folder: Folder, published: Manifest | None) -> dict[str, LanguageSet
     """
     if published is None:
         return folder.sets
-    kept = published.sets()
+    kept = published.languages
     others = kept.keys() - folder.sets.keys()
     if published.version != VERSION and others:
         raise HubError(
@@ -175,7 +175,7 @@ def _check_kept(folder: Folder, remote: Remote, published: Manifest | None) -> N
     Raises:
         HubError: A file is foreign, missing or another one.
     """
-    known: Mapping[str, LanguageSet] = published.sets() if published else {}
+    known: Mapping[str, LanguageSet] = published.languages if published else {}
     kept = {
         path: sha
         for tag, language_set in known.items()
@@ -208,10 +208,10 @@ def _title(changes: Changes) -> str:
 
 def _card_changes(old: Manifest | None, new: Manifest) -> list[str]:
     """What the new card says differently."""
-    rows = {tag: language_set.rows for tag, language_set in new.sets().items()}
+    rows = {tag: language_set.rows for tag, language_set in new.languages.items()}
     if old is None:
         return [f"card: new, {len(rows)} languages ({', '.join(rows)}), {sum(rows.values()):,} rows"]
-    before = {tag: language_set.rows for tag, language_set in old.sets().items()}
+    before = {tag: language_set.rows for tag, language_set in old.languages.items()}
     lines = [f"card: {tag} added, {rows[tag]:,} rows" for tag in rows if tag not in before]
     lines += [
         f"card: {tag} {before[tag]:,} -> {rows[tag]:,} rows"

@@ -15,8 +15,7 @@ from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import ALL, DATA, VERSION, arrow_schema
 from x_instruction.builders.splits import SPLITS
 from x_instruction.cards.facts import LanguageSet
-from x_instruction.errors import ShardError, UnknownLanguage
-from x_instruction.languages import language
+from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 
 REBUILD = "build the data set again"
@@ -31,12 +30,15 @@ class Folder:
     Args:
         path: The folder.
         manifest: Its manifest.
-        sets: Tag to language, the default first.
     """
 
     path: Path
     manifest: Manifest
-    sets: dict[str, LanguageSet]
+
+    @property
+    def sets(self) -> dict[str, LanguageSet]:
+        """Tag to language, the default first."""
+        return self.manifest.languages
 
 
 def check_folder(path: Path) -> Folder:
@@ -51,17 +53,16 @@ def check_folder(path: Path) -> Folder:
     if manifest.version != VERSION:
         raise ShardError(f"{path} has the layout {manifest.version}, expected {VERSION}: {REBUILD}")
     _check_configs(path, manifest)
-    sets = manifest.sets()
     _check_card(path, manifest)
     _check_files(path, manifest)
-    for tag, language_set in sets.items():
+    for tag, language_set in manifest.languages.items():
         for split, part in language_set.splits.items():
             _check_rows(path, tag, split, part.rows, list(part.files))
-    return Folder(path, manifest, sets)
+    return Folder(path, manifest)
 
 
 def _check_configs(path: Path, manifest: Manifest) -> None:
-    """Every config is a language with rows, named by its tag, and the manifest agrees with itself about it."""
+    """Every config is a language with rows, and the manifest agrees with itself about it."""
     names = manifest.configs.keys() - {ALL}
     if names != manifest.languages.keys() or ALL in manifest.languages or manifest.default not in names:
         raise ShardError(
@@ -69,16 +70,7 @@ def _check_configs(path: Path, manifest: Manifest) -> None:
             f"default {manifest.default!r}: expected a config for each language, none named {ALL!r}, and a default "
             f"among them: {REBUILD}"
         )
-    for name in names:
-        try:
-            tag = language(name).tag
-        except UnknownLanguage as error:
-            raise ShardError(
-                f"{path}: expected a language tag as the name of a config, and {error}: {REBUILD}"
-            ) from error
-        if tag != name:
-            raise ShardError(f"{path}: the config {name!r} should be named {tag!r}: {REBUILD}")
-    for tag, language_set in manifest.sets().items():
+    for tag, language_set in manifest.languages.items():
         splits = manifest.configs[tag]
         if not splits or not all(part.rows and part.files for part in language_set.splits.values()):
             raise ShardError(f"{path}: the config {tag!r} is empty, which no reader can load: {REBUILD} without it")
@@ -109,7 +101,7 @@ def _check_card(path: Path, manifest: Manifest) -> None:
 
 def _check_files(path: Path, manifest: Manifest) -> None:
     """The files are those of the manifest, byte by byte, and no others."""
-    data = {file: sha for language_set in manifest.sets().values() for file, sha in language_set.files.items()}
+    data = {file: sha for language_set in manifest.languages.values() for file, sha in language_set.files.items()}
     texts = {file: sha for file, sha in manifest.files.items() if not file.startswith(f"{DATA}/")}
     if data | texts != manifest.files:
         raise ShardError(f"{path / MANIFEST} contradicts itself about its files: {REBUILD}")

@@ -55,7 +55,7 @@ def verify(target: RepoTarget, files: Mapping[str, str], head: str, sent: Iterab
         rest = [path for path in _counted_files(manifest, changed) if path not in rows]
         footers = pool.map(lambda path: _footer_rows(target, head, path, remote.files[path].size), rest)
         rows |= dict(zip(rest, footers, strict=True))
-    for tag, language_set in manifest.sets().items():
+    for tag, language_set in manifest.languages.items():
         for split, part in language_set.splits.items():
             if part.files.keys() <= rows.keys() and (count := sum(rows[path] for path in part.files)) != part.rows:
                 raise differs(target, head, f"split {split} of {tag}", f"has {count} rows, expected {part.rows}")
@@ -70,7 +70,7 @@ def _check_folders(target: RepoTarget, head: str, remote: Remote, manifest: Mani
     for path in sorted(remote.files.keys() - manifest.files.keys()):
         if path.startswith(f"{DATA}/"):
             raise differs(target, head, path, "is there, and the manifest does not name it")
-    for tag, language_set in manifest.sets().items():
+    for tag, language_set in manifest.languages.items():
         expected = sum(part.file_bytes for part in language_set.splits.values())
         if (size := sum(remote.files[path].size for path in language_set.files)) != expected:
             raise differs(target, head, f"the files of {tag}", f"have {size} bytes, expected {expected}")
@@ -81,7 +81,7 @@ def _counted_files(manifest: Manifest, changed: list[str]) -> list[str]:
     touched = {path.split("/")[1] for path in changed if path.startswith(f"{DATA}/")}
     files: list[str] = []
     left = MAX_UNTOUCHED_FOOTERS
-    for tag, language_set in manifest.sets().items():
+    for tag, language_set in manifest.languages.items():
         left -= 0 if tag in touched else len(language_set.files)
         if tag in touched or left >= 0:
             files += language_set.files
