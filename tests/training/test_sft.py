@@ -138,10 +138,11 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     assert "is there already" in str(again.exception)
 
 
-def test_without_a_recipe_those_that_ship_are_listed() -> None:
-    done = run()
+def test_the_recipes_that_ship_are_listed() -> None:
+    done = CliRunner().invoke(cli, ["recipe", "list", "--kind", "train"])
     assert done.exit_code == 0
-    assert [line.split()[0] for line in done.output.splitlines()] == ["afp", "embedded", "x-instruction"]
+    assert [line.split()[1] for line in done.output.splitlines()[1:]] == ["afp", "embedded", "x-instruction"]
+    assert run().exit_code == 2
 
 
 def test_the_learning_rate_that_does_best_is_taken(

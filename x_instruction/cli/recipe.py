@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -50,12 +48,33 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     NAME is the name of a recipe that ships, or a file.
     """
     from x_instruction.config import mixing, recipe, training
+    from x_instruction.config.section import dumps
 
-    names = {"run": recipe.names, "mix": mixing.names, "train": training.names}
-    load: dict[str, Callable[[str], Any]] = {"run": recipe.load, "mix": mixing.load, "train": training.load}
-    chosen = kind or next((known for known in KINDS if name in names[known]()), "run")
-    settings = load[chosen](name)
-    click.echo(recipe.dumps(settings) if as_json else _text(chosen, name), nl=as_json)
+    modules: dict[str, Any] = {"run": recipe, "mix": mixing, "train": training}
+    module = modules[kind or next((known for known in KINDS if name in modules[known].names()), "run")]
+    settings = module.load(name)
+    click.echo(dumps(settings) if as_json else module.text_of(name), nl=as_json)
+
+
+@command.command()
+@click.option("--kind", type=click.Choice(KINDS), default="run", show_default=True, help="Kind of recipe.")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of recipes.
+
+    With it, an editor completes and checks the keys of a recipe. For Even Better TOML and Taplo, save it as recipe.json
+    and put this line at the top of the recipe:
+
+    \b
+    #:schema ./recipe.json
+    """
+    import json
+
+    from x_instruction.config import mixing, recipe, training
+    from x_instruction.config.schema import recipe_schema
+    from x_instruction.config.section import Section
+
+    kinds: dict[str, type[Section]] = {"run": recipe.Recipe, "mix": mixing.MixRecipe, "train": training.TrainingRecipe}
+    click.echo(json.dumps(recipe_schema(kinds[kind]), indent=1, ensure_ascii=False))
 
 
 @command.command()
@@ -99,9 +118,3 @@ def _row(kind: str, name: str, about: str, languages: tuple[str, ...]) -> dict[s
 
 def _few(tags: list[str], most: int = 10) -> str:
     return " ".join(tags[:most]) + (f" and {len(tags) - most} more" if len(tags) > most else "")
-
-
-def _text(kind: str, name: str) -> str:
-    folder = resources.files("x_instruction.recipes").joinpath({"run": "", "mix": "mixing", "train": "training"}[kind])
-    shipped = folder.joinpath(f"{name}.toml")
-    return shipped.read_text("utf-8") if shipped.is_file() else Path(name).read_text("utf-8")

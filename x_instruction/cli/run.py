@@ -17,9 +17,10 @@ from x_instruction.cli.options import out_option, overwrite_option, read_recipe,
 @click.option(
     "--until",
     type=click.Choice(["corpus", "generate", "refine", "diversify"]),
+    metavar="STAGE",
     default="diversify",
     show_default=True,
-    help="Stop after this stage.",
+    help="Stop after corpus, generate, refine or diversify.",
 )
 @overwrite_option
 @click.option("--retry-failed", is_flag=True, help="Repeat requests that an engine failed on.")

@@ -25,7 +25,12 @@ STAGES = ("passage", "candidate", "rated", "curated")
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--stage", type=click.Choice(STAGES), default="curated", show_default=True, help="Rows as this stage left them."
+    "--stage",
+    type=click.Choice(STAGES),
+    metavar="STAGE",
+    default="curated",
+    show_default=True,
+    help=f"Kind of rows: {', '.join(STAGES)}.",
 )
 @click.option(
     "--round",

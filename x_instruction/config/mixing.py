@@ -205,4 +205,4 @@ class MixRecipe(Section):
 SECTIONS = ("crossin", "pinch", "afp", "humpback", "x_instruction", "muri")
 
 _RECIPES = Recipes(MixRecipe, "mixing recipe", "mixing")
-load, names = _RECIPES.load, _RECIPES.names
+load, names, text_of = _RECIPES.load, _RECIPES.names, _RECIPES.text_of

@@ -165,4 +165,4 @@ class TrainingRecipe(Section):
 
 
 _RECIPES = Recipes(TrainingRecipe, "training recipe", "training")
-load, names = _RECIPES.load, _RECIPES.names
+load, names, text_of = _RECIPES.load, _RECIPES.names, _RECIPES.text_of

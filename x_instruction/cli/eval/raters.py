@@ -28,7 +28,14 @@ _RATERS = ("trained", "pmi", "prompted", "combined")
 @click.command()
 @click.argument("recipe")
 @click.argument("labelled", metavar="LABELS", type=click.Path(path_type=Path))
-@click.option("--rater", "raters", multiple=True, type=click.Choice(_RATERS), help="Repeatable.  [default: all]")
+@click.option(
+    "--rater",
+    "raters",
+    multiple=True,
+    type=click.Choice(_RATERS),
+    metavar="NAME",
+    help=f"Rater: {', '.join(_RATERS)}. Repeatable.  [default: all]",
+)
 @click.option(
     "--adapter",
     metavar="FOLDER",
@@ -77,8 +84,14 @@ def command(
         check(refine)
     if out:
         kept(f"answers are kept beside {out}; rerun the same command to continue")
-    found = [line for metrics in _compared(settings, examples, chosen, out) for line in metrics]
-    emit([line.plain() for line in found], _COLUMNS, form)
+    found: list[RaterMetrics] = []
+    try:
+        for metrics in _compared(settings, examples, chosen, out):
+            found += metrics
+    finally:
+        # Also the raters before one that fails.
+        if found:
+            emit([line.plain() for line in found], _COLUMNS, form)
     if out:
         with atomic(out) as stream:
             table = {"labels": labelled.name, "figures": [line.plain() for line in found]}

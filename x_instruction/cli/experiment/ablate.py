@@ -48,12 +48,15 @@ def command(
     settings = read_recipe(recipe, languages, limit, sets)
     root = out or Path("runs") / f"{settings.name}-{study}"
     kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
-    progress = shown()
+    progress, found = shown(), []
     try:
-        found = list(ablate(settings, study, root, workers or default_workers(settings), overwrite, progress))
+        for one in ablate(settings, study, root, workers or default_workers(settings), overwrite, progress):
+            found.append({**asdict(one), "folder": str(one.folder)})
     finally:
         progress.close()
-    emit([{**asdict(one), "folder": str(one.folder)} for one in found], _COLUMNS, form)
+        # Also the variants before one that fails.
+        if found:
+            emit(found, _COLUMNS, form)
 
 
 _COLUMNS = [
