@@ -10,8 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config import recipe
-from x_instruction.config.recipe import Corpus, Generate, Model, TrainConfig
+from x_instruction.config.corpus import Corpus
+from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
+from x_instruction.config.section import dumps
+from x_instruction.config.training import Align, TrainConfig
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Choice, Chosen, Completed, Completion, Engine, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
@@ -19,6 +22,7 @@ from x_instruction.errors import MissingExtra
 from x_instruction.generate import generate
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.records import Passage, text_digest
+from x_instruction.training.job import TrainingExample, TrainJob, write_examples
 
 __all__ = [
     "Choice",
@@ -129,12 +133,9 @@ class Warnings(logging.Handler):
 
 def write_job(folder: Path, base: Path, rows: Sequence[dict[str, str]], settings: dict[str, Any], align: bool) -> None:
     """A training job's folder: rows of prompt, completion, sentence and parallel; ``settings`` of the training."""
-    from x_instruction.config.training import Align
-    from x_instruction.training.job import TrainingExample, TrainJob, write_examples
-
     job = TrainJob(model=Model(name=str(base)), tune=TrainConfig(**settings), align=Align() if align else None)
     write_examples(folder / "lessons.jsonl", [TrainingExample(**row) for row in rows])
-    (folder / "job.json").write_text(recipe.dumps(job), "utf-8")
+    (folder / "job.json").write_text(dumps(job), "utf-8")
 
 
 def train(folder: Path) -> None:
