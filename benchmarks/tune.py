@@ -26,10 +26,10 @@ from x_instruction.training.tokenization import Reader
 
 PLAIN = """
 import sys
-import x_instruction.tuning.supervised as supervised
+import x_instruction.training.worker as worker
 from trl import SFTTrainer
-supervised.OutputTrainer = SFTTrainer
-raise SystemExit(supervised.main(sys.argv[1:]))
+worker.OutputTrainer = SFTTrainer
+raise SystemExit(worker.main(sys.argv[1:]))
 """
 
 
