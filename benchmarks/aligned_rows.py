@@ -4,7 +4,7 @@ The first lines of both sides are a sentence and its translation. A row asks to 
 with the other side's next line, so that the loss on outputs has something to learn beside the alignment.
 
     python benchmarks/aligned_rows.py pages/*/stories.jsonl --out rows.jsonl
-    x-instruction train sft afp rows.jsonl --out models/afp --set 'model.name="embedded"' --set tune.steps=60
+    x-instruction train sft afp rows.jsonl --out models/afp --set 'model.name="embedded"' --set train.steps=60
     x-instruction eval representations embedded PARALLEL/*.jsonl --adapter models/afp
 """
 

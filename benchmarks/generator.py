@@ -75,7 +75,7 @@ def main() -> None:
     prompted = recipe.load(given.recipe).generate
     base = prompted.model.replace(threads=given.threads, adapter=None)
     prompted = prompted.replace(model=base, prompt="auto")
-    tuned = prompted.replace(model=base.replace(adapter=given.adapter), prompt="tuned-auto", passage_tokens=96)
+    tuned = prompted.replace(model=base.replace(adapter=given.adapter), prompt="trained-auto", passage_tokens=96)
     data = {tag: pages(tag, given.pages) for tag in PAPER_LANGUAGES}
     written: dict[str, dict[str, list[Candidate]]] = {}
     for name, settings in (("prompted", prompted), ("tuned", tuned)):

@@ -65,7 +65,7 @@ def lessons_of(
         for example, take in zip(examples, kept, strict=True)
         if take
     ]
-    made = labels.examples(pairs, settings.builders, settings.per_level, seed)
+    made = labels.examples(pairs, settings.label_strategies, settings.per_level, seed)
     return rating(labels.balance(made, seed), settings, reader)
 
 
@@ -82,8 +82,8 @@ def main() -> None:
     loaded = recipe.load(given.recipe)
     start = loaded.refine.model.replace(adapter=given.adapter, threads=given.threads)
     settings = loaded.refine.replace(model=start)
-    assert settings.tune is not None
-    tune = settings.tune.replace(
+    assert settings.train is not None
+    tune = settings.train.replace(
         steps=given.steps,
         learning_rate=given.learning_rate,
         threads=given.threads,
@@ -117,7 +117,7 @@ def main() -> None:
                 break
             lessons = lessons_of(examples, kept, settings, reader, loaded.seed + round)
             target = Path(folder) / f"rater-{round + 1}"
-            tuned = launch(TrainJob(model=start, tune=tune), lessons, target)
+            tuned = launch(TrainJob(model=start, train=tune), lessons, target)
             print(f"  tuned on {len(lessons)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
             settings = settings.replace(model=start.replace(adapter=str(target)))
 

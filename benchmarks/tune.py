@@ -68,7 +68,7 @@ def main() -> None:
         threads=given.threads,
         device="cpu",
     )
-    job = TrainJob(model=Model(name=given.model), tune=tune)
+    job = TrainJob(model=Model(name=given.model), train=tune)
     reader = Reader(given.model)
     for kind in ("generator", "model"):
         rows = lessons(kind, reader, given.tokens)

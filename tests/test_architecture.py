@@ -24,7 +24,7 @@ LAYERS = [
     ["local_hub", "mixing"],
     ["evaluation"],
     ["training"],
-    ["pipeline", "builders", "cards"],
+    ["pipeline", "label_strategies", "cards"],
     ["experiments"],
     ["hub"],
     ["cli"],
@@ -90,7 +90,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for folder, prefix in (
         (ROOT / "x_instruction", ""),
-        (ROOT / "builders", "builders"),
+        (ROOT / "label_strategies", "label_strategies"),
     ):
         for path in folder.rglob("*.py"):
             parts = (

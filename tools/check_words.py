@@ -22,7 +22,7 @@ WORDS = re.compile(
 )
 FOLDERS = [
     "x_instruction",
-    "builders",
+    "label_strategies",
     "hub_scripts",
     "examples",
     "tools",

@@ -80,7 +80,7 @@ SECTIONS: dict[str, type[Section]] = {
     "generate.model.server, refine.model.server": Server,
     "generate.model.vllm, refine.model.vllm": Vllm,
     "refine": Refine,
-    "generate.tune, refine.tune": TrainConfig,
+    "generate.train, refine.train": TrainConfig,
     "diversify": Diversify,
     "publish": Publish,
 }

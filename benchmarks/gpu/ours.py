@@ -133,7 +133,7 @@ class Warnings(logging.Handler):
 
 def write_job(folder: Path, base: Path, rows: Sequence[dict[str, str]], settings: dict[str, Any], align: bool) -> None:
     """A training job's folder: rows of prompt, completion, sentence and parallel; ``settings`` of the training."""
-    job = TrainJob(model=Model(name=str(base)), tune=TrainConfig(**settings), align=Align() if align else None)
+    job = TrainJob(model=Model(name=str(base)), train=TrainConfig(**settings), align=Align() if align else None)
     write_examples(folder / "lessons.jsonl", [TrainingExample(**row) for row in rows])
     (folder / "job.json").write_text(dumps(job), "utf-8")
 

@@ -142,7 +142,7 @@ def test_nothing_is_left_to_be_filled_in():
 @pytest.mark.parametrize(
     ("task", "said", "key"),
     [
-        ("instructions", "made to write the instruction (`en`) that a text answers", 'prompt = "tuned-auto"'),
+        ("instructions", "made to write the instruction (`en`) that a text answers", 'prompt = "trained-auto"'),
         ("ratings", "made to say whether a text answers an instruction (`en`)", 'rater = "trained"'),
     ],
 )

@@ -151,7 +151,7 @@ def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("localhost:8000", "wanted an address"), ("http://u:p@host/v1", "user or password")],
+    [("localhost:8000", "expected an address"), ("http://u:p@host/v1", "user or password")],
 )
 def test_addresses_that_are_none(say: Say, url: str, said: str) -> None:
     assert said in refused(say("engine", "check", url))

@@ -50,7 +50,7 @@ def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
         (tmp_path / f"seeds-{tag}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return recipe_file(
         seeds={"paths": [f"{tmp_path}/seeds-{{tag}}.jsonl"]},
-        refine={"rater": "trained", "direction": "instruction", "response_tokens": 24, "development": 0.25},
+        refine={"rater": "trained", "direction": "instruction", "response_tokens": 24, "validation": 0.25},
         **{"refine.model": {"name": str(tuned), "batch_size": 8}},
     )
 
@@ -63,9 +63,9 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.jsonl"
     assert "labels.csv is not .jsonl" in say("seeds", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
     assert "no seeds" in say("seeds", "labels", recipe, "--out", out, "--languages", "bn")[2]
-    code, _, errors = say("seeds", "labels", recipe, "--out", out, "--set", "refine.builders=['worse']")
+    code, _, errors = say("seeds", "labels", recipe, "--out", out, "--set", "refine.label_strategies=['worse']")
     assert code == 1
-    assert "unknown label builder 'worse'" in errors
+    assert "refine.label_strategies[0] is 'worse', expected 'pair'" in errors
     assert not out.exists()
     assert "cannot read" in say("eval", "raters", recipe, labels)[2]
     labels.write_text('{"prompt": "a"}\n')
@@ -85,7 +85,7 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
 
 def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
     parts = {}
-    for part in ("training", "development", "all"):
+    for part in ("training", "validation", "all"):
         out = tmp_path / f"{part}.jsonl"
         code, shown, errors = say("seeds", "labels", recipe, "--out", out, "--part", part)
         assert code == 0, errors
@@ -93,11 +93,11 @@ def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
         assert shown == f"{out}: {len(parts[part])} pairs of {len(parts[part]) // 3} seeds\n"
         assert len(set(Counter(example.level for example in parts[part]).values())) == 1
         assert "best     pair " in errors
-    apart = [{example.document for example in parts[part]} for part in ("training", "development")]
+    apart = [{example.document for example in parts[part]} for part in ("training", "validation")]
     assert apart[0].isdisjoint(apart[1])
     assert all(apart)
     assert len(apart[0] | apart[1]) == 8
-    assert {example.language for example in parts["development"]} == {"fi", "th"}
+    assert {example.language for example in parts["validation"]} == {"fi", "th"}
     assert len(parts["all"]) == 48
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from x_instruction.config.corpus import Filters
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe, dumps, load, loads, names
+from x_instruction.config.renamed import RENAMED_KEYS
 from x_instruction.config.section import Section, flatten, toml_value, without_folder
+from x_instruction.config.training import TrainConfig
 from x_instruction.errors import RecipeError, UnknownLanguage
 from x_instruction.hashing import digest
 
@@ -314,3 +318,89 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
 )
 def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) -> None:
     assert without_folder(text) == told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("generate__tune__rank", "8", r"generate\.tune is called generate\.train now"),
+        ("refine__builders", "['pair']", r"refine\.builders is called refine\.label_strategies now"),
+        ("refine__development", "0.2", r"refine\.development is called refine\.validation now"),
+        ("refine__train__end_share", "0.2", r"refine\.train\.min_lr_ratio is called refine\.train\.min_lr_ratio now"),
+        (
+            "refine__train__sampling",
+            "sequential",
+            r"sampling is 'sequential', which is called 'sequential' now",
+        ),
+        (
+            "refine__label_strategies",
+            "['pair', 'weak-instruction']",
+            r"is 'weak-instruction', which is called 'weak-instruction' now",
+        ),
+        (
+            "generate__model__server__patience",
+            "9",
+            r"patience is called generate\.model\.server\.outage_timeout now",
+        ),
+        ("generate__prompt", "trained-auto", r"generate\.prompt is 'trained-auto', which is called 'trained-auto' now"),
+        (
+            "corpus__filters__language",
+            "false",
+            r"language is called corpus\.filters\.language_check now",
+        ),
+    ],
+)
+def test_an_old_name_is_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        small(**{key: value})
+
+
+def test_new_names_exist() -> None:
+    """Every key that an error names as the new one is a key of its section."""
+    kinds = {kind.__name__: kind for kind in Section.__subclasses__()}
+    kinds |= {kind.__name__: kind for parent in list(kinds.values()) for kind in parent.__subclasses__()}
+    for name, keys in RENAMED_KEYS.items():
+        assert set(keys.values()) <= kinds[name].model_fields.keys()
+        assert keys.keys().isdisjoint(kinds[name].model_fields)
+
+
+# What a recipe may be read from
+
+
+def test_a_dict_is_a_recipe_and_stays_as_it_is() -> None:
+    table = tomllib.loads(SMALL)
+    before = copy.deepcopy(table)
+    found = load(table, {"generate.candidates": 8, "publish.test": 0.1})
+    assert table == before
+    assert (found.generate.candidates, found.publish.test) == (8, 0.1)
+    assert load(load(table).model_dump()) == load(table)
+
+
+def test_a_recipe_is_a_recipe(small: Callable[..., Recipe]) -> None:
+    recipe = small()
+    assert load(recipe) is recipe
+    changed = load(recipe, {"generate.train.rank": 8, "seeds.paths": ["seeds.jsonl"]})
+    assert changed.generate.train == TrainConfig(rank=8)
+    assert changed.replace(generate=recipe.generate, seeds=recipe.seeds) == recipe
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "the recipe is 3, expected a path, a name, a dict or a recipe"),
+        ({"name": 3}, "name is 3, expected a string"),
+        ({}, "name is missing and has no default"),
+    ],
+)
+def test_nothing_else_is(source: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load(source)
+
+
+def test_a_section_made_in_python_is_checked_alike() -> None:
+    with pytest.raises(RecipeError, match=r"^batch_size is 0, expected a number above 0$"):
+        Model(name="m", batch_size=0)
+    with pytest.raises(RecipeError, match=r"^server\.retries is -1, expected 0 or more$"):
+        Model(name="m", server={"retries": -1})
+    with pytest.raises(RecipeError, match=r"^unknown key thread, did you mean 'threads'\?"):
+        Model(name="m").replace(thread=2)

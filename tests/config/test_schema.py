@@ -78,4 +78,4 @@ def test_an_editor_sees_a_mistake(key: str, value: Any, message: str) -> None:
 
 def test_other_kinds_have_schemas() -> None:
     assert "afp" in recipe_schema(MixRecipe)["properties"]
-    assert recipe_schema(TrainingRecipe)["properties"]["learning_rates"]["description"]
+    assert recipe_schema(TrainingRecipe)["properties"]["lr_search_rates"]["description"]

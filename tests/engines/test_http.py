@@ -441,7 +441,7 @@ def test_a_compressed_answer_is_read(live: Live) -> None:
 
 
 def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp_path: Path) -> None:
-    engine = make(live, patience=1.0, timeout=0.5)
+    engine = make(live, outage_timeout=1.0, timeout=0.5)
     requests: list[Request] = [Completion(f"p {n}", 4) for n in range(40)]
     number = 0
 

@@ -54,11 +54,11 @@ def test_raters_that_learn_and_that_do_not() -> None:
     made = variants(recipe, "raters")
     assert made["trained"] == recipe
     for name in ("pmi", "prompted"):
-        assert made[name].refine.tune is None
+        assert made[name].refine.train is None
         assert made[name].refine.rounds == 2, "the generator still learns"
         assert made[name].refine.prompt == "auto"
     both = made["combined"].refine
-    assert (both.tune, both.prompt, both.rounds) == (recipe.refine.tune, "rate-trained", 2)
+    assert (both.tune, both.prompt, both.rounds) == (recipe.refine.train, "rate-trained", 2)
     assert {name: (one.refine.precision, one.refine.min_score) for name, one in made.items()} == {
         "trained": (0.9, 0.0),
         "pmi": (None, KEEP_ALL),
@@ -82,7 +82,7 @@ def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
 def test_without_a_rating_nothing_learns_from_it() -> None:
     recipe = load("adapters", {"refine.rounds": 2})
     without = variants(recipe, "refinement")["no-refinement"]
-    assert (without.refine.rounds, without.refine.tune) == (0, None)
+    assert (without.refine.rounds, without.refine.train) == (0, None)
     assert without.generate == recipe.generate
 
 
@@ -120,7 +120,13 @@ def learning(recipe_file: Write, tiny_model: Path, tmp_path: Path) -> Callable[.
     (tmp_path / "fi.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     tune = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu"}
     model = {"name": str(tiny_model), "batch_size": 8}
-    rater = {"rater": "trained", "start": "generator", "response_tokens": 32, "development": 0.3, "settled": 0.0}
+    rater = {
+        "rater": "trained",
+        "init_from": "generator",
+        "response_tokens": 32,
+        "validation": 0.3,
+        "convergence_tolerance": 0.0,
+    }
 
     def make(**overrides: str) -> Recipe:
         file = recipe_file(
@@ -129,10 +135,10 @@ def learning(recipe_file: Write, tiny_model: Path, tmp_path: Path) -> Callable[.
                 "corpus": {"source": "sample", "shard_size": 2, "passages": 3},
                 "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
                 "generate.model": model,
-                "generate.tune": tune,
-                "refine": rater | {"builders": ["pair", "shuffled", "other-page"]},
+                "generate.train": tune,
+                "refine": rater | {"label_strategies": ["pair", "shuffled", "random-negative"]},
                 "refine.model": model,
-                "refine.tune": tune,
+                "refine.train": tune,
             }
         )
         return load(file, {"languages": ["fi"]} | {key: toml_value(value) for key, value in overrides.items()})
@@ -210,7 +216,7 @@ def test_models_are_taken_over_where_they_would_be_made_alike(
 
 
 def test_rounds_go_on_from_the_rounds_before(learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path) -> None:
-    done = list(ablate(learning(**{"refine.start": '"base"'}), "rounds", tmp_path, 1, False, NullProgress()))
+    done = list(ablate(learning(**{"refine.init_from": '"base"'}), "rounds", tmp_path, 1, False, NullProgress()))
     assert [one.variant for one in done] == [f"{number}-rounds" for number in range(4)]
     assert tuned == [f"{number}-rounds/{role}-{number}" for number in range(4) for role in ("generator", "rater")]
 

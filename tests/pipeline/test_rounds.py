@@ -61,18 +61,18 @@ def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Re
                 "corpus": {"source": "sample", "shard_size": 5, "passages": 7},
                 "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
                 "generate.model": model,
-                "generate.tune": TUNE,
+                "generate.train": TUNE,
                 "refine": {
                     "rater": "trained",
                     "response_tokens": 32,
                     "min_score": 0.34,
                     "rounds": 2,
-                    "settled": 0.0,
-                    "builders": ["pair", "shuffled", "other-page"],
-                    "development": 0.3,
+                    "convergence_tolerance": 0.0,
+                    "label_strategies": ["pair", "shuffled", "random-negative"],
+                    "validation": 0.3,
                 },
                 "refine.model": model,
-                "refine.tune": TUNE,
+                "refine.train": TUNE,
             }
         )
         return load(file, {key: toml_value(value) for key, value in overrides.items()})
@@ -96,7 +96,7 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 
 def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
     with pytest.raises(RecipeError, match=r"seeds\.paths is empty and \[generate\.tune\] is set"):
-        load(recipe_file(**{"generate.tune": TUNE}))
+        load(recipe_file(**{"generate.train": TUNE}))
 
 
 def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
@@ -121,12 +121,12 @@ def test_an_estimate_tunes_nothing(looped: Callable[..., Recipe], monkeypatch: p
 
 
 def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"generate\.tune tunes a model of this machine"):
+    with pytest.raises(RecipeError, match=r"generate\.train trains a model on this machine"):
         go(looped(**{"generate.model.engine": "openai"}), tmp_path / "run")
 
 
 def test_an_adapter_is_given_or_made(looped: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"refine\.tune and refine\.model\.adapter are both there"):
+    with pytest.raises(RecipeError, match=r"set only one of refine\.train and refine\.model\.adapter"):
         go(looped(**{"refine.model.adapter": "mine"}), tmp_path / "run")
 
 
@@ -161,7 +161,7 @@ def test_rounds_write_again_what_was_not_kept(
 
 
 @pytest.mark.parametrize(
-    ("shares", "settled", "last"),
+    ("shares", "convergence_tolerance", "last"),
     [
         ([0.2, 0.5, 0.7, 0.8], 0.01, 3),
         ([0.2, 0.5, 0.505, 0.8], 0.01, 2),
@@ -179,13 +179,13 @@ def test_rounds_end_once_little_changes(
     last: int,
 ) -> None:
     monkeypatch.setattr(rounds, "kept_share", lambda run, settings, round: shares[round])
-    recipe = looped(**{"refine.rounds": "3", "refine.settled": str(settled)})
+    recipe = looped(**{"refine.rounds": "3", "refine.convergence_tolerance": str(settled)})
     assert rounds.last_round(RunFolder(tmp_path), recipe) == last
 
 
 def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     """Bengali has no seeds here, so it cannot have a model of its own."""
-    one = {"generate.tune.per_language": "true", "refine.rounds": "0", "refine.settled": "0.01"}
+    one = {"generate.train.per_language": "true", "refine.rounds": "0", "refine.convergence_tolerance": "0.01"}
     run = go(looped(**one, languages='["fi", "th"]'), tmp_path / "run", until="candidate")
     assert sorted(path.name for path in (run.root / "models").iterdir()) == ["generator-0-fi", "generator-0-th"]
     revisions = {
@@ -202,11 +202,11 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
     """Also for a rater that starts from a generator of which all weights were tuned, by an adapter or by all again."""
     recipe = looped(
         **{
-            "generate.tune.method": '"full"',
-            "refine.tune.method": f'"{rater}"',
-            "refine.start": '"generator"',
+            "generate.train.method": '"full"',
+            "refine.train.method": f'"{rater}"',
+            "refine.init_from": '"generator"',
             "refine.rounds": "0",
-            "refine.settled": "0.01",
+            "refine.convergence_tolerance": "0.01",
             "languages": '["fi", "th"]',
         }
     )
@@ -221,12 +221,12 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"refine.builders": '["pair", "worse", "other-page"]'}, "unknown label builder 'worse'"),
-        ({"refine.builders": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
-        ({"refine.development": "0.0"}, r"refine\.development is 0"),
+        ({"refine.label_strategies": '["pair", "worse", "random-negative"]'}, "unknown label builder 'worse'"),
+        ({"refine.label_strategies": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
+        ({"refine.validation": "0.0"}, r"refine\.validation is 0"),
         ({"refine.prompt": '"nothing"'}, "nothing"),
-        ({"generate.tune.per_language": "true", "refine.start": '"generator"'}, "one rater cannot start"),
-        ({"refine.tune.method": '"full"', "refine.start": '"generator"'}, "which is an adapter"),
+        ({"generate.train.per_language": "true", "refine.init_from": '"generator"'}, "one rater cannot start"),
+        ({"refine.train.method": '"full"', "refine.init_from": '"generator"'}, "which is an adapter"),
     ],
 )
 def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
@@ -239,7 +239,7 @@ def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
 
 def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"seeds.paths": f"['{tmp_path}/none/{{tag}}.jsonl']", "refine.rounds": "0"})
-    recipe = recipe.replace(generate=recipe.generate.replace(tune=None))
+    recipe = recipe.replace(generate=recipe.generate.replace(train=None))
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
         go(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "candidate").exists()
@@ -251,17 +251,17 @@ def test_a_rater_learns_from_what_a_weaker_model_wrote(
 ) -> None:
     # Hot: the tiny model's likeliest answer is a row of empty lines.
     hot = {"generate.temperature": "9.0", "generate.top_k": "0", "generate.top_p": "1.0"}
-    builders = {"refine.builders": f'["pair", "{name}", "other-page"]'}
-    recipe = looped(**builders | (hot if name == "weaker-answer" else {}))
+    builders = {"refine.label_strategies": f'["pair", "{name}", "random-negative"]'}
+    recipe = looped(**builders | (hot if name == "weak-response" else {}))
     models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
     models.seeds()
     pairs = models._pairs("rater", 0, "")
     written = models._weaker(pairs, [name])
-    made = [e for e in examples(pairs, recipe.refine.builders, 1, recipe.seed, written) if e.level == "flawed"]
+    made = [e for e in examples(pairs, recipe.refine.label_strategies, 1, recipe.seed, written) if e.level == "flawed"]
     assert made
     assert not {(e.instruction, e.text) for e in made} & {(pair.asked, pair.output) for pair in pairs}
-    kept = {e.text for e in made} if name == "weaker" else {e.instruction for e in made}
-    assert kept <= ({pair.output for pair in pairs} if name == "weaker" else {pair.asked for pair in pairs})
+    kept = {e.text for e in made} if name == "weak-instruction" else {e.instruction for e in made}
+    assert kept <= ({pair.output for pair in pairs} if name == "weak-instruction" else {pair.asked for pair in pairs})
     assert models._weaker(pairs, [name]) == written
     # How the weaker model is asked decides the rater.
     other = recipe.replace(generate=recipe.generate.replace(top_k=3))
@@ -290,17 +290,17 @@ def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: 
     assert str(tmp_path) not in (made / "training.json").read_text("utf-8")
     assert not (tmp_path / "run" / "models" / "rater-0").exists()
     nothing = CliRunner().invoke(cli, ["train", "all", "demo"])
-    assert "demo trains no generator and no rater: add [generate.tune] or [refine.tune]" in str(nothing.exception)
+    assert "demo trains no generator and no rater: add [generate.train] or [refine.train]" in str(nothing.exception)
 
 
 def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
     looped: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    recipe = looped(**{"refine.start": '"generator"'})
+    recipe = looped(**{"refine.init_from": '"generator"'})
     models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
     models.seeds()
     every = models._pairs("rater", 0, "")
-    apart = {pair.id for pair in split(every, recipe.refine.development, recipe.seed)[1]}
+    apart = {pair.id for pair in split(every, recipe.refine.validation, recipe.seed)[1]}
     learned = {pair.id for pair in models._pairs("generator", 0, "")}
     assert apart
     assert learned
@@ -315,12 +315,12 @@ def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: di
 
 
 def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
-    with pytest.raises(RunChanged, match=r"model generator-0.*tune\.learning_rate was 0\.0002, is 0\.1"):
-        go(looped(**{"generate.tune.learning_rate": "0.1"}), once["root"])
+    with pytest.raises(RunChanged, match=r"model generator-0.*train\.learning_rate was 0\.0002, is 0\.1"):
+        go(looped(**{"generate.train.learning_rate": "0.1"}), once["root"])
 
 
 def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
-    go(looped(**{"generate.tune.save_steps": "7", "generate.tune.device_batch_size": "2"}), once["root"])
+    go(looped(**{"generate.train.save_steps": "7", "generate.train.device_batch_size": "2"}), once["root"])
 
 
 def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe], tmp_path: Path) -> None:

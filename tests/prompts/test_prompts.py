@@ -113,7 +113,7 @@ def test_the_folder_digest_sees_every_prompt(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_name_that_a_recipe_may_give_has_a_digest() -> None:
-    assert digest_of("auto") == digest_of("tuned-auto") == folder_digest()
+    assert digest_of("auto") == digest_of("trained-auto") == folder_digest()
     assert len({digest_of(name) for name in names()}) == len(names())
-    with pytest.raises(RecipeError, match="cannot read prompt 'tuned-automatic'"):
-        digest_of("tuned-automatic")
+    with pytest.raises(RecipeError, match="cannot read prompt 'trained-automatic'"):
+        digest_of("trained-automatic")

@@ -23,8 +23,8 @@ SURE = [[0.8, 0.1, 0.1]]
 @pytest.mark.parametrize(
     ("probabilities", "levels", "error", "message"),
     [
-        ([], [], CorpusError, "no development pairs"),
-        (FLAT * 2, [1, 2], CorpusError, "no development pair is of the best level"),
+        ([], [], CorpusError, "no validation pairs"),
+        (FLAT * 2, [1, 2], CorpusError, "no validation pair is of the best level"),
         (FLAT, [0, 1], EngineError, r"probabilities of shape \(1, 3\) and levels of \(2,\), wanted"),
         ([[0.5, 0.5]], [0], EngineError, r"shape \(1, 2\)"),
         (FLAT, [[0]], EngineError, r"levels of \(1, 1\)"),

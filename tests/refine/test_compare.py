@@ -21,7 +21,7 @@ SETTINGS = Refine(
     prompt="rate-trained",
     min_score=0.6,
     response_tokens=40,
-    tune=TrainConfig(),
+    train=TrainConfig(),
 )
 PLAIN = SETTINGS.replace(min_score=0.0)
 
@@ -67,7 +67,7 @@ def test_a_precision_without_a_calibration() -> None:
 
 def test_settings_of_each_rater() -> None:
     own = settings_for(SETTINGS, "trained")
-    assert own == SETTINGS.replace(tune=None)
+    assert own == SETTINGS.replace(train=None)
     assert settings_for(SETTINGS, "trained", "other").model.adapter == "other"
     for name in ("pmi", "prompted"):
         found = settings_for(SETTINGS, name, "other")
@@ -75,7 +75,7 @@ def test_settings_of_each_rater() -> None:
     # What a model was tuned to read is read by both that ask it.
     both = settings_for(SETTINGS, "combined", "other")
     assert (both.model.adapter, both.prompt, both.min_score) == ("other", "rate-trained", KEEP_ALL)
-    own = settings_for(SETTINGS.replace(rater="prompted", prompt="rate-base", tune=None), "combined")
+    own = settings_for(SETTINGS.replace(rater="prompted", prompt="rate-base", train=None), "combined")
     assert own.prompt == "auto"
 
 
@@ -96,9 +96,9 @@ def test_figures_by_hand() -> None:
 def test_thresholds() -> None:
     rows = (("best", 4.0, 0.4), ("worst", -1.0, 0.3))
     # The rater's own threshold is of its score; without one probability decides, and without that a gain.
-    own = measured(PLAIN.replace(rater="prompted", min_score=3.5, tune=None), *rows)
+    own = measured(PLAIN.replace(rater="prompted", min_score=3.5, train=None), *rows)
     assert (own.by, own.threshold, own.precision, own.recall) == ("score", 3.5, 1.0, 1.0)
-    half = measured(settings_for(PLAIN.replace(rater="pmi", tune=None), "trained"), *rows)
+    half = measured(settings_for(PLAIN.replace(rater="pmi", train=None), "trained"), *rows)
     assert (half.by, half.threshold, half.recall) == ("p_best", 0.5, 0.0)
     assert math.isnan(half.precision)
     gain = measured(PLAIN, *((level, score, None) for level, score, _ in rows))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
+from typing import get_args
 
 import pytest
 
+from x_instruction.config.refine import LabelStrategy
 from x_instruction.corpus.segment import sentences
-from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.errors import CorpusError
 from x_instruction.refine.labels import LEVELS, STRATEGIES, Example, balance, examples, key, split
 from x_instruction.seed.pairs import Pair
 
-DEFAULT = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
+DEFAULT = ("pair", "truncated", "shuffled", "foreign", "hard-negative", "random-negative")
 FINNISH = "{0} on täällä hyvin lämmin paikka. {0} on myös siellä. {0} on vanha, ja siitä pidetään."
 SWAHILI = "{0} ni mahali pa joto sana hapa. {0} pia iko huko. {0} ni ya zamani, na watu wanaipenda."
 TOPICS = ("sauna", "lake", "forest", "boat", "road", "house", "river", "bridge")
@@ -35,14 +37,11 @@ def by_builder(made: list[Example]) -> dict[str, list[Example]]:
 
 def of(builder: str, seeds: list[Pair] = SEEDS, **options: dict[str, str]) -> list[Example]:
     """All that one builder makes, with the levels that it does not have."""
-    return by_builder(examples(seeds, ("pair", "near-miss", "other-page", builder), 9, 0, **options))[builder]
+    return by_builder(examples(seeds, ("pair", "hard-negative", "random-negative", builder), 9, 0, **options))[builder]
 
 
-def test_unknown_builder() -> None:
-    with pytest.raises(
-        RecipeError, match=r"unknown label builder 'worse' in refine.builders \(known: pair, truncated,"
-    ):
-        examples(SEEDS, ("pair", "worse"), 1, 0)
+def test_every_strategy_may_be_named_in_a_recipe() -> None:
+    assert set(STRATEGIES) == set(get_args(LabelStrategy))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +49,9 @@ def test_unknown_builder() -> None:
     [
         ([], DEFAULT, "best"),
         (SEEDS, (), "best"),
-        (SEEDS, ("truncated", "other-page"), "best"),
-        (SEEDS, ("pair", "other-page"), "flawed"),
-        (SEEDS, ("pair", "weaker", "other-page"), "flawed"),
+        (SEEDS, ("truncated", "random-negative"), "best"),
+        (SEEDS, ("pair", "random-negative"), "flawed"),
+        (SEEDS, ("pair", "weak-instruction", "random-negative"), "flawed"),
         (SEEDS, ("pair", "shuffled"), "worst"),
         # No other document to take an instruction from.
         (SEEDS[:1], DEFAULT, "worst"),
@@ -66,8 +65,8 @@ def test_a_level_without_examples(seeds: list[Pair], names: tuple[str, ...], lev
 
 def test_what_a_builder_cannot_make_is_skipped() -> None:
     short = [pair(id, output=f"{id} on.") for id in TOPICS]
-    made = examples(short, ("pair", "shuffled", "foreign", "other-page", "near-miss"), 5, 0)
-    assert Counter(example.builder for example in made) == {"pair": 8, "near-miss": 8, "other-page": 8}
+    made = examples(short, ("pair", "shuffled", "foreign", "random-negative", "hard-negative"), 5, 0)
+    assert Counter(example.builder for example in made) == {"pair": 8, "hard-negative": 8, "random-negative": 8}
 
 
 def test_every_seed_gives_each_level_once() -> None:
@@ -148,34 +147,34 @@ def test_near_miss_by_hand() -> None:
     texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "Paint a boat.")
     seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
     wanted = {"a": texts[1], "b": texts[0], "c": texts[3], "d": texts[2]}
-    assert {example.document: example.instruction for example in of("near-miss", seeds)} == wanted
+    assert {example.document: example.instruction for example in of("hard-negative", seeds)} == wanted
 
 
 def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
     texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "cook red rice.")
     seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
-    made = by_builder(examples(seeds, ("pair", "near-miss", "other-page"), 1, 3))["other-page"]
+    made = by_builder(examples(seeds, ("pair", "hard-negative", "random-negative"), 1, 3))["random-negative"]
     # The only one left: the nearest of a and d is b, and a and d ask the same.
     assert {e.document: e.instruction for e in made}["a"] == "Paint a roof."
     assert {e.document: e.instruction for e in made}["d"] == "Paint a roof."
     seen = {
         example.instruction
         for seed in range(40)
-        for example in examples(SEEDS, ("pair", "near-miss", "other-page"), 1, seed)
-        if example.builder == "other-page" and example.document == "sauna" and example.language == "fi"
+        for example in examples(SEEDS, ("pair", "hard-negative", "random-negative"), 1, seed)
+        if example.builder == "random-negative" and example.document == "sauna" and example.language == "fi"
     }
     assert len(seen) == 6
 
 
 def test_two_documents_are_as_unlike_as_can_be() -> None:
-    made = examples(SEEDS[:2], ("pair", "truncated", "near-miss", "other-page"), 9, 0)
-    assert Counter(example.builder for example in made) == {"pair": 2, "truncated": 2, "other-page": 2}
+    made = examples(SEEDS[:2], ("pair", "truncated", "hard-negative", "random-negative"), 9, 0)
+    assert Counter(example.builder for example in made) == {"pair": 2, "truncated": 2, "random-negative": 2}
 
 
 def test_parallel_pages_are_one_document() -> None:
     seeds = [pair("a", instruction="Cook rice."), pair("a", instruction="Cook red rice."), pair("b"), pair("c")]
-    assert {e.instruction for e in of("near-miss", seeds) if e.document == "a"} == set()
-    others = {e.instruction for e in of("other-page", seeds) if e.document == "a"}
+    assert {e.instruction for e in of("hard-negative", seeds) if e.document == "a"} == set()
+    others = {e.instruction for e in of("random-negative", seeds) if e.document == "a"}
     assert others <= {"Tell me about the b.", "Tell me about the c."}
     assert others
 
@@ -187,15 +186,15 @@ def test_weaker_instructions_come_from_the_mapping() -> None:
         "forest/fi": " ",
         "sauna/th": "Other?",
     }
-    assert [(e.id, e.instruction, e.level) for e in of("weaker", weaker={"weaker": written})] == [
-        ("sauna/fi/weaker", "What is warm?", "flawed")
+    assert [(e.id, e.instruction, e.level) for e in of("weak-instruction", weaker={"weak-instruction": written})] == [
+        ("sauna/fi/weak-instruction", "What is warm?", "flawed")
     ]
 
 
 def test_weaker_answers_come_from_the_mapping() -> None:
     written = {"sauna/fi": " Sauna on pieni. ", "lake/fi": pair("lake").output, "forest/fi": " "}
-    assert [(e.id, e.instruction, e.text, e.level) for e in of("weaker-answer", weaker={"weaker-answer": written})] == [
-        ("sauna/fi/weaker-answer", "Tell me about the sauna.", "Sauna on pieni.", "flawed")
+    assert [(e.id, e.instruction, e.text, e.level) for e in of("weak-response", weaker={"weak-response": written})] == [
+        ("sauna/fi/weak-response", "Tell me about the sauna.", "Sauna on pieni.", "flawed")
     ]
 
 
@@ -215,7 +214,7 @@ def test_parts_of_a_document_stay_together() -> None:
     seeds = [dataclasses.replace(pair(f"{id} {part}"), document_id=id) for id in TOPICS for part in ("first", "second")]
     training, development = split(seeds, 0.5, 0)
     assert {seed.document for seed in training}.isdisjoint(seed.document for seed in development)
-    for example in examples(seeds, ["pair", "near-miss", "other-page"], 1, 0):
+    for example in examples(seeds, ["pair", "hard-negative", "random-negative"], 1, 0):
         if example.level != "best":
             assert not any(f"the {example.document} {part}" in example.instruction for part in ("first", "second"))
 

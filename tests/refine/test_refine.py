@@ -104,7 +104,7 @@ def test_keep_by_hand(scores: list[float], changes: dict[str, object], wanted: l
 
 
 def calibrated(folder: Path) -> Refine:
-    """Settings of a rater whose development pairs were half good from 0.3 on, and all good from 0.8 on."""
+    """Settings of a rater whose validation pairs were half good from 0.3 on, and all good from 0.8 on."""
     (folder / "adapter_config.json").write_text("{}")
     Calibration(1.0, ((0.3, 0.5, 1.0), (0.8, 1.0, 0.6))).write(folder)
     model = Model(name="m", adapter=str(folder))
@@ -116,7 +116,7 @@ def test_a_rater_that_nobody_tuned(rater: Literal["trained", "combined"], tmp_pa
     untuned = Refine(rater=rater, model=Model(name="embedded"))
     with pytest.raises(RecipeError, match=rf"the rater '{rater}' reads the levels .* nothing says that embedded was"):
         check(untuned)
-    check(untuned.replace(tune=TrainConfig()))
+    check(untuned.replace(train=TrainConfig()))
     check(untuned.replace(model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1"))))
     # All weights of a model may have been tuned, and then it has no adapter.
     whole = untuned.replace(model=Model(name=str(tmp_path)))

@@ -83,7 +83,7 @@ def test_bad_files(tmp_path: Path) -> None:
         gather(settings(paths=(f"{tmp_path}/{{lang}}.jsonl",)))
     write(tmp_path / "sw.jsonl", SWAHILI)
     with pytest.raises(CorpusError, match=r"cannot read .*held\.txt"):
-        gather(settings(paths=(f"{tmp_path}/sw.jsonl",), evaluation=(f"{tmp_path}/held.txt",)))
+        gather(settings(paths=(f"{tmp_path}/sw.jsonl",), exclude_eval=(f"{tmp_path}/held.txt",)))
 
 
 def test_languages_without_files_have_none(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_evaluation_sets_and_other_languages(tmp_path: Path) -> None:
     write(tmp_path / "fi.jsonl", FINNISH)
     (tmp_path / "held.txt").write_text("Tell me about topic 1.\n")
     paths, evaluation = (f"{tmp_path}/{{tag}}.jsonl",), (f"{tmp_path}/held.txt",)
-    found = gather(settings(paths=paths, evaluation=evaluation, languages=("fin_Latn",)))
+    found = gather(settings(paths=paths, exclude_eval=evaluation, languages=("fin_Latn",)))
     assert {tag: [pair.id for pair in pairs] for tag, pairs in found.items()} == {"fi": ["0"]}

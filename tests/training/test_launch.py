@@ -43,7 +43,7 @@ QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "th
 
 
 def job(model: Path | str, align: Align | None = None, adapter: str | None = None, **settings: Any) -> TrainJob:
-    return TrainJob(model=Model(name=str(model), adapter=adapter), tune=TrainConfig(**QUICK | settings), align=align)
+    return TrainJob(model=Model(name=str(model), adapter=adapter), train=TrainConfig(**QUICK | settings), align=align)
 
 
 def same_weights(one: Path, other: Path) -> None:
@@ -111,8 +111,8 @@ def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path
 
 
 def test_what_one_process_of_two_refuses_is_told(tiny_model: Path, tmp_path: Path) -> None:
-    wanted = job(tiny_model, processes=2, targets=("nothing",))
-    with pytest.raises(TrainingError, match=r"tune\.targets names 'nothing'"):
+    wanted = job(tiny_model, processes=2, target_modules=("nothing",))
+    with pytest.raises(TrainingError, match=r"train\.target_modules names 'nothing'"):
         launch(wanted, LESSONS, tmp_path / "model")
 
 
@@ -210,7 +210,7 @@ def test_a_process_sees_its_own_gpus(
 
 def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with pytest.raises(TrainingError, match=r"tune\.processes is 3, .* 2 can be seen"):
+    with pytest.raises(TrainingError, match=r"train\.processes is 3, .* 2 can be seen"):
         launch(job(tiny_model, processes=3, device="auto"), LESSONS, tmp_path / "model")
 
 
@@ -260,7 +260,7 @@ def test_where_a_tuning_runs_throws_no_checkpoint_away(
 
 def test_what_decides_a_tuning(tiny_model: Path) -> None:
     found = decisive(job(tiny_model))
-    assert {"model.name", "model.adapter", "tune.seed", "tune.threads"} <= found.keys()
+    assert {"model.name", "model.adapter", "train.seed", "train.threads"} <= found.keys()
     assert not {f"tune.{key}" for key in PLACE} & found.keys()
     assert set(TrainConfig.__dataclass_fields__) >= PLACE
 
@@ -313,7 +313,7 @@ def test_checkpoints_come_as_often_as_is_said_now(
 ) -> None:
     shutil.copytree(stopped["random"], tmp_path / "work")
     before = loads(TrainJob, (tmp_path / "work" / "job.json").read_text("utf-8"))
-    wanted = before.replace(tune=before.tune.replace(save_steps=4))
+    wanted = before.replace(train=before.train.replace(save_steps=4))
     (tmp_path / "work" / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     saved: list[int] = []
     monkeypatch.setattr(

@@ -59,9 +59,9 @@ def test_a_tuned_embedded_model_can_be_published(tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_a_tuned_embedded_model_has_a_card(tmp_path: Path) -> None:
-    settings = TrainingRecipe(name="t", model=Model(name="embedded"), tune=TrainConfig())
+    settings = TrainingRecipe(name="t", model=Model(name="embedded"), train=TrainConfig())
     made = record.training(
-        TrainJob(model=settings.model, tune=settings.tune), TUNED, [PAIR], "d", "r", settings, "{instruction}"
+        TrainJob(model=settings.model, train=settings.train), TUNED, [PAIR], "d", "r", settings, "{instruction}"
     )
     record.write(tmp_path, made)
     assert json.loads((tmp_path / "training.json").read_text("utf-8"))["base_model"] == "google/gemma-3-270m"

@@ -36,12 +36,12 @@ from x_instruction.training.launch import launch
 from x_instruction.training.tokenization import Reader
 
 TUNE = [
-    "tune.steps=2",
-    "tune.batch_size=4",
-    "tune.device_batch_size=4",
-    "tune.rank=2",
-    "tune.threads=1",
-    "tune.device=cpu",
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.device_batch_size=4",
+    "train.rank=2",
+    "train.threads=1",
+    "train.device=cpu",
 ]
 
 
@@ -101,7 +101,7 @@ def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    wanted = settings(tiny_model, "tune.max_tokens=999999")
+    wanted = settings(tiny_model, "train.max_tokens=999999")
     with pytest.raises(TrainingError, match=r"max_tokens is 999,999, and .* reads"):
         sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
@@ -112,8 +112,8 @@ def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path
 
 
 def test_everything_kept_apart(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    wanted = settings(tiny_model, "learning_rates=[1e-3]", "development=1000")
-    with pytest.raises(TrainingError, match="development = 1000 leaves no row to tune on: 24 rows are there"):
+    wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=1000")
+    with pytest.raises(TrainingError, match="lr_search_rows = 1000 leaves no row to tune on: 24 rows are there"):
         sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
@@ -148,8 +148,10 @@ def test_the_recipes_that_ship_are_listed() -> None:
 def test_the_learning_rate_that_does_best_is_taken(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By development rows of the target languages; those are not tuned on."""
-    wanted = settings(tiny_model, "learning_rates=[1e-6, 1e-2]", "trial=6", "development=4", "answer_tokens=4")
+    """By search rows of the target languages; those are not tuned on."""
+    wanted = settings(
+        tiny_model, "lr_search_rates=[1e-6, 1e-2]", "lr_search_steps=6", "lr_search_rows=4", "answer_tokens=4"
+    )
     said: list[str] = []
     done = sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", said.append)
     rates: dict[str, Any] = json.loads((tmp_path / "m" / sft.RATES).read_text())
@@ -221,10 +223,10 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
 
     monkeypatch.setattr(sft, "launch", launched)
     out = tmp_path / "tuned"
-    wanted = settings(tiny_model, "learning_rates=[1e-3]", "trial=1", "development=3", "answer_tokens=2")
+    wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_steps=1", "lr_search_rows=3", "answer_tokens=2")
     sft.tune(wanted, sft.read(sources(str(mixed), "web")), out, print)
     seeds = prompts(range(8, 12), f" {SEED}")
-    # Seeds are asked as they were trained; development rows had the tag of their kind, and now that of seeds.
+    # Seeds are asked as they were trained; search rows had the tag of their kind, and now that of seeds.
     chosen = asked()
     assert len(chosen) == 3
     assert chosen <= prompts(range(12), f" {SEED}")
@@ -254,7 +256,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
 def test_sizes_are_measured_with_the_tags_of_the_mix(
     tiny_model: Path, mixed: Path, encoded: list[list[int]], tmp_path: Path
 ) -> None:
-    wanted = settings(tiny_model, "tune.method=full", "answer_tokens=2")
+    wanted = settings(tiny_model, "train.method=full", "answer_tokens=2")
     for size in (4, 8):
         shutil.copytree(tiny_model, tmp_path / "sizes" / f"embedded-{size}")
     rows, _ = held_out.read([str(tmp_path / "seed.jsonl")])
@@ -295,11 +297,11 @@ def test_a_language_that_nobody_identifies_is_told_before_anything_is_tuned(
     data = sft.read(sources(str(ewe), "web"))
     told = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model .*languages\)$"
     with pytest.raises(RecipeError, match=told):
-        sft.tune(settings(tiny_model, "learning_rates=[1e-3]", "development=2"), data, tmp_path / "m", print)
+        sft.tune(settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2"), data, tmp_path / "m", print)
     rows, _ = held_out.read([str(ewe)])
     with pytest.raises(RecipeError, match=told):
         curve(settings(tiny_model), data, [2, 4], rows, tmp_path / "sizes", print)
-    missing = settings(tiny_model, "learning_rates=[1e-3]", "development=2", "lid_model=none.bin")
+    missing = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2", "lid_model=none.bin")
     with pytest.raises((RecipeError, MissingExtra), match=r"^lid_model none.bin is not a file|fasttext"):
         sft.tune(missing, data, tmp_path / "m", print)
 
@@ -314,7 +316,7 @@ def test_the_recipe_names_what_identifies(
     monkeypatch.setitem(sys.modules, "fasttext", module)
     monkeypatch.setattr(held_out, "answers", lambda rows, *given: [EWE] * len(rows))
     rows, _ = held_out.read([str(ewe)], 2)
-    asked = settings(tiny_model, f"lid_model={model}").replace(tune=TrainConfig(method="full"))
+    asked = settings(tiny_model, f"lid_model={model}").replace(train=TrainConfig(method="full"))
     assert sft.evaluate(asked, tiny_model, rows)["ee"].right == 1.0
 
 
@@ -355,7 +357,7 @@ def test_scores_of_other_rows_choose_no_learning_rate(
 ) -> None:
     """A call that was killed after its trials, and is made again with other rows, tries again; of equal scores the one
     with fewer bits per byte decides."""
-    sets = ("learning_rates=[1e-3, 1e-4]", "trial=1", "development=2", "answer_tokens=2")
+    sets = ("lr_search_rates=[1e-3, 1e-4]", "lr_search_steps=1", "lr_search_rows=2", "answer_tokens=2")
     launch, tried = sft.launch, []
 
     def killed(job: Any, lessons: Any, target: Path, *rest: Any) -> Any:
@@ -399,7 +401,7 @@ def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
     assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"
     assert go() == first
     with pytest.raises(RecipeError, match=r"embedded-4 was tuned on other rows or under other settings"):
-        go(recipe=settings(tiny_model, "answer_tokens=2", "tune.steps=1"))
+        go(recipe=settings(tiny_model, "answer_tokens=2", "train.steps=1"))
 
 
 def test_the_line_through_sizes() -> None:

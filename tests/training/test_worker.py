@@ -37,7 +37,7 @@ QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "th
 
 
 def job(model: Path | str, align: Align | None = None, adapter: str | None = None, **settings: Any) -> TrainJob:
-    return TrainJob(model=Model(name=str(model), adapter=adapter), tune=TrainConfig(**QUICK | settings), align=align)
+    return TrainJob(model=Model(name=str(model), adapter=adapter), train=TrainConfig(**QUICK | settings), align=align)
 
 
 def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LESSONS) -> Path:
@@ -50,12 +50,12 @@ def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LE
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "qlora", "device": "auto"}, r"tune\.method is qlora, which needs a GPU"),
-        ({"log": "trackio"}, r"tune\.log is trackio, which is not installed: pip install trackio"),
-        ({"device": "cuda"}, r"tune\.device is cuda, and no GPU can be used here"),
+        ({"method": "qlora", "device": "auto"}, r"train\.method is qlora, which needs a GPU"),
+        ({"log": "trackio"}, r"train\.log is trackio, which is not installed: pip install trackio"),
+        ({"device": "cuda"}, r"train\.device is cuda, and no GPU can be used here"),
         (
-            {"targets": ("nothing",)},
-            r"tune\.targets names 'nothing', which is no layer of the model, wanted some of down_proj",
+            {"target_modules": ("nothing",)},
+            r"train\.target_modules names 'nothing', which is no layer of the model, wanted some of down_proj",
         ),
         ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower learning_rate"),
     ],
@@ -118,7 +118,7 @@ def test_no_checkpoint_holds_what_is_no_number(
 
 
 def test_all_weights_of_a_model_with_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"tune\.method is full, and model\.adapter is mine: .*merge it"):
+    with pytest.raises(TrainingError, match=r"train\.method is full, and model\.adapter is mine: .*merge it"):
         tune(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
 
 

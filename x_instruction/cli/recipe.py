@@ -109,7 +109,7 @@ def _shipped(kind: str) -> Iterator[dict[str, Any]]:
     else:
         for name in training.names():
             train = training.load(name)
-            yield _row(kind, name, f"{train.model.name}, {train.tune.method}", ())
+            yield _row(kind, name, f"{train.model.name}, {train.train.method}", ())
 
 
 def _row(kind: str, name: str, about: str, languages: tuple[str, ...]) -> dict[str, Any]:

@@ -71,7 +71,8 @@ class Corpus(Section):
     """`sample` (ships with the package), `files` or `hub`."""
     paths: Strings = ()
     """For `files`: fsspec paths or globs. `{tag}`, `{code}`, `{iso639_3}` and `{name}` are replaced by those of the
-    language. Reads jsonl, jsonl.gz, jsonl.zst, parquet and txt (a blank line between documents)."""
+    language. Reads jsonl, json (a list of objects), csv, tsv and txt (a blank line between documents), also compressed
+    (.gz, .zst), and parquet. UTF-8, or UTF-16 with a byte order mark."""
     dataset: str | None = None
     """For `hub`: id of the data set. It is streamed, never downloaded as a whole."""
     config: str | None = None

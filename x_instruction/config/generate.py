@@ -12,6 +12,7 @@ from x_instruction.config.section import (
     NotNegative,
     NotNegativeFloat,
     Positive,
+    Prompt,
     Section,
     Share,
     Strings,
@@ -25,9 +26,9 @@ class Generate(Section):
 
     model: Model
     """The generator."""
-    prompt: str = "auto"
+    prompt: Prompt = "auto"
     """Name of a prompt in `x_instruction/prompts`, or path of a text file. `auto` is the title prompt for a base model
-    and the chat prompt for a model with a chat template. `tuned-auto` is the prompt of a trained generator, for an
+    and the chat prompt for a model with a chat template. `trained-auto` is the prompt of a trained generator, for an
     adapter that `model.adapter` names."""
     styles: Annotated[Strings, Field(min_length=1)] = ("question", "instruction")
     """Styles to ask for, in turn over the candidates. LongForm's are `instruction`, `question` and `search`."""
@@ -53,11 +54,11 @@ class Generate(Section):
     """Longest run of characters copied from the passage, as a share of the instruction."""
     length_hint: Share = 0.0
     """Share of the candidates that also state, in English, how many sentences the response has (LongForm)."""
-    tune: TrainConfig | None = None
+    train: TrainConfig | None = None
     """Trains the generator on the seeds before it writes: from a response to its instruction. Without this section the
     generator is prompted."""
-    tuned_prompt: str = "auto"
-    """Prompt of the generator that `tune` trains, as for `prompt`."""
+    trained_prompt: Prompt = "auto"
+    """Prompt of the generator that `train` makes, as for `prompt`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -52,7 +52,7 @@ class CrossIn(Section):
     """Rows in the pivot language without a tag, each item once. CrossIn adds an English set."""
     tag: Template = "[{tag}]"
     """Last line of the prompt. `{tag}` and `{name}` are those of the language of the answer."""
-    cue: Template = "Translate this into {name}:"
+    translation_prompt: Template = "Translate this into {name}:"
     """Text before an instruction to translate. `{tag}` and `{name}` are those of the pivot."""
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class Afp(Section):
     """Last line of the prompt of an AFP row. `{tag}` and `{name}` are those of the language of the answer."""
     translation: NotNegative = 0
     """Additional rows that translate an instruction, half from the pivot and half into it, each item once."""
-    cue: Template = "Translate this into {name}:"
+    translation_prompt: Template = "Translate this into {name}:"
     """Text before an instruction to translate. `{tag}` and `{name}` are those of the target language."""
 
 

@@ -36,7 +36,7 @@ class Server(Section):
     requests."""
     retries: Annotated[NotNegative, RUNTIME_ONLY] = 6
     """Times to retry a request after a temporary failure."""
-    patience: Annotated[PositiveFloat, RUNTIME_ONLY] = 300.0
+    outage_timeout: Annotated[PositiveFloat, RUNTIME_ONLY] = 300.0
     """Seconds without any answer from the server after which the run stops."""
     tokenizer: str | None = None
     """Hub id, folder or `tokenizer.json` of the model's tokenizer, used to truncate passages to exact numbers of

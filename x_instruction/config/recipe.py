@@ -45,17 +45,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        trained = [name for name, part in (("generate", self.generate), ("refine", self.refine)) if part.tune]
-        one_base = self.generate.tune and self.generate.model.name == self.refine.model.name
-        if self.refine.start == "generator" and self.refine.tune and not one_base:
+        trained = [name for name, part in (("generate", self.generate), ("refine", self.refine)) if part.train]
+        one_base = self.generate.train and self.generate.model.name == self.refine.model.name
+        if self.refine.init_from == "generator" and self.refine.train and not one_base:
             raise Invalid(
-                "refine.start", 'is "generator", expected a section [generate.tune] and one model.name for both'
+                "refine.init_from", 'is "generator", expected a section [generate.train] and one model.name for both'
             )
         if trained and not self.seeds.paths:
-            raise Invalid("seeds.paths", f"is empty and [{trained[0]}.tune] is set, expected files of seeds")
+            raise Invalid("seeds.paths", f"is empty and [{trained[0]}.train] is set, expected files of seeds")
         if self.refine.rounds and not trained:
             raise Invalid(
-                "refine.rounds", f"is {self.refine.rounds}, expected a section [generate.tune] or [refine.tune] with it"
+                "refine.rounds",
+                f"is {self.refine.rounds}, expected a section [generate.train] or [refine.train] with it",
             )
         return self
 

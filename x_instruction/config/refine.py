@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from x_instruction.config.model import Model
-from x_instruction.config.section import AnyFloat, Invalid, NotNegative, Positive, Section, Share, Strings
+from x_instruction.config.section import AnyFloat, Invalid, NotNegative, Positive, Section, Share
 from x_instruction.config.training import TrainConfig
+
+LabelStrategy = Literal[
+    "pair",
+    "truncated",
+    "shuffled",
+    "foreign",
+    "hard-negative",
+    "weak-instruction",
+    "weak-response",
+    "random-negative",
+]
 
 
 class Refine(Section):
@@ -36,27 +47,38 @@ class Refine(Section):
     """Name of a rating prompt, or path of a text file. `auto` is the one for the rater and the model."""
     pmi_weight: AnyFloat = 1.0
     """For `combined`: weight of `pmi`, in nats, when it is added to the log-odds of `best`."""
-    tune: TrainConfig | None = None
+    train: TrainConfig | None = None
     """Trains the rater (`trained` or `combined`) on pairs of known levels made from the seeds. Without this section
     `model.adapter` is a rater that was trained before."""
-    start: Literal["base", "generator"] = "base"
+    init_from: Literal["base", "generator"] = "base"
     """What the rater is trained from: the `base`, or the `generator` of the same round."""
-    builders: Strings = ("pair", "truncated", "shuffled", "foreign", "near-miss", "other-page")
-    """How pairs of each level are made from seeds (`x_instruction.refine.labels`)."""
+    label_strategies: Annotated[tuple[LabelStrategy, ...], Field(strict=False)] = (
+        "pair",
+        "truncated",
+        "shuffled",
+        "foreign",
+        "hard-negative",
+        "random-negative",
+    )
+    """How pairs of known levels are made from seeds. Best: `pair`, the seed itself. Flawed: `truncated` (the response
+    stops early), `shuffled` (its sentences in another order), `foreign` (some of its sentences are in another
+    language), `hard-negative` (the instruction of the most similar other document), `weak-instruction` and
+    `weak-response` (written by the untrained generator). Worst: `random-negative` (the instruction of any other
+    document)."""
     per_level: Positive = 1
     """Most examples of each level from 1 seed."""
-    development: Share = 0.1
+    validation: Share = 0.1
     """Share of the seed documents held out to calibrate the rater and to choose thresholds."""
     rounds: NotNegative = 0
     """Rounds after the first rating. Each round trains the generator and the rater again on the seeds and the kept
     pairs, writes new instructions for passages without a kept pair, and rates all candidates again. Humpback has 2."""
-    settled: Share = 0.01
+    convergence_tolerance: Share = 0.01
     """Rounds end early when the number of kept pairs per passage changes by less than this."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.tune and self.rater not in ("trained", "combined"):
-            raise Invalid("tune", f'is set and rater is "{self.rater}", expected rater = "trained" or "combined"')
+        if self.train and self.rater not in ("trained", "combined"):
+            raise Invalid("train", f'is set and rater is "{self.rater}", expected rater = "trained" or "combined"')
         if self.precision is not None and self.rater != "trained":
             raise Invalid(
                 "precision",

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from x_instruction.config.renamed import RENAMED_KEYS, RENAMED_VALUES
+from x_instruction.config.renamed import RENAMED_KEYS, RENAMED_PROMPTS, RENAMED_VALUES
 from x_instruction.errors import RecipeError, UnknownLanguage
 from x_instruction.languages import language
 
@@ -129,6 +129,12 @@ def _known_or_same(value: str) -> str:
     return value if value == SAME else _known_tag(value)
 
 
+def _current_prompt(value: str) -> str:
+    if value in RENAMED_PROMPTS:
+        raise ValueError(f"is {value!r}, which is called {RENAMED_PROMPTS[value]!r} now")
+    return value
+
+
 def _not_nan(value: float) -> float:
     if math.isnan(value):
         raise ValueError("is nan, expected a number")
@@ -144,6 +150,8 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_not_nan)]
 Tag = Annotated[str, AfterValidator(_known_tag)]
 TagOrSame = Annotated[str, AfterValidator(_known_or_same)]
+# The name of a prompt, or the path of its file.
+Prompt = Annotated[str, AfterValidator(_current_prompt)]
 # TOML and JSON have lists; settings are hashable.
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Tags = Annotated[tuple[Tag, ...], Field(strict=False), AfterValidator(lambda tags: tuple(dict.fromkeys(tags)))]

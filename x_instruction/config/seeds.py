@@ -36,7 +36,7 @@ class Seeds(LanguageThresholds):
     others."""
     languages: Tags = ()
     """Languages whose seeds are taken. If empty, those of the recipe."""
-    form: Literal["auto", "trees", "parallel", "pairs"] = "auto"
+    format: Literal["auto", "trees", "parallel", "pairs"] = "auto"
     """Content of the files: `trees` (OASST), `parallel` documents, `pairs`, or `auto`, which decides by their
     columns."""
     instruction_language: TagOrSame = "en"
@@ -57,7 +57,7 @@ class Seeds(LanguageThresholds):
     """Longest response of a seed, in characters."""
     near_duplicate_jaccard: Share = 0.7
     """Jaccard similarity of word 3-grams from which the second of two responses is dropped."""
-    evaluation: Strings = ()
+    exclude_eval: Strings = ()
     """Files of evaluation sets. Seeds that repeat a part of one are dropped."""
     overlap_words: Positive = 8
     """Length of a run of words shared with an evaluation set from which a pair is dropped. In scripts without spaces, 3

@@ -24,8 +24,8 @@ from x_instruction.config.section import (
 class TrainConfig(Section):
     """How a model is trained. TRL and PEFT do the work (extra `train`).
 
-    The defaults suit LoRA on a small set. Humpback trains all weights with `learning_rate = 1e-5`, `end_share = 0.9`,
-    `weight_decay = 0.1` and `batch_size = 32` (docs/method.md 2.8 U8).
+    The defaults suit LoRA on a small set. Humpback trains all weights with `learning_rate = 1e-5`,
+    `min_lr_ratio = 0.9`, `weight_decay = 0.1` and `batch_size = 32` (docs/method.md 2.8 U8).
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -37,15 +37,15 @@ class TrainConfig(Section):
     """LoRA's scaling factor: updates are multiplied by `alpha / rank`."""
     dropout: Share = 0.0
     """Dropout of the adapter's inputs."""
-    targets: Annotated[Strings, Field(min_length=1)] = ("all-linear",)
+    target_modules: Annotated[Strings, Field(min_length=1)] = ("all-linear",)
     """Names of the layers that are adapted. `all-linear` is every linear layer except the output layer."""
     learning_rate: PositiveFloat = 2e-4
     """Peak learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate decays after the warm-up: `linear`, `cosine` or `constant` (not at all)."""
-    end_share: Share = 0.0
+    min_lr_ratio: Share = 0.0
     """Final learning rate, as a share of the peak."""
-    warmup: Share = 0.03
+    warmup_ratio: Share = 0.03
     """Share of the steps over which the learning rate rises from 0."""
     weight_decay: NotNegativeFloat = 0.0
     """Weight decay of AdamW."""
@@ -66,9 +66,9 @@ class TrainConfig(Section):
     rater of a run, whose rows are truncated before (`passage_tokens`, `response_tokens`)."""
     packing: bool = False
     """Pack short rows into one sequence. Rows do not attend to each other."""
-    sampling: Literal["random", "by_length", "in_order"] = "random"
+    sampling: Literal["random", "by_length", "sequential"] = "random"
     """Order of the rows. `random`. `by_length`: rows of similar length in one batch, with less padding; for raters it
-    skews batches, because length hints at the answer. `in_order`: as they come; a rater's rows come by document, so
+    skews batches, because length hints at the answer. `sequential`: as they come; a rater's rows come by document, so
     good and bad pairs of one response share a batch."""
     gradient_checkpointing: Annotated[bool, RUNTIME_ONLY] = False
     """Recompute activations instead of keeping them: less memory, a third more work."""
@@ -99,7 +99,7 @@ class TrainConfig(Section):
             )
         return self
 
-    def tuned(self, model: Model, folder: Path) -> Model:
+    def trained(self, model: Model, folder: Path) -> Model:
         """The model that this training left in a folder."""
         if self.method == "full":
             return model.replace(name=str(folder), revision="main")
@@ -147,16 +147,16 @@ class TrainingRecipe(Section):
     prompt: str = "auto"
     """What the model reads: `chat` (its chat template), the name or path of a text with `{instruction}`, or `auto`: the
     chat template if there is one, else `answer`."""
-    tune: TrainConfig = TrainConfig()
+    train: TrainConfig = TrainConfig()
     """How the model is trained."""
     align: Align | None = None
     """AFP's alignment. Without this section there is none."""
-    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
-    """Learning rates to try, each for `trial` steps. The one whose model scores best on held-out rows (share of answers
-    in the right language, times quality) trains the model."""
-    trial: Positive = 50
+    lr_search_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
+    """Learning rates to try, each for `lr_search_steps` steps. The one whose model scores best on held-out rows (share
+    of answers in the right language, times quality) trains the model."""
+    lr_search_steps: Positive = 50
     """Steps of each learning rate that is tried."""
-    development: Positive = 100
+    lr_search_rows: Positive = 100
     """Rows held out to compare learning rates, spread over languages."""
     answer_tokens: Positive = 48
     """Length of the answers whose language is identified, in tokens."""

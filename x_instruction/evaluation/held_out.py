@@ -2,7 +2,7 @@
 
 Two things are measured, both through an engine's verbs: how well the model predicts the response that a person wrote
 (bits per byte, which does not depend on the tokenizer), and how often its own answer is in the language that was asked
-for. Their product decides between learning rates: by development rows of the target languages and not by the English
+for. Their product decides between learning rates: by rows of the target languages and not by the English
 loss (Chirkova et al., arXiv 2402.14778; method.md 3.5 and, for the gate by language, 4.4).
 """
 

@@ -34,7 +34,9 @@ from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "refinement": {"whole": {}, "no-refinement": {"refine.rater": "none"}},
     "diversification": {"whole": {}, "no-diversification": {"diversify.selector": "random"}},
-    "rounds": {f"{number}-rounds": {"refine.rounds": number, "refine.settled": 0.0} for number in range(4)},
+    "rounds": {
+        f"{number}-rounds": {"refine.rounds": number, "refine.convergence_tolerance": 0.0} for number in range(4)
+    },
     "raters": {name: {"refine.rater": name} for name in ("trained", "pmi", "prompted", "combined")},
     "selectors": {name: {"diversify.selector": name} for name in ("kmeans", "mmr", "k-center", "top", "random")},
 }
@@ -106,9 +108,9 @@ def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
 def _rated_by(settings: Recipe, rater: str) -> Refine:
     """As raters are compared, with the recipe's tuning and rounds where something learns from the rating."""
     refine = settings.refine
-    tune = refine.tune if rater in TUNED else None
-    learns = rater != "none" and (tune or settings.generate.tune)
-    return settings_for(refine, rater).replace(tune=tune, rounds=refine.rounds if learns else 0)
+    tune = refine.train if rater in TUNED else None
+    learns = rater != "none" and (tune or settings.generate.train)
+    return settings_for(refine, rater).replace(train=tune, rounds=refine.rounds if learns else 0)
 
 
 def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> None:
@@ -136,7 +138,7 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
     That can be asked of a folder once those before it are there.
     """
     plan, models = Plan(run, variant), Models(run, variant, False, lambda text: None)
-    tunes = {"candidate": variant.generate.tune, "rated": variant.refine.tune}
+    tunes = {"candidate": variant.generate.train, "rated": variant.refine.train}
     if any(tunes.values()):
         # No study changes how seeds are taken.
         yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()

@@ -62,7 +62,7 @@ def _translations(settings: Afp, mixing: MixRecipe) -> list[Allocation]:
             ask=ask,
             answer=answer,
             count=count,
-            cue=filled(settings.cue, answer),
+            cue=filled(settings.translation_prompt, answer),
             completion="ask",
             partner=answer,
         )

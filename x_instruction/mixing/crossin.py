@@ -52,7 +52,7 @@ def _directions(mode: str, mixing: MixRecipe) -> list[tuple[str, str]]:
 
 def _cell(mode: str, ask: str, answer: str, count: int, settings: CrossIn, mixing: MixRecipe) -> Allocation:
     if mode == "translation":
-        cue = filled(settings.cue, mixing.pivot)
+        cue = filled(settings.translation_prompt, mixing.pivot)
         return Allocation(shape=mode, ask=ask, answer=answer, count=count, cue=cue, completion="ask")
     tag = "" if mode == "mono" else filled(settings.tag, answer)
     return Allocation(shape=mode, ask=ask, answer=answer, count=count, tag=tag)

@@ -64,8 +64,8 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
                 passages=_PASSAGES, documents=min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
             ),
             # Tuning takes as long as it takes; a base is asked as quickly as what is tuned from it.
-            generate=settings.generate.replace(tune=None),
-            refine=settings.refine.replace(tune=None, start="base", rounds=0, precision=None),
+            generate=settings.generate.replace(train=None),
+            refine=settings.refine.replace(train=None, init_from="base", rounds=0, precision=None),
         )
         # Loading models is no cost per row, so the probe is timed by its ledgers, which start after loading.
         measured = totals(execute(probe, Path(folder), 1, False, "rated", NullProgress()), settings)
@@ -91,7 +91,7 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
         yield f"{tag:10}" + "".join(cell.rjust(12) for cell in (*shown, clock))
     more = "; languages with ? have no known size: bound them with --limit" if unknown else ""
     paid = f", {money(price)} to pay" if costly else ""
-    tuned = any(section.tune for section in (settings.generate, settings.refine))
+    tuned = any(section.train for section in (settings.generate, settings.refine))
     more += "; tuning and rounds come on top" if tuned else ""
     yield f"about {_clock(total / max(1, workers))} with {workers} worker{'s' if workers != 1 else ''}{paid}{more}"
 

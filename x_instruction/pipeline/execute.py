@@ -101,7 +101,7 @@ def _make_stages(plan: Plan, models: Models, pool: WorkerPool, until: str, progr
         ShardsMissing: another part has to make something first.
     """
     run, settings = plan.run, plan.recipe
-    learns = bool(settings.generate.tune or settings.refine.tune)
+    learns = bool(settings.generate.train or settings.refine.train)
     if learns and until != "passage" and plan.part.makes_models:
         # Seeds that do not exist would otherwise be noticed only when everything before the rater is done.
         models.seeds()
@@ -132,7 +132,7 @@ def _missing_before(plan: Plan, models: Models, stage: StageKey, pool: WorkerPoo
     if stage.round and rounds.kept_share(plan.run, plan.recipe, earlier.round) is None:
         # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
         return [str(earlier.path)]
-    tune = {"candidate": plan.recipe.generate.tune, "rated": plan.recipe.refine.tune}.get(stage.stage)
+    tune = {"candidate": plan.recipe.generate.train, "rated": plan.recipe.refine.train}.get(stage.stage)
     if tune is None:
         return []
     role = rounds.ROLES[stage.stage]

@@ -60,8 +60,8 @@ MADE = "made.json"
 VERSIONS = {"generator": 1, "rater": 1}
 # Keys of the section that decide what the model learns.
 _LEARNT = {
-    "generator": ("passage_tokens", "tuned_prompt"),
-    "rater": ("builders", "per_level", "development", "response_tokens", "prompt", "start"),
+    "generator": ("passage_tokens", "trained_prompt"),
+    "rater": ("label_strategies", "per_level", "validation", "response_tokens", "prompt", "init_from"),
 }
 _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
 
@@ -151,28 +151,28 @@ class Models:
         else:
             lessons, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
         self.log(f"{target.name}: training on {len(lessons):,} rows")
-        tuned = launch(TrainJob(model=self._start(role, round, tag), tune=self._whole(role)), lessons, target, finish)
+        tuned = launch(TrainJob(model=self._start(role, round, tag), train=self._whole(role)), lessons, target, finish)
         self.log(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
         """The settings that affect a trained model, as dotted keys."""
         section = self._section(role)
-        found = {f"tune.{key}": value for key, value in flatten(self._tune(role)).items() if key not in job.PLACE}
+        found = {f"train.{key}": value for key, value in flatten(self._tune(role)).items() if key not in job.PLACE}
         found |= {key: value for key, value in flatten(section).items() if key in _LEARNT[role]}
         found["version"] = VERSIONS[role]
         found["seed"] = self.recipe.seed
         found["model.files"] = locate(section.model.name, section.model.revision).revision
-        found["prompt.digest"] = digest_of(getattr(section, "tuned_prompt", section.prompt))
+        found["prompt.digest"] = digest_of(getattr(section, "trained_prompt", section.prompt))
         if role == "rater" and section.model != (start := self._start(role, round, tag)):
             found["start.files"] = locate(start.adapter or start.name).revision
-        if role == "rater" and set(labels.WEAKER) & set(self.recipe.refine.builders):
+        if role == "rater" and set(labels.WEAKER) & set(self.recipe.refine.label_strategies):
             found |= {
                 f"weaker.{k}": v for k, v in flatten(self._weaker_writer()).items() if k.split(".")[-1] not in PLACE
             }
             found["weaker.prompt.digest"] = digest_of(self.recipe.generate.prompt)
             found["weaker.response_tokens"] = self.recipe.refine.response_tokens
         if role == "generator" and self._starts_the_rater():
-            found["development"] = self.recipe.refine.development
+            found["validation"] = self.recipe.refine.validation
         for path in self._files(tag):
             found[f"input.seeds/{path.stem}"] = file_digest(path)
         for key in self._rated(round - 1, tag) if round else ():
@@ -188,10 +188,10 @@ class Models:
 
     def _starts_the_rater(self) -> bool:
         """Whether the rater starts from the generator, which then must not see the documents that calibrate it."""
-        return self.recipe.refine.start == "generator"
+        return self.recipe.refine.init_from == "generator"
 
     def _tune(self, role: str) -> TrainConfig:
-        return cast(TrainConfig, self._section(role).tune)
+        return cast(TrainConfig, self._section(role).train)
 
     def _whole(self, role: str) -> TrainConfig:
         """How a role is trained. Its rows are truncated already, so none is left out for its length."""
@@ -212,7 +212,7 @@ class Models:
 
         def write(model: Path, tuned: TrainResult) -> None:
             (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
-            made = TrainJob(model=self._section(role).model, tune=self._whole(role))
+            made = TrainJob(model=self._section(role).model, train=self._whole(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{hashing.digest(settings)}"
             write_record(model, training(made, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
@@ -239,7 +239,7 @@ class Models:
         if not any(by_language.values()):
             raise CorpusError(f"seeds.paths leads to no file for any language: {', '.join(settings.paths)}")
         for role in ("generator", "rater"):
-            tune = self._section(role).tune
+            tune = self._section(role).train
             for tag in self.recipe.languages if tune and tune.per_language else ():
                 if not any(path.stat().st_size for path in self._files(tag)):
                     raise CorpusError(self._none(role, tag))
@@ -262,7 +262,7 @@ class Models:
 
     def _none(self, role: str, tag: str) -> str:
         section = "generate" if role == "generator" else "refine"
-        needed = f" of {tag}, which {section}.tune.per_language needs" if tag else ""
+        needed = f" of {tag}, which {section}.train.per_language needs" if tag else ""
         return f"no seed was kept in {self.run.root / 'seeds'}{needed}: see the reports in that folder for the reasons"
 
     def _pairs(self, role: str, round: int, tag: str) -> list[Pair]:
@@ -274,7 +274,7 @@ class Models:
         )
         if role == "generator" and self._starts_the_rater():
             # The rater is calibrated on documents that none of its weights have been trained on.
-            return labels.split(pairs, self.recipe.refine.development, self.recipe.seed)[0]
+            return labels.split(pairs, self.recipe.refine.validation, self.recipe.seed)[0]
         return pairs
 
     def _kept(self, round: int, only: str) -> Iterator[Pair]:
@@ -313,14 +313,14 @@ class Models:
 
         settings = self.recipe.refine
         seed = self.recipe.seed
-        weaker = self._weaker(pairs, [name for name in labels.WEAKER if name in settings.builders])
+        weaker = self._weaker(pairs, [name for name in labels.WEAKER if name in settings.label_strategies])
         made = [
-            labels.balance(labels.examples(part, settings.builders, settings.per_level, seed, weaker), seed)
-            for part in labels.split(pairs, settings.development, seed)
+            labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weaker), seed)
+            for part in labels.split(pairs, settings.validation, seed)
         ]
 
         def finish(model: Path, tuned: TrainResult) -> None:
-            engine = open_engine(self._tune("rater").tuned(start, model))
+            engine = open_engine(self._tune("rater").trained(start, model))
             questions = [
                 trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine)
                 for e in made[1]
@@ -341,7 +341,7 @@ class Models:
         if not names:
             return {}
         write = self._weaker_writer()
-        make = {"weaker": self._instructed, "weaker-answer": self._answered}
+        make = {"weak-instruction": self._instructed, "weak-response": self._answered}
         with RequestCache(
             self.run.root / "cache" / "weaker.sqlite", open_engine(write.model), identity(write.model)
         ) as ledger:
@@ -376,7 +376,7 @@ class Models:
         return {labels.key(pair): answer.text for pair, answer in answers if isinstance(answer, Completed)}
 
     def _weaker_writer(self) -> Generate:
-        return self.recipe.generate.replace(candidates=1, tune=None, length_hint=0.0)
+        return self.recipe.generate.replace(candidates=1, train=None, length_hint=0.0)
 
 
 def _passage(pair: Pair, id: str) -> Passage:
@@ -402,5 +402,5 @@ def _chosen(engine: Engine, questions: list[Choice]) -> list[tuple[float, ...]]:
     found = [answer.probabilities for answer in answers if isinstance(answer, Chosen)]
     if len(found) < len(answers):
         lost = next(answer for answer in answers if not isinstance(answer, Chosen))
-        raise EngineError(f"the rater could not read a development pair: {lost}")
+        raise EngineError(f"the rater could not read a validation pair: {lost}")
     return found

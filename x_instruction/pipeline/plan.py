@@ -166,10 +166,10 @@ class Plan:
         model: Model = section.model
         # What a server runs is known by its name only.
         files = f"served:{model.revision}" if engine_spec(model).remote else _revision(model.name, model.revision)
-        prompt = section.prompt if section.tune is None else getattr(section, "tuned_prompt", section.prompt)
+        prompt = section.prompt if section.train is None else getattr(section, "trained_prompt", section.prompt)
         found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(prompt)}
-        if section.tune is not None:
-            adapter = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.tune, key.language))
+        if section.train is not None:
+            adapter = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.train, key.language))
             found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
         elif model.adapter and not engine_spec(model).remote:
             found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
@@ -227,11 +227,13 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
 
 def _elsewhere(key: str) -> bool:
     """Whether a key says where and how fast, or belongs to what a tuned model is known by: its adapter's digest."""
-    return key.split(".")[-1] in PLACE or key.startswith("tune.") or key in _LOOP
+    return key.split(".")[-1] in PLACE or key.startswith("train.") or key in _LOOP
 
 
 # Keys of the loop and of the making of ratings: more rounds go on from what is there.
-_LOOP = frozenset({"tune", "start", "rounds", "settled", "builders", "per_level", "development"})
+_LOOP = frozenset(
+    {"train", "init_from", "rounds", "convergence_tolerance", "label_strategies", "per_level", "validation"}
+)
 
 
 def _short(values: dict[str, Any], key: str) -> str:

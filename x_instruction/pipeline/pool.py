@@ -57,7 +57,7 @@ class WorkerPool:
     ) -> None:
         devices = groups(settings, workers)
         # This process gives back GPU memory only when it ends, and training needs all of it.
-        tunes = settings.generate.tune or settings.refine.tune
+        tunes = settings.generate.train or settings.refine.train
         if workers == 1 and not (tunes and devices):
             self._start: Callable[[], Executor] = lambda: InlineExecutor(
                 Worker(run, settings, budget, LocalSpend(spent))

@@ -60,7 +60,7 @@ def last_round(run: RunFolder, settings: Recipe) -> int:
         now = kept_share(run, settings, round)
         if before is None or now is None:
             break
-        if abs(now - before) < settings.refine.settled:
+        if abs(now - before) < settings.refine.convergence_tolerance:
             return round
         before = now
     return settings.refine.rounds
@@ -71,43 +71,43 @@ def folder(run: RunFolder, role: str, round: int, tag: str = "") -> Path:
     return run.root / "models" / "-".join(filter(None, (role, str(round), tag)))
 
 
-def own(tune: TrainConfig, tag: str) -> str:
+def own(train: TrainConfig, tag: str) -> str:
     """The tag that names a language's model: its own, or none where there is one for all."""
-    return tag if tune.per_language else ""
+    return tag if train.per_language else ""
 
 
 def writing(run: RunFolder, settings: Recipe, round: int, tag: str) -> Generate:
     """How instructions are written for a language in a round."""
     write = settings.generate
-    if write.tune is None:
+    if write.train is None:
         return write
     return write.replace(
-        model=write.tune.tuned(write.model, folder(run, "generator", round, own(write.tune, tag))),
-        prompt="tuned-auto" if write.tuned_prompt == "auto" else write.tuned_prompt,
+        model=write.train.trained(write.model, folder(run, "generator", round, own(write.train, tag))),
+        prompt="trained-auto" if write.trained_prompt == "auto" else write.trained_prompt,
     )
 
 
 def rating(run: RunFolder, settings: Recipe, round: int, tag: str) -> Refine:
     """How candidates of a language are rated in a round."""
     rate = settings.refine
-    if rate.tune is None:
+    if rate.train is None:
         return rate
     return rate.replace(model=rater(run, settings, round, tag))
 
 
 def rater(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
     """The tuned rater of a round."""
-    assert settings.refine.tune is not None
+    assert settings.refine.train is not None
     start = started(run, settings, round, tag)
-    return settings.refine.tune.tuned(start, folder(run, "rater", round, own(settings.refine.tune, tag)))
+    return settings.refine.train.trained(start, folder(run, "rater", round, own(settings.refine.train, tag)))
 
 
 def started(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
     """What the rater of a round is tuned from."""
-    write, rate = settings.generate.tune, settings.refine
-    if rate.start == "base" or write is None:
+    write, rate = settings.generate.train, settings.refine
+    if rate.init_from == "base" or write is None:
         return rate.model
-    return write.tuned(rate.model, folder(run, "generator", round, own(write, tag)))
+    return write.trained(rate.model, folder(run, "generator", round, own(write, tag)))
 
 
 def model_of(settings: Recipe, stage: StageKey) -> Model | None:
@@ -124,34 +124,30 @@ def check(settings: Recipe) -> None:
     """
     from x_instruction.refine import labels
 
-    write, rate = settings.generate.tune, settings.refine
-    if write and rate.tune and rate.start == "generator" and write.per_language and not rate.tune.per_language:
+    write, rate = settings.generate.train, settings.refine
+    if write and rate.train and rate.init_from == "generator" and write.per_language and not rate.train.per_language:
         raise RecipeError(
-            "refine.start is generator and generate.tune.per_language makes several, of which one rater cannot start: "
-            "set refine.tune.per_language too, or start from the base"
+            "refine.init_from is generator and generate.train.per_language makes several, of which one rater cannot "
+            "start: set refine.train.per_language too, or start from the base"
         )
-    if write and rate.tune and rate.start == "generator" and rate.tune.method == "full" != write.method:
+    if write and rate.train and rate.init_from == "generator" and rate.train.method == "full" != write.method:
         raise RecipeError(
-            "refine.tune.method is full and refine.start is generator, which is an adapter: tune the generator in full "
-            "too, or the rater as an adapter"
+            "refine.train.method is full and refine.init_from is generator, which is an adapter: tune the generator in "
+            "full too, or the rater as an adapter"
         )
-    if rate.tune:
-        labels.check(rate.builders)
-        if not rate.development:
-            raise RecipeError(
-                "refine.development is 0 and a tuned rater is calibrated on what it did not see: raise it"
-            )
-    for prompt in (settings.generate.prompt, settings.generate.tuned_prompt, rate.prompt):
+    if rate.train:
+        labels.check(rate.label_strategies)
+        if not rate.validation:
+            raise RecipeError("refine.validation is 0 and a tuned rater is calibrated on what it did not see: raise it")
+    for prompt in (settings.generate.prompt, settings.generate.trained_prompt, rate.prompt):
         digest_of(prompt)
     for name, section in (("generate", settings.generate), ("refine", settings.refine)):
-        if section.tune is None:
+        if section.train is None:
             continue
         if engine_spec(section.model).remote:
             raise RecipeError(
-                f"{name}.tune tunes a model of this machine, and {name}.model.engine is {section.model.engine!r}: "
+                f"{name}.train trains a model on this machine, and {name}.model.engine is {section.model.engine!r}: "
                 "take transformers or vllm, or tune first and serve what came of it"
             )
         if section.model.adapter:
-            raise RecipeError(
-                f"{name}.tune and {name}.model.adapter are both there: the one makes what the other names"
-            )
+            raise RecipeError(f"set only one of {name}.train and {name}.model.adapter")

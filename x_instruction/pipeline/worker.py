@@ -231,7 +231,7 @@ class Worker:
 PLACE = frozenset(
     {
         *("device", "batch_tokens", "batch_size", "threads", "batching"),
-        *("url", "key_variable", "timeout", "concurrency", "retries", "patience", "stream"),
+        *("url", "key_variable", "timeout", "concurrency", "retries", "outage_timeout", "stream"),
         *("prompt_price", "output_price"),
         *("memory", "tensor_parallel", "max_num_seqs", "eager"),
     }

@@ -99,8 +99,8 @@ def names() -> list[str]:
 
 
 def digest_of(name: str) -> str:
-    """Digest of a prompt, or for ``auto`` and ``tuned-auto`` of all that there are, of which they choose."""
-    return folder_digest() if name in ("auto", "tuned-auto") else digest(read_text(name))
+    """Digest of a prompt, or for ``auto`` and ``trained-auto`` of all that there are, of which they choose."""
+    return folder_digest() if name in ("auto", "trained-auto") else digest(read_text(name))
 
 
 def folder_digest() -> str:

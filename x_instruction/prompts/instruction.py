@@ -31,7 +31,7 @@ _WRAPS = "\"'`*_“”‘’«»#- \t"
 
 
 # By whether the model has a chat template. A tuned generator has seen pairs, so its prompt only says what is what.
-_AUTO = {"auto": ("base-title", "chat"), "tuned-auto": ("tuned", "tuned-chat")}
+_AUTO = {"auto": ("base-title", "chat"), "trained-auto": ("trained", "trained-chat")}
 
 
 def choose(name: str, chat: bool) -> Template:

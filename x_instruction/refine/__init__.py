@@ -102,13 +102,13 @@ def check(settings: Refine) -> None:
         RecipeError: it wants a tuned model and nobody tuned one, or its threshold is not known.
         EngineError: its adapter is not there, or the calibration beside it is damaged.
     """
-    if settings.tune is not None:
+    if settings.train is not None:
         return
     model = settings.model
     if settings.rater in TUNED and not (engine_spec(model).remote or model.adapter) and calibration.of(model) is None:
         raise RecipeError(
             f"the rater {settings.rater!r} reads the levels that a model was tuned to answer with, and nothing says "
-            f"that {model.name} was: tune it with [refine.tune], name its adapter (refine.model.adapter), or put a "
+            f"that {model.name} was: tune it with [refine.train], name its adapter (refine.model.adapter), or put a "
             f"{calibration.FILE} beside weights that were tuned elsewhere"
         )
     threshold(settings)
@@ -129,7 +129,7 @@ def threshold(settings: Refine) -> float:
         raise RecipeError(
             f"refine.precision wants a calibrated rater, and there is no {calibration.FILE} beside "
             f"{settings.model.adapter or settings.model.name}: "
-            "tune the rater with [refine.tune], or set refine.min_score"
+            "tune the rater with [refine.train], or set refine.min_score"
         )
     return known.threshold(settings.precision)
 

@@ -1,6 +1,6 @@
 """What a tuned rater's probabilities are worth: a temperature, and the precision of every threshold.
 
-Both are fitted on development pairs, whose documents the rater never saw, and stand in ``calibration.json`` beside its
+Both are fitted on validation pairs, whose documents the rater never saw, and stand in ``calibration.json`` beside its
 adapter. One temperature for all classes cannot change which answer is likeliest (Guo et al., arXiv 1706.04599).
 """
 
@@ -38,7 +38,7 @@ class Calibration:
 
     Args:
         temperature: probabilities are raised to its inverse and sum to 1 again; above 1 they come closer together.
-        curve: threshold, precision and recall of the development pairs whose calibrated probability of ``best``
+        curve: threshold, precision and recall of the validation pairs whose calibrated probability of ``best``
             reaches it, by rising threshold; a pair is good when its level is ``best``.
     """
 
@@ -50,7 +50,7 @@ class Calibration:
         return _warmed(_logarithms(np.asarray(probabilities, dtype=np.float64)), self.temperature)
 
     def threshold(self, precision: float) -> float:
-        """The least threshold that reached a precision on the development pairs.
+        """The least threshold that reached a precision on the validation pairs.
 
         Args:
             precision: 0 to 1.
@@ -64,7 +64,7 @@ class Calibration:
         best = max(self.curve, key=lambda point: (point[1], point[2]), default=None)
         seen = f"the best was {best[1]:.3f} at {best[0]:.3f} (recall {best[2]:.3f})" if best else "it has none"
         raise RecipeError(
-            f"no threshold of the rater reached a precision of {precision:g} on its development pairs, {seen}: "
+            f"no threshold of the rater reached a precision of {precision:g} on its validation pairs, {seen}: "
             "lower refine.precision, or tune the rater on more seeds"
         )
 
@@ -76,7 +76,7 @@ class Calibration:
 
 
 def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
-    """A calibration from development pairs.
+    """A calibration from validation pairs.
 
     The temperature has the least mean negative log-likelihood of the levels, within 0.05 to 20. The likelihood is
     concave in the inverse temperature, so a golden section finds it.
@@ -91,15 +91,15 @@ def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
     """
     p, which = np.asarray(probabilities, dtype=np.float64), np.asarray(levels)
     if not len(which):
-        raise CorpusError("no development pairs to calibrate the rater on: raise refine.development, or add seeds")
+        raise CorpusError("no validation pairs to calibrate the rater on: raise refine.validation, or add seeds")
     if p.shape != (len(which), 3) or which.ndim != 1:
         raise EngineError(f"probabilities of shape {p.shape} and levels of {which.shape}, wanted (n, 3) and (n,)")
     if not np.isfinite(p).all() or p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
-        raise EngineError("the rater gave development pairs numbers that are no probabilities: tune it again")
+        raise EngineError("the rater gave validation pairs numbers that are no probabilities: tune it again")
     if not np.isin(which, (0, 1, 2)).all():
         raise EngineError(f"levels are {np.unique(which).tolist()}, wanted 0 (best), 1 (flawed) and 2 (worst)")
     if not (which == 0).any():
-        raise CorpusError("no development pair is of the best level: name a builder of it in refine.builders")
+        raise CorpusError("no validation pair is of the best level: name a builder of it in refine.label_strategies")
     logarithms = _logarithms(p)
     rows = np.arange(len(which))
 

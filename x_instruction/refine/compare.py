@@ -81,7 +81,7 @@ def settings_for(settings: Refine, rater: str, adapter: str | None = None) -> Re
         prompt=settings.prompt if own or (tuned and settings.rater in TUNED) else "auto",
         precision=settings.precision if own else None,
         min_score=settings.min_score if own else KEEP_ALL,
-        tune=None,
+        train=None,
     )
 
 

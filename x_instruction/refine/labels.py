@@ -141,13 +141,13 @@ def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, st
 
 def _weaker(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    written = pool.weaker.get("weaker", {}).get(key(pair), "").strip()
+    written = pool.weaker.get("weak-instruction", {}).get(key(pair), "").strip()
     return (written, pair.output) if written and written.casefold() != pair.asked.casefold() else None
 
 
 def _weaker_answer(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    written = pool.weaker.get("weaker-answer", {}).get(key(pair), "").strip()
+    written = pool.weaker.get("weak-response", {}).get(key(pair), "").strip()
     return (pair.asked, written) if written and written != pair.output.strip() else None
 
 
@@ -161,37 +161,30 @@ STRATEGIES = {
     # Sentences near its beginning are replaced by those of a seed in another language.
     "foreign": Strategy("flawed", _foreign),
     # The instruction of the most similar other document.
-    "near-miss": Strategy("flawed", _near_miss),
+    "hard-negative": Strategy("flawed", _near_miss),
     # An instruction that a weaker writer wrote for the response.
-    "weaker": Strategy("flawed", _weaker),
+    "weak-instruction": Strategy("flawed", _weaker),
     # The answer of a weaker model to the instruction.
-    "weaker-answer": Strategy("flawed", _weaker_answer),
+    "weak-response": Strategy("flawed", _weaker_answer),
     # The instruction of any other document.
-    "other-page": Strategy("worst", _other_page),
+    "random-negative": Strategy("worst", _other_page),
 }
 
 
 # Builders that put in what a weaker model wrote.
-WEAKER = ("weaker", "weaker-answer")
+WEAKER = ("weak-instruction", "weak-response")
 
 
 def check(names: Sequence[str]) -> None:
     """Refuse builders that a rater cannot learn from.
 
     Raises:
-        RecipeError: one is not known, or a level has none.
+        RecipeError: a level has none.
     """
-    _known(names)
     for level in LEVELS:
         able = [name for name, builder in STRATEGIES.items() if builder.level == level]
         if not set(able) & set(names):
-            raise RecipeError(f"refine.builders has none of the level {level!r}: name one of {', '.join(able)}")
-
-
-def _known(names: Sequence[str]) -> None:
-    unknown = sorted(set(names) - STRATEGIES.keys())
-    if unknown:
-        raise RecipeError(f"unknown label builder {unknown[0]!r} in refine.builders (known: {', '.join(STRATEGIES)})")
+            raise RecipeError(f"refine.label_strategies has none of the level {level!r}: name one of {', '.join(able)}")
 
 
 def examples(
@@ -213,10 +206,8 @@ def examples(
         weaker: for the builders of ``WEAKER``: what a weaker model wrote, by builder and ``key`` of the pair.
 
     Raises:
-        RecipeError: a builder that is not known.
         CorpusError: a level has no examples at all.
     """
-    _known(names)
     # In the table's order: which comes first in a recipe changes nothing.
     wanted = [name for name in STRATEGIES if name in names]
     pool = Pool(pairs, weaker or {})
@@ -235,7 +226,7 @@ def examples(
             able = ", ".join(name for name, builder in STRATEGIES.items() if builder.level == level)
             raise CorpusError(
                 f"{len(pairs)} seeds and the builders {', '.join(wanted) or 'none'} give no pair of the level "
-                f"{level!r}: name one of {able} in refine.builders, or add seeds"
+                f"{level!r}: name one of {able} in refine.label_strategies, or add seeds"
             )
     return made
 
@@ -279,15 +270,15 @@ def balance(made: Sequence[Example], seed: int) -> list[Example]:
 
 
 def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to train on and pairs to develop on, each in their order.
+    """Pairs to train on and pairs to validate on, each in their order.
 
     A document is on one side with all its languages, and stays there whatever other seeds there are: a rater that
-    learns from more of them, or in fewer languages, has still not seen the development pages. Only of very few does a
+    learns from more of them, or in fewer languages, has still not seen the validation pages. Only of very few does a
     side take more than its share: two documents, where there are four, so that one can be had for the other.
 
     Args:
         pairs: seeds of any languages.
-        share: of the documents that are for development, about.
+        share: of the documents that are for validation, about.
         seed: of the draw.
     """
     places = {id: derive_seed(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}

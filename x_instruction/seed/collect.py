@@ -68,7 +68,7 @@ def collect(paths: Iterable[Path], settings: Seeds, target: Language, out: Path)
         raise RecipeError(f"cannot write {out}: expected a name that ends in .jsonl or .parquet")
     sources = list(paths)
     evaluations = ContaminationIndex(settings.overlap_words)
-    compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.evaluation}
+    compared = {Path(name).name: evaluations.read(Path(name), settings.max_row_bytes) for name in settings.exclude_eval}
     kept: list[Pair] = []
     rejected: list[Dropped] = []
     language_settings = settings.of(target.tag)
@@ -141,7 +141,7 @@ def read(paths: Iterable[Path], settings: Seeds, target: Language) -> Iterator[P
     """Pairs of files of any form, with ``target`` as the language of rows that do not give one."""
     limit = settings.max_row_bytes
     for path in paths:
-        form = detect_form(path, limit) if settings.form == "auto" else settings.form
+        form = detect_form(path, limit) if settings.format == "auto" else settings.format
         for record in READERS[form](path, limit, target.tag, settings.instruction_language, settings.license):
             if isinstance(record, Pair) and not record.language:
                 record = dataclasses.replace(record, language=target.tag)

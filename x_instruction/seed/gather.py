@@ -36,7 +36,7 @@ def gather(settings: Recipe, say: Callable[[str], None] = lambda message: None) 
             raise CorpusError("no seeds: seeds.paths is empty, expected paths of seed files")
         raise CorpusError(f"no seeds: no file matches seeds.paths ({', '.join(seeds.paths)}) for {', '.join(tags)}")
     evaluations = ContaminationIndex(seeds.overlap_words)
-    for name in seeds.evaluation:
+    for name in seeds.exclude_eval:
         evaluations.read(Path(name), seeds.max_row_bytes)
     seeds_by_tag: dict[str, list[Pair]] = {}
     without: list[str] = []

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 # Columns of a row with its parallel sentences, and the collator's keys: 2n sentences, then what is no padding in them.
 COLUMNS = ("sentence_ids", "parallel_ids")
 PAIRS = ("pair_ids", "pair_mask")
-_JOINED = "packing joins rows, and [align] wants them apart: set tune.packing = false"
+_JOINED = "packing joins rows, and [align] wants them apart: set train.packing = false"
 
 
 def check(align: Align, model_config: PreTrainedConfig) -> None:
@@ -162,7 +162,7 @@ class AlignmentTrainer(OutputTrainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("[align] needs whole weights on every device: tune without FSDP and DeepSpeed")
         if align.contrast_weight and self.args.per_device_train_batch_size * self.args.world_size < 2:
-            raise RecipeError("[align] contrasts the rows of one micro-batch: set tune.device_batch_size to 2 or more")
+            raise RecipeError("[align] contrasts the rows of one micro-batch: set train.device_batch_size to 2 or more")
         if data_collator is None:
             # Only now: without one TRL sees to it that there is a token for padding.
             self.data_collator = AlignmentCollator(self._tokenizer.pad_token_id)

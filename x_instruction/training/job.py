@@ -45,7 +45,7 @@ class TrainJob(Section):
 
     model: Model
     """The base, and an adapter on it to continue from."""
-    tune: TrainConfig
+    train: TrainConfig
     """How it is trained."""
     align: Align | None = None
     """AFP's alignment beside it."""
@@ -54,7 +54,7 @@ class TrainJob(Section):
 def decisive(job: TrainJob) -> dict[str, Any]:
     """What of a job decides the model that comes of it, as dotted keys."""
     place = PLACE - _CONTRASTED if job.align else PLACE
-    left_out = {f"tune.{key}" for key in place}
+    left_out = {f"train.{key}" for key in place}
     return {key: value for key, value in flatten(job).items() if key not in left_out}
 
 

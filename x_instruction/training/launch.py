@@ -91,11 +91,11 @@ def _perform(folder: Path, job: TrainJob) -> None:
     for name in ("failed.json", "tuned.json", "model"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    processes = _processes(job.tune)
-    line = _line(folder, job.tune, processes)
+    processes = _processes(job.train)
+    line = _line(folder, job.train, processes)
     with open(folder / "log.txt", "ab") as log:
         begin = log.tell()
-        ended = subprocess.run(line, env=_environment(job.tune, processes), stdout=log, stderr=log, check=False)
+        ended = subprocess.run(line, env=_environment(job.train, processes), stdout=log, stderr=log, check=False)
     if ended.returncode == 0:
         return
     failed = folder / "failed.json"
@@ -128,7 +128,7 @@ def _processes(settings: TrainConfig) -> int:
     seen = len(gpus())
     if settings.processes and settings.processes > seen > 0:
         raise TrainingError(
-            f"tune.processes is {settings.processes}, each has a GPU of its own, and {seen} can be seen: "
+            f"train.processes is {settings.processes}, each has a GPU of its own, and {seen} can be seen: "
             f"set it to {seen} or less"
         )
     return settings.processes or max(1, seen)

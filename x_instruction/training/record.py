@@ -42,14 +42,14 @@ def training(
     """
     base = locate(job.model.name, job.model.revision)
     asked = {pair.instruction_language for pair in pairs}
-    tune = {key: value for key, value in flatten(job.tune).items() if value is not None}
+    tune = {key: value for key, value in flatten(job.train).items() if value is not None}
     hub, form = embedded.hub_id_and_form(base.name)
     return Training(
         base_model=hub,
         base_revision=base.revision,
         base_note=f"weights of its {form} file, {base.revision}" if form else "",
         base_license=embedded.license_identifier(base.name) or "unknown",
-        relation="finetune" if job.tune.method == "full" else "adapter",
+        relation="finetune" if job.train.method == "full" else "adapter",
         task=task,
         dataset=dataset,
         dataset_revision=revision,

@@ -38,7 +38,9 @@ def writing(pairs: Sequence[Pair], settings: Generate, reader: Clips) -> list[Tr
         settings: prompt and length of what the generator is shown.
         reader: of the base model.
     """
-    template = prompts.choose("tuned-auto" if settings.tuned_prompt == "auto" else settings.tuned_prompt, reader.chat)
+    template = prompts.choose(
+        "trained-auto" if settings.trained_prompt == "auto" else settings.trained_prompt, reader.chat
+    )
     lessons = []
     for pair in pairs:
         wanted = " ".join(f"{pair.instruction}\n{pair.input}".split())

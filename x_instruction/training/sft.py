@@ -146,19 +146,19 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
     def lesson(pair: Pair) -> TrainingExample:
         return TrainingExample(ask(pair.asked), pair.output, True, *data.parallel.get(pair, ("", "")))
 
-    pairs, held = _apart(data.pairs, settings.development if settings.learning_rates else 0)
+    pairs, held = _apart(data.pairs, settings.lr_search_rows if settings.lr_search_rates else 0)
     held_out.checks((pair.language for pair in held), settings.lid_model)
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
     # What was tried on other rows or otherwise says nothing of these.
     trials /= hashing.digest([flatten(settings), data.revision])[:16]
-    rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.learning_rates else {}
+    rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.lr_search_rates else {}
     chosen = settings
     if rates:
         # A small base answers in no asked language yet, and then all scores are 0.
         best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"], -rate))
         say(f"learning rate {best:g}: score {rates[best]['score']:.4f} is the best of {len(rates)}")
-        chosen = settings.replace(tune=settings.tune.replace(learning_rate=best))
+        chosen = settings.replace(train=settings.train.replace(learning_rate=best))
 
     def finish(model: Path, tuned: TrainResult) -> None:
         if rates:
@@ -166,11 +166,11 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
         told = asdict(tuned) | {"inference": data.inference}
         (model / TUNED).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
         # Whoever gets the model from the Hub reads with it; all weights come with theirs.
-        if chosen.tune.method != "full":
+        if chosen.train.method != "full":
             reader.tokenizer.save_pretrained(model)
         prompt = ask("{" + SLOT + "}")
         record = training(
-            TrainJob(model=chosen.model, tune=chosen.tune, align=chosen.align),
+            TrainJob(model=chosen.model, train=chosen.train, align=chosen.align),
             tuned,
             # The card's example is asked as people are to ask.
             [
@@ -184,14 +184,14 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
         )
         write(model, record, settings.license, settings.license_link)
 
-    tuned = launch(TrainJob(model=chosen.model, tune=chosen.tune, align=chosen.align), lessons, target, finish)
+    tuned = launch(TrainJob(model=chosen.model, train=chosen.train, align=chosen.align), lessons, target, finish)
     shutil.rmtree(trials.parent, ignore_errors=True)
     return tuned
 
 
 def evaluate(settings: TrainingRecipe, target: Path, rows: Sequence[held_out.Row]) -> dict[str, held_out.Metrics]:
     """What the model that a tuning left in a folder is worth on rows, by language and for all."""
-    engine = open_engine(settings.tune.tuned(settings.model, target))
+    engine = open_engine(settings.train.trained(settings.model, target))
     render = frame(settings.prompt, engine.chat)
     return held_out.summary(
         held_out.measure(rows, engine, render, answer_tokens=settings.answer_tokens, lid_model=settings.lid_model)
@@ -211,7 +211,7 @@ def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
     held = [pair for pair in pairs if pair.document in documents]
     rest = [pair for pair in pairs if pair.document not in documents]
     if not rest:
-        raise TrainingError(f"development = {count} leaves no row to tune on: {len(pairs)} rows are there in all")
+        raise TrainingError(f"lr_search_rows = {count} leaves no row to tune on: {len(pairs)} rows are there in all")
     return rest, held
 
 
@@ -231,14 +231,14 @@ def _tried(
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[float, dict[str, float]]:
-    """What each learning rate comes to on the development rows: the mean over languages (method.md 3.5)."""
+    """What each learning rate comes to on the search rows: the mean over languages (method.md 3.5)."""
     found = {}
-    for rate in settings.learning_rates:
+    for rate in settings.lr_search_rates:
         target = folder / f"{rate:g}"
-        tune_ = settings.tune.replace(learning_rate=rate, steps=settings.trial)
+        tune_ = settings.train.replace(learning_rate=rate, steps=settings.lr_search_steps)
         known = target / "score.json"
         if not target.is_dir():
-            launch(TrainJob(model=settings.model, tune=tune_, align=settings.align), lessons, target)
+            launch(TrainJob(model=settings.model, train=tune_, align=settings.align), lessons, target)
         if not known.exists():
             figures = [one for name, one in evaluate(settings, target, rows).items() if name != held_out.ALL]
             table = {
@@ -250,7 +250,7 @@ def _tried(
         found[rate] = json.loads(known.read_text("utf-8"))
         told: dict[str, Any] = found[rate]
         say(
-            f"learning rate {rate:g}, {settings.trial} steps: right language {told['right']:.2f}, "
+            f"learning rate {rate:g}, {settings.lr_search_steps} steps: right language {told['right']:.2f}, "
             f"{told['bits_per_byte']:.3f} bits per byte, score {told['score']:.4f}"
         )
     return found

@@ -51,7 +51,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
-_SAMPLING = {"random": "random", "by_length": "group_by_length", "in_order": "sequential"}
+_SAMPLING = {"random": "random", "by_length": "group_by_length", "sequential": "sequential"}
 SOFTWARE = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -62,10 +62,10 @@ def tune(folder: Path) -> TrainResult:
         TuningError: it cannot work, or the loss stopped being a number.
     """
     job = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
-    settings = job.tune
+    settings = job.train
     if settings.method == "full" and job.model.adapter:
         raise TrainingError(
-            f"tune.method is full, and model.adapter is {without_folder(job.model.adapter)}: the adapter alone "
+            f"train.method is full, and model.adapter is {without_folder(job.model.adapter)}: the adapter alone "
             "would learn; merge it into its base and name what comes of it in model.name, or take lora"
         )
     device = _device(settings)
@@ -73,7 +73,7 @@ def tune(folder: Path) -> TrainResult:
         # Before anything is loaded, or every process would begin on the first GPU.
         torch.cuda.set_device(_rank())
     if settings.log != "none" and find_spec(settings.log) is None:
-        raise TrainingError(f"tune.log is {settings.log}, which is not installed: pip install {settings.log}")
+        raise TrainingError(f"train.log is {settings.log}, which is not installed: pip install {settings.log}")
     if device == "cpu" and settings.threads:
         torch.set_num_threads(settings.threads)
     reader = Reader(job.model.name, job.model.revision)
@@ -88,7 +88,7 @@ def tune(folder: Path) -> TrainResult:
     if arguments.n_gpu > 1:
         raise TrainingError(
             f"one process sees {arguments.n_gpu} GPUs, and every batch would be {arguments.n_gpu} times as large: "
-            "name one in CUDA_VISIBLE_DEVICES, or set tune.processes"
+            "name one in CUDA_VISIBLE_DEVICES, or set train.processes"
         )
     network = _network(job, device)
     clock = _Clock(folder / "seconds")
@@ -135,9 +135,9 @@ def _device(settings: TrainConfig) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if settings.device == "cuda":
-        raise TrainingError("tune.device is cuda, and no GPU can be used here: install torch for CUDA, or take cpu")
+        raise TrainingError("train.device is cuda, and no GPU can be used here: install torch for CUDA, or take cpu")
     if settings.method == "qlora":
-        raise TrainingError("tune.method is qlora, which needs a GPU, and none can be used here: take lora")
+        raise TrainingError("train.method is qlora, which needs a GPU, and none can be used here: take lora")
     return "cpu"
 
 
@@ -165,7 +165,7 @@ def _loading(settings: TrainConfig, device: str) -> dict[str, Any]:
 
 def _network(job: TrainJob, device: str) -> PreTrainedModel:
     files = locate(job.model.name, job.model.revision)
-    options = _loading(job.tune, device)
+    options = _loading(job.train, device)
     library_logging.disable_progress_bar()
     try:
         network = AutoModelForCausalLM.from_pretrained(files.folder, **options)
@@ -174,18 +174,18 @@ def _network(job: TrainJob, device: str) -> PreTrainedModel:
         raise TrainingError(f"cannot load {job.model.name!r} to tune it: {reason}") from error
     if job.model.adapter:
         return with_adapter(network, job.model.adapter, job.model.name, trainable=True)
-    _check_targets(network, job.tune)
+    _check_targets(network, job.train)
     return network
 
 
 def _check_targets(network: PreTrainedModel, settings: TrainConfig) -> None:
     """Refuse names of layers that are not there, with those that are."""
-    if settings.method == "full" or settings.targets == ("all-linear",):
+    if settings.method == "full" or settings.target_modules == ("all-linear",):
         return
     linear = {name.split(".")[-1] for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
-    if strange := sorted(set(settings.targets) - linear):
+    if strange := sorted(set(settings.target_modules) - linear):
         raise TrainingError(
-            f"tune.targets names {strange[0]!r}, which is no layer of the model, wanted some of "
+            f"train.target_modules names {strange[0]!r}, which is no layer of the model, wanted some of "
             f"{', '.join(sorted(linear))}, or all-linear"
         )
 
@@ -205,18 +205,18 @@ def _four_bits() -> Any:
 
 
 def _lora(settings: TrainConfig) -> LoraConfig:
-    whole = settings.targets == ("all-linear",)
+    whole = settings.target_modules == ("all-linear",)
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules="all-linear" if whole else list(settings.targets),
+        target_modules="all-linear" if whole else list(settings.target_modules),
         task_type="CAUSAL_LM",
     )
 
 
 def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: int) -> SFTConfig:
-    settings = job.tune
+    settings = job.train
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     at_once = min(settings.device_batch_size, max(1, settings.batch_size // processes))
     held = max(1, settings.batch_size // (at_once * processes))
@@ -228,10 +228,10 @@ def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: 
     steps = settings.steps or max(1, math.ceil(settings.epochs * math.ceil(rows / settings.batch_size)))
     end: dict[str, Any] = {}
     name = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}[settings.schedule]
-    if settings.end_share and settings.schedule == "linear":
-        name, end = "polynomial", {"lr_end": settings.learning_rate * settings.end_share, "power": 1.0}
-    elif settings.end_share and settings.schedule == "cosine":
-        name, end = "cosine_with_min_lr", {"min_lr_rate": settings.end_share}
+    if settings.min_lr_ratio and settings.schedule == "linear":
+        name, end = "polynomial", {"lr_end": settings.learning_rate * settings.min_lr_ratio, "power": 1.0}
+    elif settings.min_lr_ratio and settings.schedule == "cosine":
+        name, end = "cosine_with_min_lr", {"min_lr_rate": settings.min_lr_ratio}
     mixed = device == "cuda" and settings.method == "full" and settings.dtype == "auto"
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
@@ -240,7 +240,7 @@ def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: 
         learning_rate=settings.learning_rate,
         lr_scheduler_type=name,
         lr_scheduler_kwargs=end or None,
-        warmup_steps=math.ceil(settings.warmup * steps) if not settings.packing else settings.warmup,
+        warmup_steps=math.ceil(settings.warmup_ratio * steps) if not settings.packing else settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         num_train_epochs=settings.epochs,

@@ -20,7 +20,7 @@ from x_instruction.cli.tables import Column, Format, emit, format_options
 )
 @limit_option("held-out rows")
 @out_option("Folder of the models", "models/NAME-sizes")
-@set_option("tune.steps=100")
+@set_option("train.steps=100")
 @format_options
 def command(
     recipe: str,

@@ -39,7 +39,7 @@ def command(
 
     targets = per_language(out, languages)
     settings = validate(Seeds, {}, read_sets(sets))
-    settings = settings.replace(evaluation=(*settings.evaluation, *exclude_eval))
+    settings = settings.replace(exclude_eval=(*settings.exclude_eval, *exclude_eval))
     for tag, target in targets.items():
         wanted = language(tag)
         report = collect(sources, settings, wanted, target)

@@ -8,7 +8,7 @@ import click
 
 from x_instruction.cli.options import languages_option, out_option, read_recipe, set_option
 
-_PARTS = ("training", "development", "all")
+_PARTS = ("training", "validation", "all")
 
 
 @click.command()
@@ -22,7 +22,7 @@ def command(recipe: str, out: Path, part: str, languages: tuple[str, ...], sets:
 
     A rater learns from such pairs. There are as many of each level: the seeds themselves (best), pairs with one flaw
     (flawed), and instructions of other documents (worst). A rater that RECIPE trains never sees a document of the part
-    `development`.
+    `validation`.
 
     `x-instruction eval raters` compares raters on the file.
     """
@@ -35,11 +35,11 @@ def command(recipe: str, out: Path, part: str, languages: tuple[str, ...], sets:
     settings = read_recipe(recipe, languages, None, sets)
     refine = settings.refine
     pairs = [pair for seeds in gather(settings, lambda text: click.echo(text, err=True)).values() for pair in seeds]
-    training, development = split(pairs, refine.development, settings.seed)
-    chosen = {"training": training, "development": development, "all": pairs}[part]
-    if asked := sorted(set(WEAKER) & set(refine.builders)):
+    training, validation = split(pairs, refine.validation, settings.seed)
+    chosen = {"training": training, "validation": validation, "all": pairs}[part]
+    if asked := sorted(set(WEAKER) & set(refine.label_strategies)):
         click.echo(f"{' and '.join(asked)}: left out, only a run asks a weaker model", err=True)
-    made = balance(examples(chosen, refine.builders, refine.per_level, settings.seed), settings.seed)
+    made = balance(examples(chosen, refine.label_strategies, refine.per_level, settings.seed), settings.seed)
     write(made, out)
     for (level, builder), number in sorted(Counter((e.level, e.builder) for e in made).items()):
         click.echo(f"{level:8} {builder:12} {number:9,}", err=True)

@@ -36,10 +36,10 @@ def train_roles(
 
     settings = read_recipe(recipe, languages, limit, sets)
     rounds.check(settings)
-    sections = {"generator": settings.generate.tune, "rater": settings.refine.tune}
+    sections = {"generator": settings.generate.train, "rater": settings.refine.train}
     chosen = [role for role in roles if sections[role]]
     if not chosen:
-        tables = {"generator": "[generate.tune]", "rater": "[refine.tune]"}
+        tables = {"generator": "[generate.train]", "rater": "[refine.train]"}
         raise RecipeError(
             f"{recipe} trains no {' and no '.join(roles)}: add {' or '.join(tables[role] for role in roles)}"
         )

@@ -14,7 +14,7 @@ from x_instruction.cli.options import out_option, read_sets, set_option
 @click.argument("recipe")
 @click.argument("data", nargs=-1, required=True)
 @out_option("Folder of the model", "models/NAME")
-@set_option("tune.steps=100")
+@set_option("train.steps=100")
 def command(recipe: str, data: tuple[str, ...], out: Path | None, sets: tuple[str, ...]) -> None:
     """Fine-tune a model on DATA (supervised).
 
@@ -42,7 +42,7 @@ def command(recipe: str, data: tuple[str, ...], out: Path | None, sets: tuple[st
         click.echo(f"dropped  {reason:24} {number:9,}", err=True)
     target = out or Path("models") / settings.name
     kept(f"checkpoints of {target} are kept; rerun the same command to continue from the last one")
-    click.echo(f"{len(found.pairs):,} rows, {settings.model.name}, {settings.tune.method}", err=True)
+    click.echo(f"{len(found.pairs):,} rows, {settings.model.name}, {settings.train.method}", err=True)
     tuned = tune(settings, found, target, lambda text: click.echo(text, err=True))
     lengths = tuned.lengths
     spread = ", ".join(f"{share} % up to {tokens:,}" for share, tokens in lengths["percentiles"].items())

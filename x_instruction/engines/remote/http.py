@@ -2,7 +2,8 @@
 
 Trouble comes in three kinds. What concerns one request (a time-out, a broken connection, a 500) is tried again
 ``retries`` times, and then that record fails. What concerns the whole server (it cannot be reached, it is overloaded)
-is waited out, for all requests together, up to ``patience``: a server that restarts must not cost a thousand records.
+is waited out, for all requests together, up to ``outage_timeout``: a server that restarts must not cost a thousand
+records.
 What no waiting mends (a wrong key, path or model name, an empty purse) stops the run at once, with everything kept.
 
 The API key goes from the environment into one header and nowhere else; redirects are not followed, so it is not handed
@@ -192,7 +193,7 @@ class Client:
             troubled_since = started if troubled_since is None else troubled_since
             attempts += 1
             failures += not trouble.whole_server
-            if failures > retries or time.monotonic() - troubled_since > self.settings.patience:
+            if failures > retries or time.monotonic() - troubled_since > self.settings.outage_timeout:
                 self.counts.failed += 1
                 raise RetriesExhausted(trouble.reason, trouble.message)
             self.counts.retried += 1
@@ -292,10 +293,11 @@ class Client:
 
     def _check_patience(self, trouble: _Trouble) -> None:
         silent = time.monotonic() - self._last_answer
-        if self._last_answer and silent > self.settings.patience:
+        if self._last_answer and silent > self.settings.outage_timeout:
             raise EngineError(
                 f"{self.url} has answered nothing for {silent:.0f} seconds ({trouble.message}); what was answered is "
-                "kept: run the same command again when the server is well, or raise server.patience or server.timeout"
+                "kept: run the same command again when the server is well, or raise server.outage_timeout or "
+                "server.timeout"
             )
 
     def _pause(self, header: str | None) -> None:
@@ -308,7 +310,7 @@ class Client:
                 if header.strip().replace(".", "", 1).isdigit()
                 else email.utils.parsedate_to_datetime(header).timestamp() - time.time()
             )
-            self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, self.settings.patience))
+            self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, self.settings.outage_timeout))
 
     async def _open(self) -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}

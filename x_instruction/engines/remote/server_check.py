@@ -52,7 +52,7 @@ class Looked:
 
 def patient(url: str, key_variable: str) -> Server:
     """Settings to look at a server that somebody is waiting for."""
-    return Server(url=url, key_variable=key_variable, timeout=60.0, retries=1, patience=15.0)
+    return Server(url=url, key_variable=key_variable, timeout=60.0, retries=1, outage_timeout=15.0)
 
 
 def models(engine: str, server: Server) -> list[Served]:
