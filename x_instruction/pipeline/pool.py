@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -131,7 +133,8 @@ class ProcessExecutor(Executor):
             device = devices[number % len(devices)] if devices else None
             arguments = (theirs, str(run.root), settings, device, budget, self.spent)
             process = context.Process(target=_worker_main, args=arguments, daemon=daemon)
-            process.start()
+            with _interrupts_blocked():
+                process.start()
             theirs.close()
             self.workers[ours] = process
 
@@ -210,6 +213,19 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
             "visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
         )
     return [",".join(found[first : first + size]) for first in range(0, len(found) - size + 1, size)]
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: it goes to all processes of a terminal, and this one ends the others.
+
+    A process inherits what is blocked, and an interrupt that comes meanwhile reaches this one afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker_main(
