@@ -46,7 +46,7 @@ def test_a_typo_gets_a_suggestion() -> None:
 
 
 def test_the_message_says_what_is_wanted_and_is_caught_as_a_recipe_error() -> None:
-    with pytest.raises(RecipeError, match=r"wanted a BCP-47 tag such as 'sw', 'zh-Hans', or a code such as 'swh_Latn'"):
+    with pytest.raises(RecipeError, match=r"expected a BCP-47 tag such as 'sw', 'zh-Hans', or a code such"):
         language("qqq")
 
 

@@ -27,7 +27,7 @@ from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import language
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import Pair
-from x_instruction.translate import Fault, Text, Translator, pieces, translate, write
+from x_instruction.translate import Failure, SourceText, Translator, pieces, translate, write
 
 EN, SW, TH = language("en"), language("sw"), language("th")
 ENGLISH = "It rains a lot in March and April, and farmers plant maize and beans at that time."
@@ -128,7 +128,7 @@ def test_a_prompt_without_its_slots(tmp_path: Path, text: str, missing: str) -> 
 def test_what_cannot_be_done_is_told_before_anything_is_asked() -> None:
     engine = Scripted(GOOD)
     engine.capabilities = frozenset({"complete"})
-    with pytest.raises(NotCapable, match='score is "likelihood" and scripted gives none'):
+    with pytest.raises(NotCapable, match='score = "likelihood", but the engine of scripted cannot score'):
         run([pair()], engine, score="likelihood")
     made = settings()
     translator = Translator(engine, engine.results, made)
@@ -253,7 +253,7 @@ def test_lines_stay_and_equal_pieces_are_asked_once() -> None:
     engine = Scripted({"Cook.": "Pika.", "Wash the rice.": "Osha mchele."})
     translator = Translator(engine, engine.results, settings())
     text = "1. Cook.\n\n   - Wash the rice.\n`` ` ``\n2. Cook."
-    assert translator.translate([Text(text, EN, SW), Text("Cook.", EN, SW)]) == [
+    assert translator.translate([SourceText(text, EN, SW), SourceText("Cook.", EN, SW)]) == [
         "1. Pika.\n\n   - Osha mchele.\n`` ` ``\n2. Pika.",
         "Pika.",
     ]
@@ -263,14 +263,14 @@ def test_lines_stay_and_equal_pieces_are_asked_once() -> None:
 def test_one_fault_does_not_shift_the_others() -> None:
     engine = Scripted({"a": Failed("engine_timeout", "late"), "b": "bb", "c": "cc"})
     translator = Translator(engine, engine.results, settings())
-    found = translator.translate([Text("a\nb", EN, SW), Text("c\nb", EN, SW)])
-    assert found == [Fault("engine_timeout", "late"), "cc\nbb"]
+    found = translator.translate([SourceText("a\nb", EN, SW), SourceText("c\nb", EN, SW)])
+    assert found == [Failure("engine_timeout", "late"), "cc\nbb"]
 
 
 def test_what_a_base_model_is_asked() -> None:
     engine = Scripted({"Cook  it.": "x", "Cook it.": " Pika. "}, chat=False)
     translator = Translator(engine, engine.results, settings(max_tokens=40, tokens_per_byte=2.0))
-    assert translator.translate([Text("Cook  it.", EN, SW), Text("Cook it." * 9, EN, SW)][:1]) == ["Pika."]
+    assert translator.translate([SourceText("Cook  it.", EN, SW), SourceText("Cook it." * 9, EN, SW)][:1]) == ["Pika."]
     (request,) = engine.asked
     assert request.prompt.endswith("\n\nEnglish: Cook it.\nSwahili:")
     assert (request.stop, request.temperature, request.max_tokens) == (("\n",), 0.0, 32)
@@ -279,7 +279,7 @@ def test_what_a_base_model_is_asked() -> None:
 def test_room_grows_with_what_is_translated() -> None:
     engine = Scripted({"a" * 100: "x", "ก" * 50: "x", "a" * 500: "x"})
     translator = Translator(engine, engine.results, settings(max_tokens=400))
-    translator.translate([Text("a" * 100, EN, SW), Text("ก" * 50, TH, SW), Text("a" * 500, EN, SW)])
+    translator.translate([SourceText("a" * 100, EN, SW), SourceText("ก" * 50, TH, SW), SourceText("a" * 500, EN, SW)])
     assert [request.max_tokens for request in engine.asked] == [100, 150, 400]
     assert {request.stop for request in engine.asked} == {()}
 
@@ -315,14 +315,14 @@ def tiny(tiny_model: Path) -> Callable[..., Translation]:
 
 
 def test_bad_files(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]) -> None:
-    with pytest.raises(RecipeError, match=r"out.csv is neither .jsonl nor .parquet"):
+    with pytest.raises(RecipeError, match=r"out.csv: expected a name that ends in .jsonl or .parquet"):
         write([seeds], tiny(), SW, tmp_path / "out.csv")
-    with pytest.raises(RecipeError, match="is what is to be translated"):
+    with pytest.raises(RecipeError, match="is also an input: choose another file for --out"):
         write([seeds], tiny(), SW, seeds)
     with pytest.raises(CorpusError, match=r"cannot read .*none.jsonl"):
         write([tmp_path / "none.jsonl"], tiny(), SW, tmp_path / "out.jsonl")
     with pytest.raises(
-        CorpusError, match=r"no translation into Swahili of seeds.jsonl is left \(.*malformed_json 1.*wrong"
+        CorpusError, match=r"no usable translation into Swahili of seeds.jsonl \(.*malformed_json 1.*wrong"
     ):
         write([seeds], tiny(language_check=True), SW, tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
@@ -374,7 +374,7 @@ def test_by_the_likelihood_of_a_real_model(seeds: Path, tmp_path: Path, tiny: Ca
 def test_killed_and_resumed_to_the_same_bytes(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
     out = tmp_path / "sw.jsonl"
     keys = ("language_check=false", "min_score=0.0", "max_tokens=24", "model.batch_size=1", f"model.name={tiny_model}")
-    line = [sys.executable, "-m", "x_instruction", "translate", str(seeds), "--to", "sw"]
+    line = [sys.executable, "-m", "x_instruction", "seeds", "translate", str(seeds), "--languages", "sw"]
     line += [part for key in keys for part in ("--set", key)]
     subprocess.run([*line, "--out", str(tmp_path / "whole.jsonl")], check=True, capture_output=True)
     for wanted in (5, 30):

@@ -1,7 +1,7 @@
-"""Generation, the paper's first part: an instruction for each passage (section 3.1; method.md 2.2).
+"""The first part of X-Instruction: write an instruction for each passage (section 3.1).
 
-The passage is natural text and becomes the response; a model writes the instruction that it may answer. Several
-candidates are sampled for each passage, and what no rater needs to see is dropped here, each with a reason.
+The passage is natural text and becomes the response; a model writes an instruction that it could answer. Several
+candidates are sampled per passage. Obviously bad ones are dropped with a reason, so that no rater sees them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from x_instruction.languages import Language, language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
 
-# Instructions that speak of a text, or that fit any text, say nothing about this one (method.md section 5).
+# Instructions that mention "the text" or that fit any text are useless: the reader of the pair has only this response.
 _MENTIONS = re.compile(
     r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
@@ -37,7 +37,7 @@ _GENERIC = re.compile(
     r"|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
     re.I,
 )
-# What ``_hinted`` adds: it makes no other instruction of one.
+# The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
 _HINT = re.compile(r" Answer in \d+ sentences?\.$")
 _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
 
@@ -51,49 +51,49 @@ def generate(
     round: int = 0,
     before: Sequence[Candidate] = (),
 ) -> Iterator[Candidate | Dropped]:
-    """Candidates of passages of one language, in their order.
+    """Candidates for passages of one language, in their order.
 
     Args:
-        passages: of one language.
-        settings: the recipe's section.
-        engine: for its tokenizer and its name; it is asked through ``ask``.
-        ask: gives a result per request.
-        seed: of the recipe; each candidate's own seed derives from it.
-        round: of refinement; candidates are numbered on from those of earlier rounds.
-        before: earlier candidates of these passages, which are not written again.
+        passages: passages of one language.
+        settings: the section ``generate`` of the recipe.
+        engine: provides the tokenizer and the name of the model; requests go through ``ask``.
+        ask: returns one result per request.
+        seed: seed of the recipe, from which the seed of each candidate is derived.
+        round: round of refinement. Candidates are numbered continuously over rounds.
+        before: candidates of earlier rounds for these passages; a duplicate of one is dropped.
     """
     if not passages:
         return
     into = language(asked_in(settings.instruction_language, passages[0].language))
     template = prompts.choose(settings.prompt, engine.chat)
     requests: list[Completion] = []
-    asked: list[tuple[Passage, int, str, str]] = []
+    candidates: list[tuple[Passage, int, str, str]] = []
     for passage in passages:
-        shown = engine.truncate(passage.text, settings.passage_tokens)
+        truncated = engine.truncate(passage.text, settings.passage_tokens)
         source = language(passage.language)
         for turn in range(settings.candidates):
             number = round * settings.candidates + turn
             style = settings.styles[turn % len(settings.styles)]
-            prompt, opening = prompts.ask(template, shown, source, into, style, turn // len(settings.styles))
+            prompt, opening = prompts.ask(template, truncated, source, into, style, turn // len(settings.styles))
             requests.append(_completion(prompt, settings, derive_seed(seed, passage.id, number)))
-            asked.append((passage, number, style, opening))
+            candidates.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
     for candidate in before:
         written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
-    for (passage, number, style, opening), answer in zip(asked, ask(requests), strict=True):
-        if isinstance(answer, Failed):
-            yield dropped(f"{passage.id}-{number}", answer.reason, answer.message)
+    for (passage, number, style, opening), result in zip(candidates, ask(requests), strict=True):
+        if isinstance(result, Failed):
+            yield dropped(f"{passage.id}-{number}", result.reason, result.message)
             continue
-        assert isinstance(answer, Completed)
-        text = prompts.read(opening, answer.text, style)
-        seen = written.setdefault(passage.id, set())
-        reason = refuse(text, answer.finish_reason, passage, settings, into)
-        if reason is None and text.casefold() in seen:
+        assert isinstance(result, Completed)
+        text = prompts.read(opening, result.text, style)
+        earlier = written.setdefault(passage.id, set())
+        reason = refuse(text, result.finish_reason, passage, settings, into)
+        if reason is None and text.casefold() in earlier:
             reason = "same_as_another"
         if reason is not None:
-            yield dropped(f"{passage.id}-{number}", reason, text, answer.text)
+            yield dropped(f"{passage.id}-{number}", reason, text, result.text)
             continue
-        seen.add(text.casefold())
+        earlier.add(text.casefold())
         text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, number))
         yield extend(
             passage,
@@ -103,7 +103,7 @@ def generate(
             style=style,
             candidate=number,
             round=round,
-            finish_reason=answer.finish_reason,
+            finish_reason=result.finish_reason,
             generator=engine.model,
             generator_revision=engine.revision,
             generator_prompt=template.digest,
@@ -111,7 +111,7 @@ def generate(
 
 
 def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:
-    """The instruction, for a share of the draws with the length that its response has (LongForm: method.md 3.8)."""
+    """The instruction, for a share of the candidates with the length of the response (LongForm, arXiv 2304.08460)."""
     if draw % 10_000 >= share * 10_000 or not text.endswith((".", "?", "!")):
         return text
     number = len(sentences(passage.text, spaced(language(passage.language))))
@@ -131,7 +131,7 @@ def _completion(prompt: Prompt, settings: Generate, seed: int) -> Completion:
 
 
 def refuse(text: str, finish_reason: str, passage: Passage, settings: Generate, into: Language) -> str | None:
-    """Why an instruction is not worth rating, or None."""
+    """The reason to drop an instruction before it is rated, or None."""
     if not text.strip(" ?.!"):
         return "empty"
     if finish_reason != "stop":
@@ -154,19 +154,19 @@ def refuse(text: str, finish_reason: str, passage: Passage, settings: Generate, 
 
 
 def copied(instruction: str, passage: str) -> float:
-    """Longest run of characters that the two share, as a share of the instruction; case does not count."""
+    """Length of the longest common substring relative to the instruction, 0 to 1. Case is ignored."""
     left, right = instruction.casefold(), passage.casefold()
     match = SequenceMatcher(None, left, right, autojunk=False).find_longest_match()
     return match.size / max(1, len(left))
 
 
 def _in_language(text: str, into: Language) -> bool:
-    """Whether the letters are of the language's script; English has to do with ASCII letters, but for a name or two."""
+    """True if the letters are in the script of the language. English must be ASCII, except for a few names."""
     if into.tag == "en":
         letters = [letter for letter in text if letter.isalpha()]
         return bool(letters) and sum(letter.isascii() for letter in letters) >= 0.9 * len(letters)
     from x_instruction.corpus.characters import FIRST_SCRIPT, kinds, script_kinds
 
-    found = [kind for kind in kinds(text).tolist() if kind >= FIRST_SCRIPT]
+    classes = [number for number in kinds(text).tolist() if number >= FIRST_SCRIPT]
     own = set(script_kinds(into.script))
-    return bool(found) and sum(kind in own for kind in found) >= 0.6 * len(found)
+    return bool(classes) and sum(number in own for number in classes) >= 0.6 * len(classes)

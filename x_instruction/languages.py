@@ -1,8 +1,8 @@
-"""Languages: what a tag means, and the few languages that need a word of their own.
+"""Languages by BCP-47 tag, FLORES code or English name.
 
-Any BCP-47 tag works: names and scripts come from ``langcodes``. ``SPECIFIC`` holds only what the standard does not
-say: the individual language behind a macrolanguage (published corpora are named by it), the close relatives that
-language identifiers confuse, and an indefinite answer's proper name in prompts.
+Any BCP-47 tag works: names and scripts come from ``langcodes``. ``SPECIFIC`` holds only facts that the standard lacks:
+the individual language of a macrolanguage, which published corpora use in their names, and the related languages that
+language identifiers confuse.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 # The ten languages of the paper (arXiv 2405.19744, section 4.1), in its order: two tiers of resources.
 PAPER_LANGUAGES = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 
-# Codes of the standards for "undetermined", "several", "uncoded" and "none": no one language.
+# Codes for "undetermined", "multiple", "uncoded" and "no linguistic content", which are not languages.
 _NO_LANGUAGE = frozenset({"und", "mul", "mis", "zxx"})
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language as the whole pipeline sees it.
+    """A language.
 
     Args:
-        tag: the shortest BCP-47 tag, the name of the data set's config (``sw``).
+        tag: the shortest BCP-47 tag, also the name of the data set's config (``sw``).
         name: English name, used in prompts and cards (``Swahili``).
-        native_name: the language's own name (``Kiswahili``).
-        script: ISO 15924 code of the script that it is normally written in (``Latn``).
+        native_name: name in the language itself (``Kiswahili``).
+        script: ISO 15924 code of its usual script (``Latn``).
         iso639_3: three-letter code of the individual language (``swh``).
-        confused_with: tags of languages that identifiers take it for; text of these is looked at twice.
+        confused_with: tags of languages that identifiers confuse with it; see ``corpus.close_languages``.
     """
 
     tag: str
@@ -46,16 +46,16 @@ class Language:
 
     @property
     def code(self) -> str:
-        """ISO 639-3 and script, as FineWeb-2, FLORES and GlotLID name it (``swh_Latn``)."""
+        """ISO 639-3 code and script, as in FineWeb-2, FLORES and GlotLID (``swh_Latn``)."""
         return f"{self.iso639_3}_{self.script}"
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Other names under which people ask for it, the canonical tag first."""
+        """All accepted names, the canonical tag first."""
         return tuple(dict.fromkeys((self.tag, self.code, self.iso639_3, _macro_code(self.tag), self.name)))
 
 
-# tag -> (individual language of the macrolanguage or None, languages it is confused with)
+# Tag to (individual language of the macrolanguage or None, languages that it is confused with).
 SPECIFIC: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "ar": ("arb", ()),
     "et": ("ekk", ()),
@@ -79,26 +79,26 @@ SPECIFIC: dict[str, tuple[str | None, tuple[str, ...]]] = {
 
 @cache
 def language(tag: str) -> Language:
-    """The language behind a tag, a code such as ``swh_Latn`` or an English name.
+    """Look up a language by a tag, a code such as ``swh_Latn`` or an English name.
 
     Raises:
-        UnknownLanguage: no standard knows the tag; the message suggests the closest of the ten.
+        UnknownLanguage: no standard has the tag. The message suggests the closest known name.
     """
     import langcodes
 
-    wanted = tag.strip()
-    known = _by_alias().get(wanted.lower())
+    name_or_tag = tag.strip()
+    known = _by_alias().get(name_or_tag.lower())
     if known is not None:
-        wanted = known
-    if not wanted.isprintable():
+        name_or_tag = known
+    if not name_or_tag.isprintable():
         raise UnknownLanguage(_unknown(tag))
     try:
-        parsed = langcodes.Language.get(wanted)
+        parsed = langcodes.Language.get(name_or_tag)
     except (LookupError, ValueError):
-        parsed = _by_name(wanted)
-    # "Zulu" has the form of a tag too.
-    if not parsed.is_valid() and len(wanted) > 3:
-        parsed = _by_name(wanted)
+        parsed = _by_name(name_or_tag)
+    # "Zulu" also has the form of a tag.
+    if not parsed.is_valid() and len(name_or_tag) > 3:
+        parsed = _by_name(name_or_tag)
     if not parsed.is_valid() or not parsed.language or parsed.language in _NO_LANGUAGE:
         raise UnknownLanguage(_unknown(tag))
     plain = langcodes.Language.make(**{**parsed.to_dict(), "script": None})
@@ -111,7 +111,7 @@ def language(tag: str) -> Language:
         raise UnknownLanguage(_unknown(tag))
     script = parsed.maximize().script
     if not script:
-        raise UnknownLanguage(f"{tag!r} has no known script: write it with one, for example '{parsed.language}-Latn'")
+        raise UnknownLanguage(f"{tag!r} has no known script: add one, for example '{parsed.language}-Latn'")
     return Language(
         tag=canonical,
         name=name,
@@ -124,7 +124,7 @@ def language(tag: str) -> Language:
 
 @cache
 def _by_alias() -> dict[str, str]:
-    """Every alias of the languages in the tables, lower-case, to its tag."""
+    """Tag by lower-case alias, for the languages in the tables above."""
     import langcodes
 
     table: dict[str, str] = {}
@@ -158,4 +158,6 @@ def _by_name(name: str) -> langcodes.Language:
 def _unknown(tag: str) -> str:
     close = difflib.get_close_matches(tag.lower(), _by_alias(), n=1)
     hint = f", did you mean {_by_alias()[close[0]]!r}?" if close else ""
-    return f"unknown language {tag!r}{hint} (wanted a BCP-47 tag such as 'sw', 'zh-Hans', or a code such as 'swh_Latn')"
+    return (
+        f"unknown language {tag!r}{hint} (expected a BCP-47 tag such as 'sw', 'zh-Hans', or a code such as 'swh_Latn')"
+    )

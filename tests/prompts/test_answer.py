@@ -31,14 +31,14 @@ def test_a_prompt_without_the_instruction(prompt_file: Path, text: str) -> None:
 
 def test_another_slot(prompt_file: Path) -> None:
     prompt_file.write_text("{language}: {instruction}", "utf-8")
-    with pytest.raises(RecipeError, match=r"has an unknown slot \{language\}, wanted \{instruction\} alone"):
+    with pytest.raises(RecipeError, match=r"has an unknown slot \{language\}, expected only \{instruction\}"):
         frame(str(prompt_file), chat=False)
 
 
 def test_messages_for_a_model_without_template(prompt_file: Path) -> None:
     prompt_file.write_text("[user]\n{instruction}", "utf-8")
     for name in ("chat", str(prompt_file)):
-        with pytest.raises(RecipeError, match="is made of messages and the model has no chat template"):
+        with pytest.raises(RecipeError, match=r"prompt .* is a chat prompt, but the model has no chat template"):
             frame(name, chat=False)
 
 

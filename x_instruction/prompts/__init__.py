@@ -1,7 +1,7 @@
-"""Prompts: text files beside this one, and how they are filled.
+"""Prompt templates: text files in this folder, with slots in braces.
 
-A file that starts with ``[system]`` or ``[user]`` is a chat prompt; any other is a plain prompt that a base model
-continues. What is the same in every prompt of a language stands first, so that engines read it once.
+A file with lines such as ``[system]`` or ``[user]`` is a chat prompt; any other is a plain prompt that a base model
+continues. The part that is the same in all prompts comes first, so that engines can process it once.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Template:
     """A prompt with slots.
 
     Args:
-        name: as the recipe gives it.
-        text: the file's text.
+        name: its name in the recipe.
+        text: text of the file.
     """
 
     name: str
@@ -33,21 +33,21 @@ class Template:
 
     @property
     def digest(self) -> str:
-        """Digest of the text: another prompt is another run."""
+        """Digest of the text. A changed prompt makes existing output outdated."""
         return digest(self.text)
 
     @property
     def chat(self) -> bool:
-        """Whether it is made of messages."""
+        """True if the prompt consists of chat messages."""
         return _ROLE.match(self.text) is not None
 
     @property
     def slots(self) -> set[str]:
-        """Names in braces."""
+        """Names of the slots."""
         return set(_SLOT.findall(self.text))
 
     def fill(self, **values: str) -> Prompt:
-        """The prompt with its slots filled; values are never looked at for slots again."""
+        """Fill the slots. Braces in the values are not slots."""
         if not self.chat:
             return self._filled(self.text, values)
         parts = _ROLE.split(self.text)[1:]
@@ -59,37 +59,37 @@ class Template:
 
 
 def template(name: str, slots: frozenset[str]) -> Template:
-    """A prompt of this folder by name, or of a file by path.
+    """Load a prompt of this folder by name, or a file by path.
 
     Args:
         name: ``base-title``, ``base-few-shot``, ``chat`` ... or a path that ends in ``.txt``.
-        slots: slots that the stage fills; ``passage`` must be among those that the text has.
+        slots: slots that the stage fills. The prompt may use some of them, and must use ``passage``.
 
     Raises:
-        RecipeError: no such prompt, or a slot that the stage does not know.
+        RecipeError: unknown prompt, or a slot that the stage does not fill.
     """
     text = read_text(name)
-    found = Template(name, text)
-    unknown = sorted(found.slots - slots)
+    prompt = Template(name, text)
+    unknown = sorted(prompt.slots - slots)
     if unknown:
         raise RecipeError(f"prompt {name} has an unknown slot {{{unknown[0]}}} (known: {', '.join(sorted(slots))})")
-    if "passage" not in found.slots:
+    if "passage" not in prompt.slots:
         raise RecipeError(f"prompt {name} has no slot {{passage}}: the model would not see the text")
-    return found
+    return prompt
 
 
 def read_text(name: str) -> str:
     """The text of a prompt by name or path.
 
     Raises:
-        RecipeError: no such prompt; the message lists those there are.
+        RecipeError: unknown prompt; the message lists the known ones.
     """
     folder = resources.files("x_instruction.prompts")
     try:
         return (folder.joinpath(f"{name}.txt") if name in names() else Path(name)).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(names())
-        raise RecipeError(f"cannot read prompt {name!r}: {error}; name a file, or one of {known}") from None
+        raise RecipeError(f"cannot read prompt {name!r}: {error}; expected a path or one of {known}") from None
 
 
 def names() -> list[str]:
@@ -99,7 +99,7 @@ def names() -> list[str]:
 
 
 def digest_of(name: str) -> str:
-    """Digest of a prompt, or for ``auto`` and ``trained-auto`` of all that there are, of which they choose."""
+    """Digest of a prompt; for ``auto`` and ``trained-auto`` of all prompts, since these select one at run time."""
     return folder_digest() if name in ("auto", "trained-auto") else digest(read_text(name))
 
 

@@ -1,4 +1,4 @@
-"""How a tuned model is asked: one way for the rows that it is tuned on and for all that it is asked later."""
+"""The prompt of a trained response model, the same for training rows and for requests."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ SLOT = "instruction"
 
 
 def frame(name: str, chat: bool) -> Callable[[str], Prompt]:
-    """What a model reads for an instruction.
+    """A function that makes the prompt for an instruction.
 
-    After a plain prompt the answer begins on a line of its own, right where the prompt ends: prompt and answer put
-    together are the text that a base model continues.
+    A plain prompt ends with a line break, and the answer begins on the next line: prompt and answer concatenated are
+    the text that a base model continues.
 
     Args:
-        name: ``chat``: the instruction alone, in the model's chat template; name or path of a text with
-            ``{instruction}``; or ``auto``: ``chat`` where there is a template, else ``answer``.
-        chat: whether the model has a chat template.
+        name: ``chat``, which is the instruction alone in the model's chat template; name or path of a prompt with the
+            slot ``{instruction}``; or ``auto``, which is ``chat`` for a model with a chat template, else ``answer``.
+        chat: the model has a chat template.
 
     Raises:
-        RecipeError: no such prompt, one without ``{instruction}`` or with other slots, or a chat prompt for a model
-            that has no chat template.
+        RecipeError: unknown prompt, one without ``{instruction}`` or with other slots, or a chat prompt for a model
+            without a chat template.
     """
     if name == "auto":
         name = "chat" if chat else "answer"
@@ -37,20 +37,20 @@ def frame(name: str, chat: bool) -> Callable[[str], Prompt]:
 
 def _of_text(prompt: Template, chat: bool) -> Callable[[str], Prompt]:
     if SLOT not in prompt.slots:
-        raise RecipeError(f"prompt {prompt.name} has no slot {{{SLOT}}}: the model would not see what it is asked")
+        raise RecipeError(f"prompt {prompt.name} has no slot {{{SLOT}}}: the model would not see the instruction")
     if unknown := sorted(prompt.slots - {SLOT}):
-        raise RecipeError(f"prompt {prompt.name} has an unknown slot {{{unknown[0]}}}, wanted {{{SLOT}}} alone")
+        raise RecipeError(f"prompt {prompt.name} has an unknown slot {{{unknown[0]}}}, expected only {{{SLOT}}}")
     if prompt.chat and not chat:
         raise _no_template(prompt.name)
 
-    def ask(instruction: str) -> Prompt:
+    def render(instruction: str) -> Prompt:
         filled = prompt.fill(instruction=instruction)
         return f"{filled}\n" if isinstance(filled, str) else filled
 
-    return ask
+    return render
 
 
 def _no_template(name: str) -> RecipeError:
     return RecipeError(
-        f"prompt {name} is made of messages and the model has no chat template: take a plain one, as answer"
+        f"prompt {name} is a chat prompt, but the model has no chat template: choose a plain one such as answer"
     )

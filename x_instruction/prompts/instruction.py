@@ -1,4 +1,4 @@
-"""Asking for an instruction, and reading the answer."""
+"""The prompt that asks for an instruction, and how the answer is read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from x_instruction.prompts import Template, template
 
 SLOTS = frozenset({"passage", "language", "instruction_language", "opening", "style"})
 
-# How a base model is led into a style: it continues the opening, and candidates take turns over them.
+# Openings that lead a base model into a style: the model continues them. Candidates use them in turn.
 OPENINGS = {
     "question": (" How to", " What is", " How does", " Why", " How do"),
     "instruction": (" Explain how", " Describe", " Explain why", " Tell"),
     "search": ("",),
 }
-# How a chat model is told a style.
+# Names of the styles in prompts for chat models.
 STYLES = {"question": "question", "instruction": "instruction", "search": "search query"}
 
-# A line, a new item or the end of the quotation ends an instruction.
+# A line break or a closing tag ends an instruction.
 STOPS = ("\n", "<end", "</")
 
 _LABEL = re.compile(
@@ -30,20 +30,21 @@ _LABEL = re.compile(
 _WRAPS = "\"'`*_“”‘’«»#- \t"
 
 
-# By whether the model has a chat template. A tuned generator has seen pairs, so its prompt only says what is what.
+# Prompts without and with a chat template. A trained generator knows the task, so its prompt only labels the parts.
 _AUTO = {"auto": ("base-title", "chat"), "trained-auto": ("trained", "trained-chat")}
 
 
 def choose(name: str, chat: bool) -> Template:
-    """The template that the recipe names; ``auto`` follows whether the model has a chat template.
+    """The prompt with this name; ``auto`` and ``trained-auto`` depend on whether the model has a chat template.
 
-    A base model is led by a title rather than by examples: at 270 million parameters it copies examples.
+    The default prompt for base models has a title and no examples, because a model of 270 million parameters copies
+    examples.
     """
     return template(_AUTO[name][chat] if name in _AUTO else name, SLOTS)
 
 
 def style(instruction: str) -> str:
-    """The style that an instruction is in: ``question``, ``search`` (a few words without a mark) or ``instruction``."""
+    """The style of an instruction: ``question``, ``search`` (no punctuation mark at the end) or ``instruction``."""
     if instruction.rstrip().endswith("?"):
         return "question"
     return "instruction" if instruction.rstrip().endswith((".", "!")) else "search"
@@ -52,11 +53,15 @@ def style(instruction: str) -> str:
 def ask(
     prompt: Template, passage: str, language: Language, into: Language, style: str, turn: int
 ) -> tuple[Prompt, str]:
-    """The prompt for one candidate, and the opening that its answer continues.
+    """The prompt for one candidate, and the opening that the answer continues.
 
     Args:
-        passage: text, already clipped to what the generator is shown.
-        turn: number of the candidate, which picks the opening.
+        prompt: the template.
+        passage: text, already truncated to ``passage_tokens``.
+        language: language of the passage.
+        into: language of the instruction.
+        style: style of the instruction.
+        turn: number of the candidate within its style, which selects the opening.
     """
     openings = OPENINGS.get(style, ("",)) if "opening" in prompt.slots and into.tag == "en" else ("",)
     opening = openings[turn % len(openings)]
@@ -71,9 +76,9 @@ def ask(
 
 
 def read(opening: str, answer: str, style: str) -> str:
-    """The instruction in an answer: labels, quotation marks and markup taken off, one line, closed by a mark.
+    """The instruction in an answer: one line without labels, quotation marks and markup, with a final mark.
 
-    Only what surrounds the instruction is taken off; an answer that holds none gives an empty string.
+    Only text around the instruction is removed. An answer without an instruction gives an empty string.
     """
     text = " ".join(f"{opening}{answer}".split()) if opening else " ".join(answer.split())
     text = _LABEL.sub("", text.strip(_WRAPS)).strip(_WRAPS)
