@@ -33,11 +33,11 @@ from x_instruction.refine import Rating, pmi
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 from ship_adapter import on_the_sample
 
-# Figures of a candidate, and what they say.
-TOLD = {
-    "usable": "share of candidates that pass the checks of writing",
-    "cosine": "candidate and topic of the page, all-MiniLM-L6-v2",
-    "pmi": "nats that a candidate gains from its page, by the base",
+# Figures of a candidate, and their descriptions.
+FIGURES = {
+    "usable": "share of candidates that pass the checks",
+    "cosine": "similarity of the candidate and the page's topic, all-MiniLM-L6-v2",
+    "pmi": "nats that a candidate gains from its page, scored by the base",
 }
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     judge = open_engine(Model(name="embedded", threads=given.threads))
     rated = Refine(rater="pmi", model=Model(name="embedded"), direction="instruction", response_tokens=192)
     encoder = Embedder("embedded", threads=given.threads)
-    heads = ["language", *(f"{title}, {name}" for title in TOLD for name in written)]
+    heads = ["language", *(f"{title}, {name}" for title in FIGURES for name in written)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     values: dict[str, list[list[float]]] = {name: [] for name in written}
     results = []
@@ -101,17 +101,18 @@ def main() -> None:
             per_page = measured(rows, by_tag[tag], prompted.candidates, judge, rated, encoder)
             values[name] += per_page
             cells.append(np.nanmean(np.array(per_page), axis=0))
-        for number, (metric, what) in enumerate(TOLD.items()):
-            note = f"{what}; the prompted base comes to {cells[0][number]:.3f}"
+        for number, (metric, what) in enumerate(FIGURES.items()):
+            note = f"{what}; prompted base: {cells[0][number]:.3f}"
             results.append(on_the_sample(tag, metric, float(cells[1][number]), len(rows), note))
         print(
-            f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(len(TOLD)) for cell in cells) + " |", flush=True
+            f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(len(FIGURES)) for cell in cells) + " |",
+            flush=True,
         )
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     random = np.random.default_rng(0)
     first, second = (np.array(values[name]) for name in ("prompted", "tuned"))
-    for number, title in enumerate(TOLD):
+    for number, title in enumerate(FIGURES):
         both = ~np.isnan(first[:, number]) & ~np.isnan(second[:, number])
         gain = (second - first)[both, number]
         drawn = [gain[random.integers(len(gain), size=len(gain))].mean() for _ in range(2_000)]

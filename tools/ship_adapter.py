@@ -69,7 +69,7 @@ def of_raters(compared: Path) -> list[dict[str, Any]]:
                 "auroc",
                 one["best_worst"]["value"],
                 one["pairs"],
-                "a page with its own topic against the next page's topic; 95 % interval "
+                "pages with their own topic against the next page's topic; 95 % interval "
                 f"{one['best_worst']['low']:.3f} to {one['best_worst']['high']:.3f}",
             )
             for one in chosen

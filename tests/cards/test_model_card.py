@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from model_facts import evaluation, training
 
 from x_instruction.cards.model import eval_results, license_of, model_card
-from x_instruction.cards.records import Facts
+from x_instruction.cards.records import ModelRecords
 from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
 
@@ -19,12 +19,12 @@ HOSTILE = "<script>alert(1)</script> | a |\n\n---\nlicense: mit\n# T ](http://x)
 
 
 def card(evaluations=(), repo="facts-org/model", **changes):
-    return model_card(Facts(training(**changes), tuple(evaluations)), repo)
+    return model_card(ModelRecords(training(**changes), tuple(evaluations)), repo)
 
 
 @pytest.mark.parametrize("stated", ["", "unknown", "  "])
 def test_an_unknown_licence_is_an_error_that_says_what_to_do(stated):
-    with pytest.raises(RecipeError, match=r"licence of facts-org/base is not known.*base_license"):
+    with pytest.raises(RecipeError, match=r"licence of facts-org/base is unknown.*base_license"):
         card(base_license=stated)
 
 
@@ -36,7 +36,7 @@ def test_terms_that_the_hub_does_not_know_need_an_address(link):
 
 @pytest.mark.parametrize("base", ["/home/me/model", "model", "a/b/c", "../x", "org/..", "org/a--b"])
 def test_a_base_that_nobody_else_can_get_is_refused(base):
-    with pytest.raises(RecipeError, match="wanted the id of a model on the Hub"):
+    with pytest.raises(RecipeError, match="expected the id of a model on the Hub"):
         card(base_model=base)
 
 
@@ -85,7 +85,7 @@ def test_norwegian_stays_a_language_and_a_local_set_no_link():
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["language"] == ["no", "en"]
     assert "datasets" not in head
-    assert "| data | mine, revision v1.0.0 |" in text
+    assert "| Data | mine, revision `v1.0.0` |" in text
 
 
 def test_results_on_a_registered_benchmark_are_files_of_their_own():
@@ -117,7 +117,8 @@ def test_hostile_records_change_nothing():
     assert "](http://x" not in shown
     assert "\u202e" not in text
     assert [line for line in shown.splitlines() if line.startswith("#")] == [
-        *("# model", "## Use", "## Training", "## Results", "## Languages", "## Licence", "## Limits", "## Citation")
+        *("# model", "## Usage", "## Training", "## Evaluation", "## Languages", "## Licence", "## Limitations"),
+        "## Citation",
     ]
     for snippet in re.findall(r"^```python\n(.*?)^```$", body, flags=re.MULTILINE | re.DOTALL):
         compile(snippet, "card", "exec")
@@ -134,16 +135,20 @@ def test_nothing_is_left_to_be_filled_in():
     body = card([evaluation()]).split("---\n", 2)[2]
     body = body.split("````text")[0] + body.split("````")[-1]
     assert re.findall(r"\b(TODO|TBD|None|nan|More Information Needed|placeholder|your[-_]\w+)\b|\{\{|\{%", body) == []
-    assert "| wall time | 90 minutes |" in body
-    assert "| tokens read | 31,000,000 |" in body
-    assert "| last loss | 1.23 nats per token |" in body
+    assert "| Wall time | 90 minutes |" in body
+    assert "| Tokens | 31,000,000 |" in body
+    assert "| Final loss | 1.23 nats per token |" in body
 
 
 @pytest.mark.parametrize(
     ("task", "said", "key"),
     [
-        ("instructions", "made to write the instruction (`en`) that a text answers", 'prompt = "trained-auto"'),
-        ("ratings", "made to say whether a text answers an instruction (`en`)", 'rater = "trained"'),
+        (
+            "instructions",
+            "writes the instruction (`en`) that a text answers, for texts in Thai and Urdu",
+            'prompt = "trained-auto"',
+        ),
+        ("ratings", "rates how well a text answers an instruction (`en`)", 'rater = "trained"'),
     ],
 )
 def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(task, said, key):
@@ -161,8 +166,8 @@ def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(tas
 def test_a_quantised_base_is_named_by_its_origin():
     text = card(base_note="weights of its Q4_K_M file, sha256:12", relation="adapter")
     assert 'from_pretrained("facts-org/base")' in text
-    assert "tuned on weights of its Q4&#95;K&#95;M file, sha256&#58;12, not on those that the example loads" in text
-    assert "not on those" not in card(relation="adapter")
+    assert "trained on weights of its Q4_K_M file, sha256:12. The example loads other weights" in text
+    assert "other weights" not in card(relation="adapter")
 
 
 @pytest.mark.parametrize("task", ["instructions", "ratings"])
@@ -192,7 +197,7 @@ def test_a_recipe_names_a_model_with_all_its_weights_itself(task, section, relat
 @pytest.mark.parametrize("task", ["instructions", "ratings"])
 def test_models_of_the_pipeline_are_not_said_to_answer(task):
     text = card(task=task, relation="adapter")
-    told = re.split("^## (Results|Licence|Limits|Citation)$", text, flags=re.MULTILINE)
+    told = re.split("^## (Evaluation|Licence|Limitations|Citation)$", text, flags=re.MULTILINE)
     results, limits = told[2], told[6]
     assert "was not evaluated" in results
     assert "well it answers" not in results
@@ -214,6 +219,6 @@ def test_results_of_a_rater_are_no_generated_text():
 
 
 def test_only_data_on_the_hub_has_a_card_that_states_its_licence():
-    assert "The data has a licence of its own, which its card states." in card()
+    assert "The training data has its own licence, stated in its card." in card()
     assert "its card" not in card(dataset="mine")
-    assert "Licences of the data are not recorded here." in card(dataset="mine")
+    assert "The licence of the training data is not recorded here." in card(dataset="mine")

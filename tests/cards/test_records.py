@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 from model_facts import evaluation, training
 
-from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read, write
+from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, read, write
 from x_instruction.errors import RecipeError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path, Facts(training(), (evaluation(), evaluation(language="ur", value=0.5))))
+    write(tmp_path, ModelRecords(training(), (evaluation(), evaluation(language="ur", value=0.5))))
     return tmp_path
 
 
@@ -32,21 +31,21 @@ def change(folder, name, **changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"tokenz": 3}, r"unknown key 'tokenz' \(known: base_model, "),
-        ({"tokens": ...}, "lacks tokens"),
-        ({"tokens": 0}, "tokens is 0, wanted more than 0"),
-        ({"tokens": "many"}, "tokens is 'many', wanted int"),
-        ({"tokens": True}, "tokens is True, wanted int"),
-        ({"seconds": float("nan")}, "NaN is no number of JSON"),
+        ({"tokenz": 3}, r"unknown key tokenz, did you mean 'tokens'\? \(known here: base_model, "),
+        ({"tokens": ...}, "tokens is missing"),
+        ({"tokens": 0}, "tokens is 0, expected a number above 0"),
+        ({"tokens": "many"}, "tokens is 'many', expected an integer"),
+        ({"tokens": True}, "tokens is true, expected an integer"),
+        ({"seconds": float("nan")}, "NaN is not a JSON number"),
         ({"seconds": -1}, "seconds is -1"),
-        ({"relation": "magic"}, "relation is 'magic', wanted one of adapter, merge, finetune"),
-        ({"languages": "th"}, "languages is 'th', wanted a list"),
-        ({"languages": []}, "languages is empty"),
+        ({"relation": "magic"}, "relation is 'magic', expected 'adapter', 'merge' or 'finetune'"),
+        ({"languages": "th"}, "languages is 'th', expected a list"),
+        ({"languages": []}, r"languages is \[\], expected at least 1 value"),
         ({"languages": ["xx-nonsense"]}, "xx-nonsense"),
         ({"hardware": "  "}, "hardware is empty"),
-        ({"software": {"torch": 2}}, "software is .*, wanted an object"),
-        ({"prompt": "Answer!"}, r"wanted \{instruction\} in it"),
-        ({"base_model": None}, "base_model is None, wanted str"),
+        ({"software": {"torch": 2}}, "software.torch is 2, expected a string"),
+        ({"prompt": "Answer!"}, r"expected \{instruction\} in it"),
+        ({"base_model": None}, "base_model is None, expected a string"),
     ],
 )
 def test_a_bad_training_record_is_refused_by_name(folder, changes, said):
@@ -58,11 +57,11 @@ def test_a_bad_training_record_is_refused_by_name(folder, changes, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"value": "good"}, "figure 2: value is 'good', wanted float"),
-        ({"date": "yesterday"}, "figure 2: date is 'yesterday', wanted a day"),
+        ({"value": "good"}, "figure 2: value is 'good', expected a number"),
+        ({"date": "yesterday"}, "figure 2: date is 'yesterday', expected a day"),
         ({"rows": 0}, "rows is 0"),
-        ({"metric": ...}, "figure 2 lacks metric"),
-        ({"dataset": "mine", "benchmark_task": "default"}, "wanted a data set's id on the Hub"),
+        ({"metric": ...}, "figure 2: metric is missing"),
+        ({"dataset": "mine", "benchmark_task": "default"}, "expected the id of a data set on the Hub"),
     ],
 )
 def test_a_bad_figure_is_refused_by_its_number(folder, changes, said):
@@ -85,12 +84,12 @@ def test_no_training_record_says_what_makes_one(tmp_path):
 
 def test_an_evaluation_is_a_list(folder):
     (folder / EVALUATION).write_text("{}", "utf-8")
-    with pytest.raises(RecipeError, match="holds an object, wanted a list"):
+    with pytest.raises(RecipeError, match="is an object, expected a list"):
         read(folder)
 
 
 def test_records_read_back_as_they_were_written(folder):
     facts = read(folder)
-    assert facts == Facts(training(), (evaluation(), evaluation(language="ur", value=0.5)))
+    assert facts == ModelRecords(training(), (evaluation(), evaluation(language="ur", value=0.5)))
     (folder / EVALUATION).unlink()
-    assert read(folder) == dataclasses.replace(facts, evaluations=())
+    assert read(folder) == ModelRecords(facts.training)

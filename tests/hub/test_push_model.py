@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -16,7 +15,7 @@ import pytest
 from local_hub_fixture import RunningHub
 from model_facts import evaluation, training
 
-from x_instruction.cards.records import TRAINING, Facts, write
+from x_instruction.cards.records import TRAINING, ModelRecords, write
 from x_instruction.refine.calibration import Calibration
 
 TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}"
@@ -90,7 +89,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, base: str
     for kind, relation in (("whole", "merge"), ("adapter", "adapter")):
         tokenizer.save_pretrained(root / kind)
         figures = (evaluation(), evaluation(dataset="bench/a", benchmark_task="th"))
-        write(root / kind, Facts(dataclasses.replace(record, relation=relation), figures))
+        write(root / kind, ModelRecords(record.replace(relation=relation), figures))
     return root
 
 
@@ -201,7 +200,7 @@ WHOLE = [
     (no_tokenizer, "has no tokenizer"),
     (whole_generator, "has no tokenizer"),
     (no_template, "no chat template"),
-    (no_licence, "licence of push-org/base is not known, and that of this model follows from it: .* --base-license"),
+    (no_licence, "licence of push-org/base is unknown, and this model has the same: .* --base-license"),
     (outside, "expected a .safetensors file in the same folder"),
     (pickle, "pytorch_model.bin, and loading a pickle runs"),
     (trainer, "optimizer.pt, and loading a pickle runs"),

@@ -5,7 +5,6 @@ Written by hand, ``config_name: no`` would be the boolean False in YAML. The lib
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from datasets import DatasetInfo, SplitDict, SplitInfo
@@ -27,11 +26,11 @@ _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 def metadata(facts: DatasetFacts) -> Any:
     """Card data: languages, licence, and for each config its files, features, sizes and a digest of its content."""
     # The Hub's field for languages takes two or three letters. The script goes into ``language_details``.
-    subtags = language_subtags((*facts.sets, *facts.instruction_tags))
+    subtags = dict.fromkeys(tag.partition("-")[0] for tag in (*facts.sets, *facts.instruction_tags))
     languages = [language_set.language for language_set in facts.sets.values()]
     data = DatasetCardData(
         pretty_name=plain(facts.pretty_name),
-        language=subtags,
+        language=list(subtags),
         language_details=", ".join(f"{language.iso639_3}-{language.script}" for language in languages),
         annotations_creators=["machine-generated"],
         language_creators=["machine-generated" if facts.synthetic else "found"],
@@ -45,11 +44,6 @@ def metadata(facts: DatasetFacts) -> Any:
     _configs(facts).to_dataset_card_data(data)
     _infos(facts).to_dataset_card_data(data)
     return data
-
-
-def language_subtags(tags: Iterable[str]) -> list[str]:
-    """The languages of tags without script or region, each once."""
-    return list(dict.fromkeys(tag.partition("-")[0] for tag in tags))
 
 
 def _configs(facts: DatasetFacts) -> Any:

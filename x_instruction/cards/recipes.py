@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
 import tomli_w
 
 from x_instruction.cards.escaping import JOINERS
 from x_instruction.cards.facts import RecipeFacts
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.section import without_folder
+from x_instruction.config.section import portable
 
 # Extras of this package that engines need.
 _EXTRAS = {"transformers": "transformers", "vllm": "vllm", "openai": "http", "tgi": "http"}
@@ -44,18 +43,8 @@ def recipe_toml(recipe: Recipe) -> str:
     Folders are shortened to their last part, and addresses of servers are left out. Characters that are invisible or
     could open an HTML tag are escaped, so that a card can show the text.
     """
-    text = tomli_w.dumps(_portable(recipe.model_dump()))
+    text = tomli_w.dumps(portable(recipe))
     return "".join(c if _is_harmless(c) else f"\\U{ord(c):08x}" for c in text).strip()
-
-
-def _portable(value: Any) -> Any:
-    """Settings without nulls, which TOML lacks, server addresses and folders."""
-    if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items() if item is not None and key != "url"}
-    if isinstance(value, list | tuple):
-        return [_portable(item) for item in value]
-    # A lone surrogate is not a character, and TOML cannot hold one.
-    return without_folder(value).encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _is_harmless(character: str) -> bool:

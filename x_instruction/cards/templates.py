@@ -34,10 +34,12 @@ def render(name: str, values: Mapping[str, Any]) -> str:
         "model": model,
         "terms": model_terms,
         "number": number,
+        "setting": setting,
         "percent": lambda value: Safe(f"{value:.1%}"),
         "counted": counted,
         "reasons": reasons,
         "bibtex": bibtex,
+        "python": python,
         "quoted": lambda text: Safe(json.dumps(text)),
         "shell": lambda text: Safe(shlex.quote(plain(text))),
     }
@@ -52,9 +54,19 @@ def number(value: float) -> Safe:
     return Safe(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
 
 
+def setting(value: object) -> object:
+    """A setting as text. Lists are joined by commas."""
+    return escape(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
 def counted(count: int, noun: str) -> Safe:
     """A number and its noun, such as 1 row or 2 rows."""
     return Safe(f"{count:,} {noun}{'' if count == 1 else 's'}")
+
+
+def python(text: str) -> Safe:
+    """A Python string literal on one line. No code block can be closed from within it."""
+    return Safe(ascii(text).replace("`", "\\x60"))
 
 
 def bibtex(text: str) -> Safe:

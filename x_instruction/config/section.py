@@ -297,6 +297,21 @@ def _items(settings: Section | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from settings.items() if isinstance(settings, Mapping) else settings
 
 
+def portable(settings: Section) -> dict[str, Any]:
+    """Settings for publication: without unset keys, server addresses and folders of this machine."""
+    plain: dict[str, Any] = _portable(settings.model_dump())
+    return plain
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items() if item is not None and key != "url"}
+    if isinstance(value, list | tuple):
+        return [_portable(item) for item in value]
+    # A lone surrogate is not a character, and no file format can hold one.
+    return without_folder(value).encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
 # Paths of Unix and Windows; a Hub id and a path within the working folder are none.
 _FOLDER = re.compile(r"/|~|file:|\.\S*[/\\]|.:\\")
 

@@ -73,7 +73,7 @@ class ModelContent:
         others = sorted(remote.files.keys() - self.digests.keys())
         deleted = [path for path in others if "/" not in path and path.endswith(_REPLACED)]
         deleted += [path for path in others if path.startswith(".eval_results/")]
-        training = self.model.facts.training
+        training = self.model.records.training
         licence = license_of(training)
         return compare_files(
             remote,
@@ -91,7 +91,7 @@ class ModelContent:
         kind = "adapter" if self.model.adapter else "model"
         sizes = {path: source_size(source) for path, source in changes.sent.items()}
         return [
-            f"{kind} of {self.model.facts.training.base_model}",
+            f"{kind} of {self.model.records.training.base_model}",
             *(f"+ {path}  {size:,} bytes" for path, size in sorted(sizes.items())),
             *(f"- {path}" for path in changes.deleted),
             *(f"= {path}" for path in changes.unchanged),

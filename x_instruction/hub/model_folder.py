@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_card
-from x_instruction.cards.records import EVALUATION, TRAINING, Facts, read, text
+from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, read, text
 from x_instruction.errors import RecipeError
 from x_instruction.refine import calibration
 from x_instruction.training.sft import TUNED
@@ -33,21 +32,21 @@ class Model:
 
     Args:
         folder: The folder.
-        facts: Its training and evaluation records.
+        records: Its training and evaluation records.
         adapter: Whether it is an adapter. Otherwise it has all its weights.
         files: Paths of its files, relative to the folder. Without its record if another one is published.
     """
 
     folder: Path
-    facts: Facts
+    records: ModelRecords
     adapter: bool
     files: tuple[str, ...]
 
     def texts(self, repository: str) -> dict[str, bytes]:
         """The files that publishing writes: the card, results, and the record if a licence was stated."""
-        texts = {README: model_card(self.facts, repository), **eval_results(self.facts.evaluations)}
+        texts = {README: model_card(self.records, repository), **eval_results(self.records.evaluations)}
         if TRAINING not in self.files:
-            texts[TRAINING] = text(self.facts.training)
+            texts[TRAINING] = text(self.records.training)
         return {path: content.encode() for path, content in texts.items()}
 
 
@@ -75,27 +74,25 @@ def check_folder(folder: Path, base_license: str = "", base_license_link: str = 
             f"{folder} has {pickles[0]}, and loading a pickle runs any code in it: save the weights again with "
             "save_pretrained, which writes safetensors, and move away the trainer's other files"
         )
-    facts = read(folder)
+    records = read(folder)
     stated = bool(base_license or base_license_link)
     if stated:
         # A link in the record belongs to the licence in the record, so it is replaced together with it.
-        training = dataclasses.replace(
-            facts.training,
-            base_license=base_license or facts.training.base_license,
-            base_license_link=base_license_link,
+        training = records.training.replace(
+            base_license=base_license or records.training.base_license, base_license_link=base_license_link
         )
-        facts = dataclasses.replace(facts, training=training)
-    license_of(facts.training)
-    _check_relation(folder, facts, adapter)
+        records = ModelRecords(training, records.evaluations)
+    license_of(records.training)
+    _check_relation(folder, records, adapter)
     weights = _weights(folder, WEIGHTS[adapter])
-    _check_tokenizer(folder, facts, adapter)
+    _check_tokenizer(folder, records, adapter)
     calibration.read(folder)
     texts = [name for name in TEXTS if (folder / name).is_file() and not (stated and name == TRAINING)]
-    return Model(folder, facts, adapter, (*texts, *weights))
+    return Model(folder, records, adapter, (*texts, *weights))
 
 
-def _check_relation(folder: Path, facts: Facts, adapter: bool) -> None:
-    training = facts.training
+def _check_relation(folder: Path, records: ModelRecords, adapter: bool) -> None:
+    training = records.training
     if adapter != (training.relation == "adapter"):
         content = "an adapter" if adapter else "a whole model"
         raise RecipeError(
@@ -136,8 +133,8 @@ def _weights(folder: Path, stem: str) -> list[str]:
     return [single]
 
 
-def _check_tokenizer(folder: Path, facts: Facts, adapter: bool) -> None:
-    answers = facts.training.task == "answers"
+def _check_tokenizer(folder: Path, records: ModelRecords, adapter: bool) -> None:
+    answers = records.training.task == "answers"
     if adapter and not answers:
         # Generators and raters run in the pipeline, which uses the base's tokenizer.
         return
@@ -146,7 +143,7 @@ def _check_tokenizer(folder: Path, facts: Facts, adapter: bool) -> None:
     if not answers:
         return
     templates = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()
-    if not templates and not facts.training.prompt and not _json(folder / TOKENIZER).get("chat_template"):
+    if not templates and not records.training.prompt and not _json(folder / TOKENIZER).get("chat_template"):
         raise RecipeError(
             f"the tokenizer of {folder} has no chat template and {TRAINING} has no prompt, so users cannot tell how to "
             "prompt the model: add the prompt that it was trained with to the record, with {instruction} in it"

@@ -34,7 +34,7 @@ def read_back(model: Model, repo: str, revision: str) -> str:
                 f"{published}, and {len(differing)} parts differ from {model.folder}, such as {differing[0]}: rerun "
                 "the same command"
             )
-        training = model.facts.training
+        training = model.records.training
         base = f" on {training.base_model} at {training.base_revision[:12]}" if model.adapter else ""
         with _reading(f"{published}: its files equal the folder's, and loading it{base} failed"):
             if TOKENIZER in model.files:
@@ -60,7 +60,7 @@ def check_installed(model: Model) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "transformers", "transformers") from error
     del torch
-    if model.adapter and _base_is_on_hub(model.facts.training):
+    if model.adapter and _base_is_on_hub(model.records.training):
         try:
             import peft  # noqa: F401
         except ModuleNotFoundError as error:
@@ -138,7 +138,7 @@ def _load(model: Model, folder: Path, repo: str, revision: str, cache: str) -> N
         return
     from x_instruction.engines.local.transformers import with_adapter
 
-    training = model.facts.training
+    training = model.records.training
     base = AutoModelForCausalLM.from_pretrained(training.base_model, revision=training.base_revision, **options)
     # peft itself loads the weights that fit and ignores the others without an error.
     with_adapter(base, str(folder), training.base_model)

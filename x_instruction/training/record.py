@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from x_instruction.cards.records import TRAINING, Training
-from x_instruction.config.section import Section, flatten, without_folder
+from x_instruction.cards.records import TRAINING, Training, text
+from x_instruction.config.section import Section, flatten, portable
 from x_instruction.engines import embedded
 from x_instruction.engines.models import locate
 from x_instruction.languages import language
@@ -65,21 +63,8 @@ def training(
         example=min((pair.instruction for pair in pairs), key=lambda text: (abs(len(text) - 80), text)),
         loss=tuned.loss,
         software=tuned.software,
-        configuration=_told(settings),
+        configuration=json.dumps(portable(settings), indent=1, ensure_ascii=False),
     )
-
-
-def _told(settings: Section) -> str:
-    """A recipe as text, without the folders of this machine."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items() if item is not None}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return without_folder(value) if isinstance(value, str) else value
-
-    return json.dumps(plain(settings.model_dump()), indent=1, ensure_ascii=False)
 
 
 def write(folder: Path, record: Training, license: str = "", link: str = "") -> None:
@@ -89,5 +74,5 @@ def write(folder: Path, record: Training, license: str = "", link: str = "") -> 
         license, link: of the base, where a recipe says them.
     """
     if license or link:
-        record = dataclasses.replace(record, base_license=license or record.base_license, base_license_link=link)
-    (folder / TRAINING).write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        record = record.replace(base_license=license or record.base_license, base_license_link=link)
+    (folder / TRAINING).write_text(text(record), "utf-8")
