@@ -175,11 +175,11 @@ def test_rounds_end_once_little_changes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     shares: list[float | None],
-    settled: float,
+    convergence_tolerance: float,
     last: int,
 ) -> None:
     monkeypatch.setattr(rounds, "kept_share", lambda run, settings, round: shares[round])
-    recipe = looped(**{"refine.rounds": "3", "refine.convergence_tolerance": str(settled)})
+    recipe = looped(**{"refine.rounds": "3", "refine.convergence_tolerance": str(convergence_tolerance)})
     assert rounds.last_round(RunFolder(tmp_path), recipe) == last
 
 
