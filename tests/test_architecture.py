@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # entry only without a cycle.
 LAYERS = [
     ["errors", "adapters", "processes"],
-    ["hashing", "languages", "storage.atomic", "storage.lock"],
+    ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock"],
     ["records", "config", "cards.records"],
     ["storage"],
     ["engines", "corpus", "seed"],

@@ -56,7 +56,7 @@ class Candidate(Passage):
     Args:
         instruction: the written instruction.
         instruction_language: its language, ``en`` by default.
-        style: how it was asked for (``question``, ``instruction``, ``search``).
+        style: form of the instruction (``question``, ``instruction``, ``search``).
         candidate: number of this candidate for its passage, from 0.
         round: the round of refinement in which it was written, from 0.
         finish_reason: ``stop`` or ``length``.
@@ -78,14 +78,14 @@ class Candidate(Passage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rated(Candidate):
-    """A candidate that a rater has looked at.
+    """A candidate with its rating.
 
     Args:
-        rater: kind of rater and model, as ``pmi:<model>``.
+        rater: rater and model, such as ``pmi:<model>``.
         rater_revision: that model's revision or content digest.
-        score: the rater's own scale, larger is better (``trained``, ``combined``: probability that the pair is good, 0
-            to 1; ``pmi``: nats per token of the response, or nats where instructions are scored; ``prompted``: 1 to 5;
-            ``none``: 0).
+        score: on the scale of the rater, larger is better (``trained``, ``combined``: probability that the pair is
+            good, 0 to 1; ``pmi``: nats per token of the response, or nats where instructions are scored; ``prompted``:
+            1 to 5; ``none``: 0).
         p_best: probability that the pair is good, where the rater gives one.
         p_flawed: probability that it is usable but flawed.
         p_worst: probability that it is bad.
@@ -101,11 +101,11 @@ class Rated(Candidate):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curated(Rated):
-    """A pair that was chosen for the data set.
+    """A pair that was selected for the data set.
 
     Args:
         cluster: cluster of its instruction's embedding, numbered from the largest, from 0.
-        rank: its turn in the draw, from 0.
+        rank: its place in the order of selection, from 0.
         selector: how it was chosen (``kmeans``, ...).
         embedder: sentence encoder of the instructions.
         embedder_revision: that encoder's revision or content digest.
@@ -131,11 +131,11 @@ Record = TypeVar("Record", bound=Passage)
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A record that a stage let go, and why.
+    """A record that a stage dropped, and why.
 
     Args:
-        reason: a short name from the stage's own list, as ``too_short``.
-        detail: what was seen, short, for a person.
+        reason: a short name from the list of the stage, such as ``too_short``.
+        detail: the finding in a few words, for people.
         text: the text that was dropped, at most ``DROPPED_TEXT`` characters.
     """
 
@@ -145,13 +145,13 @@ class Dropped:
     text: str
 
 
-# Dropped text is kept for a person to look at; a 100 MB line must not fill the disk a second time.
+# Dropped text is kept for people to read. A 100 MB line must not fill the disk a second time.
 DROPPED_TEXT = 4_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def dropped(id: str, reason: str, detail: str = "", text: str = "") -> Dropped:
-    """A dropped record, with its text cut to ``DROPPED_TEXT`` characters."""
+    """A dropped record, with its text truncated to ``DROPPED_TEXT`` characters."""
     return Dropped(id=id, reason=reason, detail=storable(detail[:300]), text=storable(text[:DROPPED_TEXT]))
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from engines.openai_server import OpenAIServer, write_recipe
 
+from x_instruction.cli import cli
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.config.section import toml_value
 from x_instruction.errors import BudgetReached, RecipeError, RunChanged
@@ -17,7 +19,7 @@ from x_instruction.pipeline.costs import priced, spent
 from x_instruction.pipeline.estimate import estimate
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
-from x_instruction.pipeline.status import money, spending, table, totals
+from x_instruction.pipeline.status import money, spending, totals
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
 
@@ -81,7 +83,7 @@ def test_costs_are_told_by_stage_and_language_and_once(served_recipe: Write, tmp
     assert sum(report.cost for report in run.reports(StageKey("candidate"))) == pytest.approx(
         one.cost + found["candidate", "th"].cost
     )
-    shown = table(list(found.values()))
+    shown = CliRunner().invoke(cli, ["status", str(run.root)]).stdout
     assert "cost" in shown.splitlines()[0]
     assert money(one.cost) in shown
     assert spending(run, recipe, list(found.values())) == [f"spent: {money(spent(run, recipe))}"]
@@ -96,7 +98,7 @@ def test_prices_given_later_count_what_was_done_before(served_recipe: Write, tmp
     assert not priced(plain)
     assert spent(run, plain) == 0
     assert spending(run, plain, totals(run, plain)) == []
-    assert "cost" not in table(totals(run, plain)).splitlines()[0]
+    assert "cost" not in CliRunner().invoke(cli, ["status", str(run.root)]).stdout.splitlines()[0]
     recipe = served_recipe(**flat(PRICES))
     go(recipe, tmp_path / "run")
     assert sum(t.cost for t in totals(run, recipe)) == pytest.approx(spent(run, recipe)) != 0

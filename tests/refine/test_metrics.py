@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from x_instruction.bootstrap import interval
 from x_instruction.errors import EngineError
-from x_instruction.refine.metrics import auroc, bootstrap, calibration_error, precision_recall
+from x_instruction.refine.metrics import auroc, calibration_error, precision_recall
 
 NAN, INF = math.nan, math.inf
 Rows = st.lists(st.tuples(st.sampled_from([-INF, -1.5, 0.0, 0.25, 0.25000001, 3.0, INF]), st.booleans()), max_size=12)
@@ -35,7 +36,7 @@ def test_bad_probabilities(p: float) -> None:
 
 def test_bad_columns() -> None:
     with pytest.raises(EngineError, match=r"arrays have \[2, 1\] rows"):
-        bootstrap(auroc, ([1.0, 2.0], [True]), 10, 0)
+        interval(auroc, ([1.0, 2.0], [True]), 10, 0)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_calibration_error_bin_by_bin(rows: list[tuple[float, bool]], bins: int)
 
 def test_an_interval_is_that_of_plain_draws() -> None:
     values = np.arange(20.0)
-    found = bootstrap(lambda rows: float(rows.mean()), (values,), 400, 3)
+    found = interval(lambda rows: float(rows.mean()), (values,), 400, 3)
     random = np.random.default_rng(3)
     means = sorted(sum(float(values[row]) for row in random.integers(0, 20, 20)) / 20 for _ in range(400))
     # The 2.5th and 97.5th percentile of 400 values: at 9.975 and 389.025 between neighbours.
@@ -113,19 +114,19 @@ def test_an_interval_is_that_of_plain_draws() -> None:
 
 def test_rows_stay_together() -> None:
     scores, good = np.arange(30.0), np.arange(30) >= 15
-    assert bootstrap(auroc, (scores, good), 50, 0) == (1.0, 1.0)
+    assert interval(auroc, (scores, good), 50, 0) == (1.0, 1.0)
 
 
 def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     random, held = np.random.default_rng(0), 0
     for number in range(200):
-        low, high = bootstrap(lambda rows: float(rows.mean()), (random.normal(size=60),), 200, number)
+        low, high = interval(lambda rows: float(rows.mean()), (random.normal(size=60),), 200, number)
         held += low <= 0 <= high
     assert 180 <= held <= 198
 
 
 def test_draws_without_a_figure_are_left_out() -> None:
     # One good pair of three: a draw misses it in 8 of 27 cases.
-    assert bootstrap(auroc, ([3.0, 2.0, 1.0], [True, False, False]), 100, 0) == (1.0, 1.0)
+    assert interval(auroc, ([3.0, 2.0, 1.0], [True, False, False]), 100, 0) == (1.0, 1.0)
     for scores, good in (([], []), ([1.0], [True])):
-        assert all(math.isnan(end) for end in bootstrap(auroc, (scores, good), 10, 0))
+        assert all(math.isnan(end) for end in interval(auroc, (scores, good), 10, 0))

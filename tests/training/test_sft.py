@@ -391,16 +391,16 @@ def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
     def go(*, sizes: tuple[int, ...] = (4, 8), asked: Any = held, recipe: Any = recipe) -> dict[int, dict[str, float]]:
         return curve(recipe, rows, sizes, asked, tmp_path / "sizes", lambda text: None)
 
-    with pytest.raises(RecipeError, match="wanted two different ones"):
+    with pytest.raises(RecipeError, match="expected at least two different sizes"):
         go(sizes=(4,))
-    with pytest.raises(RecipeError, match="a size of 99 is wanted, and there are 24 rows"):
+    with pytest.raises(RecipeError, match="a size is 99, expected at most 24"):
         go(sizes=(4, 99))
     assert not (tmp_path / "sizes").exists(), "told before anything is tuned"
     first = go()
     monkeypatch.setattr("x_instruction.experiments.scaling.tune", lambda *_: pytest.fail("tuned again"))
     assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"
     assert go() == first
-    with pytest.raises(RecipeError, match=r"embedded-4 was tuned on other rows or under other settings"):
+    with pytest.raises(RecipeError, match=r"embedded-4 was trained on other rows or with other settings"):
         go(recipe=settings(tiny_model, "answer_tokens=2", "train.steps=1"))
 
 
@@ -408,5 +408,5 @@ def test_the_line_through_sizes() -> None:
     line = fit([1, 10, 100], [2.0, 2.0 + 3 * 2.302585092994046, 2.0 + 6 * 2.302585092994046])
     assert (line.slope, line.constant) == (pytest.approx(3.0), pytest.approx(2.0))
     assert line.low == pytest.approx(3.0)
-    with pytest.raises(RecipeError, match="wanted two different ones"):
+    with pytest.raises(RecipeError, match="expected at least two different sizes"):
         fit([5, 5], [1.0, 2.0])

@@ -46,7 +46,7 @@ def show(run: RunFolder, settings: Recipe, form: Format | None = None) -> None:
 
 def _columns(priced: bool) -> list[Column]:
     return [
-        Column("stage", "stage"),
+        Column("stage", _stage),
         Column("language", "language"),
         Column("shards", _shards),
         Column("in", "rows_in", ","),
@@ -58,6 +58,10 @@ def _columns(priced: bool) -> list[Column]:
         *([Column("cost", _cost)] if priced else []),
         Column("dropped", _dropped),
     ]
+
+
+def _stage(row: Row) -> str:
+    return f"{row['stage']}, round {row['round']}" if row["round"] else str(row["stage"])
 
 
 def _shards(row: Row) -> str:

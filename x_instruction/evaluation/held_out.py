@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from x_instruction.bootstrap import Interval, intervals
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.section import MAX_ROW_BYTES
 from x_instruction.corpus.identify import LanguageCheck
@@ -34,9 +35,8 @@ from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
 
-# Samples of the rows, drawn with replacement, from which intervals are read; their shares outside of an interval.
+# Bootstrap samples of the rows.
 RESAMPLES = 2_000
-_OUTSIDE = (2.5, 97.5)
 # The name of all languages together.
 ALL = "all"
 # A server reads prompt and response as one text, which may cut it into a few tokens more than the response alone.
@@ -46,7 +46,6 @@ _EVIDENCE = 8
 
 Render = Callable[[str], Prompt]
 Columns = npt.NDArray[np.float64]
-Interval = tuple[float, float]
 Given = TypeVar("Given", Scored, Completed)
 
 
@@ -357,26 +356,14 @@ def _worth(columns: Columns) -> Columns:
 
 def _figures(columns: Columns, resamples: int, seed: int) -> Metrics:
     rate, share, score = map(float, _worth(columns))
-    drawn = np.array([_worth(columns[chosen]) for chosen in _draws(len(columns), resamples, seed)])
-    return Metrics(len(columns), rate, share, 2.0**-rate, score, *_intervals(drawn))
+    rates, shares, scores = intervals(_worth, (columns,), resamples, seed)
+    return Metrics(len(columns), rate, share, 2.0**-rate, score, rates, shares, scores)
 
 
 def _difference(a: Columns, b: Columns, resamples: int, seed: int) -> Difference:
     rate, share, score = map(float, _worth(a) - _worth(b))
-    drawn = np.array([_worth(a[chosen]) - _worth(b[chosen]) for chosen in _draws(len(a), resamples, seed)])
-    return Difference(len(a), rate, share, score, *_intervals(drawn))
-
-
-def _draws(rows: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    chance = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield chance.integers(rows, size=rows)
-
-
-def _intervals(drawn: Columns) -> tuple[Interval, Interval, Interval]:
-    low, high = np.percentile(drawn, _OUTSIDE, axis=0).tolist()
-    first, second, third = zip(low, high, strict=True)
-    return first, second, third
+    rates, shares, scores = intervals(lambda left, right: _worth(left) - _worth(right), (a, b), resamples, seed)
+    return Difference(len(a), rate, share, score, rates, shares, scores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Ablations: one recipe with one thing changed at a time, each in a run of its own, side by side.
+"""Ablations: variants of one recipe that differ in one setting, each in a run of its own.
 
-What variants have in common is made once: a new one takes over what an earlier one made under the same settings, which
-shards and models tell of themselves.
+What variants have in common is made once: a new variant links the shards and models of earlier ones that were made
+under the settings it would use.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a variant.
+    """The result of a variant.
 
     Args:
-        passages, kept, curated: rows of all languages after the corpus, the last rating and the draw.
-        score: mean of the curated pairs, in the rater's own scale.
-        distinct: different word pairs over all word pairs of the instructions; only sets of one size compare.
-        folder: of the run.
+        variant: its name.
+        passages, kept, curated: rows of all languages after the corpus, the last rating and the selection.
+        score: mean score of the curated pairs, on the scale of the rater.
+        distinct: distinct-2 of the instructions: different word pairs over all word pairs. It falls with the number of
+            rows, so compare only sets of one size.
+        folder: folder of the run.
     """
 
     variant: str
@@ -66,34 +68,37 @@ def variants(settings: Recipe, study: str) -> dict[str, Recipe]:
     """The recipe of each variant.
 
     Raises:
-        RecipeError: no such study.
+        RecipeError: there is no such study.
     """
     if study not in STUDIES:
-        raise RecipeError(f"no study {study!r}, wanted one of {', '.join(STUDIES)}")
+        raise RecipeError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
     return {name: _changed(settings, changes) for name, changes in STUDIES[study].items()}
 
 
 def ablate(
-    settings: Recipe, study: str, folder: Path, workers: int, redo: bool, progress: Progress
+    settings: Recipe, study: str, folder: Path, workers: int, overwrite: bool, progress: Progress
 ) -> Iterator[Outcome]:
-    """Run every variant that is not there yet, and give what came of each.
+    """Run every variant, and yield the result of each.
 
     Args:
         settings: the recipe.
         study: a key of ``STUDIES``.
-        folder: each variant has its run in a folder of it.
-        workers, redo, progress: as for a run.
+        folder: parent of the run folders, one per variant. Variants that are complete are not made again.
+        workers, overwrite, progress: see ``execute``.
+
+    Raises:
+        RecipeError: there is no such study, or a variant cannot be rated as set.
     """
-    made = variants(settings, study)
-    for variant in made.values():
-        check(variant.refine)
+    recipes = variants(settings, study)
+    for recipe in recipes.values():
+        check(recipe.refine)
     earlier: list[RunFolder] = []
-    for name, variant in made.items():
+    for name, recipe in recipes.items():
         root = folder / name
         if not root.exists():
-            _take_over(earlier, root, variant)
-        earlier.append(execute(variant, root, workers, redo, "curated", progress))
-        yield _outcome(name, earlier[-1], variant)
+            _link_common(earlier, root, recipe)
+        earlier.append(execute(recipe, root, workers, overwrite, "curated", progress))
+        yield _outcome(name, earlier[-1], recipe)
 
 
 def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -106,25 +111,26 @@ def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def _rated_by(settings: Recipe, rater: str) -> Refine:
-    """As raters are compared, with the recipe's tuning and rounds where something learns from the rating."""
+    """The settings by which raters are compared, with training and rounds where a model learns from the ratings."""
     refine = settings.refine
     tune = refine.train if rater in TUNED else None
     learns = rater != "none" and (tune or settings.generate.train)
     return settings_for(refine, rater).replace(train=tune, rounds=refine.rounds if learns else 0)
 
 
-def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> None:
-    """Link what earlier variants made and this one would make alike; never a ledger, which is written into.
+def _link_common(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> None:
+    """Link the shards and models of earlier variants that this variant would make with equal content.
 
-    All of it appears at once: it stands under a name with a dot until then, and what is left there is thrown away.
+    Request caches are never linked, because a run writes into them. The folder appears at once: it is filled under a
+    temporary name, and an incomplete one is removed first.
     """
     run = RunFolder(root.with_name(f".{root.name}.tmp"))
     if run.root.exists():
         shutil.rmtree(run.root)
-    for part, alike in _parts(run, variant):
-        source = next((old.root / part for old in earlier if alike(old)), None)
+    for part, is_equal in _parts(run, variant):
+        source = next((old.root / part for old in earlier if is_equal(old)), None)
         if source is None:
-            # What comes after is made from it.
+            # All later parts are made from this one.
             break
         run.mark_layout()
         shutil.copytree(source, run.root / part, copy_function=os.link)
@@ -133,14 +139,14 @@ def _take_over(earlier: Sequence[RunFolder], root: Path, variant: Recipe) -> Non
 
 
 def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[RunFolder], bool]]]:
-    """A run's folders in the order in which they are made, and whether another run has the like.
+    """The folders of a run in the order in which they are made, each with a test for an equal folder in another run.
 
-    That can be asked of a folder once those before it are there.
+    The test of a folder needs the folders before it.
     """
     plan, models = Plan(run, variant), Models(run, variant, False, lambda text: None)
     tunes = {"candidate": variant.generate.train, "rated": variant.refine.train}
     if any(tunes.values()):
-        # No study changes how seeds are taken.
+        # No study changes how seeds are collected.
         yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()
     for stage in rounds.stages(variant):
         if tune := tunes.get(stage.stage):

@@ -1,7 +1,6 @@
-"""How much more data helps: models tuned on growing parts of the same rows, and the line through what they are worth.
+"""Data scaling: train on growing subsets of the same rows, and regress the score on the logarithm of their number.
 
-Humpback draws win rates against the logarithm of the number of rows, ``w = a log N + c`` (arXiv 2308.06259, section
-3.5; method.md 4.8). The logarithm here is the natural one.
+Humpback fits win rates as ``w = a log N + c`` (arXiv 2308.06259, section 3.5). The logarithm here is the natural one.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from x_instruction import hashing
+from x_instruction.bootstrap import interval
 from x_instruction.config.section import flatten
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.errors import RecipeError
@@ -23,14 +24,17 @@ from x_instruction.evaluation import held_out
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.sft import Data, evaluate, tune
 
+# Bootstrap samples of the points.
+_DRAWS = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """``value = slope * ln(N) + constant``, by least squares.
 
     Args:
-        slope, constant: of the line.
-        low, high: the slope's 95 % interval, from 2,000 bootstrap samples of the points; nan with fewer than three.
+        slope, constant: the coefficients of the line.
+        low, high: 95 % interval of the slope, from 2,000 bootstrap samples of the points; NaN below three sizes.
     """
 
     slope: float
@@ -40,17 +44,17 @@ class Line:
 
 
 def check(sizes: Sequence[int]) -> None:
-    """Refuse sizes that no line goes through.
+    """Refuse sizes that determine no line.
 
     Raises:
         RecipeError: fewer than two different sizes, or one below 1.
     """
     if len(set(sizes)) < 2 or min(sizes) < 1:
-        raise RecipeError(f"sizes are {list(sizes)}, wanted two different ones at least, each 1 or more")
+        raise RecipeError(f"sizes are {list(sizes)}, expected at least two different sizes, each 1 or more")
 
 
 def fit(sizes: Sequence[int], values: Sequence[float]) -> Line:
-    """The line through values at sizes.
+    """Fit a line through the values at these sizes.
 
     Raises:
         RecipeError: fewer than two different sizes, or one below 1.
@@ -58,23 +62,28 @@ def fit(sizes: Sequence[int], values: Sequence[float]) -> Line:
     check(sizes)
     x, y = np.log(np.array(sizes, dtype=np.float64)), np.array(values, dtype=np.float64)
     slope, constant = np.polyfit(x, y, 1)
-    random, slopes = np.random.default_rng(0), []
-    for _ in range(2_000 if len(set(sizes)) > 2 else 0):
-        rows = random.integers(len(x), size=len(x))
-        if len(set(x[rows])) > 1:
-            slopes.append(np.polyfit(x[rows], y[rows], 1)[0])
-    low, high = np.percentile(slopes, [2.5, 97.5]) if slopes else (float("nan"), float("nan"))
-    return Line(float(slope), float(constant), float(low), float(high))
+    # Two points leave nothing to vary.
+    low, high = interval(_slope, (x, y), _DRAWS if len(set(sizes)) > 2 else 0, 0)
+    return Line(float(slope), float(constant), low, high)
+
+
+def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
+    """The slope of the line, or NaN where all points have one size."""
+    return float(np.polyfit(x, y, 1)[0]) if len(set(x)) > 1 else float("nan")
 
 
 def part(data: Data, size: int) -> Data:
-    """The first so many rows by a digest of their ids: a larger part holds every smaller one.
+    """The first rows in the order of a digest of their ids, so that a larger subset contains every smaller one.
+
+    Args:
+        data: all rows.
+        size: number of rows to take.
 
     Raises:
-        RecipeError: there are not so many rows.
+        RecipeError: there are fewer rows.
     """
     if size > len(data.pairs):
-        raise RecipeError(f"a size of {size:,} is wanted, and there are {len(data.pairs):,} rows")
+        raise RecipeError(f"a size is {size:,}, expected at most {len(data.pairs):,}, the number of rows")
     ranked = sorted(data.pairs, key=lambda pair: (hashing.digest(["size", pair.id, pair.language]), pair.instruction))
     return dataclasses.replace(data, pairs=tuple(ranked[:size]), revision=f"{data.revision}, {size} rows")
 
@@ -85,49 +94,53 @@ def curve(
     sizes: Sequence[int],
     rows: Sequence[held_out.Row],
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[int, dict[str, float]]:
-    """What a model tuned on each size is worth on held-out rows; sizes that are there are not made again.
+    """Train a model on each size, and evaluate it on held-out rows. Sizes that are complete are not made again.
 
-    <folder>/<name>-<size>/        a model
-    <folder>/<name>-<size>.json    what it was tuned by, and what it is worth on which rows
+    <folder>/<name>-<size>/        the model
+    <folder>/<name>-<size>.json    digests of its settings and of the held-out rows, and its metrics
 
     Args:
-        settings: the tuning recipe.
-        data: rows to tune on.
+        settings: the training recipe.
+        data: rows to train on.
         sizes: numbers of rows.
-        rows: held out; asked with the tags of the mix, where the data is one.
-        folder: where models and what they are worth stand.
-        say: tells a person what happens.
+        rows: held-out rows. If the data is a mix with source tags, they are asked with the tags for inference.
+        folder: where the models and their metrics are written.
+        log: called with one line per event.
+
+    Returns:
+        The metrics of each size.
 
     Raises:
-        RecipeError: the sizes give no line, there are not so many rows, or a model there was tuned otherwise.
+        RecipeError: the sizes determine no line, a size is larger than the data, or a model in the folder was trained
+            with other rows or settings.
     """
     check(sizes)
     part(data, max(sizes))
     held_out.checks((row.language for row in rows), settings.lid_model)
-    asked, found = held_out.tagged(rows, data.inference), {}
-    measured = hashing.digest([[row.asked, row.completion, row.language] for row in asked])
+    asked, metrics = held_out.tagged(rows, data.inference), {}
+    evaluated = hashing.digest([[row.asked, row.completion, row.language] for row in asked])
     folder.mkdir(parents=True, exist_ok=True)
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
-        known = folder / f"{target.name}.json"
-        made = hashing.digest([flatten(settings), data.revision, size])
-        table: dict[str, Any] = json.loads(known.read_text("utf-8")) if known.exists() else {"made": made}
-        if table["made"] != made:
+        record = folder / f"{target.name}.json"
+        trained = hashing.digest([flatten(settings), data.revision, size])
+        table: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {"made": trained}
+        if table["made"] != trained:
             raise RecipeError(
-                f"{target} was tuned on other rows or under other settings: name another --out, or remove it"
+                f"{target} was trained on other rows or with other settings: name another --out, or remove it"
             )
         if not target.is_dir():
-            _write(known, {"made": made})
-            tune(settings, part(data, size), target, say)
-        if table.get("rows") != measured:
+            _write(record, {"made": trained})
+            tune(settings, part(data, size), target, log)
+        if table.get("rows") != evaluated:
             figures = evaluate(settings, target, asked)[held_out.ALL]
-            table = {"made": made, "rows": measured, "worth": asdict(figures)}
-            _write(known, table)
-        found[size] = table["worth"]
-        say(f"{size:,} rows: score {found[size]['score']:.4f}, {found[size]['bits_per_byte']:.3f} bits per byte")
-    return found
+            table = {"made": trained, "rows": evaluated, "metrics": asdict(figures)}
+            _write(record, table)
+        metrics[size] = table["metrics"]
+        log(f"{size:,} rows: score {metrics[size]['score']:.4f}, {metrics[size]['bits_per_byte']:.3f} bits per byte")
+    return metrics
 
 
 def _write(path: Path, table: dict[str, Any]) -> None:

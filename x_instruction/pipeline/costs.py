@@ -1,4 +1,4 @@
-"""What a run has cost, by the recipe's prices, over every attempt and complete or not."""
+"""What a run has cost at the prices of the recipe, over all attempts and all shards, complete or not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from x_instruction.storage.shard_key import StageKey
 
 
 def priced(settings: Recipe) -> bool:
-    """Whether the recipe says what any of its models costs."""
+    """Whether the recipe has a price for any of its models."""
     return any(_price(model) for stage in stages(settings) if (model := model_of(settings, stage)) is not None)
 
 
 def spent(run: RunFolder, settings: Recipe) -> float:
-    """What every request of the run has cost so far, of shards that are not complete too."""
+    """The cost of every request of the run so far. Shards that are not complete count, too."""
     total = 0.0
     for stage in stages(settings):
         model = model_of(settings, stage)
@@ -30,16 +30,16 @@ def spent(run: RunFolder, settings: Recipe) -> float:
 
 
 def check_budget(settings: Recipe, budget: float) -> None:
-    """Refuse a budget that could not be kept.
+    """Refuse a budget that cannot be kept.
 
     Raises:
-        RecipeError: the recipe gives no prices, or this is no amount.
+        RecipeError: the recipe has no prices, or the budget is not above 0.
     """
     if not budget > 0:
-        raise RecipeError(f"the budget is {budget:g}, wanted an amount above 0")
+        raise RecipeError(f"--budget is {budget:g}, expected an amount above 0")
     if not priced(settings):
         raise RecipeError(
-            "a budget needs prices: give prompt_price and output_price, for a million tokens each, in "
+            "--budget needs prices: set prompt_price and output_price, for a million tokens each, in "
             "[generate.model.server] and [refine.model.server]"
         )
 

@@ -82,7 +82,7 @@ def execute(
         before = 0.0 if budget is None else spent(run, settings)
         with WorkerPool(run, settings, workers or default_workers(settings), budget, before) as pool:
             models = Models(run, settings, overwrite, progress.say)
-            _make_stages(plan, models, pool, until, progress)
+            _make_stages(settings, plan, models, pool, until, progress)
     return run
 
 
@@ -94,13 +94,14 @@ def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float |
         raise RecipeError(f"{names} cannot be combined with --rank and --of: use it in a run without them")
 
 
-def _make_stages(plan: Plan, models: Models, pool: WorkerPool, until: str, progress: Progress) -> None:
+def _make_stages(
+    settings: Recipe, plan: Plan, models: Models, pool: WorkerPool, until: str, progress: Progress
+) -> None:
     """Make every stage up to ``until``, as far as the inputs of the part exist.
 
     Raises:
         ShardsMissing: another part has to make something first.
     """
-    run, settings = plan.run, plan.recipe
     learns = bool(settings.generate.train or settings.refine.train)
     if learns and until != "passage" and plan.part.makes_models:
         # Seeds that do not exist would otherwise be noticed only when everything before the rater is done.
@@ -108,13 +109,13 @@ def _make_stages(plan: Plan, models: Models, pool: WorkerPool, until: str, progr
     # The first reason why something is left. What is left later follows from it.
     missing: list[str] = []
     for stage in rounds.stages(settings):
-        last = rounds.last_round(run, settings)
+        last = rounds.last_round(plan.run, settings)
         if stage.round > last:
             continue
-        before = _missing_before(plan, models, stage, pool)
+        before = _missing_before(settings, plan, models, stage, pool)
         if not before:
             before = plan.missing(stage)
-            _make_stage(plan, stage, pool, progress)
+            _make_stage(settings, plan, stage, pool, progress)
         missing = missing or before
         if stage == StageKey(until, last if until == "rated" else 0):
             break
@@ -126,13 +127,13 @@ def _make_stages(plan: Plan, models: Models, pool: WorkerPool, until: str, progr
         )
 
 
-def _missing_before(plan: Plan, models: Models, stage: StageKey, pool: WorkerPool) -> list[str]:
+def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKey, pool: WorkerPool) -> list[str]:
     """Train the model that a stage asks, if the recipe trains one. Names of what another part has to make first."""
     earlier = StageKey("rated", max(0, stage.round - 1))
-    if stage.round and rounds.kept_share(plan.run, plan.recipe, earlier.round) is None:
+    if stage.round and rounds.kept_share(plan.run, settings, earlier.round) is None:
         # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
         return [str(earlier.path)]
-    tune = {"candidate": plan.recipe.generate.train, "rated": plan.recipe.refine.train}.get(stage.stage)
+    tune = {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)
     if tune is None:
         return []
     role = rounds.ROLES[stage.stage]
@@ -143,7 +144,7 @@ def _missing_before(plan: Plan, models: Models, stage: StageKey, pool: WorkerPoo
     return []
 
 
-def _make_stage(plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> None:
+def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> None:
     """Make the shards of the part that are left at a stage.
 
     Raises:
@@ -152,8 +153,8 @@ def _make_stage(plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progres
     name = rounds.title(stage)
     tasks = plan.tasks(stage)
     unanswered = 0
-    if tasks and batch.by_files(plan.recipe, stage):
-        tasks, unanswered = batch.answered(plan.run, plan.recipe, tasks)
+    if tasks and batch.by_files(settings, stage):
+        tasks, unanswered = batch.answered(plan.run, settings, tasks)
     if tasks:
         progress.stage(name, len(tasks))
 

@@ -119,7 +119,7 @@ class Models:
         return [folder(self.run, role, round, tag) for tag in self._tags(role) if self._open(role, round, tag)]
 
     def _tags(self, role: str) -> tuple[str, ...]:
-        """The languages that have a model of their own; an empty tag stands for all languages together."""
+        """The languages that have a model of their own; an empty tag means one model for all languages."""
         return tuple(self.recipe.languages) if self._tune(role).per_language else ("",)
 
     def _open(self, role: str, round: int, tag: str) -> bool:

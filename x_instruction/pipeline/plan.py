@@ -1,4 +1,4 @@
-"""What a run has to do: the jobs of each stage, and whether what is there was made under the same settings."""
+"""What is left to do of a run, and whether complete shards were made under the same settings."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Plan:
                 self.run.finish(stage, tag, len(shards))
 
     def check(self) -> None:
-        """Refuse at once, before any work, when a finished shard of any stage was made under other settings.
+        """Refuse at once, before any work, if a complete shard of any stage was made under other settings.
 
         Raises:
             RunChanged: such a shard exists, and it may not be overwritten.
@@ -193,24 +193,24 @@ class Plan:
         return bool(inputs) and all(self.run.complete(source) for source in inputs)
 
     def _failed(self, key: ShardKey) -> bool:
-        """Whether an engine failed on records of a finished shard."""
+        """Whether an engine failed on records of a complete shard."""
         return not FAILURES.keys().isdisjoint(self.run.report(key).dropped)
 
-    def _changed(self, job: ShardTask) -> bool:
-        """Whether a finished shard has to be made again because it was made under other settings.
+    def _changed(self, task: ShardTask) -> bool:
+        """Whether a complete shard has to be made again because it was made under other settings.
 
         Raises:
             RunChanged: it was, and it may not be made again.
         """
-        old = self.run.report(job.key).settings
-        found = differences(old, job.settings)
+        old = self.run.report(task.key).settings
+        found = differences(old, task.settings)
         if not found or self.overwrite:
             return bool(found)
-        keys = [key for key in old.keys() | job.settings.keys() if old.get(key) != job.settings.get(key)]
-        # What a retry adds goes on into what was made from it; a corpus that changed is another matter.
-        if self.retry and job.key.stage != "passage" and all(key.startswith("input.") for key in keys):
+        keys = [key for key in old.keys() | task.settings.keys() if old.get(key) != task.settings.get(key)]
+        # A retry changes the shards that were made from the retried ones. A corpus that changed is no retry.
+        if self.retry and task.key.stage != "passage" and all(key.startswith("input.") for key in keys):
             return True
-        raise RunChanged(f"shard {job.key}", found)
+        raise RunChanged(f"shard {task.key}", found)
 
     def _remove(self, key: ShardKey) -> None:
         if key.stage == "passage":

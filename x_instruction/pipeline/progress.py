@@ -11,55 +11,55 @@ from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.shard_key import ShardKey
 
 # Seconds between plain lines.
-_EVERY = 10.0
+_INTERVAL = 10.0
 
 
 class Progress(Protocol):
-    """What a run tells while it works."""
+    """Receives the events of a run."""
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Show one line."""
 
-    def stage(self, name: str, jobs: int) -> None:
-        """A stage begins."""
+    def stage(self, name: str, tasks: int) -> None:
+        """A stage begins, with this number of tasks."""
 
     def update(self, task: ShardTask, done: int, total: int) -> None:
-        """A job has come so far; ``total`` is 0 while unknown."""
+        """A task has done this number of its requests or documents; ``total`` is 0 while unknown."""
 
     def done(self, task: ShardTask, text: str) -> None:
-        """A job has ended."""
+        """A task is complete; the text is its result."""
 
     def end(self) -> None:
-        """The stage has ended."""
+        """The stage is complete."""
 
     def close(self) -> None:
-        """The run has ended."""
+        """End the display."""
 
 
 class NullProgress:
-    """Tells nothing."""
+    """Shows nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
-    def stage(self, name: str, jobs: int) -> None:
-        """Nothing."""
+    def stage(self, name: str, tasks: int) -> None:
+        """Show nothing."""
 
     def update(self, task: ShardTask, done: int, total: int) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def done(self, task: ShardTask, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
 class LogProgress:
-    """One line per finished job, and one every ten seconds in between, with rate and time left."""
+    """One line per complete task, and one every ten seconds in between, with rate and time left."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
@@ -67,46 +67,46 @@ class LogProgress:
         self.count = _Count(0)
         self._last = time.monotonic()
         self._ended = threading.Event()
-        # A batch on a CPU can take a minute: who watches must see that something is at work.
+        # A batch on a CPU can take a minute without an event: lines in between show that the run is not stuck.
         threading.Thread(target=self._tick, daemon=True).start()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Show one line."""
         self._last = time.monotonic()
         self.stream.write(f"{text}\n")
         self.stream.flush()
 
-    def stage(self, name: str, jobs: int) -> None:
-        """A stage begins."""
-        self.count = _Count(jobs)
+    def stage(self, name: str, tasks: int) -> None:
+        """Begin a stage."""
+        self.count = _Count(tasks)
         self.name = name
-        self.say(f"{name}: {jobs} job{'s' if jobs != 1 else ''}")
+        self.say(f"{name}: {tasks} task{'s' if tasks != 1 else ''}")
 
     def update(self, task: ShardTask, done: int, total: int) -> None:
-        """A job has come so far."""
+        """Count the progress of a task."""
         self.count.update(task, done, total)
 
     def done(self, task: ShardTask, text: str) -> None:
-        """A job has ended."""
+        """Count a complete task, and show its result."""
         self.count.done(task)
         self.say(f"{self.name}: {text}")
 
     def end(self) -> None:
-        """The stage has ended."""
+        """End the stage."""
         self.name = ""
 
     def close(self) -> None:
-        """The run has ended."""
+        """End the display."""
         self._ended.set()
 
     def _tick(self) -> None:
         while not self._ended.wait(1.0):
-            if self.name and time.monotonic() - self._last > _EVERY:
+            if self.name and time.monotonic() - self._last > _INTERVAL:
                 self.say(f"{self.name}: {self.count.text()}")
 
 
 class RichProgress:
-    """One moving line at the bottom of a terminal, finished jobs above it."""
+    """A bar at the bottom of a terminal, with complete tasks above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -125,39 +125,39 @@ class RichProgress:
         self.bar.start()
 
     def say(self, text: str) -> None:
-        """One line above the bar."""
+        """Show one line above the bar."""
         self.bar.console.print(text, markup=False)
 
-    def stage(self, name: str, jobs: int) -> None:
-        """A stage begins."""
-        self.name, self.count = name, _Count(jobs)
+    def stage(self, name: str, tasks: int) -> None:
+        """Begin a stage."""
+        self.name, self.count = name, _Count(tasks)
         self.bar.update(self.task, description=name, completed=0.0, text="", visible=True)
 
     def update(self, task: ShardTask, done: int, total: int) -> None:
-        """A job has come so far."""
+        """Count the progress of a task."""
         self.count.update(task, done, total)
         self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
 
     def done(self, task: ShardTask, text: str) -> None:
-        """A job has ended."""
+        """Count a complete task, and show its result."""
         self.count.done(task)
         self.say(f"{self.name}: {text}")
         self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
 
     def end(self) -> None:
-        """The stage has ended."""
+        """End the stage."""
         self.bar.update(self.task, visible=False)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()
 
 
 class _Count:
-    """How far a stage has come."""
+    """The progress of a stage."""
 
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+    def __init__(self, tasks: int) -> None:
+        self.tasks = tasks
         self.started = time.monotonic()
         self.ended: set[ShardKey] = set()
         self.parts: dict[ShardKey, tuple[int, int]] = {}
@@ -172,23 +172,24 @@ class _Count:
 
     def share(self) -> float:
         running = sum(d / t for key, (d, t) in list(self.parts.items()) if t and key not in self.ended)
-        return (len(self.ended) + running) / max(1, self.jobs)
+        return (len(self.ended) + running) / max(1, self.tasks)
 
     def text(self) -> str:
-        """Share, number, rate, time taken and time left."""
+        """Share, number, rate, elapsed time and time left."""
         seconds = max(1e-9, time.monotonic() - self.started)
         done = sum(d for d, _ in list(self.parts.values()))
         share = self.share()
-        left = f", about {_span(seconds * (1 - share) / share)} left" if 0.02 < share < 1 else ""
-        return f"{share:.0%}, {done:,} done, {done / seconds:,.1f}/s, {_span(seconds)}{left}"
+        left = f", about {duration(seconds * (1 - share) / share)} left" if 0.02 < share < 1 else ""
+        return f"{share:.0%}, {done:,} done, {done / seconds:,.1f}/s, {duration(seconds)}{left}"
 
 
-def _span(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A duration in its two largest units, such as ``2h05m``, ``3m20s`` or ``12s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
 def shown() -> Progress:
-    """The display that fits the standard error stream."""
+    """The display for standard error: live on a terminal, lines elsewhere."""
     return RichProgress() if sys.stderr.isatty() else LogProgress(sys.stderr)

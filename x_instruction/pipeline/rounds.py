@@ -67,47 +67,41 @@ def last_round(run: RunFolder, settings: Recipe) -> int:
 
 
 def folder(run: RunFolder, role: str, round: int, tag: str = "") -> Path:
-    """Where the model of a role is, that a round uses; with a tag the model of that language alone."""
+    """The folder of the model that a role uses in a round; with a tag, of the model of that language alone."""
     return run.root / "models" / "-".join(filter(None, (role, str(round), tag)))
 
 
 def own(train: TrainConfig, tag: str) -> str:
-    """The tag that names a language's model: its own, or none where there is one for all."""
+    """The tag in the name of a language's model: its own, or empty if one model serves all languages."""
     return tag if train.per_language else ""
 
 
 def writing(run: RunFolder, settings: Recipe, round: int, tag: str) -> Generate:
-    """How instructions are written for a language in a round."""
-    write = settings.generate
-    if write.train is None:
-        return write
-    return write.replace(
-        model=write.train.trained(write.model, folder(run, "generator", round, own(write.train, tag))),
-        prompt="trained-auto" if write.trained_prompt == "auto" else write.trained_prompt,
+    """The section ``generate`` for a language in a round: with the trained model and its prompt, if one is trained."""
+    generate = settings.generate
+    if generate.train is None:
+        return generate
+    return generate.replace(
+        model=generate.train.trained(generate.model, folder(run, "generator", round, own(generate.train, tag))),
+        prompt="trained-auto" if generate.trained_prompt == "auto" else generate.trained_prompt,
     )
 
 
 def rating(run: RunFolder, settings: Recipe, round: int, tag: str) -> Refine:
-    """How candidates of a language are rated in a round."""
-    rate = settings.refine
-    if rate.train is None:
-        return rate
-    return rate.replace(model=rater(run, settings, round, tag))
-
-
-def rater(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
-    """The tuned rater of a round."""
-    assert settings.refine.train is not None
+    """The section ``refine`` for a language in a round: with the trained rater, if one is trained."""
+    refine = settings.refine
+    if refine.train is None:
+        return refine
     start = started(run, settings, round, tag)
-    return settings.refine.train.trained(start, folder(run, "rater", round, own(settings.refine.train, tag)))
+    return refine.replace(model=refine.train.trained(start, folder(run, "rater", round, own(refine.train, tag))))
 
 
 def started(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
-    """What the rater of a round is tuned from."""
-    write, rate = settings.generate.train, settings.refine
-    if rate.init_from == "base" or write is None:
-        return rate.model
-    return write.trained(rate.model, folder(run, "generator", round, own(write, tag)))
+    """The model that the training of a round's rater starts from: the base, or the generator of the round."""
+    generator, refine = settings.generate.train, settings.refine
+    if refine.init_from == "base" or generator is None:
+        return refine.model
+    return generator.trained(refine.model, folder(run, "generator", round, own(generator, tag)))
 
 
 def model_of(settings: Recipe, stage: StageKey) -> Model | None:
@@ -116,38 +110,48 @@ def model_of(settings: Recipe, stage: StageKey) -> Model | None:
 
 
 def check(settings: Recipe) -> None:
-    """Refuse what could not be tuned or used.
+    """Refuse models that cannot be trained, or not be used once they are.
 
     Raises:
-        RecipeError: a model is to be tuned that runs on a server, or has an adapter already, or a key of a tuned model
-            or a prompt names what is not there.
+        RecipeError: a model to train runs on a server or has an adapter already, generator and rater cannot start from
+            each other as set, or a key names a prompt or label strategy that does not exist.
     """
     from x_instruction.refine import labels
 
-    write, rate = settings.generate.train, settings.refine
-    if write and rate.train and rate.init_from == "generator" and write.per_language and not rate.train.per_language:
-        raise RecipeError(
-            "refine.init_from is generator and generate.train.per_language makes several, of which one rater cannot "
-            "start: set refine.train.per_language too, or start from the base"
-        )
-    if write and rate.train and rate.init_from == "generator" and rate.train.method == "full" != write.method:
-        raise RecipeError(
-            "refine.train.method is full and refine.init_from is generator, which is an adapter: tune the generator in "
-            "full too, or the rater as an adapter"
-        )
-    if rate.train:
-        labels.check(rate.label_strategies)
-        if not rate.validation:
-            raise RecipeError("refine.validation is 0 and a tuned rater is calibrated on what it did not see: raise it")
-    for prompt in (settings.generate.prompt, settings.generate.trained_prompt, rate.prompt):
+    generate, refine = settings.generate, settings.refine
+    if generate.train and refine.train and refine.init_from == "generator":
+        _check_start(generate.train, refine.train)
+    if refine.train:
+        labels.check(refine.label_strategies)
+        if not refine.validation:
+            raise RecipeError("refine.validation is 0, expected more: a trained rater is calibrated on these pairs")
+    for prompt in (generate.prompt, generate.trained_prompt, refine.prompt):
         digest_of(prompt)
-    for name, section in (("generate", settings.generate), ("refine", settings.refine)):
-        if section.train is None:
-            continue
-        if engine_spec(section.model).remote:
-            raise RecipeError(
-                f"{name}.train trains a model on this machine, and {name}.model.engine is {section.model.engine!r}: "
-                "take transformers or vllm, or tune first and serve what came of it"
-            )
-        if section.model.adapter:
-            raise RecipeError(f"set only one of {name}.train and {name}.model.adapter")
+    if generate.train:
+        _check_trainable("generate", generate.model)
+    if refine.train:
+        _check_trainable("refine", refine.model)
+
+
+def _check_start(generator: TrainConfig, rater: TrainConfig) -> None:
+    """Refuse a rater that cannot start from the generator."""
+    if generator.per_language and not rater.per_language:
+        raise RecipeError(
+            'refine.init_from is "generator", and generate.train.per_language makes one generator per language: set '
+            'refine.train.per_language too, or refine.init_from = "base"'
+        )
+    if rater.method == "full" != generator.method:
+        raise RecipeError(
+            'refine.train.method is "full" and refine.init_from is "generator", which is an adapter: set '
+            'generate.train.method = "full" too, or train the rater as an adapter'
+        )
+
+
+def _check_trainable(section: str, model: Model) -> None:
+    if engine_spec(model).remote:
+        raise RecipeError(
+            f"{section}.train trains a model on this machine, and {section}.model.engine is {model.engine!r}: set it to "
+            '"transformers" or "vllm", or train the model first and serve it'
+        )
+    if model.adapter:
+        raise RecipeError(f"set only one of {section}.train and {section}.model.adapter: training makes the adapter")

@@ -1,4 +1,4 @@
-"""What a run's folder holds: rows, drops, seconds and tokens by stage and language, over all attempts."""
+"""What a run has made: rows, drops, seconds and tokens by stage and language, over all attempts."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ def totals(run: RunFolder, settings: Recipe | None = None) -> list[Total]:
     """Sums by stage and language, in the order of the stages.
 
     Args:
-        settings: whose prices the costs are reckoned with; as the reports have them when None.
+        run: the run folder.
+        settings: the recipe, whose prices give the costs. Without it, costs are those of the reports, and rounds after
+            the first are left out.
     """
-    found: list[Total] = []
+    sums: list[Total] = []
     for stage in stages(settings) if settings is not None else map(StageKey, STAGES):
         by_language: dict[str, Total] = {}
         for report in run.reports(stage):
@@ -63,58 +65,28 @@ def totals(run: RunFolder, settings: Recipe | None = None) -> list[Total]:
             if settings is not None and (model := model_of(settings, stage)) is not None:
                 total.cost = cost(model, total.prompt_tokens, total.output_tokens)
             total.expected = run.count(PASSAGE, tag) if stage != CURATED else 1
-        found += by_language.values()
-    return found
-
-
-def table(found: list[Total]) -> str:
-    """The sums as a plain text table; with a column of costs where there are any."""
-    header = ["stage", "language", "shards", "in", "kept", "seconds", "requests", "tokens in", "tokens out"]
-    priced = any(t.cost for t in found)
-    rows = [[*header, *(["cost"] if priced else []), "dropped"]]
-    for t in found:
-        reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(t.dropped.items(), key=lambda i: (-i[1], i[0]))[:3])
-        rows.append(
-            [
-                str(StageKey(t.stage, t.round)),
-                t.language,
-                f"{t.shards}/{'?' if t.expected is None else t.expected}",
-                f"{t.rows_in:,}",
-                f"{t.kept:,}",
-                f"{t.seconds:,.1f}",
-                f"{t.requests:,}",
-                f"{t.prompt_tokens:,}",
-                f"{t.output_tokens:,}",
-                *([money(t.cost) if t.cost else "-"] if priced else []),
-                reasons + (", …" if len(t.dropped) > 3 else ""),
-            ]
-        )
-    last = len(rows[0]) - 1
-    widths = [max(len(row[column]) for row in rows) for column in range(last + 1)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column in (0, 1, last) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+        sums += by_language.values()
+    return sums
 
 
 def spending(run: RunFolder, settings: Recipe, found: list[Total]) -> list[str]:
-    """What the run has cost in all, as a line; none without prices.
+    """The cost of the run as a line; none without prices.
 
     Args:
-        found: the sums of complete shards, with costs.
+        run: the run folder.
+        settings: the recipe.
+        found: the sums over complete shards, with their costs.
     """
     if not priced(settings):
         return []
     total = spent(run, settings)
-    rest = total - sum(t.cost for t in found)
-    # Less than this is a sum's rounding.
-    more = f", {money(rest)} of it for shards that are not complete" if rest > 1e-9 * max(1.0, total) else ""
+    open_cost = total - sum(t.cost for t in found)
+    # A smaller difference is the rounding of a sum.
+    incomplete = open_cost > 1e-9 * max(1.0, total)
+    more = f", {money(open_cost)} of it for shards that are not complete" if incomplete else ""
     return [f"spent: {money(total)}{more}"]
 
 
 def money(amount: float) -> str:
-    """An amount in the currency of the recipe's prices: cents of large ones, more of small ones."""
+    """An amount in the currency of the prices, with more digits for small amounts."""
     return f"{amount:,.2f}" if amount >= 100 else f"{amount:.4f}"

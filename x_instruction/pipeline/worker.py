@@ -28,7 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make. For passages it stands for all shards of the language, and the index of its key is 0.
+    """One shard to make. For passages it means all shards of the language, and the index of its key is 0.
 
     Args:
         key: the shard.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from x_instruction.bootstrap import interval
 from x_instruction.config.refine import Refine
 from x_instruction.records import Candidate, Dropped, Rated, text_digest
 from x_instruction.refine import TUNED, metrics, threshold
@@ -170,7 +171,7 @@ def _interval(
     scores: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_], seed: int
 ) -> tuple[float, float, float]:
     value = metrics.auroc(scores[rows], good[rows])
-    return value, *metrics.bootstrap(metrics.auroc, (scores[rows], good[rows]), REPEATS, seed)
+    return value, *interval(metrics.auroc, (scores[rows], good[rows]), REPEATS, seed)
 
 
 def _plain(value: float) -> float | None:

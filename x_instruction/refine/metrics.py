@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -84,39 +82,6 @@ def calibration_error(p: npt.ArrayLike, good: npt.ArrayLike, bins: int = 15) -> 
     places = np.minimum((values * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(places, weights=values - right, minlength=bins)
     return float(np.abs(gaps).sum() / len(values))
-
-
-def bootstrap(
-    function: Callable[..., float], arrays: Sequence[npt.ArrayLike], repeats: int, seed: int
-) -> tuple[float, float]:
-    """The percentile interval that holds 95 % of a figure over resampled rows (Efron 1979).
-
-    Draws for which the figure is not a number, as when one class is missing, are left out.
-
-    Args:
-        function: takes the arrays, their rows drawn with replacement.
-        arrays: of equal length.
-        repeats: draws.
-        seed: of the draws.
-
-    Returns:
-        Lower and upper end; not numbers where no draw gave one.
-
-    Raises:
-        EngineError: lengths differ.
-    """
-    columns = [np.asarray(array) for array in arrays]
-    if len({len(column) for column in columns}) != 1:
-        raise EngineError(f"arrays have {[len(column) for column in columns]} rows, wanted equal numbers")
-    rows = len(columns[0])
-    random = np.random.default_rng(seed)
-    draws = (random.integers(0, rows, rows) for _ in range(repeats if rows else 0))
-    found = np.array([function(*(column[draw] for column in columns)) for draw in draws], dtype=np.float64)
-    found = found[~np.isnan(found)]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.percentile(found, (2.5, 97.5)).tolist()
-    return low, high
 
 
 def _checked(scores: npt.ArrayLike, good: npt.ArrayLike) -> tuple[Floats, Flags]:
