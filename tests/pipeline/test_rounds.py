@@ -225,7 +225,10 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
         ({"refine.label_strategies": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
         ({"refine.validation": "0.0"}, r"refine\.validation is 0"),
         ({"refine.prompt": '"nothing"'}, "nothing"),
-        ({"generate.train.per_language": "true", "refine.init_from": '"generator"'}, "makes one generator per language"),
+        (
+            {"generate.train.per_language": "true", "refine.init_from": '"generator"'},
+            "makes one generator per language",
+        ),
         ({"refine.train.method": '"full"', "refine.init_from": '"generator"'}, "which is an adapter"),
     ],
 )

@@ -133,8 +133,8 @@ def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKe
     if stage.round and rounds.kept_share(plan.run, settings, earlier.round) is None:
         # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
         return [str(earlier.path)]
-    tune = {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)
-    if tune is None:
+    train = {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)
+    if train is None:
         return []
     role = rounds.ROLES[stage.stage]
     if not plan.part.makes_models:

@@ -150,8 +150,8 @@ def _check_start(generator: TrainConfig, rater: TrainConfig) -> None:
 def _check_trainable(section: str, model: Model) -> None:
     if engine_spec(model).remote:
         raise RecipeError(
-            f"{section}.train trains a model on this machine, and {section}.model.engine is {model.engine!r}: set it to "
-            '"transformers" or "vllm", or train the model first and serve it'
+            f"{section}.train trains a model on this machine, and {section}.model.engine is {model.engine!r}: set it "
+            'to "transformers" or "vllm", or train the model first and serve it'
         )
     if model.adapter:
         raise RecipeError(f"set only one of {section}.train and {section}.model.adapter: training makes the adapter")
