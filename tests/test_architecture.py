@@ -27,6 +27,7 @@ LAYERS = [
     ["pipeline", "label_strategies", "cards"],
     ["experiments"],
     ["hub"],
+    ["api"],
     ["cli"],
 ]
 LOCAL_HUB = {

@@ -118,17 +118,17 @@ def test_what_is_spent_on_shards_that_are_not_complete_counts(
 
 
 def test_an_estimate_says_what_it_will_cost(served_recipe: Write) -> None:
-    lines = list(estimate(served_recipe(**flat(PRICES)), 1))
-    assert "cost" in lines[1]
-    assert "to pay" in lines[-1]
-    lines = list(estimate(served_recipe(), 1))
-    assert "cost" not in lines[1]
-    assert "to pay" not in lines[-1]
+    found = estimate(served_recipe(**flat(PRICES)), 1)
+    assert all(row.cost for row in found.languages)
+    assert "to pay" in found.summary()
+    found = estimate(served_recipe(), 1)
+    assert not any(row.cost for row in found.languages)
+    assert "to pay" not in found.summary()
 
 
 def test_files_cannot_be_probed(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="a preview asks the model"):
-        list(estimate(load(write_recipe(tmp_path / "recipe.toml")), 1))
+        estimate(load(write_recipe(tmp_path / "recipe.toml")), 1)
 
 
 # Budgets

@@ -115,9 +115,9 @@ def test_an_estimate_tunes_nothing(looped: Callable[..., Recipe], monkeypatch: p
         raise AssertionError("an estimate tunes no model")
 
     monkeypatch.setattr("x_instruction.pipeline.models.launch", launch)
-    lines = list(estimate(looped(), 1))
-    assert "1 worker" in lines[-1]
-    assert lines[-1].endswith("tuning and rounds come on top")
+    summary = estimate(looped(), 1).summary()
+    assert "1 worker" in summary
+    assert summary.endswith("training and rounds are not included")
 
 
 def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:

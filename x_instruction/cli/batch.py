@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from x_instruction.cli.groups import CommandGroup
-from x_instruction.cli.options import out_option, overwrite_option, read_run
+from x_instruction.cli.options import out_option, overwrite_option
 
 if TYPE_CHECKING:
     from x_instruction.pipeline.batch import RequestFile
@@ -50,6 +50,7 @@ def write(folder: Path, out: Path | None, max_requests: int, max_bytes: int, ove
     One file per model and endpoint, several if it would get too large. Requests that have an answer are not written
     again; failed ones are.
     """
+    from x_instruction.api import read_run
     from x_instruction.pipeline.batch import write as write_files
     from x_instruction.storage.run_folder import RunFolder
 
@@ -73,6 +74,7 @@ def read(folder: Path, results: tuple[Path, ...], give_up: bool) -> None:
 
     Lines may be in any order, and a file may be read twice. Lines that cannot be read are counted and skipped.
     """
+    from x_instruction.api import read_run
     from x_instruction.pipeline.batch_results import read as read_files
     from x_instruction.storage.run_folder import RunFolder
 

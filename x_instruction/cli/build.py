@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.options import out_option, read_run
+from x_instruction.cli.options import out_option
 
 
 @click.command()
@@ -19,10 +19,8 @@ def command(folder: Path, out: Path | None) -> None:
     numbers come from the run's reports; then loads the data set and compares it
     with the run.
     """
-    from x_instruction.builders.layout import build
-    from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.api import Run
 
-    settings = read_run(folder)
-    target = out or folder / "dataset"
-    build(RunFolder(folder), settings, target, lambda text: click.echo(text, err=True))
-    click.echo(f'{target}: load_dataset("{target}", "{settings.languages[0]}")')
+    run = Run(folder)
+    target = run.build(out, lambda text: click.echo(text, err=True))
+    click.echo(f'{target}: load_dataset("{target}", "{run.recipe.languages[0]}")')

@@ -144,26 +144,6 @@ def read_sets(sets: tuple[str, ...]) -> dict[str, Any]:
     return overrides
 
 
-def read_run(folder: Path) -> Recipe:
-    """The recipe of a run.
-
-    Raises:
-        RecipeError: the folder is no run.
-        ShardError: it holds a run of another layout.
-    """
-    from x_instruction.config.recipe import loads
-    from x_instruction.storage.run_folder import RunFolder
-
-    # An old run may hold recipe keys that are unknown today: the layout is the better reason to refuse it.
-    RunFolder(folder)
-    try:
-        return loads((folder / "recipe.json").read_text("utf-8"))
-    except OSError:
-        raise RecipeError(f"{folder} is not a run's folder (it has no recipe.json): name one that `run` made") from None
-    except ValueError as error:
-        raise RecipeError(f"{folder / 'recipe.json'} is damaged ({error}): run the recipe again") from None
-
-
 def per_language(out: Path, tags: tuple[str, ...]) -> dict[str, Path]:
     """The output file of each language: ``{tag}`` in the path is replaced by the tag.
 

@@ -52,33 +52,24 @@ def command(
     an error unless you pass --overwrite. With --retry-failed, only failed requests
     are repeated, and what depends on them is made again.
     """
+    from x_instruction import api
     from x_instruction.cli.status import show
-    from x_instruction.pipeline.execute import execute
-    from x_instruction.pipeline.progress import shown
     from x_instruction.pipeline.rounds import SECTIONS
-    from x_instruction.refine import check
 
     settings = read_recipe(recipe, languages, limit, sets)
     last = next(stage for stage, section in SECTIONS.items() if section == until)
-    if last in ("rated", "curated"):
-        check(settings.refine)
     root = out or Path("runs") / settings.name
     kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
-    progress = shown()
-    try:
-        run = execute(
-            settings,
-            root,
-            workers,
-            overwrite,
-            last,
-            progress,
-            budget=budget,
-            retry_failed=retry_failed,
-            rank=rank,
-            of=of,
-        )
-    finally:
-        progress.close()
-    show(run, settings)
+    run = api.run(
+        settings,
+        root,
+        workers=workers,
+        until=last,
+        overwrite=overwrite,
+        budget=budget,
+        retry_failed=retry_failed,
+        rank=rank,
+        of=of,
+    )
+    show(run)
     click.echo(f"next: x-instruction build {root}" if until == "diversify" else f"stopped after {until}: {root}")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from x_instruction.cli.options import languages_option, limit_option, read_run
+from x_instruction.cli.options import languages_option, limit_option
 from x_instruction.errors import RecipeError
 
 if TYPE_CHECKING:
+    from x_instruction.api import read_run
     from x_instruction.records import Passage
     from x_instruction.storage.run_folder import RunFolder
     from x_instruction.storage.shard_key import StageKey

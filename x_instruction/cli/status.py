@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from x_instruction.cli.options import read_run
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
-    from x_instruction.config.recipe import Recipe
-    from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.api import Run
 
 
 @click.command()
@@ -25,22 +23,22 @@ def command(folder: Path, form: Format | None) -> None:
     Prints rows, dropped rows by reason, seconds, tokens and costs per stage and
     language, over all attempts.
     """
-    from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.api import Run
 
-    show(RunFolder(folder), read_run(folder), form)
+    show(Run(folder), form)
 
 
-def show(run: RunFolder, settings: Recipe, form: Format | None = None) -> None:
+def show(run: Run, form: Format | None = None) -> None:
     """Print the sums of a run, and what it has cost."""
-    from x_instruction.pipeline.status import spending, totals
+    from x_instruction.pipeline.status import spending
 
-    found = totals(run, settings)
+    found = run.totals()
     rows = [asdict(total) for total in found]
     if rows or form:
         emit(rows, _columns(any(row["cost"] for row in rows)), form)
     else:
-        click.echo(f"{run.root}: no shard is complete yet")
-    for line in spending(run, settings, found):
+        click.echo(f"{run.folder}: no shard is complete yet")
+    for line in spending(run.files, run.recipe, found):
         click.echo(line, err=bool(form))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +43,44 @@ class Expected:
     cost: float | None
 
 
-def estimate(settings: Recipe, workers: int) -> Iterator[str]:
-    """Lines of a table: rows, requests, tokens and time by language, from a probe that keeps nothing.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run is expected to take.
 
     Args:
-        workers: processes that would work; time left is divided by them.
+        rows: passages that the probe sent to the models.
+        language: of the probe.
+        workers: processes that would work.
+        languages: one entry per language of the recipe.
+        priced: whether the recipe has prices.
+        trains: whether the run also trains models, which is not part of the estimate.
+    """
+
+    rows: int
+    language: str
+    workers: int
+    languages: tuple[Expected, ...]
+    priced: bool
+    trains: bool
+
+    def summary(self) -> str:
+        """The time of all languages together, and the cost, as one line."""
+        seconds = sum(found.seconds or 0.0 for found in self.languages) / max(1, self.workers)
+        cost = f", {money(sum(found.cost or 0.0 for found in self.languages))} to pay" if self.priced else ""
+        unknown = any(found.seconds is None for found in self.languages)
+        more = "; languages without figures have no known size: bound them with --limit" if unknown else ""
+        more += "; training and rounds are not included" if self.trains else ""
+        return f"about {clock(seconds)} with {self.workers} worker{'s' if self.workers != 1 else ''}{cost}{more}"
+
+
+def estimate(settings: Recipe, workers: int) -> Estimate:
+    """Rows, requests, tokens and time by language, from a probe that keeps nothing.
+
+    Args:
+        workers: processes that would work.
+
+    Raises:
+        RecipeError: an engine of the recipe answers through batch files.
     """
     from x_instruction.pipeline.execute import execute
 
@@ -63,37 +95,25 @@ def estimate(settings: Recipe, workers: int) -> Iterator[str]:
             corpus=settings.corpus.replace(
                 passages=_PASSAGES, documents=min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
             ),
-            # Tuning takes as long as it takes; a base is asked as quickly as what is tuned from it.
+            # A base model answers as quickly as what is trained from it, and training is not part of the estimate.
             generate=settings.generate.replace(train=None),
             refine=settings.refine.replace(train=None, init_from="base", rounds=0, precision=None),
         )
-        # Loading models is no cost per row, so the probe is timed by its ledgers, which start after loading.
+        # Loading models is no cost per row, so the probe is timed by its request caches, which start after loading.
         measured = totals(execute(probe, Path(folder), 1, False, "rated", NullProgress()), settings)
     rows = max(1, next(t.kept for t in measured if t.stage == "passage"))
     per_row = {
         name: sum(getattr(t, name) for t in measured) / rows
         for name in ("requests", "prompt_tokens", "output_tokens", "seconds", "cost")
     }
-    costly = ("cost",) if priced(settings) else ()
-    yield f"probe: {rows} passages of {language(settings.languages[0]).name}, one worker"
-    header = ("documents", "passages", "requests", "tokens in", "tokens out", *costly, "time")
-    yield "language  " + "".join(cell.rjust(12) for cell in header)
-    total, price, unknown = 0.0, 0.0, False
-    for tag in settings.languages:
-        found = _expected(settings, tag, per_row)
-        total += found.seconds or 0.0
-        price += found.cost or 0.0
-        unknown |= found.seconds is None
-        cells = (found.documents, found.passages, found.requests, found.prompt_tokens, found.output_tokens)
-        shown = ["?" if cell is None else f"{cell:,}" for cell in cells]
-        shown += ["?" if found.cost is None else money(found.cost)] if costly else []
-        clock = "?" if found.seconds is None else _clock(found.seconds)
-        yield f"{tag:10}" + "".join(cell.rjust(12) for cell in (*shown, clock))
-    more = "; languages with ? have no known size: bound them with --limit" if unknown else ""
-    paid = f", {money(price)} to pay" if costly else ""
-    tuned = any(section.train for section in (settings.generate, settings.refine))
-    more += "; tuning and rounds come on top" if tuned else ""
-    yield f"about {_clock(total / max(1, workers))} with {workers} worker{'s' if workers != 1 else ''}{paid}{more}"
+    return Estimate(
+        rows,
+        settings.languages[0],
+        workers,
+        tuple(_expected(settings, tag, per_row) for tag in settings.languages),
+        priced(settings),
+        any(section.train for section in (settings.generate, settings.refine)),
+    )
 
 
 def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected:
@@ -131,7 +151,8 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration for people."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

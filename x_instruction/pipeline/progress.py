@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 import time
@@ -191,5 +192,7 @@ def duration(seconds: float) -> str:
 
 
 def shown() -> Progress:
-    """The display for standard error: live on a terminal, lines elsewhere."""
-    return RichProgress() if sys.stderr.isatty() else LogProgress(sys.stderr)
+    """The display for standard error: live on a terminal or in a notebook, lines elsewhere."""
+    # In a notebook rich draws with ipywidgets; without them it can only warn.
+    notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+    return RichProgress() if sys.stderr.isatty() or notebook else LogProgress(sys.stderr)

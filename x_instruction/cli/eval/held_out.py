@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from x_instruction.cli.options import limit_option, out_option, read_sets, set_o
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
-    from x_instruction.config.model import Model
     from x_instruction.evaluation.held_out import Difference, Metrics
 
 
@@ -81,22 +79,11 @@ def command(
 
     A model that was trained on a mix with source tags is asked with the tags that the mix sets for inference.
     """
+    from x_instruction.api import measure_held_out
     from x_instruction.config.model import Model
     from x_instruction.config.section import validate
-    from x_instruction.engines import open_engine
     from x_instruction.errors import RecipeError
-    from x_instruction.evaluation.held_out import (
-        Measurement,
-        comparable,
-        difference,
-        load,
-        measure,
-        read,
-        save,
-        summary,
-        tagged,
-    )
-    from x_instruction.prompts.answer import frame
+    from x_instruction.evaluation.held_out import comparable, difference, load, save, summary
 
     overrides = {"name": model, **read_sets(sets)}
     if adapter is not None:
@@ -108,41 +95,21 @@ def command(
     other = load(baseline) if baseline else None
     if other:
         comparable(lengths, other)
-    rows, gone = read(data, limit)
-    for reason, number in sorted(Counter(record.reason for record in gone).items()):
-        click.echo(f"dropped  {reason:24} {number:9,}", err=True)
-    tags = _tags(settings, tag, {row.language for row in rows})
-    for name, text in sorted(tags.items()):
-        click.echo(f"ask      {name:24} {text}", err=True)
-    engine = open_engine(settings)
-    held = measure(tagged(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    measurement = measure_held_out(
+        settings,
+        data,
+        limit=limit,
+        max_tokens=max_tokens,
+        answer_tokens=answer_tokens,
+        prompt=prompt,
+        tag=tag,
+        lid_model=lid_model,
+        log=lambda text: click.echo(text, err=True),
+    )
+    held = measurement.held
     if out:
-        save(Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(held), tags), out)
+        save(measurement, out)
     _emit(summary(held), difference(held, other.held) if other else {}, other.model if other else "", form)
-
-
-def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]:
-    """The end of prompts, by language: as the option sets it, or else the file beside the trained model.
-
-    A model that a server runs has no such file here.
-    """
-    from x_instruction.engines import engine_spec
-    from x_instruction.engines.models import locate
-    from x_instruction.errors import RecipeError
-    from x_instruction.mixing.files import asked_with
-    from x_instruction.mixing.tags import filled
-    from x_instruction.training.sft import TUNED
-
-    if text is None:
-        files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
-        if files and model.adapter:
-            files.insert(0, locate(model.adapter))
-        tags = next((asked_with(one.folder / TUNED) for one in files if (one.folder / TUNED).is_file()), {})
-        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
-    try:
-        return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
-    except (KeyError, IndexError, ValueError):
-        raise RecipeError(f"--tag is {text!r}, expected text whose only fields are {{tag}} and {{name}}") from None
 
 
 _FIGURES = ("bits_per_byte", "right", "score")

@@ -40,25 +40,23 @@ def command(
 
     Log in with HF_TOKEN or `hf auth login`. HF_ENDPOINT names another Hub.
     """
-    from x_instruction.hub.publish import ModelOptions, PublishRequest, execute, prepare
-    from x_instruction.hub.summary import plan_lines, result_line
+    from x_instruction.api import publish
 
     kept("uploaded files are kept on the Hub; rerun the same command to continue")
-    request = PublishRequest(
-        folder=folder,
-        repo=repo,
-        options=ModelOptions(base_license=base_license, base_license_link=base_license_link),
+    publish(
+        folder,
+        repo,
+        yes=yes,
         private=private,
         create_pr=create_pr,
         revision=revision,
         tag=tag,
         move_tag=move_tag,
         collection=collection,
+        base_license=base_license,
+        base_license_link=base_license_link,
+        log=lambda text: click.echo(text, err=True),
+        show=click.echo,
     )
-    plan = prepare(request, lambda text: click.echo(text, err=True))
-    for line in plan_lines(plan):
-        click.echo(line, err=yes)
     if not yes:
         click.echo("nothing was published: pass --yes to publish")
-        return
-    click.echo(result_line(execute(plan)))

@@ -1,0 +1,540 @@
+"""The Python API: make, inspect, build and publish data, train and evaluate models, from a script or a notebook.
+
+The command line calls the same functions::
+
+    import x_instruction
+
+    run = x_instruction.run("demo", languages=["sw"], limit=10)
+    run.status()                             # a pandas DataFrame
+    run.rows("sw")                           # a datasets.Dataset
+    run.build()                              # the folder that the Hub serves
+    run.publish("me/my-data", yes=True)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from x_instruction.config.recipe import Recipe, load, loads
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.languages import language as find_language
+from x_instruction.pipeline.inputs import Passages, write_passages
+from x_instruction.records import STAGES
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import ROUND_STAGES, StageKey
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+    from x_instruction.config.model import Model
+    from x_instruction.config.training import TrainingRecipe
+    from x_instruction.evaluation.held_out import Measurement
+    from x_instruction.hub.publish import Published, PublishPlan
+    from x_instruction.pipeline.progress import Progress
+    from x_instruction.pipeline.status import Total
+    from x_instruction.training.job import TrainResult
+
+RecipeLike = str | Path | Mapping[str, Any] | Recipe
+Log = Callable[[str], None]
+
+
+def read_recipe(
+    recipe: RecipeLike,
+    *,
+    languages: Sequence[str] | None = None,
+    limit: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """A recipe with changes. The arguments are those of ``run``.
+
+    Raises:
+        RecipeError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    if isinstance(languages, str):
+        raise RecipeError(f"languages is {languages!r}, expected a list such as [{languages!r}]")
+    changes = dict(overrides or {})
+    if limit is not None:
+        changes["corpus.passages"] = limit
+    if languages is not None:
+        changes["languages"] = list(languages)
+    return load(recipe, changes)
+
+
+def run(
+    recipe: RecipeLike,
+    out: str | Path | None = None,
+    *,
+    passages: Passages | None = None,
+    languages: Sequence[str] | None = None,
+    limit: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int = 0,
+    until: str = "curated",
+    rank: int = 0,
+    of: int = 1,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Make the data of a recipe. If interrupted, repeat the call to continue.
+
+    Args:
+        recipe: path of a TOML file, name of a recipe that ships with the package, a dictionary, or a ``Recipe``.
+        out: folder of the run. Default: ``runs/<name of the recipe>``.
+        passages: texts to use instead of the recipe's corpus: for one language a ``datasets.Dataset`` or an iterable
+            of strings, or of mappings with a ``text`` key; for several a dictionary of these by language tag.
+        languages: tags or names of languages, instead of those of the recipe.
+        limit: keep at most this many passages per language.
+        overrides: dotted recipe keys and their values, such as ``{"generate.candidates": 8}``.
+        workers: processes. 0 takes one per GPU, or on a CPU one per core.
+        until: the last stage to make: ``passage``, ``candidate``, ``rated`` or ``curated``.
+        rank, of: make only the shards whose number modulo ``of`` is ``rank``, for several machines on one folder.
+        overwrite: regenerate shards whose settings changed, instead of refusing.
+        retry_failed: ask again for records that an engine failed on.
+        budget: stop when this much is spent, by the prices of the recipe.
+        progress: where progress is shown. Default: a live display in terminals and notebooks, lines elsewhere.
+
+    Raises:
+        RecipeError: a key, a language or an argument is wrong; nothing is written.
+        RunChanged: existing output was produced with different settings.
+        XInstructionError: see ``x_instruction.errors``; complete shards are kept.
+    """
+    from x_instruction.pipeline.execute import execute
+    from x_instruction.pipeline.progress import shown
+    from x_instruction.refine import check
+
+    settings = read_recipe(recipe, languages=languages, limit=limit, overrides=overrides)
+    if until not in STAGES:
+        raise RecipeError(f"until is {until!r}, expected one of {', '.join(STAGES)}")
+    if until in ("rated", "curated"):
+        check(settings.refine)
+    root = Path(out) if out is not None else Path("runs") / settings.name
+    if passages is not None:
+        settings = write_passages(settings, passages, root)
+    display = progress or shown()
+    try:
+        execute(
+            settings,
+            root,
+            workers,
+            overwrite,
+            until,
+            display,
+            budget=budget,
+            retry_failed=retry_failed,
+            rank=rank,
+            of=of,
+        )
+    finally:
+        display.close()
+    return Run(root)
+
+
+def preview(
+    recipe: RecipeLike,
+    *,
+    languages: Sequence[str] | None = None,
+    limit: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """Estimate what a run takes, from a small probe of the real corpus and model. Nothing is kept.
+
+    Returns:
+        A row per language: documents, passages, requests, tokens, seconds of one worker and cost; missing where the
+        size of the corpus is not known.
+    """
+    import pandas as pd
+
+    from x_instruction.pipeline.estimate import estimate
+    from x_instruction.pipeline.execute import default_workers
+    from x_instruction.refine import check
+
+    settings = read_recipe(recipe, languages=languages, limit=limit, overrides=overrides)
+    check(settings.refine)
+    return pd.DataFrame([asdict(row) for row in estimate(settings, workers or default_workers(settings)).languages])
+
+
+def read_run(folder: Path) -> Recipe:
+    """The recipe of a run.
+
+    Raises:
+        RecipeError: the folder holds no run.
+        ShardError: it holds a run in an older layout.
+    """
+    # An old run may hold recipe keys that are unknown today: the layout is the better reason to refuse it.
+    RunFolder(folder)
+    try:
+        return loads((folder / "recipe.json").read_text("utf-8"))
+    except OSError:
+        raise RecipeError(f"{folder} is not a run: it has no recipe.json; name a folder that `run` made") from None
+    except ValueError as error:
+        raise RecipeError(f"{folder / 'recipe.json'} is damaged ({error}): run the recipe again") from None
+
+
+class Run:
+    """A run on this machine: what it made, and what can be done with it.
+
+    Args:
+        folder: folder of the run, such as ``runs/demo``.
+
+    Attributes:
+        recipe: the recipe that it was made with.
+        files: its shards and reports.
+
+    Raises:
+        RecipeError: the folder holds no run, or one in an older layout.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.recipe = read_run(self.folder)
+        self.files = RunFolder(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, languages={list(self.recipe.languages)})"
+
+    def status(self) -> pd.DataFrame:
+        """Sums by stage, round and language: shards, rows, time, requests, tokens and cost, over all attempts."""
+        import pandas as pd
+
+        rows = [asdict(total) for total in self.totals()]
+        return pd.DataFrame(rows).drop(columns="dropped", errors="ignore")
+
+    def dropped(self) -> pd.DataFrame:
+        """Dropped rows by stage, round, language and reason."""
+        import pandas as pd
+
+        rows = [
+            {
+                "stage": total.stage,
+                "round": total.round,
+                "language": total.language,
+                "reason": reason,
+                "rows": number,
+            }
+            for total in self.totals()
+            for reason, number in total.dropped.items()
+        ]
+        return pd.DataFrame(rows, columns=["stage", "round", "language", "reason", "rows"])
+
+    def rows(self, language: str, stage: str = "curated", round: int | None = None) -> datasets.Dataset:
+        """The records of a language at a stage.
+
+        Args:
+            language: a tag or another name of the language.
+            stage: ``passage``, ``candidate``, ``rated`` or ``curated``.
+            round: of refinement, for candidates and ratings. Default: the last one that has rows.
+
+        Raises:
+            RecipeError: the run has no such language, stage or round, or no complete shard of it yet.
+        """
+        import datasets
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tag = find_language(language).tag
+        shards = self._shards(tag, stage, round)
+        if not shards:
+            raise RecipeError(
+                f"{self.folder} has no complete shard of {tag} at the stage {stage!r} yet; the run's languages are "
+                f"{', '.join(self.recipe.languages)}"
+            )
+        return datasets.Dataset(pa.concat_tables([pq.read_table(path) for path in shards]))
+
+    def build(self, out: str | Path | None = None, log: Log = print) -> Path:
+        """Build the data set: Parquet files, card and manifest, loaded back and compared.
+
+        Returns:
+            The folder. Default: ``<folder of the run>/dataset``.
+        """
+        return build(self.folder, out, log)
+
+    def publish(self, repo: str, **options: Any) -> PublishPlan | Published:
+        """Publish the data set of this run, which is built first where it is missing. See ``publish``."""
+        folder = self.folder / "dataset"
+        return publish(folder if folder.exists() else self.build(), repo, **options)
+
+    def totals(self) -> list[Total]:
+        """The sums behind ``status`` and ``dropped``, one object per stage, round and language."""
+        from x_instruction.pipeline.status import totals
+
+        return totals(self.files, self.recipe)
+
+    def _shards(self, tag: str, stage: str, round: int | None) -> list[Path]:
+        """Parquet files of the complete shards, in order."""
+        rounds = [0] if stage not in ROUND_STAGES else range(self.recipe.refine.rounds, -1, -1)
+        for number in rounds if round is None else [round]:
+            reports = self.files.reports(StageKey(stage, number))
+            paths = [self.files.path(report.key) for report in reports if report.key.language == tag]
+            if paths:
+                return paths
+        return []
+
+
+def build(folder: str | Path, out: str | Path | None = None, log: Log = print) -> Path:
+    """Build the data set of a run: Parquet files, card and manifest, loaded back and compared.
+
+    Args:
+        folder: folder of the run.
+        out: folder of the data set. Default: ``<folder>/dataset``.
+        log: called with one line per language and step.
+
+    Raises:
+        ShardError: nothing to publish, a damaged shard, or a full disk; what ``out`` held before is untouched.
+    """
+    from x_instruction.builders.layout import build as build_dataset
+
+    root = Path(folder)
+    return build_dataset(RunFolder(root), read_run(root), Path(out) if out else root / "dataset", log).folder
+
+
+def publish(
+    folder: str | Path,
+    repo: str,
+    *,
+    yes: bool = False,
+    private: bool | None = None,
+    create_pr: bool = False,
+    revision: str = "main",
+    tag: str | None = None,
+    move_tag: bool = False,
+    collection: str | None = None,
+    replace_card: bool = False,
+    base_license: str = "",
+    base_license_link: str = "",
+    log: Log = print,
+    show: Log = print,
+) -> PublishPlan | Published:
+    """Publish a data set that ``build`` wrote, or a model that ``train`` made, on the Hub.
+
+    Args:
+        folder: folder of the data set or model.
+        repo: ``namespace/name``.
+        yes: publish. Without it the changes are shown and nothing is published.
+        private: visibility. Default: unchanged, or the owner's default.
+        create_pr: open a pull request instead of committing.
+        revision: branch, or ``refs/pr/N``.
+        tag: tag for the published revision.
+        move_tag: move the tag if it exists.
+        collection: collection to add the repository to, by title or slug.
+        replace_card: for a data set: replace a card that was edited by hand.
+        base_license, base_license_link: for a model: licence of the base model, where its card does not state one.
+        log: called with one line per step, and with the changes when they are published.
+        show: called with the lines of the result: the changes, or with ``yes`` the published revision.
+
+    Returns:
+        The plan, or with ``yes`` the published revision.
+
+    Raises:
+        RecipeError: an option is wrong, or the folder is neither a data set nor a model.
+        HubError: the Hub refuses, or what was published differs from the folder.
+    """
+    from x_instruction.builders.manifest import MANIFEST
+    from x_instruction.hub.publish import DatasetOptions, ModelOptions, PublishRequest, execute, prepare
+    from x_instruction.hub.summary import plan_lines, result_line
+
+    of_dataset = (Path(folder) / MANIFEST).exists()
+    options = (
+        DatasetOptions(replace_card=replace_card)
+        if of_dataset
+        else ModelOptions(base_license=base_license, base_license_link=base_license_link)
+    )
+    request = PublishRequest(
+        folder=Path(folder),
+        repo=repo,
+        options=options,
+        private=private,
+        create_pr=create_pr,
+        revision=revision,
+        tag=tag,
+        move_tag=move_tag,
+        collection=collection,
+    )
+    plan = prepare(request, log)
+    for line in plan_lines(plan):
+        (log if yes else show)(line)
+    if not yes:
+        return plan
+    published = execute(plan)
+    show(result_line(published))
+    return published
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | TrainingRecipe,
+    data: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    log: Log = print,
+) -> TrainResult:
+    """Fine-tune a model on instruction data. The loss is on responses only. If interrupted, repeat the call.
+
+    Args:
+        recipe: path of a training recipe, name of one that ships with the package, a dictionary, or a
+            ``TrainingRecipe``.
+        data: folders that ``build`` or ``mix`` wrote, or instruction files; ``TAG=PATH`` sets the language of the
+            responses if the rows do not state it.
+        out: folder of the model. Default: ``models/<name of the recipe>``.
+        overrides: dotted keys of the recipe and their values.
+        log: called with one line per step.
+
+    Returns:
+        Steps, tokens, seconds and loss.
+
+    Raises:
+        RecipeError: a key of the recipe is wrong.
+        CorpusError: a file cannot be read, or no row can be trained on.
+        TrainingError: training failed; checkpoints are kept.
+    """
+    from x_instruction.config.training import load as load_recipe
+    from x_instruction.mixing.files import sources
+    from x_instruction.training import sft
+
+    settings = load_recipe(recipe, overrides)
+    files = [source for name in _names(data) for source in sources(name, "web")]
+    if not files:
+        raise CorpusError("data names no file, expected folders or files of instruction data")
+    rows = sft.read(files)
+    for reason, number in sorted(rows.dropped.items()):
+        log(f"dropped  {reason:24} {number:9,}")
+    log(f"{len(rows.pairs):,} rows, {settings.model.name}, {settings.train.method}")
+    target = Path(out) if out is not None else Path("models") / settings.name
+    return sft.tune(settings, rows, target, log)
+
+
+def evaluate(
+    model: str,
+    data: str | Path | Sequence[str | Path],
+    *,
+    adapter: str | Path | None = None,
+    limit: int | None = None,
+    max_tokens: int = 256,
+    answer_tokens: int = 48,
+    prompt: str = "auto",
+    tag: str | None = None,
+    lid_model: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    log: Log = print,
+) -> pd.DataFrame:
+    """Evaluate a model on held-out data, per language.
+
+    Args:
+        model: Hub id, local folder, or ``embedded``.
+        data: a folder that ``build`` wrote (its test split, or else validation), or instruction files; ``TAG=PATH``
+            sets the language of the responses if the rows do not state it.
+        adapter: LoRA adapter on top of the model: a folder or a Hub id.
+        limit: rows per language at most.
+        max_tokens: tokens of a response that are scored at most.
+        answer_tokens: tokens of the model's own answers at most.
+        prompt: ``auto``, ``chat``, ``answer``, or a file.
+        tag: text at the end of prompts, such as ``Answer in {name}.``; an empty string for none. Default: as the model
+            was trained.
+        lid_model: fastText model for languages that py3langid does not know.
+        overrides: keys of the model's settings, such as ``{"engine": "vllm"}``.
+        out: JSON file for the results of every row.
+        log: called with one line per step.
+
+    Returns:
+        A row per language and one for all: bits per byte of the responses, share of answers in the right language, and
+        their score, each with a 95 % bootstrap interval.
+
+    Raises:
+        RecipeError: a setting is wrong.
+        CorpusError: a file cannot be read, or no row is left.
+        EngineError: the model cannot be loaded or run.
+    """
+    import pandas as pd
+
+    from x_instruction.config.model import Model
+    from x_instruction.config.section import validate
+    from x_instruction.evaluation.held_out import save, summary
+
+    if out is not None and Path(out).suffix != ".json":
+        raise RecipeError(f"out is {out}, expected a .json file")
+    given = {"name": model, **({} if adapter is None else {"adapter": str(adapter)}), **(overrides or {})}
+    settings = validate(Model, {}, given)
+    measurement = measure_held_out(
+        settings,
+        _names(data),
+        limit=limit,
+        max_tokens=max_tokens,
+        answer_tokens=answer_tokens,
+        prompt=prompt,
+        tag=tag,
+        lid_model=lid_model,
+        log=log,
+    )
+    if out is not None:
+        save(measurement, Path(out))
+    rows = []
+    for language, metrics in summary(measurement.held).items():
+        row: dict[str, Any] = {"language": language}
+        for name, value in asdict(metrics).items():
+            row |= {f"{name}_low": value[0], f"{name}_high": value[1]} if isinstance(value, tuple) else {name: value}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def measure_held_out(
+    model: Model,
+    data: Sequence[str],
+    *,
+    limit: int | None,
+    max_tokens: int,
+    answer_tokens: int,
+    prompt: str,
+    tag: str | None,
+    lid_model: str | None,
+    log: Log,
+) -> Measurement:
+    """The results of every row; the arguments are those of ``evaluate``."""
+    from x_instruction.engines import open_engine
+    from x_instruction.evaluation.held_out import Measurement, measure, read, tagged
+    from x_instruction.prompts.answer import frame
+
+    rows, dropped = read(data, limit)
+    for reason, number in sorted(Counter(record.reason for record in dropped).items()):
+        log(f"dropped  {reason:24} {number:9,}")
+    tags = _tags(model, tag, {row.language for row in rows})
+    for name, text in sorted(tags.items()):
+        log(f"ask      {name:24} {text}")
+    engine = open_engine(model)
+    results = measure(tagged(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    lengths = {"max_tokens": max_tokens, "answer_tokens": answer_tokens}
+    return Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(results), tags)
+
+
+def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]:
+    """The end of prompts, by language: as given, or else as the file beside the trained model says.
+
+    A model that a server runs has no such file here.
+    """
+    from x_instruction.engines import engine_spec
+    from x_instruction.engines.models import locate
+    from x_instruction.mixing.files import asked_with
+    from x_instruction.mixing.tags import filled
+    from x_instruction.training.sft import TUNED
+
+    if text is None:
+        files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
+        if files and model.adapter:
+            files.insert(0, locate(model.adapter))
+        tags = next((asked_with(file.folder / TUNED) for file in files if (file.folder / TUNED).is_file()), {})
+        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
+    try:
+        return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
+    except (KeyError, IndexError, ValueError):
+        raise RecipeError(f"tag is {text!r}, expected text whose only fields are {{tag}} and {{name}}") from None
+
+
+def _names(data: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(data)] if isinstance(data, str | Path) else [str(name) for name in data]
