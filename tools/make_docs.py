@@ -54,7 +54,7 @@ CSV with `--csv`; messages go to standard error.
 |---|---|
 | 0 | success |
 | 1 | an error, explained in one line |
-| 2 | a command or an option that does not exist, or a value that cannot be |
+| 2 | an unknown command or option, or an invalid value |
 | 130 | interrupted (Ctrl-C); rerun the same command to continue |
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import subprocess
@@ -150,5 +151,17 @@ def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, t
     assert refused(*line, "--limit", 4) == f"{made}(`--limit` was not set, is 4): {again}"
     assert f"{made}(corpus.passages was not set, is 4)" in refused(*line, "--set", "corpus.passages=4")
     assert cli(*line, "--limit=4", "--overwrite").returncode == 0
+    (row,) = json.loads(cli("status", tmp_path / "run", "--json").stdout)
+    assert (row["stage"], row["language"], row["kept"]) == ("passage", "fi", 4)
+    (values,) = csv.DictReader(cli("status", tmp_path / "run", "--csv").stdout.splitlines())
+    assert values["kept"] == "4"
+    assert json.loads(values["dropped"]) == row["dropped"]
+    assert cli("status", tmp_path / "run").stdout.splitlines()[1].split()[:5] == [
+        "passage",
+        "fi",
+        f"{row['shards']}/{row['expected']}",
+        f"{row['rows_in']}",
+        "4",
+    ]
     assert f"{made}(`--limit` was 4, is not set)" in refused(*line)
     assert f"{made}(corpus.passages was 4, is 5)" in refused(*line, "--set", "corpus.passages=5")

@@ -293,7 +293,9 @@ def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: 
     assert str(tmp_path) not in (made / "training.json").read_text("utf-8")
     assert not (tmp_path / "run" / "models" / "rater-0").exists()
     nothing = CliRunner().invoke(cli, ["train", "all", "demo"])
-    assert "demo trains no generator and no rater: add [generate.train] or [refine.train]" in str(nothing.exception)
+    assert "the recipe demo trains no generator and no rater: add [generate.train] or [refine.train]" in str(
+        nothing.exception
+    )
 
 
 def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(

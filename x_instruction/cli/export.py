@@ -14,16 +14,20 @@ FORMATS = ("original", "jsonl", "alpaca", "sharegpt", "chat", "prompt-completion
 
 @click.command()
 @click.argument("source")
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="Format of the files.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), metavar="FORMAT", required=True, help="Format of the files."
+)
 @out_option("Folder of the files", required=True)
 @languages_option("all of SOURCE")
-@click.option("--split", default="train", show_default=True, help="Split to export.")
+@click.option("--split", default="train", show_default=True, metavar="NAME", help="Split to export.")
 @overwrite_option
 def command(source: str, form: str, out: Path, languages: tuple[str, ...], split: str, overwrite: bool) -> None:
     """Export rows to files of other tools, one file per language.
 
     SOURCE is the folder of a run or of a built data set, a folder with files such as sw.json, or the id of a data set
     on the Hub.
+
+    FORMAT is one of:
 
     \b
     original           sw.json: a list of instruction, input, output

@@ -25,8 +25,9 @@ def command(
 ) -> None:
     """Estimate what a run of RECIPE takes, from a small probe.
 
-    Prints passages, requests, tokens and time per language, and the cost if the
-    recipe has prices. Nothing is kept.
+    RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
+
+    Prints passages, requests, tokens and time per language, and the cost if the recipe has prices. Nothing is kept.
     """
     from x_instruction.languages import language
     from x_instruction.pipeline.estimate import estimate

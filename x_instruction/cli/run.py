@@ -44,13 +44,12 @@ def command(
     limit: int | None,
     sets: tuple[str, ...],
 ) -> None:
-    """Make the data of RECIPE.
+    """Make the data of RECIPE: generate, refine, diversify.
 
     RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
 
-    If interrupted, rerun the same command to continue. Output of other settings is
-    an error unless you pass --overwrite. With --retry-failed, only failed requests
-    are repeated, and what depends on them is made again.
+    If interrupted, rerun the same command to continue. Output of other settings is an error unless you pass
+    --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is made again.
     """
     from x_instruction import api
     from x_instruction.cli.status import show

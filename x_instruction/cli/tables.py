@@ -62,7 +62,8 @@ def emit(rows: Sequence[Row], columns: Sequence[Column], form: Format | None = N
         click.echo(json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False, allow_nan=False))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(rows[0] if rows else [])
+        if rows:
+            writer.writerow(rows[0])
         writer.writerows([_field(value) for value in row.values()] for row in rows)
     else:
         _table(rows, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from x_instruction.config import recipe
@@ -84,6 +85,42 @@ def execute(
             models = Models(run, settings, overwrite, progress.say)
             _make_stages(settings, plan, models, pool, until, progress)
     return run
+
+
+def train_models(
+    settings: Recipe, root: Path, roles: Sequence[str], overwrite: bool, log: Callable[[str], None]
+) -> Iterator[Path]:
+    """Train what is missing of the models that a run needs first, without making the run.
+
+    Args:
+        settings: the recipe.
+        root: the run folder; created if absent.
+        roles: ``generator``, ``rater`` or both. A role that the recipe does not train is left out.
+        overwrite: train models again that were trained under other settings.
+        log: called with one line per event.
+
+    Yields:
+        The folder of each model, when it is complete.
+
+    Raises:
+        RecipeError: the recipe trains none of the roles.
+        RunChanged: a model was trained under other settings, and ``overwrite`` is not set.
+    """
+    rounds.check(settings)
+    sections = {"generator": settings.generate.train, "rater": settings.refine.train}
+    chosen = [role for role in roles if sections[role] is not None]
+    if not chosen:
+        tables = {"generator": "[generate.train]", "rater": "[refine.train]"}
+        raise RecipeError(
+            f"the recipe {settings.name} trains no {' and no '.join(roles)}: add "
+            f"{' or '.join(tables[role] for role in roles)}"
+        )
+    run = RunFolder(root)
+    with run_lock(root):
+        run.mark_layout()
+        models = Models(run, settings, overwrite, log)
+        for role in chosen:
+            yield from models.ready(role, 0)
 
 
 def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float | None) -> None:

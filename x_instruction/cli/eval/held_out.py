@@ -72,7 +72,7 @@ def command(
     """Evaluate MODEL on held-out DATA, per language.
 
     Prints bits per byte of the responses (lower is better), the share of generated answers in the right language, and
-    their score: that share times 2 ** -(bits per byte). Parentheses hold 95 % bootstrap intervals.
+    the score: that share times 2 to the power of minus the bits per byte. Parentheses hold 95 % bootstrap intervals.
 
     DATA is a folder that `build` wrote (its test split, or else validation), or a file of instructions. TAG=PATH sets
     the language of the responses if the rows do not state it.

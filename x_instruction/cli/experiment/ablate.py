@@ -17,7 +17,7 @@ STUDIES = ("refinement", "diversification", "rounds", "raters", "selectors")
 
 @click.command()
 @click.argument("recipe")
-@click.argument("study", type=click.Choice(STUDIES))
+@click.argument("study", type=click.Choice(STUDIES), metavar="STUDY")
 @out_option("Folder of the runs", "runs/NAME-STUDY")
 @workers_option
 @overwrite_option
@@ -38,6 +38,13 @@ def command(
 
     Each variant changes one setting and has a run folder of its own, for `show`, `build` and `train sft`. Variants
     share the shards that they have in common.
+
+    \b
+    refinement       with and without the rater
+    diversification  with and without the selector
+    rounds           0 to 3 rounds of refinement
+    raters           trained, pmi, prompted, combined
+    selectors        kmeans, mmr, k-center, top, random
 
     If interrupted, rerun the same command to continue.
     """

@@ -15,7 +15,14 @@ MIB = 1 << 20
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8901, show_default=True, help="Port; 0 is any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8901,
+    show_default=True,
+    metavar="N",
+    help="Port; 0 is any free one.",
+)
 @click.option(
     "--token",
     "tokens",

@@ -41,14 +41,14 @@ def command(
     settings = validate(Seeds, {}, read_sets(sets))
     settings = settings.replace(exclude_eval=(*settings.exclude_eval, *exclude_eval))
     for tag, target in targets.items():
-        wanted = language(tag)
-        report = collect(sources, settings, wanted, target)
+        spoken = language(tag)
+        report = collect(sources, settings, spoken, target)
         for reason, number in report["dropped"].items():
             click.echo(f"dropped  {reason:24} {number:9,}", err=True)
         if not report["kept"]:
             gone = target.with_suffix(".dropped.parquet")
             raise CorpusError(
-                f"{none_kept(wanted, sources, report['dropped'])}: {target} is empty, see the reason of each row in "
+                f"{none_kept(spoken, sources, report['dropped'])}: {target} is empty, see the reason of each row in "
                 f"{gone}"
             )
         click.echo(f"{target}: {report['kept']:,} seeds of {report['rows_in']:,} rows")

@@ -14,7 +14,14 @@ _PARTS = ("training", "validation", "all")
 @click.command()
 @click.argument("recipe")
 @out_option("File to write, .jsonl", required=True)
-@click.option("--part", type=click.Choice(_PARTS), default="all", show_default=True, help="Part of the documents.")
+@click.option(
+    "--part",
+    type=click.Choice(_PARTS),
+    metavar="PART",
+    default="all",
+    show_default=True,
+    help=f"Documents: {', '.join(_PARTS)}.",
+)
 @languages_option("those of the recipe")
 @set_option("refine.per_level=2")
 def command(recipe: str, out: Path, part: str, languages: tuple[str, ...], sets: tuple[str, ...]) -> None:

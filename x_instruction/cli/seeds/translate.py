@@ -21,11 +21,11 @@ def command(seeds: tuple[Path, ...], languages: tuple[str, ...], out: Path, sets
 
     SEEDS are files that `seeds collect` wrote, or any files of instructions.
 
-    Drops translations in another language, truncated ones, and those whose back-translation differs from the original.
-    The reasons and the answers of the model are written beside the file. If interrupted, rerun the same command to
-    continue.
+    Drops translations in another language, truncated ones, and those that differ from the original when translated
+    back. The reasons and the answers of the model are written beside the file. If interrupted, rerun the same command
+    to continue.
 
-    Keys: model.* (model.name is required), back.* (another model for the back-translation), prompt, language, score
+    Keys: model.* (model.name is required), back.* (another model to translate back), prompt, language, score
     (chrf or likelihood), min_score, piece_chars, tokens_per_byte, max_tokens, score_tokens, language_check,
     min_confidence, min_script, max_foreign_lines, lid_model, max_row_bytes.
     """

@@ -14,6 +14,8 @@ from x_instruction.cli.train.roles import role_options, train_roles
 def command(**arguments: Any) -> None:
     """Train the generator and the rater of RECIPE.
 
+    RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
+
     Does what `train generator` and `train rater` do, for those that RECIPE has a section for.
     """
     train_roles(("generator", "rater"), **arguments)

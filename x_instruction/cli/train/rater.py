@@ -14,6 +14,8 @@ from x_instruction.cli.train.roles import role_options, train_roles
 def command(**arguments: Any) -> None:
     """Train the rater of RECIPE on labelled pairs of its seeds.
 
+    RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
+
     Does what `run` does before it refines. The adapter is written to OUT/models; other recipes use it as
     refine.model.adapter.
 

@@ -28,25 +28,10 @@ def train_roles(
     sets: tuple[str, ...],
 ) -> None:
     """Train what is missing of the models of a recipe's run, and print their folders."""
-    from x_instruction.errors import RecipeError
-    from x_instruction.pipeline import rounds
-    from x_instruction.pipeline.models import Models
-    from x_instruction.storage.lock import run_lock
-    from x_instruction.storage.run_folder import RunFolder
+    from x_instruction.pipeline.execute import train_models
 
     settings = read_recipe(recipe, languages, limit, sets)
-    rounds.check(settings)
-    sections = {"generator": settings.generate.train, "rater": settings.refine.train}
-    chosen = [role for role in roles if sections[role]]
-    if not chosen:
-        tables = {"generator": "[generate.train]", "rater": "[refine.train]"}
-        raise RecipeError(
-            f"{recipe} trains no {' and no '.join(roles)}: add {' or '.join(tables[role] for role in roles)}"
-        )
     root = out or Path("runs") / settings.name
     kept(f"checkpoints are kept in {root}; rerun the same command to continue from the last one")
-    models = Models(RunFolder(root), settings, overwrite, lambda text: click.echo(text, err=True))
-    with run_lock(root):
-        for role in chosen:
-            for folder in models.ready(role, 0):
-                click.echo(str(folder))
+    for folder in train_models(settings, root, roles, overwrite, lambda text: click.echo(text, err=True)):
+        click.echo(str(folder))

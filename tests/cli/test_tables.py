@@ -1,0 +1,70 @@
+"""One way to print a table: aligned, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from x_instruction.cli.tables import Column, emit
+
+ROWS = [
+    {"name": "Suomi", "rows": 12_345, "score": 0.5, "tags": ["fi", "fin"], "dropped": {"short": 2}, "none": None},
+    {"name": "ไทย", "rows": 7, "score": float("nan"), "tags": [], "dropped": {}, "none": None},
+]
+COLUMNS = [
+    Column("name", "name"),
+    Column("rows", "rows", ","),
+    Column("score", "score", ".3f"),
+    Column("tags", "tags"),
+    Column("[bold]", lambda row: f"[red]{len(row['dropped'])}"),
+]
+
+
+def test_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    emit(ROWS, COLUMNS)
+    assert capsys.readouterr().out.splitlines() == [
+        "name     rows  score  tags    [bold]",
+        "Suomi  12,345  0.500  fi fin  [red]1",
+        "ไทย         7      -          [red]0",
+    ]
+
+
+def test_a_pipe_gets_whole_lines_and_a_terminal_its_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": "word " * 60 + "end"}]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    emit(rows, [Column("text", "text")])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    monkeypatch.setenv("COLUMNS", "80")
+    emit(rows, [Column("text", "text")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].endswith("end")
+
+
+def test_json_and_csv_hold_every_value(capsys: pytest.CaptureFixture[str]) -> None:
+    emit(ROWS, COLUMNS, "json")
+    assert json.loads(capsys.readouterr().out) == [ROWS[0], {**ROWS[1], "score": None}]
+    emit(ROWS, COLUMNS, "csv")
+    first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert first == {
+        "name": "Suomi",
+        "rows": "12345",
+        "score": "0.5",
+        "tags": "fi fin",
+        "dropped": '{"short": 2}',
+        "none": "",
+    }
+    assert (second["score"], second["tags"], second["dropped"]) == ("", "", "{}")
+
+
+def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    emit([], COLUMNS, "json")
+    assert json.loads(capsys.readouterr().out) == []
+    emit([], COLUMNS, "csv")
+    assert capsys.readouterr().out == ""
