@@ -39,13 +39,13 @@ def measure(rate: float, requests: int, concurrency: int, latency: float) -> str
         async def timed(request: Request) -> Result:
             begun = time.monotonic()
             try:
-                return await engine._one(request)
+                return await engine._answer(request)
             finally:
                 times.append(time.monotonic() - begun)
 
         started = time.monotonic()
         asked: list[Request] = [Completion(f"p {n}", 8) for n in range(requests)]
-        found = dict(engine.client.each(asked, timed, always))
+        found = dict(engine.client.answer_all(asked, timed, always))
         seconds = time.monotonic() - started
     finally:
         for process in (proxy, server):

@@ -120,7 +120,7 @@ def test_a_server_without_models_or_chat(say: Say) -> None:
 def test_nobody_there(say: Say) -> None:
     line = refused(say("engine", "check", "http://127.0.0.1:9/v1"))
     assert "cannot connect" in line
-    assert "is the server running" in line
+    assert "check that the server is running" in line
 
 
 def test_a_web_page(say: Say) -> None:
@@ -132,7 +132,7 @@ def test_a_web_page(say: Say) -> None:
 def test_another_path(say: Say, server: OpenAIServer, engine: str) -> None:
     line = refused(say("engine", "check", f"{server.url}/models/x", "--engine", engine))
     assert "404" in line
-    assert "is the address right" in line
+    assert "check the address" in line
 
 
 def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "set X_INSTRUCTION_API_KEY" in refused(say("engine", "check", server.url))
         monkeypatch.setenv("MY_KEY", "wrong")
         line = refused(say("engine", "check", server.url, "--key-variable", "MY_KEY"))
-        assert "is the key in MY_KEY right" in line
+        assert "check the key in MY_KEY" in line
         monkeypatch.setenv("MY_KEY", "sesame")
         code, shown, errors = say("engine", "check", server.url, "--key-variable", "MY_KEY")
         assert code == 0

@@ -16,7 +16,7 @@ class Simulation:
     def __init__(self, capacity: int = 0, refuses: int = 0, stray: float = 0.0, ceiling: int = 256) -> None:
         self.capacity, self.refuses, self.stray = capacity, refuses, stray
         self.now = 0.0
-        self.throttle = ConcurrencyLimiter(ceiling, clock=lambda: self.now)
+        self.limiter = ConcurrencyLimiter(ceiling, clock=lambda: self.now)
         self.random = random.Random(0)
         self.limits: list[int] = []
         self.waiting: list[float] = []
@@ -26,15 +26,15 @@ class Simulation:
         """Answers a second."""
         answered, began = 0, self.now
         while answered < requests:
-            while len(self.waiting) + len(self.working) < self.throttle.limit:
+            while len(self.waiting) + len(self.working) < self.limiter.limit:
                 self._send()
             while self.waiting and (not self.capacity or len(self.working) < self.capacity):
                 seconds = 0.05 * self.random.uniform(0.5, 1.5)
                 heapq.heappush(self.working, (self.now + seconds, self.waiting.pop(0), True))
             self.now, started, good = heapq.heappop(self.working)
             answered += good
-            (self.throttle.succeeded if good else self.throttle.overloaded)(started)
-            self.limits.append(self.throttle.limit)
+            (self.limiter.succeeded if good else self.limiter.overloaded)(started)
+            self.limits.append(self.limiter.limit)
         return requests / (self.now - began)
 
     def _send(self) -> None:

@@ -117,7 +117,7 @@ def answers(engine: OpenAIEngine, requests: list[Request]) -> list[Result]:
 
 
 def test_no_address() -> None:
-    with pytest.raises(EngineError, match=r"no server is named: give its address, as --set generate.model.server.url="):
+    with pytest.raises(EngineError, match=r"server.url is not set: add the server's address, such as --set"):
         make()
 
 
@@ -126,7 +126,7 @@ def test_nobody_listens() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     started = time.monotonic()
-    with pytest.raises(EngineError, match=r"cannot connect: .*; is the server running, and is the address right\?"):
+    with pytest.raises(EngineError, match=r"cannot connect: .*; check that the server is running"):
         make(url=url)
     assert time.monotonic() - started < 5
 
@@ -137,7 +137,7 @@ def test_no_such_host() -> None:
 
 
 def test_a_wrong_path(live: Live) -> None:
-    with pytest.raises(EngineError, match=r"/api/v1/models answers 404 Not Found; is the address right"):
+    with pytest.raises(EngineError, match=r"/api/v1/models answers 404 Not Found: check the address"):
         make(live, url=f"http://127.0.0.1:{live.port}/api")
 
 
@@ -163,13 +163,13 @@ def test_a_key_that_is_not_accepted(live: Live, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_key_that_is_missing(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: error(401, "no key")
-    with pytest.raises(EngineError, match="the key is missing or not accepted: set MY_KEY"):
+    with pytest.raises(EngineError, match="the key is missing: set MY_KEY"):
         make(live, key_variable="MY_KEY")
 
 
 def test_a_key_that_no_header_can_carry(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_INSTRUCTION_API_KEY", "key\r\nX-Evil: 1")
-    with pytest.raises(EngineError, match="the key in X_INSTRUCTION_API_KEY holds characters that no header can carry"):
+    with pytest.raises(EngineError, match="the key in X_INSTRUCTION_API_KEY has characters that a header cannot"):
         make(live)
 
 
@@ -181,14 +181,14 @@ def test_a_web_page(live: Live) -> None:
 
 def test_something_else_that_speaks_json(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: {"hello": "world"}
-    with pytest.raises(EngineError, match="answers something else than a list of models"):
+    with pytest.raises(EngineError, match="does not return a list of models"):
         make(live)
 
 
 def test_a_redirect_is_not_followed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_INSTRUCTION_API_KEY", KEY)
     live.routes["/v1/models"] = lambda body: web.Response(status=307, headers={"Location": "http://evil.invalid/v1"})
-    with pytest.raises(EngineError, match=r"points to http://evil.invalid/v1: put that address into server.url"):
+    with pytest.raises(EngineError, match=r"redirects to http://evil.invalid/v1: set server.url to that address"):
         make(live)
 
 
@@ -212,7 +212,7 @@ def test_a_server_of_chat_only(live: Live) -> None:
 
 def test_a_server_that_completes_nothing(live: Live) -> None:
     live.routes = {"/v1/models": live.routes["/v1/models"]}
-    with pytest.raises(EngineError, match=r"completes no prompt of 'm': it said '404 Not Found'"):
+    with pytest.raises(EngineError, match=r"completes no prompt of 'm': it answered '404 Not Found'"):
         make(live)
 
 
@@ -222,7 +222,7 @@ def test_a_server_that_completes_nothing(live: Live) -> None:
 def test_no_quota_stops_at_once(live: Live) -> None:
     engine = make(live)
     live.routes["/v1/completions"] = lambda body: error(429, "You exceeded your quota", code="insufficient_quota")
-    with pytest.raises(EngineError, match="nothing is left to spend on this account"):
+    with pytest.raises(EngineError, match="the account has no credit left"):
         answers(engine, [Completion(f"{n}", 4) for n in range(20)])
 
 
@@ -250,7 +250,7 @@ def test_a_key_that_expires_stops_at_once(live: Live, tmp_path: Path) -> None:
 def test_all_too_long_stops_at_the_start_and_one_is_counted(live: Live) -> None:
     engine = make(live)
     with pytest.raises(
-        EngineError, match=r"refuses every request: 400 This model's maximum context.*lower passage_tok"
+        EngineError, match=r"rejects every request: 400 This model's maximum context.*lower passage_tok"
     ):
         answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(40)])
     few = answers(engine, [Completion("x" * 600 + str(n), 4) for n in range(20)])
@@ -272,10 +272,10 @@ def test_what_the_content_filter_withholds_is_counted(live: Live) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"choices": []}, "another shape: IndexError"),
-        ({"error": "x"}, "another shape: KeyError 'choices'"),
-        ([1], "another shape: TypeError"),
-        ({"choices": [{"text": "a"}], "usage": {"prompt_tokens": "many"}}, "another shape: ValueError"),
+        ({"choices": []}, "expected shape: IndexError"),
+        ({"error": "x"}, "expected shape: KeyError 'choices'"),
+        ([1], "expected shape: TypeError"),
+        ({"choices": [{"text": "a"}], "usage": {"prompt_tokens": "many"}}, "expected shape: ValueError"),
     ],
 )
 def test_json_of_another_shape_is_counted(live: Live, answer: Any, message: str) -> None:
@@ -453,9 +453,7 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp
     live.routes["/v1/completions"] = die
     with (
         RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger,
-        pytest.raises(
-            EngineError, match=r"has answered nothing for 1 seconds \(503 loading\); what was answered is kept"
-        ),
+        pytest.raises(EngineError, match=r"has not answered for 1 seconds \(503 loading\). All answers are kept"),
     ):
         ledger.ask(requests)
     live.routes["/v1/completions"] = complete

@@ -189,7 +189,7 @@ def zephyr(double: Double) -> Double:
 
 def test_chat_that_cannot_be_rendered_exactly_is_routed(zephyr: Double) -> None:
     engine = make(zephyr, adapter="lora", extra={"frequency_penalty": 0.5})
-    assert engine.abilities.chat == "routed"
+    assert engine.probed.chat == "routed"
     request = Completion(CHAT, 5, temperature=0.5, top_p=0.9, stop=("first", "b", "c", "d", "e"), seed=3)
     result = one(engine, request)
     assert result == Completed("A ", "stop", len(pieces("[system] Be brief.\n[user] Ask something.\n[assistant]")), 2)
@@ -217,10 +217,10 @@ def test_routed_chat_can_be_chosen(zephyr: Double) -> None:
 @pytest.mark.parametrize(
     ("request_", "settings", "message"),
     [
-        (Completion(CHAT, 5, top_k=5), {}, r"has no top_k \(set it to 0\)"),
-        (Completion(CHAT, 5), {"stream": True}, r"has no streaming \(set server.stream = false\)"),
-        (Completion(CHAT, 5), {"extra": {"best_of": 2}}, "has no best_of"),
-        (Scoring(CHAT, "a"), {}, "has no log-probabilities of this kind"),
+        (Completion(CHAT, 5, top_k=5), {}, r"does not support top_k \(set it to 0\)"),
+        (Completion(CHAT, 5), {"stream": True}, r"does not support streaming \(set server.stream = false\)"),
+        (Completion(CHAT, 5), {"extra": {"best_of": 2}}, "does not support best_of"),
+        (Scoring(CHAT, "a"), {}, "does not support the log-probabilities that this needs"),
     ],
 )
 def test_what_routed_chat_cannot(zephyr: Double, request_: Request, settings: dict[str, Any], message: str) -> None:

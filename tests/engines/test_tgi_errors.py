@@ -64,8 +64,14 @@ def test_a_stream_that_ends_early_is_a_broken_connection(double: Double, text: s
     ("text", "message"),
     [
         ("data: [DONE]\n\n", "the answer is not JSON: [DONE]"),
-        ("data: [1]\n\n", "the answer has another shape: TypeError /generate_stream answers no object"),
-        ('data: {"generated_text": 7}\n\n', "the answer has another shape: TypeError generated_text is no text"),
+        (
+            "data: [1]\n\n",
+            "the answer does not have the expected shape: TypeError /generate_stream returned list, expected an object",
+        ),
+        (
+            'data: {"generated_text": 7}\n\n',
+            "the answer does not have the expected shape: TypeError generated_text is of type int, expected str",
+        ),
     ],
 )
 def test_a_stream_of_something_else(double: Double, text: str, message: str) -> None:
@@ -162,7 +168,7 @@ def test_overload_halves_what_is_under_way(double: Double) -> None:
     double.always["/generate"] = lambda body: documented("/generate", 429) if double.under_way > 2 else None
     double.hold = 0.002
     assert all(isinstance(result, Completed) for result in answers(engine, *[Completion("a", 3)] * 60))
-    assert engine.client.throttle.limit < 8
+    assert engine.client.limiter.limit < 8
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,7 @@ def test_a_long_message_is_cut(double: Double) -> None:
 def test_all_refused_stops_the_run(double: Double) -> None:
     engine = make(double)
     double.always["/generate"] = lambda body: documented("/generate", 422)
-    with pytest.raises(EngineError, match="refuses every request: 422 Input validation error"):
+    with pytest.raises(EngineError, match="rejects every request: 422 Input validation error"):
         answers(engine, *[Completion("a", 3)] * 100)
 
 

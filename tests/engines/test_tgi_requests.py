@@ -65,7 +65,7 @@ def known(double: Double) -> dict[str, TgiEngine]:
 
 
 def ask(double: Double, engine: TgiEngine, *requests: Request) -> list[Any]:
-    double.template = "" if engine.abilities.chat == "routed" else "<s>"
+    double.template = "" if engine.probed.chat == "routed" else "<s>"
     double.wrong.clear()
     found = dict(engine.answer(requests))
     assert double.wrong == []

@@ -16,7 +16,7 @@ from x_instruction.errors import EngineError
 
 if TYPE_CHECKING:
     from x_instruction.engines import EngineSpec
-    from x_instruction.engines.remote.server_check import Looked, Served
+    from x_instruction.engines.remote.server_check import CheckResult, ServedModel
 
 # Named here because help must not import the engines; a test holds them equal to ``server_check.SERVED``.
 SERVED = ("openai", "tgi")
@@ -72,16 +72,16 @@ def check(url: str, model: str | None, engine: str, key_variable: str) -> None:
     Prints its models, its context length, which kinds of requests it answers and why not the others, and the lines for
     a recipe. Requests single tokens only. Exits with 1 if the server cannot be used.
     """
-    from x_instruction.engines.remote.server_check import Served, look, models, patient
+    from x_instruction.engines.remote.server_check import ServedModel, check_model, check_settings, list_models
 
-    server = patient(url, key_variable)
-    served = models(engine, server)
+    server = check_settings(url, key_variable)
+    served = list_models(engine, server)
     if model is None and len(served) != 1:
         _list(url, served)
         return
     name = served[0].name if model is None else model
-    known = next((one for one in served if one.name == name), Served(name))
-    looked = look(engine, server, name)
+    known = next((one for one in served if one.name == name), ServedModel(name))
+    looked = check_model(engine, server, name)
     _show(known, looked, served)
     click.echo("\nin a recipe, in [generate.model] or [refine.model]:")
     click.echo(f'  name = "{plain(name)}"\n  engine = "{engine}"\n  server.url = "{looked.url}"')
@@ -110,7 +110,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def _list(url: str, served: list[Served]) -> None:
+def _list(url: str, served: list[ServedModel]) -> None:
     if not served:
         raise EngineError(f"{url} lists no models: name one with --model")
     click.echo(f"{url} serves {len(served):,} models: choose one with --model")
@@ -118,7 +118,7 @@ def _list(url: str, served: list[Served]) -> None:
         click.echo(f"  {plain(one.name)}")
 
 
-def _show(known: Served, looked: Looked, served: list[Served]) -> None:
+def _show(known: ServedModel, looked: CheckResult, served: list[ServedModel]) -> None:
     click.echo(f"{looked.url} answers")
     if known.owner:
         _row("server", known.owner)
@@ -129,7 +129,7 @@ def _show(known: Served, looked: Looked, served: list[Served]) -> None:
     _row("prompts", ", ".join(kinds))
     for verb in ("complete", "choose", "score"):
         why = looked.missing.get(verb)
-        how = f", from {looked.listed} log-probabilities" if verb == "choose" and looked.listed else ""
+        how = f", from {looked.logprobs} log-probabilities" if verb == "choose" and looked.logprobs else ""
         _row(verb, f"no: {why}" if why else f"yes{how}")
     _row("one token", f"{looked.seconds:.3f} seconds")
 

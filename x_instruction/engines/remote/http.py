@@ -1,13 +1,12 @@
-"""Asking a server over HTTP: many requests at once, each answered or failed with its reason.
+"""HTTP client for model servers: many concurrent requests, each with a result or a reason for its failure.
 
-Trouble comes in three kinds. What concerns one request (a time-out, a broken connection, a 500) is tried again
-``retries`` times, and then that record fails. What concerns the whole server (it cannot be reached, it is overloaded)
-is waited out, for all requests together, up to ``outage_timeout``: a server that restarts must not cost a thousand
-records.
-What no waiting mends (a wrong key, path or model name, an empty purse) stops the run at once, with everything kept.
+There are three kinds of errors. An error of one request (time-out, broken connection, 500) is retried ``retries``
+times, then that record fails. An error of the whole server (unreachable, overloaded) makes all requests wait, for up to
+``outage_timeout`` seconds: a server that restarts must not cost a thousand records. An error that waiting cannot fix
+(wrong key, path or model name, no credit left) stops the run at once, with all answers kept.
 
-The API key goes from the environment into one header and nowhere else; redirects are not followed, so it is not handed
-on either.
+The API key is read from the environment and sent in one header only. Redirects are not followed, so it is never sent to
+another host.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "aiohttp", "http") from error
 
-# The server as a whole is busy, starting or behind a proxy that does not reach it.
-_WAIT_OUT = frozenset({429, 502, 503, 504})
-# This request may fare better another time; 424 is TGI's failed generation.
-_TRY_AGAIN = frozenset({408, 409, 424, 425, 500})
-# Waits between tries, in seconds: doubled from the first to the last, each shortened by up to half at random.
+# The whole server is overloaded, starting, or not reachable by its proxy.
+_SERVER_STATUSES = frozenset({429, 502, 503, 504})
+# Another attempt at this request may succeed; 424 is TGI's failed generation.
+_RETRY_STATUSES = frozenset({408, 409, 424, 425, 500})
+# Pauses between attempts in seconds: doubled from the first to the last, with up to 50 % random jitter.
 _FIRST_WAIT, _LAST_WAIT = 0.25, 30.0
-# No answer of a language model is larger once it is unpacked.
+# Upper bound of a decompressed answer; no answer of a language model is larger.
 _MAX_BYTES = 64 << 20
-# So many requests refused before any was answered mean that all will be. A refusal comes at once and an answer takes
-# seconds, so a few say nothing; nor do those that are left of a shard whose other requests were answered before.
-_REFUSED_AT_START = 32
+# If this many requests are rejected before any is answered, all others would be rejected too. Fewer prove nothing,
+# since rejections arrive before the first answer does.
+_REJECTED_AT_START = 32
 
 
 class RequestRejected(Exception):
-    """The server calls a request invalid; ``status`` and ``message`` are its own."""
+    """The server rejects a request as invalid, with this status and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -61,7 +60,7 @@ class RequestRejected(Exception):
 
 
 class RetriesExhausted(Exception):
-    """A request failed at every try."""
+    """Every attempt at a request failed."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -73,13 +72,14 @@ class _TooLarge(Exception):
 
 
 _Answer = tuple[Any, Mapping[str, str]]
-# Reads a body: the status that it amounts to, which counts where the response's own is 200, and JSON.
+# Reads a body into (status, JSON text). The status replaces the response's own if that is 200: an event stream reports
+# errors after its status line was sent.
 Read = Callable[[AsyncIterator[bytes]], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(slots=True)
-class Counts:
-    """What happened on the wire, for reports and tests."""
+class RequestCounts:
+    """Counts of HTTP requests, for reports and tests."""
 
     sent: int = 0
     answered: int = 0
@@ -92,29 +92,35 @@ class Client:
 
     Args:
         settings: address, key variable, time-out, limits.
+
+    Raises:
+        EngineError: no address, or a key that cannot be sent in a header.
     """
 
     def __init__(self, settings: Server) -> None:
         if not settings.url:
             raise EngineError(
-                'no server is named: give its address, as --set generate.model.server.url="http://localhost:8000/v1"'
+                "server.url is not set: add the server's address, such as "
+                '--set generate.model.server.url="http://localhost:8000/v1"'
             )
         self.settings = settings
         self.url = settings.url.rstrip("/")
-        self.throttle = ConcurrencyLimiter(settings.concurrency)
-        self.counts = Counts()
+        self.limiter = ConcurrencyLimiter(settings.concurrency)
+        self.counts = RequestCounts()
         self._key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
         if not self._key.isprintable() or not self._key.isascii():
-            raise EngineError(f"the key in {settings.key_variable} holds characters that no header can carry")
+            raise EngineError(
+                f"the key in {settings.key_variable} has characters that a header cannot contain: set it again"
+            )
         self._session: aiohttp.ClientSession | None = None
         self._paused_until = 0.0
         self._last_answer = 0.0
-        self._refused = self._answered_before = 0
+        self._rejected = self._answered_before = 0
         self._proxy = _proxy(self.url)
 
-    # Synchronous side
+    # Synchronous interface
 
-    def each(
+    def answer_all(
         self,
         requests: Sequence[Request],
         ask: Callable[[Request], Awaitable[Result]],
@@ -123,28 +129,28 @@ class Client:
         """Yield (position, result) as answers arrive; one per request unless ``should_continue`` ends it.
 
         Raises:
-            EngineError: no request can be answered: the server is gone, or refuses all.
+            EngineError: no request can be answered: the server is unreachable, or rejects every request.
         """
         self._last_answer = time.monotonic()
-        self._refused, self._answered_before = 0, self.counts.answered
+        self._rejected, self._answered_before = 0, self.counts.answered
         with self._connected() as loop:
-            sending = RequestWindow(
-                requests, lambda request: _answered(ask, request), lambda: self.throttle.limit, should_continue
+            window = RequestWindow(
+                requests, lambda request: _or_failed(ask, request), lambda: self.limiter.limit, should_continue
             )
             try:
-                while found := loop.run_until_complete(sending.some()):
-                    yield from found
+                while results := loop.run_until_complete(window.next_results()):
+                    yield from results
             finally:
-                loop.run_until_complete(sending.stop())
+                loop.run_until_complete(window.stop())
 
-    def now(self, ask: Awaitable[Any]) -> Any:
-        """The result of one coroutine, for what is asked before the work begins."""
+    def run(self, coroutine: Awaitable[Any]) -> Any:
+        """Run one coroutine and return its result."""
         with self._connected() as loop:
-            return loop.run_until_complete(ask)
+            return loop.run_until_complete(coroutine)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[asyncio.AbstractEventLoop]:
-        """A loop of our own with connections that live as long; nothing is left open after it."""
+        """An event loop with an HTTP session; both are closed at the end."""
         before = self._session
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
@@ -153,70 +159,72 @@ class Client:
                 yield loop
             finally:
                 loop.run_until_complete(self._session.close())
-                # Sockets are closed by the loop's next turn.
+                # aiohttp closes its sockets in the next iteration of the loop.
                 loop.run_until_complete(asyncio.sleep(0))
                 self._session = before
 
-    # Asynchronous side
+    # Asynchronous interface
 
     async def post(self, path: str, body: dict[str, Any], retries: int | None = None) -> Any:
-        """The JSON that the server answers; see ``exchange``."""
+        """Send JSON and return the JSON answer; see ``exchange``."""
         return (await self.exchange(path, body, retries))[0]
 
     async def exchange(
         self, path: str, body: dict[str, Any], retries: int | None = None, read: Read | None = None
     ) -> _Answer:
-        """The JSON that the server answers and the headers of it, tried again as the module says.
+        """Send JSON and return the JSON answer with its headers. Errors are retried as the module describes.
 
         Args:
-            path: below the server's address, or a whole address.
-            retries: instead of the recipe's.
-            read: makes one JSON text of a body that is none, such as a stream of events.
+            path: path below the server's address, or a full address.
+            body: the JSON to send.
+            retries: replaces the recipe's number of retries.
+            read: reads a body that is an event stream; see ``Read``.
 
         Raises:
-            Refused: the request is invalid, and stays so.
-            GivenUp: it failed at every try.
+            RequestRejected: the request is invalid.
+            RetriesExhausted: every attempt failed.
             EngineError: no request will be answered.
         """
         data = json.dumps(body).encode()
         retries = self.settings.retries if retries is None else retries
         attempts = failures = 0
-        troubled_since: float | None = None
+        first_failure: float | None = None
         while True:
             while (pause := self._paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             started = time.monotonic()
-            trouble = await self._try("POST", path, data, started, read)
-            if not isinstance(trouble, _Trouble):
-                return trouble
-            self._check_patience(trouble)
-            troubled_since = started if troubled_since is None else troubled_since
+            answer = await self._attempt("POST", path, data, started, read)
+            if not isinstance(answer, _FailedAttempt):
+                return answer
+            self._check_outage(answer)
+            first_failure = started if first_failure is None else first_failure
             attempts += 1
-            failures += not trouble.whole_server
-            if failures > retries or time.monotonic() - troubled_since > self.settings.outage_timeout:
+            # An outage of the server is not this request's fault and does not use up its retries.
+            failures += not answer.whole_server
+            if failures > retries or time.monotonic() - first_failure > self.settings.outage_timeout:
                 self.counts.failed += 1
-                raise RetriesExhausted(trouble.reason, trouble.message)
+                raise RetriesExhausted(answer.reason, answer.message)
             self.counts.retried += 1
             wait = min(_LAST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 16))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
 
     async def get(self, path: str) -> Any:
-        """The JSON at a path, asked once.
+        """The JSON at a path, without retries.
 
         Raises:
-            Refused: any status but 200.
-            EngineError: the server cannot be reached, or does not speak JSON.
+            RequestRejected: any status but 200.
+            EngineError: the server cannot be reached, or does not return JSON.
         """
-        trouble = await self._try("GET", path, None, time.monotonic())
-        if not isinstance(trouble, _Trouble):
-            return trouble[0]
-        if trouble.status:
-            raise RequestRejected(trouble.status, trouble.message)
-        raise EngineError(f"{self.url}: {trouble.message}; is the server running, and is the address right?")
+        answer = await self._attempt("GET", path, None, time.monotonic())
+        if not isinstance(answer, _FailedAttempt):
+            return answer[0]
+        if answer.status:
+            raise RequestRejected(answer.status, answer.message)
+        raise EngineError(f"{self.url}: {answer.message}; check that the server is running and the address is right")
 
-    async def _try(
+    async def _attempt(
         self, method: str, path: str, data: bytes | None, started: float, read: Read | None = None
-    ) -> _Answer | _Trouble:
+    ) -> _Answer | _FailedAttempt:
         assert self._session is not None
         self.counts.sent += 1
         try:
@@ -231,77 +239,81 @@ class Client:
                 async with contextlib.aclosing(_chunks(response)) as chunks:
                     status, content = await reader(chunks)
                 status = status if response.status == 200 else response.status
-                return self._judge(status, response.headers, content, started)
+                return self._parse(status, response.headers, content, started)
         except _TooLarge:
-            return _Trouble("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
+            return _FailedAttempt("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
         except TimeoutError:
-            self.throttle.overloaded(started)
-            return _Trouble("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
+            self.limiter.overloaded(started)
+            return _FailedAttempt("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
         except aiohttp.ClientConnectorError as error:
-            return _Trouble("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
+            return _FailedAttempt("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
         except aiohttp.InvalidURL as error:
-            raise EngineError(f"{self.url} is not an address: {error}") from None
+            raise EngineError(
+                f"server.url is {self.url}, expected an address such as http://host:8000: {error}"
+            ) from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return _Trouble("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
+            return _FailedAttempt("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
 
-    def _judge(self, status: int, headers: Mapping[str, str], content: bytes, started: float) -> _Answer | _Trouble:
+    def _parse(
+        self, status: int, headers: Mapping[str, str], content: bytes, started: float
+    ) -> _Answer | _FailedAttempt:
         if status == 200:
             try:
                 answer = json.loads(content)
             except (ValueError, RecursionError):
-                return _Trouble("engine_bad_answer", f"the answer is not JSON: {self.said(content)}")
-            self.throttle.succeeded(started)
+                return _FailedAttempt("engine_bad_answer", f"the answer is not JSON: {self.error_text(content)}")
+            self.limiter.succeeded(started)
             self.counts.answered += 1
             self._last_answer = time.monotonic()
             return answer, headers
-        message = self.said(content)
-        if status in _WAIT_OUT and "insufficient_quota" not in message:
+        message = self.error_text(content)
+        # OpenAI answers 429 both for overload and for an account without credit.
+        if status in _SERVER_STATUSES and "insufficient_quota" not in message:
             if status in (429, 503):
-                self.throttle.overloaded(started)
+                self.limiter.overloaded(started)
                 self._pause(headers.get("Retry-After"))
-            return _Trouble("engine_unavailable", f"{status} {message}", True, status)
-        if status in _TRY_AGAIN:
-            return _Trouble("engine_unavailable", f"{status} {message}", False, status)
-        raise self._final(status, message, headers.get("Location", ""))
+            return _FailedAttempt("engine_unavailable", f"{status} {message}", True, status)
+        if status in _RETRY_STATUSES:
+            return _FailedAttempt("engine_unavailable", f"{status} {message}", False, status)
+        raise self._permanent_error(status, message, headers.get("Location", ""))
 
-    def _final(self, status: int, message: str, location: str) -> Exception:
-        """What no further try can mend."""
+    def _permanent_error(self, status: int, message: str, location: str) -> Exception:
+        """The exception for a status that no further attempt can change."""
         key = self.settings.key_variable or "the key's variable (server.key_variable)"
         advice = {
-            401: f"the key is missing or not accepted: set {key}" if not self._key else f"is the key in {key} right?",
-            402: "nothing is left to spend on this account",
-            403: f"the key in {key} may not do this",
-            429: "nothing is left to spend on this account",
+            401: f"the key is missing: set {key}" if not self._key else f"check the key in {key}",
+            402: "the account has no credit left",
+            403: f"the key in {key} does not have this permission",
+            429: "the account has no credit left",
         }
         if status in advice:
             return EngineError(f"{self.url} answers {status} {message}; {advice[status]}")
         if 300 <= status < 400:
-            return EngineError(f"{self.url} points to {self.clean(location)}: put that address into server.url")
+            return EngineError(f"{self.url} redirects to {self.sanitize(location)}: set server.url to that address")
         return RequestRejected(status, message)
 
-    def refused(self, error: RequestRejected, reason: str) -> Failed:
-        """What becomes of one request that the server calls invalid.
+    def rejected(self, error: RequestRejected, reason: str) -> Failed:
+        """The failure of one request that the server rejects as invalid.
 
         Raises:
-            EngineError: nothing was answered so far and several requests were refused: the rest would be too.
+            EngineError: many requests were rejected and none was answered, so the others would be rejected too.
         """
-        self._refused += 1
-        if self._refused >= _REFUSED_AT_START and self.counts.answered == self._answered_before:
-            advice = "lower passage_tokens or response_tokens" if reason == "engine_too_long" else "mend the recipe"
-            raise EngineError(f"{self.url} refuses every request: {error.status} {error.message}; {advice}")
+        self._rejected += 1
+        if self._rejected >= _REJECTED_AT_START and self.counts.answered == self._answered_before:
+            advice = "lower passage_tokens or response_tokens" if reason == "engine_too_long" else "change the recipe"
+            raise EngineError(f"{self.url} rejects every request: {error.status} {error.message}; {advice}")
         return Failed(reason, f"{error.status} {error.message}")
 
-    def _check_patience(self, trouble: _Trouble) -> None:
+    def _check_outage(self, attempt: _FailedAttempt) -> None:
         silent = time.monotonic() - self._last_answer
         if self._last_answer and silent > self.settings.outage_timeout:
             raise EngineError(
-                f"{self.url} has answered nothing for {silent:.0f} seconds ({trouble.message}); what was answered is "
-                "kept: run the same command again when the server is well, or raise server.outage_timeout or "
-                "server.timeout"
+                f"{self.url} has not answered for {silent:.0f} seconds ({attempt.message}). All answers are kept: run "
+                "the same command again when the server is back, or raise server.outage_timeout or server.timeout"
             )
 
     def _pause(self, header: str | None) -> None:
-        """Send nothing for as long as Retry-After asks, but no longer than the user's patience."""
+        """Send nothing for as long as Retry-After asks, up to ``outage_timeout`` seconds."""
         if not header:
             return
         with contextlib.suppress(ValueError, TypeError, OverflowError):
@@ -314,7 +326,8 @@ class Client:
 
     async def _open(self) -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
-        # Brotli packs a gigabyte into a kilobyte, and not every version of its package can be stopped on the way.
+        # No Brotli: it compresses a gigabyte into a kilobyte, and not all versions of its package can decompress in
+        # steps, so that the limit on the size of an answer would come too late.
         headers["Accept-Encoding"] = "gzip, deflate"
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -324,17 +337,17 @@ class Client:
             connector=aiohttp.TCPConnector(limit=0),
         )
 
-    def said(self, content: bytes) -> str:
-        """What a server says in its own words, short and without what must not be shown."""
+    def error_text(self, content: bytes) -> str:
+        """The server's error message in a body, shortened and without the API key."""
         text = content[:20_000].decode("utf-8", "replace").strip()
         with contextlib.suppress(ValueError, RecursionError):
-            text = openai_protocol.said(json.loads(text))
+            text = openai_protocol.error_message(json.loads(text))
         if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
             text = "a web page (HTML), not an API"
-        return self.clean(text) or "(nothing)"
+        return self.sanitize(text) or "(nothing)"
 
-    def clean(self, text: str) -> str:
-        """Text of a server for a message: one line, short, the key blotted out."""
+    def sanitize(self, text: str) -> str:
+        """A server's text for a message: one line, at most 240 characters, the API key masked."""
         if self._key:
             text = text.replace(self._key, "***")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -342,8 +355,15 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
-    """A try that did not work, and may next time."""
+class _FailedAttempt:
+    """An attempt that failed and may be repeated.
+
+    Args:
+        reason: a key of ``FAILURES``.
+        message: a short explanation.
+        whole_server: the error concerns all requests.
+        status: the HTTP status; 0 if there was no answer.
+    """
 
     reason: str
     message: str
@@ -351,15 +371,15 @@ class _Trouble:
     status: int = 0
 
 
-async def _answered(ask: Callable[[Request], Awaitable[Result]], request: Request) -> Result:
+async def _or_failed(ask: Callable[[Request], Awaitable[Result]], request: Request) -> Result:
     try:
         return await ask(request)
-    except RetriesExhausted as given_up:
-        return given_up.failed
+    except RetriesExhausted as exhausted:
+        return exhausted.failed
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The body, unpacked: its bytes are counted as they come, since Content-Length is that of the packed ones."""
+    """The decompressed body. Its size is checked as it arrives, since Content-Length is the compressed size."""
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
@@ -373,7 +393,7 @@ async def _whole(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for this address; never one for this machine."""
+    """The proxy of the environment for this address; none for addresses of this machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):

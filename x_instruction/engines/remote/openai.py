@@ -1,12 +1,13 @@
-"""The openai engine: any server that speaks OpenAI's API (vLLM, TGI's /v1, llama.cpp, SGLang, hosted ones).
+"""The openai engine: any OpenAI-compatible server (vLLM, TGI's /v1, llama.cpp, SGLang, hosted services).
 
-What a server can do is found out before the first record is spent: a few requests of one token each. How requests and
-answers look stands in ``wire``. Probabilities come from listed log-probabilities:
+The engine probes the server's capabilities with a few requests of one token before it sends the first record. The form
+of requests and answers is in ``openai_protocol``. Probabilities come from the returned log-probabilities:
 
-- *score* lets the server echo the prompt with its log-probabilities (``echo``, ``/completions`` only);
-- *choose* reads the log-probabilities of the first answered token, one request of one token. When an answer is not
-  among those listed, or is more than one token, all are scored where the server can; else the first token of each
-  counts, and an answer that is not listed gets the smallest that is. llama.cpp is made to list the answers.
+- *score* has the server echo the prompt with its log-probabilities (``echo``, ``/completions`` only);
+- *choose* reads the log-probabilities of the first generated token, in one request of one token. If an answer is not
+  among them or has several tokens, all answers are scored if the server can score. Otherwise the first token of each
+  answer counts, and an answer without a log-probability gets the smallest one returned. llama.cpp is made to return the
+  answers with ``logit_bias``.
 """
 
 from __future__ import annotations
@@ -30,42 +31,42 @@ from x_instruction.engines import (
     single_batch,
 )
 from x_instruction.engines.remote import openai_protocol
-from x_instruction.engines.remote.capabilities import Abilities, probe
+from x_instruction.engines.remote.capabilities import ServerCapabilities, probe
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
 from x_instruction.engines.truncation import truncator
 from x_instruction.errors import EngineError, NotCapable
 
 
 class OpenAIEngine:
-    """A model behind a server that speaks OpenAI's API."""
+    """A model behind an OpenAI-compatible server."""
 
     def __init__(self, settings: Model) -> None:
         if settings.adapter:
-            raise EngineError("a server serves an adapter under a name of its own: give that as the model's name")
+            raise EngineError("adapter is not supported with engine = 'openai': set name to the adapter's served name")
         self.settings = settings
         self.extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
         self.client = Client(settings.server)
         self.truncate = truncator(settings.server.tokenizer)
-        self.abilities: Abilities = probe(self.client, settings.name, self.extra)
+        self.probed: ServerCapabilities = probe(self.client, settings.name, self.extra)
         self.quirks = openai_protocol.ApiQuirks(
             settings.name,
             self.extra,
-            self.abilities.listed,
-            self.abilities.chat_listed,
-            self.abilities.echoed,
-            self.abilities.max_tokens,
-            biases=self.abilities.owner == "llamacpp",
+            self.probed.logprobs,
+            self.probed.chat_logprobs,
+            self.probed.echo_tokens,
+            self.probed.max_tokens,
+            logit_bias=self.probed.owner == "llamacpp",
         )
         self.model = settings.name
         self.revision = f"served:{settings.revision}"
-        self.capabilities = self.abilities.verbs
-        self.chat = self.abilities.chat
+        self.capabilities = self.probed.capabilities
+        self.chat = self.probed.chat
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """One batch: the server mixes requests as it likes.
+        """One batch of all requests: the server batches on its own.
 
         Raises:
-            NotCapable: the server cannot take prompts or requests of this kind.
+            NotCapable: the server does not support this type of prompt or request.
         """
         self._check(requests[0])
         return single_batch(requests)
@@ -73,20 +74,20 @@ class OpenAIEngine:
     def answer(
         self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Result]]:
-        """Answers as they come, as many requests under way as the server takes well."""
-        return self.client.each(requests, self._one, should_continue)
+        """Answer requests concurrently, as many at once as the server handles well."""
+        return self.client.answer_all(requests, self._answer, should_continue)
 
     def _check(self, request: Request) -> None:
-        wanted = required_capability(request)
+        needed = required_capability(request)
         url = self.client.url
-        if wanted not in self.capabilities:
-            raise NotCapable(f"this server cannot {wanted}: {self.abilities.why(wanted)} ({url})")
-        if isinstance(request.prompt, str) and not self.abilities.completions:
+        if needed not in self.capabilities:
+            raise NotCapable(f"this server cannot {needed}: {self.probed.why_not(needed)} ({url})")
+        if isinstance(request.prompt, str) and not self.probed.completions:
             raise NotCapable(f"this server only takes chat prompts ({url} has no /completions): use a chat prompt")
         if not isinstance(request.prompt, str) and not self.chat:
             raise NotCapable(f"{self.model} has no chat template on this server ({url}): use a plain prompt")
 
-    async def _one(self, request: Request) -> Result:
+    async def _answer(self, request: Request) -> Result:
         try:
             if isinstance(request, Completion):
                 return openai_protocol.completed(request, await self._send(request))
@@ -96,40 +97,35 @@ class OpenAIEngine:
         except RequestRejected as error:
             if error.status in (401, 403, 404, 405):
                 raise EngineError(f"{self.client.url} answers {error.status} {error.message}") from None
-            return self.client.refused(error, openai_protocol.why_refused(error.message))
+            return self.client.rejected(error, openai_protocol.rejection_reason(error.message))
         except openai_protocol.NoLogprobs as error:
             raise RetriesExhausted("engine_bad_answer", str(error)) from None
-        except openai_protocol.MISSHAPEN as error:
-            raise RetriesExhausted(
-                "engine_bad_answer", f"the answer has another shape: {type(error).__name__} {error}"
-            ) from None
+        except openai_protocol.MALFORMED as error:
+            raise RetriesExhausted("engine_bad_answer", openai_protocol.malformed(error)) from None
 
     async def _send(self, request: Request) -> Mapping[str, Any]:
-        """The first choice of an answer, with ``usage`` beside it."""
+        """The first choice of an answer, together with its ``usage``."""
         answer = await self.client.post(
             openai_protocol.path(request.prompt), openai_protocol.body(request, self.quirks)
         )
         return openai_protocol.first_choice(answer)
 
     async def _choose(self, request: Choice) -> Result:
-        tops: dict[str, float] = {}
+        logprobs: dict[str, float] = {}
         tokens = (0, 0)
-        if self.quirks.listing(request.prompt):
+        if self.quirks.logprobs_after(request.prompt):
             choice = await self._send(request)
             tokens = openai_protocol.usage(choice)
-            tops = openai_protocol.tops(choice, request.prompt)
-        if (
-            not isinstance(request.prompt, str)
-            or "score" not in self.capabilities
-            or tops.keys() >= set(request.answers)
-        ):
-            return openai_protocol.chosen(openai_protocol.matched(request.answers, tops), request, tops, tokens)
-        # An answer of several tokens, or an unlikely one: its whole likelihood is exact.
+            logprobs = openai_protocol.top_logprobs(choice, request.prompt)
+        can_score = isinstance(request.prompt, str) and "score" in self.capabilities
+        if not can_score or logprobs.keys() >= set(request.answers):
+            matched = openai_protocol.match_answers(request.answers, logprobs)
+            return openai_protocol.chosen(matched, request, logprobs, tokens)
+        # An answer has several tokens or is unlikely: score all answers, which is exact.
         scores = await asyncio.gather(*(self._score(Scoring(request.prompt, a)) for a in request.answers))
-        found = dict(zip(request.answers, (score.log_likelihood for score in scores), strict=True))
-        return openai_protocol.chosen(
-            found, request, tops, (tokens[0] + sum(s.prompt_tokens for s in scores), tokens[1])
-        )
+        likelihoods = dict(zip(request.answers, (score.log_likelihood for score in scores), strict=True))
+        tokens = (tokens[0] + sum(s.prompt_tokens for s in scores), tokens[1])
+        return openai_protocol.chosen(likelihoods, request, logprobs, tokens)
 
     async def _score(self, request: Scoring) -> Scored:
         return openai_protocol.scored(request, await self._send(request))

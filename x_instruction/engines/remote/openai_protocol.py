@@ -1,7 +1,7 @@
-"""OpenAI's wire format: what is sent for a request, and what an answer means.
+"""OpenAI's protocol: build the body of a request, and parse an answer.
 
-Pure functions, so that a live server and a batch file are asked and read by the same lines. Plain prompts go to
-``/completions``, chat prompts to ``/chat/completions`` (https://platform.openai.com/docs/api-reference).
+Pure functions, shared by live servers and batch files. Plain prompts go to ``/completions``, chat prompts to
+``/chat/completions`` (https://platform.openai.com/docs/api-reference).
 """
 
 from __future__ import annotations
@@ -27,123 +27,135 @@ from x_instruction.engines import (
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, NotCapable
 
-# Servers take 32-bit seeds at least.
+# Every server accepts a 31-bit seed.
 _SEEDS = 1 << 31
+# Parts of the messages with which servers reject a prompt that does not fit into the context.
 _TOO_LONG = ("context", "too long", "too large", "maximum length", "max_model_len", "max_tokens", "exceed")
-# Added to the logits of answers: more than lies between any two tokens, and still exact in float32.
+# Added to the logits of answers: more than the distance between any two tokens, and still exact in float32.
 _BIAS = 100
-# What reading JSON of another shape than the API's raises.
-MISSHAPEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-# No request has more tokens, and sums of as many stay within SQLite's 64 bits.
-_MOST_TOKENS = (1 << 31) - 1
+# Exceptions when parsing JSON that does not have the shape of the API.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+# More than any request has; sums of such numbers still fit into SQLite's 64 bits.
+_MAX_TOKENS = (1 << 31) - 1
 
 
 class NoLogprobs(Exception):
-    """None of the answers to choose from is among the log-probabilities that came."""
+    """The returned log-probabilities contain none of the answers to choose from."""
+
+
+def malformed(error: Exception) -> str:
+    """The message for an answer that does not have the shape of the API."""
+    return f"the answer does not have the expected shape: {type(error).__name__} {error}"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiQuirks:
-    """How one server wants to be asked for one model.
+    """How requests to one server for one model differ from the standard.
 
     Args:
-        model: the name that it serves.
-        extra: goes into every request, over what stands there; null takes a key out that a server does not know.
-        listed, chat_listed: log-probabilities to ask for after a plain or a chat prompt.
-        echoed: tokens that it must write at least when it echoes.
-        max_tokens: what it calls the number of tokens to write in chat.
-        biases: raises the answers to choose from above all other tokens by their text, and lists probabilities after
-            that (llama.cpp's ``logit_bias`` with ``post_sampling_probs``), so that no answer is ever unlisted.
+        model: the served name of the model.
+        extra: keys that are added to every request and override its own; null removes a key that the server does not
+            accept.
+        logprobs, chat_logprobs: number of log-probabilities to request after a plain or a chat prompt.
+        echo_tokens: minimum of ``max_tokens`` when the prompt is echoed.
+        max_tokens: name of the key for the number of new tokens in chat.
+        logit_bias: raise the logits of the answers to choose from, so that the server always returns them (llama.cpp's
+            ``logit_bias`` by text, with ``post_sampling_probs``).
     """
 
     model: str
     extra: Mapping[str, Any] = field(default_factory=dict)
-    listed: int = 0
-    chat_listed: int = 0
-    echoed: int = 1
+    logprobs: int = 0
+    chat_logprobs: int = 0
+    echo_tokens: int = 1
     max_tokens: str = "max_tokens"
-    biases: bool = False
+    logit_bias: bool = False
 
-    def listing(self, prompt: Prompt) -> int:
-        """Log-probabilities to ask for after this prompt."""
-        return self.listed if isinstance(prompt, str) else self.chat_listed
+    def logprobs_after(self, prompt: Prompt) -> int:
+        """Number of log-probabilities to request after this prompt."""
+        return self.logprobs if isinstance(prompt, str) else self.chat_logprobs
 
 
 def path(prompt: Prompt) -> str:
-    """Where a prompt goes, below the server's ``/v1``."""
+    """The route for a prompt, below the server's ``/v1``."""
     return "/completions" if isinstance(prompt, str) else "/chat/completions"
 
 
 def body(request: Request, quirks: ApiQuirks) -> dict[str, Any]:
-    """What is sent for a request."""
+    """The JSON body of a request.
+
+    Raises:
+        NotCapable: a chat prompt cannot be scored.
+    """
     if isinstance(request, Completion):
-        return _addressed(request.prompt, quirks, _sampling(request))
+        return _with_prompt(request.prompt, quirks, _sampling(request))
     if isinstance(request, Choice):
-        number = quirks.listing(request.prompt)
+        number = quirks.logprobs_after(request.prompt)
         plain = isinstance(request.prompt, str)
-        listed: dict[str, Any] = {"logprobs": number} if plain else {"logprobs": True, "top_logprobs": number}
-        sampling = _raised(request.answers) if quirks.biases else {"temperature": 0.0}
-        return _addressed(request.prompt, quirks, {"max_tokens": 1, **sampling, **listed})
+        logprobs: dict[str, Any] = {"logprobs": number} if plain else {"logprobs": True, "top_logprobs": number}
+        sampling = _biased(request.answers) if quirks.logit_bias else {"temperature": 0.0}
+        return _with_prompt(request.prompt, quirks, {"max_tokens": 1, **sampling, **logprobs})
     if not isinstance(request.prompt, str):
-        raise NotCapable("only the continuation of a plain prompt can be scored")
-    echo = {"max_tokens": quirks.echoed, "temperature": 0.0, "echo": True, "logprobs": 1}
-    return _addressed(request.prompt + request.continuation, quirks, echo)
+        raise NotCapable("only the continuation of a plain prompt can be scored: use a plain prompt")
+    echo = {"max_tokens": quirks.echo_tokens, "temperature": 0.0, "echo": True, "logprobs": 1}
+    return _with_prompt(request.prompt + request.continuation, quirks, echo)
 
 
-def _raised(answers: Sequence[str]) -> dict[str, Any]:
-    """Sampling from the answers alone, all raised by the same, so that what is between them stays."""
-    whole = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-    return whole | {"logit_bias": [[answer, _BIAS] for answer in answers], "post_sampling_probs": True}
+def _biased(answers: Sequence[str]) -> dict[str, Any]:
+    """Sampling among the answers alone. All get the same bias, which preserves their relative probabilities."""
+    unrestricted = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    return unrestricted | {"logit_bias": [[answer, _BIAS] for answer in answers], "post_sampling_probs": True}
 
 
-def _addressed(prompt: Prompt, quirks: ApiQuirks, more: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": quirks.model, **more, **quirks.extra}
-    found = {key: value for key, value in found.items() if value is not None}
+def _with_prompt(prompt: Prompt, quirks: ApiQuirks, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {"model": quirks.model, **parameters, **quirks.extra}
+    merged = {key: value for key, value in merged.items() if value is not None}
     if isinstance(prompt, str):
-        return found | {"prompt": prompt}
-    if "max_tokens" in found:
-        found[quirks.max_tokens] = found.pop("max_tokens")
-    return found | {"messages": [{"role": role, "content": content} for role, content in prompt]}
+        return merged | {"prompt": prompt}
+    if "max_tokens" in merged:
+        merged[quirks.max_tokens] = merged.pop("max_tokens")
+    return merged | {"messages": [{"role": role, "content": content} for role, content in prompt]}
 
 
 def _sampling(request: Completion) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed % _SEEDS,
     }
+    # Defaults are left out: some servers do not accept these parameters.
     if request.temperature > 0:
-        found |= {"top_p": request.top_p} if request.top_p < 1 else {}
-        found |= {"top_k": request.top_k} if request.top_k else {}
-    return found | ({"stop": list(request.stop)} if request.stop else {})
+        parameters |= {"top_p": request.top_p} if request.top_p < 1 else {}
+        parameters |= {"top_k": request.top_k} if request.top_k else {}
+    return parameters | ({"stop": list(request.stop)} if request.stop else {})
 
 
 def first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first choice of an answer, with ``usage`` beside it."""
+    """The first choice of an answer, together with its ``usage``."""
     return dict(answer["choices"][0]) | {"usage": answer.get("usage") or {}}
 
 
 def count(value: Any, name: str) -> int:
-    """A number of tokens as a server states it; 0 where it states none.
+    """A number of tokens that a server reports; 0 if it reports none.
 
     Raises:
-        ValueError: it is not a number of tokens: a budget would be counted with it.
+        ValueError: the value is not a plausible number of tokens. It would corrupt the budget.
     """
     number = int(value or 0)
-    if not 0 <= number <= _MOST_TOKENS:
-        raise ValueError(f"{name} is {str(number)[:24]}, expected a number of tokens from 0 to {_MOST_TOKENS}")
+    if not 0 <= number <= _MAX_TOKENS:
+        raise ValueError(f"{name} is {str(number)[:24]}, expected a number of tokens from 0 to {_MAX_TOKENS}")
     return number
 
 
 def usage(choice: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens read and written."""
-    found = choice["usage"]
-    read, written = "prompt_tokens", "completion_tokens"
-    return count(found.get(read), read), count(found.get(written), written)
+    """Prompt tokens and output tokens."""
+    reported = choice["usage"]
+    prompt, output = "prompt_tokens", "completion_tokens"
+    return count(reported.get(prompt), prompt), count(reported.get(output), output)
 
 
 def completed(request: Completion, choice: Mapping[str, Any]) -> Result:
-    """The text of an answer, cut at the stops; failed when a content filter withheld it."""
+    """The text of an answer up to the first stop string; a failure if a content filter withheld it."""
     reason = choice.get("finish_reason")
     if reason == "content_filter":
         return Failed("engine_filtered", "the server's content filter withheld the answer", *usage(choice))
@@ -155,70 +167,73 @@ def completed(request: Completion, choice: Mapping[str, Any]) -> Result:
     return Completed(text, "stop" if stopped or reason != "length" else "length", *usage(choice))
 
 
-def chosen(found: Mapping[str, float], request: Choice, tops: Mapping[str, float], tokens: tuple[int, int]) -> Chosen:
-    """Probabilities of the answers, an answer that is not listed getting the smallest that is.
+def chosen(
+    matched: Mapping[str, float], request: Choice, logprobs: Mapping[str, float], tokens: tuple[int, int]
+) -> Chosen:
+    """Probabilities of the answers. An answer without a log-probability gets the smallest one returned.
 
     Args:
-        found: answer to its log-probability, for those that have one.
-        tops: token to log-probability, as listed.
-        tokens: read and written for this.
+        matched: log-probability by answer, for answers that have one.
+        request: the answers to choose from.
+        logprobs: log-probability by token, as returned by the server.
+        tokens: prompt tokens and output tokens of this choice.
 
     Raises:
         NoLogprobs: no answer has a log-probability.
-        ValueError: the log-probabilities are infinite or not numbers.
+        ValueError: a log-probability is infinite or NaN.
     """
-    if not found:
-        raise NoLogprobs(f"none of the answers is among the {len(tops)} most likely tokens")
-    floor = min(min(tops.values()), *found.values()) if len(found) < len(request.answers) else 0.0
-    top = max(found.values())
-    weights = [math.exp(found.get(answer, floor) - top) for answer in request.answers]
+    if not matched:
+        raise NoLogprobs(f"none of the answers is among the {len(logprobs)} most likely tokens")
+    floor = min(min(logprobs.values()), *matched.values()) if len(matched) < len(request.answers) else 0.0
+    top = max(matched.values())
+    weights = [math.exp(matched.get(answer, floor) - top) for answer in request.answers]
     if not all(map(math.isfinite, (top, *weights))):
         raise ValueError("a log-probability is infinite or not a number")
     return Chosen(tuple(weight / sum(weights) for weight in weights), *tokens)
 
 
 def scored(request: Scoring, choice: Mapping[str, Any]) -> Scored:
-    """The likelihood of the continuation in an echoed prompt.
+    """The log-likelihood of the continuation, from an echoed prompt.
 
     Raises:
         EngineError: the continuation is empty.
-        ValueError: the echo does not hold the continuation, or a log-probability is not finite.
+        ValueError: the echo does not contain the continuation, or a log-probability is not finite.
     """
     if not request.continuation:
         raise EngineError("an empty continuation cannot be scored")
-    start_of, whole = len(request.prompt), len(request.prompt) + len(request.continuation)
-    found = choice["logprobs"]
-    # What was written after the echo starts where the echo ends.
+    begin, end = len(request.prompt), len(request.prompt) + len(request.continuation)
+    echo = choice["logprobs"]
+    # Tokens generated after the echo start at ``end`` or later.
     tokens = [
         logprob
-        for start, logprob in zip(found["text_offset"], found["token_logprobs"], strict=True)
-        if start_of <= start < whole
+        for start, logprob in zip(echo["text_offset"], echo["token_logprobs"], strict=True)
+        if begin <= start < end
     ]
     if not tokens:
-        raise ValueError("the echo holds no token of the continuation")
+        raise ValueError("the echo contains no token of the continuation")
     tokens = tokens[: request.max_tokens] if request.max_tokens else tokens
     return Scored(finite(sum(tokens)), len(tokens), usage(choice)[0])
 
 
 def finite(log_likelihood: float) -> float:
-    """A log-likelihood that can be calculated with.
+    """Check that a log-likelihood is finite.
 
     Raises:
-        ValueError: it is infinite or not a number.
+        ValueError: it is infinite or NaN.
     """
     if not math.isfinite(log_likelihood):
         raise ValueError(f"the log-likelihood is {log_likelihood}, expected a finite number")
     return float(log_likelihood)
 
 
-def tops(choice: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
-    """Log-probability by token text at the first written position."""
-    found = choice.get("logprobs") or {}
-    if isinstance(prompt, str) and found.get("top_logprobs"):
-        first = found["top_logprobs"][0]
+def top_logprobs(choice: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
+    """Log-probability by token text, at the first generated position."""
+    logprobs = choice.get("logprobs") or {}
+    if isinstance(prompt, str) and logprobs.get("top_logprobs"):
+        first = logprobs["top_logprobs"][0]
         return dict(first) if isinstance(first, dict) else {top["token"]: top["logprob"] for top in first}
-    # llama.cpp answers /completions in the shape of chat.
-    content = found.get("content") or []
+    # llama.cpp answers /completions in the format of chat.
+    content = logprobs.get("content") or []
     if not content:
         return {}
     entries = content[0].get("top_logprobs") or content[0].get("top_probs") or []
@@ -226,18 +241,19 @@ def tops(choice: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
 
 
 def _logprob(entry: Mapping[str, Any]) -> float:
+    # llama.cpp returns probabilities after sampling; 1e-45 is the smallest float32, for a probability of 0.
     return float(entry["logprob"]) if "logprob" in entry else math.log(max(float(entry["prob"]), 1e-45))
 
 
-def matched(answers: Sequence[str], listed: Mapping[str, float]) -> dict[str, float]:
-    """Answers to the log-probability of the longest listed token that each starts with, as far as there is one.
+def match_answers(answers: Sequence[str], logprobs: Mapping[str, float]) -> dict[str, float]:
+    """For each answer the log-probability of the longest returned token that it starts with, if there is one.
 
     Raises:
-        NotCapable: two answers start with the same token, so their first tokens cannot tell them apart.
+        NotCapable: two answers start with the same token, so the first token cannot distinguish them.
     """
-    # A blank token begins every answer after a space and says nothing of any.
+    # Blank tokens are skipped: an answer with a leading space starts with one whatever its first word is.
     starts = {
-        answer: max((token for token in listed if token.strip() and answer.startswith(token)), key=len, default=None)
+        answer: max((token for token in logprobs if token.strip() and answer.startswith(token)), key=len, default=None)
         for answer in answers
     }
     known = [start for start in starts.values() if start is not None]
@@ -245,27 +261,27 @@ def matched(answers: Sequence[str], listed: Mapping[str, float]) -> dict[str, fl
         if start is not None and known.count(start) > 1:
             other = next(a for a, t in starts.items() if t == start and a != answer)
             raise NotCapable(f"the answers {answer!r} and {other!r} start with the same token {start!r} on this server")
-    return {answer: listed[start] for answer, start in starts.items() if start is not None}
+    return {answer: logprobs[start] for answer, start in starts.items() if start is not None}
 
 
-def why_refused(message: str) -> str:
-    """The reason, one of ``engines.FAILURES``, for which a request was called invalid."""
+def rejection_reason(message: str) -> str:
+    """The key of ``engines.FAILURES`` for a rejected request, by the server's message."""
     return "engine_too_long" if any(word in message.lower() for word in _TOO_LONG) else "engine_refused"
 
 
-def said(value: Any) -> str:
-    """The message in the shapes that servers give errors: OpenAI's, TGI's, FastAPI's."""
+def error_message(value: Any) -> str:
+    """The message in an error object of OpenAI's, TGI's or FastAPI's format."""
     try:
-        return _said(value)
+        return _error_message(value)
     except RecursionError:
         return "(an object that is nested too deeply to show)"
 
 
-def _said(value: Any) -> str:
+def _error_message(value: Any) -> str:
     if isinstance(value, dict):
         code = value.get("code") or value.get("error_type") or value.get("type")
         for name in ("error", "message", "detail", "errors"):
             if value.get(name):
-                text = _said(value[name])
+                text = _error_message(value[name])
                 return f"{text} ({code})" if isinstance(code, str) and code not in text else text
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

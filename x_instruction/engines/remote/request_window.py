@@ -1,4 +1,4 @@
-"""Requests on their way: as many at once as a limit allows, results as they come."""
+"""A window of concurrent requests: as many in flight as a limit allows, results as they arrive."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from x_instruction.engines import Request, Result
 
 
 class RequestWindow:
-    """Requests on their way.
+    """A window of concurrent requests.
 
     Args:
-        ask: answers one request; what it raises ends all.
-        limit: how many may be under way now.
-        go_on: asked before each is sent.
+        requests: the requests to send.
+        ask: answers one request. An exception of it ends the window.
+        limit: returns the current maximum of requests in flight.
+        should_continue: called before each request is sent.
     """
 
     def __init__(
@@ -28,49 +29,48 @@ class RequestWindow:
         self.ask = ask
         self.limit = limit
         self.should_continue = should_continue
-        self.left = deque(enumerate(requests))
-        self.under_way: set[asyncio.Task[None]] = set()
-        self.found: list[tuple[int, Result]] = []
+        self.queue = deque(enumerate(requests))
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self.results: list[tuple[int, Result]] = []
         self.error: BaseException | None = None
         self.event = asyncio.Event()
 
-    async def some(self) -> list[tuple[int, Result]]:
-        """Results that have come since the last call, at least one; none at the end."""
-        self.fill()
-        while not self.found and self.error is None and self.under_way:
+    async def next_results(self) -> list[tuple[int, Result]]:
+        """Wait for results and return those since the last call as (position, result); empty at the end."""
+        self._fill()
+        while not self.results and self.error is None and self.in_flight:
             self.event.clear()
             await self.event.wait()
-        if self.error is not None and not self.found:
+        if self.error is not None and not self.results:
             raise self.error
-        found, self.found = self.found, []
-        return found
+        results, self.results = self.results, []
+        return results
 
-    def fill(self) -> None:
+    def _fill(self) -> None:
         """Start requests up to the limit."""
         limit = self.limit()
-        while self.left and len(self.under_way) < limit and self.error is None and self.should_continue():
-            position, request = self.left.popleft()
-            task = asyncio.ensure_future(self.one(position, request))
-            self.under_way.add(task)
-            task.add_done_callback(self.done)
+        while self.queue and len(self.in_flight) < limit and self.error is None and self.should_continue():
+            position, request = self.queue.popleft()
+            task = asyncio.ensure_future(self._answer(position, request))
+            self.in_flight.add(task)
+            task.add_done_callback(self._finish)
 
-    async def one(self, position: int, request: Request) -> None:
-        """Answer one request."""
-        # Awaited first: the list is another one after every ``some``.
+    async def _answer(self, position: int, request: Request) -> None:
+        # Not in one expression: ``next_results`` replaces the list while the answer is awaited.
         result = await self.ask(request)
-        self.found.append((position, result))
+        self.results.append((position, result))
 
-    def done(self, task: asyncio.Task[None]) -> None:
-        """Make room for the next one."""
-        self.under_way.discard(task)
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        """Remove a finished task and start the next request."""
+        self.in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.error = self.error or error
-        self.fill()
+        self._fill()
         self.event.set()
 
     async def stop(self) -> None:
-        """Drop what is under way."""
-        self.left.clear()
-        for task in self.under_way:
+        """Cancel the requests in flight."""
+        self.queue.clear()
+        for task in self.in_flight:
             task.cancel()
-        await asyncio.gather(*self.under_way, return_exceptions=True)
+        await asyncio.gather(*self.in_flight, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Looking at a running server before a recipe names it: who it is, what it serves, what it can do and how fast."""
+"""Check a running server before a recipe uses it: its models, its capabilities and its latency."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from x_instruction.config.model import Model, Server
 from x_instruction.engines import ENGINES, Completion, Failed, Prompt, open_engine
 from x_instruction.errors import EngineError
 
-# Engines that ask a server which can be looked at.
+# Engines with a server to check; batch files have none.
 SERVED = tuple(name for name, spec in ENGINES.items() if spec.remote and spec.packages)
-_VERBS = ("complete", "choose", "score")
+_CAPABILITIES = ("complete", "choose", "score")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A model that a server lists.
 
     Args:
-        owner: who the server says it is.
-        context: tokens that a prompt and its answer may have, where it says so.
+        name: the served name.
+        owner: the server software that the server reports.
+        context: maximum of prompt tokens and output tokens, if the server reports it.
     """
 
     name: str
@@ -31,35 +32,35 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What a server can do with one model.
+class CheckResult:
+    """What a server supports for one model.
 
     Args:
-        url: the address as it answers, which may be longer than the given one.
-        plain, chat: whether it takes prompts of that kind.
-        missing: verbs that it cannot do, each with the reason.
-        listed: log-probabilities that it lists, from which answers are chosen.
-        seconds: that one token took, with everything around it.
+        url: the address that answers, which may be the given one with ``/v1``.
+        plain, chat: whether it accepts plain and chat prompts.
+        missing: reason for each capability that it lacks.
+        logprobs: number of log-probabilities that it returns, from which answers are chosen.
+        seconds: time for one token, HTTP included.
     """
 
     url: str
     plain: bool
     chat: bool
     missing: Mapping[str, str]
-    listed: int
+    logprobs: int
     seconds: float
 
 
-def patient(url: str, key_variable: str) -> Server:
-    """Settings to look at a server that somebody is waiting for."""
+def check_settings(url: str, key_variable: str) -> Server:
+    """Settings with short time-outs, for an interactive check."""
     return Server(url=url, key_variable=key_variable, timeout=60.0, retries=1, outage_timeout=15.0)
 
 
-def models(engine: str, server: Server) -> list[Served]:
+def list_models(engine: str, server: Server) -> list[ServedModel]:
     """The models that a server lists.
 
     Raises:
-        EngineError: it cannot be reached, wants another key, or is no server of this kind.
+        EngineError: the server cannot be reached, rejects the key, or is of another type.
     """
     from x_instruction.engines.remote.http import Client
 
@@ -67,30 +68,32 @@ def models(engine: str, server: Server) -> list[Served]:
     if engine == "tgi":
         from x_instruction.engines.remote.tgi_server import limits
 
-        found = limits(client)
-        return [Served(found.model, "Text Generation Inference", found.total)]
-    from x_instruction.engines.remote.capabilities import context, served
+        info = limits(client)
+        return [ServedModel(info.model, "Text Generation Inference", info.total)]
+    from x_instruction.engines.remote import capabilities
 
-    entries = served(client)
-    return [Served(str(e.get("id", "")), str(e.get("owned_by") or ""), context(e)) for e in entries if e.get("id")]
+    return [
+        ServedModel(str(entry.get("id", "")), str(entry.get("owned_by") or ""), capabilities.context(entry))
+        for entry in capabilities.list_models(client)
+        if entry.get("id")
+    ]
 
 
-def look(engine: str, server: Server, name: str) -> Looked:
-    """What a server can do with a model, found out by asking for single tokens.
+def check_model(engine: str, server: Server, name: str) -> CheckResult:
+    """Probe what a server supports for a model, with requests of one token each.
 
     Raises:
-        EngineError: it cannot be reached, has no such model, or answers nothing.
+        EngineError: the server cannot be reached, does not serve the model, or answers nothing.
     """
     opened: Any = open_engine(Model(name=name, engine=engine, server=server))
-    capabilities: frozenset[str] = opened.capabilities
-    abilities = opened.abilities
-    plain = bool(getattr(abilities, "completions", True))
-    return Looked(
+    probed = opened.probed
+    plain = bool(getattr(probed, "completions", True))
+    return CheckResult(
         url=opened.client.url,
         plain=plain,
         chat=bool(opened.chat),
-        missing={verb: abilities.why(verb) for verb in _VERBS if verb not in capabilities},
-        listed=max(abilities.listed, abilities.chat_listed),
+        missing={name: probed.why_not(name) for name in _CAPABILITIES if name not in opened.capabilities},
+        logprobs=max(probed.logprobs, probed.chat_logprobs),
         seconds=_one_token(opened, "Say yes." if plain else (("user", "Say yes."),)),
     )
 
@@ -100,6 +103,6 @@ def _one_token(engine: Any, prompt: Prompt) -> float:
     started = time.monotonic()
     answers = [answer for _, answer in engine.answer([request])]
     if not answers or isinstance(answers[0], Failed):
-        said = answers[0].message if answers else "nothing"
-        raise EngineError(f"{engine.client.url} lists {engine.model} but gives no token: {said}")
+        reason = answers[0].message if answers else "no answer"
+        raise EngineError(f"{engine.client.url} lists {engine.model} but generates no token: {reason}")
     return time.monotonic() - started

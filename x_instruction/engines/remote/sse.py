@@ -1,8 +1,8 @@
-"""Server-sent events: the data of each event in a stream of bytes, wherever the bytes are cut.
+"""Server-sent events: parse the data of each event from a stream of bytes that may be split anywhere.
 
-After the HTML standard's rules for parsing an event stream (https://html.spec.whatwg.org/multipage/server-sent-events):
-lines end in LF, CR or CRLF, several ``data`` lines are one value, a line that starts with a colon is a comment (proxies
-and servers send them to keep a connection alive), and an event that no empty line ends was cut off and is none.
+Follows the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events): lines end in LF, CR or CRLF,
+several ``data`` lines form one value, a line that starts with a colon is a comment (sent to keep a connection alive),
+and an event without a final empty line is incomplete and is discarded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 
 class Parser:
-    """Takes bytes as they come, gives events as they are complete."""
+    """An incremental parser: takes chunks of bytes, returns complete events."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -22,13 +22,13 @@ class Parser:
         self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The data of the events that these bytes complete."""
+        """The data of each event that this chunk completes."""
         text = self._decoder.decode(chunk)
         if self._first and text:
             text = text.removeprefix("\ufeff")
             self._first = False
         if self._after_cr and text:
-            # The second half of a CRLF that was cut in two.
+            # The second half of a CRLF that was split between two chunks.
             text = text.removeprefix("\n")
             self._after_cr = False
         self._after_cr = self._after_cr or text.endswith("\r")
@@ -36,7 +36,7 @@ class Parser:
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _line(self, line: str) -> str | None:
-        """The data of the event that this line ends."""
+        """The data of the event that this line completes, or None."""
         if not line:
             event, self._data = "\n".join(self._data) if self._data else None, []
             return event

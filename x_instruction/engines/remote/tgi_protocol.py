@@ -1,6 +1,6 @@
-"""Text Generation Inference's own wire format: what is sent for a request, and what an answer means.
+"""Text Generation Inference's own protocol: build the parameters of a request, and parse an answer.
 
-Pure functions after the server's API description (``docs/openapi.json`` of version 3.3.6).
+Pure functions that follow the server's API description (``docs/openapi.json`` of version 3.3.6).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from x_instruction.engines.remote.sse import events
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, NotCapable
 
-# The description allows so many stops, whatever a server's own limit is.
-_STOPS = 4
+# Maximum number of stop strings in the API description; a server's own limit may be lower.
+_MAX_STOPS = 4
 _SEEDS = (1 << 63) - 1
-# The server reads 32-bit floats, in which less than this off 0 or 1 may be 0 or 1, which it refuses.
-_FINE = 1e-6
-# What the engine needs as it is, so that no recipe may set it.
-OURS = frozenset({"details", "decoder_input_details", "return_full_text", "max_new_tokens", "adapter_id", "stop"})
-# Statuses of the errors that come as an event of a stream, which itself is a 200.
+# The server reads 32-bit floats and rejects 0 and 1: closer to them than this, a number may be rounded to them.
+_EPSILON = 1e-6
+# Parameters that the engine sets itself; extra_body must not.
+RESERVED = frozenset({"details", "decoder_input_details", "return_full_text", "max_new_tokens", "adapter_id", "stop"})
+# The HTTP status by error type, for errors inside a stream, whose own status is 200.
 _STATUSES = {
     **dict.fromkeys(("validation", "template_error", "missing_template_variable", "tool_error"), 422),
     "generation": 424,
@@ -35,20 +35,20 @@ _STATUSES = {
 
 
 class TooLong(Exception):
-    """A prompt leaves no room for an answer."""
+    """A prompt is too long for the server's limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What ``/info`` says of a server: its model, and how much it takes.
+    """A server's model and limits, from ``/info``.
 
     Args:
         model: id or path of the model.
-        commit: the model's commit on the Hub; empty when it is not known.
-        prompt, total: tokens of a prompt, of a prompt with its answer.
-        stops: stop sequences in one request.
-        best_of: sequences to write for one request.
-        concurrent: requests at once.
+        commit: the model's commit on the Hub; empty if unknown.
+        prompt, total: maximum tokens of a prompt, and of a prompt with its answer.
+        stops: maximum number of stop strings per request.
+        best_of: maximum of ``best_of``.
+        concurrent: maximum number of concurrent requests.
     """
 
     model: str
@@ -59,44 +59,44 @@ class Limits:
     best_of: int
     concurrent: int
 
-    def room(self, tokens: int, wanted: int) -> int:
-        """How many tokens may be written after a prompt.
+    def max_new_tokens(self, tokens: int, requested: int) -> int:
+        """How many of the requested tokens fit after a prompt of this many tokens.
 
         Raises:
             TooLong: none.
         """
         if tokens > self.prompt or tokens >= self.total:
             raise TooLong(
-                f"the prompt has {tokens} tokens; the server takes {self.prompt}, and {self.total} with the answer"
+                f"the prompt has {tokens} tokens, the server accepts {self.prompt}, and {self.total} with the answer"
             )
-        return min(wanted, self.total - tokens)
+        return min(requested, self.total - tokens)
 
-    def sure(self, wanted: int) -> int:
-        """How many tokens may be written when nobody counts the prompt's: what fits after the longest one."""
-        return min(wanted, max(1, self.total - self.prompt))
+    def max_after_longest(self, requested: int) -> int:
+        """How many of the requested tokens fit after any accepted prompt, for a prompt of unknown length."""
+        return min(requested, max(1, self.total - self.prompt))
 
 
 def limits(info: Any) -> Limits:
-    """The limits in an answer of ``/info``.
+    """Parse the answer of ``/info``.
 
     Raises:
-        ValueError: this is no answer of Text Generation Inference.
+        ValueError: the answer is not from Text Generation Inference.
     """
     if not isinstance(info, dict) or not all(isinstance(info.get(k), t) for k, t in _INFO.items()):
-        raise ValueError(f"/info says nothing of {', '.join(_INFO)}")
+        raise ValueError(f"/info has no {', '.join(_INFO)}")
     total = info["max_total_tokens"]
 
     def number(name: str, default: int) -> int:
-        found = info.get(name)
-        return found if isinstance(found, int) and found >= 0 else default
+        value = info.get(name)
+        return value if isinstance(value, int) and value >= 0 else default
 
     return Limits(
         model=info["model_id"],
         commit=info.get("model_sha") or "",
-        # Servers before version 2 have another name for it.
+        # Versions before 2 call it max_input_length.
         prompt=number("max_input_tokens", number("max_input_length", total - 1)),
         total=total,
-        stops=min(_STOPS, number("max_stop_sequences", _STOPS)),
+        stops=min(_MAX_STOPS, number("max_stop_sequences", _MAX_STOPS)),
         best_of=max(1, number("max_best_of", 1)),
         concurrent=max(1, number("max_concurrent_requests", 1)),
     )
@@ -105,74 +105,76 @@ def limits(info: Any) -> Limits:
 _INFO = {"model_id": str, "max_total_tokens": int}
 
 
-def adapted(adapter: str | None) -> dict[str, Any]:
+def common_parameters(adapter: str | None) -> dict[str, Any]:
     """The parameters of every request."""
-    found: dict[str, Any] = {"details": True, "decoder_input_details": False, "return_full_text": False}
-    return found | ({"adapter_id": adapter} if adapter else {})
+    parameters: dict[str, Any] = {"details": True, "decoder_input_details": False, "return_full_text": False}
+    return parameters | ({"adapter_id": adapter} if adapter else {})
 
 
 def sampling(request: Completion, limits: Limits, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """How to write, in the ranges that the server takes.
+    """Sampling parameters in the ranges that the server accepts.
 
     Args:
-        extra: the recipe's parameters, which go over the request's; null takes one out.
+        request: the request.
+        limits: the server's limits.
+        extra: parameters of the recipe, which override the request's; null removes one.
     """
     best_of = min(int(extra.get("best_of") or 1), limits.best_of)
-    found: dict[str, Any] = {"do_sample": request.temperature > 0 or best_of > 1}
-    if found["do_sample"]:
-        found["seed"] = 1 + request.seed % _SEEDS
-        found |= {"temperature": max(request.temperature, _FINE)} if request.temperature > 0 else {}
-        found |= {"top_p": max(request.top_p, _FINE)} if request.top_p < 1 - _FINE else {}
-        found |= {"top_k": request.top_k} if request.top_k > 0 else {}
-    found |= {"stop": list(request.stop[: limits.stops])} if request.stop and limits.stops else {}
-    found |= extra
-    found.pop("best_of", None)
+    parameters: dict[str, Any] = {"do_sample": request.temperature > 0 or best_of > 1}
+    if parameters["do_sample"]:
+        parameters["seed"] = 1 + request.seed % _SEEDS
+        parameters |= {"temperature": max(request.temperature, _EPSILON)} if request.temperature > 0 else {}
+        parameters |= {"top_p": max(request.top_p, _EPSILON)} if request.top_p < 1 - _EPSILON else {}
+        parameters |= {"top_k": request.top_k} if request.top_k > 0 else {}
+    parameters |= {"stop": list(request.stop[: limits.stops])} if request.stop and limits.stops else {}
+    parameters |= extra
+    parameters.pop("best_of", None)
     if best_of > 1:
-        # Each sequence has a seed of its own, which the server draws.
-        found.pop("seed", None)
-        found["best_of"] = best_of
-    return {name: value for name, value in found.items() if value is not None}
+        # The server draws one seed per sequence and rejects a given one.
+        parameters.pop("seed", None)
+        parameters["best_of"] = best_of
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def check_extra(extra: Mapping[str, Any]) -> None:
-    """Refuse parameters of a recipe that cannot work.
+    """Reject parameters of ``server.extra_body`` that cannot work.
 
     Raises:
-        EngineError: says which.
+        EngineError: names the parameter.
     """
-    if wrong := sorted(OURS & extra.keys()):
-        raise EngineError(f"server.extra_body sets {', '.join(wrong)}, which the engine tgi sets itself")
+    if reserved := sorted(RESERVED & extra.keys()):
+        raise EngineError(f"server.extra_body sets {', '.join(reserved)}, which engine = 'tgi' sets itself: remove it")
     best_of = extra.get("best_of") if extra.get("best_of") is not None else 1
     if not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < 1:
-        raise EngineError(f"server.extra_body sets best_of to {best_of!r}, wanted a number from 1")
+        raise EngineError(f"server.extra_body sets best_of to {best_of!r}, expected an integer of 1 or more")
 
 
 def only(answers: Sequence[str]) -> dict[str, str]:
-    """A grammar that allows only these answers."""
+    """A grammar that allows exactly these answers."""
     escaped = (re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", answer) for answer in answers)
     return {"type": "regex", "value": f"({'|'.join(escaped)})"}
 
 
 async def last_event(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
-    """The event of a stream that ends it, with the status that it would have had on its own.
+    """The final event of a stream, with the status that it would have as a plain response.
 
     Raises:
-        ConnectionError: the stream ends without one.
+        ConnectionError: the stream ends without a final event.
     """
     async for event in events(chunks):
         try:
-            found = json.loads(event)
+            value = json.loads(event)
         except (ValueError, RecursionError):
             return 200, event.encode()
-        if isinstance(found, dict) and "error" in found:
-            return _STATUSES.get(str(found.get("error_type")), 500), event.encode()
-        if not isinstance(found, dict) or found.get("generated_text") is not None:
+        if isinstance(value, dict) and "error" in value:
+            return _STATUSES.get(str(value.get("error_type")), 500), event.encode()
+        if not isinstance(value, dict) or value.get("generated_text") is not None:
             return 200, event.encode()
     raise ConnectionResetError("the stream ended before its last event")
 
 
 def tokens(answer: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[int, int]:
-    """Tokens read and written, all sequences of ``best_of`` counted."""
+    """Prompt tokens and output tokens, over all sequences of ``best_of``."""
     details = answer.get("details") or {}
     read = details.get("input_length") or headers.get("x-prompt-tokens") or len(details.get("prefill") or ())
     written = details.get("generated_tokens") or headers.get("x-generated-tokens") or 0
@@ -182,58 +184,62 @@ def tokens(answer: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[int, 
     )
 
 
-def completed(request: Completion, answer: Mapping[str, Any], headers: Mapping[str, str], wanted: int) -> Completed:
-    """The text of an answer, cut at the stops, which the server leaves in.
+def completed(request: Completion, answer: Mapping[str, Any], headers: Mapping[str, str], max_tokens: int) -> Completed:
+    """The text of an answer up to the first stop string, which the server includes.
 
     Args:
-        wanted: tokens that it was asked for.
+        request: the request.
+        answer: the answer of ``/generate``.
+        headers: its headers, which have the token counts in some versions.
+        max_tokens: the ``max_new_tokens`` that were requested.
     """
     if not isinstance(answer["generated_text"], str):
-        raise TypeError("generated_text is no text")
+        raise TypeError(f"generated_text is of type {type(answer['generated_text']).__name__}, expected str")
     text, stopped = cut_at_stop(answer["generated_text"], request.stop)
     details = answer.get("details") or {}
     read, written = tokens(answer, headers)
-    reason = details.get("finish_reason") or ("length" if written >= wanted else "stop")
+    reason = details.get("finish_reason") or ("length" if written >= max_tokens else "stop")
     return Completed(text, "length" if reason == "length" and not stopped else "stop", read, written)
 
 
-def tops(answer: Mapping[str, Any]) -> dict[str, float]:
-    """Log-probability by token text at the first written position; a token that the grammar forbids has none."""
+def top_logprobs(answer: Mapping[str, Any]) -> dict[str, float]:
+    """Log-probability by token text, at the first generated position; tokens that the grammar forbids have none."""
     details = answer["details"]
-    found: dict[str, float] = {}
+    logprobs: dict[str, float] = {}
     for top in [*(details.get("top_tokens") or [[]])[0], *details["tokens"][:1]]:
         if top["logprob"] is not None and not top["special"]:
-            # Two tokens can have one text; the likelier is the one that the model writes.
-            found[top["text"]] = max(top["logprob"], found.get(top["text"], -math.inf))
-    return found
+            # Two tokens can have the same text; the more likely one is what the model would generate.
+            logprobs[top["text"]] = max(top["logprob"], logprobs.get(top["text"], -math.inf))
+    return logprobs
 
 
-def matched(answers: Sequence[str], listed: Mapping[str, float]) -> dict[str, float]:
-    """Answers to the log-probability of their first token; none when two of them share it."""
+def match_answers(answers: Sequence[str], logprobs: Mapping[str, float]) -> dict[str, float]:
+    """For each answer the log-probability of its first token; empty if two answers share the first token."""
     try:
-        return openai_protocol.matched(answers, listed)
+        return openai_protocol.match_answers(answers, logprobs)
     except NotCapable:
         return {}
 
 
-def scored(found: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], start: int, max_tokens: int) -> Scored:
-    """The likelihood of what starts somewhere in a prompt.
+def scored(tokenized: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], start: int, max_tokens: int) -> Scored:
+    """The log-likelihood of a prompt from a given offset on.
 
     Args:
-        found: the prompt's tokens by ``/tokenize``.
-        answer: of ``/generate`` with the prompt's log-probabilities.
-        start: in the unit of the tokens' offsets. A token across it belongs to what starts there.
-        max_tokens: so many tokens at most; 0 for all.
+        tokenized: the prompt's tokens from ``/tokenize``.
+        answer: the answer of ``/generate``, with log-probabilities of the prompt.
+        start: where the continuation starts, in the unit of the tokens' offsets. A token across it is scored too.
+        max_tokens: maximum number of tokens to score; 0 for all.
 
     Raises:
-        ValueError: the two speak of different tokens, or a token has no probability.
+        EngineError: the continuation is empty.
+        ValueError: the two answers have different tokens, or a token has no log-probability.
     """
     prefill = answer["details"]["prefill"]
-    if [token["id"] for token in found] != [token["id"] for token in prefill]:
+    if [token["id"] for token in tokenized] != [token["id"] for token in prefill]:
         raise ValueError("/tokenize and /generate split the prompt into different tokens")
-    values = [read["logprob"] for token, read in zip(found, prefill, strict=True) if token["stop"] > start]
-    if values and values[0] is None and found[0]["stop"] > start:
-        # Nothing stands before the very first token, so nothing can tell its probability.
+    values = [read["logprob"] for token, read in zip(tokenized, prefill, strict=True) if token["stop"] > start]
+    if values and values[0] is None and tokenized[0]["stop"] > start:
+        # The first token of a prompt has no context and so no probability.
         values = values[1:]
     if not values:
         raise EngineError("an empty continuation cannot be scored")
@@ -242,7 +248,7 @@ def scored(found: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], start:
     return Scored(openai_protocol.finite(sum(map(float, values))), len(values), len(prefill), written)
 
 
-def why_refused(status: int, message: str) -> str:
-    """The reason, one of ``engines.FAILURES``, for which a request was called invalid."""
+def rejection_reason(status: int, message: str) -> str:
+    """The key of ``engines.FAILURES`` for a rejected request, by the server's status and message."""
     too_long = status == 413 or "must have less than" in message or "`max_new_tokens` must be <=" in message
     return "engine_too_long" if too_long else "engine_refused"

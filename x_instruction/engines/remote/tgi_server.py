@@ -1,4 +1,4 @@
-"""What a Text Generation Inference server is and can do, found out before the first record is spent."""
+"""A Text Generation Inference server: its routes, its limits and its probed capabilities."""
 
 from __future__ import annotations
 
@@ -8,89 +8,91 @@ from typing import Any
 
 from x_instruction.engines.remote import tgi_protocol
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
-from x_instruction.engines.remote.openai_protocol import MISSHAPEN, first_choice
+from x_instruction.engines.remote.openai_protocol import MALFORMED, first_choice
 from x_instruction.errors import EngineError
 
-# Tokens to list, in turn: a server lists 5 unless it was started with another --max-top-n-tokens.
-_LISTS = (100, 20, 5, 1)
-# A server may fail with a 500 on what it does not know: that need not be tried for long.
+# Numbers of most likely tokens to try: a server returns up to 5 unless started with another --max-top-n-tokens.
+_LOGPROBS = (100, 20, 5, 1)
+# Some servers answer an unknown parameter with a 500, so retrying for long is useless.
 _RETRIES = 1
 _PROBE = "1 2 3"
 _CHAT = [{"role": "user", "content": "Say yes."}]
-# Its characters and its bytes differ in number.
-_MEASURE = "é 1 2"
-_RIGHT = "is the address right, is it a Text Generation Inference server?"
+# Has different numbers of characters and bytes.
+_OFFSETS_PROBE = "é 1 2"
+_CHECK_ADDRESS = "check the address, and that it is a Text Generation Inference server"
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
-    """What a server can do with its model.
+class ServerCapabilities:
+    """What a server supports for its model.
 
     Args:
-        counts: it tells a prompt's tokens.
-        unit: what their offsets count: ``bytes``, ``characters`` or nothing.
-        listed: most likely tokens that it lists.
-        grammar: it can be held to the answers.
-        prefill: it gives log-probabilities of a prompt.
-        renders: it tells how the chat template writes a conversation.
-        chat: how chat prompts go: ``rendered`` by /chat_tokenize and sent to /generate, ``routed`` to
-            /v1/chat/completions, or not at all.
-        bos: what a rendered prompt starts with and /generate puts in front anyway.
-        chat_listed: most likely tokens that it lists on that route.
-        notes: what it said of what it cannot do, by verb or path.
+        counts: /tokenize works.
+        unit: unit of the token offsets: ``bytes``, ``characters``, or empty if unknown.
+        logprobs: number of most likely tokens that /generate returns; 0 for none.
+        grammar: accepts a grammar.
+        prefill: returns log-probabilities of a prompt.
+        renders: /chat_tokenize works.
+        chat: how chat prompts are sent: ``rendered`` by /chat_tokenize for /generate, ``routed`` to
+            /v1/chat/completions, or empty if not at all.
+        bos: start of a rendered prompt that /generate adds by itself.
+        chat_logprobs: number of most likely tokens that /v1/chat/completions returns.
+        notes: the server's error messages about what it does not support, by capability or route.
     """
 
     counts: bool = False
     unit: str = ""
-    listed: int = 0
+    logprobs: int = 0
     grammar: bool = False
     prefill: bool = False
     renders: bool = False
     chat: str = ""
     bos: str = ""
-    chat_listed: int = 0
+    chat_logprobs: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def verbs(self) -> frozenset[str]:
-        """Which of ``complete``, ``choose`` and ``score`` it can do."""
+    def capabilities(self) -> frozenset[str]:
+        """A subset of ``complete``, ``choose`` and ``score``."""
         score = bool(self.prefill and self.unit)
-        found = {"complete": True, "choose": score or self.listed or self.chat_listed, "score": score}
-        return frozenset(verb for verb, can in found.items() if can)
+        supported = {"complete": True, "choose": score or self.logprobs or self.chat_logprobs, "score": score}
+        return frozenset(name for name, yes in supported.items() if yes)
 
-    def why(self, verb: str) -> str:
-        """Why a verb is missing, in the server's words where it said something."""
-        if verb == "choose":
-            plain = "it lists no most likely tokens"
+    def why_not(self, capability: str) -> str:
+        """Why a capability is missing, with the server's error message if there was one."""
+        if capability == "choose":
+            reason = "it returns no most likely tokens"
         elif not self.unit:
-            plain = "/tokenize does not say where tokens start"
+            reason = "/tokenize returns no offsets of tokens"
         else:
-            plain = "it gives no log-probabilities of a prompt"
-        said = self.notes.get("tokenize" if verb == "score" and not self.unit else verb)
-        return f"{plain}, and said {said!r}" if said else plain
+            reason = "it returns no log-probabilities of a prompt"
+        note = self.notes.get("tokenize" if capability == "score" and not self.unit else capability)
+        return f"{reason} (its answer: {note!r})" if note else reason
 
 
 def limits(client: Client) -> tgi_protocol.Limits:
-    """What ``/info`` says; the server's address may be given with ``/v1``, which is below it.
+    """The server's limits from ``/info``. Removes ``/v1`` from the client's address, since the API is above it.
 
     Raises:
-        EngineError: it cannot be reached, is no Text Generation Inference, or wants another key.
+        EngineError: the server cannot be reached, is not Text Generation Inference, or rejects the key.
     """
     client.url = client.url.removesuffix("/v1").rstrip("/")
     try:
-        return tgi_protocol.limits(client.now(client.get("/info")))
+        return tgi_protocol.limits(client.run(client.get("/info")))
     except RequestRejected as error:
-        raise EngineError(f"{client.url}/info answers {error.status} {error.message}; {_RIGHT}") from None
+        raise EngineError(f"{client.url}/info answers {error.status} {error.message}: {_CHECK_ADDRESS}") from None
     except ValueError as error:
-        raise EngineError(f"{client.url} is no Text Generation Inference server: {error}; {_RIGHT}") from None
+        raise EngineError(
+            f"{client.url} is not a Text Generation Inference server ({error}): {_CHECK_ADDRESS}"
+        ) from None
 
 
 class TgiServer:
     """The routes of one server.
 
     Args:
-        client: knows the address.
-        adapter: LoRA adapter that the server loads; None for the model alone.
+        client: connects to the server.
+        adapter: id of one of the server's LoRA adapters; None for the base model.
     """
 
     def __init__(self, client: Client, adapter: str | None) -> None:
@@ -100,138 +102,142 @@ class TgiServer:
     async def generate(
         self, inputs: str, parameters: Mapping[str, Any], stream: bool = False, retries: int | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """What it writes after a text, and the headers of the answer."""
-        body = {"inputs": inputs, "parameters": {**tgi_protocol.adapted(self.adapter), **parameters}}
+        """Generate text after ``inputs``: the answer and its headers."""
+        body = {"inputs": inputs, "parameters": {**tgi_protocol.common_parameters(self.adapter), **parameters}}
         path, read = ("/generate_stream", tgi_protocol.last_event) if stream else ("/generate", None)
         answer, headers = await self.client.exchange(path, body, retries, read)
         if not isinstance(answer, dict):
-            raise TypeError(f"{path} answers no object")
+            raise TypeError(f"{path} returned {type(answer).__name__}, expected an object")
         return answer, headers
 
     async def tokenize(self, inputs: str, retries: int | None = None) -> Sequence[Mapping[str, Any]]:
-        """The tokens that a text has as a prompt, what the tokenizer puts around it included."""
-        found: list[dict[str, Any]] = await self.client.post("/tokenize", {"inputs": inputs}, retries)
-        return [{"id": int(t["id"]), "start": int(t["start"]), "stop": int(t["stop"])} for t in found]
+        """The tokens of a text as a prompt, with the tokenizer's special tokens."""
+        tokens: list[dict[str, Any]] = await self.client.post("/tokenize", {"inputs": inputs}, retries)
+        return [{"id": int(t["id"]), "start": int(t["start"]), "stop": int(t["stop"])} for t in tokens]
 
     async def render(self, messages: Sequence[Mapping[str, str]], retries: int | None = None) -> tuple[str, list[Any]]:
-        """A conversation as the chat template writes it, and its tokens."""
+        """A conversation rendered by the chat template, and its tokens."""
         answer = await self.client.post("/chat_tokenize", {"messages": list(messages)}, retries)
         return str(answer["templated_text"]), list(answer["tokenize_response"])
 
     async def chat(self, body: Mapping[str, Any], retries: int | None = None) -> Mapping[str, Any]:
-        """The first choice of an answer to a conversation, with ``usage`` beside it."""
+        """The first choice of /v1/chat/completions, together with its ``usage``."""
         named = {"model": self.adapter or "tgi", **body}
         return first_choice(await self.client.post("/v1/chat/completions", named, retries))
 
 
-def probe(server: TgiServer) -> Abilities:
-    """What the server can do.
+def probe(server: TgiServer) -> ServerCapabilities:
+    """Find out what the server supports, with requests of one token each.
 
     Raises:
-        EngineError: it writes nothing at all, or wants another key.
+        EngineError: the server generates nothing at all, or rejects the key.
     """
     try:
-        found: Abilities = server.client.now(_Probing(server).all())
-    except MISSHAPEN as error:
+        capabilities: ServerCapabilities = server.client.run(_Probes(server).run())
+    except MALFORMED as error:
         raise EngineError(
-            f"{server.client.url} answers in another shape than its API ({type(error).__name__} {error}); {_RIGHT}"
+            f"{server.client.url} does not answer in the format of its API ({type(error).__name__} {error}): "
+            f"{_CHECK_ADDRESS}"
         ) from None
-    return found
+    return capabilities
 
 
-class _Probing:
-    """The probes, each one token; what a server refuses is noted."""
+class _Probes:
+    """The probes of one token each. Error messages of the server are collected in ``notes``."""
 
     def __init__(self, server: TgiServer) -> None:
         self.server = server
         self.notes: dict[str, str] = {}
         self.renders = False
 
-    async def all(self) -> Abilities:
+    async def run(self) -> ServerCapabilities:
         if await self.generate("complete") is None:
-            url, said = self.server.client.url, self.notes["complete"]
-            raise EngineError(f"{url} completes no prompt: it said {said!r}")
-        counts, unit = await self.unit()
-        listed, grammar = await self.listed()
+            url, note = self.server.client.url, self.notes["complete"]
+            raise EngineError(f"{url} completes no prompt: it answered {note!r}")
+        counts, unit = await self.offset_unit()
+        logprobs, grammar = await self.logprobs()
         answer = await self.generate("score", decoder_input_details=True)
         prefill = answer["details"].get("prefill") or [] if answer else []
-        chat, bos, chat_listed = await self.chat(counts)
-        return Abilities(
+        chat, bos, chat_logprobs = await self.chat(counts)
+        return ServerCapabilities(
             counts=counts,
             unit=unit,
-            listed=listed,
+            logprobs=logprobs,
             grammar=grammar,
             prefill=len(prefill) > 1 and prefill[-1]["logprob"] is not None,
             renders=self.renders,
             chat=chat,
             bos=bos,
-            chat_listed=chat_listed,
+            chat_logprobs=chat_logprobs,
             notes=self.notes,
         )
 
-    async def generate(self, verb: str, **more: Any) -> dict[str, Any] | None:
-        """The answer to one token more; None when it is refused."""
+    async def generate(self, capability: str, **parameters: Any) -> dict[str, Any] | None:
+        """Generate one token with these parameters; None if the server rejects them."""
         try:
-            answer, _ = await self.server.generate(_PROBE, {"max_new_tokens": 1, **more}, retries=_RETRIES)
+            answer, _ = await self.server.generate(_PROBE, {"max_new_tokens": 1, **parameters}, retries=_RETRIES)
             return answer if isinstance(answer.get("details"), dict) else {**answer, "details": {}}
-        except (RequestRejected, RetriesExhausted, *MISSHAPEN) as error:
-            self.note(verb, error)
+        except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
+            self.note(capability, error)
             return None
 
-    async def unit(self) -> tuple[bool, str]:
-        """Whether it counts tokens, and what their offsets count."""
+    async def offset_unit(self) -> tuple[bool, str]:
+        """Whether /tokenize works, and the unit of its offsets."""
         try:
-            found = await self.server.tokenize(_MEASURE, _RETRIES)
-        except (RequestRejected, RetriesExhausted, *MISSHAPEN) as error:
+            tokens = await self.server.tokenize(_OFFSETS_PROBE, _RETRIES)
+        except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
             self.note("tokenize", error)
             return False, ""
-        end = max((token["stop"] for token in found), default=0)
-        return True, {len(_MEASURE.encode()): "bytes", len(_MEASURE): "characters"}.get(end, "")
+        end = max((token["stop"] for token in tokens), default=0)
+        return True, {len(_OFFSETS_PROBE.encode()): "bytes", len(_OFFSETS_PROBE): "characters"}.get(end, "")
 
-    async def listed(self) -> tuple[int, bool]:
-        """How many of the most likely tokens it lists, and whether it takes a grammar."""
-        for number in _LISTS:
+    async def logprobs(self) -> tuple[int, bool]:
+        """Number of most likely tokens that are returned, and whether a grammar is accepted."""
+        for number in _LOGPROBS:
             answer = await self.generate("choose", top_n_tokens=number)
             if answer and answer["details"].get("top_tokens"):
-                held = await self.generate("grammar", top_n_tokens=number, grammar=tgi_protocol.only(["1", "2"]))
-                return number, held is not None
+                grammar = tgi_protocol.only(["1", "2"])
+                restricted = await self.generate("grammar", top_n_tokens=number, grammar=grammar)
+                return number, restricted is not None
         return 0, False
 
     async def chat(self, counts: bool) -> tuple[str, str, int]:
-        """How chat prompts go, what they start with, and how many tokens are listed after them."""
+        """How chat prompts are sent, the start to remove from them, and the number of log-probabilities."""
         try:
             text, tokens = await self.server.render(_CHAT, _RETRIES)
             ids = [token["id"] for token in tokens]
             self.renders = True
+            # A rendered prompt may go to /generate if it gives the same tokens there, with or without its first token.
             for bos in dict.fromkeys(("", tokens[0]["text"])) if counts else ():
                 sent = text.removeprefix(bos)
                 if [token["id"] for token in await self.server.tokenize(sent, _RETRIES)] == ids:
                     return "rendered", bos, 0
-        except (RequestRejected, RetriesExhausted, *MISSHAPEN) as error:
+        except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
             self.note("chat", error)
+            # The model has no chat template.
             if isinstance(error, RequestRejected) and error.status == 422:
                 return "", "", 0
         return await self.routed()
 
     async def routed(self) -> tuple[str, str, int]:
-        """The same for the route of OpenAI's API."""
-        one = {"messages": _CHAT, "max_tokens": 1, "temperature": 0.0}
+        """The same for /v1/chat/completions."""
+        body = {"messages": _CHAT, "max_tokens": 1, "temperature": 0.0}
         try:
-            await self.server.chat(one, _RETRIES)
-        except (RequestRejected, RetriesExhausted, *MISSHAPEN) as error:
+            await self.server.chat(body, _RETRIES)
+        except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
             self.note("chat", error)
             return "", "", 0
-        # The API's own limit is 5.
+        # The route accepts at most 5.
         for number in (5, 1):
             try:
-                choice = await self.server.chat({**one, "logprobs": True, "top_logprobs": number}, _RETRIES)
-            except (RequestRejected, RetriesExhausted, *MISSHAPEN) as error:
+                choice = await self.server.chat({**body, "logprobs": True, "top_logprobs": number}, _RETRIES)
+            except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
                 self.note("choose", error)
                 continue
             if (choice.get("logprobs") or {}).get("content"):
                 return "routed", "", number
         return "routed", "", 0
 
-    def note(self, verb: str, error: Exception) -> None:
-        said = error.failed.message if isinstance(error, RetriesExhausted) else str(error)
-        self.notes[verb] = f"{error.status} {said}" if isinstance(error, RequestRejected) else said
+    def note(self, capability: str, error: Exception) -> None:
+        message = error.failed.message if isinstance(error, RetriesExhausted) else str(error)
+        self.notes[capability] = f"{error.status} {message}" if isinstance(error, RequestRejected) else message
