@@ -38,7 +38,7 @@ def labels() -> Iterator[dict[str, str]]:
                     "instruction": f"Explain: {other['topic'].capitalize()}.",
                     "text": row["text"],
                     "level": level,
-                    "builder": "pair" if level == "best" else "random-negative",
+                    "strategy": "pair" if level == "best" else "random-negative",
                 }
 
 

@@ -77,7 +77,7 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     precise = ("eval", "raters", recipe, labels, "--set", "refine.precision=0.9")
     assert "no threshold of the rater reached" in say(*precise)[2]
     assert (
-        "nothing says that embedded was"
+        "answer with levels, which embedded does not"
         in say("eval", "raters", recipe, labels, "--set", "refine.model.name='embedded'")[2]
     )
     assert "does not exist" in say("eval", "raters", recipe, labels, "--adapter", "/no/adapter")[2]

@@ -87,7 +87,7 @@ def test_without_a_rating_nothing_learns_from_it() -> None:
 
 
 def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="nothing says that embedded was"):
+    with pytest.raises(RecipeError, match="answer with levels, which embedded does not"):
         next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, NullProgress()))
     assert not (tmp_path / "runs").exists()
 

@@ -28,7 +28,7 @@ from x_instruction.pipeline.estimate import estimate
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.progress import NullProgress
-from x_instruction.refine.labels import WEAKER, examples, split
+from x_instruction.refine.labels import WEAK_STRATEGIES, examples, split
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
@@ -248,7 +248,7 @@ def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Rec
     assert not (tmp_path / "run" / "candidate").exists()
 
 
-@pytest.mark.parametrize("name", WEAKER)
+@pytest.mark.parametrize("name", WEAK_STRATEGIES)
 def test_a_rater_learns_from_what_a_weaker_model_wrote(
     looped: Callable[..., Recipe], tmp_path: Path, name: str
 ) -> None:

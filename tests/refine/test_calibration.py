@@ -24,16 +24,16 @@ SURE = [[0.8, 0.1, 0.1]]
     ("probabilities", "levels", "error", "message"),
     [
         ([], [], CorpusError, "no validation pairs"),
-        (FLAT * 2, [1, 2], CorpusError, "no validation pair is of the best level"),
-        (FLAT, [0, 1], EngineError, r"probabilities of shape \(1, 3\) and levels of \(2,\), wanted"),
+        (FLAT * 2, [1, 2], CorpusError, "no validation pair has the level"),
+        (FLAT, [0, 1], EngineError, r"probabilities of shape \(1, 3\) and levels of \(2,\), expected"),
         ([[0.5, 0.5]], [0], EngineError, r"shape \(1, 2\)"),
         (FLAT, [[0]], EngineError, r"levels of \(1, 1\)"),
-        ([[math.nan, 0.5, 0.5]], [0], EngineError, "no probabilities"),
-        ([[math.inf, 0.5, 0.5]], [0], EngineError, "no probabilities"),
-        ([[-0.1, 0.6, 0.5]], [0], EngineError, "no probabilities"),
-        ([[0.5, 0.5, 0.5]], [0], EngineError, "no probabilities"),
-        (FLAT * 2, [0, 3], EngineError, r"levels are \[0, 3\], wanted 0"),
-        (FLAT * 2, [0, -1], EngineError, r"levels are \[-1, 0\], wanted 0"),
+        ([[math.nan, 0.5, 0.5]], [0], EngineError, "are invalid: train it again"),
+        ([[math.inf, 0.5, 0.5]], [0], EngineError, "are invalid: train it again"),
+        ([[-0.1, 0.6, 0.5]], [0], EngineError, "are invalid: train it again"),
+        ([[0.5, 0.5, 0.5]], [0], EngineError, "are invalid: train it again"),
+        (FLAT * 2, [0, 3], EngineError, r"levels are \[0, 3\], expected 0"),
+        (FLAT * 2, [0, -1], EngineError, r"levels are \[-1, 0\], expected 0"),
     ],
 )
 def test_bad_development_pairs(
@@ -49,7 +49,7 @@ def test_a_precision_that_was_never_reached() -> None:
         RecipeError, match=r"precision of 0.9 on .* the best was 0.800 at 0.600 \(recall 0.700\): lower"
     ):
         known.threshold(0.9)
-    with pytest.raises(RecipeError, match="it has none"):
+    with pytest.raises(RecipeError, match="on its validation pairs, there are none"):
         Calibration(1.0).threshold(0.5)
 
 

@@ -35,7 +35,7 @@ def example(id: str, level: str, tag: str = "fi") -> Example:
         instruction=f"Why {id}?",
         text="Sauna on lämmin.",
         level=level,
-        builder="",
+        strategy="",
     )
 
 

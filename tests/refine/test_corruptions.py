@@ -13,7 +13,7 @@ from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.segment import sentences
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
-from x_instruction.refine.corruptions import SHOWN, broken_off, partly_foreign, shuffled
+from x_instruction.refine.corruptions import SHOWN, partly_foreign, shuffled, truncated
 
 FINNISH = "Sauna on lämmin. Vesi on kylmä!\n\nMetsä on vihreä? Lumi on valkea."
 SAMPLES = [
@@ -39,7 +39,7 @@ def test_what_cannot_be_made_worse(text: str) -> None:
     "text", ["", " ", "Sauna.", "saunassaonlämmintä" * 9, "Aaa. Bbb. Ccc. Ddd.", "a\nb\nc\nd\ne\nf"]
 )
 def test_no_place_to_break_off(text: str) -> None:
-    assert broken_off(text, Random(0), True) is None
+    assert truncated(text, Random(0), True) is None
 
 
 def test_equal_sentences_have_no_other_order() -> None:
@@ -97,15 +97,15 @@ def test_every_place_of_a_break_by_hand() -> None:
     # 40 characters: 4 to 16 of them stay, and the space behind "kaksi." is between sentences.
     text = "yksi kaksi. kolme neljä viisi kuusi nyt."
     assert len(text) == 40
-    assert {broken_off(text, Random(n), True) for n in range(50)} == {"yksi"}
+    assert {truncated(text, Random(n), True) for n in range(50)} == {"yksi"}
     text = "yksi kaksi kolme neljä viisi kuusi nyt."
-    assert {broken_off(text, Random(n), True) for n in range(50)} == {"yksi", "yksi kaksi"}
+    assert {truncated(text, Random(n), True) for n in range(50)} == {"yksi", "yksi kaksi"}
 
 
 @given(st.sampled_from(SAMPLES), st.integers(0, 10_000))
 def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed: int) -> None:
     text, spaced = sample
-    made = broken_off(text, Random(seed), spaced)
+    made = truncated(text, Random(seed), spaced)
     assert made is not None
     assert text.startswith(made)
     assert 0.09 * min(len(text), 2 * SHOWN) <= len(made) <= min(0.4 * len(text), SHOWN)
@@ -118,11 +118,11 @@ def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed
 
 def test_the_break_of_a_long_response_is_where_it_is_seen() -> None:
     text = "sana " * 4_000
-    lengths = {len(broken_off(text, Random(n), True) or "") for n in range(300)}
+    lengths = {len(truncated(text, Random(n), True) or "") for n in range(300)}
     assert min(lengths) >= SHOWN // 2
     assert max(lengths) <= SHOWN
 
 
 def test_no_break_between_a_letter_and_its_mark() -> None:
     text = "กิ" * 40
-    assert {len(broken_off(text, Random(n), False) or "") % 2 for n in range(100)} == {0}
+    assert {len(truncated(text, Random(n), False) or "") % 2 for n in range(100)} == {0}

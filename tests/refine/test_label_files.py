@@ -27,7 +27,7 @@ EXAMPLE = Example(
     instruction="Why\n?",
     text="Sauna\u2028on.",
     level="flawed",
-    builder="pair",
+    strategy="pair",
 )
 
 
@@ -45,12 +45,12 @@ def file(folder: Path, *rows: object, name: str = "labels.jsonl") -> Path:
         ([ROW, "[]\n"], "row 2: malformed_json"),
         (
             [{"prompt": "a", "completion": "b"}],
-            "row 1: no 'id', wanted id, language, .* there are 'prompt', 'completion'",
+            "row 1: 'id' is missing, expected id, language, .* got 'prompt', 'completion'",
         ),
-        ([{}], "there are none"),
-        *(([ROW, {**ROW, name: None}], f"row 2: no '{name}'") for name in ROW),
-        *(([{**ROW, name: 7}], f"row 1: {name} is a int, wanted text") for name in ROW if name != "id"),
-        ([{**ROW, "level": "good"}], "row 1: level is 'good', wanted one of best, flawed, worst"),
+        ([{}], "got none"),
+        *(([ROW, {**ROW, name: None}], f"row 2: '{name}' is missing") for name in ROW),
+        *(([{**ROW, name: 7}], f"row 1: {name} is a int, expected text") for name in ROW if name != "id"),
+        ([{**ROW, "level": "good"}], "row 1: level is 'good', expected one of best, flawed, worst"),
         ([{**ROW, "level": ""}], "row 1: level is ''"),
         ([{**ROW, "text": " \n"}], "row 1: instruction or text is empty"),
         ([{**ROW, "instruction": ""}], "row 1: instruction or text is empty"),
@@ -71,7 +71,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_another_suffix(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"labels.csv is not .jsonl"):
+    with pytest.raises(RecipeError, match=r"cannot write .*labels.csv: expected a name that ends in .jsonl"):
         write([EXAMPLE], tmp_path / "labels.csv")
 
 
@@ -82,4 +82,4 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 def test_what_others_leave_out(tmp_path: Path) -> None:
     (found,) = read(file(tmp_path, {**ROW, "id": 7, "language": "fin_Latn"}))
-    assert (found.id, found.document, found.builder, found.language) == ("7", "7", "", "fi")
+    assert (found.id, found.document, found.strategy, found.language) == ("7", "7", "", "fi")

@@ -32,7 +32,7 @@ BY_KEY = {key(seed): seed for seed in SEEDS}
 
 
 def by_builder(made: list[Example]) -> dict[str, list[Example]]:
-    return {name: [example for example in made if example.builder == name] for name in STRATEGIES}
+    return {name: [example for example in made if example.strategy == name] for name in STRATEGIES}
 
 
 def of(builder: str, seeds: list[Pair] = SEEDS, **options: dict[str, str]) -> list[Example]:
@@ -59,14 +59,14 @@ def test_every_strategy_may_be_named_in_a_recipe() -> None:
     ],
 )
 def test_a_level_without_examples(seeds: list[Pair], names: tuple[str, ...], level: str) -> None:
-    with pytest.raises(CorpusError, match=f"give no pair of the level '{level}': name one of"):
+    with pytest.raises(CorpusError, match=f"give no pair of the level '{level}': add one of"):
         examples(seeds, names, 1, 0)
 
 
 def test_what_a_builder_cannot_make_is_skipped() -> None:
     short = [pair(id, output=f"{id} on.") for id in TOPICS]
     made = examples(short, ("pair", "shuffled", "foreign", "random-negative", "hard-negative"), 5, 0)
-    assert Counter(example.builder for example in made) == {"pair": 8, "hard-negative": 8, "random-negative": 8}
+    assert Counter(example.strategy for example in made) == {"pair": 8, "hard-negative": 8, "random-negative": 8}
 
 
 def test_every_seed_gives_each_level_once() -> None:
@@ -76,7 +76,7 @@ def test_every_seed_gives_each_level_once() -> None:
         (seed.id, seed.language, level): 1 for seed in SEEDS for level in LEVELS
     }
     # Of sixteen draws among four builders all but surely each comes.
-    assert len({example.builder for example in made if example.level == "flawed"}) == 4
+    assert len({example.strategy for example in made if example.level == "flawed"}) == 4
 
 
 @pytest.mark.parametrize(("most", "flawed"), [(2, 2), (3, 3), (4, 4), (99, 4)])
@@ -100,10 +100,10 @@ def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
     assert len({example.id for example in made}) == len(made)
     for example in made:
         seed = BY_KEY[f"{example.document}/{example.language}"]
-        assert example.id == f"{key(seed)}/{example.builder}"
-        assert example.level == STRATEGIES[example.builder].level
+        assert example.id == f"{key(seed)}/{example.strategy}"
+        assert example.level == STRATEGIES[example.strategy].level
         assert example.instruction_language == seed.instruction_language
-        assert (example.instruction == seed.asked) != (example.text == seed.output) or example.builder == "pair"
+        assert (example.instruction == seed.asked) != (example.text == seed.output) or example.strategy == "pair"
 
 
 def test_the_pair_itself_with_its_input() -> None:
@@ -161,14 +161,14 @@ def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
         example.instruction
         for seed in range(40)
         for example in examples(SEEDS, ("pair", "hard-negative", "random-negative"), 1, seed)
-        if example.builder == "random-negative" and example.document == "sauna" and example.language == "fi"
+        if example.strategy == "random-negative" and example.document == "sauna" and example.language == "fi"
     }
     assert len(seen) == 6
 
 
 def test_two_documents_are_as_unlike_as_can_be() -> None:
     made = examples(SEEDS[:2], ("pair", "truncated", "hard-negative", "random-negative"), 9, 0)
-    assert Counter(example.builder for example in made) == {"pair": 2, "truncated": 2, "random-negative": 2}
+    assert Counter(example.strategy for example in made) == {"pair": 2, "truncated": 2, "random-negative": 2}
 
 
 def test_parallel_pages_are_one_document() -> None:
@@ -186,14 +186,14 @@ def test_weaker_instructions_come_from_the_mapping() -> None:
         "forest/fi": " ",
         "sauna/th": "Other?",
     }
-    assert [(e.id, e.instruction, e.level) for e in of("weak-instruction", weaker={"weak-instruction": written})] == [
+    assert [(e.id, e.instruction, e.level) for e in of("weak-instruction", weak={"weak-instruction": written})] == [
         ("sauna/fi/weak-instruction", "What is warm?", "flawed")
     ]
 
 
 def test_weaker_answers_come_from_the_mapping() -> None:
     written = {"sauna/fi": " Sauna on pieni. ", "lake/fi": pair("lake").output, "forest/fi": " "}
-    assert [(e.id, e.instruction, e.text, e.level) for e in of("weak-response", weaker={"weak-response": written})] == [
+    assert [(e.id, e.instruction, e.text, e.level) for e in of("weak-response", weak={"weak-response": written})] == [
         ("sauna/fi/weak-response", "Tell me about the sauna.", "Sauna on pieni.", "flawed")
     ]
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from x_instruction.refine.nearest_neighbor import Nearest
+from x_instruction.refine.nearest_neighbor import NearestNeighbors
 
 
-def nearest(*instructions: str, tag: str = "en", documents: list[str] | None = None) -> Nearest:
-    return Nearest(instructions, documents or [str(n) for n in range(len(instructions))], tag)
+def nearest(*instructions: str, tag: str = "en", documents: list[str] | None = None) -> NearestNeighbors:
+    return NearestNeighbors(instructions, documents or [str(n) for n in range(len(instructions))], tag)
 
 
 def test_cosine_by_hand() -> None:
@@ -18,15 +18,15 @@ def test_cosine_by_hand() -> None:
     # "cook" is in two of three, the others in one.
     shared, own = math.log(1 + 3 / 2), math.log(1 + 3)
     wanted = shared**2 / (shared**2 + own**2)
-    assert found.likeness(0).tolist() == pytest.approx([1, wanted, 0])
-    assert found.likeness(2).tolist() == pytest.approx([0, 0, 1])
+    assert found.similarity(0).tolist() == pytest.approx([1, wanted, 0])
+    assert found.similarity(2).tolist() == pytest.approx([0, 0, 1])
     assert [found.of(row) for row in range(3)] == [1, 0, None]
 
 
 def test_a_word_said_twice_weighs_twice() -> None:
     found = nearest("a b b", "a", "b")
     # Both words are in two of three: (1, 2) against (1, 0) and (0, 1).
-    assert found.likeness(0).tolist() == pytest.approx([1, 1 / math.sqrt(5), 2 / math.sqrt(5)])
+    assert found.similarity(0).tolist() == pytest.approx([1, 1 / math.sqrt(5), 2 / math.sqrt(5)])
 
 
 def test_case_and_marks_do_not_count() -> None:

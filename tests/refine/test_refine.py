@@ -114,14 +114,17 @@ def calibrated(folder: Path) -> Refine:
 @pytest.mark.parametrize("rater", ["trained", "combined"])
 def test_a_rater_that_nobody_tuned(rater: Literal["trained", "combined"], tmp_path: Path) -> None:
     untuned = Refine(rater=rater, model=Model(name="embedded"))
-    with pytest.raises(RecipeError, match=rf"the rater '{rater}' reads the levels .* nothing says that embedded was"):
+    with pytest.raises(
+        RecipeError,
+        match=rf"the rater '{rater}' needs a model that was trained to answer with levels, which embedded does not",
+    ):
         check(untuned)
     check(untuned.replace(train=TrainConfig()))
     check(untuned.replace(model=Model(name="served", engine="tgi", server=Server(url="http://127.0.0.1:1"))))
     # All weights of a model may have been tuned, and then it has no adapter.
     whole = untuned.replace(model=Model(name=str(tmp_path)))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(RecipeError, match="nothing says"):
+    with pytest.raises(RecipeError, match="does not seem to be"):
         check(whole)
     Calibration(1.0).write(tmp_path)
     check(whole)
@@ -132,7 +135,7 @@ def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candi
         raise AssertionError("asked all the same")
 
     settings = calibrated(tmp_path).replace(model=Model(name="m"))
-    with pytest.raises(RecipeError, match=r"no calibration\.json beside m: tune the rater"):
+    with pytest.raises(RecipeError, match=r"no calibration\.json beside m: train the rater"):
         refine(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
 
 

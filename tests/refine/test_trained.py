@@ -59,7 +59,7 @@ def test_a_damaged_calibration_is_told(engine: TransformersEngine, candidates: l
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "calibration.json").write_text("{")
     settings = SETTINGS.replace(model=Model(name="m", adapter=str(tmp_path)))
-    with pytest.raises(EngineError, match="is no calibration"):
+    with pytest.raises(EngineError, match="is not a calibration"):
         rate(candidates, settings, engine, lambda requests: [])
 
 

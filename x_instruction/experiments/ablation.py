@@ -25,7 +25,7 @@ from x_instruction.pipeline.models import MADE, Models
 from x_instruction.pipeline.plan import Plan, differences
 from x_instruction.pipeline.progress import Progress
 from x_instruction.records import Curated
-from x_instruction.refine import TUNED, check
+from x_instruction.refine import TRAINED_RATERS, check
 from x_instruction.refine.compare import settings_for
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
@@ -113,7 +113,7 @@ def _changed(settings: Recipe, changes: dict[str, Any]) -> Recipe:
 def _rated_by(settings: Recipe, rater: str) -> Refine:
     """The settings by which raters are compared, with training and rounds where a model learns from the ratings."""
     refine = settings.refine
-    tune = refine.train if rater in TUNED else None
+    tune = refine.train if rater in TRAINED_RATERS else None
     learns = rater != "none" and (tune or settings.generate.train)
     return settings_for(refine, rater).replace(train=tune, rounds=refine.rounds if learns else 0)
 

@@ -165,7 +165,7 @@ class Models:
         found["prompt.digest"] = digest_of(getattr(section, "trained_prompt", section.prompt))
         if role == "rater" and section.model != (start := self._start(role, round, tag)):
             found["start.files"] = locate(start.adapter or start.name).revision
-        if role == "rater" and set(labels.WEAKER) & set(self.recipe.refine.label_strategies):
+        if role == "rater" and set(labels.WEAK_STRATEGIES) & set(self.recipe.refine.label_strategies):
             found |= {
                 f"weaker.{k}": v for k, v in flatten(self._weaker_writer()).items() if k.split(".")[-1] not in PLACE
             }
@@ -313,7 +313,7 @@ class Models:
 
         settings = self.recipe.refine
         seed = self.recipe.seed
-        weaker = self._weaker(pairs, [name for name in labels.WEAKER if name in settings.label_strategies])
+        weaker = self._weaker(pairs, [name for name in labels.WEAK_STRATEGIES if name in settings.label_strategies])
         made = [
             labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weaker), seed)
             for part in labels.split(pairs, settings.validation, seed)
@@ -336,7 +336,7 @@ class Models:
         """What the untuned generator writes, prompted, for each pair; answers are remembered.
 
         Returns:
-            By builder and ``labels.key``: an instruction for the response, or an answer to the instruction.
+            By strategy and ``labels.key``: an instruction for the response, or an answer to the instruction.
         """
         if not names:
             return {}

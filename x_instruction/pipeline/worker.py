@@ -93,7 +93,7 @@ class Worker:
 
     def stage_task(self, key: ShardKey) -> StageTask:
         """What the stage of a shard does, for the stages that ask a model."""
-        from x_instruction.refine import asks, refine
+        from x_instruction.refine import needs_model, refine
 
         if key.stage == "candidate":
             return self._writing(key)
@@ -103,7 +103,7 @@ class Worker:
             settings.model,
             len(candidates),
             lambda engine, ask: refine(candidates, settings, engine, ask),
-            asks(settings),
+            needs_model(settings),
         )
 
     def _writing(self, key: ShardKey) -> StageTask:

@@ -1,6 +1,7 @@
-"""Refinement, the paper's second part: a rater looks at every candidate and the best are kept (section 3.2).
+"""The second part of X-Instruction: rate every candidate and keep the best (section 3.2).
 
-One round. Further rounds (a rater and a generator tuned anew, new instructions) call ``rate`` and ``keep`` again.
+This is one round. Further rounds, with a generator and a rater that are trained again, call ``rate`` and ``keep``
+again.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from x_instruction.refine import calibration
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What a rater says of one pair.
+    """The rating of one pair.
 
     Args:
-        score: its own scale, larger is better.
-        p_best, p_flawed, p_worst: probabilities of the three levels, where it gives them.
+        score: on the scale of the rater; higher is better.
+        p_best, p_flawed, p_worst: probabilities of the three levels, if the rater gives them.
     """
 
     score: float
@@ -34,19 +35,19 @@ class Rating:
 
 
 class Rater(Protocol):
-    """A way to rate; a module of this folder with this function."""
+    """A rating method: a module of this folder with these two names."""
 
     needs: tuple[str, ...]
-    """What the engine must be able to do; nothing when no model is asked."""
+    """Capabilities that the engine must have; empty if the rater uses no model."""
 
     def rate(
         self, candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask
     ) -> list[Rating | Failed]:
-        """One rating per candidate, in order, or why there is none."""
+        """One rating per candidate, in order, or why it failed."""
 
 
-# Raters that read what tuning taught; others are asked of the model as it was before.
-TUNED = ("trained", "combined")
+# Raters that use the adapter of a trained rater; the others use the base model.
+TRAINED_RATERS = ("trained", "combined")
 RATERS = {
     "trained": "x_instruction.refine.trained",
     "pmi": "x_instruction.refine.pmi",
@@ -61,21 +62,21 @@ def _rater(settings: Refine) -> Rater:
     return rater
 
 
-def asks(settings: Refine) -> bool:
-    """Whether the rater asks a model; for one that does not, no engine needs to be opened."""
+def needs_model(settings: Refine) -> bool:
+    """True if the rater uses a model. Otherwise no engine needs to be opened."""
     return bool(_rater(settings).needs)
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
-    """Every candidate with its rating, in order; dropped when the engine failed on it.
+    """Every candidate with its rating, in order; dropped if the engine failed on it.
 
     Raises:
-        NotCapable: the engine cannot do what this rater needs.
+        NotCapable: the engine lacks a capability that the rater needs.
     """
     rater = _rater(settings)
     if not engine.capabilities.issuperset(rater.needs):
-        wanted = " and ".join(rater.needs)
-        raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {wanted}, this one cannot")
+        needed = " and ".join(rater.needs)
+        raise NotCapable(f"the rater {settings.rater!r} needs an engine that can {needed}, this one cannot")
     ratings = rater.rate(candidates, settings, engine, ask)
     return [
         dropped(f"{candidate.id}-{candidate.candidate}", rating.reason, rating.message, candidate.instruction)
@@ -83,7 +84,7 @@ def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask:
         else extend(
             candidate,
             Rated,
-            # What no model looked at must not be said to be rated by one.
+            # Name the model only if one was used.
             rater=f"{settings.rater}:{engine.model}" if rater.needs else settings.rater,
             rater_revision=engine.revision if rater.needs else "",
             score=rating.score,
@@ -96,53 +97,57 @@ def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask:
 
 
 def check(settings: Refine) -> None:
-    """Refuse a rater that cannot rate, before a model is asked thousands of times.
+    """Refuse a rater that cannot work, before thousands of requests are made.
 
     Raises:
-        RecipeError: it wants a tuned model and nobody tuned one, or its threshold is not known.
-        EngineError: its adapter is not there, or the calibration beside it is damaged.
+        RecipeError: it needs a trained model and none is set, or its threshold is unknown.
+        EngineError: its adapter does not exist, or the calibration beside it is damaged.
     """
     if settings.train is not None:
         return
     model = settings.model
-    if settings.rater in TUNED and not (engine_spec(model).remote or model.adapter) and calibration.of(model) is None:
+    if (
+        settings.rater in TRAINED_RATERS
+        and not (engine_spec(model).remote or model.adapter)
+        and calibration.of(model) is None
+    ):
         raise RecipeError(
-            f"the rater {settings.rater!r} reads the levels that a model was tuned to answer with, and nothing says "
-            f"that {model.name} was: tune it with [refine.train], name its adapter (refine.model.adapter), or put a "
-            f"{calibration.FILE} beside weights that were tuned elsewhere"
+            f"the rater {settings.rater!r} needs a model that was trained to answer with levels, which {model.name} "
+            f"does not seem to be: train it with [refine.train], name its adapter (refine.model.adapter), or put a "
+            f"{calibration.FILE} beside weights that were trained elsewhere"
         )
     threshold(settings)
 
 
 def threshold(settings: Refine) -> float:
-    """The least score of a pair that is kept, in the rater's own scale.
+    """The lowest score of a pair that is kept, on the scale of the rater.
 
     Raises:
-        RecipeError: ``precision`` is set, and the rater was not calibrated or never reached it.
+        RecipeError: ``precision`` is set, and the rater is not calibrated or does not reach it.
     """
     if settings.rater == "none":
         return -math.inf
     if settings.precision is None:
         return settings.min_score
-    known = calibration.of(settings.model)
-    if known is None:
+    fitted = calibration.of(settings.model)
+    if fitted is None:
         raise RecipeError(
-            f"refine.precision wants a calibrated rater, and there is no {calibration.FILE} beside "
+            f"refine.precision needs a calibrated rater, but there is no {calibration.FILE} beside "
             f"{settings.model.adapter or settings.model.name}: "
-            "tune the rater with [refine.train], or set refine.min_score"
+            "train the rater with [refine.train], or set refine.min_score instead"
         )
-    return known.threshold(settings.precision)
+    return fitted.threshold(settings.precision)
 
 
 def keep(rated: Sequence[Rated | Dropped], settings: Refine) -> Iterator[Rated | Dropped]:
-    """The best of each passage that reach the threshold; the rest with a reason."""
+    """The best candidates of each passage that reach the threshold; the others dropped with a reason."""
     least = threshold(settings)
     ranks: dict[str, int] = {}
     scored = [record for record in rated if isinstance(record, Rated)]
     best_first = sorted(scored, key=lambda r: (-r.score if math.isfinite(r.score) else math.inf, r.candidate))
-    places = {}
+    positions = {}
     for best in best_first:
-        places[best.id, best.candidate] = ranks[best.id] = ranks.get(best.id, -1) + 1
+        positions[best.id, best.candidate] = ranks[best.id] = ranks.get(best.id, -1) + 1
     for record in rated:
         if isinstance(record, Dropped):
             yield record
@@ -152,14 +157,14 @@ def keep(rated: Sequence[Rated | Dropped], settings: Refine) -> Iterator[Rated |
             yield dropped(name, "no_score", str(record.score), record.instruction)
         elif record.score < least:
             yield dropped(name, "below_threshold", f"{record.score:.3f}", record.instruction)
-        elif places[record.id, record.candidate] >= settings.keep:
+        elif positions[record.id, record.candidate] >= settings.keep:
             yield dropped(name, "not_best", f"{record.score:.3f}", record.instruction)
         else:
             yield record
 
 
 def refine(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> Iterator[Rated | Dropped]:
-    """Rate and keep: the stage."""
-    # A threshold that cannot be told is told before a model is asked thousands of times.
+    """The stage: rate, then keep the best."""
+    # An unknown threshold is refused before thousands of requests are made.
     threshold(settings)
     return keep(rate(candidates, settings, engine, ask), settings)

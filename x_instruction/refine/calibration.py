@@ -1,7 +1,7 @@
-"""What a tuned rater's probabilities are worth: a temperature, and the precision of every threshold.
+"""Calibration of a trained rater: a temperature, and the precision of every threshold.
 
-Both are fitted on validation pairs, whose documents the rater never saw, and stand in ``calibration.json`` beside its
-adapter. One temperature for all classes cannot change which answer is likeliest (Guo et al., arXiv 1706.04599).
+Both are fitted on validation pairs, whose documents were not used for training, and are stored in ``calibration.json``
+beside the adapter. A single temperature never changes the most likely answer (Guo et al., arXiv 1706.04599).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from x_instruction.storage.atomic import atomic
 Floats = npt.NDArray[np.float64]
 
 FILE = "calibration.json"
-COLDEST, WARMEST = 0.05, 20.0
-# A probability of 0 would make any temperature infinitely bad, and its logarithm cannot be scaled.
-_LEAST = 1e-12
-# Steps of the golden section: the bracket of 6 nats is narrowed to less than 1e-12.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+# Replaces a probability of 0, whose logarithm is infinite at any temperature.
+_SMALLEST = 1e-12
+# Steps of the golden-section search, which narrow the interval of 6 nats to less than 1e-12.
 _STEPS = 64
 
 
@@ -37,35 +37,35 @@ class Calibration:
     """A fitted calibration.
 
     Args:
-        temperature: probabilities are raised to its inverse and sum to 1 again; above 1 they come closer together.
-        curve: threshold, precision and recall of the validation pairs whose calibrated probability of ``best``
-            reaches it, by rising threshold; a pair is good when its level is ``best``.
+        temperature: divides the log-probabilities. Above 1, probabilities become more equal.
+        curve: threshold, and precision and recall of keeping the validation pairs whose calibrated probability of
+            ``best`` reaches it, by increasing threshold. Pairs of the level ``best`` are the good ones.
     """
 
     temperature: float
     curve: tuple[tuple[float, float, float], ...] = ()
 
     def apply(self, probabilities: npt.ArrayLike) -> Floats:
-        """Calibrated probabilities (n, 3) of probabilities (n, 3); rows sum to 1."""
-        return _warmed(_logarithms(np.asarray(probabilities, dtype=np.float64)), self.temperature)
+        """Calibrate probabilities, (n, 3). Rows of the result sum to 1."""
+        return _tempered(_logarithms(np.asarray(probabilities, dtype=np.float64)), self.temperature)
 
     def threshold(self, precision: float) -> float:
-        """The least threshold that reached a precision on the validation pairs.
+        """The lowest threshold with at least this precision on the validation pairs.
 
         Args:
             precision: 0 to 1.
 
         Raises:
-            RecipeError: none did.
+            RecipeError: no threshold reaches it.
         """
-        reached = [threshold for threshold, share, _ in self.curve if share >= precision]
+        reached = [threshold for threshold, reached_precision, _ in self.curve if reached_precision >= precision]
         if reached:
             return min(reached)
         best = max(self.curve, key=lambda point: (point[1], point[2]), default=None)
-        seen = f"the best was {best[1]:.3f} at {best[0]:.3f} (recall {best[2]:.3f})" if best else "it has none"
+        shown = f"the best was {best[1]:.3f} at {best[0]:.3f} (recall {best[2]:.3f})" if best else "there are none"
         raise RecipeError(
-            f"no threshold of the rater reached a precision of {precision:g} on its validation pairs, {seen}: "
-            "lower refine.precision, or tune the rater on more seeds"
+            f"no threshold of the rater reaches a precision of {precision:g} on its validation pairs, {shown}: "
+            "lower refine.precision, or train the rater on more seeds"
         )
 
     def write(self, folder: Path) -> None:
@@ -76,30 +76,32 @@ class Calibration:
 
 
 def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
-    """A calibration from validation pairs.
+    """Fit a calibration on validation pairs.
 
-    The temperature has the least mean negative log-likelihood of the levels, within 0.05 to 20. The likelihood is
-    concave in the inverse temperature, so a golden section finds it.
+    The temperature, from 0.05 to 20, minimises the mean negative log-likelihood of the levels. The log-likelihood is
+    concave in the inverse temperature, so golden-section search finds the minimum.
 
     Args:
         probabilities: (n, 3), in the order of ``labels.LEVELS``.
-        levels: (n,), positions in ``labels.LEVELS``.
+        levels: (n,), indices of ``labels.LEVELS``.
 
     Raises:
-        CorpusError: there are no pairs, or none is of the best level.
-        EngineError: the arrays have other shapes, or hold what is no probability.
+        CorpusError: there are no pairs, or none of the best level.
+        EngineError: the arrays have other shapes or invalid values.
     """
     p, which = np.asarray(probabilities, dtype=np.float64), np.asarray(levels)
     if not len(which):
         raise CorpusError("no validation pairs to calibrate the rater on: raise refine.validation, or add seeds")
     if p.shape != (len(which), 3) or which.ndim != 1:
-        raise EngineError(f"probabilities of shape {p.shape} and levels of {which.shape}, wanted (n, 3) and (n,)")
+        raise EngineError(f"probabilities of shape {p.shape} and levels of {which.shape}, expected (n, 3) and (n,)")
     if not np.isfinite(p).all() or p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
-        raise EngineError("the rater gave validation pairs numbers that are no probabilities: tune it again")
+        raise EngineError("the probabilities of the rater for validation pairs are invalid: train it again")
     if not np.isin(which, (0, 1, 2)).all():
-        raise EngineError(f"levels are {np.unique(which).tolist()}, wanted 0 (best), 1 (flawed) and 2 (worst)")
+        raise EngineError(f"levels are {np.unique(which).tolist()}, expected 0 (best), 1 (flawed) and 2 (worst)")
     if not (which == 0).any():
-        raise CorpusError("no validation pair is of the best level: name a builder of it in refine.label_strategies")
+        raise CorpusError(
+            "no validation pair has the level best: add a strategy for it, such as pair, to refine.label_strategies"
+        )
     logarithms = _logarithms(p)
     rows = np.arange(len(which))
 
@@ -107,12 +109,12 @@ def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
         scaled = logarithms / math.exp(log_temperature)
         return float((_log_sum(scaled) - scaled[rows, which]).mean())
 
-    temperature = math.exp(_least(loss, math.log(COLDEST), math.log(WARMEST)))
-    return Calibration(temperature, _curve(_warmed(logarithms, temperature)[:, 0], which == 0))
+    temperature = math.exp(_minimum(loss, math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)))
+    return Calibration(temperature, _curve(_tempered(logarithms, temperature)[:, 0], which == 0))
 
 
 def read(folder: Path) -> Calibration | None:
-    """The calibration in a folder, or None when there is no file of one.
+    """Read the calibration in a folder; None if there is no ``calibration.json``.
 
     Raises:
         EngineError: the file is damaged.
@@ -121,23 +123,30 @@ def read(folder: Path) -> Calibration | None:
     try:
         table: Any = json.loads(path.read_text("utf-8"))
         curve = tuple((float(t), float(precision), float(recall)) for t, precision, recall in table["curve"])
-        found = Calibration(float(table["temperature"]), curve)
+        fitted = Calibration(float(table["temperature"]), curve)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EngineError(f"{path} is no calibration ({error!r}): tune the rater again, or remove the file") from None
-    if not COLDEST / 2 <= found.temperature <= WARMEST * 2 or not np.isfinite(np.array(curve, dtype=np.float64)).all():
-        raise EngineError(f"{path} has the temperature {found.temperature:g}, wanted {COLDEST:g} to {WARMEST:g}")
-    return found
+        raise EngineError(
+            f"{path} is not a calibration ({error!r}): train the rater again, or remove the file"
+        ) from None
+    if (
+        not MIN_TEMPERATURE / 2 <= fitted.temperature <= MAX_TEMPERATURE * 2
+        or not np.isfinite(np.array(curve, dtype=np.float64)).all()
+    ):
+        raise EngineError(
+            f"{path} has the temperature {fitted.temperature:g}, expected {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
+        )
+    return fitted
 
 
 def of(model: Model) -> Calibration | None:
-    """The calibration of a rater's model, beside its adapter, or beside its weights where all of them were tuned.
+    """The calibration of a rater's model: beside its adapter, or beside its weights if all of them were trained.
 
-    None when there is none, or a server runs the model: its files are not here.
+    None if there is none, or if a server runs the model, because its files are not on this machine.
 
     Raises:
-        EngineError: the adapter is not there, or the file is damaged.
+        EngineError: the adapter does not exist, or the file is damaged.
     """
     if engine_spec(model).remote:
         return None
@@ -149,24 +158,24 @@ def of(model: Model) -> Calibration | None:
 
 
 def _logarithms(probabilities: Floats) -> Floats:
-    found: Floats = np.log(np.maximum(probabilities, _LEAST))
-    return found
+    logarithms: Floats = np.log(np.maximum(probabilities, _SMALLEST))
+    return logarithms
 
 
 def _log_sum(scaled: Floats) -> Floats:
     highest = scaled.max(axis=1)
-    found: Floats = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
-    return found
+    log_sums: Floats = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
+    return log_sums
 
 
-def _warmed(logarithms: Floats, temperature: float) -> Floats:
+def _tempered(logarithms: Floats, temperature: float) -> Floats:
     scaled = logarithms / temperature
-    found: Floats = np.exp(scaled - _log_sum(scaled)[:, None])
-    return found
+    tempered: Floats = np.exp(scaled - _log_sum(scaled)[:, None])
+    return tempered
 
 
-def _least(loss: Any, low: float, high: float) -> float:
-    """Where a function with one valley is least, by golden section (Kiefer 1953)."""
+def _minimum(loss: Any, low: float, high: float) -> float:
+    """The minimum of a unimodal function by golden-section search (Kiefer 1953)."""
     shrink = (math.sqrt(5) - 1) / 2
     left, right = high - shrink * (high - low), low + shrink * (high - low)
     at_left, at_right = loss(left), loss(right)
@@ -183,10 +192,10 @@ def _least(loss: Any, low: float, high: float) -> float:
 
 
 def _curve(scores: Floats, good: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, float], ...]:
-    """Threshold, precision and recall at every score that occurs, rising."""
-    thresholds, places = np.unique(scores, return_inverse=True)
-    # Of each threshold: how many pairs have exactly its score, then how many have it or more.
-    kept = np.bincount(places, minlength=len(thresholds))[::-1].cumsum()[::-1]
-    right = np.bincount(places, weights=good, minlength=len(thresholds))[::-1].cumsum()[::-1]
-    points = zip(thresholds.tolist(), (right / kept).tolist(), (right / good.sum()).tolist(), strict=True)
+    """Threshold, precision and recall at every distinct score, by increasing threshold."""
+    thresholds, inverse = np.unique(scores, return_inverse=True)
+    # Number of pairs with exactly each score, then with at least this score.
+    kept = np.bincount(inverse, minlength=len(thresholds))[::-1].cumsum()[::-1]
+    correct = np.bincount(inverse, weights=good, minlength=len(thresholds))[::-1].cumsum()[::-1]
+    points = zip(thresholds.tolist(), (correct / kept).tolist(), (correct / good.sum()).tolist(), strict=True)
     return tuple(points)

@@ -1,4 +1,4 @@
-"""Raters side by side on pairs whose level is known, language by language."""
+"""Compare raters on pairs with known levels, by language."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ import numpy.typing as npt
 from x_instruction.bootstrap import interval
 from x_instruction.config.refine import Refine
 from x_instruction.records import Candidate, Dropped, Rated, text_digest
-from x_instruction.refine import TUNED, metrics, threshold
+from x_instruction.refine import TRAINED_RATERS, metrics, threshold
 from x_instruction.refine.labels import Example
 
-# Stands for all languages together.
+# Name of the row for all languages together.
 ALL = "all"
-# Draws for an interval: its ends move by less than a hundredth of a typical width from seed to seed.
+# Resamples per interval: its ends vary by less than a hundredth of a typical width between seeds.
 REPEATS = 1_000
-# A threshold below every score, in whatever scale.
+# A threshold below every score, on any scale.
 KEEP_ALL = -1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaterMetrics:
-    """How good a rater is on the pairs of one language; shares are 0 to 1, and not a number where there is none.
+    """Metrics of a rater on the pairs of one language. Shares are 0 to 1, and NaN if undefined.
 
     Args:
-        rater, language: which; ``all`` stands for all languages together.
-        pairs: that were rated.
-        failed: pairs without a rating, which count in nothing else.
+        rater: the rater.
+        language: language tag; ``all`` for all languages together.
+        pairs: number of rated pairs.
+        failed: number of pairs without a rating, which are not in the other metrics.
         best_worst: AUROC of best pairs against worst ones, with the ends of its 95 % interval.
         best_rest: AUROC of best pairs against all others, likewise.
-        by: what the threshold is of, ``score`` or ``p_best``.
-        threshold: the least that is kept.
-        precision, recall: of best pairs among the kept, of kept among the best.
-        calibration_error: of ``p_best``, where the rater gives it.
+        by: the value that the threshold applies to, ``score`` or ``p_best``.
+        threshold: the lowest value that is kept.
+        precision: share of best pairs among the kept ones.
+        recall: share of kept pairs among the best ones.
+        calibration_error: expected calibration error of ``p_best``, if the rater gives it.
     """
 
     rater: str
@@ -54,7 +56,7 @@ class RaterMetrics:
     calibration_error: float
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it: None for what is not a number."""
+        """As values for JSON, with None instead of NaN."""
         table = dataclasses.asdict(self)
         for name, value in table.items():
             if isinstance(value, tuple):
@@ -65,21 +67,22 @@ class RaterMetrics:
 
 
 def settings_for(settings: Refine, rater: str, adapter: str | None = None) -> Refine:
-    """A recipe's settings for any rater.
+    """The settings of a recipe changed to another rater.
 
-    Its own threshold is in its own rater's scale, so the others keep all (``KEEP_ALL``): of a passage what ranks best.
-    Its prompt is for its own rater, or for both that read what tuning taught; its adapter is for these.
+    The threshold of the recipe is on the scale of its own rater, so other raters have none (``KEEP_ALL``) and keep the
+    best of each passage. The prompt is kept for the recipe's rater, and between trained raters; the adapter is kept for
+    trained raters only.
 
     Args:
-        settings: the recipe's section.
+        settings: the section ``refine`` of the recipe.
         rater: name of a rater.
-        adapter: of the tuned raters, instead of the recipe's own; the others go without one.
+        adapter: adapter for trained raters, instead of that of the recipe.
     """
-    own, tuned = rater == settings.rater, rater in TUNED
+    own, trained = rater == settings.rater, rater in TRAINED_RATERS
     return settings.replace(
         rater=rater,
-        model=settings.model.replace(adapter=(adapter or settings.model.adapter) if tuned else None),
-        prompt=settings.prompt if own or (tuned and settings.rater in TUNED) else "auto",
+        model=settings.model.replace(adapter=(adapter or settings.model.adapter) if trained else None),
+        prompt=settings.prompt if own or (trained and settings.rater in TRAINED_RATERS) else "auto",
         precision=settings.precision if own else None,
         min_score=settings.min_score if own else KEEP_ALL,
         train=None,
@@ -87,7 +90,7 @@ def settings_for(settings: Refine, rater: str, adapter: str | None = None) -> Re
 
 
 def candidate(example: Example, number: int) -> Candidate:
-    """A labelled pair as raters take it; its number tells it from others with the same response."""
+    """A labelled pair as a candidate. ``number`` distinguishes pairs with the same response."""
     digest = text_digest(example.text)
     return Candidate(
         id=f"{example.language}-{digest[:16]}",
@@ -116,54 +119,54 @@ def candidate(example: Example, number: int) -> Candidate:
 def rater_metrics(
     examples: Sequence[Example], rated: Sequence[Rated | Dropped], settings: Refine, seed: int
 ) -> list[RaterMetrics]:
-    """A rater's figures for each language, by tag, and for all of them together where there are several.
+    """Metrics of a rater per language, sorted by tag, and for all languages together if there are several.
 
     Args:
-        examples: what was rated.
-        rated: its rating, pair for pair.
-        settings: of the rater.
-        seed: of the intervals.
+        examples: the labelled pairs.
+        rated: the rating of each pair, in the same order.
+        settings: settings of the rater.
+        seed: random seed of the intervals.
 
     Raises:
-        RecipeError: ``precision`` is set and the rater's threshold for it is not known.
+        RecipeError: ``precision`` is set and the threshold of the rater for it is unknown.
     """
     own = settings.precision is not None or settings.min_score not in (0, KEEP_ALL)
     least = threshold(settings) if own else math.nan
     tags = sorted({example.language for example in examples})
-    found = []
+    result = []
     for tag in [*tags, ALL] if len(tags) > 1 else tags:
         rows = [row for row, example in enumerate(examples) if tag in (ALL, example.language)]
-        part = [(examples[row], record) for row in rows if isinstance(record := rated[row], Rated)]
-        found.append(_figures(part, tag, settings.rater, len(rows) - len(part), least, seed))
-    return found
+        rated_pairs = [(examples[row], record) for row in rows if isinstance(record := rated[row], Rated)]
+        result.append(_metrics(rated_pairs, tag, settings.rater, len(rows) - len(rated_pairs), least, seed))
+    return result
 
 
-def _figures(
-    part: Sequence[tuple[Example, Rated]], tag: str, rater: str, failed: int, least: float, seed: int
+def _metrics(
+    rated_pairs: Sequence[tuple[Example, Rated]], tag: str, rater: str, failed: int, least: float, seed: int
 ) -> RaterMetrics:
-    levels = np.array([example.level for example, _ in part], dtype=np.str_)
-    scores = np.array([record.score for _, record in part], dtype=np.float64)
-    p_best = np.array([math.nan if r.p_best is None else r.p_best for _, r in part], dtype=np.float64)
+    levels = np.array([example.level for example, _ in rated_pairs], dtype=np.str_)
+    scores = np.array([record.score for _, record in rated_pairs], dtype=np.float64)
+    p_best = np.array([math.nan if r.p_best is None else r.p_best for _, r in rated_pairs], dtype=np.float64)
     good = levels == "best"
-    # A pair whose score is no number is never kept, so it is worse than all others.
+    # A pair without a finite score is never kept, so it ranks below all others.
     scores = np.where(np.isnan(scores), -np.inf, scores)
-    probable = bool(len(part)) and not np.isnan(p_best).any()
-    # Without a threshold of its own a rater keeps what is likelier good than not, or gains from the instruction.
-    by = "p_best" if math.isnan(least) and probable else "score"
-    least = least if not math.isnan(least) else 0.5 if probable else 0.0
+    has_p_best = bool(len(rated_pairs)) and not np.isnan(p_best).any()
+    # Default threshold: more likely good than not, or positive mutual information.
+    by = "p_best" if math.isnan(least) and has_p_best else "score"
+    least = least if not math.isnan(least) else 0.5 if has_p_best else 0.0
     precision, recall = metrics.precision_recall(p_best if by == "p_best" else scores, good, least)
     return RaterMetrics(
         rater=rater,
         language=tag,
-        pairs=len(part),
+        pairs=len(rated_pairs),
         failed=failed,
         best_worst=_interval(scores, good, levels != "flawed", seed),
-        best_rest=_interval(scores, good, np.ones(len(part), dtype=np.bool_), seed),
+        best_rest=_interval(scores, good, np.ones(len(rated_pairs), dtype=np.bool_), seed),
         by=by,
         threshold=least,
         precision=precision,
         recall=recall,
-        calibration_error=metrics.calibration_error(p_best, good) if probable else math.nan,
+        calibration_error=metrics.calibration_error(p_best, good) if has_p_best else math.nan,
     )
 
 

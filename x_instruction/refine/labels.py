@@ -1,8 +1,8 @@
-"""Pairs of three levels, made from seeds: what a rater learns from and is measured on (method.md 2.3, U4).
+"""Labelled pairs of three levels, made from seeds, to train and evaluate a rater.
 
-The paper's evaluator sorts pairs into best ones, reasonable ones with flaws, and worst ones. Nobody labels them: a
-builder makes a pair of a known level from a seed. Every draw follows from ids and the seed, never from the order of
-pairs.
+The evaluator of the paper sorts pairs into best ones, reasonable ones with flaws, and worst ones; how its training data
+was made is not published. Here, strategies make pairs of a known level from seeds. All random choices depend on ids and
+the seed, not on the order of the pairs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.refine import corruptions
-from x_instruction.refine.nearest_neighbor import Nearest
+from x_instruction.refine.nearest_neighbor import NearestNeighbors
 from x_instruction.seed.pairs import Pair
 
 LEVELS = ("best", "flawed", "worst")
@@ -25,17 +25,17 @@ LEVELS = ("best", "flawed", "worst")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A pair whose level is known.
+    """A pair with a known level.
 
     Args:
-        id: ``<id of the pair>/<language>/<builder>``.
-        document: of the seed pair; pages of several languages that say the same share it.
-        language: tag of the response's language.
-        instruction_language: tag of the instruction's language.
-        instruction: what is asked, the seed's input included.
+        id: ``<id of the seed>/<language>/<strategy>``.
+        document: document of the seed; translations of a page share it.
+        language: language tag of the response.
+        instruction_language: language tag of the instruction.
+        instruction: the instruction, with the input of the seed.
         text: the response.
         level: one of ``LEVELS``.
-        builder: name of what made it.
+        strategy: name of the strategy that made it.
     """
 
     id: str
@@ -45,91 +45,93 @@ class Example:
     instruction: str
     text: str
     level: str
-    builder: str
+    strategy: str
 
 
-class Pool:
-    """All seeds, for builders that put something of another seed in.
+class SeedPool:
+    """All seeds, for strategies that combine two of them.
 
     Args:
-        pairs: in any order.
-        weaker: what a weaker model wrote for pairs, by builder of ``WEAKER`` and ``key``.
+        pairs: seeds in any order.
+        weak: texts of a weaker model, by strategy of ``WEAK_STRATEGIES`` and ``key`` of the seed.
     """
 
-    def __init__(self, pairs: Sequence[Pair], weaker: Mapping[str, Mapping[str, str]]) -> None:
-        self.weaker = weaker
+    def __init__(self, pairs: Sequence[Pair], weak: Mapping[str, Mapping[str, str]]) -> None:
+        self.weak = weak
         self.seeds: dict[str, list[Pair]] = {}
         for pair in sorted(pairs, key=lambda pair: (pair.language, pair.id, pair.instruction, pair.input, pair.output)):
             self.seeds.setdefault(pair.language, []).append(pair)
-        self._nearest: dict[str, Nearest | None] = {}
+        self._nearest: dict[str, NearestNeighbors | None] = {}
 
     def nearest(self, tag: str, row: int) -> int | None:
-        """The seed of that language, of another document, whose instruction is most like that of the row.
+        """The row of the most similar instruction of another document in the same language.
 
-        None where no third document is left that is less alike.
+        None with fewer than three documents: ``random-negative`` then needs the only other one.
         """
         if tag not in self._nearest:
             seeds = self.seeds[tag]
             texts, documents = [pair.asked for pair in seeds], [pair.document for pair in seeds]
-            several = len(set(documents)) > 2
-            self._nearest[tag] = Nearest(texts, documents, seeds[0].instruction_language) if several else None
-        likeness = self._nearest[tag]
-        return likeness.of(row) if likeness else None
+            is_enough = len(set(documents)) > 2
+            self._nearest[tag] = (
+                NearestNeighbors(texts, documents, seeds[0].instruction_language) if is_enough else None
+            )
+        neighbors = self._nearest[tag]
+        return neighbors.of(row) if neighbors else None
 
 
-# Instruction and response made from a seed (its language and row in the pool), or None where it cannot be done.
-Make = Callable[[Pool, str, int, Random], tuple[str, str] | None]
+# Makes instruction and response from a seed, given by its language and row in the pool; None if it cannot.
+Make = Callable[[SeedPool, str, int, Random], tuple[str, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to make a pair of a level."""
+    """A way to make pairs of a level."""
 
     level: str
     make: Make
 
 
 def key(pair: Pair) -> str:
-    """What tells a seed from others: ``<id>/<language>``."""
+    """Unique key of a seed: ``<id>/<language>``."""
     return f"{pair.id}/{pair.language}"
 
 
-def _pair(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str]:
+def _pair(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str]:
     pair = pool.seeds[tag][row]
     return pair.asked, pair.output
 
 
-def _truncated(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _truncated(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    text = corruptions.broken_off(pair.output, random, _spaced(tag))
+    text = corruptions.truncated(pair.output, random, _spaced(tag))
     return (pair.asked, text) if text else None
 
 
-def _shuffled(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _shuffled(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
     text = corruptions.shuffled(pair.output, random, _spaced(tag))
     return (pair.asked, text) if text else None
 
 
-def _foreign(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _foreign(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     others = [other for other in pool.seeds if other != tag]
     if not others:
         return None
-    pair, theirs = pool.seeds[tag][row], random.choice(others)
-    other = random.choice(pool.seeds[theirs])
-    text = corruptions.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(theirs), random)
+    pair, other_tag = pool.seeds[tag][row], random.choice(others)
+    other = random.choice(pool.seeds[other_tag])
+    text = corruptions.partly_foreign(pair.output, _spaced(tag), other.output, _spaced(other_tag), random)
     return (pair.asked, text) if text else None
 
 
-def _near_miss(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _hard_negative(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     near = pool.nearest(tag, row)
     return None if near is None else (pool.seeds[tag][near].asked, pool.seeds[tag][row].output)
 
 
-def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _random_negative(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     seeds = pool.seeds[tag]
     pair, start = seeds[row], random.randrange(len(seeds))
-    # The most similar one makes a flawed pair; one text must not have one instruction at two levels.
+    # The most similar instruction makes a hard negative. The same pair must not occur with two levels.
     near = pool.nearest(tag, row)
     for step in range(len(seeds)):
         number = (start + step) % len(seeds)
@@ -139,52 +141,54 @@ def _other_page(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, st
     return None
 
 
-def _weaker(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _weak_instruction(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    written = pool.weaker.get("weak-instruction", {}).get(key(pair), "").strip()
+    written = pool.weak.get("weak-instruction", {}).get(key(pair), "").strip()
     return (written, pair.output) if written and written.casefold() != pair.asked.casefold() else None
 
 
-def _weaker_answer(pool: Pool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+def _weak_response(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
-    written = pool.weaker.get("weak-response", {}).get(key(pair), "").strip()
+    written = pool.weak.get("weak-response", {}).get(key(pair), "").strip()
     return (pair.asked, written) if written and written != pair.output.strip() else None
 
 
 STRATEGIES = {
     # The seed itself.
     "pair": Strategy("best", _pair),
-    # The response breaks off early, inside a sentence.
+    # The response is cut early, inside a sentence.
     "truncated": Strategy("flawed", _truncated),
-    # Its sentences in another order.
+    # The sentences of the response in another order.
     "shuffled": Strategy("flawed", _shuffled),
-    # Sentences near its beginning are replaced by those of a seed in another language.
+    # Sentences near the beginning of the response are replaced by those of a seed in another language.
     "foreign": Strategy("flawed", _foreign),
     # The instruction of the most similar other document.
-    "hard-negative": Strategy("flawed", _near_miss),
-    # An instruction that a weaker writer wrote for the response.
-    "weak-instruction": Strategy("flawed", _weaker),
-    # The answer of a weaker model to the instruction.
-    "weak-response": Strategy("flawed", _weaker_answer),
+    "hard-negative": Strategy("flawed", _hard_negative),
+    # An instruction for the response, written by a weaker model.
+    "weak-instruction": Strategy("flawed", _weak_instruction),
+    # A response to the instruction, written by a weaker model.
+    "weak-response": Strategy("flawed", _weak_response),
     # The instruction of any other document.
-    "random-negative": Strategy("worst", _other_page),
+    "random-negative": Strategy("worst", _random_negative),
 }
 
 
-# Builders that put in what a weaker model wrote.
-WEAKER = ("weak-instruction", "weak-response")
+# Strategies that use the texts of a weaker model.
+WEAK_STRATEGIES = ("weak-instruction", "weak-response")
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse builders that a rater cannot learn from.
+    """Refuse strategies that do not cover all levels.
 
     Raises:
         RecipeError: a level has none.
     """
     for level in LEVELS:
-        able = [name for name, builder in STRATEGIES.items() if builder.level == level]
+        able = [name for name, strategy in STRATEGIES.items() if strategy.level == level]
         if not set(able) & set(names):
-            raise RecipeError(f"refine.label_strategies has none of the level {level!r}: name one of {', '.join(able)}")
+            raise RecipeError(
+                f"refine.label_strategies has no strategy for the level {level!r}: add one of {', '.join(able)}"
+            )
 
 
 def examples(
@@ -192,103 +196,110 @@ def examples(
     names: Sequence[str],
     per_level: int,
     seed: int,
-    weaker: Mapping[str, Mapping[str, str]] | None = None,
+    weak: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Example]:
-    """Examples of every level, ordered by language, document and level.
+    """Make examples of every level, ordered by language, document and level.
 
-    A builder makes at most one example of a seed, and skips what it cannot make, as another order of one sentence.
+    A strategy makes at most one example from a seed, and none if it cannot (one sentence has no other order).
 
     Args:
-        pairs: seeds of any languages.
-        names: of builders.
-        per_level: examples of each level that a seed gives at most, drawn among its builders that yield something.
-        seed: of every draw.
-        weaker: for the builders of ``WEAKER``: what a weaker model wrote, by builder and ``key`` of the pair.
+        pairs: seeds in any languages.
+        names: names of strategies.
+        per_level: maximum number of examples of each level per seed; random ones if strategies make more.
+        seed: random seed.
+        weak: texts of a weaker model for ``WEAK_STRATEGIES``, by strategy and ``key`` of the seed.
 
     Raises:
         CorpusError: a level has no examples at all.
     """
-    # In the table's order: which comes first in a recipe changes nothing.
-    wanted = [name for name in STRATEGIES if name in names]
-    pool = Pool(pairs, weaker or {})
-    made = [
+    # In the order of the table, so that the order in the recipe does not matter.
+    enabled = [name for name in STRATEGIES if name in names]
+    pool = SeedPool(pairs, weak or {})
+    result = [
         example
         for tag, seeds in pool.seeds.items()
         for row in range(len(seeds))
         for level in LEVELS
         for example in _of_level(
-            pool, tag, row, [name for name in wanted if STRATEGIES[name].level == level], per_level, seed
+            pool, tag, row, [name for name in enabled if STRATEGIES[name].level == level], per_level, seed
         )
     ]
-    counts = Counter(example.level for example in made)
+    counts = Counter(example.level for example in result)
     for level in LEVELS:
         if not counts[level]:
-            able = ", ".join(name for name, builder in STRATEGIES.items() if builder.level == level)
+            able = ", ".join(name for name, strategy in STRATEGIES.items() if strategy.level == level)
             raise CorpusError(
-                f"{len(pairs)} seeds and the builders {', '.join(wanted) or 'none'} give no pair of the level "
-                f"{level!r}: name one of {able} in refine.label_strategies, or add seeds"
+                f"{len(pairs)} seeds and the label strategies {', '.join(enabled) or 'none'} give no pair of the level "
+                f"{level!r}: add one of {able} to refine.label_strategies, or add seeds"
             )
-    return made
+    return result
 
 
-def _of_level(pool: Pool, tag: str, row: int, names: list[str], most: int, seed: int) -> list[Example]:
-    """At most so many examples of one seed, of the builders named, which are all of one level."""
+def _of_level(pool: SeedPool, tag: str, row: int, names: list[str], most: int, seed: int) -> list[Example]:
+    """At most ``most`` examples of one seed by these strategies, which are all of one level."""
     pair = pool.seeds[tag][row]
     if names:
         Random(derive_seed(seed, "level", STRATEGIES[names[0]].level, key(pair))).shuffle(names)
-    found: list[Example] = []
+    result: list[Example] = []
     for name in names:
-        if len(found) == most:
+        if len(result) == most:
             break
-        made = STRATEGIES[name].make(pool, tag, row, Random(derive_seed(seed, "builder", name, key(pair))))
-        if made is None:
+        # "builder" is the old name of a strategy; another word here would be another draw.
+        pair_texts = STRATEGIES[name].make(pool, tag, row, Random(derive_seed(seed, "builder", name, key(pair))))
+        if pair_texts is None:
             continue
-        found.append(
+        result.append(
             Example(
                 id=f"{key(pair)}/{name}",
                 document=pair.document,
                 language=pair.language,
                 instruction_language=pair.instruction_language,
-                instruction=made[0],
-                text=made[1],
+                instruction=pair_texts[0],
+                text=pair_texts[1],
                 level=STRATEGIES[name].level,
-                builder=name,
+                strategy=name,
             )
         )
-    return found
+    return result
 
 
-def balance(made: Sequence[Example], seed: int) -> list[Example]:
-    """As many examples of each level as the rarest has, in their order; ids and seed decide which."""
-    counts = Counter(example.level for example in made)
+def balance(labelled: Sequence[Example], seed: int) -> list[Example]:
+    """Equal numbers of examples of each level, in order. Ids and the seed determine which are kept."""
+    counts = Counter(example.level for example in labelled)
     least = min((counts[level] for level in LEVELS), default=0)
-    drawn: set[int] = set()
+    kept_rows: set[int] = set()
     for level in LEVELS:
-        rows = [row for row, example in enumerate(made) if example.level == level]
-        drawn.update(sorted(rows, key=lambda row: (derive_seed(seed, "balance", made[row].id), made[row].text))[:least])
-    return [example for row, example in enumerate(made) if row in drawn]
+        rows = [row for row, example in enumerate(labelled) if example.level == level]
+        kept_rows.update(
+            sorted(rows, key=lambda row: (derive_seed(seed, "balance", labelled[row].id), labelled[row].text))[:least]
+        )
+    return [example for row, example in enumerate(labelled) if row in kept_rows]
 
 
 def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to train on and pairs to validate on, each in their order.
+    """Split pairs into training and validation pairs, each in order.
 
-    A document is on one side with all its languages, and stays there whatever other seeds there are: a rater that
-    learns from more of them, or in fewer languages, has still not seen the validation pages. Only of very few does a
-    side take more than its share: two documents, where there are four, so that one can be had for the other.
+    All languages of a document are on the same side, and its side does not depend on other seeds: a rater that is
+    trained on more seeds or fewer languages has still not seen the validation documents. The only exception are very
+    few documents: each side gets at least two of four, so that strategies can combine two.
 
     Args:
-        pairs: seeds of any languages.
-        share: of the documents that are for validation, about.
-        seed: of the draw.
+        pairs: seeds in any languages.
+        share: approximate share of documents for validation.
+        seed: random seed.
     """
-    places = {id: derive_seed(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}
-    ranked = sorted(places, key=lambda id: (places[id], id))
-    count = sum(place < share for place in places.values())
+    # "development" is the old name of validation; another word here would be another split.
+    fractions = {id: derive_seed(seed, "development", id) / 2**63 for id in {pair.document for pair in pairs}}
+    ranked = sorted(fractions, key=lambda id: (fractions[id], id))
+    count = sum(fraction < share for fraction in fractions.values())
     if 0 < share < 1:
         least = min(2, len(ranked) // 2)
         count = min(max(count, least), len(ranked) - least)
-    apart = set(ranked[:count])
-    return [pair for pair in pairs if pair.document not in apart], [pair for pair in pairs if pair.document in apart]
+    validation = set(ranked[:count])
+    sides: tuple[list[Pair], list[Pair]] = ([], [])
+    for pair in pairs:
+        sides[pair.document in validation].append(pair)
+    return sides
 
 
 def _spaced(tag: str) -> bool:

@@ -1,4 +1,4 @@
-"""No rating: every pair counts the same, so the first candidates of each passage are kept (to compare with)."""
+"""The rater ``none``, a baseline: all pairs get the same score, so the first candidates of each passage are kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ needs = ()
 
 
 class NullEngine:
-    """The engine where nothing is asked: it has no model and can do nothing."""
+    """An engine without a model and without capabilities, for stages that make no requests."""
 
     model = ""
     revision = ""
@@ -21,7 +21,7 @@ class NullEngine:
     chat = False
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The text: there are no tokens."""
+        """The whole text: there is no tokenizer."""
         return text
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
@@ -36,5 +36,5 @@ class NullEngine:
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
-    """A rating of 0 for every candidate; nothing is asked."""
+    """A score of 0 for every candidate, without any request."""
     return [Rating(0.0) for _ in candidates]

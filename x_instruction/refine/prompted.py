@@ -1,7 +1,7 @@
 """Rating by a rubric of five levels (Humpback, arXiv 2308.06259, section 2.3), read as probabilities.
 
-The model never writes: the probabilities of the answers 1 to 5 are read in one forward pass, so no rating is ever
-unparsable (an unofficial reproduction lost 45 % of its ratings to parsing, method.md 3.1).
+The model generates no text: the probabilities of the answers 1 to 5 are computed in one forward pass. So there are no
+unparsable ratings, to which an unofficial reproduction of Humpback lost 45 % of its candidates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"}
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
-    """One rating per candidate; ``score`` is the expected level, 1 to 5; 4 and 5 are best, 3 is flawed."""
+    """One rating per candidate; ``score`` is the expected level, 1 to 5. Levels 4 and 5 count as best, 3 as flawed."""
     name = settings.prompt if settings.prompt != "auto" else "rate-chat" if engine.chat else "rate-base"
     prompt = template(name, SLOTS)
     requests = [

@@ -1,7 +1,7 @@
-"""Rating by a model that was tuned on three levels: the paper's evaluator (section 3.2; method.md 2.3).
+"""Rating by a model that was trained on three levels: the evaluator of the paper (section 3.2).
 
-It answers ``yes`` (best), ``partly`` (flawed) or ``no`` (worst), and the probabilities of the three are read, never a
-text. ``question`` also writes the rows that it is tuned on, so that both read the same tokens.
+It answers ``yes`` (best), ``partly`` (flawed) or ``no`` (worst). The probabilities of these are used, and no text is
+generated. ``question`` also makes the training rows, so that both have the same tokens.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from x_instruction.refine.prompted import SLOTS
 
 needs = ("choose",)
 
-# In the order of ``labels.LEVELS``; after a space each is one token of the embedded models.
+# In the order of ``labels.LEVELS``. After a space, each is one token of the embedded models.
 ANSWERS = ("yes", "partly", "no")
-# Stands for what of a response is not shown, so that a long one does not look like one that breaks off.
+# Marks a response as shortened, so that a long one does not look like one that breaks off.
 MORE = " […]"
 
 
 class Reader(Protocol):
-    """What of an engine decides how a pair is shown: any engine, or what will become one."""
+    """The part of an engine that determines the prompt: an engine, or a tokenizer before there is one."""
 
     chat: bool
     """Whether the model has a chat template."""
@@ -40,18 +40,18 @@ class Reader(Protocol):
 def question(
     text: str, language_tag: str, instruction: str, instruction_language_tag: str, settings: Refine, by: Reader
 ) -> Choice:
-    """What a rater is asked of one pair; its answers stand in the order of ``labels.LEVELS``.
+    """The request for the level of one pair. The answers are in the order of ``labels.LEVELS``.
 
     Args:
-        text: the response, whole.
-        language_tag: its language.
-        instruction: what is asked.
-        instruction_language_tag: language of that.
-        settings: for the prompt and how much of the response is shown.
+        text: the whole response.
+        language_tag: language of the response.
+        instruction: the instruction.
+        instruction_language_tag: language of the instruction.
+        settings: the prompt, and how much of the response is shown.
         by: the engine, or its tokenizer.
 
     Raises:
-        RecipeError: no such prompt, or one with other slots.
+        RecipeError: unknown prompt, or one with other slots.
     """
     name = settings.prompt if settings.prompt != "auto" else "rate-trained-chat" if by.chat else "rate-trained"
     prompt = template(name, SLOTS)
@@ -66,12 +66,12 @@ def question(
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
-    """One rating per candidate; ``score`` is the probability of the best level, 0 to 1, calibrated where it can be."""
+    """One rating per candidate; ``score`` is the probability of the best level, 0 to 1, calibrated if possible."""
     requests = [
         question(c.text, c.language, c.instruction, c.instruction_language, settings, engine) for c in candidates
     ]
-    known = calibration.of(settings.model)
-    # Pairs may look the same once responses are cut: asked twice they would differ by rounding.
+    fitted = calibration.of(settings.model)
+    # Pairs may be equal once responses are truncated. Requested twice, their answers could differ by rounding.
     distinct = list(dict.fromkeys(requests))
     answers = dict(zip(distinct, ask(distinct), strict=True))
     ratings: list[Rating | Failed] = []
@@ -81,6 +81,6 @@ def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask:
             continue
         assert isinstance(answer, Chosen)
         p = np.array([answer.probabilities], dtype=np.float64)
-        best, flawed, worst = (known.apply(p) if known else p)[0].tolist()
+        best, flawed, worst = (fitted.apply(p) if fitted else p)[0].tolist()
         ratings.append(Rating(best, p_best=best, p_flawed=flawed, p_worst=worst))
     return ratings

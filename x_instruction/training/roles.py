@@ -64,7 +64,7 @@ def rating(examples: Sequence[Example], settings: Refine, reader: Clips) -> list
     """
     lessons = []
     # By document, in an order that has nothing to do with what they are about: levels of one response stay together.
-    for e in sorted(examples, key=lambda e: (hashing.digest([e.document, e.language]), e.builder)):
+    for e in sorted(examples, key=lambda e: (hashing.digest([e.document, e.language]), e.strategy)):
         asked = trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, reader)
         lessons.append(TrainingExample(asked.prompt, asked.answers[LEVELS.index(e.level)], end=False))
     return lessons

@@ -36,7 +36,7 @@ def command(recipe: str, out: Path, part: str, languages: tuple[str, ...], sets:
     from collections import Counter
 
     from x_instruction.refine.label_files import write
-    from x_instruction.refine.labels import WEAKER, balance, examples, split
+    from x_instruction.refine.labels import WEAK_STRATEGIES, balance, examples, split
     from x_instruction.seed.gather import gather
 
     settings = read_recipe(recipe, languages, None, sets)
@@ -44,10 +44,10 @@ def command(recipe: str, out: Path, part: str, languages: tuple[str, ...], sets:
     pairs = [pair for seeds in gather(settings, lambda text: click.echo(text, err=True)).values() for pair in seeds]
     training, validation = split(pairs, refine.validation, settings.seed)
     chosen = {"training": training, "validation": validation, "all": pairs}[part]
-    if asked := sorted(set(WEAKER) & set(refine.label_strategies)):
+    if asked := sorted(set(WEAK_STRATEGIES) & set(refine.label_strategies)):
         click.echo(f"{' and '.join(asked)}: left out, only a run asks a weaker model", err=True)
     made = balance(examples(chosen, refine.label_strategies, refine.per_level, settings.seed), settings.seed)
     write(made, out)
-    for (level, builder), number in sorted(Counter((e.level, e.builder) for e in made).items()):
-        click.echo(f"{level:8} {builder:12} {number:9,}", err=True)
+    for (level, strategy), number in sorted(Counter((e.level, e.strategy) for e in made).items()):
+        click.echo(f"{level:8} {strategy:16} {number:9,}", err=True)
     click.echo(f"{out}: {len(made):,} pairs of {len(chosen):,} seeds")
