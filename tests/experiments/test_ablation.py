@@ -231,8 +231,10 @@ def test_killed_while_it_takes_over(
     whole, root = RunFolder(tmp_path / "whole"), tmp_path / "no-diversification"
     _link_common([whole], tmp_path / "undisturbed", variant)
     wanted = inodes(tmp_path / "undisturbed")
+    # The version of the layout is written, and not linked.
+    del wanted["run.json"]
     link = os.link
-    for last in range(len(wanted.keys() - {"run.json"})):
+    for last in range(len(wanted)):
         left = itertools.count(last, -1)
 
         def killed(source: str, target: str, left: Iterator[int] = left, **more: Any) -> None:
@@ -248,7 +250,7 @@ def test_killed_while_it_takes_over(
     outcomes = list(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
     assert outcomes[0].kept == outcomes[1].kept > 0
     assert wanted.items() <= inodes(root).items()
-    assert {name.split("/")[0] for name in wanted} == {"run.json", "seeds", "passage", "models", "candidate", "rated"}
+    assert {name.split("/")[0] for name in wanted} == {"seeds", "passage", "models", "candidate", "rated"}
     assert tuned == ["whole/generator-0", "whole/rater-0"]
     assert not list(tmp_path.glob(".*.tmp"))
 
