@@ -163,5 +163,15 @@ def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, t
         f"{row['rows_in']}",
         "4",
     ]
+    shown = cli("show", tmp_path / "run", "--stage", "passage", "--limit", 2)
+    assert shown.returncode == 0, shown.stderr
+    assert len([line for line in shown.stdout.splitlines() if line and not line.startswith(" ")]) == 2
     assert f"{made}(`--limit` was 4, is not set)" in refused(*line)
     assert f"{made}(corpus.passages was 4, is 5)" in refused(*line, "--set", "corpus.passages=5")
+
+
+def test_the_stages_of_show_are_those_of_the_records() -> None:
+    from x_instruction.cli import show
+    from x_instruction.records import STAGES
+
+    assert show.STAGES == tuple(STAGES)

@@ -14,7 +14,6 @@ from x_instruction.cli.options import languages_option, limit_option
 from x_instruction.errors import RecipeError
 
 if TYPE_CHECKING:
-    from x_instruction.api import read_run
     from x_instruction.records import Passage
     from x_instruction.storage.run_folder import RunFolder
     from x_instruction.storage.shard_key import StageKey
@@ -45,6 +44,7 @@ STAGES = ("passage", "candidate", "rated", "curated")
 @limit_option("rows", default=5)
 def command(folder: Path, stage: str, round: int, languages: tuple[str, ...], limit: int) -> None:
     """Print rows of the run in FOLDER."""
+    from x_instruction.api import read_run
     from x_instruction.languages import language
     from x_instruction.storage.run_folder import RunFolder
     from x_instruction.storage.shard_key import StageKey
