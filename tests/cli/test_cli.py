@@ -174,4 +174,4 @@ def test_the_stages_of_show_are_those_of_the_records() -> None:
     from x_instruction.cli import show
     from x_instruction.records import STAGES
 
-    assert show.STAGES == tuple(STAGES)
+    assert tuple(STAGES) == show.STAGES

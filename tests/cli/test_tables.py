@@ -45,6 +45,11 @@ def test_a_pipe_gets_whole_lines_and_a_terminal_its_width(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1].endswith("end")
+    wide = [{"a": "long name " * 8, "b": 1_234_567, "text": "word " * 20}]
+    emit(wide, [Column("a", "a"), Column("b", "b", ","), Column("text", "text")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("long name " * 8 + "  1,234,567  word word")
+    assert "".join(lines[2:]).split() == ["word"] * (20 - lines[1].count("word"))
 
 
 def test_json_and_csv_hold_every_value(capsys: pytest.CaptureFixture[str]) -> None:

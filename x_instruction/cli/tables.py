@@ -17,6 +17,8 @@ Format = Literal["table", "json", "csv"]
 Row = Mapping[str, Any]
 # A table that goes into a file or a pipe is as wide as its cells.
 _NO_LIMIT = 100_000
+# The last column is at least as wide, in a terminal that is too narrow for the others.
+_LAST = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +72,32 @@ def emit(rows: Sequence[Row], columns: Sequence[Column], form: Format | None = N
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    """Print the aligned table. Only the last column is wrapped to the width of the terminal."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    widths = [
+        max(cell_len(text) for text in (column.title, *texts))
+        for column, texts in zip(columns, zip(*cells, strict=True) if cells else [()] * len(columns), strict=True)
+    ]
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(Text(column.title), justify="right" if column.spec else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(column.cell(row)) for column in columns))
-    console = Console(width=shutil.get_terminal_size((_NO_LIMIT, 24)).columns, color_system=None)
+    for column, width in zip(columns, widths, strict=True):
+        last = column is columns[-1]
+        justify: Literal["left", "right"] = "right" if column.spec else "left"
+        table.add_column(Text(column.title), justify=justify, no_wrap=not last, overflow="fold")
+        if not last:
+            table.columns[-1].min_width = width
+    for line in cells:
+        table.add_row(*map(Text, line))
+    least = sum(widths[:-1]) + 2 * len(widths) + min(widths[-1], _LAST)
+    console = Console(width=max(least, shutil.get_terminal_size((_NO_LIMIT, 24)).columns), color_system=None)
     with console.capture() as captured:
         console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+    for line_of_text in captured.get().splitlines():
+        click.echo(line_of_text.rstrip())
 
 
 def _plain(value: Any) -> Any:
