@@ -129,33 +129,49 @@ MIXING: dict[str, type[Section]] = {
     "muri": mixing.Muri,
 }
 
-MIXING_HEAD = """# Mixing recipes
+MIXING_HEAD = """# Mixing training data
 
-Written by `make docs` from `x_instruction/config/mixing.py`; a test holds it current.
+`x-instruction mix` combines data sets into prompts with completions to train on, in exactly the counts that a mixing
+recipe sets:
 
-`x-instruction mix RECIPE DATA... --out FOLDER` writes prompts with their completions in `train-*.parquet`, the rows
-that could not be used in `dropped.parquet`, and `mix.json`: counts by section, shape, language, direction and
-tag, and the tags to ask with when the tuned model is used. `x-instruction recipe list --kind mix` lists the recipes
-that ship.
+```bash
+x-instruction mix x-instruction-mono runs/my-recipe/dataset --set 'languages=["yo"]' \\
+    --seeds seeds/yo.jsonl --out mixes/mine
+```
 
-- **Items.** Rows with one `id` (or, with `align = "position"`, one place in their files) are one item: it is asked in
-  the `instruction_language` and answered in the `language` of each. A row of a built data set is asked in English and
-  answered in its language; add a row with the same id for its translated instruction, or for an English pair.
-- **Counts are exact.** Every cell (a shape, in one pair of languages) gets the whole part of its share; the rows that
-  are left go one each to the largest remainders, of equal ones to the first. A count that a recipe states (`size`,
-  `base`, `budget`, `seeds`, `web`, `translation`) is met or is an error; where none is stated, and below a `cap`, the
-  mix takes what fits. No row at all is an error, and a language that got none is named.
-- **Draws.** Ids, `seed` and recipe decide every draw; the order of files and rows does not. An item is used once,
-  unless the section says otherwise.
+The folder `mixes/mine` then has:
 
-This one ships as `pinch-six`:
+- `train-*.parquet`: the rows of the mix, shuffled;
+- `dropped.parquet`: rows that could not be used, each with a reason;
+- `mix.json`: counts by section, shape, language, direction and tag, and the tags to prompt the trained model with.
+
+`x-instruction recipe list --kind mix` lists the recipes that are included. This is `pinch-six`:
+
+@SHIPPED@
+
+## How rows are chosen
+
+- **Items.** Rows with the same `id` are one item (with `align = "position"`, rows at the same position of their files).
+  Each row adds an instruction in its `instruction_language` and a response in its `language`. A row of a data set from
+  `x-instruction build` has an English instruction. For other directions, add rows with the same `id`: a translated
+  instruction, or an English pair.
+- **Exact counts.** Each combination of shape and language pair gets the integer part of its share of the rows. The
+  remaining rows go one each to the largest fractional parts. A count in the recipe (`size`, `base`, `budget`, `seeds`,
+  `web`, `translation`) is either met exactly or an error. Where no count is set, or below a `cap`, the mix uses all
+  rows that fit. A mix without rows is an error, and a language without rows is a warning.
+- **Reproducible draws.** Draws depend on ids, `seed` and the recipe only, not on the order of files and rows. An item
+  is used once, unless the section says otherwise.
+
+## Keys of a mixing recipe
+
+`make docs` writes this part from `x_instruction/config/mixing.py`.
 """
 
 
 def mixing_page() -> str:
     """docs/mixing.md."""
     shipped = (ROOT / "recipes" / "mixing" / "pinch-six.toml").read_text("utf-8").rstrip()
-    parts = [MIXING_HEAD, f"```toml\n{shipped}\n```\n"]
+    parts = [MIXING_HEAD.replace("@SHIPPED@", f"```toml\n{shipped}\n```")]
     for name, section in MIXING.items():
         parts += [heading(name), f"{' '.join((section.__doc__ or '').split())}\n", *table(section)]
     return "\n".join(parts)

@@ -520,18 +520,18 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
     """
     from x_instruction.engines import engine_spec
     from x_instruction.engines.models import locate
-    from x_instruction.mixing.files import asked_with
-    from x_instruction.mixing.tags import filled
+    from x_instruction.mixing.files import inference_tags
+    from x_instruction.mixing.tags import format_tag
     from x_instruction.training.sft import TUNED
 
     if text is None:
         files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
         if files and model.adapter:
             files.insert(0, locate(model.adapter))
-        tags = next((asked_with(file.folder / TUNED) for file in files if (file.folder / TUNED).is_file()), {})
+        tags = next((inference_tags(file.folder / TUNED) for file in files if (file.folder / TUNED).is_file()), {})
         return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
     try:
-        return {tag: filled(text, tag) for tag in sorted(languages)} if text else {}
+        return {tag: format_tag(text, tag) for tag in sorted(languages)} if text else {}
     except (KeyError, IndexError, ValueError):
         raise RecipeError(f"tag is {text!r}, expected text whose only fields are {{tag}} and {{name}}") from None
 

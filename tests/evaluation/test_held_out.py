@@ -324,7 +324,7 @@ def test_nothing_to_measure_on(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", {"prompt": "a", "completion": "b"})
     with pytest.raises(CorpusError, match=r"no row to measure on \(no_language\)"):
         read([str(path)])
-    with pytest.raises(CorpusError, match="holds no train"):
+    with pytest.raises(CorpusError, match="has no train"):
         read([str(tmp_path)])
 
 

@@ -26,7 +26,7 @@ def pair():
 
 @pytest.fixture
 def stock(tmp_path):
-    """A closed stock of pairs, web ones first."""
+    """A frozen pool of pairs, web ones first."""
     made = []
 
     def make(pairs, seeds=()):
@@ -35,7 +35,7 @@ def stock(tmp_path):
         for kind, several in (("web", pairs), ("seed", seeds)):
             for one in several:
                 assert found.add(one, kind) is None
-        found.close()
+        found.freeze()
         return found
 
     yield make

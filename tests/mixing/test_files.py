@@ -132,7 +132,7 @@ def test_alignment_by_position(tmp_path, mixing):
         rows = [{"instruction": f"{tag}? {i}", "output": f"{tag}! {i}", "instruction_language": tag} for i in range(4)]
         files.append(Source(lines(tmp_path / f"{tag}.jsonl", rows), "web", tag))
     text = '\nlanguages = ["sw"]\n[crossin]\nmodes = ["en2x"]'
-    with pytest.raises(CorpusError, match="matter for 0"):
+    with pytest.raises(CorpusError, match="the data has 0: add data"):
         write(mixing('languages = ["sw"]\n[crossin]\nmodes = ["en2x"]\nsize = 4'), files, tmp_path / "out")
     write(mixing('align = "position"' + text), files, tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet").to_pylist()
@@ -164,8 +164,8 @@ def test_a_mix_without_rows_is_refused_and_writes_nothing(tmp_path, mixing, sect
     with pytest.raises(CorpusError) as told:
         write(mixing(f'languages = ["sw"]\n{section}'), data, tmp_path / "out")
     assert str(told.value) == (
-        f"no row fits recipe m, which wants {why} (instruction to response); the data has en to yo (3), en to fi (1): "
-        'for its languages say --set \'languages=["fi", "yo"]\''
+        f"no row fits recipe m, which needs {why} (instruction to response); the data has en to yo (3), en to fi (1): "
+        'for these languages, add --set \'languages=["fi", "yo"]\''
     )
     assert not (tmp_path / "out").exists()
 
@@ -173,9 +173,7 @@ def test_a_mix_without_rows_is_refused_and_writes_nothing(tmp_path, mixing, sect
 def test_a_mix_of_rows_that_are_not_parallel_is_refused(tmp_path, mixing):
     data = [asked_in(tmp_path, "en", "en"), asked_in(tmp_path, "sw", "sw")]
     for section in ("[afp]", '[crossin]\nmodes = ["en2x"]', '[crossin]\nmodes = ["en2x"]\nsize = 4'):
-        with pytest.raises(
-            CorpusError, match=r'no item has both sides: .* one id in every language, or align="position"$'
-        ):
+        with pytest.raises(CorpusError, match=r"no item is in both languages: .* one id, or set align = 'position' if"):
             write(mixing(f'languages = ["sw"]\n{section}'), data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -214,14 +212,14 @@ def test_a_language_without_rows_is_told(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path, mixing):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
-    with pytest.raises(RecipeError, match="holds files that no mix wrote"):
+    with pytest.raises(RecipeError, match=r"has files that are not of a mix, such as thesis.tex"):
         write(mixing(PINCH), [], tmp_path / "out")
     assert (tmp_path / "out" / "thesis.tex").exists()
 
 
 def test_sources(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=r"empty holds no train-\*.parquet"):
+    with pytest.raises(CorpusError, match=r"empty has no train-\*.parquet"):
         sources(str(tmp_path / "empty"), "web")
     for tag in ("sw", "fi"):
         (tmp_path / "set" / tag).mkdir(parents=True)

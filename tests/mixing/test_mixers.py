@@ -73,7 +73,7 @@ def test_crossin_without_parallel_rows_says_what_is_missing(mixing, stock, pair)
     items = stock([pair(1), pair(2)])
     recipe = mixing('languages = ["sw"]\n[crossin]\nsize = 5\nmodes = ["x2en"]')
     with pytest.raises(
-        CorpusError, match=r"crossin.0: 5 rows of x2en \(sw to en\) are wanted and there is matter for 0"
+        CorpusError, match=r"crossin.0: the recipe needs 5 rows of x2en \(sw to en\) and the data has 0"
     ):
         rows(recipe, items)
 
@@ -185,7 +185,7 @@ def test_x_instruction_in_two_languages_and_in_one(mixing, stock, pair):
     }
     mono = rows(mixing('languages = ["fi"]\n[x_instruction]\nweb = 3'), items)
     assert directions(mono) == {("web", "en", "fi"): 3}
-    with pytest.raises(CorpusError, match=r"5 rows of web .* matter for 4"):
+    with pytest.raises(CorpusError, match=r"5 rows of web .* the data has 4"):
         rows(mixing('languages = ["fi"]\n[x_instruction]\nweb = 5'), items)
 
 

@@ -30,7 +30,7 @@ from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeErr
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.mixing.files import Source, sources
-from x_instruction.mixing.tags import JOINT
+from x_instruction.mixing.tags import SEPARATOR
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
@@ -188,7 +188,7 @@ def tagged(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
         tags: what prompts end with, by language, in the place of what a mix gave them.
     """
     return [
-        replace(row, tag="" if row.prompt.endswith(JOINT + tags[row.language]) else JOINT + tags[row.language])
+        replace(row, tag="" if row.prompt.endswith(SEPARATOR + tags[row.language]) else SEPARATOR + tags[row.language])
         if tags.get(row.language)
         else row
         for row in rows

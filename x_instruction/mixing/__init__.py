@@ -1,8 +1,8 @@
-"""Mixing: rows of data sets in, prompts with their completions out, in counts that a recipe declares.
+"""Mixing: combine rows of data sets into prompts with completions, in the exact counts that a recipe declares.
 
-    pairs -> Stock -> a mixer's groups of cells -> items that fill them -> rows, shuffled
+    pairs -> ExamplePool -> a mixer's AllocationGroups -> items that fill them -> rows, shuffled
 
-No draw depends on the order of files or rows: everything derives from ids, the seed and the recipe.
+Draws depend on ids, the seed and the recipe, never on the order of files or rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from x_instruction.mixing.pool import ExamplePool, Kind, mix_hash
 
 
 class Mixer(Protocol):
-    """A way to mix; a function in a module of this folder."""
+    """A mixing method: a function in a module of this folder."""
 
-    # Parameters are positional: each mixer has settings of its own type.
-    def __call__(self, settings: object, mixing: MixRecipe, stock: ExamplePool, /) -> list[AllocationGroup]:
-        """The cells that a section of the recipe asks for."""
+    # Positional parameters, since the settings of each mixer have another type.
+    def __call__(self, settings: object, mixing: MixRecipe, pool: ExamplePool, /) -> list[AllocationGroup]:
+        """The allocations for a section of the recipe."""
 
 
 MIXERS = {
@@ -43,16 +43,16 @@ class Row:
 
     Args:
         id: ``<recipe>-<number>``, numbered in the order of the mix.
-        prompt: the instruction, its input below it, and the tag.
-        completion: what the model is tuned to write.
-        prompt_language, language: of the instruction and of the completion.
-        mixer: the recipe's section.
-        shape: the mixer's name for the kind of row.
-        tag: what the prompt ends with, or empty.
+        prompt: the instruction with its input below it, and the tag.
+        completion: the text that the model learns to generate.
+        prompt_language, language: language of the instruction, and of the completion.
+        mixer: section of the recipe.
+        shape: type of the row, such as ``mono`` or ``en2x``.
+        tag: end of the prompt, or empty.
         kind: ``seed`` or ``web``.
-        source_id: id of the item in the data that was mixed.
-        source, license: of the completion.
-        sentence, parallel: the instruction and the same in another language, to align states with (``afp``); or empty.
+        source_id: id of the item in the data.
+        source, license: source and licence of the completion.
+        sentence, parallel: the instruction, and the same in another language, whose states AFP aligns; or empty.
     """
 
     id: str
@@ -72,65 +72,70 @@ class Row:
 
 
 def mixer(name: str) -> Mixer:
-    """The mixer of a section, loaded."""
+    """The mixer of a section. Imports its module."""
     module, function = MIXERS[name].split(":")
-    found: Mixer = getattr(importlib.import_module(module), function)
-    return found
+    loaded: Mixer = getattr(importlib.import_module(module), function)
+    return loaded
 
 
-def groups(mixing: MixRecipe, stock: ExamplePool) -> Iterator[tuple[str, int, AllocationGroup]]:
-    """Each section's groups of cells, with the section's name and the group's number in it."""
+def groups(mixing: MixRecipe, pool: ExamplePool) -> Iterator[tuple[str, int, AllocationGroup]]:
+    """The allocation groups of all sections, as (section, number in the section, group)."""
     for name in mixing.sections():
-        for number, group in enumerate(mixer(name)(getattr(mixing, name), mixing, stock)):
+        for number, group in enumerate(mixer(name)(getattr(mixing, name), mixing, pool)):
             yield name, number, group
 
 
-def mix(mixing: MixRecipe, stock: ExamplePool) -> tuple[int, Iterator[Row]]:
-    """How many rows there are, and the rows; texts are read as they are wanted.
+def mix(mixing: MixRecipe, pool: ExamplePool) -> tuple[int, Iterator[Row]]:
+    """The number of rows, and an iterator over them that reads texts one by one.
 
     Args:
         mixing: the recipe.
-        stock: closed.
+        pool: the items, after ``freeze``.
 
     Raises:
-        CorpusError: there is not enough matter for the recipe's counts.
+        CorpusError: there are not enough items for the recipe's counts.
     """
-    plan: list[tuple[str, Allocation]] = []
-    cells, items = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
-    for name, number, group in groups(mixing, stock):
-        filled = fill(f"{name}.{number}", group, stock, mixing.seed)
-        for cell, chosen in zip(group.cells, filled, strict=True):
-            cells.append(np.full(len(chosen), len(plan), dtype=np.intp))
-            items.append(chosen)
-            plan.append((name, cell))
-    which, item = np.concatenate(cells), np.concatenate(items)
-    order = np.argsort(mix_hash(np.arange(len(which), dtype=np.uint64), mixing.seed, "order"), kind="stable")
+    allocations: list[tuple[str, Allocation]] = []
+    numbers, items = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    for name, number, group in groups(mixing, pool):
+        filled = fill(f"{name}.{number}", group, pool, mixing.seed)
+        for allocation, own in zip(group.allocations, filled, strict=True):
+            numbers.append(np.full(len(own), len(allocations), dtype=np.intp))
+            items.append(own)
+            allocations.append((name, allocation))
+    # For each row, the number of its allocation and its item.
+    row_allocations, row_items = np.concatenate(numbers), np.concatenate(items)
+    keys = mix_hash(np.arange(len(row_items), dtype=np.uint64), mixing.seed, "order")
+    order = np.argsort(keys, kind="stable")
 
     def rows() -> Iterator[Row]:
-        for number, place in enumerate(order):
-            section, cell = plan[which[place]]
-            yield _row(f"{mixing.name}-{number:07d}", section, cell, int(item[place]), stock)
+        for number, index in enumerate(order):
+            section, allocation = allocations[row_allocations[index]]
+            yield _row(f"{mixing.name}-{number:07d}", section, allocation, int(row_items[index]), pool)
 
     return len(order), rows()
 
 
-def _row(id: str, section: str, cell: Allocation, item: int, stock: ExamplePool) -> Row:
-    asked = stock.piece("ask", cell.ask, item).text
-    answer = stock.piece(cell.completion, cell.answer, item)
-    kind, source_id = stock.id(item)
+def _row(id: str, section: str, allocation: Allocation, item: int, pool: ExamplePool) -> Row:
+    instruction = pool.text("instruction", allocation.prompt_language, item).text
+    completion = pool.text(allocation.completion, allocation.language, item)
+    kind, source_id = pool.id(item)
+    cue = f"{allocation.cue}\n" if allocation.cue else ""
+    tag = allocation.separator + allocation.tag if allocation.tag else ""
+    parallel = allocation.parallel_language
     return Row(
         id=id,
-        prompt=(f"{cell.cue}\n" if cell.cue else "") + asked + (cell.joint + cell.tag if cell.tag else ""),
-        completion=answer.text,
-        prompt_language=cell.ask,
-        language=cell.answer,
+        prompt=cue + instruction + tag,
+        completion=completion.text,
+        prompt_language=allocation.prompt_language,
+        language=allocation.language,
         mixer=section,
-        shape=cell.shape,
-        tag=cell.tag,
+        shape=allocation.shape,
+        tag=allocation.tag,
         kind=kind,
         source_id=source_id,
-        source=answer.source,
-        license=answer.license,
-        sentence=asked if cell.partner else "",
-        parallel=stock.piece("ask", cell.partner, item).text if cell.partner else "",
+        source=completion.source,
+        license=completion.license,
+        sentence=instruction if parallel else "",
+        parallel=pool.text("instruction", parallel, item).text if parallel else "",
     )

@@ -1,4 +1,4 @@
-"""AFP's tuning rows (method.md 3.2), each with the parallel instruction that its states are aligned with."""
+"""AFP's rows (arXiv 2311.08089; docs/method.md 3.2), each with the parallel instruction to align its states with."""
 
 from __future__ import annotations
 
@@ -7,64 +7,67 @@ from fractions import Fraction
 import numpy as np
 
 from x_instruction.config.mixing import Afp, MixRecipe
-from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, even, exact
+from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, exact, split_evenly
 from x_instruction.mixing.pool import ExamplePool
-from x_instruction.mixing.tags import filled
+from x_instruction.mixing.tags import format_tag
 
 
-def groups(settings: Afp, mixing: MixRecipe, stock: ExamplePool) -> list[AllocationGroup]:
-    """Every item that is whole in all languages, ``repeat`` times; and translations.
+def groups(settings: Afp, mixing: MixRecipe, pool: ExamplePool) -> list[AllocationGroup]:
+    """Every item that is complete in all languages, ``repeat`` times, and the translation rows.
 
-    With L languages: ``(1 - cross) / L`` of the rows stay in each; ``cross * (1 - change) / (L - 1)`` go from the pivot
-    to each other one, and ``cross * change / (L - 1)`` from each other one to the pivot. A row that stays in one
-    language is aligned with the pivot's instruction; one that stays in the pivot, with each other language's in turn.
+    With L languages, ``(1 - cross) / L`` of the rows stay in each language; ``cross * (1 - change) / (L - 1)`` go from
+    the pivot to each other language, and ``cross * change / (L - 1)`` from each other language to the pivot. A row
+    within a language is aligned with the pivot's instruction; a row within the pivot with the instruction of another
+    language, all of them in equal shares.
     """
     pivot, others = mixing.pivot, mixing.others
-    whole = (pivot, *others)
-    complete = np.ones(len(stock), dtype=bool)
-    for tag in whole:
-        complete &= stock.has("ask", tag) & stock.has("answer", tag)
+    tags = (pivot, *others)
+    complete = np.ones(len(pool), dtype=bool)
+    for tag in tags:
+        complete &= pool.has("instruction", tag) & pool.has("response", tag)
     cross, change = exact(settings.cross_probability), exact(settings.change_probability)
-    stay = (1 - cross) / len(whole)
-    kinds: list[tuple[str, str, str, str, Fraction]] = []
+    stay = (1 - cross) / len(tags)
+    # Shape, language of the instruction, of the response and of the parallel instruction, and share of the rows.
+    shares: list[tuple[str, str, str, str, Fraction]] = []
     for tag in others:
-        kinds += [
+        shares += [
             ("mono", tag, tag, pivot, stay),
             ("mono", pivot, pivot, tag, stay / len(others)),
             ("en2x", pivot, tag, tag, cross * (1 - change) / len(others)),
             ("x2en", tag, pivot, pivot, cross * change / len(others)),
         ]
-    counts = apportion(int(complete.sum()) * settings.repeat, [share for *_, share in kinds])
-    cells = [
+    counts = apportion(int(complete.sum()) * settings.repeat, [share for *_, share in shares])
+    allocations = [
         Allocation(
             shape=shape,
-            ask=ask,
-            answer=answer,
+            prompt_language=source,
+            language=target,
             count=count,
-            tag=filled(settings.tag, answer),
-            whole=whole,
-            partner=near,
+            tag=format_tag(settings.tag, target),
+            required_languages=tags,
+            parallel_language=parallel,
         )
-        for (shape, ask, answer, near, _), count in zip(kinds, counts, strict=True)
+        for (shape, source, target, parallel, _), count in zip(shares, counts, strict=True)
     ]
     translations = [AllocationGroup(_translations(settings, mixing))] if settings.translation else []
-    return [AllocationGroup(cells, uses=settings.repeat), *translations]
+    return [AllocationGroup(allocations, uses=settings.repeat), *translations]
 
 
 def _translations(settings: Afp, mixing: MixRecipe) -> list[Allocation]:
-    """Instructions to translate, as many from the pivot as into it, evenly over the other languages."""
+    """Instructions to translate: half from the pivot and half into it, in equal shares of the other languages."""
     pivot = mixing.pivot
     directions = [(pivot, tag) for tag in mixing.others] + [(tag, pivot) for tag in mixing.others]
-    halves = [count for half in even(settings.translation, 2) for count in even(half, len(mixing.others))]
+    halves = split_evenly(settings.translation, 2)
+    counts = [count for half in halves for count in split_evenly(half, len(mixing.others))]
     return [
         Allocation(
             shape="translation",
-            ask=ask,
-            answer=answer,
+            prompt_language=source,
+            language=target,
             count=count,
-            cue=filled(settings.translation_prompt, answer),
-            completion="ask",
-            partner=answer,
+            cue=format_tag(settings.translation_prompt, target),
+            completion="instruction",
+            parallel_language=target,
         )
-        for (ask, answer), count in zip(directions, halves, strict=True)
+        for (source, target), count in zip(directions, counts, strict=True)
     ]

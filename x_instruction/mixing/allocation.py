@@ -1,7 +1,7 @@
-"""Cells: so many rows of one shape in one pair of languages; and which items fill them.
+"""Allocations: exact numbers of rows of one shape in one pair of languages, and the items that fill them.
 
-Rounding rule, everywhere: every cell gets its whole part, and the rows that are left go one each to the largest
-remainders, of equal ones to the first.
+All shares are rounded by largest remainders: each allocation gets the integer part of its share, and the remaining rows
+go one each to the largest fractional parts, the first ones in case of a tie.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,120 +20,124 @@ from x_instruction.mixing.pool import ExamplePool, Kind, mix_hash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """So many rows of one kind.
+    """A number of rows of one shape in one pair of languages.
 
     Args:
-        shape: ``mono``, ``en2x``, ``x2en``, ``x2x`` or ``translation``, or what a mixer calls it.
-        ask: language of the instruction.
-        answer: language of the completion.
-        count: rows.
-        tag: what the prompt ends with, or empty.
-        joint: what stands before the tag.
-        cue: what the prompt begins with, on a line of its own, or empty.
-        completion: the item's response, or the instruction in another language.
-        kind: which items fill it; any when None.
-        whole: languages in which an item must be both asked and answered.
-        partner: language of the parallel instruction that goes with the row, or None.
+        shape: ``mono``, ``en2x``, ``x2en``, ``x2x``, ``translation``, or the mixer's own name.
+        prompt_language: language of the instruction.
+        language: language of the completion.
+        count: number of rows.
+        tag: end of the prompt, or empty.
+        separator: text between the instruction and the tag.
+        cue: first line of the prompt, or empty.
+        completion: which text of the item is the completion: its response, or its instruction in ``language``.
+        kind: kind of the items that fill it; None for any.
+        required_languages: languages in which an item must have both an instruction and a response.
+        parallel_language: language of the parallel instruction that is added to the row, or None.
     """
 
     shape: str
-    ask: str
-    answer: str
+    prompt_language: str
+    language: str
     count: int
     tag: str = ""
-    joint: str = "\n"
+    separator: str = "\n"
     cue: str = ""
-    completion: str = "answer"
+    completion: Literal["instruction", "response"] = "response"
     kind: Kind | None = None
-    whole: tuple[str, ...] = ()
-    partner: str | None = None
+    required_languages: tuple[str, ...] = ()
+    parallel_language: str | None = None
 
     @property
     def name(self) -> str:
-        """How the cell is told from the others of its mixer."""
-        return f"{self.kind or 'any'}:{self.shape}:{self.ask}>{self.answer}:{self.partner or ''}"
+        """Identifies the allocation among those of its mixer. Draws depend on it."""
+        parallel = self.parallel_language or ""
+        return f"{self.kind or 'any'}:{self.shape}:{self.prompt_language}>{self.language}:{parallel}"
 
 
 @dataclass(frozen=True, slots=True)
 class AllocationGroup:
-    """Cells that share items.
+    """Allocations that draw from the same items.
 
     Args:
-        cells: each filled to the row.
-        uses: how often an item may be used over all of them; any number of times, drawn with replacement, when None.
+        allocations: each is filled exactly.
+        uses: how often an item may be used over all of them; None for drawing with replacement.
     """
 
-    cells: Sequence[Allocation]
+    allocations: Sequence[Allocation]
     uses: int | None = 1
 
 
 def exact(number: float) -> Fraction:
-    """A number as it was written: 0.1 is a tenth."""
+    """A float as the fraction that was written: 0.1 is one tenth."""
     return Fraction(repr(number))
 
 
 def apportion(total: int, weights: Sequence[Fraction | int]) -> list[int]:
-    """Whole numbers in proportion to weights that add up to ``total``, by largest remainders."""
-    everything = sum(weights)
-    if not everything:
+    """Integers in proportion to the weights, which add up to ``total``; rounded by largest remainders."""
+    sum_of_weights = sum(weights)
+    if not sum_of_weights:
         return [0] * len(weights)
-    shares = [Fraction(total) * weight / everything for weight in weights]
+    shares = [Fraction(total) * weight / sum_of_weights for weight in weights]
     counts = [int(share) for share in shares]
-    left = total - sum(counts)
-    by_remainder = sorted(range(len(shares)), key=lambda place: (counts[place] - shares[place], place))
-    for place in by_remainder[:left]:
-        counts[place] += 1
+    remaining = total - sum(counts)
+    by_remainder = sorted(range(len(shares)), key=lambda index: (counts[index] - shares[index], index))
+    for index in by_remainder[:remaining]:
+        counts[index] += 1
     return counts
 
 
-def even(total: int, number: int) -> list[int]:
-    """``total`` in ``number`` parts that differ by one at most, the larger first."""
-    return apportion(total, [1] * number)
+def split_evenly(total: int, parts: int) -> list[int]:
+    """``total`` in parts that differ by at most one, the larger ones first."""
+    return apportion(total, [1] * parts)
 
 
-def eligible(stock: ExamplePool, cell: Allocation) -> npt.NDArray[np.bool_]:
-    """Which items can fill a cell, ``(items,)``."""
-    found = stock.has("ask", cell.ask) & stock.has(cell.completion, cell.answer)
-    for tag in cell.whole:
-        found &= stock.has("ask", tag) & stock.has("answer", tag)
-    if cell.partner:
-        found &= stock.has("ask", cell.partner)
-    return found & stock.kinds(cell.kind) if cell.kind else found
+def eligible(pool: ExamplePool, allocation: Allocation) -> npt.NDArray[np.bool_]:
+    """Which items can fill an allocation, ``(items,)``."""
+    items = pool.has("instruction", allocation.prompt_language) & pool.has(allocation.completion, allocation.language)
+    for tag in allocation.required_languages:
+        items &= pool.has("instruction", tag) & pool.has("response", tag)
+    if allocation.parallel_language:
+        items &= pool.has("instruction", allocation.parallel_language)
+    return items & pool.of_kind(allocation.kind) if allocation.kind else items
 
 
-def fill(mixer: str, group: AllocationGroup, stock: ExamplePool, seed: int) -> list[npt.NDArray[np.intp]]:
-    """Items of each cell; nothing but ids, seed and recipe decides which.
+def fill(mixer: str, group: AllocationGroup, pool: ExamplePool, seed: int) -> list[npt.NDArray[np.intp]]:
+    """The items of each allocation. They depend on ids, seed and recipe only.
 
-    Cells that few items can fill choose first. An item that was used less goes first, then one that fewer cells could
-    use; then chance decides.
+    Allocations with the fewest eligible items choose first. Among its items, an allocation takes those used least so
+    far, then those that the fewest allocations can use, then by hash.
 
     Raises:
         CorpusError: there are not enough items.
     """
-    keys = stock.keys(seed)
-    used = np.zeros(len(stock), dtype=np.int64)
-    filled: list[npt.NDArray[np.intp]] = [np.empty(0, dtype=np.intp)] * len(group.cells)
-    can = [np.flatnonzero(eligible(stock, cell)) for cell in group.cells]
-    wanted = np.bincount(np.concatenate([np.empty(0, dtype=np.intp), *can]), minlength=len(stock))
-    for place in sorted(range(len(can)), key=lambda place: (len(can[place]), place)):
-        cell, items = group.cells[place], can[place]
+    keys = pool.keys(seed)
+    used = np.zeros(len(pool), dtype=np.int64)
+    filled: list[npt.NDArray[np.intp]] = [np.empty(0, dtype=np.intp)] * len(group.allocations)
+    candidates = [np.flatnonzero(eligible(pool, allocation)) for allocation in group.allocations]
+    # In how many allocations each item could be used.
+    demand = np.bincount(np.concatenate([np.empty(0, dtype=np.intp), *candidates]), minlength=len(pool))
+    for index in sorted(range(len(candidates)), key=lambda index: (len(candidates[index]), index)):
+        allocation, items = group.allocations[index], candidates[index]
         if group.uses is None:
-            room = cell.count if len(items) else 0
+            available = allocation.count if len(items) else 0
         else:
             left = np.maximum(group.uses - used[items], 0)
-            room = int(left.sum())
-        if room < cell.count:
+            available = int(left.sum())
+        if available < allocation.count:
             raise CorpusError(
-                f"{mixer}: {cell.count} rows of {cell.shape} ({cell.ask} to {cell.answer}) are wanted and there is "
-                f"matter for {room}: give more data in these languages, or ask for fewer"
+                f"{mixer}: the recipe needs {allocation.count} rows of {allocation.shape} "
+                f"({allocation.prompt_language} to {allocation.language}) and the data has {available}: "
+                "add data in these languages, or lower the counts"
             )
         if group.uses is None:
-            draws = mix_hash(np.arange(cell.count, dtype=np.uint64), seed, mixer, cell.name)
-            filled[place] = items[(draws % np.uint64(max(len(items), 1))).astype(np.intp)]
+            draws = mix_hash(np.arange(allocation.count, dtype=np.uint64), seed, mixer, allocation.name)
+            filled[index] = items[(draws % np.uint64(max(len(items), 1))).astype(np.intp)]
             continue
-        again = np.repeat(items, left)
-        turn = used[again] + np.arange(len(again)) - np.repeat(np.cumsum(left) - left, left)
-        order = np.lexsort((mix_hash(keys[again], mixer, cell.name), wanted[again], turn))
-        filled[place] = again[order[: cell.count]]
-        np.add.at(used, filled[place], 1)
+        # Each item as often as it may still be used; ``turn`` is the number of uses before each of these.
+        repeated = np.repeat(items, left)
+        turn = used[repeated] + np.arange(len(repeated)) - np.repeat(np.cumsum(left) - left, left)
+        order = np.lexsort((mix_hash(keys[repeated], mixer, allocation.name), demand[repeated], turn))
+        filled[index] = repeated[order[: allocation.count]]
+        np.add.at(used, filled[index], 1)
     return filled

@@ -1,4 +1,4 @@
-"""CrossIn's modes (method.md 3.3): languages are taken evenly, items drawn with replacement."""
+"""CrossIn (arXiv 2404.11932; docs/method.md 3.3): languages in equal shares, items drawn with replacement."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from itertools import permutations
 import numpy as np
 
 from x_instruction.config.mixing import CrossIn, MixRecipe
-from x_instruction.mixing.allocation import Allocation, AllocationGroup, eligible, even
+from x_instruction.mixing.allocation import Allocation, AllocationGroup, eligible, split_evenly
 from x_instruction.mixing.pool import ExamplePool
-from x_instruction.mixing.tags import filled
+from x_instruction.mixing.tags import format_tag
 
 
-def groups(settings: CrossIn, mixing: MixRecipe, stock: ExamplePool) -> list[AllocationGroup]:
-    """One group per mode, and the base.
+def groups(settings: CrossIn, mixing: MixRecipe, pool: ExamplePool) -> list[AllocationGroup]:
+    """One group per mode, and one for the base rows.
 
-    ``size`` left out is as many rows as there are items that some cell of the mode can take.
+    Without ``size``, a mode has as many rows as there are items that fit one of its allocations.
     """
-    found = []
+    result = []
     for mode in settings.modes:
-        blank = [_cell(mode, ask, answer, 0, settings, mixing) for ask, answer in _directions(mode, mixing)]
+        empty = [_allocation(mode, source, target, 0, settings, mixing) for source, target in _directions(mode, mixing)]
         size = settings.size
         if size is None:
-            able = np.zeros(len(stock), dtype=bool)
-            for cell in blank:
-                able |= eligible(stock, cell)
-            size = int(able.sum())
-        counts = even(size, len(blank))
-        cells = [
-            _cell(mode, cell.ask, cell.answer, count, settings, mixing)
-            for cell, count in zip(blank, counts, strict=True)
+            usable = np.zeros(len(pool), dtype=bool)
+            for allocation in empty:
+                usable |= eligible(pool, allocation)
+            size = int(usable.sum())
+        counts = split_evenly(size, len(empty))
+        allocations = [
+            _allocation(mode, allocation.prompt_language, allocation.language, count, settings, mixing)
+            for allocation, count in zip(empty, counts, strict=True)
         ]
-        found.append(AllocationGroup(cells, uses=None))
+        result.append(AllocationGroup(allocations, uses=None))
     if settings.base:
-        found.append(
-            AllocationGroup([Allocation(shape="base", ask=mixing.pivot, answer=mixing.pivot, count=settings.base)])
-        )
-    return found
+        base = Allocation(shape="base", prompt_language=mixing.pivot, language=mixing.pivot, count=settings.base)
+        result.append(AllocationGroup([base]))
+    return result
 
 
 def _directions(mode: str, mixing: MixRecipe) -> list[tuple[str, str]]:
@@ -50,9 +49,15 @@ def _directions(mode: str, mixing: MixRecipe) -> list[tuple[str, str]]:
     return list(permutations(others, 2))
 
 
-def _cell(mode: str, ask: str, answer: str, count: int, settings: CrossIn, mixing: MixRecipe) -> Allocation:
+def _allocation(mode: str, source: str, target: str, count: int, settings: CrossIn, mixing: MixRecipe) -> Allocation:
     if mode == "translation":
-        cue = filled(settings.translation_prompt, mixing.pivot)
-        return Allocation(shape=mode, ask=ask, answer=answer, count=count, cue=cue, completion="ask")
-    tag = "" if mode == "mono" else filled(settings.tag, answer)
-    return Allocation(shape=mode, ask=ask, answer=answer, count=count, tag=tag)
+        return Allocation(
+            shape=mode,
+            prompt_language=source,
+            language=target,
+            count=count,
+            cue=format_tag(settings.translation_prompt, mixing.pivot),
+            completion="instruction",
+        )
+    tag = "" if mode == "mono" else format_tag(settings.tag, target)
+    return Allocation(shape=mode, prompt_language=source, language=target, count=count, tag=tag)

@@ -1,4 +1,4 @@
-"""Files in, a folder of Parquet files with a report out."""
+"""Mix files into a folder of Parquet files with a report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REPORT = "mix.json"
-_OURS = r"mix\.json|dropped\.parquet|train-\d+-of-\d+\.parquet|\..*\.tmp"
+# Names of the files of a mix; a folder with any other file is not overwritten.
+_FILES = r"mix\.json|dropped\.parquet|train-\d+-of-\d+\.parquet|\..*\.tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class Source:
     """A file of pairs.
 
     Args:
-        path: where it is.
+        path: the file.
         kind: ``seed`` or ``web``.
-        tag: language of its responses where rows do not say, or empty.
+        tag: language of the responses for rows that do not name one, or empty.
     """
 
     path: Path
@@ -52,11 +53,11 @@ class Source:
 
 
 def sources(name: str, kind: Kind) -> list[Source]:
-    """The files of ``PATH`` or ``TAG=PATH``; of a folder, its training files.
+    """The files that ``PATH`` or ``TAG=PATH`` names; for a folder, its ``train-*.parquet`` files.
 
     Raises:
         RecipeError: no such language.
-        CorpusError: nothing there.
+        CorpusError: the folder has no such files.
     """
     tag, equals, path = name.partition("=")
     if not equals or Path(name).exists():
@@ -64,12 +65,12 @@ def sources(name: str, kind: Kind) -> list[Source]:
     folder = Path(path)
     files = sorted(folder.rglob("train-*.parquet")) if folder.is_dir() else [folder]
     if not files:
-        raise CorpusError(f"{folder} holds no train-*.parquet: name a file, or a folder that `build` wrote")
+        raise CorpusError(f"{folder} has no train-*.parquet: name a file, or a folder from `x-instruction build`")
     return [Source(file, kind, language(tag).tag if tag else "") for file in files]
 
 
-def asked_with(path: Path) -> dict[str, str]:
-    """The tag to ask with for each language, as a mix's report or a tuned model's says; none where there is no file.
+def inference_tags(path: Path) -> dict[str, str]:
+    """The tag to prompt with, by language, from the report of a mix or of a trained model; empty without a file.
 
     Raises:
         CorpusError: the file is damaged.
@@ -79,76 +80,91 @@ def asked_with(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CorpusError(f"{path} is damaged ({error}): mix or tune again") from None
+        raise CorpusError(f"{path} is damaged ({error}): mix or train again") from None
 
 
 def write(mixing: MixRecipe, data: Iterable[Source], out: Path) -> dict[str, Any]:
-    """Mix files into a folder; its report is given back.
+    """Mix files into a folder and return the report.
+
+    Args:
+        mixing: the recipe.
+        data: the files of pairs.
+        out: the folder; may have an earlier mix, which is replaced.
 
     Raises:
-        CorpusError: a file cannot be read, no row fits, or there is not enough matter for the recipe's counts; then
+        CorpusError: a file cannot be read, no row fits the recipe, or there are not enough items for its counts. Then
             nothing is written.
-        RecipeError: the folder holds something else.
+        RecipeError: the folder has other files.
     """
-    strange = [path.name for path in sorted(out.glob("*")) if not re.fullmatch(_OURS, path.name)]
-    if strange:
-        raise RecipeError(f"{out} holds files that no mix wrote, as {strange[0]}: name another folder for --out")
+    other = [path.name for path in sorted(out.glob("*")) if not re.fullmatch(_FILES, path.name)]
+    if other:
+        raise RecipeError(f"{out} has files that are not of a mix, such as {other[0]}: name another folder for --out")
     files = list(data)
-    with tempfile.TemporaryDirectory(prefix="mix-") as scratch, ExamplePool(Path(scratch)) as stock:
-        let_go: Counter[str] = Counter()
-        there: Counter[tuple[str, str]] = Counter()
-        gone = _counted(_stocked(mixing, files, stock, there), let_go)
+    with tempfile.TemporaryDirectory(prefix="mix-") as scratch, ExamplePool(Path(scratch)) as pool:
+        reasons: Counter[str] = Counter()
+        directions: Counter[tuple[str, str]] = Counter()
+        # In the temporary folder first: until the mix is known to succeed, an earlier one in ``out`` is kept.
         dropped_rows = Path(scratch) / "dropped.parquet"
-        _parquet(dropped_rows, (dropped_row(record) for record in gone), record_schema(Dropped))
-        stock.close()
+        records = _counted(_add_pairs(mixing, files, pool, directions), reasons)
+        _parquet(dropped_rows, (dropped_row(record) for record in records), record_schema(Dropped))
+        pool.freeze()
         try:
-            number, rows = mix(mixing, stock)
+            number, rows = mix(mixing, pool)
             if not number:
-                raise CorpusError(f"no row fits recipe {mixing.name}, which wants {_wanted(mixing, stock)}")
+                raise CorpusError(f"no row fits recipe {mixing.name}, which needs {_needed(mixing, pool)}")
         except CorpusError as error:
-            raise CorpusError(f"{error}; the data has {_there(mixing, stock, there, let_go)}") from None
+            raise CorpusError(f"{error}; the data has {_present(mixing, pool, directions, reasons)}") from None
         out.mkdir(parents=True, exist_ok=True)
-        # What an earlier mix left goes first: files of two mixes never stand side by side.
+        # The earlier mix is removed before the first new file, so that files of two mixes are never side by side.
         for old in [out / REPORT, *out.glob("train-*.parquet")]:
             old.unlink(missing_ok=True)
         with atomic(out / dropped_rows.name) as stream, open(dropped_rows, "rb") as source:
             shutil.copyfileobj(source, stream)
-        report = _report(mixing, files, len(stock), let_go)
+        report = _report(mixing, files, len(pool), reasons)
         total = max(1, -(-number // mixing.rows_per_file))
-        seen = _seen(rows, mixing, report)
+        counted = _count_rows(rows, mixing, report)
         for index in range(total):
-            part = (_flat(row) for _, row in zip(range(mixing.rows_per_file), seen, strict=False))
+            part = (_flat(row) for _, row in zip(range(mixing.rows_per_file), counted, strict=False))
             _parquet(out / f"train-{index:05d}-of-{total:05d}.parquet", part, schema())
-        _finished(mixing, report)
-        # The report comes last: a folder that has one is whole.
+        _finish_report(mixing, report)
+        # The report is written last: a folder with a report is complete.
         with atomic(out / REPORT) as stream:
             stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     return report
 
 
-def _wanted(mixing: MixRecipe, stock: ExamplePool) -> str:
-    cells = [cell for _, _, group in groups(mixing, stock) for cell in group.cells]
-    found = [f"all of {', '.join(cell.whole)}" if cell.whole else f"{cell.ask} to {cell.answer}" for cell in cells]
-    return f"{', '.join(dict.fromkeys(found))} (instruction to response)"
-
-
-def _there(mixing: MixRecipe, stock: ExamplePool, there: Counter[tuple[str, str]], let_go: Counter[str]) -> str:
-    """What the data has, and how to mix it where its languages or its ids are the reason that it does not fit."""
-    if not there:
-        return f"no usable row ({', '.join(f'{reason} {number}' for reason, number in sorted(let_go.items()))})"
-    has = ", ".join(f"{ask} to {answer} ({number:,})" for (ask, answer), number in there.most_common())
-    tags = sorted({answer for _, answer in there} - {mixing.pivot})
-    if tags and not {*tags} & {*mixing.languages}:
-        return f"{has}: for its languages say --set 'languages={json.dumps(tags)}'"
-    crossing = [
-        cell
-        for name, _, group in groups(mixing, stock)
-        for cell in group.cells
-        if name in ("crossin", "afp") and cell.ask != cell.answer
+def _needed(mixing: MixRecipe, pool: ExamplePool) -> str:
+    """The languages that the recipe needs, for a message."""
+    needed = [
+        f"all of {', '.join(allocation.required_languages)}"
+        if allocation.required_languages
+        else f"{allocation.prompt_language} to {allocation.language}"
+        for _, _, group in groups(mixing, pool)
+        for allocation in group.allocations
     ]
-    if crossing and not any(eligible(stock, cell).any() for cell in crossing):
-        has += ', and no item has both sides: rows that say the same need one id in every language, or align="position"'
-    return has
+    return f"{', '.join(dict.fromkeys(needed))} (instruction to response)"
+
+
+def _present(mixing: MixRecipe, pool: ExamplePool, directions: Counter[tuple[str, str]], reasons: Counter[str]) -> str:
+    """The languages that the data has, for a message, with a remedy if its languages or ids are the problem."""
+    if not directions:
+        return f"no usable row ({', '.join(f'{reason} {number}' for reason, number in sorted(reasons.items()))})"
+    present = ", ".join(f"{source} to {target} ({number:,})" for (source, target), number in directions.most_common())
+    tags = sorted({target for _, target in directions} - {mixing.pivot})
+    if tags and not {*tags} & {*mixing.languages}:
+        return f"{present}: for these languages, add --set 'languages={json.dumps(tags)}'"
+    across = [
+        allocation
+        for name, _, group in groups(mixing, pool)
+        for allocation in group.allocations
+        if name in ("crossin", "afp") and allocation.prompt_language != allocation.language
+    ]
+    if across and not any(eligible(pool, allocation).any() for allocation in across):
+        present += (
+            ", and no item is in both languages: give translations of a row one id, or set align = 'position' if "
+            "the files have them in the same order"
+        )
+    return present
 
 
 def _flat(row: Row) -> dict[str, str]:
@@ -156,17 +172,17 @@ def _flat(row: Row) -> dict[str, str]:
 
 
 def schema() -> pa.Schema:
-    """The one Arrow schema of every mix: text throughout, and none of it null."""
+    """The Arrow schema of every mix: only text columns, none of them nullable."""
     import pyarrow as pa
 
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Row)])
 
 
-def _stocked(
-    mixing: MixRecipe, files: list[Source], stock: ExamplePool, there: Counter[tuple[str, str]]
+def _add_pairs(
+    mixing: MixRecipe, files: list[Source], pool: ExamplePool, directions: Counter[tuple[str, str]]
 ) -> Iterator[Dropped]:
-    """Put every usable pair into the stock; the others are given back. Languages of both sides are counted."""
-    wanted = {mixing.pivot, *mixing.languages}
+    """Add every usable pair to the pool, and yield the others. Counts pairs by their two languages."""
+    languages = {mixing.pivot, *mixing.languages}
     for source in files:
         position = 0
         for pair in read_pairs(source.path, mixing.max_row_bytes, source.tag, mixing.pivot):
@@ -174,37 +190,38 @@ def _stocked(
             if isinstance(pair, Dropped):
                 yield pair
                 continue
-            let_go = _unfit(pair, wanted, mixing)
-            if let_go is None or let_go.reason in ("held_out", "other_language"):
-                known = _known(pair)
-                there[known.instruction_language, known.language] += 1
-            if let_go is None:
+            record = _unusable(pair, languages, mixing)
+            if record is None or record.reason in ("held_out", "other_language"):
+                tagged = _with_tags(pair)
+                directions[tagged.instruction_language, tagged.language] += 1
+            if record is None:
                 if mixing.align == "position":
-                    known = dataclasses.replace(known, id=f"{position:09d}")
-                let_go = stock.add(known, source.kind)
-            if let_go is not None:
-                yield let_go
+                    tagged = dataclasses.replace(tagged, id=f"{position:09d}")
+                record = pool.add(tagged, source.kind)
+            if record is not None:
+                yield record
 
 
-def _known(pair: Pair) -> Pair:
-    tag, asked = language(pair.language).tag, language(pair.instruction_language).tag
-    return dataclasses.replace(pair, language=tag, instruction_language=asked)
+def _with_tags(pair: Pair) -> Pair:
+    """The pair with its languages as tags instead of aliases."""
+    tag, instruction_tag = language(pair.language).tag, language(pair.instruction_language).tag
+    return dataclasses.replace(pair, language=tag, instruction_language=instruction_tag)
 
 
-def _unfit(pair: Pair, wanted: set[str], mixing: MixRecipe) -> Dropped | None:
+def _unusable(pair: Pair, languages: set[str], mixing: MixRecipe) -> Dropped | None:
     """Why a pair cannot be in the mix, or None."""
     if not pair.instruction.strip():
         return dropped(pair.id, "no_instruction", "", pair.output)
     if not pair.output.strip():
         return dropped(pair.id, "no_output", "", pair.instruction)
     if not pair.language:
-        detail = "the row does not say; write TAG=PATH for the file"
+        detail = "the row names no language; write TAG=PATH for the file"
         return dropped(pair.id, "no_language", detail, pair.instruction)
     try:
         tags = {language(pair.language).tag, language(pair.instruction_language).tag}
     except RecipeError as error:
         return dropped(pair.id, "unknown_language", str(error), pair.instruction)
-    for tag in sorted(tags - wanted):
+    for tag in sorted(tags - languages):
         reason = "held_out" if tag in mixing.held_out else "other_language"
         return dropped(pair.id, reason, tag, pair.instruction)
     return None
@@ -216,13 +233,13 @@ def _counted(records: Iterable[Dropped], counts: Counter[str]) -> Iterator[Dropp
         yield record
 
 
-def _report(mixing: MixRecipe, files: list[Source], items: int, let_go: Counter[str]) -> dict[str, Any]:
+def _report(mixing: MixRecipe, files: list[Source], items: int, reasons: Counter[str]) -> dict[str, Any]:
     return {
         "recipe": flatten({name: value for name, value in mixing if value is not None}),
-        # Names and contents only: where a file lies on a machine is nobody's business.
+        # Mixes are published, so the report has the names and digests of files, never their paths.
         "inputs": [{"name": s.path.name, "kind": s.kind, "sha256": digest(s.path)} for s in files],
         "items": items,
-        "dropped": dict(sorted(let_go.items())),
+        "dropped": dict(sorted(reasons.items())),
         "rows": 0,
         "by_mixer": Counter[str](),
         "by_shape": Counter[str](),
@@ -234,10 +251,10 @@ def _report(mixing: MixRecipe, files: list[Source], items: int, let_go: Counter[
     }
 
 
-def _seen(rows: Iterator[Row], mixing: MixRecipe, report: dict[str, Any]) -> Iterator[Row]:
+def _count_rows(rows: Iterator[Row], mixing: MixRecipe, report: dict[str, Any]) -> Iterator[Row]:
     missing = report["without_rows"]
     for row in rows:
-        # Other languages may be asked from the pivot: that makes it no row of its own.
+        # An instruction in the pivot is no row of the pivot: other languages are asked from it.
         for tag in ({row.prompt_language} - {mixing.pivot} | {row.language}).intersection(missing):
             missing.remove(tag)
         report["rows"] += 1
@@ -250,7 +267,7 @@ def _seen(rows: Iterator[Row], mixing: MixRecipe, report: dict[str, Any]) -> Ite
         yield row
 
 
-def _finished(mixing: MixRecipe, report: dict[str, Any]) -> None:
+def _finish_report(mixing: MixRecipe, report: dict[str, Any]) -> None:
     for name in ("by_mixer", "by_shape", "by_language", "by_direction", "by_tag"):
         report[name] = dict(sorted(report[name].items()))
     tagged = [section for section in (mixing.humpback, mixing.x_instruction) if section is not None]
@@ -258,10 +275,10 @@ def _finished(mixing: MixRecipe, report: dict[str, Any]) -> None:
     report["inference"] = {tag: text for tag, text in tags.items() if text}
 
 
-def _parquet(path: Path, rows: Iterator[dict[str, Any]], fixed: pa.Schema) -> None:
+def _parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with atomic(path) as stream, pq.ParquetWriter(stream, fixed, compression="zstd") as writer:
+    with atomic(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         while batch := [row for _, row in zip(range(BATCH), rows, strict=False)]:
-            writer.write_table(pa.Table.from_pylist(batch, schema=fixed))
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))

@@ -26,7 +26,7 @@ from x_instruction.engines import open_engine
 from x_instruction.errors import CorpusError, TrainingError, UnknownLanguage
 from x_instruction.evaluation import held_out
 from x_instruction.languages import language
-from x_instruction.mixing.files import REPORT, Source, asked_with
+from x_instruction.mixing.files import REPORT, Source, inference_tags
 from x_instruction.prompts.answer import SLOT, frame
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
@@ -103,7 +103,7 @@ def read(files: Sequence[Source]) -> Data:
     revision = hashing.digest([digest(source.path) for source in files])
     inference: dict[str, str] = {}
     for folder in dict.fromkeys(source.path.parent for source in files):
-        inference = asked_with(folder / REPORT) | inference
+        inference = inference_tags(folder / REPORT) | inference
     return Data(tuple(pairs), parallel, tags, inference, gone, names, f"sha256:{revision}")
 
 

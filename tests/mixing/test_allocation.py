@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from x_instruction.errors import CorpusError
-from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, even, exact, fill
-from x_instruction.mixing.pool import hashed, mix_hash
+from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, exact, fill, split_evenly
+from x_instruction.mixing.pool import hash64, mix_hash
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_apportioned_numbers_add_up_and_are_within_one(total, weights):
 
 
 def test_even():
-    assert even(3_000, 7) == [429] * 4 + [428] * 3
+    assert split_evenly(3_000, 7) == [429] * 4 + [428] * 3
 
 
 def cell(ask, answer, count, **values):
-    return Allocation(shape="s", ask=ask, answer=answer, count=count, **values)
+    return Allocation(shape="s", prompt_language=ask, language=answer, count=count, **values)
 
 
 def test_an_item_is_used_once_unless_more_is_allowed(stock, parallel):
@@ -65,11 +65,9 @@ def test_items_that_fit_elsewhere_are_left_for_it(stock, pair):
 
 def test_too_few_items_name_the_cell(stock, parallel):
     items = stock(parallel(3, "en", "sw"))
-    with pytest.raises(
-        CorpusError, match=r"m: 4 rows of s \(sw to en\) are wanted and there is matter for 3: give more"
-    ):
+    with pytest.raises(CorpusError, match=r"m: the recipe needs 4 rows of s \(sw to en\) and the data has 3: add data"):
         fill("m", AllocationGroup([cell("sw", "en", 4)]), items, 1)
-    with pytest.raises(CorpusError, match="matter for 0"):
+    with pytest.raises(CorpusError, match="the data has 0: add data"):
         fill("m", AllocationGroup([cell("fi", "en", 4)], uses=None), items, 1)
 
 
@@ -99,7 +97,7 @@ def test_counts_are_exact_and_order_counts_for_nothing(stock, parallel, number, 
 
 
 def test_hashes_are_the_same_on_every_machine():
-    assert hashed(1, "web", "a") == 14720174438452705418
+    assert hash64(1, "web", "a") == 14720174438452705418
     assert mix_hash(np.arange(2, dtype=np.uint64), 1, "x").tolist() == [14688059385793933832, 11725397116700771704]
     assert len(set(mix_hash(np.arange(1_000, dtype=np.uint64), 1).tolist())) == 1_000
     assert (mix_hash(np.arange(4, dtype=np.uint64), 1) != mix_hash(np.arange(4, dtype=np.uint64), 2)).all()
