@@ -262,13 +262,13 @@ def test_a_rater_learns_from_what_a_weaker_model_wrote(
     models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
     models.seeds()
     pairs = models._pairs("rater", 0, "")
-    written = models._weaker(pairs, [name])
+    written = models._weak_texts(pairs)
     made = [e for e in examples(pairs, recipe.refine.label_strategies, 1, recipe.seed, written) if e.level == "flawed"]
     assert made
     assert not {(e.instruction, e.text) for e in made} & {(pair.asked, pair.output) for pair in pairs}
     kept = {e.text for e in made} if name == "weak-instruction" else {e.instruction for e in made}
     assert kept <= ({pair.output for pair in pairs} if name == "weak-instruction" else {pair.asked for pair in pairs})
-    assert models._weaker(pairs, [name]) == written
+    assert models._weak_texts(pairs) == written
     # How the weaker model is asked decides the rater.
     other = recipe.replace(generate=recipe.generate.replace(top_k=3))
     assert Models(models.run, other, False, print).settings("rater", 0) != models.settings("rater", 0)

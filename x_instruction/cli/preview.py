@@ -63,6 +63,6 @@ def _cost(row: Row) -> str:
 
 
 def _time(row: Row) -> str:
-    from x_instruction.pipeline.estimate import clock
+    from x_instruction.pipeline.progress import duration
 
-    return "-" if row["seconds"] is None else clock(row["seconds"])
+    return "-" if row["seconds"] is None else duration(row["seconds"])

@@ -12,7 +12,7 @@ from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 from x_instruction.pipeline.batch import by_files
 from x_instruction.pipeline.costs import priced
-from x_instruction.pipeline.progress import NullProgress
+from x_instruction.pipeline.progress import NullProgress, duration
 from x_instruction.pipeline.rounds import stages
 from x_instruction.pipeline.status import money, totals
 from x_instruction.records import Dropped
@@ -70,7 +70,7 @@ class Estimate:
         unknown = any(found.seconds is None for found in self.languages)
         more = "; languages without figures have no known size: bound them with --limit" if unknown else ""
         more += "; training and rounds are not included" if self.trains else ""
-        return f"about {clock(seconds)} with {self.workers} worker{'s' if self.workers != 1 else ''}{cost}{more}"
+        return f"about {duration(seconds)} with {self.workers} worker{'s' if self.workers != 1 else ''}{cost}{more}"
 
 
 def estimate(settings: Recipe, workers: int) -> Estimate:
@@ -149,10 +149,3 @@ def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected
         per_row["seconds"] * rows + reading,
         per_row["cost"] * rows,
     )
-
-
-def clock(seconds: float) -> str:
-    """A duration for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -26,19 +26,17 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
 from x_instruction.config.section import flatten
 from x_instruction.config.training import TrainConfig
-from x_instruction.engines import Choice, Chosen, Completed, Completion, Engine, open_engine
+from x_instruction.engines import Choice, Chosen, Engine, open_engine
 from x_instruction.engines.models import locate
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
-from x_instruction.generate import generate
-from x_instruction.hashing import derive_seed
 from x_instruction.languages import Language, language
 from x_instruction.pipeline.plan import differences
 from x_instruction.pipeline.rounds import folder, started
+from x_instruction.pipeline.weak_texts import weak_texts
 from x_instruction.pipeline.worker import PLACE, identity
 from x_instruction.prompts import digest_of
-from x_instruction.prompts.answer import frame
-from x_instruction.records import Candidate, Passage, Rated, text_digest
+from x_instruction.records import Rated
 from x_instruction.refine import labels
 from x_instruction.seed.collect import collect, provenance
 from x_instruction.seed.files import seed_files
@@ -128,12 +126,12 @@ class Models:
         if not target.is_dir():
             return True
         old = json.loads((target / MADE).read_text("utf-8"))
-        found = differences(old, self.settings(role, round, tag))
-        if found and not self.overwrite:
-            raise RunChanged(f"model {target.name}", found)
-        if found:
+        changed = differences(old, self.settings(role, round, tag))
+        if changed and not self.overwrite:
+            raise RunChanged(f"model {target.name}", changed)
+        if changed:
             shutil.rmtree(target)
-        return bool(found)
+        return bool(changed)
 
     def _make(self, role: str, round: int, tag: str) -> None:
         """Train a model, and calibrate it if it rates. After a kill, the next call continues from a checkpoint."""
@@ -147,11 +145,11 @@ class Models:
             raise CorpusError(self._none(role, tag))
         describe = self._described(role, round, tag, pairs)
         if role == "generator":
-            lessons, finish = self._writing(pairs, reader), describe
+            examples, finish = self._writing(pairs, reader), describe
         else:
-            lessons, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
-        self.log(f"{target.name}: training on {len(lessons):,} rows")
-        tuned = launch(TrainJob(model=self._start(role, round, tag), train=self._whole(role)), lessons, target, finish)
+            examples, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
+        self.log(f"{target.name}: training on {len(examples):,} rows")
+        tuned = launch(TrainJob(model=self._start(role, round, tag), train=self._whole(role)), examples, target, finish)
         self.log(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
 
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
@@ -307,100 +305,48 @@ class Models:
     def _rating(
         self, pairs: list[Pair], reader: Reader, start: Model, describe: Callable[[Path, TrainResult], None]
     ) -> tuple[list[TrainingExample], Callable[[Path, TrainResult], None]]:
-        """Lessons of the rater, and what calibrates it on pairs that it did not see."""
+        """The training examples of the rater, and a function that calibrates it on pairs that it was not trained on."""
         from x_instruction.refine import calibration, trained
         from x_instruction.training.roles import rating
 
         settings = self.recipe.refine
         seed = self.recipe.seed
-        weaker = self._weaker(pairs, [name for name in labels.WEAK_STRATEGIES if name in settings.label_strategies])
-        made = [
-            labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weaker), seed)
+        weak = self._weak_texts(pairs)
+        training_part, validation_part = (
+            labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weak), seed)
             for part in labels.split(pairs, settings.validation, seed)
-        ]
+        )
 
         def finish(model: Path, tuned: TrainResult) -> None:
             engine = open_engine(self._tune("rater").trained(start, model))
             questions = [
                 trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine)
-                for e in made[1]
+                for e in validation_part
             ]
-            found = np.array(_chosen(engine, questions))
-            levels = np.array([labels.LEVELS.index(e.level) for e in made[1]])
-            calibration.fit(found, levels).write(model)
+            probabilities = np.array(_chosen(engine, questions))
+            levels = np.array([labels.LEVELS.index(e.level) for e in validation_part])
+            calibration.fit(probabilities, levels).write(model)
             describe(model, tuned)
 
-        return rating(made[0], settings, reader), finish
+        return rating(training_part, settings, reader), finish
 
-    def _weaker(self, pairs: list[Pair], names: list[str]) -> dict[str, dict[str, str]]:
-        """What the untuned generator writes, prompted, for each pair; answers are remembered.
-
-        Returns:
-            By strategy and ``labels.key``: an instruction for the response, or an answer to the instruction.
-        """
-        if not names:
-            return {}
-        write = self._weaker_writer()
-        make = {"weak-instruction": self._instructed, "weak-response": self._answered}
-        with RequestCache(
-            self.run.root / "cache" / "weaker.sqlite", open_engine(write.model), identity(write.model)
-        ) as ledger:
-            return {name: make[name](pairs, write, ledger) for name in names}
-
-    def _instructed(self, pairs: list[Pair], write: Generate, ledger: RequestCache) -> dict[str, str]:
-        by_tag: dict[str, list[Passage]] = {}
-        for pair in pairs:
-            by_tag.setdefault(pair.language, []).append(_passage(pair, labels.key(pair)))
-        return {
-            made.id: made.instruction
-            for rows in by_tag.values()
-            for made in generate(rows, write, ledger.engine, ledger.ask, self.recipe.seed)
-            if isinstance(made, Candidate)
-        }
-
-    def _answered(self, pairs: list[Pair], write: Generate, ledger: RequestCache) -> dict[str, str]:
-        """Answers, in the language of the response as far as asking for it helps."""
-        ask = frame("auto", ledger.engine.chat)
-        asked = [
-            Completion(
-                prompt=ask(f"{pair.asked} Answer in {language(pair.language).name}."),
-                max_tokens=self.recipe.refine.response_tokens,
-                temperature=write.temperature,
-                top_p=write.top_p,
-                top_k=write.top_k,
-                seed=derive_seed(self.recipe.seed, "answer", labels.key(pair)),
-            )
-            for pair in pairs
-        ]
-        answers = zip(pairs, ledger.ask(asked), strict=True)
-        return {labels.key(pair): answer.text for pair, answer in answers if isinstance(answer, Completed)}
+    def _weak_texts(self, pairs: list[Pair]) -> dict[str, dict[str, str]]:
+        """Texts of the untrained generator for the label strategies that need them."""
+        refine, writer = self.recipe.refine, self._weaker_writer()
+        strategies = [name for name in labels.WEAK_STRATEGIES if name in refine.label_strategies]
+        cache = self.run.root / "cache" / "weaker.sqlite"
+        model = identity(writer.model)
+        return weak_texts(pairs, strategies, writer, refine.response_tokens, self.recipe.seed, cache, model)
 
     def _weaker_writer(self) -> Generate:
         return self.recipe.generate.replace(candidates=1, train=None, length_hint=0.0)
 
 
-def _passage(pair: Pair, id: str) -> Passage:
-    """A seed's response as something to write an instruction for."""
-    return Passage(
-        id=id,
-        language=pair.language,
-        text=pair.output,
-        document_id=pair.id,
-        segment=0,
-        source=pair.source,
-        url=pair.url,
-        license=pair.license,
-        text_hash=text_digest(pair.output),
-        identified=pair.language,
-        identified_confidence=1.0,
-    )
-
-
 def _chosen(engine: Engine, questions: list[Choice]) -> list[tuple[float, ...]]:
-    with RequestCache(Path(":memory:"), engine, {}) as ledger:
-        answers = ledger.ask(questions)
-    found = [answer.probabilities for answer in answers if isinstance(answer, Chosen)]
-    if len(found) < len(answers):
-        lost = next(answer for answer in answers if not isinstance(answer, Chosen))
-        raise EngineError(f"the rater could not read a validation pair: {lost}")
-    return found
+    """The probabilities of the levels for each question."""
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        answers = cache.ask(questions)
+    failed = [answer for answer in answers if not isinstance(answer, Chosen)]
+    if failed:
+        raise EngineError(f"the rater could not read {len(failed)} of {len(answers)} validation pairs: {failed[0]}")
+    return [answer.probabilities for answer in answers if isinstance(answer, Chosen)]

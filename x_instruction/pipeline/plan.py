@@ -76,13 +76,13 @@ class Plan:
         unknown = [tag for tag in self.recipe.languages if self.run.count(PASSAGE, tag) is None]
         if stage not in (PASSAGE, CURATED) and unknown:
             return [f"{PASSAGE}/{tag}" for tag in unknown]
-        found: list[str] = []
+        missing: list[str] = []
         for key in self._own(stage):
             inputs = self._inputs(key)
-            found += [str(source) for source in inputs if not self.run.complete(source)]
+            missing += [str(source) for source in inputs if not self.run.complete(source)]
             if stage == CURATED and not inputs:
-                found.append(f"{self._last_rated().path}/{key.language}")
-        return found
+                missing.append(f"{self._last_rated().path}/{key.language}")
+        return missing
 
     def finish(self, stage: StageKey) -> None:
         """Record the number of shards of each language that is complete at a stage."""
@@ -203,14 +203,14 @@ class Plan:
             RunChanged: it was, and it may not be made again.
         """
         old = self.run.report(task.key).settings
-        found = differences(old, task.settings)
-        if not found or self.overwrite:
-            return bool(found)
+        changed = differences(old, task.settings)
+        if not changed or self.overwrite:
+            return bool(changed)
         keys = [key for key in old.keys() | task.settings.keys() if old.get(key) != task.settings.get(key)]
         # A retry changes the shards that were made from the retried ones. A corpus that changed is no retry.
         if self.retry and task.key.stage != "passage" and all(key.startswith("input.") for key in keys):
             return True
-        raise RunChanged(f"shard {task.key}", found)
+        raise RunChanged(f"shard {task.key}", changed)
 
     def _remove(self, key: ShardKey) -> None:
         if key.stage == "passage":

@@ -206,13 +206,13 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
     Raises:
         EngineError: there are too few GPUs for models that are split over several.
     """
-    size, found = span(settings), gpus()
-    if size > 1 and len(found) < size * workers:
+    size, visible = span(settings), gpus()
+    if size > 1 and len(visible) < size * workers:
         raise EngineError(
-            f"vllm.tensor_parallel = {size} with --workers {workers} needs {size * workers} GPUs, and {len(found)} are "
-            "visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
+            f"vllm.tensor_parallel = {size} with --workers {workers} needs {size * workers} GPUs, and {len(visible)} "
+            "are visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
         )
-    return [",".join(found[first : first + size]) for first in range(0, len(found) - size + 1, size)]
+    return [",".join(visible[first : first + size]) for first in range(0, len(visible) - size + 1, size)]
 
 
 @contextmanager

@@ -106,14 +106,14 @@ class RunFolder:
     def _check_layout(self) -> None:
         file = self.root / _LAYOUT_FILE
         if file.exists():
-            found = _json(file, lambda table: int(table["layout"]), f'write {{"layout": {LAYOUT}}} into it')
+            version = _json(file, lambda table: int(table["layout"]), f'write {{"layout": {LAYOUT}}} into it')
         else:
             # A folder with neither a recipe nor shards is no run yet.
-            found = 1 if any((self.root / name).exists() for name in ("recipe.json", *STAGES)) else LAYOUT
-        if found != LAYOUT:
+            version = 1 if any((self.root / name).exists() for name in ("recipe.json", *STAGES)) else LAYOUT
+        if version != LAYOUT:
             raise ShardError(
-                f"{self.root} has run layout {found}, and this version of x-instruction reads layout {LAYOUT}: use the "
-                "version that made it, or make the data again in another --out folder"
+                f"{self.root} has run layout {version}, and this version of x-instruction reads layout {LAYOUT}: use "
+                "the version that made it, or make the data again in another --out folder"
             )
 
     def mark_layout(self) -> None:
