@@ -77,8 +77,11 @@ def test_headers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_bad_input_is_one_line(path: Path, tmp_path: Path) -> None:
-    arguments = {"generate_shards": ["no-such-recipe"], "finetune": ["no-such-recipe", "x.jsonl"]}
-    given = arguments.get(path.stem, [str(tmp_path / "missing"), "me/missing"])
+    given = {
+        "generate_shards": ["no-such-recipe"],
+        "refine_shards": ["missing"],
+        "finetune": ["no-such-recipe", "x.jsonl"],
+    }.get(path.stem, ["missing", "me/missing"])
     done = subprocess.run([sys.executable, path, *given], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
