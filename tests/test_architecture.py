@@ -24,7 +24,7 @@ LAYERS = [
     ["local_hub", "mixing"],
     ["evaluation"],
     ["training"],
-    ["pipeline", "label_strategies", "cards"],
+    ["pipeline", "builders", "cards"],
     ["experiments"],
     ["hub"],
     ["api"],
@@ -91,7 +91,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for folder, prefix in (
         (ROOT / "x_instruction", ""),
-        (ROOT / "label_strategies", "label_strategies"),
+        (ROOT / "builders", "builders"),
     ):
         for path in folder.rglob("*.py"):
             parts = (

@@ -22,7 +22,7 @@ WORDS = re.compile(
 )
 FOLDERS = [
     "x_instruction",
-    "label_strategies",
+    "builders",
     "hub_scripts",
     "examples",
     "tools",
