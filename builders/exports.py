@@ -1,14 +1,14 @@
-"""Exports: the rows of a source as files that other tools read, one file per language.
+"""Exports: the rows of a source in files of other tools, one file per language.
 
-    <out>/sw.json              --format original: the layout of the original release, a JSON list
-    <out>/sw.jsonl             the other formats: a line per row
-    <out>/sw.test.jsonl        a split other than train says so in its name
-    <out>/dataset_info.json    what LLaMA-Factory wants to know of the files
+    <out>/sw.json              format original: a JSON list
+    <out>/sw.jsonl             other formats: one row per line
+    <out>/sw.test.jsonl        a split other than train
+    <out>/dataset_info.json    describes the files to LLaMA-Factory
     <out>/axolotl.yaml         the ``datasets`` of an axolotl configuration
 
-``jsonl`` holds every column; the others hold what their readers ask for, and so neither source nor licence of a row.
-Texts stand as they are, in UTF-8; only what JSON cannot hold is escaped. Equal rows give equal bytes, and a file
-that exists under its name is whole. Rows are written as they are read: no file is held in memory.
+``jsonl`` has every column. The other formats have what their readers take, without source and licence of a row. Texts
+are UTF-8, and only what JSON cannot hold is escaped. Equal rows give equal bytes, and a file that exists is complete.
+Rows are streamed, so memory does not hold a file.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Exported:
     """What ``export`` wrote.
 
     Args:
-        files: every file, those with rows first, to its number of rows; 0 for those that describe others.
-        left_out: tag to the reason why a language has no file.
+        files: File to number of rows, those with rows first. 0 for files that describe others.
+        skipped: Tag to the reason why a language has no file.
     """
 
     files: dict[Path, int]
-    left_out: dict[str, str]
+    skipped: dict[str, str]
 
 
 def export(
@@ -57,64 +57,64 @@ def export(
     """Write the rows of a source for other tools.
 
     Args:
-        source: a run, a built folder, files of the original layout, or the id of a data set on the Hub. A run is split
-            as its recipe says, so that no row of a test set slips into training.
-        out: folder of the files.
-        form: name of one of ``FORMATS``.
-        languages: tags, codes or names; every language that has rows in the split when not given.
-        split: one of the source's.
-        overwrite: write into a folder that holds something, and replace files of the same names.
-        progress: is told a line per language.
+        source: A run, a built folder, files in the original format, or the id of a data set on the Hub. A run is split
+            as its recipe says, so that no test row becomes a training row.
+        out: Folder of the files.
+        form: Name of one of ``FORMATS``.
+        languages: Tags, codes or names. Every language with rows in the split by default.
+        split: One of the source's splits.
+        overwrite: Write into a folder that is not empty, and replace files of the same names.
+        progress: Receives a line per language.
 
     Raises:
-        RecipeError: no such format, source, language or split, the folder holds something, or there are no rows.
-        ShardError: a file of the source is damaged, or one cannot be written; files that were whole stay.
+        RecipeError: Unknown format, source, language or split, the folder is not empty, or there are no rows.
+        ShardError: A file of the source is damaged, or a file cannot be written. Complete files stay.
     """
     if form not in FORMATS:
-        raise RecipeError(f"unknown format {form!r} (there are {', '.join(FORMATS)})")
-    wanted = FORMATS[form]
+        raise RecipeError(f"unknown format {form!r} (known: {', '.join(FORMATS)})")
+    target = FORMATS[form]
     _check_out(out, overwrite)
     options = _shares(source)
     written: dict[str, Path] = {}
     rows: dict[Path, int] = {}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for tag in _tags(source, languages):
-        path = out / f"{tag if split == 'train' else f'{tag}.{split}'}.{wanted.suffix}"
-        held = reading.load(tag, source, streaming=True, **options)
-        lines = _lines(_rows(held[split]), wanted, tag) if split in held else iter(())
-        if number := _write(path, lines, listed=wanted.suffix == "json"):
+        path = out / f"{tag if split == 'train' else f'{tag}.{split}'}.{target.suffix}"
+        splits = reading.load(tag, source, streaming=True, **options)
+        lines = _lines(_rows(splits[split]), target, tag) if split in splits else iter(())
+        if number := _write(path, lines, as_list=target.suffix == "json"):
             written[tag], rows[path] = path, number
-            progress(f"{tag}: {number} rows, {path}")
+            progress(f"{tag}: {number} {'row' if number == 1 else 'rows'}, {path}")
             continue
-        left_out[tag] = "it has no row" if split in held else f"it has no split {split!r}, only {', '.join(held)}"
+        skipped[tag] = "it has no rows" if split in splits else f"it has no split {split!r}, only {', '.join(splits)}"
         if languages:
-            raise RecipeError(f"{source} cannot be exported in {tag!r}: {left_out[tag]}")
-        progress(f"{tag}: left out, {left_out[tag]}")
+            raise RecipeError(f"{source} cannot be exported in {tag!r}: {skipped[tag]}")
+        progress(f"{tag}: skipped, {skipped[tag]}")
     if not written:
-        reasons = "; ".join(f"{tag}: {reason}" for tag, reason in left_out.items())
-        raise RecipeError(f"nothing to export from {source} ({reasons or 'it holds no language'})")
-    notes = describe(out, wanted, {tag: path.name for tag, path in written.items()}, split)
-    return Exported(rows | dict.fromkeys(notes, 0), left_out)
+        reasons = "; ".join(f"{tag}: {reason}" for tag, reason in skipped.items())
+        raise RecipeError(f"{source} has nothing to export ({reasons or 'it has no languages'})")
+    descriptions = describe(out, target, {tag: path.name for tag, path in written.items()}, split)
+    return Exported(rows | dict.fromkeys(descriptions, 0), skipped)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise RecipeError(f"{out} is a file, wanted a folder")
-    held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if held and not overwrite:
+        raise RecipeError(f"--out {out} is a file, expected a folder")
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if names and not overwrite:
         raise RecipeError(
-            f"{out} holds {held[0]!r} and {len(held) - 1} more: choose an empty folder, or replace files of the same "
-            "names with --overwrite"
+            f"--out {out} is not empty (it has {names[0]!r}): choose an empty folder, or pass --overwrite to replace "
+            "files of the same names"
         )
 
 
 def _shares(source: str | Path) -> dict[str, Any]:
-    """How a run is split; every other source is split already."""
-    if reading.on_hub(source):
+    """The splits of a run. Every other source is split already."""
+    if reading.is_hub_id(source):
         return {}
-    place = original.place(source)
-    settings = place.folder / "recipe.json"
-    if not isinstance(place, Source) or place.built or not settings.is_file():
+    local = original.find_source(source)
+    settings = local.folder / "recipe.json"
+    if not isinstance(local, Source) or local.built or not settings.is_file():
         return {}
     try:
         shares = Shares.of(recipe.loads(settings.read_text("utf-8")))
@@ -123,17 +123,17 @@ def _shares(source: str | Path) -> dict[str, Any]:
     return {"validation": shares.validation, "test": shares.test, "seed": shares.seed}
 
 
-def _tags(source: str | Path, asked: Sequence[str]) -> list[str]:
+def _tags(source: str | Path, requested: Sequence[str]) -> list[str]:
     """The languages to write, each once."""
-    if ALL in asked:
-        raise RecipeError(f"{ALL!r} is no language, and every language has a file of its own: leave --language out")
-    if not asked:
+    if ALL in requested:
+        raise RecipeError(f"{ALL!r} is not a language, and every language gets its own file: leave out --languages")
+    if not requested:
         return reading.languages(source)
-    return list(dict.fromkeys(language(name).tag for name in asked))
+    return list(dict.fromkeys(language(name).tag for name in requested))
 
 
 def _rows(stream: Any) -> Iterator[Row]:
-    # By Arrow tables five times as fast as row by row; as small as this, because a row may have a megabyte.
+    # Arrow tables are five times as fast as single rows. They are small, because a row may have a megabyte.
     for table in stream.with_format("arrow").iter(100):
         yield from table.to_pylist()
 
@@ -145,22 +145,22 @@ def _lines(rows: Iterable[Row], form: Format, tag: str) -> Iterator[bytes]:
             yield json.dumps(form.row(row), ensure_ascii=False, allow_nan=False).encode()
         except KeyError as error:
             raise RecipeError(
-                f"the rows of {tag!r} have no column {error}, they have {', '.join(row)}: wanted a data set that "
-                "`build` wrote"
+                f"the rows in {tag!r} have no column {error}, only {', '.join(row)}: expected a data set that `build` "
+                "wrote"
             ) from error
         except ValueError as error:
             raise ShardError(
-                f"row {number} of {tag!r} holds what JSON cannot ({error}): mend it at its source"
+                f"row {number} in {tag!r} has a value that JSON cannot hold ({error}): fix it at its source"
             ) from error
 
 
-def _write(path: Path, lines: Iterator[bytes], *, listed: bool) -> int:
-    """Write a file, unless there is no row for it; gives the number of rows."""
+def _write(path: Path, lines: Iterator[bytes], *, as_list: bool) -> int:
+    """Write a file if there are rows for it. Returns the number of rows."""
     first = next(lines, None)
     if first is None:
         return 0
     number = 1
-    before, between, after = (b"[\n", b",\n", b"\n]\n") if listed else (b"", b"\n", b"\n")
+    before, between, after = (b"[\n", b",\n", b"\n]\n") if as_list else (b"", b"\n", b"\n")
     with atomic(path) as stream:
         stream.write(before + first)
         for line in lines:

@@ -1,4 +1,4 @@
-"""The Parquet files of one language: streamed, one schema, cut after a fixed number of rows."""
+"""Writes the Parquet files of one language: one schema, streamed, a fixed number of rows per file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from x_instruction.builders.schema import DATA, Content, arrow_schema, row_diges
 from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 
-# What is held in memory before it is written: rows of a row group, or characters of long texts, whichever is first.
+# A row group is written after so many rows, or so many characters of responses, whichever comes first.
 ROW_GROUP = 2_000
 ROW_GROUP_CHARS = 32_000_000
 
@@ -47,18 +47,20 @@ class Split:
 
 
 def pattern(tag: str, split: str) -> str:
-    """The glob of one split's files, relative to the data set."""
+    """Glob pattern of a split's files, relative to the data set."""
     return f"{DATA}/{tag}/{split}-*.parquet"
 
 
 class SplitWriter:
-    """Writes the rows of one split to numbered files. Their number is only known at the end, and so are their names.
+    """Writes the rows of one split to numbered files.
+
+    The names contain the number of files, so files get them at the end.
 
     Args:
-        root: folder of the data set.
-        tag: language.
-        split: name of the split.
-        rows_per_file: rows after which a new file is begun.
+        root: Folder of the data set.
+        tag: Language.
+        split: Name of the split.
+        rows_per_file: Rows after which a new file begins.
     """
 
     def __init__(self, root: Path, tag: str, split: str, rows_per_file: int) -> None:
@@ -70,26 +72,26 @@ class SplitWriter:
         self._content = Content()
         self._bytes = 0
         self._parts: list[Path] = []
-        self._waiting: list[dict[str, Any]] = []
-        self._waiting_chars = 0
+        self._pending: list[dict[str, Any]] = []
+        self._pending_chars = 0
         self._stream: IO[bytes] | None = None
         self._writer: Any = None
 
     def add(self, row: dict[str, Any]) -> bytes:
-        """Take one row; gives its digest."""
+        """Add a row. Returns its digest."""
         digest = row_digest(row)
         self._content.add(digest)
-        self._waiting.append(row)
-        self._waiting_chars += len(row["output"])
+        self._pending.append(row)
+        self._pending_chars += len(row["output"])
         full = self._content.rows % self._rows_per_file == 0
-        if full or len(self._waiting) >= ROW_GROUP or self._waiting_chars >= ROW_GROUP_CHARS:
+        if full or len(self._pending) >= ROW_GROUP or self._pending_chars >= ROW_GROUP_CHARS:
             self._flush()
         if full:
             self._end_file()
         return digest
 
     def finish(self) -> Split:
-        """Write what is left and give every file its name."""
+        """Write the remaining rows and give every file its name."""
         self._flush()
         self._end_file()
         files: dict[str, str] = {}
@@ -102,7 +104,7 @@ class SplitWriter:
         return Split(self._content.rows, self._content.digest, self._bytes, files, size)
 
     def close(self) -> None:
-        """Let go of an open file, whole or not."""
+        """Close an open file, complete or not."""
         if self._writer is not None:
             self._writer.close()
         if self._stream is not None:
@@ -110,20 +112,20 @@ class SplitWriter:
         self._writer = self._stream = None
 
     def _flush(self) -> None:
-        if not self._waiting:
+        if not self._pending:
             return
         if self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             part = self._folder / f"{self._split}-{len(self._parts):05d}.part"
             self._parts.append(part)
-            self._stream = open(part, "wb")  # noqa: SIM115 - stays open over many calls, closed by close()
-            # A page index lets the Hub's viewer and column readers skip pages.
+            self._stream = open(part, "wb")  # noqa: SIM115 - open over many calls, closed by close()
+            # With a page index the Hub's viewer and readers of single columns can skip pages.
             self._writer = pq.ParquetWriter(self._stream, self._schema, compression="zstd", write_page_index=True)
-        table = pa.Table.from_pylist(self._waiting, schema=self._schema)
+        table = pa.Table.from_pylist(self._pending, schema=self._schema)
         self._bytes += table.nbytes
         self._writer.write_table(table)
-        self._waiting = []
-        self._waiting_chars = 0
+        self._pending = []
+        self._pending_chars = 0
 
     def _end_file(self) -> None:
         if self._writer is None or self._stream is None:
@@ -138,7 +140,7 @@ class SplitWriter:
 def split_writers(
     root: Path, tag: str, splits: tuple[str, ...], rows_per_file: int
 ) -> Iterator[dict[str, SplitWriter]]:
-    """A writer per split of one language, closed whatever happens."""
+    """A writer for each split of a language. They are closed on any exit."""
     writers = {split: SplitWriter(root, tag, split, rows_per_file) for split in splits}
     try:
         yield writers
@@ -148,10 +150,10 @@ def split_writers(
 
 
 def check_ids(root: Path, tag: str, files: list[str]) -> None:
-    """Every row id is its own.
+    """Check that row ids are unique.
 
     Raises:
-        ShardError: two rows have one id.
+        ShardError: Two rows have the same id.
     """
     if not files:
         return
@@ -163,6 +165,6 @@ def check_ids(root: Path, tag: str, files: list[str]) -> None:
     if len(repeated):
         first = repeated[0].as_py()["values"]
         raise ShardError(
-            f"{tag}: {len(repeated)} row ids occur more than once, among them {first!r}; wanted one row per passage, "
-            "round and candidate: remove the curated shards of this language and run again"
+            f"{tag}: {len(repeated)} row ids are not unique, such as {first!r}, expected one row per passage, round "
+            "and candidate: remove the curated shards of this language and run again"
         )

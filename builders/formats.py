@@ -1,6 +1,6 @@
-"""The formats of exports: what a row becomes, and what their readers want to know of the files.
+"""The formats of exports: how a row is written, and the files that describe the rest to trainers.
 
-Written after the documentation of LLaMA-Factory (``data/README.md``), axolotl (``docs/dataset-formats``) and TRL
+They follow the documentation of LLaMA-Factory (``data/README.md``), axolotl (``docs/dataset-formats``) and TRL
 (``dataset_formats``).
 """
 
@@ -20,30 +20,30 @@ from x_instruction.errors import RecipeError
 from x_instruction.storage.atomic import atomic
 
 LLAMA_FACTORY = "dataset_info.json"
-_AXOLOTL_HEAD = "# Part of an axolotl configuration; the paths are from this folder.\n"
+_AXOLOTL_HEADER = "# Part of an axolotl configuration. Paths are relative to this folder.\n"
 
 
 def sharegpt(row: Row) -> dict[str, Any]:
-    """``conversations``: a human's and a model's turn."""
+    """``conversations``: a turn of the human and one of the model."""
     turns = (("human", row["instruction"]), ("gpt", row["output"]))
-    return {"conversations": [{"from": who, "value": text} for who, text in turns]}
+    return {"conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
 
 
-def whole(row: Row) -> dict[str, Any]:
+def all_columns(row: Row) -> dict[str, Any]:
     """Every column of the published schema, in its order."""
     return {column.name: row[column.name] for column in COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a file of an export looks like.
+    """The format of an exported file.
 
     Args:
-        name: what it is asked for by.
-        row: makes what stands in the file of a row.
-        suffix: of its files; ``json`` is one list, ``jsonl`` a line per row.
-        llama_factory: its entry in ``dataset_info.json``, but for the file's name; none where there is no such file.
-        axolotl: its entry in ``datasets`` of an axolotl configuration, but for the path; likewise.
+        name: Its name.
+        row: Converts a row to the object in the file.
+        suffix: ``json`` for one list, ``jsonl`` for one row per line.
+        llama_factory: Entry in ``dataset_info.json`` without the file name. Empty if LLaMA-Factory cannot read it.
+        axolotl: Entry in ``datasets`` of an axolotl configuration without the path. Empty if axolotl cannot read it.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Format:
     axolotl: dict[str, Any] = field(default_factory=dict)
 
 
-# Where tags are given LLaMA-Factory forgets its defaults, so all that it looks for are given.
+# With any tag set, LLaMA-Factory drops its defaults for the others, so all of them are set.
 _TAGS = {
     "role_tag": "role",
     "content_tag": "content",
@@ -65,10 +65,10 @@ FORMATS = {
     form.name: form
     for form in (
         Format("original", alpaca, suffix="json"),
-        # LLaMA-Factory and axolotl take a row without ``input`` for one whose input is empty.
+        # LLaMA-Factory and axolotl read a row without ``input`` as one with an empty input.
         Format(
             "jsonl",
-            whole,
+            all_columns,
             llama_factory={"formatting": "alpaca", "columns": {"prompt": "instruction", "response": "output"}},
             axolotl={"type": "alpaca"},
         ),
@@ -103,21 +103,21 @@ FORMATS = {
 
 
 def describe(out: Path, form: Format, files: dict[str, str], split: str) -> list[Path]:
-    """Write what trainers want to know of the files.
+    """Write the files that describe exported files to trainers.
 
     Args:
-        out: folder of the files.
-        form: their format.
-        files: tag to name of the file.
-        split: the split that they hold.
+        out: Folder of the files.
+        form: Their format.
+        files: Tag to name of the file.
+        split: The split that they hold.
 
     Returns:
-        What was written: nothing for a format that explains itself.
+        The files that were written.
 
     Raises:
-        RecipeError: there is a ``dataset_info.json`` already, and it is damaged. Entries of other files in it stay.
+        RecipeError: The existing ``dataset_info.json`` is damaged. Its entries for other files are kept.
     """
-    notes = []
+    written = []
     if form.llama_factory:
         path = out / LLAMA_FACTORY
         entries = _entries(path)
@@ -126,7 +126,7 @@ def describe(out: Path, form: Format, files: dict[str, str], split: str) -> list
             entries[key] = {"file_name": name} | form.llama_factory
         with atomic(path) as stream:
             stream.write(f"{json.dumps(entries, indent=2)}\n".encode())
-        notes.append(path)
+        written.append(path)
     if form.axolotl:
         train = split == "train"
         path = out / ("axolotl.yaml" if train else f"axolotl.{split}.yaml")
@@ -136,19 +136,19 @@ def describe(out: Path, form: Format, files: dict[str, str], split: str) -> list
             ]
         }
         with atomic(path) as stream:
-            stream.write(f"{_AXOLOTL_HEAD}{yaml.safe_dump(table, sort_keys=False)}".encode())
-        notes.append(path)
-    return notes
+            stream.write(f"{_AXOLOTL_HEADER}{yaml.safe_dump(table, sort_keys=False)}".encode())
+        written.append(path)
+    return written
 
 
 def _entries(path: Path) -> dict[str, Any]:
-    """What stands in ``dataset_info.json`` already: the folder may be LLaMA-Factory's own."""
+    """The existing entries of ``dataset_info.json``: the folder may be LLaMA-Factory's own."""
     if not path.exists():
         return {}
     try:
-        held = json.loads(path.read_text("utf-8"))
+        entries = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise RecipeError(f"cannot read {path}: {error}; mend it or move it away") from error
-    if not isinstance(held, dict):
-        raise RecipeError(f"{path} holds {type(held).__name__}, wanted an object: mend it or move it away")
-    return held
+        raise RecipeError(f"cannot read {path}: {error}; fix it or move it away") from error
+    if not isinstance(entries, dict):
+        raise RecipeError(f"{path} is a {type(entries).__name__}, expected an object: fix it or move it away")
+    return entries

@@ -1,13 +1,13 @@
-"""A run's curated shards to the folder that the Hub serves: Parquet per language and split, README, manifest.
+"""``build``: from the curated shards of a run to the folder of a data set, in the layout of the Hub.
 
     <folder>/README.md                                    metadata and card
     <folder>/croissant.json                               the same for machines
-    <folder>/manifest.json                                digest of every file and of every config's rows, and what the
-                                                          card tells of each language
+    <folder>/manifest.json                                digests of every file and of every config's rows, and the
+                                                          facts that the card shows
     <folder>/data/<tag>/<split>-00000-of-00002.parquet    rows
 
-The folder is made beside its place, loaded back and compared, and only then moved there: a folder that exists under
-its name is whole. Equal shards and reports give equal bytes: of time it holds but the seconds that the stages took.
+The folder is written beside its target, loaded back and compared, and only then renamed, so a folder that exists is
+complete. Equal shards and reports give equal bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from x_instruction.cards.dataset import readme
 from x_instruction.cards.dataset_facts import DatasetFacts
 from x_instruction.cards.facts import LanguageSet, RowFacts
 from x_instruction.cards.run_figures import provenance
+from x_instruction.cards.templates import counted
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.records import Curated
@@ -34,90 +35,91 @@ from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, ShardKey
 
-__all__ = ["README", "Built", "build", "released", "verify"]
+__all__ = ["README", "Built", "build", "texts_and_manifest", "verify"]
 
 README = "README.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What ``build`` made.
+    """What ``build`` wrote.
 
     Args:
-        folder: where it stands.
-        rows: tag to split to number of rows.
-        left_out: tag to the reason why the language is not in the set.
+        folder: The folder.
+        rows: Tag to split to number of rows.
+        skipped: Tag to the reason why the language is not in the data set.
     """
 
     folder: Path
     rows: dict[str, dict[str, int]]
-    left_out: dict[str, str]
+    skipped: dict[str, str]
 
 
 def build(run: RunFolder, recipe: Recipe, folder: Path, progress: Callable[[str], None] = lambda line: None) -> Built:
-    """Write the data set of a run, check it, and put it in place of an older one.
+    """Write the data set of a run, check it, and replace an older one.
 
     Args:
-        run: its curated shards are the rows.
-        recipe: languages (the first is the default config), splits and sizes.
-        folder: where the data set is to stand; its parent holds the unfinished one meanwhile.
-        progress: is told a line per language and step.
+        run: The run. Its curated shards are the rows.
+        recipe: Languages (the first is the default config), splits and file sizes.
+        folder: Folder of the data set. Until it is complete, a hidden folder beside it holds the files.
+        progress: Receives a line per language and step.
 
     Raises:
-        RecipeError: a language cannot be a config, or the folder holds something else.
-        ShardError: nothing to publish, a damaged shard, a full disk, or what was written does not load back equal.
-            What stood in the folder before still does.
+        RecipeError: A language cannot be a config, or the folder holds other files.
+        ShardError: There are no rows, a shard is damaged, the disk is full, or the data set does not load back equal.
+            The folder is unchanged then.
     """
     if ALL in recipe.languages:
-        raise RecipeError(f"language {ALL!r} (Allar) has the name of the config of all languages: leave it out")
+        raise RecipeError(f"the language {ALL!r} (Allar) has the name of the config with all languages: leave it out")
     target = folder.resolve()
     _check_target(target)
     staging = target.with_name(f".{target.name}.building")
     try:
-        # Left by a build that was killed.
+        # Left behind by an interrupted build.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        sets, left_out = _write_rows(run, recipe, staging, progress)
-        texts, manifest = released(sets, recipe.publish.pretty_name)
+        sets, skipped = _write_rows(run, recipe, staging, progress)
+        texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name)
         for path, text in texts.items():
             with atomic(staging / path) as stream:
                 stream.write(text)
         manifest.write(staging)
-        progress("loading back and comparing")
+        progress("loading the data set and comparing it with the run")
         verify(staging)
         _replace(staging, target)
     except OSError as error:
         raise ShardError(
-            f"cannot write {target}: {error.strerror or error}; what stood there before is untouched, "
-            "make room or permission and run the same command again"
+            f"cannot write {target}: {error.strerror or error}; the folder is unchanged, free some space or fix its "
+            "permissions, then rerun the same command"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    rows = {tag: {split: part.rows for split, part in one.splits.items()} for tag, one in sets.items()}
-    return Built(target, rows, left_out)
+    rows = {tag: {name: split.rows for name, split in made.splits.items()} for tag, made in sets.items()}
+    return Built(target, rows, skipped)
 
 
 def _write_rows(
     run: RunFolder, recipe: Recipe, root: Path, progress: Callable[[str], None]
 ) -> tuple[dict[str, LanguageSet], dict[str, str]]:
-    """Every language's files, and why others have none."""
+    """Write every language. Returns those with rows, and the reasons why others have none."""
     sets: dict[str, LanguageSet] = {}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for tag in recipe.languages:
         shards = run.shards(CURATED, tag)
-        one = _write_language(run, recipe, root, tag, shards) if shards else None
-        if one is not None and one.rows:
-            sets[tag] = one
-            progress(f"{tag}: {one.rows} rows")
+        language_set = _write_language(run, recipe, root, tag, shards) if shards else None
+        if language_set is not None and language_set.rows:
+            sets[tag] = language_set
+            progress(f"{tag}: {counted(language_set.rows, 'row')}")
         else:
-            left_out[tag] = "its curated shards are not finished" if one is None else "no row was curated"
-            progress(f"{tag}: left out, {left_out[tag]}")
+            skipped[tag] = "its curated shards are not complete" if language_set is None else "it has no curated rows"
+            progress(f"{tag}: skipped, {skipped[tag]}")
     if not sets:
-        reasons = "; ".join(f"{tag}: {reason}" for tag, reason in left_out.items())
+        reasons = "; ".join(f"{tag}: {reason}" for tag, reason in skipped.items())
         raise ShardError(
-            f"nothing to publish in {run.root} ({reasons}): finish the run, or lower refine.min_score and the filters"
+            f"{run.root} has no rows to build a data set from ({reasons}): finish the run, or relax refine.min_score "
+            "and the filters"
         )
-    return sets, left_out
+    return sets, skipped
 
 
 def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: list[ShardKey]) -> LanguageSet:
@@ -128,24 +130,24 @@ def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards
             for record in run.read(key):
                 if not isinstance(record, Curated) or record.language != tag:
                     path = run.path(key)
-                    raise ShardError(f"{path} holds a record of {record.language!r}, wanted {tag!r}: remove the shard")
+                    raise ShardError(f"{path} has a record in {record.language!r}, expected {tag!r}: remove the shard")
                 writers[split_of(record.document_id, shares)].add(published(record))
                 facts.add(record)
-        # Splits without a row are left out: readers cannot tell the columns of a config without files.
+        # Empty splits are left out, as readers cannot infer the columns of a split without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
     return LanguageSet(tag, splits, facts, provenance(run, recipe, tag))
 
 
-def released(
+def texts_and_manifest(
     sets: Mapping[str, LanguageSet], pretty_name: str, repository: str | None = None
 ) -> tuple[dict[str, bytes], Manifest]:
-    """Every file beside the rows, and the manifest: of languages just written, or read from published manifests.
+    """Every file beside the rows, and the manifest.
 
     Args:
-        sets: tag to language, the default first.
-        pretty_name: title.
-        repository: id on the Hub, for the card's examples; None for a folder.
+        sets: Tag to language, the default first. Just written, or read from published manifests.
+        pretty_name: Title.
+        repository: Id on the Hub that the card's examples load. None for the folder of the card.
     """
     facts = DatasetFacts.of(sets, pretty_name)
     texts = {README: readme(facts, repository).encode(), CROISSANT: croissant(facts).encode()}
@@ -153,26 +155,26 @@ def released(
 
 
 def _check_target(target: Path) -> None:
-    """A folder is only replaced when all that it holds was built: it may be anyone's.
+    """A folder is replaced only if ``build`` wrote all of its files.
 
     Raises:
-        RecipeError: it holds something else, or a data set could not be loaded from it.
+        RecipeError: It holds other files, or ``datasets`` cannot load from a folder of this name.
     """
     if unreadable := sorted(set("*?[]") & set(str(target))):
         raise RecipeError(
-            f"{target} has {unreadable[0]!r} in it, which datasets takes for a pattern: choose another folder"
+            f"{target} has {unreadable[0]!r} in its name, which datasets reads as a pattern: choose another folder"
         )
     if not target.exists():
         aside = _aside(target)
         if aside.exists():
-            # A build was killed between the two renames of ``_replace``.
+            # A build was interrupted between the two renames of ``_replace``.
             aside.rename(target)
         return
     if not target.is_dir():
-        raise RecipeError(f"{target} is a file, wanted a folder for the data set")
+        raise RecipeError(f"{target} is a file, expected a folder for the data set")
     present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
     built = _built_files(target) if MANIFEST in present else set()
-    # Uploads keep their notes in .cache.
+    # The Hub client keeps the state of uploads in .cache.
     if foreign := sorted(path for path in present - built if not path.startswith(".cache/")):
         raise RecipeError(
             f"{target} has {len(foreign)} files that `build` did not write and that would be lost, such as "
@@ -192,7 +194,7 @@ def _built_files(target: Path) -> set[str]:
 
 
 def _replace(staging: Path, target: Path) -> None:
-    """Put the new folder in the place of the old one, which is removed last."""
+    """Move the new folder to the name of the old one, which is removed last."""
     aside = _aside(target)
     shutil.rmtree(aside, ignore_errors=True)
     if target.exists():

@@ -1,4 +1,4 @@
-"""A built folder, loaded back as a user would, and compared with what was written."""
+"""A built folder, loaded as a user would and compared with its manifest."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import BATCH
 
-AGAIN = "build the data set again"
+REBUILD = "build the data set again"
 
 
 def verify(folder: Path) -> Manifest:
-    """Check a built folder: its files, then every config through ``datasets``, streamed and not.
+    """Check a built folder: its files, then every config through ``datasets``, with and without streaming.
 
-    Needs no network and no token; its cache is a temporary folder beside the data set, as large as its largest config.
+    It needs no network and no token. Its cache is a temporary folder beside the data set, as large as the largest
+    config.
 
     Args:
-        folder: a folder that ``build`` made.
+        folder: A folder that ``build`` wrote.
 
     Returns:
-        Its manifest, all of which holds.
+        Its manifest.
 
     Raises:
-        ShardError: a file, a schema, a number of rows or a value differs from what was written.
+        ShardError: A file, a schema, a number of rows or a value differs from the manifest.
     """
     folder = folder.resolve()
     manifest = Manifest.read(folder)
@@ -48,47 +49,47 @@ def verify(folder: Path) -> Manifest:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    for path, wanted in manifest.files.items():
+    for path, sha256 in manifest.files.items():
         file = folder / path
         if not file.is_file():
-            raise ShardError(f"{file} is missing: {AGAIN}")
-        if (came := file_digest(file)) != wanted:
-            raise ShardError(f"{file} has digest {came[:12]}, wanted {wanted[:12]}: {AGAIN}")
+            raise ShardError(f"{file} is missing: {REBUILD}")
+        if (digest := file_digest(file)) != sha256:
+            raise ShardError(f"{file} has digest {digest[:12]}, expected {sha256[:12]}: {REBUILD}")
         if file.suffix == ".parquet" and not pq.read_schema(file).equals(arrow_schema()):
-            raise ShardError(f"{file} has other columns than this version publishes: {AGAIN}")
-    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
-    if extra := sorted(held - manifest.files.keys()):
-        raise ShardError(f"{folder} holds {extra[0]}, which {MANIFEST} does not name: {AGAIN}")
+            raise ShardError(f"{file} does not have the columns that this version publishes: {REBUILD}")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    if extra := sorted(present - manifest.files.keys()):
+        raise ShardError(f"{folder} has {extra[0]}, which is not in {MANIFEST}: {REBUILD}")
 
 
 def _check_config(folder: Path, name: str, manifest: Manifest, streaming: bool, cache: str) -> None:
     splits = manifest.configs[name]
-    where = f"config {name!r} of {folder}, {'streamed' if streaming else 'loaded'}"
+    config = f"config {name!r} of {folder}, {'streamed' if streaming else 'loaded'}"
     try:
         loaded: Any = datasets.load_dataset(str(folder), name, streaming=streaming, cache_dir=cache)
         if sorted(loaded) != sorted(splits):
-            raise ShardError(f"{where}: has splits {sorted(loaded)}, wanted {sorted(splits)}: {AGAIN}")
-        for split, wanted in splits.items():
+            raise ShardError(f"{config}: has the splits {sorted(loaded)}, expected {sorted(splits)}: {REBUILD}")
+        for split, expected in splits.items():
             if loaded[split].features != features():
-                raise ShardError(f"{where}: split {split} has features {loaded[split].features}: {AGAIN}")
+                raise ShardError(f"{config}: split {split} has the features {loaded[split].features}: {REBUILD}")
             batches = loaded[split].with_format("arrow").iter(BATCH) if streaming else _cached(loaded[split])
             parts = _read(batches, [part.rows for part in manifest.members(name, split)])
-            came = together(parts) if name == ALL else parts[0]
-            if came != wanted:
-                raise ShardError(f"{where}: split {split} reads back as {came}, wanted {wanted}: {AGAIN}")
+            rows = together(parts) if name == ALL else parts[0]
+            if rows != expected:
+                raise ShardError(f"{config}: split {split} reads back as {rows}, expected {expected}: {REBUILD}")
     except (DatasetsError, pa.ArrowInvalid, ValueError, KeyError) as error:
-        raise ShardError(f"{where}: does not load: {error}: {AGAIN}") from error
+        raise ShardError(f"{config}: does not load: {error}: {REBUILD}") from error
 
 
 def _cached(rows: Any) -> Iterator[Any]:
-    """What loading prepared, read as a stream: mapped, as ``datasets`` does it, a whole set would become resident."""
+    """Batches from the cache files, read as a stream. ``datasets`` maps the files, so a whole set would fill memory."""
     for part in rows.cache_files:
         with pa.OSFile(part["filename"]) as file, pa.ipc.open_stream(file) as stream:
             yield from stream
 
 
 def _read(batches: Iterable[Any], counts: list[int]) -> list[Rows]:
-    """What is read, cut where one language ends and the next begins; all that is beyond goes to the last."""
+    """Rows by language, in the order of the config. Any rows beyond the counts go to the last one."""
     parts = [Content()]
     for batch in batches:
         for row in batch.to_pylist():
@@ -100,12 +101,12 @@ def _read(batches: Iterable[Any], counts: list[int]) -> list[Rows]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars meanwhile: whoever builds has a progress line of its own."""
-    shown = not are_progress_bars_disabled()
-    if shown:
+    """No progress bars of ``datasets``, as ``build`` reports its own progress."""
+    enabled = not are_progress_bars_disabled()
+    if enabled:
         disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             enable_progress_bars()

@@ -1,4 +1,4 @@
-"""``load``: one call for a data set on the Hub, a built folder, a run, and files of the original layout."""
+"""``load``: one call for a data set on the Hub, a built folder, a run, or files in the original format."""
 
 from __future__ import annotations
 
@@ -32,42 +32,43 @@ def load(
     """Load one language.
 
     Args:
-        language: a tag (``sw``), a code (``swh_Latn``, ``swa``), an English name (``Swahili``), or ``all``.
-        source: id of a data set on the Hub, a folder that was built, the folder of a run, or a folder with files such
-            as ``sw.json`` (``builders.original``). When not given, the environment variable ``X_INSTRUCTION_DATASET``
-            names it.
-        split: ``train``, ``validation``, ``test`` or a slice such as ``train[:100]``; all of them when not set.
-        view: ``chat``, ``prompt-completion`` or ``alpaca``: rows as trainers take them, with ``id``, ``language`` and
-            ``score`` (``builders.views``); every column as it is when not set.
-        streaming: read rows as they are asked for, and prepare nothing.
-        num_proc: processes that prepare rows.
-        revision: for a data set on the Hub: branch, tag or commit.
-        kwargs: handed to ``datasets.load_dataset``; for a run also ``validation``, ``test`` and ``seed``.
+        language: A tag (``sw``), a code (``swh_Latn``, ``swa``), an English name (``Swahili``), or ``all``.
+        source: Id of a data set on the Hub, a built folder, the folder of a run, or a folder with files such as
+            ``sw.json`` (``builders.original``). By default the environment variable ``X_INSTRUCTION_DATASET``.
+        split: ``train``, ``validation``, ``test`` or a slice such as ``train[:100]``. All splits by default.
+        view: ``chat``, ``prompt-completion`` or ``alpaca``: rows in the format that trainers take, with ``id``,
+            ``language`` and ``score`` (``builders.views``). Every column by default.
+        streaming: Read rows on demand instead of preparing them.
+        num_proc: Processes that prepare rows.
+        revision: Branch, tag or commit of a data set on the Hub.
+        kwargs: Passed to ``datasets.load_dataset``. For a run also ``validation``, ``test`` and ``seed``.
 
     Returns:
-        What ``datasets.load_dataset`` returns: a data set, or a dictionary of them by split.
+        A data set of ``datasets``, or a dictionary of them by split.
 
     Raises:
-        UnknownLanguage: no standard knows the language.
-        RecipeError: no source, a folder that is neither, a view that there is not, or a language that the source does
-            not hold; it lists those held.
-        ShardError: a file is damaged. While streaming it shows when its rows are reached.
+        UnknownLanguage: No standard has the language.
+        RecipeError: No source, a folder that is none of these, an unknown view, or a language that the source does
+            not have. The message lists its languages.
+        ShardError: A file is damaged. With streaming it is raised when its rows are reached.
     """
     if view is not None:
-        views.named(view)
-    place = source if source is not None else os.environ.get(ENVIRONMENT)
-    if not place:
+        views.find_view(view)
+    source = source if source is not None else os.environ.get(ENVIRONMENT)
+    if not source:
         raise RecipeError(
-            f"no source for {language!r}: name a data set on the Hub, a built folder, a run, or a folder with files "
-            f"such as sw.json; or set {ENVIRONMENT}"
+            f"no source for {language!r}: pass a data set on the Hub, a built folder, a run, or a folder with files "
+            f"such as sw.json, or set {ENVIRONMENT}"
         )
     options = {"split": split, "streaming": streaming, "num_proc": num_proc, **kwargs}
-    if on_hub(place):
-        loaded = _from_hub(language, str(place), revision=revision, **options)
+    if is_hub_id(source):
+        loaded = _from_hub(language, str(source), revision=revision, **options)
     else:
         if revision is not None:
-            raise RecipeError(f"revision {revision!r} was given for the folder {place}: only the Hub has revisions")
-        local = original.place(place)
+            raise RecipeError(
+                f"revision is {revision!r}, and {source} is a folder: only data sets on the Hub have revisions"
+            )
+        local = original.find_source(source)
         tag = local.tag(language)
         if isinstance(local, Source) and local.built:
             loaded = _from_built(local, tag, options)
@@ -75,84 +76,81 @@ def load(
             loaded = _from_builder(local, tag, **options)
     if view is None:
         return loaded
-    shown = {} if streaming else {"num_proc": num_proc, "keep_in_memory": kwargs.get("keep_in_memory", False)}
-    return views.view(loaded, view, **shown)
+    mapping = {} if streaming else {"num_proc": num_proc, "keep_in_memory": kwargs.get("keep_in_memory", False)}
+    return views.view(loaded, view, **mapping)
 
 
 def languages(source: str | Path, revision: str | None = None) -> list[str]:
-    """Tags of the languages that a source holds, sorted.
+    """Sorted tags of the languages of a source.
 
     Raises:
-        RecipeError: there is no such source, or a data set on the Hub has no config that is a language.
+        RecipeError: There is no such source, or a data set on the Hub has no config that is a language.
     """
-    if not on_hub(source):
-        return original.place(source).languages()
+    if not is_hub_id(source):
+        return original.find_source(source).languages()
     import datasets
 
-    with _told(str(source)):
+    with _explained(str(source)):
         configs = datasets.get_dataset_config_names(str(source), revision=revision)
-    held = []
+    tags = []
     for config in configs:
         with contextlib.suppress(UnknownLanguage):
             if config != ALL and find_language(config).tag == config:
-                held.append(config)
-    if not held:
-        with _told(str(source)):
-            held = list(original.on_hub(str(source), revision))
-    if not held:
-        raise RecipeError(f"no config or file of {source} is a language; its configs are {', '.join(configs)}")
-    return sorted(held)
+                tags.append(config)
+    if not tags:
+        with _explained(str(source)):
+            tags = list(original.list_on_hub(str(source), revision))
+    if not tags:
+        raise RecipeError(f"{source} has no config or file that is named by a language, only {', '.join(configs)}")
+    return sorted(tags)
 
 
-def on_hub(source: str | Path) -> bool:
-    """Whether a source is an id on the Hub: a name or two with a slash, and no folder of this machine.
+def is_hub_id(source: str | Path) -> bool:
+    """True if a source is an id on the Hub, such as ``org/name``, and not a local folder.
 
-    What is written as a path is one, even where nothing is there.
+    A source that is written as a path is a path, even if nothing is there.
     """
-    place = str(source)
-    return not Path(place).expanduser().exists() and not _written_as_path(place)
+    text = str(source)
+    is_path = text.startswith(("/", "./", "../", "~", ".\\", "\\")) or text.count("/") > 1 or Path(text).is_absolute()
+    return not is_path and not Path(text).expanduser().exists()
 
 
-def _written_as_path(place: str) -> bool:
-    return place.startswith(("/", "./", "../", "~", ".\\", "\\")) or place.count("/") > 1 or Path(place).is_absolute()
-
-
-def _from_hub(asked: str, repository: str, **options: Any) -> Any:
+def _from_hub(name: str, repository: str, **options: Any) -> Any:
     import datasets
 
-    tag = asked if asked == ALL else find_language(asked).tag
+    tag = name if name == ALL else find_language(name).tag
     try:
-        with _told(repository):
+        with _explained(repository):
             return datasets.load_dataset(repository, tag, **options)
     except ValueError as error:
-        # The one message of datasets that lists the configs that a data set has.
+        # datasets raises ValueError for other reasons, too. This one lists the configs of the data set.
         if not str(error).startswith("BuilderConfig"):
             raise
-        refusal = RecipeError(f"the data set {repository} does not hold {asked!r} ({tag}): {error}")
-        # The original release has no configs, which datasets calls one named default, and files such as sw.json.
+        refusal = RecipeError(f"the data set {repository} does not have {name!r} ({tag}): {error}")
+        # The original release has files such as sw.json and no configs, which datasets reports as one named default.
         if "['default']" not in str(error):
             raise refusal from error
     identity = {"revision": options.pop("revision"), "token": options.pop("token", None)}
-    with _told(repository):
-        files = original.on_hub(repository, **identity)
-        wanted = files if tag == ALL else {tag: files[tag]} if tag in files else {}
-        if not wanted:
+    with _explained(repository):
+        files = original.list_on_hub(repository, **identity)
+        requested = files if tag == ALL else {tag: files[tag]} if tag in files else {}
+        if not requested:
             raise refusal
-        found = original.download(repository, wanted, **identity)
-    return _from_builder(found, tag, **options)
+        local = original.download(repository, requested, **identity)
+    return _from_builder(local, tag, **options)
 
 
 @contextlib.contextmanager
-def _told(repository: str) -> Iterator[None]:
-    """What keeps a client from the Hub, in one line."""
+def _explained(repository: str) -> Iterator[None]:
+    """Turn a failure to reach a data set on the Hub into one line."""
     from datasets.exceptions import DatasetNotFoundError
 
     try:
         yield
     except (DatasetNotFoundError, ConnectionError) as error:
         raise RecipeError(
-            f"cannot load {repository} from the Hub: {error}; it was taken for the id of a data set because there is "
-            "no such folder here"
+            f"cannot load {repository} from the Hub: {error}; it was read as the id of a data set, because there is no "
+            "such folder"
         ) from error
 
 
@@ -192,16 +190,16 @@ def _from_builder(
         builder.download_and_prepare(num_proc=num_proc, download_mode=download_mode)
     except DatasetsError as error:
         raise _damage(source, tag, error) from error
-    if not any(found.num_examples for found in builder.info.splits.values()):
-        raise RecipeError(f"{source.folder} holds no row of {tag!r}")
+    if not any(split.num_examples for split in builder.info.splits.values()):
+        raise RecipeError(f"{source.folder} has no rows in {tag!r}")
     return builder.as_dataset(split=split, in_memory=keep_in_memory)
 
 
 def _damage(source: Source | Original, tag: str, error: BaseException) -> XInstructionError:
-    """What lies behind an error of ``datasets``, which says only that something went wrong."""
-    seen: BaseException = error
-    while seen.__cause__ is not None and not isinstance(seen, XInstructionError):
-        seen = seen.__cause__
-    if isinstance(seen, XInstructionError):
-        return seen
-    return ShardError(f"cannot load {tag!r} from {source.folder}: {seen}; build the data set or run the shard again")
+    """The cause of an error of ``datasets``, which itself only says that something went wrong."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, XInstructionError):
+        cause = cause.__cause__
+    if isinstance(cause, XInstructionError):
+        return cause
+    return ShardError(f"cannot load {tag!r} from {source.folder}: {cause}; build the data set or run the shard again")

@@ -1,4 +1,4 @@
-"""What rows can be loaded from on this machine: the folder of a run, or the folder that ``build`` made of it."""
+"""Local folders that rows can be loaded from: a run, or the data set that ``build`` made of it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Source:
     """A folder that rows can be loaded from.
 
     Args:
-        folder: absolute path.
-        built: whether it is a built data set; else it is a run.
+        folder: Absolute path.
+        built: Whether it is a built data set. Otherwise it is a run.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Source:
         """The source at a path.
 
         Raises:
-            RecipeError: there is no folder, or it is neither a run nor a built data set.
+            RecipeError: There is no such folder, or it is neither a run nor a built data set.
         """
         folder = Path(path).expanduser().resolve()
         if (folder / MANIFEST).is_file() and (folder / DATA).is_dir():
@@ -42,52 +42,52 @@ class Source:
         if (folder / CURATED.path).is_dir():
             return cls(folder, built=False)
         if not folder.is_dir():
-            raise RecipeError(f"{path} is no folder, wanted a run or a built data set")
-        held = sorted(entry.name for entry in folder.iterdir())
-        shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
+            raise RecipeError(f"{path} is not a folder: expected a run or a built data set")
+        names = sorted(entry.name for entry in folder.iterdir())
+        shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         raise RecipeError(
-            f"{path} is neither a built data set ({MANIFEST} and {DATA}/) nor a run with curated pairs ({CURATED}/); "
-            f"it holds {shown or 'nothing'}: name the folder of one of them"
+            f"{path} has {shown or 'no files'}: expected a built data set ({MANIFEST} and {DATA}/) or a run with "
+            f"curated pairs ({CURATED}/)"
         )
 
     def languages(self) -> list[str]:
-        """Tags of the languages that it holds, sorted; of a run, those that are finished and have a row."""
+        """Sorted tags of its languages. Of a run, those that are complete and have rows."""
         if self.built:
             return sorted(path.name for path in (self.folder / DATA).iterdir() if path.is_dir())
         run = RunFolder(self.folder)
-        found = sorted(path.name for path in (self.folder / CURATED.path).iterdir() if path.is_dir())
-        return [tag for tag in found if any(run.report(key).kept for key in run.shards(CURATED, tag))]
+        tags = sorted(path.name for path in (self.folder / CURATED.path).iterdir() if path.is_dir())
+        return [tag for tag in tags if any(run.report(key).kept for key in run.shards(CURATED, tag))]
 
-    def tag(self, asked: str) -> str:
-        """The tag of a language that it holds, from a tag, a code or a name; ``all`` is every language.
+    def tag(self, name: str) -> str:
+        """The tag of one of its languages, from a tag, a code or a name. ``all`` is every language.
 
         Raises:
-            UnknownLanguage: no standard knows the language.
-            RecipeError: the source does not hold it.
+            UnknownLanguage: No standard has the language.
+            RecipeError: The source does not have it.
         """
-        if asked == ALL:
+        if name == ALL:
             return ALL
-        tag = language(asked).tag
-        held = self.languages()
-        if tag not in held:
+        tag = language(name).tag
+        tags = self.languages()
+        if tag not in tags:
             kind = "data set" if self.built else "run"
-            what = f"{asked!r}" if asked == tag else f"{asked!r} ({tag})"
+            shown = f"{name!r}" if name == tag else f"{name!r} ({tag})"
             raise RecipeError(
-                f"the {kind} {self.folder} does not hold {what}; it holds {', '.join(held) or 'no finished language'}"
+                f"the {kind} {self.folder} does not have {shown}, only {', '.join(tags) or 'no complete language'}"
             )
         return tag
 
     def shards(self, tag: str) -> list[ShardKey]:
-        """Every curated shard of a run behind a config."""
+        """The curated shards of a run for a language or ``all``."""
         run = RunFolder(self.folder)
         tags = self.languages() if tag == ALL else [tag]
-        return [key for one in tags for key in run.shards(CURATED, one)]
+        return [key for each in tags for key in run.shards(CURATED, each)]
 
     def documents(self, shards: list[ShardKey]) -> Iterator[str]:
-        """The document of every row of some shards of a run; no other column is read.
+        """The document id of every row of some shards. No other column is read.
 
         Raises:
-            ShardError: a shard is missing or damaged.
+            ShardError: A shard is missing or damaged.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -102,21 +102,21 @@ class Source:
                 raise ShardError(f"cannot read shard {path}: {error}; remove it and run again") from error
 
     def files(self, tag: str) -> dict[str, list[Path]]:
-        """Files of a built data set behind a config, by split."""
+        """The files of a built data set for a language or ``all``, by split."""
         tags = self.languages() if tag == ALL else [tag]
         by_split = {
-            split: [path for one in tags for path in sorted((self.folder / DATA / one).glob(f"{split}-*.parquet"))]
+            split: [path for each in tags for path in sorted((self.folder / DATA / each).glob(f"{split}-*.parquet"))]
             for split in SPLITS
         }
         return {split: paths for split, paths in by_split.items() if paths}
 
     def digest(self, tag: str) -> str:
-        """Digest of the content of every file behind a config, hex: what a cache of it must be keyed by.
+        """Hex digest of the content of every file for a language or ``all``: the key of a cache of its rows.
 
-        The files themselves are read, and not the digests in reports: a file replaced by hand counts, too.
+        It reads the files and not the digests in reports, so that a file that was replaced by hand counts.
 
         Raises:
-            ShardError: a shard is missing.
+            ShardError: A shard is missing.
         """
         if self.built:
             paths = [path for paths in self.files(tag).values() for path in paths]
@@ -128,23 +128,23 @@ class Source:
         return total.hexdigest()
 
     def check(self, tag: str) -> None:
-        """The files of a built data set behind a config are those that were built.
+        """Check that the files of a built data set for a language or ``all`` are unchanged.
 
-        ``datasets`` keys its cache of a local folder by the README: after a change by hand, rows of an earlier load
-        would come back.
+        ``datasets`` keys its cache of a local folder by the README. After a file was changed by hand, it would give
+        the rows of an earlier load.
 
         Raises:
-            ShardError: a file is missing or differs from the manifest.
+            ShardError: A file is missing or differs from the manifest.
         """
-        wanted = Manifest.read(self.folder).files
+        files = Manifest.read(self.folder).files
         prefix = f"{DATA}/" if tag == ALL else f"{DATA}/{tag}/"
-        for path, digest in wanted.items():
+        for path, digest in files.items():
             if path.startswith(prefix) and _digest(self.folder / path) != digest:
-                raise ShardError(f"{self.folder / path} has another digest than when it was built: build it again")
+                raise ShardError(f"{self.folder / path} was changed after the data set was built: build it again")
 
 
 def _digest(path: Path) -> str:
     try:
         return file_digest(path)
     except OSError as error:
-        raise ShardError(f"cannot read {path}: {error.strerror or error}; run the same command again") from error
+        raise ShardError(f"cannot read {path}: {error.strerror or error}; rerun the command that made it") from error

@@ -1,4 +1,4 @@
-"""Which split a document belongs to: decided by its id alone, so that no document is ever in two splits."""
+"""The split of a document, decided by its id alone, so that no document is in two splits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Share of documents in each split; the rest is ``train``.
+    """Share of documents in each split. The rest is ``train``.
 
     Args:
-        validation, test: shares, 0 to 1.
-        seed: another seed draws other documents.
+        validation, test: Shares, 0 to 1.
+        seed: Random seed of the assignment.
     """
 
     validation: float = 0.0
@@ -26,26 +26,26 @@ class Shares:
 
     @classmethod
     def of(cls, settings: Recipe) -> Shares:
-        """The shares that a recipe asks for."""
+        """The shares of a recipe."""
         return cls(settings.publish.validation, settings.publish.test, settings.seed)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that can hold anything."""
-        held = {"train": True, "validation": self.validation > 0, "test": self.test > 0}
-        return tuple(split for split in SPLITS if held[split])
+        """The splits that can have rows."""
+        possible = {"train": True, "validation": self.validation > 0, "test": self.test > 0}
+        return tuple(split for split in SPLITS if possible[split])
 
 
 def split_of(document_id: str, shares: Shares) -> str:
     """The split of a document.
 
-    The language is left out on purpose: a document that exists in two languages under one id lands in the same split
-    of both, so neither gives the other's test set away. A larger share keeps what a smaller one held in ``test``.
+    The language does not count: a document with the same id in two languages is in the same split of both, so that
+    neither leaks the test set of the other. A larger test share contains the test set of a smaller one.
     """
     key = f"{shares.seed}\0{document_id}".encode("utf-8", "surrogatepass")
-    place = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
-    if place < shares.test:
+    position = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
+    if position < shares.test:
         return "test"
-    if place < shares.test + shares.validation:
+    if position < shares.test + shares.validation:
         return "validation"
     return "train"

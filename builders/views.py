@@ -1,11 +1,11 @@
-"""Views: the rows of the one schema in the shapes that trainers take. Nothing is stored twice.
+"""Views: rows in the formats that trainers take. Nothing is stored twice.
 
-A view is a function of one row, so it works with plain ``datasets``, too:
+A view is a function of one row, so it also works with plain ``datasets``:
 
     load_dataset("org/x-instruction", "sw", split="train").map(chat)
 
-Of the other columns a view keeps ``KEPT``: ``id`` and ``language``, by which a row is found again, and ``score``, by
-which rows are chosen. Trainers pass over columns that they do not know.
+A view keeps the columns ``id`` and ``language``, to find a row again, and ``score``, to filter rows. Trainers ignore
+columns that they do not know.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-KEPT = ("id", "language", "score")
-# What the views read.
-READ = ("instruction", "output")
+KEPT_COLUMNS = ("id", "language", "score")
+READ_COLUMNS = ("instruction", "output")
 
 
 def chat(row: Row) -> dict[str, Any]:
-    """``messages``: a user's and an assistant's, as chat templates take them."""
+    """``messages``: one of the user and one of the assistant, as chat templates take them."""
     return {"messages": [_message("user", row["instruction"]), _message("assistant", row["output"])]}
 
 
 def prompt_completion(row: Row) -> dict[str, Any]:
-    """``prompt`` and ``completion``, each a list of one message: TRL trains on the completion alone."""
+    """``prompt`` and ``completion``, each a list of one message. TRL trains on the completion alone."""
     return {"prompt": [_message("user", row["instruction"])], "completion": [_message("assistant", row["output"])]}
 
 
 def alpaca(row: Row) -> dict[str, Any]:
-    """``instruction``, ``input`` and ``output``; ``input`` is empty: an instruction of this schema stands by itself."""
+    """``instruction``, ``input`` and ``output``. ``input`` is empty, as instructions in this schema need none."""
     return {"instruction": row["instruction"], "input": "", "output": row["output"]}
 
 
@@ -48,13 +47,13 @@ def _message(role: str, content: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One shape of a row.
+    """A format of rows.
 
     Args:
-        name: what it is asked for by.
-        row: makes its columns of a row.
-        columns: names of its columns, in order.
-        messages: whether they hold lists of messages; else they hold texts.
+        name: Its name.
+        row: Computes its columns from a row.
+        columns: Names of its columns, in order.
+        messages: Whether the columns hold lists of messages. Otherwise they hold text.
     """
 
     name: str
@@ -63,15 +62,15 @@ class View:
     messages: bool
 
     def features(self) -> datasets.Features:
-        """Its columns as ``datasets`` features, those that are kept first."""
+        """The columns as ``datasets`` features, the kept ones first."""
         import datasets
 
         from x_instruction.builders.schema import features
 
         text = datasets.Value("string")
         kind = datasets.List({"role": text, "content": text}) if self.messages else text
-        whole = features()
-        return datasets.Features({name: whole[name] for name in KEPT} | dict.fromkeys(self.columns, kind))
+        published = features()
+        return datasets.Features({name: published[name] for name in KEPT_COLUMNS} | dict.fromkeys(self.columns, kind))
 
 
 VIEWS = {
@@ -84,42 +83,42 @@ VIEWS = {
 }
 
 
-def named(name: str) -> View:
+def find_view(name: str) -> View:
     """The view of a name.
 
     Raises:
-        RecipeError: there is none; it lists those that there are.
+        RecipeError: There is none. The message lists the names.
     """
     if name not in VIEWS:
         close = difflib.get_close_matches(str(name).replace("_", "-"), VIEWS, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
-        raise RecipeError(f"unknown view {name!r}{hint} (there are {', '.join(VIEWS)})")
+        raise RecipeError(f"unknown view {name!r}{hint} (known: {', '.join(VIEWS)})")
     return VIEWS[name]
 
 
 def view(rows: Any, name: str, **options: Any) -> Any:
-    """Rows as a view shows them: of a data set or a dictionary of them by split, streamed or not.
+    """Convert a data set, or a dictionary of them by split, to a view. Streams work, too.
 
     Args:
-        rows: what ``load`` or ``datasets.load_dataset`` gave, in the schema that ``build`` writes.
+        rows: From ``load`` or ``datasets.load_dataset``, in the schema that ``build`` writes.
         name: ``chat``, ``prompt-completion`` or ``alpaca``.
-        options: handed to ``Dataset.map``, such as ``num_proc``.
+        options: Passed to ``Dataset.map``, such as ``num_proc``.
 
     Returns:
         The same kind of data set, with the columns ``id``, ``language`` and ``score`` and those of the view.
 
     Raises:
-        RecipeError: no such view, or a column that it needs is missing.
+        RecipeError: Unknown view, or a column that it needs is missing.
     """
-    found = named(name)
+    target = find_view(name)
     if isinstance(rows, dict):
         return type(rows)({split: view(part, name, **options) for split, part in rows.items()})
-    held = rows.column_names or []
-    if missing := [column for column in (*READ, *KEPT) if column not in held]:
+    columns = rows.column_names or []
+    if missing := [column for column in (*READ_COLUMNS, *KEPT_COLUMNS) if column not in columns]:
         raise RecipeError(
-            f"the view {name!r} needs the column {missing[0]!r}, and the rows have {', '.join(held) or 'none named'}: "
+            f"the view {name!r} needs the column {missing[0]!r}, and the rows have {', '.join(columns) or 'no names'}: "
             "load all columns of a data set that `build` wrote"
         )
-    # What the function gives stays, though it is named among the columns to remove.
-    gone = [column for column in held if column not in KEPT]
-    return rows.map(found.row, remove_columns=gone, features=found.features(), **options)
+    # map keeps the columns that the function returns, also if they are among those to remove.
+    removed = [column for column in columns if column not in KEPT_COLUMNS]
+    return rows.map(target.row, remove_columns=removed, features=target.features(), **options)

@@ -1,7 +1,7 @@
-"""The data set builder: a run, a built folder, or files of the original layout, as ``datasets`` loads them.
+"""The ``datasets`` builder for a run, a built folder, or files in the original format.
 
-The module is named after the data set because ``datasets`` takes the data set's name from it. It never stands in a
-data set's own folder: since datasets 4 a script there keeps the whole set from loading.
+``datasets`` takes the name of the data set from the name of the module. Never put it into the folder of a data set:
+since datasets 4 a script there makes loading fail.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from datasets.builder import Key
 
 from x_instruction.builders.files import ROW_GROUP_CHARS
-from x_instruction.builders.original import Original, rows
-from x_instruction.builders.original import place as find
+from x_instruction.builders.original import Original, find_source, rows
 from x_instruction.builders.schema import VERSION, arrow_schema, features, published
 from x_instruction.builders.sources import Source
 from x_instruction.builders.splits import Shares, split_of
@@ -35,11 +34,11 @@ class XInstructionConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """One language of one source.
 
     Args:
-        source: folder of a run, of a built data set, or of files such as ``sw.json``.
-        language: tag of the language; ``all`` is every language.
-        validation, test: for a run: shares of documents in these splits. A built data set has its own, and files of
-            the original layout, which name no documents, are ``train``.
-        seed: for a run: draws the documents of the splits.
+        source: Folder of a run, of a built data set, or of files such as ``sw.json``.
+        language: Tag of the language. ``all`` is every language.
+        validation, test: For a run, shares of documents in these splits. A built data set has its own splits, and
+            files in the original format have no document ids and are all ``train``.
+        seed: For a run, random seed of the splits.
     """
 
     source: str | None = None
@@ -55,20 +54,21 @@ class XInstructionConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Loads one language of a run, of a built folder, or of files of the original layout.
+    """Loads one language of a run, of a built folder, or of files in the original format.
 
-    The cache is keyed by the content of the files, so a run that changed is never answered from an old copy.
+    The cache is keyed by the content of the files, so rows of a changed run never come from an old copy.
 
     Args:
-        cache_dir: where prepared rows are kept; the default of ``datasets`` when not set.
-        config_name: the language: a tag, a code such as ``swh_Latn``, a name, or ``all``.
-        source: folder of a run, of a built data set, or of files such as ``sw.json``.
-        language: the same as ``config_name``, by keyword.
-        hash: added to the digest of the content.
-        options: further fields of ``XInstructionConfig`` and arguments of ``datasets.ArrowBasedBuilder``.
+        cache_dir: Folder for prepared rows. The default of ``datasets`` if not set.
+        config_name: The language: a tag, a code such as ``swh_Latn``, a name, or ``all``.
+        source: Folder of a run, of a built data set, or of files such as ``sw.json``.
+        language: The same as ``config_name``.
+        hash: Added to the digest of the content.
+        options: Further fields of ``XInstructionConfig`` and arguments of ``datasets.ArrowBasedBuilder``.
 
     Raises:
-        RecipeError: no source, no language, or a language that the source does not hold; it lists those held.
+        RecipeError: No source, no language, or a language that the source does not have. The message lists its
+            languages.
     """
 
     VERSION = datasets.Version(VERSION)
@@ -88,41 +88,46 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         if source is None:
-            raise RecipeError("XInstruction has no source: name the folder of a run or of a built data set")
-        place = find(source)
-        if isinstance(place, Original) and (options.get("validation") or options.get("test")):
-            raise RecipeError(f"{place.folder} names no documents to draw splits by: leave out validation and test")
-        tag = _only(place, config_name, language)
-        content = hashlib.sha256(f"{place.digest(tag)} {hash or ''}".encode()).hexdigest()[:32]
-        # With ``config_name`` the base class knows the languages of BUILDER_CONFIGS alone; named in the configuration,
-        # any language that the source holds is one.
+            raise RecipeError("XInstruction needs a source: pass the folder of a run or of a built data set")
+        origin = find_source(source)
+        if isinstance(origin, Original) and (options.get("validation") or options.get("test")):
+            raise RecipeError(f"{origin.folder} has no document ids to split by: leave out validation and test")
+        tag = _only(origin, config_name, language)
+        content = hashlib.sha256(f"{origin.digest(tag)} {hash or ''}".encode()).hexdigest()[:32]
+        # As a ``config_name``, the base class would accept the languages of BUILDER_CONFIGS only. As a field of the
+        # configuration, it accepts any language.
         super().__init__(
-            cache_dir, hash=content, name=tag, language=tag, source=str(place.folder), **{"version": VERSION, **options}
+            cache_dir,
+            hash=content,
+            name=tag,
+            language=tag,
+            source=str(origin.folder),
+            **{"version": VERSION, **options},
         )
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=features())
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        place = find(self.config.source)
-        # Lists are what datasets divides among processes and streams.
-        if isinstance(place, Original):
-            work: dict[str, dict[str, Any]] = {"train": {"originals": place.parts(self.config.language)}}
-        elif place.built:
-            files = place.files(self.config.language)
+        source = find_source(self.config.source)
+        # datasets divides the lists among processes and streams.
+        if isinstance(source, Original):
+            work: dict[str, dict[str, Any]] = {"train": {"originals": source.parts(self.config.language)}}
+        elif source.built:
+            files = source.files(self.config.language)
             work = {split: {"files": list(map(str, files[split]))} for split in files}
         else:
-            shards = place.shards(self.config.language)
-            work = {split: {"shards": shards, "split": split} for split in self._splits(place, shards)}
+            shards = source.shards(self.config.language)
+            work = {split: {"shards": shards, "split": split} for split in self._splits(source, shards)}
         return [datasets.SplitGenerator(name=split, gen_kwargs=kwargs) for split, kwargs in work.items()]
 
-    def _splits(self, place: Source, shards: list[ShardKey]) -> list[str]:
-        """The splits that have a row: datasets cannot hold one that has none."""
+    def _splits(self, source: Source, shards: list[ShardKey]) -> list[str]:
+        """The splits with rows, as datasets cannot represent an empty one."""
         shares = self.config.shares
         if shares.splits == ("train",):
             return ["train"]
-        found = {split_of(document, shares) for document in place.documents(shards)}
-        return [split for split in shares.splits if split in found]
+        present = {split_of(document, shares) for document in source.documents(shards)}
+        return [split for split in shares.splits if split in present]
 
     def _generate_tables(
         self,
@@ -158,7 +163,7 @@ def _built(file: str) -> Iterator[pa.Table]:
     try:
         with pq.ParquetFile(file) as parquet:
             if not parquet.schema_arrow.equals(arrow_schema()):
-                raise ShardError(f"{file} has other columns than this version reads: build the data set again")
+                raise ShardError(f"{file} does not have the columns that this version reads: build the data set again")
             for batch in parquet.iter_batches(batch_size=BATCH):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowInvalid) as error:
@@ -166,28 +171,28 @@ def _built(file: str) -> Iterator[pa.Table]:
 
 
 def _original(path: str, tag: str) -> Iterator[pa.Table]:
-    waiting: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
     chars = 0
     for row in rows(path, tag):
-        waiting.append(row)
+        pending.append(row)
         chars += len(row["output"])
-        if len(waiting) >= BATCH or chars >= ROW_GROUP_CHARS:
-            yield pa.Table.from_pylist(waiting, schema=arrow_schema())
-            waiting, chars = [], 0
-    if waiting:
-        yield pa.Table.from_pylist(waiting, schema=arrow_schema())
+        if len(pending) >= BATCH or chars >= ROW_GROUP_CHARS:
+            yield pa.Table.from_pylist(pending, schema=arrow_schema())
+            pending, chars = [], 0
+    if pending:
+        yield pa.Table.from_pylist(pending, schema=arrow_schema())
 
 
-def _only(place: Source | Original, config_name: str | None, language: str | None) -> str:
-    """The tag that was asked for; of a source with one language, that one when none was."""
-    asked = [place.tag(name) for name in (config_name, language) if name is not None]
-    held = place.languages()
-    if not asked and len(held) == 1:
-        return held[0]
-    if not asked:
+def _only(source: Source | Original, config_name: str | None, language: str | None) -> str:
+    """The requested tag, or the only language of a source if none was requested."""
+    requested = [source.tag(name) for name in (config_name, language) if name is not None]
+    tags = source.languages()
+    if not requested and len(tags) == 1:
+        return tags[0]
+    if not requested:
         raise RecipeError(
-            f"no language was named; {place.folder} holds {', '.join(held) or 'none'}: name one, or 'all'"
+            f"no language was given, and {source.folder} has {', '.join(tags) or 'none'}: pass one of them, or 'all'"
         )
-    if len(set(asked)) > 1:
-        raise RecipeError(f"config_name {config_name!r} and language {language!r} are two languages: name one")
-    return asked[0]
+    if len(set(requested)) > 1:
+        raise RecipeError(f"config_name {config_name!r} and language {language!r} are different languages: pass one")
+    return requested[0]

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from x_instruction.builders.files import split_writers
-from x_instruction.builders.layout import released
+from x_instruction.builders.layout import texts_and_manifest
 from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
@@ -105,7 +105,7 @@ def built(
             samples=(),
         )
         sets[tag] = LanguageSet(tag, splits, facts, made)
-    texts, manifest = released(sets, "A set")
+    texts, manifest = texts_and_manifest(sets, "A set")
     for path, text in texts.items():
         (folder / path).write_bytes(text)
     manifest.write(folder)

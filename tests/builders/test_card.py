@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from x_instruction.builders.layout import build, released
+from x_instruction.builders.layout import build, texts_and_manifest
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.reading import load
 from x_instruction.cards.escaping import code, code_block, escape, model, plain
@@ -100,7 +100,7 @@ def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, fold
     provenance["recipe"] |= {"toml": f"{HOSTILE}\n```\n# Title", "rater": HOSTILE, "selector": HOSTILE, "name": HOSTILE}
     provenance["variety"]["after"]["verbs"] = [{"verb": HOSTILE, "count": 1, "nouns": []}]
     manifest = Manifest.parse(json.dumps(table).encode())
-    texts, _ = released(manifest.languages, manifest.pretty_name)
+    texts, _ = texts_and_manifest(manifest.languages, manifest.pretty_name)
     _, head, body = texts["README.md"].decode().split("---\n", 2)
     assert yaml.safe_load(head)["license"] == "cc-by-sa-4.0"
     shown = re.sub(r"^(```+)\w+\n.*?^\1$", "", body, flags=re.DOTALL | re.MULTILINE)
@@ -164,7 +164,7 @@ def test_costs_are_told_where_the_recipe_has_prices(run, kit, folder):
 def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, stage, kind):
     path = run.path(StageKey(stage).shard("sw", 1))
     (path.with_name("index.json") if kind == "index.json" else path).unlink()
-    with pytest.raises(ShardError, match=r"run` makes what|not finished|cannot read shard"):
+    with pytest.raises(ShardError, match=r"run` makes what|not complete|cannot read shard"):
         build(run, kit.recipe(("sw",)), folder)
     assert not folder.exists()
 
@@ -215,7 +215,7 @@ def test_the_examples_run_in_the_folder(built, tmp_path):
 def test_the_examples_run_against_a_hub(built, local_hub, tmp_path):
     repo = local_hub.create("card-org/set")
     manifest = Manifest.read(built)
-    texts, _ = released(manifest.languages, manifest.pretty_name, repo)
+    texts, _ = texts_and_manifest(manifest.languages, manifest.pretty_name, repo)
     files = {path.relative_to(built).as_posix(): path.read_bytes() for path in built.rglob("*") if path.is_file()}
     local_hub.commit(repo, files | texts)
     assert run_snippets(texts["README.md"].decode(), tmp_path, local_hub.env(token=None)) == 2

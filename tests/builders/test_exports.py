@@ -37,10 +37,10 @@ def read(path: Path) -> list[dict]:
 def test_bad_input_is_one_error_and_no_file(run, tmp_path):
     out = tmp_path / "out"
     for wanted, changes in {
-        r"unknown format 'csv' \(there are original, jsonl": {"form": "csv"},
-        r"does not hold 'fi'; it holds no, sw, th, ur": {"languages": ["Finnish"]},
+        r"unknown format 'csv' \(known: original, jsonl": {"form": "csv"},
+        r"does not have 'fi', only no, sw, th, ur": {"languages": ["Finnish"]},
         "unknown language 'swahilli', did you mean": {"languages": ["swahilli"]},
-        "'all' is no language": {"languages": ["all"]},
+        "'all' is not a language": {"languages": ["all"]},
         "in 'sw': it has no split 'test', only train": {"languages": ["sw"], "split": "test"},
         r"nothing to export .*\(no: it has no split 'nothing', only train; sw:": {"split": "nothing"},
         "is no folder": {"source": "./nothing-here"},
@@ -53,9 +53,9 @@ def test_bad_input_is_one_error_and_no_file(run, tmp_path):
 
 def test_a_folder_that_holds_something_is_refused(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(RecipeError, match=r"holds 'mine.txt' and 1 more: .*--overwrite"):
+    with pytest.raises(RecipeError, match=r"is not empty \(it has 'mine.txt'\): .*--overwrite"):
         export(run.root, tmp_path, "jsonl")
-    with pytest.raises(RecipeError, match="is a file, wanted a folder"):
+    with pytest.raises(RecipeError, match="is a file, expected a folder"):
         export(run.root, tmp_path / "mine.txt", "jsonl")
 
 
@@ -70,7 +70,7 @@ def test_overwriting_replaces_files_of_the_same_names_alone(run, tmp_path):
     assert len(read(out / "sw.jsonl")) == 24
     assert list(json.loads((out / "dataset_info.json").read_text())) == ["alpaca_en", "x_instruction_sw"]
     (out / "dataset_info.json").write_text("[1]")
-    with pytest.raises(RecipeError, match="holds list, wanted an object"):
+    with pytest.raises(RecipeError, match="is a list, expected an object"):
         export(run.root, out, "alpaca", languages=["sw"], overwrite=True)
 
 
@@ -145,7 +145,7 @@ def test_hostile_texts_and_rows_of_a_megabyte_come_through(run, kit, tmp_path, f
 
 def test_a_number_that_json_cannot_hold_is_named(run, kit, tmp_path):
     kit.write(run, "sw", [kit.curated("sw", 0, score=float("nan"))])
-    with pytest.raises(ShardError, match="row 0 of 'sw' holds what JSON cannot"):
+    with pytest.raises(ShardError, match="row 0 in 'sw' has a value that JSON cannot hold"):
         export(run.root, tmp_path / "out", "jsonl", languages=["sw"])
 
 

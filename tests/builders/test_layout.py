@@ -25,7 +25,7 @@ def bytes_of(folder):
 def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
     built = build(run, split_recipe, folder)
     assert list(built.rows) == list(kit.languages)
-    assert built.left_out == {}
+    assert built.skipped == {}
     assert sorted(datasets.get_dataset_config_names(str(folder))) == sorted([*kit.languages, "all"])
     for tag in kit.languages:
         wanted = {row["id"]: row for row in map(published, kit.records(tag))}
@@ -156,15 +156,17 @@ def test_a_language_without_rows_is_left_out_and_said(run, kit, folder):
     lines = []
     built = build(run, kit.recipe(kit.languages), folder, lines.append)
     assert list(built.rows) == ["sw", "no"]
-    assert built.left_out == {"th": "no row was curated", "ur": "its curated shards are not finished"}
-    assert "th: left out, no row was curated" in lines
+    assert built.skipped == {"th": "it has no curated rows", "ur": "its curated shards are not complete"}
+    assert "th: skipped, it has no curated rows" in lines
     assert "th" not in datasets.get_dataset_config_names(str(folder))
 
 
 def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
     run = RunFolder(tmp_path / "run")
     kit.write(run, "sw", [])
-    with pytest.raises(ShardError, match=r"nothing to publish .*sw: no row was curated; th: its curated"):
+    with pytest.raises(
+        ShardError, match=r"has no rows to build a data set from .*sw: it has no curated rows; th: its curated"
+    ):
         build(run, kit.recipe(("sw", "th")), folder)
     assert not folder.exists()
 
@@ -182,13 +184,13 @@ def test_a_damaged_shard_is_said_and_nothing_is_built(run, kit, folder):
 
 def test_rows_of_one_id_are_refused(run, kit, folder):
     kit.write(run, "sw", [kit.curated("sw", 1), kit.curated("sw", 1)])
-    with pytest.raises(ShardError, match="sw: 1 row ids occur more than once"):
+    with pytest.raises(ShardError, match="sw: 1 row ids are not unique"):
         build(run, kit.recipe(), folder)
 
 
 def test_a_record_of_another_language_is_refused(run, kit, folder):
     kit.write(run, "sw", [kit.curated("th", 1)])
-    with pytest.raises(ShardError, match="record of 'th', wanted 'sw'"):
+    with pytest.raises(ShardError, match="record in 'th', expected 'sw'"):
         build(run, kit.recipe(), folder)
 
 
@@ -239,7 +241,7 @@ def damage_manifest(folder):
     [
         (damage_truncate, "has digest"),
         (damage_remove, "is missing"),
-        (damage_add, "does not name"),
+        (damage_add, "is not in manifest.json"),
         (damage_count, "config 'th' of .*, streamed: split train reads back as"),
         (damage_manifest, "cannot read"),
     ],
@@ -254,5 +256,5 @@ def test_a_strange_path_is_a_path(run, kit, tmp_path):
     folder = tmp_path / "a b #d %20 é {x} ~"
     build(run, kit.recipe(("sw",)), folder)
     assert load("sw", folder, split="train").num_rows == 24
-    with pytest.raises(RecipeError, match="takes for a pattern"):
+    with pytest.raises(RecipeError, match="reads as a pattern"):
         build(run, kit.recipe(("sw",)), tmp_path / "a[b]")

@@ -93,7 +93,7 @@ def test_a_file_replaced_by_hand_is_not_answered_from_the_cache(built):
     load("sw", built)
     XInstruction(config_name="sw", source=built).download_and_prepare()
     shutil.copy(*[next((built / "data" / tag).iterdir()) for tag in ("th", "sw")])
-    with pytest.raises(ShardError, match="digest"):
+    with pytest.raises(ShardError, match="was changed after the data set was built"):
         load("sw", built)
     again = XInstruction(config_name="sw", source=built)
     again.download_and_prepare()
@@ -119,7 +119,7 @@ def test_damage_in_a_worker_is_a_shard_error(run):
 
 def test_a_language_without_rows_is_not_held(run, kit):
     kit.write(run, "th", [])
-    with pytest.raises(RecipeError, match="it holds no, sw, ur"):
+    with pytest.raises(RecipeError, match="only no, sw, ur"):
         load("th", run.root)
     assert len(load("all", run.root, split="train")) == 3 * 24
 
@@ -132,7 +132,7 @@ def test_a_shard_or_a_split_without_rows_is_no_obstacle(run, kit):
 
 
 def test_a_language_that_is_not_there_names_those_that_are(source, run):
-    with pytest.raises(RecipeError, match=r"does not hold 'Finnish' \(fi\); it holds no, sw, th, ur"):
+    with pytest.raises(RecipeError, match=r"does not have 'Finnish' \(fi\), only no, sw, th, ur"):
         load("Finnish", source)
     with pytest.raises(UnknownLanguage, match="swaheli"):
         load("swaheli", source)
@@ -140,17 +140,17 @@ def test_a_language_that_is_not_there_names_those_that_are(source, run):
 
 def test_an_unfinished_language_is_not_held(run):
     (run.root / "curated" / "ur" / "index.json").unlink()
-    with pytest.raises(RecipeError, match="it holds no, sw, th"):
+    with pytest.raises(RecipeError, match="only no, sw, th"):
         load("ur", run.root)
 
 
 def test_a_folder_that_is_neither_says_what_it_holds(tmp_path):
     (tmp_path / "x" / "stuff").mkdir(parents=True)
-    with pytest.raises(RecipeError, match=r"neither a built data set .* nor a run .*; it holds stuff"):
+    with pytest.raises(RecipeError, match=r"has stuff: expected a built data set .* or a run"):
         load("sw", tmp_path / "x")
-    with pytest.raises(RecipeError, match="no folder"):
+    with pytest.raises(RecipeError, match="is not a folder"):
         load("sw", tmp_path / "missing")
-    with pytest.raises(RecipeError, match="no folder"):
+    with pytest.raises(RecipeError, match="is not a folder"):
         load("sw", "./missing")
 
 
@@ -173,7 +173,7 @@ def test_a_hub_id_goes_to_datasets_with_the_tag(monkeypatch):
         raise ValueError("BuilderConfig 'sw' not found. Available: ['fi']")
 
     monkeypatch.setattr(datasets, "load_dataset", unknown)
-    with pytest.raises(RecipeError, match=r"org/x-instruction does not hold .*\['fi'\]"):
+    with pytest.raises(RecipeError, match=r"org/x-instruction does not have .*\['fi'\]"):
         load("sw", "org/x-instruction")
 
 
@@ -196,11 +196,11 @@ def test_the_builder_names_its_config_and_its_data_set(run):
 
 
 def test_the_builder_never_makes_up_a_config(run, kit, tmp_path):
-    with pytest.raises(RecipeError, match="holds no, sw, th, ur: name one, or 'all'"):
+    with pytest.raises(RecipeError, match="has no, sw, th, ur: pass one of them, or 'all'"):
         XInstruction(source=run.root)
-    with pytest.raises(RecipeError, match="it holds no, sw, th, ur"):
+    with pytest.raises(RecipeError, match="only no, sw, th, ur"):
         XInstruction(config_name="fi", source=run.root)
-    with pytest.raises(RecipeError, match="no source"):
+    with pytest.raises(RecipeError, match="needs a source"):
         XInstruction(config_name="sw")
     with pytest.raises(RecipeError, match="two languages"):
         XInstruction(config_name="sw", language="th", source=run.root)

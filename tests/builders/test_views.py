@@ -11,7 +11,7 @@ import x_instruction
 from x_instruction.builders.exports import export
 from x_instruction.builders.reading import languages, load
 from x_instruction.builders.schema import features
-from x_instruction.builders.views import KEPT, VIEWS, alpaca, chat, prompt_completion
+from x_instruction.builders.views import KEPT_COLUMNS, VIEWS, alpaca, chat, prompt_completion
 from x_instruction.errors import RecipeError, UnknownLanguage
 
 # What breaks whoever takes text for markup, for a line, for a terminal's or for Latin letters.
@@ -38,7 +38,7 @@ def source(request, run, tmp_path):
 
 @pytest.mark.parametrize("name", ["chatt", "prompt_completion", "", "messages"])
 def test_an_unknown_view_lists_those_there_are(run, name):
-    with pytest.raises(RecipeError, match=r"there are chat, prompt-completion, alpaca"):
+    with pytest.raises(RecipeError, match=r"known: chat, prompt-completion, alpaca"):
         load("sw", run.root, view=name)
     with pytest.raises(RecipeError, match=r"unknown view"):
         x_instruction.view(load("sw", run.root), name)
@@ -62,7 +62,7 @@ def test_an_unknown_split_lists_those_there_are(source):
 
 
 def test_an_unknown_language_is_refused_alike(source):
-    with pytest.raises(RecipeError, match=r"it holds .*sw, th"):
+    with pytest.raises(RecipeError, match=r"only .*sw, th"):
         load("fi", source, view="chat")
     with pytest.raises(UnknownLanguage, match="did you mean"):
         load("swahilli", source, view="chat")
@@ -74,14 +74,14 @@ def test_streamed_and_loaded_views_are_equal(source, name):
     streamed = load("sw", source, view=name, streaming=True)
     assert list(loaded) == list(streamed) == ["train"]
     assert loaded["train"].features == streamed["train"].features == VIEWS[name].features()
-    assert loaded["train"].column_names == streamed["train"].column_names == [*KEPT, *VIEWS[name].columns]
+    assert loaded["train"].column_names == streamed["train"].column_names == [*KEPT_COLUMNS, *VIEWS[name].columns]
     rows = list(loaded["train"])
     assert rows == list(streamed["train"])
     assert len(rows) == 24
     plain = load("sw", source, split="train")
     assert plain.features == features()
     for row, whole in zip(rows, plain, strict=True):
-        assert row == {column: whole[column] for column in KEPT} | VIEWS[name].row(whole)
+        assert row == {column: whole[column] for column in KEPT_COLUMNS} | VIEWS[name].row(whole)
 
 
 def test_the_shapes():
@@ -147,7 +147,7 @@ CLIENT = """
         for streaming in (False, True):
             rows = x_instruction.load("swh_Latn", repo, split="train", view=name, streaming=streaming)
             assert rows.features == local.features and list(rows) == list(local)
-    for bad, wanted in {"fi": "does not hold 'fi'", "swahilli": "did you mean"}.items():
+    for bad, wanted in {"fi": "does not have 'fi'", "swahilli": "did you mean"}.items():
         try:
             x_instruction.load(bad, repo, view="chat")
         except RecipeError as error:

@@ -38,7 +38,7 @@ def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path)
     for wanted, arguments in {
         "line 2, column 2: row 1 has no 'output'": ["--languages", "th"],
         "did you mean": ["--languages", "swahilli"],
-        "has no file fi.json for 'fi'; it holds no, sw, th": ["--languages", "fi"],
+        "has no file fi.json for 'fi', only no, sw, th": ["--languages", "fi"],
         "it has no split 'test', only train": ["--languages", "sw", "--split", "test"],
     }.items():
         done = cli(originals, "--format", "original", "--out", out, *arguments)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from x_instruction.builders.layout import README, released
+from x_instruction.builders.layout import README, texts_and_manifest
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import DATA, VERSION
 from x_instruction.cards.facts import LanguageSet
@@ -71,7 +71,7 @@ class DatasetContent:
         title = self.folder.manifest.pretty_name
         if published is not None and sets.keys() != self.folder.sets.keys():
             title = published.pretty_name
-        texts, manifest = released(sets, title, self.repo)
+        texts, manifest = texts_and_manifest(sets, title, self.repo)
         texts |= {MANIFEST: manifest.encoded()}
         sources: dict[str, Source] = {**texts}
         deleted: list[str] = []
