@@ -43,7 +43,7 @@ def test_bad_input_is_one_error_and_no_file(run, tmp_path):
         "'all' is not a language": {"languages": ["all"]},
         "in 'sw': it has no split 'test', only train": {"languages": ["sw"], "split": "test"},
         r"nothing to export .*\(no: it has no split 'nothing', only train; sw:": {"split": "nothing"},
-        "is no folder": {"source": "./nothing-here"},
+        "is not a folder": {"source": "./nothing-here"},
         "cannot load org/name from the Hub": {"source": "org/name"},
     }.items():
         with pytest.raises(RecipeError, match=wanted):

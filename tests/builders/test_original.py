@@ -81,7 +81,7 @@ def test_folders_that_are_something_else(tmp_path):
     with pytest.raises(RecipeError, match="are both in 'sw'"):
         load("sw", tmp_path / "b")
     write(tmp_path / "c", f"[{GOOD}]", "sw.json")
-    with pytest.raises(RecipeError, match="names no documents to draw splits by"):
+    with pytest.raises(RecipeError, match="has no document ids to split by"):
         load("sw", tmp_path / "c", test=0.1)
     with pytest.raises(RecipeError, match=r"has no file fi\.json for 'Finnish', only sw"):
         load("Finnish", tmp_path / "c")

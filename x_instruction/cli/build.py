@@ -20,7 +20,8 @@ def command(folder: Path, out: Path | None) -> None:
     with the run.
     """
     from x_instruction.api import Run
+    from x_instruction.builders.manifest import Manifest
 
-    run = Run(folder)
-    target = run.build(out, lambda text: click.echo(text, err=True))
-    click.echo(f'{target}: load_dataset("{target}", "{run.recipe.languages[0]}")')
+    target = Run(folder).build(out, lambda text: click.echo(text, err=True))
+    # Not the first language of the recipe, which may have no rows.
+    click.echo(f'{target}: load_dataset("{target}", "{Manifest.read(target).default}")')
