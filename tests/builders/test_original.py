@@ -72,9 +72,7 @@ def test_a_row_that_does_not_end_is_not_held(tmp_path, monkeypatch):
 
 def test_folders_that_are_something_else(tmp_path):
     write(tmp_path / "a", "{}", "config.json")
-    with pytest.raises(
-        RecipeError, match=r"has JSON files such as config.json: expected files named by a language"
-    ):
+    with pytest.raises(RecipeError, match=r"has JSON files such as config.json: expected files named by a language"):
         load("sw", tmp_path / "a")
     write(tmp_path / "b", "[]", "sw.json")
     write(tmp_path / "b", "[]", "swh_Latn.json")
