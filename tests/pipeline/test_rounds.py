@@ -194,7 +194,7 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
     assert not revisions["fi"] & revisions["th"]
     with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, which generate\.tune\.per_language needs"):
         go(looped(**one), tmp_path / "all", until="candidate")
-    assert not (tmp_path / "all" / "models").exists(), "told before any is tuned"
+    assert not (tmp_path / "all" / "models").exists(), "refused before any is trained"
 
 
 @pytest.mark.parametrize("rater", ["full", "lora"])
@@ -219,7 +219,7 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (
             {"refine.label_strategies": '["pair", "worse", "random-negative"]'},
@@ -236,9 +236,9 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
     ],
 )
 def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
-    looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], told: str
+    looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         go(looped(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "passage").exists()
 
