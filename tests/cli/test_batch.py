@@ -93,7 +93,7 @@ def test_sizes_that_are_none(say: Say, tmp_path: Path, size: str) -> None:
 def test_no_run_and_no_results(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("batch", "read", tmp_path, tmp_path / "results.jsonl")
     assert code == 1
-    assert "is not a run's folder" in errors
+    assert "is not a run: it has no recipe.json" in errors
     assert say("batch", "read", tmp_path)[0] == 2
 
 

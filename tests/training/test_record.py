@@ -49,7 +49,7 @@ def test_a_tuned_embedded_model_can_be_published(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"id": "1", "instruction": "Ask.", "output": "Jibu.", "language": "sw"}) + "\n", "utf-8")
     keys = ["steps=1", "rank=2", "batch_size=1", "device_batch_size=1", "max_tokens=64"]
-    sets = [part for key in keys for part in ("--set", f"tune.{key}")]
+    sets = [part for key in keys for part in ("--set", f"train.{key}")]
     done = CliRunner().invoke(cli, ["train", "sft", "embedded", str(rows), "--out", str(tmp_path / "made"), *sets])
     assert done.exit_code == 0, done.output
     model = check_folder(tmp_path / "made")
