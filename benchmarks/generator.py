@@ -1,4 +1,4 @@
-"""Does a tuned generator write better instructions than the prompted base, on pages that nobody tuned on?
+"""Does a tuned generator write better instructions than the prompted base, on pages that no model was trained on?
 
 Both write candidates for every page of the sample corpus (ten languages), whose English topic is known. Compared: the
 share of candidates that pass the stage's own checks, the cosine of candidate and topic (all-MiniLM-L6-v2), and how much

@@ -1,6 +1,6 @@
-"""Kill a run with SIGKILL at random moments, go on each time, and compare with a run that nobody killed.
+"""Kill a run with SIGKILL at random moments, resume it each time, and compare with an uninterrupted run.
 
-Prints how many files differ (wanted 0) and requests sent to the engine over requests needed (wanted at most 1.02).
+Prints how many files differ (expected 0) and requests sent to the engine over requests needed (expected at most 1.02).
 
     python tests/tiny_model.py TINY
     python benchmarks/kill.py --data FOLDER --model TINY --workers 1 --kills 10

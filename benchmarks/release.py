@@ -127,7 +127,7 @@ def timed(command: list[str], env: dict[str, str]) -> str:
     """Run a command; its seconds and peak memory.
 
     Files that are mapped, as Arrow caches are, count as resident, too, though they are given back when memory is
-    short: what is the process's own is told beside it.
+    short: the process's own memory is printed beside it.
     """
     began, own = time.monotonic(), 0
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)

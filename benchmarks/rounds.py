@@ -1,7 +1,7 @@
 """Do rounds of rating and tuning raise the share of good pairs among those that are kept?
 
 A mixture of known good and bad pairs is rated, its better half is kept, the rater is tuned on what was kept (examples
-of three levels made of it, as a run makes them), and rates the mixture again; nobody tells it which pairs are good.
+of three levels made of it, as a run makes them), and rates the mixture again, without knowing which pairs are good.
 Every round starts from the same rater. Precision is the share of good pairs among the kept; half of the mixture is
 good, so a rater that knows nothing has 0.5. Intervals are of the difference to the first round, 2,000 bootstrap
 samples of documents.

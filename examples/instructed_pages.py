@@ -1,7 +1,7 @@
 """Seed pairs from parallel documents: instructions that a run wrote for the English, responses in another language.
 
 A small model understands English best, so it writes and rates instructions for the English side of each document; the
-best one then stands for the same document in every other language. First a run over the column ``text_en`` of the
+best one is then used for the same document in every other language. First a run over the column ``text_en`` of the
 documents, with ``languages = ["en"]``, then::
 
     x-instruction export runs/english --format jsonl --out english
@@ -31,7 +31,7 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
             found = [row[name] for name in columns]
         except (ValueError, TypeError, KeyError) as error:
-            raise Unusable(f"{path}, line {number}: wanted JSON with {', '.join(columns)} ({error})") from None
+            raise Unusable(f"{path}, line {number}: expected JSON with {', '.join(columns)} ({error})") from None
         if not all(isinstance(value, str) for value in found):
             raise Unusable(f"{path}, line {number}: {', '.join(columns)} must be text")
         yield row

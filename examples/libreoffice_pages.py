@@ -24,7 +24,7 @@ _SILENT = {"script", "style", "nav", "aside", "footer"}
 
 
 class _Page(HTMLParser):
-    """Title and paragraphs of a page: what stands in its ``DisplayArea``, headings and related topics left out."""
+    """Title and paragraphs of a page: the text in its ``DisplayArea``, headings and related topics left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = list(documents(given.root, given.language))
     if given.count is not None:
         if given.count < 1:
-            parser.error(f"--count {given.count}: wanted 1 or more")
+            parser.error(f"--count {given.count}: expected 1 or more")
         rows = rows[:: max(1, len(rows) // given.count)][: given.count]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

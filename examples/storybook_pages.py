@@ -9,7 +9,7 @@ them. Stories under CC BY or in the public domain are taken, others are not::
     python examples/storybook_pages.py mr pb-source --out mr.jsonl
     python examples/storybook_pages.py de asp-source global-asp --out de.jsonl
 
-Where the English text stands in another folder than the translation, both are named, as in the second line.
+If the English text is in another folder than the translation, both are named, as in the second line.
 """
 
 from __future__ import annotations

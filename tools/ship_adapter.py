@@ -75,7 +75,7 @@ def of_raters(compared: Path) -> list[dict[str, Any]]:
             for one in chosen
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unfit(f"{compared}: wanted what `x-instruction eval raters --out` writes ({error!r})") from None
+        raise Unfit(f"{compared}: expected what `x-instruction eval raters --out` writes ({error!r})") from None
 
 
 def given_results(path: Path) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def given_results(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise Unfit(f"{path}: wanted what benchmarks/generator.py --out writes ({error})") from None
+        raise Unfit(f"{path}: expected what benchmarks/generator.py --out writes ({error})") from None
     return rows
 
 
@@ -96,7 +96,7 @@ def ship(source: Path, role: str, target: Path, results: list[dict[str, Any]]) -
     """
     files = [name for name in (*NEEDED, CALIBRATION) if name in NEEDED or (source / name).exists()]
     if missing := [name for name in files if not (source / name).is_file()]:
-        raise Unfit(f"{source} has no {', '.join(missing)}: wanted the folder of an adapter that a run tuned")
+        raise Unfit(f"{source} has no {', '.join(missing)}: expected the folder of an adapter that a run tuned")
     if (size := sum((source / name).stat().st_size for name in files)) > LIMIT:
         raise Unfit(f"{source} has {size:,} bytes, {LIMIT:,} ship at most: tune with a smaller rank")
     training = records.read(source).training

@@ -14,7 +14,7 @@ XInstructionError
  ├─ HubError               the Hub refuses, or what is published is not what was sent
  └─ RunChanged             existing output was made with other settings
 
-A message says what came, what was wanted and what to do. The command line prints it and exits with 1;
+A message says what came, what was expected and what to do. The command line prints it and exits with 1;
 any other exception is a defect and keeps its traceback.
 """
 
@@ -129,7 +129,7 @@ class RunChanged(XInstructionError):
 
 
 def rebuild_error(name: str, message: str) -> XInstructionError:
-    """An error that another process told by its class name and message; of the root where no such class is here."""
+    """An error of another process, from its class name and message; the root class if the name is unknown."""
     error: XInstructionError = XInstructionError.__new__(globals().get(name, XInstructionError))
     # Not by ``__init__``: a class may make its message from other arguments.
     error.args = (message,)

@@ -1,7 +1,7 @@
 """Mixing recipes: which rows a model is trained on, one TOML file into frozen, validated settings.
 
 Section numbers are those of docs/method.md. Where the papers draw by chance, these recipes count: a probability
-becomes the exact number of rows that it stands for, rounded by largest remainders, so that two mixes of one recipe are
+becomes the exact number of rows that it implies, rounded by largest remainders, so that two mixes of one recipe are
 the same.
 """
 

@@ -1,4 +1,4 @@
-"""The application: every route, what goes around them, and how refusals are told."""
+"""The application: every route, the middleware around them, and how refusals are answered."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def metadata(readme: str) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise BadYaml(f"wanted keys and values, got {type(found).__name__}")
+        raise BadYaml(f"expected keys and values, got {type(found).__name__}")
     plain: dict[str, Any] = _plain(found, [_MAX_VALUES], 0)
     return plain
 
@@ -118,8 +118,8 @@ def _text_errors(key: str, kind: str, value: Any) -> list[str]:
     if value is None or (isinstance(value, str) and kind != "list"):
         return []
     if not isinstance(value, list) or kind == "text":
-        wanted = {"text": "a string", "list": "a list of strings", "both": "a string or a list of strings"}[kind]
-        return [f'"{key}" must be {wanted}, not {value!r}']
+        expected = {"text": "a string", "list": "a list of strings", "both": "a string or a list of strings"}[kind]
+        return [f'"{key}" must be {expected}, not {value!r}']
     hint = " (YAML reads no, yes, on and off as true or false: put it in quotes)"
     return [
         f'"{key}[{number}]" must be a string, not {one!r}{hint if isinstance(one, bool) else ""}'

@@ -62,7 +62,7 @@ class Proposed:
 
 
 def preupload(request: Request, data: dict[str, Any]) -> Response:
-    """How each of some files is to be uploaded, and what stands in its place already."""
+    """How each file must be uploaded, and the object that the path has now."""
     found = visit(request, "write")
     # A client that opens a pull request names the revision that it starts from.
     commit = found.repository.find(param(request, "revision"))

@@ -32,7 +32,7 @@ def listing(request: Request) -> Response:
     found = visit(request, "see")
     query = request.query_params
     kind, status, author = query.get("type", "all"), query.get("status", "all"), query.get("author")
-    wanted = [
+    matching = [
         one
         for one in reversed(found.discussions.all())
         if kind in ("all", "pull_request" if one["isPullRequest"] else "discussion")
@@ -40,8 +40,8 @@ def listing(request: Request) -> Response:
         and author in (None, one["author"])
     ]
     start = number(request, "p", 0, 1_000_000) * PAGE
-    shown = [_summary(found, one) for one in wanted[start : start + PAGE]]
-    return JSONResponse({"discussions": shown, "count": len(wanted), "start": start, "numClosedDiscussions": 0})
+    shown = [_summary(found, one) for one in matching[start : start + PAGE]]
+    return JSONResponse({"discussions": shown, "count": len(matching), "start": start, "numClosedDiscussions": 0})
 
 
 def create(request: Request, data: dict[str, Any]) -> Response:
@@ -53,7 +53,7 @@ def create(request: Request, data: dict[str, Any]) -> Response:
             found.author, text_of(data, "title"), text_of(data, "description", ""), pull, "draft" if pull else "open"
         )
         if pull:
-            # The ref first: a discussion without one would be a pull request that nobody can push to.
+            # The ref first: a discussion without one would be a pull request without a branch to push to.
             found.repository.refs.set(f"{PULLS}{one['num']}", one["base"])
         found.discussions.put(one)
     return JSONResponse({"num": one["num"], "url": f"{found.url}/discussions/{one['num']}", "pullRequest": pull})

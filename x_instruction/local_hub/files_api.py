@@ -1,4 +1,4 @@
-"""Routes about the files of a revision: listings, and what stands at given paths."""
+"""Routes about the files of a revision: listings, and the entries at given paths."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _file(found: Visit, path: str, entry: Entry) -> dict[str, Any]:
 
 
 async def paths_info(request: Request) -> Response:
-    """What stands at each of some paths; those where nothing stands are left out."""
+    """The entries at the given paths; paths without an entry are left out."""
     data = await body(request, hub_of(request).limits.json_bytes)
     paths, expand = _asked(data, request.headers.get("content-type", ""))
     return await run_in_threadpool(_at_paths, request, paths, expand)
@@ -97,9 +97,9 @@ def _asked(data: bytes, kind: str) -> tuple[list[str], bool]:
             form = parse_qs(data.decode(), max_num_fields=MAX_PATHS + 10)
             paths, expand = form.get("paths", []), form.get("expand", [""])[-1].lower() == "true"
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(400, f"wanted paths, as a form or as JSON: {error}") from error
+        raise Refused(400, f"expected paths, as a form or as JSON: {error}") from error
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths) or len(paths) > MAX_PATHS:
-        raise Refused(400, f"wanted at most {MAX_PATHS} paths")
+        raise Refused(400, f"expected at most {MAX_PATHS} paths")
     return paths, expand
 
 

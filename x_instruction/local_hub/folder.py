@@ -69,7 +69,7 @@ class Folder:
         self._open: dict[RepoId, Repository] = {}
 
     def path(self, repo: RepoId) -> Path:
-        """Where a repository stands."""
+        """The folder of a repository."""
         return self.root / repo.plural / repo.namespace / f"{repo.name}.git"
 
     def exists(self, repo: RepoId) -> bool:

@@ -47,7 +47,7 @@ class Hub:
 class Visit:
     """A request to one repository, by someone who may make it.
 
-    ``repository`` is for what everyone who sees a gated repository is told: names, sizes, history, the metadata of its
+    ``repository`` is for what everyone who can see a gated repository may read: names, sizes, history, the metadata of its
     card. What shows the content of a file reads it from ``contents``.
     """
 
@@ -158,7 +158,7 @@ def repo_of(request: Request) -> RepoId:
 
 
 def not_there(account: Account | None) -> Refused:
-    """No such repository, or none for this account: the two are not told apart."""
+    """No such repository, or none for this account: the answer is the same."""
     if account is None:
         return Refused(401, "Invalid username or password.", "RepoNotFound")
     return Refused(404, "Repository not found", "RepoNotFound")
@@ -169,7 +169,7 @@ def visit(request: Request, need: str = "read") -> Visit:
 
     Args:
         request: what came.
-        need: ``see`` for what is told of a gated repository, ``read`` for its files, ``write``.
+        need: ``see`` for the description of a gated repository, ``read`` for its files, ``write``.
 
     Raises:
         Refused: 401, 403 or 404.

@@ -15,7 +15,7 @@ _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha25
 
 
 class Pointer(NamedTuple):
-    """What stands in the tree for a large file."""
+    """The pointer that the tree holds for a large file."""
 
     oid: str
     size: int
@@ -39,7 +39,7 @@ class LargeFiles:
         self._scratch = scratch
 
     def path(self, oid: str) -> Path:
-        """Where a large file stands."""
+        """The path of a large file."""
         return self._folder / oid[:2] / oid[2:4] / oid
 
     def size(self, oid: str) -> int | None:

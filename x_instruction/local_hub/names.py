@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from x_instruction.local_hub.refused import Refused
 
-# Type to the word that stands in addresses.
+# Type to the word used in URLs.
 PLURALS = {"model": "models", "dataset": "datasets", "space": "spaces"}
 TYPES = {plural: kind for kind, plural in PLURALS.items()}
 # Words that addresses begin with, or may begin with one day.

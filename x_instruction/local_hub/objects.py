@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Size(NamedTuple):
-    """What is told of a blob without its content: a pointer stands for a larger file."""
+    """The size of a blob, read without its content; a pointer gives the size of its large file."""
 
     bytes: int
     pointer: Pointer | None
@@ -68,7 +68,7 @@ class Objects:
         self.commit = functools.lru_cache(maxsize=4096)(self._commit)
 
     def path(self, oid: str) -> Path:
-        """Where an object stands."""
+        """The path of an object."""
         return self._folder / oid[:2] / oid[2:]
 
     def write(self, kind: str, data: bytes) -> str:
@@ -154,7 +154,7 @@ class Objects:
         return self.write("tag", "\n".join(lines).encode())
 
     def peel(self, oid: str) -> Commit:
-        """The commit that an object is, or that a tag stands for.
+        """The commit that an object is, or that a tag points to.
 
         Raises:
             KeyError: neither.

@@ -131,7 +131,7 @@ def listing(request: Request) -> Response:
             continue
         one = Visit(hub_of(request), repo, folder.repository(repo), settings, account, "")
         described = describe(one, one.repository.find("main"), flag(request, "full"))
-        if all(wanted in described["tags"] for wanted in query.getlist("filter")) and len(found) < most:
+        if all(tag in described["tags"] for tag in query.getlist("filter")) and len(found) < most:
             found.append(described)
     return JSONResponse(found)
 

@@ -77,7 +77,7 @@ class Repository:
                 yield from self.walk(entry.oid, f"{below}{name}/")
 
     def entry(self, commit: Commit, path: str) -> Entry | None:
-        """What stands at a path, file or folder, or None."""
+        """The entry at a path, file or folder, or None."""
         found = Entry(FOLDER, commit.tree)
         for part in path.split("/") if path else ():
             below = self.objects.tree(found.oid).get(part) if found.mode == FOLDER else None

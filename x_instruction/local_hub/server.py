@@ -29,23 +29,23 @@ LOOPBACK = "127.0.0.1"
 FIRST_ACCOUNT = "local"
 
 
-def open_hub(folder: Path, limits: Limits, wanted: dict[str, str]) -> tuple[Hub, dict[str, str]]:
+def open_hub(folder: Path, limits: Limits, roles: dict[str, str]) -> tuple[Hub, dict[str, str]]:
     """The folder with its accounts, and the tokens that were made now, by account.
 
     Args:
         folder: what is served.
         limits: what a client may send.
-        wanted: account to role; those that are there stay as they are.
+        roles: accounts to create, with their roles; existing ones are kept.
 
     Raises:
         RecipeError: the folder is served already, or an account has another role.
     """
     served = Folder(folder)
     accounts = Accounts(folder / "local-hub.json", served.scratch)
-    if not len(accounts) and not wanted:
-        wanted = {FIRST_ACCOUNT: "write"}
+    if not len(accounts) and not roles:
+        roles = {FIRST_ACCOUNT: "write"}
     made = {}
-    for name, role in wanted.items():
+    for name, role in roles.items():
         known = accounts.get(name)
         if known is None:
             made[name] = accounts.add(name, role)

@@ -50,7 +50,7 @@ class Rebuilt:
 
 
 class Chunk(NamedTuple):
-    """Where a chunk stands in its xorb, and how it is packed."""
+    """The position of a chunk in its xorb, and its compression."""
 
     at: int
     packed: int

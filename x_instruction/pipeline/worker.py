@@ -242,7 +242,7 @@ def identity(model: Model) -> dict[str, Any]:
     """The model's settings that decide its answers."""
     found = {key: value for key, value in flatten(model).items() if key.split(".")[-1] not in PLACE}
     if model.adapter and not engine_spec(model).remote:
-        # Where an adapter stands is no matter, what is in it is.
+        # The content of an adapter decides the output, its path does not.
         found["adapter"] = locate(model.adapter).revision
     return found
 
