@@ -47,8 +47,8 @@ class Hub:
 class Visit:
     """A request to one repository, by someone who may make it.
 
-    ``repository`` is for what everyone who can see a gated repository may read: names, sizes, history, the metadata of its
-    card. What shows the content of a file reads it from ``contents``.
+    ``repository`` is for what everyone who can see a gated repository may read: names, sizes, history, the metadata of
+    its card. What shows the content of a file reads it from ``contents``.
     """
 
     hub: Hub
