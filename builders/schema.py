@@ -30,13 +30,13 @@ class Column:
 
     Args:
         name: Its name.
-        kind: ``string``, ``int32`` or ``float64``, the names that Arrow and ``datasets`` share.
+        dtype: ``string``, ``int32`` or ``float64``, the names that Arrow and ``datasets`` share.
         meaning: Its description in the card.
         value: Takes its value from a record.
     """
 
     name: str
-    kind: str
+    dtype: str
     meaning: str
     value: Callable[[Curated], str | int | float | None]
 
@@ -101,15 +101,15 @@ def arrow_schema() -> pa.Schema:
     """
     import pyarrow as pa
 
-    kinds = {"string": pa.string(), "int32": pa.int32(), "float64": pa.float64()}
-    return pa.schema([pa.field(column.name, kinds[column.kind]) for column in COLUMNS])
+    types = {"string": pa.string(), "int32": pa.int32(), "float64": pa.float64()}
+    return pa.schema([pa.field(column.name, types[column.dtype]) for column in COLUMNS])
 
 
 def features() -> datasets.Features:
     """The same columns as ``datasets`` features, equal to what it infers from a published file."""
     import datasets
 
-    return datasets.Features({column.name: datasets.Value(column.kind) for column in COLUMNS})
+    return datasets.Features({column.name: datasets.Value(column.dtype) for column in COLUMNS})
 
 
 def row_digest(row: Mapping[str, Any]) -> bytes:

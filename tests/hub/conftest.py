@@ -47,7 +47,7 @@ LOAD = """
 
 
 @dataclass
-class Told:
+class CommandResult:
     """How a command ended and what it said."""
 
     code: int
@@ -66,13 +66,13 @@ class Publisher:
     def __init__(self, hub: RunningHub) -> None:
         self.hub = hub
 
-    def __call__(self, folder: Path, repo: str, *options: str, token: str | None = "", **env: str) -> Told:
+    def __call__(self, folder: Path, repo: str, *options: str, token: str | None = "", **env: str) -> CommandResult:
         """One command in a process of its own; variables of its environment by name."""
         command = [*PUBLISH, str(folder), repo, *options]
         done = subprocess.run(
             command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
         )
-        return self._told(done.returncode, done.stdout, done.stderr)
+        return self._result(done.returncode, done.stdout, done.stderr)
 
     def start(self, folder: Path, repo: str, *options: str, **env: str) -> subprocess.Popen[str]:
         """One command with ``--yes`` that goes on by itself."""
@@ -82,7 +82,7 @@ class Publisher:
 
     def many(
         self, *commands: tuple[str | Path, ...], token: str | None = "", before: str = "", **env: str
-    ) -> list[Told]:
+    ) -> list[CommandResult]:
         """Several commands, one after the other in one process; ``before`` runs first."""
         asked = json.dumps([[str(part) for part in command] for command in commands])
         command = [sys.executable, "-c", before + MANY, asked]
@@ -90,12 +90,12 @@ class Publisher:
             command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
-        return [self._told(*one) for one in json.loads(done.stdout.splitlines()[-1])]
+        return [self._result(*one) for one in json.loads(done.stdout.splitlines()[-1])]
 
-    def _told(self, code: int, out: str, err: str) -> Told:
+    def _result(self, code: int, out: str, err: str) -> CommandResult:
         for secret in (self.hub.token, self.hub.read_token):
             assert secret not in out + err
-        return Told(code, out, err)
+        return CommandResult(code, out, err)
 
     def head(self, repo: str, revision: str = "main") -> str:
         """The commit of a branch."""

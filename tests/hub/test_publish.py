@@ -26,9 +26,9 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     repo = f"round/{'lfs' if mode else 'xet'}"
     folder = make("sw", "th", test=0.3)
     planned, missing, done = publish.many((folder, repo), (folder, f"{repo}-not"), (folder, repo, "--yes"), **mode)
-    for told in (planned, missing):
-        assert "nothing was published" in told.ok()
-        assert ": new, " in told.out
+    for result in (planned, missing):
+        assert "nothing was published" in result.ok()
+        assert ": new, " in result.out
     assert "card: new, 2 languages (sw, th), 16 rows" in planned.out
     assert local_hub.ask(f"/api/datasets/{repo}-not").status == 404
     (line,) = done.ok().splitlines()
@@ -77,9 +77,9 @@ def test_again_makes_no_commit_and_languages_come_and_are_replaced(
 
     fewer = make("th", rows=3, seed=1)
     before = set(publish.files(repo))
-    (told,) = publish.many((fewer, repo, "--yes"))
-    assert "rows: sw 8, th 3, ur 6" in told.ok()
-    assert "1 added, 2 deleted" in told.err
+    (result,) = publish.many((fewer, repo, "--yes"))
+    assert "rows: sw 8, th 3, ur 6" in result.ok()
+    assert "1 added, 2 deleted" in result.err
     after = set(publish.files(repo))
     assert {path for path in before ^ after if "/th/" not in path} == set()
     assert sorted(path for path in after if "/th/" in path) == ["data/th/train-00000-of-00001.parquet"]
@@ -144,8 +144,8 @@ def fill(*arguments):
     return done
 pulls.fill = fill
 """
-    (told,) = publish.many((folder, repo, "--yes"), before=overtake)
-    assert "rows: fi 8, th 8, sw 8" in told.ok()
+    (result,) = publish.many((folder, repo, "--yes"), before=overtake)
+    assert "rows: fi 8, th 8, sw 8" in result.ok()
     pulls = [local_hub.ask(f"/api/datasets/{repo}/discussions/{number}").json["status"] for number in (1, 2)]
     assert pulls == ["closed", "merged"]
     publish.loads((repo, None, {"fi": 8, "th": 8, "sw": 8}))
@@ -170,8 +170,8 @@ def test_tags_collections_and_who_sees_it(local_hub: RunningHub, make: Make, pub
     assert [(tag["name"], tag["targetCommit"]) for tag in refs["tags"]] == [("v1.0.0", publish.head(repo))]
     assert local_hub.ask(f"/api/datasets/{repo}").json["private"] is False
     (slug,) = (found["slug"] for found in local_hub.ask("/api/collections").json if found["title"] == "Low resources")
-    (told,) = publish.many((more, f"{repo}-2", "--collection", slug, "--private", "--yes"))
-    told.ok()
+    (result,) = publish.many((more, f"{repo}-2", "--collection", slug, "--private", "--yes"))
+    result.ok()
     assert local_hub.ask(f"/api/datasets/{repo}-2", token=None).status == 401
     items = local_hub.ask(f"/api/collections/{slug}").json["items"]
     assert [(item["type"], item["id"]) for item in items] == [("dataset", repo), ("dataset", f"{repo}-2")]

@@ -263,9 +263,9 @@ def test_a_wrong_token_is_refused_and_the_hub_untouched(
     push: Pusher, whole: Path, token: str | None, said: str
 ) -> None:
     before = push.state()
-    [(status, told)] = push((whole, "push-org/bad", "--yes"), token=push.hub.read_token if token == "read" else token)
+    [(status, result)] = push((whole, "push-org/bad", "--yes"), token=push.hub.read_token if token == "read" else token)
     assert status == 1
-    assert said in told
+    assert said in result
     assert push.state() == before
 
 
@@ -363,9 +363,9 @@ def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: P
         ("push-org/broken", r"its files equal the folder's, and loading it on push-org/base at \w+ failed"),
     ]
     found = push((lost, "push-org/lost", "--yes"), (broken, "push-org/broken", "--yes"))
-    for (status, said), (repo, told) in zip(found, wanted, strict=True):
+    for (status, said), (repo, result) in zip(found, wanted, strict=True):
         assert status == 1
-        assert re.search(rf"{repo} was published at \w{{12}}: {told}", said), said
+        assert re.search(rf"{repo} was published at \w{{12}}: {result}", said), said
 
 
 def test_what_a_library_trips_over_is_no_traceback(push: Pusher, whole: Path) -> None:

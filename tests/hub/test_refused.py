@@ -214,11 +214,11 @@ def test_nothing_is_written_when_something_is_refused(
         "tampered": ((more, "refused/tampered"), r"languages\.sw\.splits\.train\.rows: .* less than or equal"),
         "foreign rows": ((more, "refused/foreign", "--replace-card"), "are in no manifest"),
     }
-    for (name, (_, said)), told in zip(
+    for (name, (_, said)), result in zip(
         cases.items(), publish.many(*((*case, "--yes") for case, _ in cases.values())), strict=True
     ):
-        assert told.code == 1, name
-        assert re.search(said, told.err), (name, told.err)
+        assert result.code == 1, name
+        assert re.search(said, result.err), (name, result.err)
     assert (publish.head(repo), publish.head("refused/foreign"), state(local_hub)) == before
 
 
@@ -242,10 +242,10 @@ def test_who_may_not_publish(
 ) -> None:
     before = state(local_hub)
     secret = local_hub.read_token if token == "reader" else token
-    (told,) = publish.many((make("sw"), "refused/token", "--yes"), token=secret, **env)
-    assert told.code == 1
-    assert re.search(said, told.err), told.err
-    assert "hf_wrong" not in told.err
+    (result,) = publish.many((make("sw"), "refused/token", "--yes"), token=secret, **env)
+    assert result.code == 1
+    assert re.search(said, result.err), result.err
+    assert "hf_wrong" not in result.err
     assert state(local_hub) == before
 
 

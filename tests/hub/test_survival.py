@@ -91,8 +91,8 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(tmp_path: Path, make: 
             "    raise httpx2.ReadTimeout('lost')\n"
             "huggingface_hub.HfApi.create_commit = once\n"
         )
-        (told,) = publish.many((folder, "lost/set", "--yes"), before=lost)
-        assert f"{real}/datasets/lost/set/tree/{publish.head('lost/set')}" in told.ok()
+        (result,) = publish.many((folder, "lost/set", "--yes"), before=lost)
+        assert f"{real}/datasets/lost/set/tree/{publish.head('lost/set')}" in result.ok()
         assert publish.git("lost/set", "rev-list", "--count", "main").strip() == "2"
 
 
@@ -107,7 +107,7 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
         hub.faults.write_text(json.dumps(faults))
         folder = make("sw")
         found = publisher(hub).many(*[(folder, "wait/set", "--yes")] * 5)
-        for told, said in zip(
+        for result, said in zip(
             found,
             (
                 "does not accept the card",
@@ -117,8 +117,8 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
             ),
             strict=False,
         ):
-            assert told.code == 1
-            assert re.search(said, told.err), told.err
+            assert result.code == 1
+            assert re.search(said, result.err), result.err
         assert "rows: sw 8" in found[-1].ok()
 
 
@@ -129,9 +129,9 @@ def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: 
         stored = next(path for path in hub.folder.rglob("lfs/objects/*/*/*") if path.stat().st_size > 1000)
         stored.chmod(0o644)
         stored.write_bytes(stored.read_bytes()[:-4] + b"XXXX")
-        told = publish(folder, "other/set", "--yes")
-        assert told.code == 1
-        assert "is not a Parquet file" in told.err
+        result = publish(folder, "other/set", "--yes")
+        assert result.code == 1
+        assert "is not a Parquet file" in result.err
 
 
 def test_a_server_that_dies_leaves_the_old_set_or_the_new(tmp_path: Path, make: Make, publisher: Any) -> None:

@@ -131,7 +131,7 @@ def _records(name: str) -> dict[str, Any]:
             "@id": f"{name}/{column.name}",
             "name": f"{name}/{column.name}",
             "description": column.meaning,
-            "dataType": _TYPES[column.kind],
+            "dataType": _TYPES[column.dtype],
             "source": {**files, "extract": {"column": column.name}},
         }
         for column in COLUMNS
