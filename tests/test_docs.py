@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
+from itertools import takewhile
 from pathlib import Path
 
+import click
 import make_docs
 import pytest
 
 from x_instruction import __version__
+from x_instruction.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +63,26 @@ def test_commands_exist(page: Path) -> None:
         r"python ((?:benchmarks|tests|examples|tools|hub_scripts)/\S+\.py)", page.read_text("utf-8")
     ):
         assert (ROOT / script).exists(), f"{page.name} calls {script}"
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The words after `x-instruction` of each command line in the blocks of a page, up to a redirection."""
+    blocks = "\n".join(re.findall(r"^```(?:bash|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^ *(?:\$ )?x-instruction (.*)$", blocks.replace("\\\n", " "), re.MULTILINE)
+    words = (shlex.split(line, comments=True) for line in lines)
+    return [list(takewhile(lambda word: word not in (">", "|", ";"), line)) for line in words]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "commands.md"], ids=lambda p: p.name)
+def test_command_lines_have_options_and_arguments_that_exist(page: Path) -> None:
+    for words in command_lines(page.read_text("utf-8")):
+        command: click.Command | None = cli
+        rest = list(words)
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), rest.pop(0))
+        assert command is not None
+        # Parses the line, and does not run it.
+        command.make_context(" ".join(words), rest)
 
 
 def test_changelog_has_unreleased_and_a_version_is_stated_once() -> None:
