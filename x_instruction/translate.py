@@ -28,6 +28,7 @@ from x_instruction.corpus.identifiers import enough_letters
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.corpus.segment import segment
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt, Scored, Scoring, open_engine
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import Language, language
@@ -305,7 +306,6 @@ def write(
     settings: Translation,
     target: Language,
     out: Path,
-    identity: Callable[[Model], dict[str, Any]] = flatten,
     seen: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Translate files of seeds into one file and return the report.
@@ -318,7 +318,6 @@ def write(
         settings: the models, the prompt and the checks.
         target: language of the translations.
         out: a ``.jsonl`` or ``.parquet`` file.
-        identity: returns the settings of a model that affect its answers.
         seen: called with the number of answered requests and the number of known requests.
 
     Raises:
@@ -335,7 +334,7 @@ def write(
 
     def open_cache(model: Model) -> RequestCache:
         # Both models share one file: the key of a request includes the identity of its model.
-        return RequestCache(out.with_suffix(".requests.sqlite"), open_engine(model), identity(model), seen)
+        return RequestCache(out.with_suffix(".requests.sqlite"), open_engine(model), fingerprint(model), seen)
 
     with ExitStack() as opened:
         cache = opened.enter_context(open_cache(settings.model))

@@ -326,28 +326,12 @@ def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) 
         ("generate__tune__rank", "8", r"generate\.tune is called generate\.train now"),
         ("refine__builders", "['pair']", r"refine\.builders is called refine\.label_strategies now"),
         ("refine__development", "0.2", r"refine\.development is called refine\.validation now"),
-        ("refine__train__end_share", "0.2", r"refine\.train\.min_lr_ratio is called refine\.train\.min_lr_ratio now"),
-        (
-            "refine__train__sampling",
-            "sequential",
-            r"sampling is 'sequential', which is called 'sequential' now",
-        ),
-        (
-            "refine__label_strategies",
-            "['pair', 'weak-instruction']",
-            r"is 'weak-instruction', which is called 'weak-instruction' now",
-        ),
-        (
-            "generate__model__server__patience",
-            "9",
-            r"patience is called generate\.model\.server\.outage_timeout now",
-        ),
-        ("generate__prompt", "trained-auto", r"generate\.prompt is 'trained-auto', which is called 'trained-auto' now"),
-        (
-            "corpus__filters__language",
-            "false",
-            r"language is called corpus\.filters\.language_check now",
-        ),
+        ("refine__train__end_share", "0.2", r"train\.end_share is called refine\.train\.min_lr_ratio now"),
+        ("refine__train__sampling", "in_order", r"sampling is 'in_order', which is called 'sequential' now"),
+        ("refine__label_strategies", "['pair', 'weaker']", r"is 'weaker', which is called 'weak-instruction' now"),
+        ("generate__model__server__patience", "9", r"patience is called generate\.model\.server\.outage_timeout now"),
+        ("generate__prompt", "tuned-auto", r"generate\.prompt is 'tuned-auto', which is called 'trained-auto' now"),
+        ("corpus__filters__language", "false", r"language is called corpus\.filters\.language_check now"),
     ],
 )
 def test_an_old_name_is_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:

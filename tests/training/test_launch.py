@@ -24,7 +24,7 @@ from x_instruction.config.section import loads
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.errors import TrainingError
 from x_instruction.training import launch as module
-from x_instruction.training.job import ASKED_BY, PLACE, TrainingExample, TrainJob, TrainResult, decisive, write_examples
+from x_instruction.training.job import ASKED_BY, TrainingExample, TrainJob, TrainResult, fingerprint, write_examples
 from x_instruction.training.launch import launch
 from x_instruction.training.worker import tune
 
@@ -248,7 +248,6 @@ def test_what_was_said_last_is_told(tiny_model: Path, tmp_path: Path, monkeypatc
 def test_where_a_tuning_runs_throws_no_checkpoint_away(
     align: Align | None, change: dict[str, Any], kept: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
-    assert set(change) <= PLACE or not kept
     checkpoint = tmp_path / ".model.tuning" / "checkpoints" / "checkpoint-1"
     for settings in ({}, change):
         checkpoint.mkdir(parents=True, exist_ok=True)
@@ -259,10 +258,10 @@ def test_where_a_tuning_runs_throws_no_checkpoint_away(
 
 
 def test_what_decides_a_tuning(tiny_model: Path) -> None:
-    found = decisive(job(tiny_model))
-    assert {"model.name", "model.adapter", "train.seed", "train.threads"} <= found.keys()
-    assert not {f"tune.{key}" for key in PLACE} & found.keys()
-    assert set(TrainConfig.__dataclass_fields__) >= PLACE
+    found = fingerprint(job(tiny_model))
+    assert {"model.name", "model.revision", "model.adapter", "train.seed", "train.threads"} <= found.keys()
+    assert not {"train.device", "train.save_steps", "train.processes", "model.batch_size"} & found.keys()
+    assert {"train.device_batch_size", "train.processes"} <= fingerprint(job(tiny_model, Align())).keys()
 
 
 @pytest.mark.parametrize("sampling", ["random", "by_length"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from x_instruction.config.model import RUNTIME_ONLY
-from x_instruction.config.section import Positive, PositiveShare, Section, Share
+from x_instruction.config.section import RUNTIME_ONLY, Positive, PositiveShare, Section, Share
 
 
 class Diversify(Section):

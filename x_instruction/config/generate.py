@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from x_instruction.config.model import Model
 from x_instruction.config.section import (
+    ALSO_TRAINING,
+    TRAINING_ONLY,
     Invalid,
     NotNegative,
     NotNegativeFloat,
@@ -36,7 +38,7 @@ class Generate(Section):
     """Instructions sampled per passage."""
     instruction_language: TagOrSame = "en"
     """Language of the instructions: a tag, or `same` for the language of the response (MURI)."""
-    passage_tokens: Positive = 512
+    passage_tokens: Annotated[Positive, ALSO_TRAINING] = 512
     """Most tokens of a passage that the generator reads."""
     max_tokens: Positive = 48
     """Most new tokens of an instruction."""
@@ -54,10 +56,10 @@ class Generate(Section):
     """Longest run of characters copied from the passage, as a share of the instruction."""
     length_hint: Share = 0.0
     """Share of the candidates that also state, in English, how many sentences the response has (LongForm)."""
-    train: TrainConfig | None = None
+    train: Annotated[TrainConfig | None, TRAINING_ONLY] = None
     """Trains the generator on the seeds before it writes: from a response to its instruction. Without this section the
     generator is prompted."""
-    trained_prompt: Prompt = "auto"
+    trained_prompt: Annotated[Prompt, TRAINING_ONLY] = "auto"
     """Prompt of the generator that `train` makes, as for `prompt`."""
 
     @model_validator(mode="after")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from x_instruction.config.section import (
+    RUNTIME_ONLY,
     NotNegative,
     NotNegativeFloat,
     Positive,
@@ -15,10 +16,6 @@ from x_instruction.config.section import (
     PositiveShare,
     Section,
 )
-
-# Marks a key that changes where, how fast or at what price a model runs, and nothing of its output but rounding:
-# moving a run to a larger machine is no other run. A data type is never marked.
-RUNTIME_ONLY = Field(json_schema_extra={"runtime_only": True})
 
 
 class Server(Section):

@@ -7,7 +7,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from x_instruction.config.model import Model
-from x_instruction.config.section import AnyFloat, Invalid, NotNegative, Positive, Section, Share
+from x_instruction.config.section import (
+    ALSO_TRAINING,
+    INPUT_ONLY,
+    TRAINING_ONLY,
+    AnyFloat,
+    Invalid,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+)
 from x_instruction.config.training import TrainConfig
 
 LabelStrategy = Literal[
@@ -41,18 +51,18 @@ class Refine(Section):
     """For `pmi`: whose likelihood is compared, that of the `response` given the instruction or that of the
     `instruction` given the response. For an ideal model both are equal (Bayes). `instruction` is many times cheaper,
     because the candidates of a passage share its computation."""
-    response_tokens: Positive = 256
+    response_tokens: Annotated[Positive, ALSO_TRAINING] = 256
     """Most tokens of a response that the rater reads."""
-    prompt: str = "auto"
+    prompt: Annotated[str, ALSO_TRAINING] = "auto"
     """Name of a rating prompt, or path of a text file. `auto` is the one for the rater and the model."""
     pmi_weight: AnyFloat = 1.0
     """For `combined`: weight of `pmi`, in nats, when it is added to the log-odds of `best`."""
-    train: TrainConfig | None = None
+    train: Annotated[TrainConfig | None, TRAINING_ONLY] = None
     """Trains the rater (`trained` or `combined`) on pairs of known levels made from the seeds. Without this section
     `model.adapter` is a rater that was trained before."""
-    init_from: Literal["base", "generator"] = "base"
+    init_from: Annotated[Literal["base", "generator"], TRAINING_ONLY] = "base"
     """What the rater is trained from: the `base`, or the `generator` of the same round."""
-    label_strategies: Annotated[tuple[LabelStrategy, ...], Field(strict=False)] = (
+    label_strategies: Annotated[tuple[LabelStrategy, ...], Field(strict=False), TRAINING_ONLY] = (
         "pair",
         "truncated",
         "shuffled",
@@ -65,14 +75,14 @@ class Refine(Section):
     language), `hard-negative` (the instruction of the most similar other document), `weak-instruction` and
     `weak-response` (written by the untrained generator). Worst: `random-negative` (the instruction of any other
     document)."""
-    per_level: Positive = 1
+    per_level: Annotated[Positive, TRAINING_ONLY] = 1
     """Most examples of each level from 1 seed."""
-    validation: Share = 0.1
+    validation: Annotated[Share, TRAINING_ONLY] = 0.1
     """Share of the seed documents held out to calibrate the rater and to choose thresholds."""
-    rounds: NotNegative = 0
+    rounds: Annotated[NotNegative, INPUT_ONLY] = 0
     """Rounds after the first rating. Each round trains the generator and the rater again on the seeds and the kept
     pairs, writes new instructions for passages without a kept pair, and rates all candidates again. Humpback has 2."""
-    convergence_tolerance: Share = 0.01
+    convergence_tolerance: Annotated[Share, INPUT_ONLY] = 0.01
     """Rounds end early when the number of kept pairs per passage changes by less than this."""
 
     @model_validator(mode="after")

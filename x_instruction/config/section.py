@@ -52,6 +52,26 @@ class Section(BaseModel):
         return type(self)(**{**dict(self), **changes})
 
 
+# What a key affects, where that is not the records that a stage makes: ``engines.fingerprint`` reads it.
+
+# Where, how fast or at what price something runs. Records differ by rounding at most, so moving a run to a larger
+# machine makes nothing again. A data type is never declared so.
+RUNTIME_ONLY = Field(json_schema_extra={"runtime_only": True})
+# The model that a stage trains. Records know that model by its content.
+TRAINING_ONLY = Field(json_schema_extra={"affects": ["model"]})
+# Both.
+ALSO_TRAINING = Field(json_schema_extra={"affects": ["records", "model"]})
+# Which outputs a run makes, or from which inputs. Records know these inputs by their content.
+INPUT_ONLY = Field(json_schema_extra={"affects": []})
+
+
+def affects(kind: type[Section], key: str) -> list[str]:
+    """The outputs that a key is declared to affect: ``records``, ``model`` (which a stage trains), both or neither."""
+    extra = kind.model_fields[key].json_schema_extra
+    declared: Any = extra if isinstance(extra, dict) else {}
+    return [] if declared.get("runtime_only") else declared.get("affects", ["records"])
+
+
 AnySection = TypeVar("AnySection", bound=Section)
 
 

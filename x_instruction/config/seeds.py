@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.model import Model
 from x_instruction.config.section import (
+    INPUT_ONLY,
     MAX_ROW_BYTES,
     AnyFloat,
     Invalid,
@@ -31,10 +32,10 @@ MIN_SCORES = {"chrf": 0.35, "likelihood": 0.3}
 class Seeds(LanguageThresholds):
     """Which pairs are taken from trusted sources (docs/method.md 2.8 U1 and 3.1)."""
 
-    paths: Strings = ()
+    paths: Annotated[Strings, INPUT_ONLY] = ()
     """Files of seeds for a run, with the placeholders of `corpus.paths`. A language without any uses the seeds of the
     others."""
-    languages: Tags = ()
+    languages: Annotated[Tags, INPUT_ONLY] = ()
     """Languages whose seeds are taken. If empty, those of the recipe."""
     format: Literal["auto", "trees", "parallel", "pairs"] = "auto"
     """Content of the files: `trees` (OASST), `parallel` documents, `pairs`, or `auto`, which decides by their
@@ -57,7 +58,7 @@ class Seeds(LanguageThresholds):
     """Longest response of a seed, in characters."""
     near_duplicate_jaccard: Share = 0.7
     """Jaccard similarity of word 3-grams from which the second of two responses is dropped."""
-    exclude_eval: Strings = ()
+    exclude_eval: Annotated[Strings, INPUT_ONLY] = ()
     """Files of evaluation sets. Seeds that repeat a part of one are dropped."""
     overlap_words: Positive = 8
     """Length of a run of words shared with an evaluation set from which a pair is dropped. In scripts without spaces, 3

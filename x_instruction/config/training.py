@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from x_instruction.config.files import Recipes
-from x_instruction.config.model import RUNTIME_ONLY, Model
+from x_instruction.config.model import Model
 from x_instruction.config.section import (
+    RUNTIME_ONLY,
     Invalid,
     NotNegative,
     NotNegativeFloat,

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from x_instruction import hashing
 from x_instruction.bootstrap import interval
-from x_instruction.config.section import flatten
 from x_instruction.config.training import TrainingRecipe
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import RecipeError
 from x_instruction.evaluation import held_out
 from x_instruction.storage.atomic import atomic
@@ -125,7 +125,7 @@ def curve(
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
         record = folder / f"{target.name}.json"
-        trained = hashing.digest([flatten(settings), data.revision, size])
+        trained = hashing.digest([fingerprint(settings), data.revision, size])
         table: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {"made": trained}
         if table["made"] != trained:
             raise RecipeError(

@@ -24,17 +24,15 @@ from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
-from x_instruction.config.section import flatten
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines import Choice, Chosen, Engine, open_engine
-from x_instruction.engines.models import locate
+from x_instruction.engines.fingerprint import VERSIONS, fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
 from x_instruction.languages import Language, language
 from x_instruction.pipeline.plan import differences
 from x_instruction.pipeline.rounds import folder, started
 from x_instruction.pipeline.weak_texts import weak_texts
-from x_instruction.pipeline.worker import PLACE, identity
 from x_instruction.prompts import digest_of
 from x_instruction.records import Rated
 from x_instruction.refine import labels
@@ -44,7 +42,6 @@ from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
-from x_instruction.training import job
 from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
 from x_instruction.training.record import training
@@ -54,13 +51,6 @@ if TYPE_CHECKING:
     from x_instruction.training.tokenization import Reader
 
 MADE = "made.json"
-# Raised when a role's code changes what it learns, so that old models are noticed.
-VERSIONS = {"generator": 1, "rater": 1}
-# Keys of the section that decide what the model learns.
-_LEARNT = {
-    "generator": ("passage_tokens", "trained_prompt"),
-    "rater": ("label_strategies", "per_level", "validation", "response_tokens", "prompt", "init_from"),
-}
 _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
 
 
@@ -155,20 +145,14 @@ class Models:
     def settings(self, role: str, round: int, tag: str = "") -> dict[str, Any]:
         """The settings that affect a trained model, as dotted keys."""
         section = self._section(role)
-        found = {f"train.{key}": value for key, value in flatten(self._tune(role)).items() if key not in job.PLACE}
-        found |= {key: value for key, value in flatten(section).items() if key in _LEARNT[role]}
+        start = fingerprint(self._start(role, round, tag))
+        found = fingerprint(section, "model") | {f"model.{key}": value for key, value in start.items()}
         found["version"] = VERSIONS[role]
         found["seed"] = self.recipe.seed
-        found["model.files"] = locate(section.model.name, section.model.revision).revision
         found["prompt.digest"] = digest_of(getattr(section, "trained_prompt", section.prompt))
-        if role == "rater" and section.model != (start := self._start(role, round, tag)):
-            found["start.files"] = locate(start.adapter or start.name).revision
         if role == "rater" and set(labels.WEAK_STRATEGIES) & set(self.recipe.refine.label_strategies):
-            found |= {
-                f"weaker.{k}": v for k, v in flatten(self._weaker_writer()).items() if k.split(".")[-1] not in PLACE
-            }
-            found["weaker.prompt.digest"] = digest_of(self.recipe.generate.prompt)
-            found["weaker.response_tokens"] = self.recipe.refine.response_tokens
+            found |= {f"weak.{key}": value for key, value in fingerprint(self._weaker_writer()).items()}
+            found["weak.prompt.digest"] = digest_of(self.recipe.generate.prompt)
         if role == "generator" and self._starts_the_rater():
             found["validation"] = self.recipe.refine.validation
         for path in self._files(tag):
@@ -335,8 +319,7 @@ class Models:
         refine, writer = self.recipe.refine, self._weaker_writer()
         strategies = [name for name in labels.WEAK_STRATEGIES if name in refine.label_strategies]
         cache = self.run.root / "cache" / "weaker.sqlite"
-        model = identity(writer.model)
-        return weak_texts(pairs, strategies, writer, refine.response_tokens, self.recipe.seed, cache, model)
+        return weak_texts(pairs, strategies, writer, refine.response_tokens, self.recipe.seed, cache)
 
     def _weaker_writer(self) -> Generate:
         return self.recipe.generate.replace(candidates=1, train=None, length_hint=0.0)

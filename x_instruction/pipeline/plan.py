@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
-from x_instruction.config.model import Model
+from x_instruction.config.diversify import Diversify
+from x_instruction.config.generate import Generate
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.section import flatten
-from x_instruction.engines import FAILURES, engine_spec
-from x_instruction.engines.models import locate
+from x_instruction.config.refine import Refine
+from x_instruction.config.section import Section
+from x_instruction.engines import FAILURES
+from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
 from x_instruction.engines.request_cache import forget_failures
 from x_instruction.errors import Difference, RunChanged
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.part import WHOLE, Part
 from x_instruction.pipeline.rounds import ROLES, last_round
-from x_instruction.pipeline.worker import PLACE, ShardTask
+from x_instruction.pipeline.worker import ShardTask
 from x_instruction.prompts import digest_of
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
-
-# Raised when a stage's code changes what it makes, so that old shards are noticed.
-VERSIONS = {"passage": 1, "candidate": 1, "rated": 1, "curated": 1}
 
 
 class Plan:
@@ -127,21 +125,37 @@ class Plan:
 
     def settings(self, key: ShardKey) -> dict[str, Any]:
         """Everything that decides the content of a shard, as dotted keys."""
-        section = rounds.SECTIONS[key.stage]
-        found = {
-            f"{section}.{name}": value
-            for name, value in flatten(getattr(self.recipe, section)).items()
-            if section == "corpus" or not _elsewhere(name)
-        }
+        name = rounds.SECTIONS[key.stage]
+        section = self._section(key)
+        found = {f"{name}.{setting}": value for setting, value in fingerprint(section).items()}
         found["seed"] = self.recipe.seed
         found["stage.version"] = VERSIONS[key.stage]
+        if isinstance(section, Generate | Refine):
+            found[f"{name}.prompt.digest"] = digest_of(section.prompt)
+        if isinstance(section, Diversify):
+            found[f"{name}.embedder.files"] = located(_embedder(section), section.revision).revision
         if key.stage == "passage":
-            from x_instruction.corpus.sources import fingerprint
+            from x_instruction.corpus import sources
 
-            return found | {f"input.{k}": v for k, v in fingerprint(self.recipe.corpus, language(key.language)).items()}
+            corpus = sources.fingerprint(self.recipe.corpus, language(key.language))
+            return found | {f"input.{name}": digest for name, digest in corpus.items()}
         for source in self._inputs(key):
             found[f"input.{source}"] = self.run.report(source).digest
-        return found | self._models(key)
+        return found
+
+    def _section(self, key: ShardKey) -> Section:
+        """The section of the recipe that a shard is made with, with the model that its round trains.
+
+        Before that model is trained it is the recipe's own, so a shard of an earlier model differs.
+        """
+        section: Section = getattr(self.recipe, rounds.SECTIONS[key.stage])
+        if not isinstance(section, Generate | Refine) or section.train is None:
+            return section
+        model = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.train, key.language))
+        if not model.is_dir():
+            return section
+        make = rounds.writing if isinstance(section, Generate) else rounds.rating
+        return make(self.run, self.recipe, key.round, key.language)
 
     def _inputs(self, key: ShardKey) -> list[ShardKey]:
         """The shards that a shard is made from; none for curated pairs while the number of rated shards is open."""
@@ -156,24 +170,6 @@ class Plan:
 
     def _last_rated(self) -> StageKey:
         return StageKey("rated", last_round(self.run, self.recipe))
-
-    def _models(self, key: ShardKey) -> dict[str, Any]:
-        """Revisions of models and digests of prompts: their names alone do not say what they are."""
-        if key.stage == "curated":
-            return {"diversify.embedder.files": _revision(_embedder(self.recipe), self.recipe.diversify.revision)}
-        name = rounds.SECTIONS[key.stage]
-        section: Any = getattr(self.recipe, name)
-        model: Model = section.model
-        # What a server runs is known by its name only.
-        files = f"served:{model.revision}" if engine_spec(model).remote else _revision(model.name, model.revision)
-        prompt = section.prompt if section.train is None else getattr(section, "trained_prompt", section.prompt)
-        found = {f"{name}.model.files": files, f"{name}.prompt.digest": digest_of(prompt)}
-        if section.train is not None:
-            adapter = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.train, key.language))
-            found[f"{name}.adapter.files"] = locate(str(adapter)).revision if adapter.is_dir() else "not there"
-        elif model.adapter and not engine_spec(model).remote:
-            found[f"{name}.adapter.files"] = _revision(model.adapter, "main")
-        return found
 
     def _shards(self, stage: StageKey, tag: str) -> list[ShardKey]:
         """The shards that a stage has to make for a language, as far as their number is known."""
@@ -225,17 +221,6 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
     return [Difference(key, _short(old, key), _short(new, key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def _elsewhere(key: str) -> bool:
-    """Whether a key says where and how fast, or belongs to what a tuned model is known by: its adapter's digest."""
-    return key.split(".")[-1] in PLACE or key.startswith("train.") or key in _LOOP
-
-
-# Keys of the loop and of the making of ratings: more rounds go on from what is there.
-_LOOP = frozenset(
-    {"train", "init_from", "rounds", "convergence_tolerance", "label_strategies", "per_level", "validation"}
-)
-
-
 def _short(values: dict[str, Any], key: str) -> str:
     if values.get(key) is None:
         return "not set"
@@ -243,11 +228,5 @@ def _short(values: dict[str, Any], key: str) -> str:
     return text if len(text) <= 40 else f"{text[:24]}…"
 
 
-def _embedder(settings: Recipe) -> str:
-    name = settings.diversify.embedder
-    return "embedded-minilm" if name == "embedded" else name
-
-
-@cache
-def _revision(name: str, revision: str) -> str:
-    return locate(name, revision).revision
+def _embedder(settings: Diversify) -> str:
+    return "embedded-minilm" if settings.embedder == "embedded" else settings.embedder

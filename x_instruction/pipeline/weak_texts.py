@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from x_instruction.config.generate import Generate
 from x_instruction.engines import Completed, Completion, open_engine
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
@@ -29,7 +29,6 @@ def weak_texts(
     response_tokens: int,
     seed: int,
     cache: Path,
-    model: dict[str, Any],
 ) -> dict[str, dict[str, str]]:
     """The weak texts of each strategy.
 
@@ -40,14 +39,13 @@ def weak_texts(
         response_tokens: the most tokens of a response.
         seed: seed of the recipe.
         cache: file of the request cache.
-        model: the settings of the model that affect its answers.
 
     Returns:
         By strategy and ``labels.key`` of the pair: an instruction for the response, or a response to the instruction.
     """
     if not strategies:
         return {}
-    with RequestCache(cache, open_engine(settings.model), model) as requests:
+    with RequestCache(cache, open_engine(settings.model), fingerprint(settings.model)) as requests:
         texts = {
             "weak-instruction": lambda: _instructions(pairs, settings, seed, requests),
             "weak-response": lambda: _responses(pairs, settings, response_tokens, seed, requests),

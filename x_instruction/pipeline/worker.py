@@ -11,10 +11,9 @@ from typing import Any, cast
 
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.section import flatten
-from x_instruction.engines import Ask, Engine, engine_spec, open_engine
+from x_instruction.engines import Ask, Engine, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
-from x_instruction.engines.models import locate
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import language
 from x_instruction.pipeline.rounds import last_round, rating, writing
@@ -137,7 +136,7 @@ class Worker:
     ) -> RequestCache:
         """The request cache of a shard."""
         budget = Budget(self.limit, self.spent, model)
-        return RequestCache(self.run.cache(key), self.engine(model), identity(model), on_progress, budget)
+        return RequestCache(self.run.cache(key), self.engine(model), fingerprint(model), on_progress, budget)
 
     def _make_passages(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages
@@ -224,27 +223,6 @@ class Worker:
                 settings.embedder, settings.revision, threads=settings.threads, batch_size=settings.batch_size
             )
         return self._embedder
-
-
-# Where a model runs, and how much at once, changes no more than rounding: moving a run to a larger machine is no
-# other run. The data type is. Nor does it matter how patiently a server is asked, or what it costs.
-PLACE = frozenset(
-    {
-        *("device", "batch_tokens", "batch_size", "threads", "batching"),
-        *("url", "key_variable", "timeout", "concurrency", "retries", "outage_timeout", "stream"),
-        *("prompt_price", "output_price"),
-        *("memory", "tensor_parallel", "max_num_seqs", "eager"),
-    }
-)
-
-
-def identity(model: Model) -> dict[str, Any]:
-    """The model's settings that decide its answers."""
-    found = {key: value for key, value in flatten(model).items() if key.split(".")[-1] not in PLACE}
-    if model.adapter and not engine_spec(model).remote:
-        # The content of an adapter decides the output, its path does not.
-        found["adapter"] = locate(model.adapter).revision
-    return found
 
 
 def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.section import flatten
 from x_instruction.config.seeds import Seeds
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.rows import RowError
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, as_row, schema
@@ -130,10 +130,8 @@ def provenance(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
     """Everything that determines the seeds: digests of the source files, and the settings."""
     return {
         "inputs": {path.name: digest(path) for path in sources},
-        # Without the paths of this machine: the names of the files are above.
-        "settings": {
-            key: value for key, value in flatten(settings).items() if key not in ("evaluation", "paths", "languages")
-        },
+        "exclude_eval": {Path(name).name: digest(Path(name)) for name in settings.exclude_eval},
+        "settings": fingerprint(settings),
     }
 
 

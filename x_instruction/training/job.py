@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.config.model import Model
-from x_instruction.config.section import Section, flatten
+from x_instruction.config.section import Section
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Prompt
+from x_instruction.engines import fingerprint as fingerprints
 from x_instruction.storage.atomic import atomic
 
-# Keys of `Tune` that say where a tuning runs and in what pieces, and nothing of what comes of it.
-PLACE = frozenset({"device", "device_batch_size", "gradient_checkpointing", "processes", "save_steps", "log"})
 # The process that asked for a tuning, in the environment of all that share the work: they end with it.
 ASKED_BY = "X_INSTRUCTION_ASKED_BY"
-# How many rows are contrasted with each other: AFP's negatives are those of one micro-batch on all devices.
-_CONTRASTED = frozenset({"device_batch_size", "processes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +48,13 @@ class TrainJob(Section):
     """AFP's alignment beside it."""
 
 
-def decisive(job: TrainJob) -> dict[str, Any]:
-    """What of a job decides the model that comes of it, as dotted keys."""
-    place = PLACE - _CONTRASTED if job.align else PLACE
-    left_out = {f"train.{key}" for key in place}
-    return {key: value for key, value in flatten(job).items() if key not in left_out}
+def fingerprint(job: TrainJob) -> dict[str, Any]:
+    """The settings that affect the trained weights."""
+    found = fingerprints.fingerprint(job)
+    if job.align:
+        # AFP contrasts each row with the others of its micro-batch on all devices.
+        found |= {f"train.{key}": getattr(job.train, key) for key in ("device_batch_size", "processes")}
+    return found
 
 
 @dataclass(slots=True)

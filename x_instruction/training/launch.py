@@ -20,7 +20,7 @@ from x_instruction.engines.local.devices import gpus
 from x_instruction.engines.models import locate
 from x_instruction.errors import TrainingError, XInstructionError, rebuild_error
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.job import ASKED_BY, TrainingExample, TrainJob, TrainResult, decisive, write_examples
+from x_instruction.training.job import ASKED_BY, TrainingExample, TrainJob, TrainResult, fingerprint, write_examples
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def launch(
     killed at any moment, the same call goes on from the last checkpoint.
 
     Args:
-        job: what to do; kept checkpoints of a job that comes to another model are thrown away (``job.decisive``).
+        job: what to do; kept checkpoints of a job that comes to another model are thrown away (``job.fingerprint``).
         lessons: the rows.
         target: the model's folder; must not be there.
         finish: may add files to the model before it appears.
@@ -81,10 +81,11 @@ def _same(folder: Path, job: TrainJob) -> bool:
     """Whether what the folder holds comes to what this job comes to, on these rows."""
     try:
         before = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
+        same = fingerprint(before) == fingerprint(job)
         rows = (folder / "lessons.jsonl").read_bytes()
     except (OSError, ValueError, XInstructionError):
         return False
-    return decisive(before) == decisive(job) and rows == (folder / "lessons.jsonl.new").read_bytes()
+    return same and rows == (folder / "lessons.jsonl.new").read_bytes()
 
 
 def _perform(folder: Path, job: TrainJob) -> None:

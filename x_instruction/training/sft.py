@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import hashing
-from x_instruction.config.section import MAX_ROW_BYTES, flatten
+from x_instruction.config.section import MAX_ROW_BYTES
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.corpus.files import digest
 from x_instruction.engines import open_engine
+from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import CorpusError, TrainingError, UnknownLanguage
 from x_instruction.evaluation import held_out
 from x_instruction.languages import language
@@ -151,7 +152,7 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
     lessons = [lesson(pair) for pair in pairs]
     trials = target.with_name(f".{target.name}.trials")
     # What was tried on other rows or otherwise says nothing of these.
-    trials /= hashing.digest([flatten(settings), data.revision])[:16]
+    trials /= hashing.digest([fingerprint(settings), data.revision])[:16]
     rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.lr_search_rates else {}
     chosen = settings
     if rates:

@@ -115,13 +115,13 @@ def _asked(
     settings: Recipe, examples: Sequence[Example], chosen: Sequence[Refine], model: Model, cache: Path
 ) -> Iterator[list[RaterMetrics]]:
     from x_instruction.engines import open_engine
+    from x_instruction.engines.fingerprint import fingerprint
     from x_instruction.engines.request_cache import RequestCache
-    from x_instruction.pipeline.worker import identity
     from x_instruction.refine import rate
     from x_instruction.refine.compare import candidate, rater_metrics
 
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
-    with RequestCache(cache, open_engine(model), identity(model)) as ledger:
+    with RequestCache(cache, open_engine(model), fingerprint(model)) as ledger:
         for refine in chosen:
             rated = rate(candidates, refine, ledger.engine, ledger.ask)
             yield rater_metrics(examples, rated, refine, settings.seed)

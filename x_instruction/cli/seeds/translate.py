@@ -32,7 +32,6 @@ def command(seeds: tuple[Path, ...], languages: tuple[str, ...], out: Path, sets
     from x_instruction.config.section import validate
     from x_instruction.config.seeds import Translation
     from x_instruction.languages import language
-    from x_instruction.pipeline.worker import identity
     from x_instruction.translate import write
 
     targets = per_language(out, languages)
@@ -40,7 +39,7 @@ def command(seeds: tuple[Path, ...], languages: tuple[str, ...], out: Path, sets
     progress = _seen if sys.stderr.isatty() else lambda done, known: None
     for tag, target in targets.items():
         kept(f"answers are kept beside {target}; rerun the same command to continue")
-        report = write(seeds, settings, language(tag), target, identity, progress)
+        report = write(seeds, settings, language(tag), target, progress)
         for reason, number in report["dropped"].items():
             click.echo(f"dropped  {reason:24} {number:9,}", err=True)
         click.echo(f"{target}: {report['kept']:,} seeds of {report['rows_in']:,} rows")
