@@ -45,7 +45,7 @@ def test_a_variant_changes_what_it_says(study: str) -> None:
 
 
 def test_rounds_want_something_that_learns() -> None:
-    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.tune\]"):
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.train\]"):
         variants(load("demo"), "rounds")
 
 

@@ -95,12 +95,12 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 
 
 def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
-    with pytest.raises(RecipeError, match=r"seeds\.paths is empty and \[generate\.tune\] is set"):
+    with pytest.raises(RecipeError, match=r"seeds\.paths is empty and \[generate\.train\] is set"):
         load(recipe_file(**{"generate.train": TUNE}))
 
 
 def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
-    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.tune\]"):
+    with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.train\]"):
         load(recipe_file(refine={"rater": "pmi", "rounds": 1}))
 
 
@@ -192,7 +192,7 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
         tag: {r.generator_revision for r in run.read(StageKey("candidate").shard(tag, 0))} for tag in ("fi", "th")
     }  # type: ignore[attr-defined]
     assert not revisions["fi"] & revisions["th"]
-    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, which generate\.tune\.per_language needs"):
+    with pytest.raises(CorpusError, match=r"no seed was kept in .* of bn, which generate\.train\.per_language needs"):
         go(looped(**one), tmp_path / "all", until="candidate")
     assert not (tmp_path / "all" / "models").exists(), "refused before any is trained"
 

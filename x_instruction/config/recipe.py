@@ -56,7 +56,7 @@ class Recipe(Section):
         if self.refine.rounds and not trained:
             raise Invalid(
                 "refine.rounds",
-                f"is {self.refine.rounds}, expected a section [generate.train] or [refine.train] with it",
+                f"is {self.refine.rounds}, expected a section [generate.train] or [refine.train]",
             )
         return self
 
