@@ -323,7 +323,7 @@ def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("generate__tune__rank", "8", r"generate\.train is called generate\.train now"),
+        ("generate__tune__rank", "8", r"generate\.tune is called generate\.train now"),
         ("refine__builders", "['pair']", r"refine\.builders is called refine\.label_strategies now"),
         ("refine__development", "0.2", r"refine\.development is called refine\.validation now"),
         ("refine__train__end_share", "0.2", r"train\.end_share is called refine\.train\.min_lr_ratio now"),
