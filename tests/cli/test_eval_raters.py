@@ -61,7 +61,7 @@ def test_every_rater_that_reads_can_be_compared() -> None:
 
 def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.jsonl"
-    assert "labels.csv is not .jsonl" in say("seeds", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
+    assert "expected a name that ends in .jsonl" in say("seeds", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
     assert "no seeds" in say("seeds", "labels", recipe, "--out", out, "--languages", "bn")[2]
     code, _, errors = say("seeds", "labels", recipe, "--out", out, "--set", "refine.label_strategies=['worse']")
     assert code == 1
@@ -69,13 +69,13 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     assert not out.exists()
     assert "cannot read" in say("eval", "raters", recipe, labels)[2]
     labels.write_text('{"prompt": "a"}\n')
-    assert "row 1: no 'id'" in say("eval", "raters", recipe, labels)[2]
+    assert "row 1: 'id' is missing" in say("eval", "raters", recipe, labels)[2]
     assert "'none'" in say("eval", "raters", recipe, labels, "--rater", "none")[2]
     say("seeds", "labels", recipe, "--out", labels)
     assert "out.csv, expected a .json file" in say("eval", "raters", recipe, labels, "--out", tmp_path / "out.csv")[2]
     assert "has no pairs in bn" in say("eval", "raters", recipe, labels, "--languages", "bn")[2]
     precise = ("eval", "raters", recipe, labels, "--set", "refine.precision=0.9")
-    assert "no threshold of the rater reached" in say(*precise)[2]
+    assert "no threshold of the rater reaches" in say(*precise)[2]
     assert (
         "answer with levels, which embedded does not"
         in say("eval", "raters", recipe, labels, "--set", "refine.model.name='embedded'")[2]

@@ -212,7 +212,7 @@ ADAPTER = [
     (no_base, "names the base None"),
     (local_base, "names the base '/home/me/base'"),
     (other_base, "correct one"),
-    (bad_calibration, "is no calibration"),
+    (bad_calibration, "is not a calibration"),
 ]
 
 

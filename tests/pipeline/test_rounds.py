@@ -221,11 +221,8 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"refine.label_strategies": '["pair", "worse", "random-negative"]'},
-            r"label_strategies\[1\] is 'worse', expected",
-        ),
-        ({"refine.label_strategies": '["pair", "shuffled"]'}, "has none of the level 'worst'"),
+        ({"refine.label_strategies": '["pair", "worse"]'}, r"refine\.label_strategies\[1\] is 'worse', expected"),
+        ({"refine.label_strategies": '["pair", "shuffled"]'}, "has no strategy for the level 'worst'"),
         ({"refine.validation": "0.0"}, r"refine\.validation is 0"),
         ({"refine.prompt": '"nothing"'}, "nothing"),
         (

@@ -10,7 +10,7 @@ from x_instruction.config.section import toml_value, validate
 from x_instruction.config.seeds import Seeds
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
-from x_instruction.seed.collect import collect, detect_form
+from x_instruction.seed.collect import collect, detect_format
 from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
@@ -108,7 +108,7 @@ def test_the_sample_is_the_seed_s_and_not_the_order_s():
     [
         ("cuont", "1", "unknown key cuont, did you mean 'count'"),
         ("count", "0", "count is 0, expected a number above 0"),
-        ("form", "tree", "form is 'tree', expected 'auto', 'trees', 'parallel' or 'pairs'"),
+        ("format", "tree", "format is 'tree', expected 'auto', 'trees', 'parallel' or 'pairs'"),
         ("min_chars", "20000", "min_chars is 20000, expected at most max_chars, which is 10000"),
         ("instruction_language", "zzzz", "zzzz"),
         ("near_duplicate_jaccard", "2.0", "near_duplicate_jaccard is 2.0"),
@@ -199,7 +199,7 @@ def test_bad_files(tmp_path):
 def test_the_form_is_told_by_the_columns(tmp_path, row, wanted):
     path = tmp_path / "x.jsonl"
     path.write_text("oops\n" + json.dumps(row))
-    assert detect_form(path, 1_000) == wanted
+    assert detect_format(path, 1_000) == wanted
 
 
 def test_a_gigantic_row_is_let_go_unread(tmp_path):

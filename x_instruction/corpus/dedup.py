@@ -100,7 +100,7 @@ class Deduplicator:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -175,17 +175,17 @@ class Deduplicator:
                 return
             pairs = np.stack((leaders[other], numbers[other]), axis=1)
             similar = np.concatenate([self._similar(pairs[i : i + PAIRS]) for i in range(0, len(pairs), PAIRS)])
-            gone = similar >= self._jaccard
-            self._for[pairs[gone, 1]] = pairs[gone, 0]
-            self._similarity[pairs[gone, 1]] = similar[gone]
-            numbers, keys = numbers[other][~gone], keys[other][~gone]
+            is_duplicate = similar >= self._jaccard
+            self._for[pairs[is_duplicate, 1]] = pairs[is_duplicate, 0]
+            self._similarity[pairs[is_duplicate, 1]] = similar[is_duplicate]
+            numbers, keys = numbers[other][~is_duplicate], keys[other][~is_duplicate]
 
     def _similar(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
         """Jaccard similarity of each pair, (pairs,), from pairs of passage numbers, (pairs, 2)."""
         # The shingles of each distinct passage, as sorted sets: number of the passage in the high bits, hash in the low
         # ones. 51 bits of a hash suffice for the few thousand shingles compared here.
-        numbers, places = np.unique(pairs, return_inverse=True)
-        places = places.reshape(pairs.shape)
+        numbers, inverse = np.unique(pairs, return_inverse=True)
+        inverse = inverse.reshape(pairs.shape)
         hashes, starts = shingles(self._spool.texts(numbers.tolist()), self._words)
         owner = np.repeat(np.arange(len(numbers), dtype=np.uint64), np.diff(starts))
         # Sorting is several times faster here than the hash table of numpy.unique.
@@ -197,25 +197,29 @@ class Deduplicator:
         # shingle that both passages have occurs twice in a row.
         both = []
         for side in (0, 1):
-            counts = sizes[places[:, side]]
+            counts = sizes[inverse[:, side]]
             pair = np.repeat(np.arange(len(pairs), dtype=np.uint64), counts)
             steps = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-            values = unique[np.repeat(begins[places[:, side]], counts) + steps]
+            values = unique[np.repeat(begins[inverse[:, side]], counts) + steps]
             both.append((pair << HASH_BITS) | (values & ((np.uint64(1) << HASH_BITS) - np.uint64(1))))
         merged = np.sort(np.concatenate(both))
         shared = merged[1:][merged[1:] == merged[:-1]] >> HASH_BITS
         common = np.bincount(shared.astype(np.int64), minlength=len(pairs))
-        similarity: NDArray[np.float64] = common / (sizes[places].sum(axis=1) - common)
+        similarity: NDArray[np.float64] = common / (sizes[inverse].sum(axis=1) - common)
         return similarity
 
 
-def _part(path: Path, part: int, parts: int, gone: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def _part(
+    path: Path, part: int, parts: int, leaders: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Numbers and keys of the remaining passages in one part of the key space, sorted by key, then by number."""
     numbers, keys = [], []
     with open(path, "rb") as stream:
         start = 0
         while len(part_keys := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
-            kept = np.flatnonzero((part_keys % np.uint64(parts) == part) & (gone[start : start + len(part_keys)] < 0))
+            kept = np.flatnonzero(
+                (part_keys % np.uint64(parts) == part) & (leaders[start : start + len(part_keys)] < 0)
+            )
             numbers.append(kept + start)
             keys.append(part_keys[kept])
             start += len(part_keys)

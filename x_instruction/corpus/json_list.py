@@ -123,9 +123,9 @@ class _Window:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                message, place = error.msg, error.pos - self._at
+                message, offset = error.msg, error.pos - self._at
             except RecursionError:
-                message, place = "objects are nested too deep", 0
+                message, offset = "objects are nested too deep", 0
             else:
                 # A number at the end of the window may have more digits.
                 if end < len(self._text) or not self._more():
@@ -133,12 +133,12 @@ class _Window:
                 continue
             stop = ends.find(self._text, self._at + scanned)
             if stop is not None:
-                return self._malformed(message, place, stop, limit)
+                return self._malformed(message, offset, stop, limit)
             scanned = len(self._text) - self._at
             if scanned > limit:
                 return self._skip(ends, limit)
             if not self._more():
-                raise self.damaged(message, self._at + place)
+                raise self.damaged(message, self._at + offset)
 
     def advance(self) -> tuple[int, int]:
         """Line and column of the next character, from 1; later places are counted from here."""
@@ -171,8 +171,8 @@ class _Window:
             return source
         return value if isinstance(value, dict) else not_an_object(value, source)
 
-    def _malformed(self, message: str, place: int, end: int, limit: int) -> RowError:
-        line, column = self._place(self._at + place)
+    def _malformed(self, message: str, offset: int, end: int, limit: int) -> RowError:
+        line, column = self._place(self._at + offset)
         source = self._take_element(end, limit)
         if isinstance(source, RowError):
             return source

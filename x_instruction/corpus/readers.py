@@ -44,14 +44,14 @@ def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> 
         CorpusError: unknown suffix, or the file is damaged or cut off.
     """
     known = suffix(name)
-    compression = next((kind for end, kind in COMPRESSIONS.items() if known.endswith(end)), None)
+    compression = next((value for end, value in COMPRESSIONS.items() if known.endswith(end)), None)
     with _reading(name):
         if compression is None:
             yield from FORMATS[known](stream, name, columns, limit)
             return
         import pyarrow as pa
 
-        # Arrow notices a stream that was cut off; zstandard's own reader takes it for the end.
+        # Arrow detects a truncated stream; the reader of zstandard treats it as the end of the file.
         with pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) as plain:
             yield from FORMATS[known.rpartition(".")[0]](plain, name, columns, limit)
 

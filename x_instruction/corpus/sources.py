@@ -135,9 +135,9 @@ def _sample_file(language: Language) -> tuple[str, bytes]:
     folder = resources.files("x_instruction.corpus.sample")
     file = folder.joinpath(name)
     if not file.is_file():
-        there = sorted(p.name.removesuffix(".jsonl") for p in folder.iterdir() if p.name.endswith(".jsonl"))
+        available = sorted(p.name.removesuffix(".jsonl") for p in folder.iterdir() if p.name.endswith(".jsonl"))
         raise CorpusError(
-            f"the sample has no {language.name} ({language.tag!r}), only {', '.join(there)}: "
+            f"the sample has no {language.name} ({language.tag!r}), only {', '.join(available)}: "
             'set corpus.source to "files" or "hub"'
         )
     return name, file.read_bytes()
@@ -184,9 +184,9 @@ def _documents(
             yield dropped(fallback, row.reason, row.detail, row.text)
             continue
         if text_column not in row and not known:
-            there = ", ".join(map(repr, row)) or "none"
+            available = ", ".join(map(repr, row)) or "none"
             raise CorpusError(
-                f"{path}, row {position}: no column {text_column!r}, there are {there}; set corpus.text_column"
+                f"{path}, row {position}: no column {text_column!r}, there are {available}; set corpus.text_column"
             )
         known = known or text_column in row
         id = _string(row.get(id_column)) or fallback

@@ -55,8 +55,8 @@ def read(path: Path) -> list[Example]:
 def _example(row: Mapping[str, Any], where: str) -> Example:
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
-        there = ", ".join(map(repr, row)) or "none"
-        raise CorpusError(f"{where}: {missing[0]!r} is missing, expected {', '.join(COLUMNS)}; got {there}")
+        available = ", ".join(map(repr, row)) or "none"
+        raise CorpusError(f"{where}: {missing[0]!r} is missing, expected {', '.join(COLUMNS)}; got {available}")
     other = [name for name in COLUMNS if name != "id" and not isinstance(row[name], str)]
     if other:
         raise CorpusError(f"{where}: {other[0]} is a {type(row[other[0]]).__name__}, expected text")

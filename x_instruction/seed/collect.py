@@ -1,4 +1,4 @@
-"""Collect seeds: read files of any form, screen their pairs, write one file of seeds with its report."""
+"""Collect seeds: read files of any layout, screen their pairs, write one file of seeds with its report."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from x_instruction.storage.atomic import atomic
 READERS = {"trees": trees.read_trees, "parallel": parallel.read_parallel, "pairs": pairs.read_pairs}
 
 
-def detect_form(path: Path, limit: int) -> str:
-    """The form of a file, ``trees``, ``parallel`` or ``pairs``, by the columns of its first readable row.
+def detect_format(path: Path, limit: int) -> str:
+    """The layout of a file, ``trees``, ``parallel`` or ``pairs``, by the columns of its first readable row.
 
-    A file without rows has the form ``pairs``.
+    A file without rows counts as ``pairs``.
 
     Raises:
         CorpusError: the file cannot be read, or none of its rows can.
@@ -136,11 +136,11 @@ def provenance(sources: Iterable[Path], settings: Seeds) -> dict[str, Any]:
 
 
 def read(paths: Iterable[Path], settings: Seeds, target: Language) -> Iterator[Pair | Dropped]:
-    """Pairs of files of any form, with ``target`` as the language of rows that do not give one."""
+    """Pairs of files of any layout, with ``target`` as the language of rows that do not give one."""
     limit = settings.max_row_bytes
     for path in paths:
-        form = detect_form(path, limit) if settings.format == "auto" else settings.format
-        for record in READERS[form](path, limit, target.tag, settings.instruction_language, settings.license):
+        layout = detect_format(path, limit) if settings.format == "auto" else settings.format
+        for record in READERS[layout](path, limit, target.tag, settings.instruction_language, settings.license):
             if isinstance(record, Pair) and not record.language:
                 record = dataclasses.replace(record, language=target.tag)
             yield record

@@ -180,8 +180,8 @@ def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
             return storable(row[name])
     if any(name in row for name in names):
         return ""
-    there = ", ".join(map(repr, row)) or "none"
-    raise ShapeError(f"no column {' or '.join(map(repr, names))}, there are {there}")
+    available = ", ".join(map(repr, row)) or "none"
+    raise ShapeError(f"no column {' or '.join(map(repr, names))}, there are {available}")
 
 
 def string(value: Any) -> str:

@@ -60,10 +60,10 @@ def read_trees(
             elif row.get("rank") == 0:
                 replies.setdefault(string(row["parent_id"]), []).append(row)
         elif not known:
-            there = ", ".join(map(repr, row)) or "none"
+            available = ", ".join(map(repr, row)) or "none"
             raise CorpusError(
                 f"{path}, row {position}: expected a tree (columns prompt with replies, or text and parent_id), "
-                f"got columns {there}"
+                f"got columns {available}"
             )
         else:
             yield dropped(id, "wrong_shape", "no tree and no message", str(row))
