@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
 from tiny_model import make
 
 # Read at import by the Hub's client: no test may reach out.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# Processes that tests start compile this package's modules otherwise, each of them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Models here are tiny: more threads only wait for each other, and the weights are the same with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +39,12 @@ TAGS = ("fi", "th", "bn")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real causal language model of 2 layers and random weights."""
     return make(tmp_path_factory.mktemp("tiny-model"), TAGS)
+
+
+@pytest.fixture
+def warm_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that a test launches in this process start at once."""
+    warm.trainings(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+import warm
 
 # Makes a client: of the account that writes, of another token, of nobody with False; of another hub.
 Api = Callable[..., Any]
@@ -64,7 +65,7 @@ class RunningHub:
     folder: Path
     homes: Path
     log: Path
-    process: subprocess.Popen[str]
+    process: warm.Process
     faults: Path
     _count: int = field(default=0)
 
@@ -93,9 +94,8 @@ class RunningHub:
 
     def run(self, command: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
         """Run a command as a client; what it prints. It must succeed."""
-        done = subprocess.run(
-            command, env=env or self.env(), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-        )
+        run = warm.run if command[0] == sys.executable else subprocess.run
+        done = run(command, env=env or self.env(), cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, f"{command[:4]}\n{done.stdout}\n{done.stderr[-4000:]}"
         return done.stdout
 
@@ -161,25 +161,24 @@ def start(folder: Path, *options: str, faulty: bool = False) -> Iterator[Running
     program = [str(SERVER), str(faults)] if faulty else ["-m", "x_instruction", "hub", "serve"]
     accounts = ["--token", "ci=write", "--token", "reader=read"]
     command = [sys.executable, *program, str(folder / "served"), "--port", "0", *accounts, *options]
-    with open(log, "a") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
-    try:
-        yield _ready(process, folder, log, faults)
-    finally:
-        process.terminate()
+    read, write = os.pipe()
+    with open(log, "a") as stream, open(write) as says:
+        process = warm.start(command, stdout=says, stderr=stream)
+    with open(read) as said:
         try:
-            process.wait(15)
+            yield _ready(process, said, folder, log, faults)
         finally:
-            process.kill()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.terminate()
+            try:
+                process.wait(15)
+            finally:
+                process.kill()
 
 
-def _ready(process: subprocess.Popen[str], folder: Path, log: Path, faults: Path) -> RunningHub:
-    assert process.stdout is not None
+def _ready(process: warm.Process, said: IO[str], folder: Path, log: Path, faults: Path) -> RunningHub:
     tokens = folder / "tokens.json"
     known: dict[str, str] = json.loads(tokens.read_text()) if tokens.exists() else {}
-    for line in process.stdout:
+    for line in said:
         if match := re.match(r"token of (\w+) \(\w+\), shown once: (\S+)", line):
             known[match[1]] = match[2]
         if match := re.match(r"export HF_ENDPOINT=(\S+)", line):

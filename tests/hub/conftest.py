@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import warm
 from built_set import built
 from local_hub_fixture import RunningHub
 
@@ -69,16 +70,14 @@ class Publisher:
     def __call__(self, folder: Path, repo: str, *options: str, token: str | None = "", **env: str) -> CommandResult:
         """One command in a process of its own; variables of its environment by name."""
         command = [*PUBLISH, str(folder), repo, *options]
-        done = subprocess.run(
-            command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
-        )
+        done = warm.run(command, env=self.hub.env(token, **env), capture_output=True, timeout=300)
         return self._result(done.returncode, done.stdout, done.stderr)
 
-    def start(self, folder: Path, repo: str, *options: str, **env: str) -> subprocess.Popen[str]:
+    def start(self, folder: Path, repo: str, *options: str, **env: str) -> warm.Process:
         """One command with ``--yes`` that goes on by itself."""
         command = [*PUBLISH, str(folder), repo, "--yes", *options]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self.hub.env(**env), stdout=pipe, stderr=pipe, text=True)
+        return warm.start(command, env=self.hub.env(**env), stdout=pipe, stderr=pipe)
 
     def many(
         self, *commands: tuple[str | Path, ...], token: str | None = "", before: str = "", **env: str
@@ -86,9 +85,7 @@ class Publisher:
         """Several commands, one after the other in one process; ``before`` runs first."""
         asked = json.dumps([[str(part) for part in command] for command in commands])
         command = [sys.executable, "-c", before + MANY, asked]
-        done = subprocess.run(
-            command, env=self.hub.env(token, **env), capture_output=True, text=True, timeout=300, check=False
-        )
+        done = warm.run(command, env=self.hub.env(token, **env), capture_output=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return [self._result(*one) for one in json.loads(done.stdout.splitlines()[-1])]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from click.testing import CliRunner
 
 from x_instruction.cards import records
@@ -34,6 +35,9 @@ from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
 Write = Callable[..., Path]
 TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
+# A run whose trainings belong to its process group, as those of every run do.
+RUN = "import warm; warm.trainings(); from x_instruction.cli import main; main()"
+pytestmark = pytest.mark.usefixtures("warm_trainings")
 
 
 @pytest.fixture
@@ -331,12 +335,13 @@ def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], on
 def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"refine.rounds": "1"})
     go(recipe, tmp_path / "whole")
-    root = tmp_path / "killed"
-    line = [sys.executable, "-m", "x_instruction", "run", str(tmp_path / "recipe.toml"), "--out", str(root)]
+    root, environment = tmp_path / "killed", os.environ | {"PYTHONPATH": str(Path(warm.__file__).parent)}
+    line = [sys.executable, "-c", RUN, "run", str(tmp_path / "recipe.toml"), "--out", str(root)]
     line += ["--workers", "1", "--set", "refine.rounds=1"]
     seen: set[str] = set()
     for _ in range(20):
-        process = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = warm.start(line, env=environment, process_group=0, **quiet)
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
             # Once in each stage and in each tuning.

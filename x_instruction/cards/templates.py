@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -19,6 +20,11 @@ SAMPLE_CHARS = 400
 
 def render(name: str, values: Mapping[str, Any]) -> str:
     """Render a template of ``model_cards/``."""
+    return _environment().get_template(name).render(values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("x_instruction.model_cards", ""),
         finalize=escape,
@@ -44,7 +50,7 @@ def render(name: str, values: Mapping[str, Any]) -> str:
         "shell": lambda text: Safe(shlex.quote(plain(text))),
     }
     environment.filters |= filters
-    return environment.get_template(name).render(values)
+    return environment
 
 
 def number(value: float) -> Safe:
