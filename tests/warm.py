@@ -286,6 +286,9 @@ def _answer(line: socket.socket, asked: dict[str, Any], fds: list[int]) -> NoRet
         os.close(fd)
     with contextlib.suppress(BrokenPipeError):
         line.sendall(_bytes(child))
+        if hasattr(os, "pidfd_open") and line in select.select([line, os.pidfd_open(child)], [], [])[0]:
+            # Whoever asked has gone, or has forgotten it.
+            os.kill(child, signal.SIGKILL)
         line.sendall(_bytes(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
     os._exit(0)
 
