@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "architecture.md"
 # The lowest first. A name stands for a module or a folder; what is below may be imported, and what is in the same
 # entry only without a cycle.
 LAYERS = [
@@ -156,6 +157,23 @@ def test_no_cycles() -> None:
 def test_heavy_packages_are_imported_where_they_belong(package: str) -> None:
     users = {name for name, path in modules().items() if any(i.split(".")[0] == package for i in imports(path))}
     assert users <= HEAVY[package]
+
+
+def test_the_page_draws_the_layers() -> None:
+    drawn = PAGE.read_text("utf-8").split("## Layers")[1].split("```")[1].split()
+    assert " ".join(drawn).replace(",", "").split() == [name for names in reversed(LAYERS) for name in names]
+
+
+def test_modules_and_names_on_the_page_exist() -> None:
+    known = modules()
+    for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", PAGE.read_text("utf-8")):
+        parts = name.split(".")
+        if parts[0] not in known:
+            continue
+        module = max((".".join(parts[:n]) for n in range(1, len(parts) + 1)), key=lambda m: (m in known, len(m)))
+        source = known[module].read_text("utf-8")
+        for attribute in parts[module.count(".") + 1 :]:
+            assert re.search(rf"^ *(class |def )?{attribute}\b", source, re.MULTILINE), f"{PAGE.name} names {name}"
 
 
 def test_no_module_is_called_utils() -> None:
