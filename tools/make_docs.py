@@ -14,12 +14,13 @@ from x_instruction.cli import cli
 from x_instruction.config import mixing
 from x_instruction.config.corpus import Corpus, Filters, LanguageThresholds
 from x_instruction.config.diversify import Diversify
+from x_instruction.config.explain import section_of
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model, Server, Vllm
 from x_instruction.config.publish import Publish
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
-from x_instruction.config.section import Section, section_of
+from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
 from x_instruction.config.training import TrainConfig
 

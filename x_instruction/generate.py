@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
+from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
-from x_instruction.config.section import asked_in
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt

@@ -323,15 +323,15 @@ def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("generate__tune__rank", "8", r"generate\.tune is called generate\.train now"),
-        ("refine__builders", "['pair']", r"refine\.builders is called refine\.label_strategies now"),
-        ("refine__development", "0.2", r"refine\.development is called refine\.validation now"),
-        ("refine__train__end_share", "0.2", r"train\.end_share is called refine\.train\.min_lr_ratio now"),
-        ("refine__train__sampling", "in_order", r"sampling is 'in_order', which is called 'sequential' now"),
-        ("refine__label_strategies", "['pair', 'weaker']", r"is 'weaker', which is called 'weak-instruction' now"),
-        ("generate__model__server__patience", "9", r"patience is called generate\.model\.server\.outage_timeout now"),
-        ("generate__prompt", "tuned-auto", r"generate\.prompt is 'tuned-auto', which is called 'trained-auto' now"),
-        ("corpus__filters__language", "false", r"language is called corpus\.filters\.language_check now"),
+        ("generate__tune__rank", "8", r"generate\.tune was renamed to generate\.train"),
+        ("refine__builders", "['pair']", r"refine\.builders was renamed to refine\.label_strategies"),
+        ("refine__development", "0.2", r"refine\.development was renamed to refine\.validation"),
+        ("refine__train__end_share", "0.2", r"train\.end_share was renamed to refine\.train\.min_lr_ratio"),
+        ("refine__train__sampling", "in_order", r"sampling is 'in_order', which was renamed to 'sequential'"),
+        ("refine__label_strategies", "['pair', 'weaker']", r"is 'weaker', which was renamed to 'weak-instruction'"),
+        ("generate__model__server__patience", "9", r"patience was renamed to generate\.model\.server\.outage_timeout"),
+        ("generate__prompt", "tuned-auto", r"generate\.prompt is 'tuned-auto', which was renamed to 'trained-auto'"),
+        ("corpus__filters__language", "false", r"language was renamed to corpus\.filters\.language_check"),
     ],
 )
 def test_an_old_name_is_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:

@@ -11,10 +11,11 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from x_instruction.config import recipe
+from x_instruction.config.explain import section_of
 from x_instruction.config.mixing import MixRecipe
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.schema import recipe_schema
-from x_instruction.config.section import Section, section_of
+from x_instruction.config.section import Section
 from x_instruction.config.seeds import Translation
 from x_instruction.config.training import TrainingRecipe
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from x_instruction.config.diversify import Diversify
+from x_instruction.config.fields import affects
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model, Server, Vllm
 from x_instruction.config.refine import Refine
-from x_instruction.config.section import affects
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import EngineError

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from x_instruction.config.section import AnySection, Invalid, Positive, PositiveFloat, Section, Tag, Tags, validate
+from x_instruction.config.fields import Invalid, Positive, PositiveFloat, Tag, Tags
+from x_instruction.config.section import AnySection, Section, validate
 from x_instruction.errors import RecipeError
 
 TRAINING = "training.json"

@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from x_instruction.config.section import MAX_ROW_BYTES, Invalid, Positive, RowBytes, Section, Share, Strings
+from x_instruction.config.fields import MAX_ROW_BYTES, Invalid, Positive, RowBytes, Share, Strings
+from x_instruction.config.section import Section
 
 
 class LanguageThresholds(Section):

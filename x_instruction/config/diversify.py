@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from x_instruction.config.section import RUNTIME_ONLY, Positive, PositiveShare, Section, Share
+from x_instruction.config.fields import RUNTIME_ONLY, Positive, PositiveShare, Share
+from x_instruction.config.section import Section
 
 
 class Diversify(Section):

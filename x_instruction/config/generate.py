@@ -6,8 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from x_instruction.config.model import Model
-from x_instruction.config.section import (
+from x_instruction.config.fields import (
     ALSO_TRAINING,
     TRAINING_ONLY,
     Invalid,
@@ -15,11 +14,12 @@ from x_instruction.config.section import (
     NotNegativeFloat,
     Positive,
     Prompt,
-    Section,
     Share,
     Strings,
     TagOrSame,
 )
+from x_instruction.config.model import Model
+from x_instruction.config.section import Section
 from x_instruction.config.training import TrainConfig
 
 

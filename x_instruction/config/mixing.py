@@ -11,18 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from x_instruction.config.fields import MAX_ROW_BYTES, Invalid, NotNegative, Positive, RowBytes, Share, Tag, Tags
 from x_instruction.config.files import Recipes
-from x_instruction.config.section import (
-    MAX_ROW_BYTES,
-    Invalid,
-    NotNegative,
-    Positive,
-    RowBytes,
-    Section,
-    Share,
-    Tag,
-    Tags,
-)
+from x_instruction.config.section import Section
 
 Mode = Literal["mono", "en2x", "x2en", "x2x", "translation"]
 

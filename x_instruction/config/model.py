@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import field_validator
 
-from x_instruction.config.section import (
+from x_instruction.config.fields import (
     RUNTIME_ONLY,
     NotNegative,
     NotNegativeFloat,
     Positive,
     PositiveFloat,
     PositiveShare,
-    Section,
 )
+from x_instruction.config.section import Section
 
 
 class Server(Section):

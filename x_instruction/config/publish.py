@@ -6,7 +6,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from x_instruction.config.section import Invalid, Positive, Section, Share
+from x_instruction.config.fields import Invalid, Positive, Share
+from x_instruction.config.section import Section
 
 
 class Publish(Section):

@@ -13,11 +13,12 @@ from pydantic import Field, model_validator
 from x_instruction.config import section
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.diversify import Diversify
+from x_instruction.config.fields import Invalid, Tags
 from x_instruction.config.files import Recipes
 from x_instruction.config.generate import Generate
 from x_instruction.config.publish import Publish
 from x_instruction.config.refine import Refine
-from x_instruction.config.section import Invalid, Section, Tags
+from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
 
 

@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from x_instruction.config.model import Model
-from x_instruction.config.section import (
+from x_instruction.config.fields import (
     ALSO_TRAINING,
     INPUT_ONLY,
     TRAINING_ONLY,
@@ -15,9 +14,10 @@ from x_instruction.config.section import (
     Invalid,
     NotNegative,
     Positive,
-    Section,
     Share,
 )
+from x_instruction.config.model import Model
+from x_instruction.config.section import Section
 from x_instruction.config.training import TrainConfig
 
 LabelStrategy = Literal[

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import model_validator
 
 from x_instruction.config.corpus import LanguageThresholds
-from x_instruction.config.model import Model
-from x_instruction.config.section import (
+from x_instruction.config.fields import (
     INPUT_ONLY,
     MAX_ROW_BYTES,
     AnyFloat,
@@ -23,6 +22,7 @@ from x_instruction.config.section import (
     Tags,
     asked_in,
 )
+from x_instruction.config.model import Model
 
 # Defaults of ``Translation.min_score``, by hand and low enough for a free translation: chrF of 0 to 1, and nats per
 # token of the original.

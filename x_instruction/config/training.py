@@ -7,19 +7,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from x_instruction.config.files import Recipes
-from x_instruction.config.model import Model
-from x_instruction.config.section import (
+from x_instruction.config.fields import (
     RUNTIME_ONLY,
     Invalid,
     NotNegative,
     NotNegativeFloat,
     Positive,
     PositiveFloat,
-    Section,
     Share,
     Strings,
 )
+from x_instruction.config.files import Recipes
+from x_instruction.config.model import Model
+from x_instruction.config.section import Section
 
 
 class TrainConfig(Section):

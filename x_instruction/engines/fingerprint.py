@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from x_instruction.config.fields import affects
 from x_instruction.config.model import Model
-from x_instruction.config.section import Section, affects
+from x_instruction.config.section import Section
 from x_instruction.engines import engine_spec
 from x_instruction.engines.models import ModelFiles, locate
 

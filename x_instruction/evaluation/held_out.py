@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from x_instruction.bootstrap import Interval, intervals
 from x_instruction.config.corpus import LanguageThresholds
-from x_instruction.config.section import MAX_ROW_BYTES
+from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache

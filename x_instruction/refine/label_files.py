@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.section import MAX_ROW_BYTES
+from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import hashing
-from x_instruction.config.section import MAX_ROW_BYTES
+from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.config.training import TrainingRecipe
 from x_instruction.corpus.files import digest
 from x_instruction.engines import open_engine
