@@ -28,8 +28,8 @@ from x_instruction.refine.label_files import read
 from x_instruction.seed.pairs import Pair
 from x_instruction.training.job import TrainingExample, TrainJob
 from x_instruction.training.launch import launch
-from x_instruction.training.roles import rating
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.roles import rater_examples
+from x_instruction.training.tokenization import ExampleEncoder
 
 
 def scores(examples: list[labels.Example], settings: Refine) -> np.ndarray:
@@ -51,7 +51,7 @@ def better_half(found: np.ndarray, examples: list[labels.Example]) -> np.ndarray
 
 
 def lessons_of(
-    examples: list[labels.Example], kept: np.ndarray, settings: Refine, reader: Reader, seed: int
+    examples: list[labels.Example], kept: np.ndarray, settings: Refine, reader: ExampleEncoder, seed: int
 ) -> list[TrainingExample]:
     pairs = [
         Pair(
@@ -66,7 +66,7 @@ def lessons_of(
         if take
     ]
     made = labels.examples(pairs, settings.label_strategies, settings.per_level, seed)
-    return rating(labels.balance(made, seed), settings, reader)
+    return rater_examples(labels.balance(made, seed), settings, reader)
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
     examples = [example for example in read(given.labels) if example.level != "flawed"]
     good = np.array([example.level == "best" for example in examples])
     documents = np.array([example.document for example in examples])
-    reader = Reader(start.name, start.revision)
+    reader = ExampleEncoder(start.name, start.revision)
     random = np.random.default_rng(0)
     print(f"{len(examples)} pairs, {int(good.sum())} of them good", flush=True)
     first: np.ndarray | None = None

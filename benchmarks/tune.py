@@ -21,8 +21,8 @@ from x_instruction.config import recipe
 from x_instruction.config.model import Model
 from x_instruction.config.training import TrainConfig
 from x_instruction.languages import PAPER_LANGUAGES, language
-from x_instruction.training.job import TrainingExample, TrainJob, write_examples
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.job import EXAMPLES, RESULT, TrainingExample, TrainJob, write_examples
+from x_instruction.training.tokenization import ExampleEncoder
 
 PLAIN = """
 import sys
@@ -33,7 +33,7 @@ raise SystemExit(worker.main(sys.argv[1:]))
 """
 
 
-def lessons(kind: str, reader: Reader, tokens: int) -> list[TrainingExample]:
+def lessons(kind: str, reader: ExampleEncoder, tokens: int) -> list[TrainingExample]:
     found = []
     folder = resources.files("x_instruction.corpus.sample")
     for tag in PAPER_LANGUAGES:
@@ -69,7 +69,7 @@ def main() -> None:
         device="cpu",
     )
     job = TrainJob(model=Model(name=given.model), train=tune)
-    reader = Reader(given.model)
+    reader = ExampleEncoder(given.model)
     for kind in ("generator", "model"):
         rows = lessons(kind, reader, given.tokens)
         speeds: dict[str, list[float]] = {"plain": [], "ours": []}
@@ -78,11 +78,11 @@ def main() -> None:
             for name in speeds:
                 with tempfile.TemporaryDirectory() as scratch:
                     folder = Path(scratch)
-                    write_examples(folder / "lessons.jsonl", rows)
+                    write_examples(folder / EXAMPLES, rows)
                     (folder / "job.json").write_text(recipe.dumps(job), "utf-8")
                     how = ["-c", PLAIN] if name == "plain" else ["-m", "x_instruction.training.worker"]
                     subprocess.run([sys.executable, *how, scratch], check=True, capture_output=True)
-                    tuned = json.loads((folder / "tuned.json").read_text("utf-8"))
+                    tuned = json.loads((folder / RESULT).read_text("utf-8"))
                     speeds[name].append(tuned["tokens"] / tuned["seconds"])
                     losses[name] = tuned["losses"][-1][1]
         ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]

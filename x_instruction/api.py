@@ -407,7 +407,7 @@ def train(
         log(f"dropped  {reason:24} {number:9,}")
     log(f"{len(rows.pairs):,} rows, {settings.model.name}, {settings.train.method}")
     target = Path(out) if out is not None else Path("models") / settings.name
-    return sft.tune(settings, rows, target, log)
+    return sft.train(settings, rows, target, log)
 
 
 def evaluate(
@@ -476,7 +476,7 @@ def evaluate(
     if out is not None:
         save(measurement, Path(out))
     rows = []
-    for language, metrics in summary(measurement.held).items():
+    for language, metrics in summary(measurement.results).items():
         row: dict[str, Any] = {"language": language}
         for name, value in asdict(metrics).items():
             row |= {f"{name}_low": value[0], f"{name}_high": value[1]} if isinstance(value, tuple) else {name: value}
@@ -498,7 +498,7 @@ def measure_held_out(
 ) -> Measurement:
     """The results of every row; the arguments are those of ``evaluate``."""
     from x_instruction.engines import open_engine
-    from x_instruction.evaluation.held_out import Measurement, measure, read, tagged
+    from x_instruction.evaluation.held_out import Measurement, measure, read, with_tags
     from x_instruction.prompts.answer import frame
 
     rows, dropped = read(data, limit)
@@ -508,7 +508,7 @@ def measure_held_out(
     for name, text in sorted(tags.items()):
         log(f"ask      {name:24} {text}")
     engine = open_engine(model)
-    results = measure(tagged(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    results = measure(with_tags(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
     lengths = {"max_tokens": max_tokens, "answer_tokens": answer_tokens}
     return Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(results), tags)
 
@@ -522,13 +522,13 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
     from x_instruction.engines.models import locate
     from x_instruction.mixing.files import inference_tags
     from x_instruction.mixing.tags import format_tag
-    from x_instruction.training.sft import TUNED
+    from x_instruction.training.job import RESULT
 
     if text is None:
         files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
         if files and model.adapter:
             files.insert(0, locate(model.adapter))
-        tags = next((inference_tags(file.folder / TUNED) for file in files if (file.folder / TUNED).is_file()), {})
+        tags = next((inference_tags(file.folder / RESULT) for file in files if (file.folder / RESULT).is_file()), {})
         return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
     try:
         return {tag: format_tag(text, tag) for tag in sorted(languages)} if text else {}

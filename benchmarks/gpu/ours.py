@@ -22,7 +22,7 @@ from x_instruction.errors import MissingExtra
 from x_instruction.generate import generate
 from x_instruction.languages import PAPER_LANGUAGES, language
 from x_instruction.records import Passage, text_digest
-from x_instruction.training.job import TrainingExample, TrainJob, write_examples
+from x_instruction.training.job import EXAMPLES, TrainingExample, TrainJob, write_examples
 
 __all__ = [
     "Choice",
@@ -134,7 +134,7 @@ class Warnings(logging.Handler):
 def write_job(folder: Path, base: Path, rows: Sequence[dict[str, str]], settings: dict[str, Any], align: bool) -> None:
     """A training job's folder: rows of prompt, completion, sentence and parallel; ``settings`` of the training."""
     job = TrainJob(model=Model(name=str(base)), train=TrainConfig(**settings), align=Align() if align else None)
-    write_examples(folder / "lessons.jsonl", [TrainingExample(**row) for row in rows])
+    write_examples(folder / EXAMPLES, [TrainingExample(**row) for row in rows])
     (folder / "job.json").write_text(dumps(job), "utf-8")
 
 
@@ -142,4 +142,4 @@ def train(folder: Path) -> None:
     """Train as a job's folder says, in this process."""
     from x_instruction.training import worker
 
-    worker.tune(folder)
+    worker.train(folder)

@@ -68,18 +68,18 @@ def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path)
     assert kept["model"] == tiny_model.name
     assert str(tmp_path) not in out.read_text("utf-8")
     assert (kept["settings"], kept["prompt"]) == ({"max_tokens": 16, "answer_tokens": 4}, "auto")
-    fi = [row for row in kept["held"] if row["language"] == "fi"]
+    fi = [row for row in kept["results"] if row["language"] == "fi"]
     rate = sum(row["bits"] for row in fi) / sum(row["bytes"] for row in fi)
     assert lines[2].split()[2] == f"{rate:.4f}"
-    assert kept["figures"]["fi"]["bits_per_byte"] == pytest.approx(rate)
+    assert kept["metrics"]["fi"]["bits_per_byte"] == pytest.approx(rate)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "rows.jsonl"]
 
     assert "was measured with max_tokens 16, wanted 8" in refused(
         tiny_model, data, "--max-tokens", 8, "--answer-tokens", 4, "--baseline", out
     )
-    for row in kept["held"]:
+    for row in kept["results"]:
         row["bits"] -= row["bytes"]
-        row["right"] = True
+        row["in_language"] = True
     out.write_text(json.dumps(kept), "utf-8")
     again = heldout(tiny_model, data, *SHORT, "--limit", "1", "--baseline", out)
     assert again.exit_code == 0, again.output
@@ -105,5 +105,5 @@ def test_an_adapter_is_another_model(tiny_model: Path, tmp_path: Path, data: Pat
         assert done.exit_code == 0, done.output
         kept.append(json.loads((tmp_path / "out.json").read_text("utf-8")))
     assert kept[1]["model"] == f"{tiny_model.name}+lora"
-    pairs = zip(kept[0]["held"], kept[1]["held"], strict=True)
+    pairs = zip(kept[0]["results"], kept[1]["results"], strict=True)
     assert all(abs(base["bits"] - tuned["bits"]) > 1e-3 for base, tuned in pairs)

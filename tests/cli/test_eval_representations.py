@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 def test_what_cannot_be_is_refused(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     for words, arguments in {
         "leave one out": [tiny_model, data, "--layer", 1, "--layers", "all"],
-        "layer is 3, wanted one from 0": [tiny_model, data, "--layer", 3],
+        "layer is 3, expected 0": [tiny_model, data, "--layer", 3],
         "does not exist": [tmp_path / "nothing", data],
         "cannot read": [tiny_model, tmp_path / "nothing.jsonl"],
     }.items():

@@ -27,12 +27,12 @@ from x_instruction.evaluation.held_out import (
     answers,
     bits_per_byte,
     difference,
-    held_out,
+    held_out_files,
     in_language,
     measure,
     read,
     summary,
-    tagged,
+    with_tags,
 )
 from x_instruction.languages import language
 from x_instruction.prompts.answer import frame
@@ -90,21 +90,21 @@ def naive(engine: TransformersEngine, row: Row, tokens: int) -> tuple[float, int
 def test_no_likelihoods_no_figures(rows: list[Row]) -> None:
     writer = Scripted()
     writer.capabilities = frozenset({"complete", "choose"})
-    with pytest.raises(NotCapable, match="scripted is to score here and its engine cannot"):
+    with pytest.raises(NotCapable, match="scripted must score to be evaluated"):
         measure(rows, writer, RENDER)
     assert writer.asked == []
 
 
 def test_a_failure_names_its_row() -> None:
     row = Row("r7", "Why?", "Ei.", "fi")
-    with pytest.raises(EngineError, match=r"no answer on r7 \(engine_too_long: 9 tokens\)"):
+    with pytest.raises(EngineError, match=r"did not answer row r7 \(engine_too_long: 9 tokens\)"):
         bits_per_byte([row], Scripted(Failed("engine_too_long", "9 tokens")), RENDER, 8)
     with pytest.raises(EngineError, match="r7"):
         answers([row], Scripted(Failed("engine_too_long", "9 tokens")), RENDER, 8)
 
 
 def test_too_few_tokens_for_a_character(engine: TransformersEngine) -> None:
-    with pytest.raises(RecipeError, match="1 tokens hold no character of the response of r1: raise max_tokens"):
+    with pytest.raises(RecipeError, match="max_tokens is 1, less than one character of the response of row r1"):
         bits_per_byte([Row("r1", "Why?", "𓀀", "fi")], engine, RENDER, 1)
 
 
@@ -118,7 +118,7 @@ def test_a_language_that_nobody_identifies_is_told_before_the_model_works() -> N
 def test_a_tokenizer_that_is_not_the_model_s() -> None:
     cutting = Scripted(Scored(-1.0, 12, 20))
     cutting.truncate = lambda text, tokens: text
-    with pytest.raises(EngineError, match=r"reads 12 tokens or more where its tokenizer here counts 8 at most \(r1\)"):
+    with pytest.raises(EngineError, match=r"scored at least 12 tokens of row r1, expected at most 8"):
         bits_per_byte([Row("r1", "Why?", "Ei.", "fi")], cutting, RENDER, 8)
 
 
@@ -196,17 +196,17 @@ def test_figures_by_hand() -> None:
     assert list(found) == ["fi", "th", "all"]
     # (2 + 10) / (4 + 2) bits, and not the mean of 0.5 and 5.
     fi = found["fi"]
-    assert (fi.rows, fi.bits_per_byte, fi.right, fi.quality, fi.score) == (2, 2.0, 0.5, 0.25, 0.125)
+    assert (fi.rows, fi.bits_per_byte, fi.language_accuracy, fi.quality, fi.score) == (2, 2.0, 0.5, 0.25, 0.125)
     th = found["th"]
-    assert (th.rows, th.bits_per_byte, th.right, th.quality, th.score) == (2, 3.0, 1.0, 0.125, 0.125)
+    assert (th.rows, th.bits_per_byte, th.language_accuracy, th.quality, th.score) == (2, 3.0, 1.0, 0.125, 0.125)
     everything = found["all"]
-    assert (everything.rows, everything.bits_per_byte, everything.right) == (4, 18 / 8, 0.75)
+    assert (everything.rows, everything.bits_per_byte, everything.language_accuracy) == (4, 18 / 8, 0.75)
     assert everything.score == pytest.approx(0.75 * 2**-2.25)
     # Both rows, or one of them twice: one in four each, so these are the ends.
     assert fi.bits_per_byte_interval == (0.5, 5.0)
-    assert fi.right_interval == (0.0, 1.0)
+    assert fi.language_accuracy_interval == (0.0, 1.0)
     assert fi.score_interval == (0.0, 2**-0.5)
-    assert th.right_interval == (1.0, 1.0)
+    assert th.language_accuracy_interval == (1.0, 1.0)
 
 
 def test_one_row_is_its_own_interval() -> None:
@@ -217,7 +217,7 @@ def test_one_row_is_its_own_interval() -> None:
 def test_an_interval_is_as_wide_as_theory_says() -> None:
     held = [row(str(n), 1.0 + n % 2, 1, n % 10 < 3) for n in range(1_000)]
     found = summary(held)["all"]
-    low, high = found.right_interval
+    low, high = found.language_accuracy_interval
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 1_000), rel=0.08)
     low, high = found.bits_per_byte_interval
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(1_000), rel=0.08)
@@ -225,7 +225,7 @@ def test_an_interval_is_as_wide_as_theory_says() -> None:
 
 
 def test_no_rows_no_figures() -> None:
-    with pytest.raises(CorpusError, match="no rows to sum up"):
+    with pytest.raises(CorpusError, match="there are no rows to evaluate"):
         summary([])
 
 
@@ -234,9 +234,9 @@ def test_a_difference_is_of_pairs() -> None:
     a = [row(str(n), float(n * n), 10, n % 2 == 0) for n in range(40)]
     b = [replace(held, bits=held.bits + 5.0) for held in reversed(a)]
     found = difference(a, b)["all"]
-    assert (found.rows, found.bits_per_byte, found.right) == (40, pytest.approx(-0.5), 0.0)
+    assert (found.rows, found.bits_per_byte, found.language_accuracy) == (40, pytest.approx(-0.5), 0.0)
     assert found.bits_per_byte_interval == (pytest.approx(-0.5), pytest.approx(-0.5))
-    assert found.right_interval == (0.0, 0.0)
+    assert found.language_accuracy_interval == (0.0, 0.0)
     assert found.score > 0
     low, high = summary(a)["all"].bits_per_byte_interval
     assert high - low > 10
@@ -247,9 +247,9 @@ def test_a_difference_is_over_common_rows() -> None:
     b = [row("b", 1.0, 1, True), replace(a[0], text="other"), row("c", 9.0, 1, True)]
     found = difference(a, b)
     assert list(found) == ["fi", "all"]
-    assert (found["fi"].rows, found["fi"].bits_per_byte, found["fi"].right) == (1, 3.0, -1.0)
+    assert (found["fi"].rows, found["fi"].bits_per_byte, found["fi"].language_accuracy) == (1, 3.0, -1.0)
     assert found["fi"].score == -0.5
-    with pytest.raises(CorpusError, match="no row in common: 3 and 1 rows were measured"):
+    with pytest.raises(CorpusError, match=r"\(3 and 1 rows\) have no row in common"):
         difference(a, [row("z", 1.0, 1, True)])
 
 
@@ -260,7 +260,7 @@ def test_measure_puts_it_together(engine: TransformersEngine, rows: list[Row]) -
     assert [h.answer for h in held] == answers(rows, engine, RENDER, 6)
     assert len({h.text for h in held}) == len(rows)
     # The tiny model has learnt English titles only.
-    assert not any(h.right for h in held)
+    assert not any(h.in_language for h in held)
 
 
 def write(path: Path, *rows: dict[str, object]) -> Path:
@@ -304,25 +304,25 @@ def test_a_row_is_asked_by_the_model_s_tag_in_the_place_of_its_own(tmp_path: Pat
     )
     rows, _ = read([str(path)])
     plain = ["Why?  Answer well.", "Why?\n[fi]", "Why?", "Why? Answer in Finnish.", "Why? Answer well."]
-    assert [row.asked for row in rows] == plain
-    assert [row.asked for row in tagged(rows, {"fi": "Answer in Finnish."})] == [
+    assert [row.tagged_prompt for row in rows] == plain
+    assert [row.tagged_prompt for row in with_tags(rows, {"fi": "Answer in Finnish."})] == [
         "Why?  Answer in Finnish.",
         *["Why? Answer in Finnish."] * 3,
         "Why? Answer well.",
     ]
-    assert tagged(rows, {}) == rows
+    assert with_tags(rows, {}) == rows
 
 
 def test_rows_are_the_same_whatever_they_are_asked_with(engine: TransformersEngine, rows: list[Row]) -> None:
     plain = measure(rows, engine, RENDER, 8, 1)
-    again = measure(tagged(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)
+    again = measure(with_tags(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)
     assert [held.text for held in plain] == [held.text for held in again]
     assert [a.bits == pytest.approx(b.bits) for a, b in zip(plain, again, strict=True)] == [False] * 2 + [True] * 4
 
 
 def test_nothing_to_measure_on(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", {"prompt": "a", "completion": "b"})
-    with pytest.raises(CorpusError, match=r"no row to measure on \(no_language\)"):
+    with pytest.raises(CorpusError, match=r"no row to evaluate on \(no_language\)"):
         read([str(path)])
     with pytest.raises(CorpusError, match="has no train"):
         read([str(tmp_path)])
@@ -346,12 +346,12 @@ def test_of_a_folder_the_split_that_was_held_out(tmp_path: Path) -> None:
             table = pa.table({"prompt": ["a"], "completion": [split], "language": [tag], "id": ["1"]})
             pq.write_table(table, tmp_path / "data" / tag / f"{split}-00000-of-00001.parquet")
     for split in ("test", "validation"):
-        assert {source.path.name.split("-")[0] for source in held_out(str(tmp_path))} == {split}
+        assert {source.path.name.split("-")[0] for source in held_out_files(str(tmp_path))} == {split}
         assert [row.completion for row in read([str(tmp_path)])[0]] == [split] * 2
         for path in tmp_path.rglob(f"{split}-*"):
             path.unlink()
-    with pytest.raises(CorpusError, match=r"holds training rows alone: .*publish\.test .*name the file itself"):
-        held_out(str(tmp_path))
+    with pytest.raises(CorpusError, match=r"has only training rows: .*publish\.test .*name the file itself"):
+        held_out_files(str(tmp_path))
     (tmp_path / "data" / "fi" / "test-00000-of-00001.parquet").touch()
     named = str(tmp_path / "data" / "fi" / "train-00000-of-00001.parquet")
-    assert [str(source.path) for source in held_out(named)] == [named]
+    assert [str(source.path) for source in held_out_files(named)] == [named]

@@ -32,8 +32,8 @@ EYE = np.eye(3)
 @pytest.mark.parametrize(
     ("left", "words"),
     [
-        (np.ones((2, 3)), "wanted the same number of rows"),
-        (np.ones((3, 2)), "wanted the same number of rows"),
+        (np.ones((2, 3)), "expected the same number of rows"),
+        (np.ones((3, 2)), "expected the same number of rows"),
         (np.full((3, 3), np.nan), "not a number"),
         (np.full((3, 3), np.inf), "not a number"),
     ],
@@ -42,16 +42,16 @@ def test_what_is_no_states_is_refused(of_two: Callable[..., Any], left: Any, wor
     for sides in ((left, EYE), (EYE, left)):
         with pytest.raises(ValueError, match=words):
             of_two(*sides)
-    with pytest.raises(ValueError, match="one at least"):
+    with pytest.raises(ValueError, match="at least 1"):
         of_two(EYE[:0], EYE[:0])
     with pytest.raises(ValueError, match="not a number"):
         uniformity(np.full((3, 3), np.nan))
 
 
 def test_one_pair_has_nothing_to_compare_with() -> None:
-    with pytest.raises(ValueError, match="two at least"):
+    with pytest.raises(ValueError, match="expected at least 2"):
         gap(EYE[:1], EYE[:1])
-    with pytest.raises(ValueError, match="two at least"):
+    with pytest.raises(ValueError, match="expected at least 2"):
         uniformity(EYE[:1])
 
 
@@ -60,11 +60,11 @@ def test_one_pair_has_nothing_to_compare_with() -> None:
     [
         (
             [{"instruction": "Why?", "output": "Miksi"}],
-            "no column 'sentence' and no 'text_en', there are 'instruction'",
+            "has the columns 'instruction', 'output', expected sentence",
         ),
-        ([{"sentence": "Why?", "parallel": "Miksi?"}], "no language; write TAG=PATH"),
-        ([{"sentence": "Why?", "parallel": "Miksi?", "language": "fi"}], "the most pairs that a language has are 1"),
-        ([{"sentence": "Why?", "parallel": "", "language": "fi"}] * 3, "the most pairs that a language has are 0"),
+        ([{"sentence": "Why?", "parallel": "Miksi?"}], "names no language: write TAG=PATH"),
+        ([{"sentence": "Why?", "parallel": "Miksi?", "language": "fi"}], "the language with the most pairs has 1"),
+        ([{"sentence": "Why?", "parallel": "", "language": "fi"}] * 3, "the language with the most pairs has 0"),
     ],
 )
 def test_files_without_pairs_are_refused(rows: list[dict[str, str]], words: str, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_files_without_pairs_are_refused(rows: list[dict[str, str]], words: str,
 
 def test_a_layer_that_is_not_there_is_refused(tiny_model: Path) -> None:
     encoder = Encoder.load(Model(name=str(tiny_model)))
-    with pytest.raises(RecipeError, match=r"layer is 3, wanted one from 0 \(embeddings\) to 2, or all"):
+    with pytest.raises(RecipeError, match=r"layer is 3, expected 0 \(embeddings\) to 2, or all"):
         encoder.encode(["How"], [1, 3], "last")
     with pytest.raises(CorpusError, match="no tokens: ''"):
         encoder.encode(["How", ""], [1], "last")

@@ -345,7 +345,7 @@ def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe]
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
             # Once in each stage and in each tuning.
-            steps = {path.parts[-3] for path in root.glob("models/.*.tuning/checkpoints/checkpoint-1")}
+            steps = {path.parts[-3] for path in root.glob("models/.*.training/checkpoints/checkpoint-1")}
             steps |= {str(path.relative_to(root).parents[1]) for path in root.glob("[cpr]*/**/*.parquet")}
             if new := steps - seen:
                 seen |= new
@@ -356,6 +356,6 @@ def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe]
         if process.returncode == 0:
             break
     assert process.returncode == 0
-    assert len(seen & {f".{role}-{round}.tuning" for role in ("generator", "rater") for round in (0, 1)}) >= 3
+    assert len(seen & {f".{role}-{round}.training" for role in ("generator", "rater") for round in (0, 1)}) >= 3
     assert seen >= {f"{stage}/round-{round}" for stage in ("candidate", "rated") for round in (0, 1)}
     assert bytes_of(root) == bytes_of(tmp_path / "whole")

@@ -21,7 +21,7 @@ from trl import SFTConfig
 from x_instruction.config.training import Align
 from x_instruction.errors import RecipeError
 from x_instruction.evaluation.representations import retrieval
-from x_instruction.training.afp import AlignmentCollator, AlignmentTrainer, check, check_rows, columns
+from x_instruction.training.afp import AlignmentCollator, AlignmentTrainer, check_layer, check_rows, sentence_columns
 
 # PEFT asks by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -50,7 +50,7 @@ def rows(model: Path, number: int = 8, without: Sequence[int] = ()) -> list[dict
         texts = {} if place in without else {"sentence": sentence, "parallel": parallel}
         made.append(
             {"input_ids": prompt + output, "completion_mask": [0] * len(prompt) + [1] * len(output)}
-            | columns(texts, tokenizer, 32)
+            | sentence_columns(texts, tokenizer, 32)
         )
     return made
 
@@ -79,23 +79,23 @@ def trainer(model: Path, data: list[dict[str, list[int]]], align: Align, out: Pa
 
 def test_a_layer_that_the_model_lacks_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     config = LlamaConfig(num_hidden_layers=2)
-    check(Align(layer=2), config)
-    with pytest.raises(RecipeError, match=r"align.layer is 3 and the model has 2 layers: name one from 0 .* to 2"):
-        check(Align(layer=3), config)
+    check_layer(Align(layer=2), config)
+    with pytest.raises(RecipeError, match=r"align.layer is 3 and the model has 2 layers, expected 0 .* to 2"):
+        check_layer(Align(layer=3), config)
     with pytest.raises(RecipeError, match="the model has 2 layers"):
         trainer(tiny_model, rows(tiny_model, 2), Align(layer=3), tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "number"),
     [
-        ([], "none of the rows have"),
-        ([{"sentence": "Why?", "parallel": ""}, {"sentence": " ", "parallel": "Miksi?"}, {}], "none of the rows have"),
-        ([{"sentence": "Why?", "parallel": "Miksi?"}, {"sentence": None, "parallel": None}], "1 of the rows has"),
+        ([], 0),
+        ([{"sentence": "Why?", "parallel": ""}, {"sentence": " ", "parallel": "Miksi?"}, {}], 0),
+        ([{"sentence": "Why?", "parallel": "Miksi?"}, {"sentence": None, "parallel": None}], 1),
     ],
 )
-def test_rows_without_two_pairs_are_refused(given: list[dict[str, str]], words: str) -> None:
-    with pytest.raises(RecipeError, match=f"{words} sentence and parallel.*mixer afp"):
+def test_rows_without_two_pairs_are_refused(given: list[dict[str, str]], number: int) -> None:
+    with pytest.raises(RecipeError, match=f"sentence and parallel, and the data has {number}: .*mixer afp"):
         check_rows(given)
 
 
@@ -107,15 +107,15 @@ def test_rows_are_read_only_to_the_second_pair() -> None:
 
 @pytest.mark.parametrize("wrong", [{}, {"labels": [1]}, {"completion_mask": [0, 1, 1]}])
 def test_a_row_that_does_not_say_its_outputs_is_refused(wrong: dict[str, list[int]]) -> None:
-    with pytest.raises(ValueError, match="wanted labels or completion_mask, one for every token"):
+    with pytest.raises(ValueError, match="expected labels or completion_mask with one value per token"):
         AlignmentCollator(2)([{"input_ids": [5, 6], **wrong}])
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"packing": True, "packing_strategy": "wrapped"}, "packing joins rows"),
-        ({"padding_free": True, "max_length": None}, "packing joins rows"),
+        ({"packing": True, "packing_strategy": "wrapped"}, "packing joins them"),
+        ({"padding_free": True, "max_length": None}, "packing joins them"),
         ({"per_device_train_batch_size": 1}, "device_batch_size to 2"),
     ],
 )
@@ -131,15 +131,15 @@ def test_settings_under_which_nothing_is_contrasted_are_refused(
 
 def test_columns_are_the_tokens_that_the_model_reads(tiny_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    made = columns({"sentence": "How to cook", "parallel": "Miten keitetään"}, tokenizer, 32)
+    made = sentence_columns({"sentence": "How to cook", "parallel": "Miten keitetään"}, tokenizer, 32)
     assert {name: tokenizer.decode(ids) for name, ids in made.items()} == {
         "sentence_ids": "How to cook",
         "parallel_ids": "Miten keitetään",
     }
-    cut = columns({"sentence": "How to cook", "parallel": "Miten keitetään"}, tokenizer, 3)
+    cut = sentence_columns({"sentence": "How to cook", "parallel": "Miten keitetään"}, tokenizer, 3)
     assert cut == {name: ids[:3] for name, ids in made.items()}
     for missing in ({}, {"sentence": "How"}, {"sentence": "How", "parallel": " "}, {"sentence": None, "parallel": "M"}):
-        assert columns(missing, tokenizer, 32) == {"sentence_ids": [], "parallel_ids": []}
+        assert sentence_columns(missing, tokenizer, 32) == {"sentence_ids": [], "parallel_ids": []}
 
 
 def test_a_batch_by_hand() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 from x_instruction.engines.local.hidden_states import hidden_states, pool
-from x_instruction.training.contrastive import gathered, info_nce
+from x_instruction.training.contrastive import gather_rows, info_nce
 
 # Bad input
 
@@ -25,7 +25,7 @@ from x_instruction.training.contrastive import gathered, info_nce
     ("left", "right"), [((1, 4), (1, 4)), ((0, 4), (0, 4)), ((3, 4), (2, 4)), ((3, 4), (3, 5)), ((4,), (4,))]
 )
 def test_contrast_refuses_states_that_are_no_pairs(left: tuple[int, ...], right: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="two at least"):
+    with pytest.raises(ValueError, match="at least 2"):
         info_nce(torch.ones(left), torch.ones(right), 0.05)
 
 
@@ -230,7 +230,7 @@ def test_states_of_a_network_whose_layers_are_not_found_come_from_all_of_it() ->
 
 def test_one_process_gathers_what_it_has() -> None:
     rows = torch.ones(2, 3)
-    assert gathered(rows) is rows
+    assert gather_rows(rows) is rows
 
 
 def share(rank: int, shares: list[int], symmetric: bool, folder: Path) -> None:
@@ -240,7 +240,7 @@ def share(rank: int, shares: list[int], symmetric: bool, folder: Path) -> None:
     weight, left, right = joint(sum(shares))
     begin = sum(shares[:rank])
     own = slice(begin, begin + shares[rank])
-    loss = info_nce(gathered(left[own] @ weight), gathered(right[own] @ weight), 0.05, symmetric)
+    loss = info_nce(gather_rows(left[own] @ weight), gather_rows(right[own] @ weight), 0.05, symmetric)
     loss.backward()
     gradient = weight.grad.clone()
     # What DistributedDataParallel does: the mean over processes.

@@ -24,9 +24,17 @@ from x_instruction.config.section import loads
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.errors import TrainingError
 from x_instruction.training import launch as module
-from x_instruction.training.job import ASKED_BY, TrainingExample, TrainJob, TrainResult, fingerprint, write_examples
+from x_instruction.training.job import (
+    EXAMPLES,
+    PARENT_PID,
+    TrainingExample,
+    TrainJob,
+    TrainResult,
+    fingerprint,
+    write_examples,
+)
 from x_instruction.training.launch import launch
-from x_instruction.training.worker import tune
+from x_instruction.training.worker import train
 
 COLORS = ("red", "blue")
 LESSONS = [
@@ -112,7 +120,7 @@ def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path
 
 def test_what_one_process_of_two_refuses_is_told(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, processes=2, target_modules=("nothing",))
-    with pytest.raises(TrainingError, match=r"train\.target_modules names 'nothing'"):
+    with pytest.raises(TrainingError, match=r"train\.target_modules has 'nothing'"):
         launch(wanted, LESSONS, tmp_path / "model")
 
 
@@ -120,17 +128,17 @@ def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> Non
     """Also the launcher, and though nobody takes note of the run's end."""
     wanted = job(tiny_model, epochs=10_000.0, processes=2, device_batch_size=4, save_steps=1)
     (tmp_path / "job.json").write_text(recipe.dumps(wanted), "utf-8")
-    write_examples(tmp_path / "lessons.jsonl", LESSONS)
+    write_examples(tmp_path / EXAMPLES, LESSONS)
     code = (
         "import sys; from pathlib import Path; from x_instruction.config.section import loads; "
         "from x_instruction.training.job import TrainJob, read_examples; "
         "from x_instruction.training.launch import launch; "
         "at = Path(sys.argv[1]); "
         "job = loads(TrainJob, (at / 'job.json').read_text('utf-8')); "
-        "launch(job, read_examples(at / 'lessons.jsonl'), at / 'm')"
+        "launch(job, read_examples(at / 'examples.jsonl'), at / 'm')"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
-    folder = tmp_path / ".m.tuning"
+    folder = tmp_path / ".m.training"
     at_work = eventually(lambda: any(folder.glob("checkpoints/*/trainer_state.json")), 180)
     processes = tuning(folder)
     os.kill(run.pid, signal.SIGKILL)
@@ -201,7 +209,7 @@ def test_a_process_sees_its_own_gpus(
         launch(job(tiny_model, **{"device": "auto"} | settings), LESSONS, tmp_path / "model")
     ((line, environment),) = begun
     assert environment["CUDA_VISIBLE_DEVICES"] == wanted
-    assert environment[ASKED_BY] == str(os.getpid())
+    assert environment[PARENT_PID] == str(os.getpid())
     processes = 1 if settings.get("device") == "cpu" else max(1, len([name for name in wanted.split(",") if name]))
     assert ("accelerate.commands.launch" in line) == (processes > 1)
     if processes > 1:
@@ -210,7 +218,7 @@ def test_a_process_sees_its_own_gpus(
 
 def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with pytest.raises(TrainingError, match=r"train\.processes is 3, .* 2 can be seen"):
+    with pytest.raises(TrainingError, match=r"train\.processes is 3, .* 2 GPUs are visible"):
         launch(job(tiny_model, processes=3, device="auto"), LESSONS, tmp_path / "model")
 
 
@@ -248,7 +256,7 @@ def test_what_was_said_last_is_told(tiny_model: Path, tmp_path: Path, monkeypatc
 def test_where_a_tuning_runs_throws_no_checkpoint_away(
     align: Align | None, change: dict[str, Any], kept: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / ".model.tuning" / "checkpoints" / "checkpoint-1"
+    checkpoint = tmp_path / ".model.training" / "checkpoints" / "checkpoint-1"
     for settings in ({}, change):
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint.parent / "mark").write_text(str(settings))
@@ -269,7 +277,7 @@ def test_what_decides_a_tuning(tiny_model: Path) -> None:
 def test_in_other_pieces_it_goes_on_to_the_same_weights(
     sampling: str, change: dict[str, Any], tiny_model: Path, tmp_path: Path, stopped: dict[str, Path]
 ) -> None:
-    shutil.copytree(stopped[sampling], tmp_path / ".model.tuning")
+    shutil.copytree(stopped[sampling], tmp_path / ".model.training")
     wanted = job(tiny_model, **CUT | {"sampling": sampling} | change)
     done = launch(wanted, LESSONS, tmp_path / "model")
     assert [step for step, _ in done.losses] == list(range(1, CUT["steps"] + 1))
@@ -290,13 +298,13 @@ def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         for name in ("whole", "cut"):
             folder = root / name
             folder.mkdir()
-            write_examples(folder / "lessons.jsonl", LESSONS)
+            write_examples(folder / EXAMPLES, LESSONS)
             (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
-        tune(root / "whole")
+        train(root / "whole")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("x_instruction.training.worker._Sane.on_log", cut)
+            patch.setattr("x_instruction.training.worker._FiniteLoss.on_log", cut)
             with pytest.raises(TrainingError, match="cut"):
-                tune(root / "cut")
+                train(root / "cut")
         assert (root / "cut" / "checkpoints" / "checkpoint-5").is_dir()
         found |= {sampling: root / "cut", f"{sampling}, whole": root / "whole" / "model"}
     return found
@@ -316,10 +324,10 @@ def test_checkpoints_come_as_often_as_is_said_now(
     (tmp_path / "work" / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     saved: list[int] = []
     monkeypatch.setattr(
-        "x_instruction.training.worker._Clock.on_save",
+        "x_instruction.training.worker._WallClock.on_save",
         lambda self, args, state, *given, **more: saved.append(state.global_step),
     )
-    tune(tmp_path / "work")
+    train(tmp_path / "work")
     assert saved == [8, 9]
 
 
@@ -327,7 +335,7 @@ def left_whole(wanted: TrainJob, target: Path) -> Path:
     """The folder of a tuning that was killed before its model came to its place."""
     with pytest.raises(ZeroDivisionError):
         launch(wanted, LESSONS, target, lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
-    return target.with_name(f".{target.name}.tuning")
+    return target.with_name(f".{target.name}.training")
 
 
 def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ def test_a_tuned_embedded_model_can_be_published(tmp_path: Path) -> None:
 @pytest.mark.model
 def test_a_tuned_embedded_model_has_a_card(tmp_path: Path) -> None:
     settings = TrainingRecipe(name="t", model=Model(name="embedded"), train=TrainConfig())
-    made = record.training(
+    made = record.training_record(
         TrainJob(model=settings.model, train=settings.train), TUNED, [PAIR], "d", "r", settings, "{instruction}"
     )
-    record.write(tmp_path, made)
+    record.write_record(tmp_path, made)
     assert json.loads((tmp_path / "training.json").read_text("utf-8"))["base_model"] == "google/gemma-3-270m"
     text = model_card(read(tmp_path), "me/mine")
     assert "base_model: google/gemma-3-270m\n" in text

@@ -33,7 +33,7 @@ from x_instruction.prompts.answer import frame
 from x_instruction.training import sft
 from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.tokenization import ExampleEncoder
 
 TUNE = [
     "train.steps=2",
@@ -71,7 +71,7 @@ def run(*arguments: object) -> Result:
 def test_nothing_to_tune_on(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"instruction": "a", "output": " ", "language": "fi"}\n', "utf-8")
-    with pytest.raises(CorpusError, match=r"no row to tune on in empty\.jsonl \(empty 1\)"):
+    with pytest.raises(CorpusError, match=r"no row to train on in empty\.jsonl \(empty 1\)"):
         sft.read(sources(str(empty), "web"))
 
 
@@ -102,19 +102,19 @@ def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
 
 def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     wanted = settings(tiny_model, "train.max_tokens=999999")
-    with pytest.raises(TrainingError, match=r"max_tokens is 999,999, and .* reads"):
-        sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+    with pytest.raises(TrainingError, match=r"train.max_tokens is 999,999, expected at most"):
+        sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
 def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="chat template"):
-        sft.tune(settings(tiny_model, "prompt=chat"), sft.read(sources(str(data), "web")), tmp_path / "m", print)
+        sft.train(settings(tiny_model, "prompt=chat"), sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
 def test_everything_kept_apart(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=1000")
-    with pytest.raises(TrainingError, match="lr_search_rows = 1000 leaves no row to tune on: 24 rows are there"):
-        sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+    with pytest.raises(TrainingError, match="lr_search_rows is 1000 and there are 24 rows"):
+        sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
 def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     TransformersEngine(Model(name=str(tiny_model), adapter=str(out)))
     again = run("embedded", data, "--out", out, *sets)
     assert again.exit_code == 1
-    assert "is there already" in str(again.exception)
+    assert "exists already" in str(again.exception)
 
 
 def test_the_recipes_that_ship_are_listed() -> None:
@@ -153,15 +153,15 @@ def test_the_learning_rate_that_does_best_is_taken(
         tiny_model, "lr_search_rates=[1e-6, 1e-2]", "lr_search_steps=6", "lr_search_rows=4", "answer_tokens=4"
     )
     said: list[str] = []
-    done = sft.tune(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", said.append)
-    rates: dict[str, Any] = json.loads((tmp_path / "m" / sft.RATES).read_text())
+    done = sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", said.append)
+    rates: dict[str, Any] = json.loads((tmp_path / "m" / sft.LEARNING_RATES).read_text())
     assert set(rates) == {"1e-06", "0.01"}
     best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"]))
     assert records.read(tmp_path / "m").training.hyperparameters["learning_rate"] == float(best)
     assert rates["0.01"]["bits_per_byte"] < rates["1e-06"]["bits_per_byte"]
     assert done.rows == 20
-    assert any("is the best of 2" in line for line in said)
-    assert not (tmp_path / ".m.trials").exists()
+    assert any("has the best score of 2" in line for line in said)
+    assert not (tmp_path / ".m.lr-search").exists()
 
 
 SEED, WEB = "Answer in Finnish and the style of an AI assistant.", "Answer in Finnish."
@@ -203,7 +203,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reader = Reader(str(tiny_model))
+    reader = ExampleEncoder(str(tiny_model))
     trained: set[tuple[int, ...]] = set()
 
     def launched(job: TrainJob, lessons: Sequence[TrainingExample], target: Path, *more: Any) -> TrainResult:
@@ -224,7 +224,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     monkeypatch.setattr(sft, "launch", launched)
     out = tmp_path / "tuned"
     wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_steps=1", "lr_search_rows=3", "answer_tokens=2")
-    sft.tune(wanted, sft.read(sources(str(mixed), "web")), out, print)
+    sft.train(wanted, sft.read(sources(str(mixed), "web")), out, print)
     seeds = prompts(range(8, 12), f" {SEED}")
     # Seeds are asked as they were trained; search rows had the tag of their kind, and now that of seeds.
     chosen = asked()
@@ -232,7 +232,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     assert chosen <= prompts(range(12), f" {SEED}")
     assert trained <= seeds | prompts(range(8), f" {WEB}")
     assert len(trained) == 9
-    assert json.loads((out / "tuned.json").read_text("utf-8"))["inference"] == {"fi": SEED}
+    assert json.loads((out / "train_result.json").read_text("utf-8"))["inference"] == {"fi": SEED}
     assert records.read(out).training.example.endswith(f". {SEED}")
 
     def measured(path: Path, *more: object) -> set[tuple[int, ...]]:
@@ -261,7 +261,7 @@ def test_sizes_are_measured_with_the_tags_of_the_mix(
         shutil.copytree(tiny_model, tmp_path / "sizes" / f"embedded-{size}")
     rows, _ = held_out.read([str(tmp_path / "seed.jsonl")])
     curve(wanted, sft.read(sources(str(mixed), "web")), [4, 8], rows, tmp_path / "sizes", print)
-    decode = Reader(str(tiny_model)).tokenizer.decode
+    decode = ExampleEncoder(str(tiny_model)).tokenizer.decode
     assert encoded
     assert all(SEED in decode(tokens) for tokens in encoded)
 
@@ -297,13 +297,13 @@ def test_a_language_that_nobody_identifies_is_told_before_anything_is_tuned(
     data = sft.read(sources(str(ewe), "web"))
     told = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model .*languages\)$"
     with pytest.raises(RecipeError, match=told):
-        sft.tune(settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2"), data, tmp_path / "m", print)
+        sft.train(settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2"), data, tmp_path / "m", print)
     rows, _ = held_out.read([str(ewe)])
     with pytest.raises(RecipeError, match=told):
         curve(settings(tiny_model), data, [2, 4], rows, tmp_path / "sizes", print)
     missing = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2", "lid_model=none.bin")
     with pytest.raises((RecipeError, MissingExtra), match=r"^lid_model none.bin is not a file|fasttext"):
-        sft.tune(missing, data, tmp_path / "m", print)
+        sft.train(missing, data, tmp_path / "m", print)
 
 
 def test_the_recipe_names_what_identifies(
@@ -317,7 +317,7 @@ def test_the_recipe_names_what_identifies(
     monkeypatch.setattr(held_out, "answers", lambda rows, *given: [EWE] * len(rows))
     rows, _ = held_out.read([str(ewe)], 2)
     asked = settings(tiny_model, f"lid_model={model}").replace(train=TrainConfig(method="full"))
-    assert sft.evaluate(asked, tiny_model, rows)["ee"].right == 1.0
+    assert sft.evaluate(asked, tiny_model, rows)["ee"].language_accuracy == 1.0
 
 
 def test_a_language_that_there_is_not_is_told_before_anything_is_tuned(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_rows_of_one_document_are_on_one_side(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     found = sft.read(sources(str(path), "web"))
     assert {pair.instruction_language for pair in found.pairs} == {"fi"}
-    rest, held = sft._apart(found.pairs, 2)
+    rest, held = sft._split(found.pairs, 2)
     assert len(held) == 6
     assert {pair.document for pair in rest}.isdisjoint(pair.document for pair in held)
 
@@ -369,15 +369,17 @@ def test_scores_of_other_rows_choose_no_learning_rate(
     monkeypatch.setattr(sft, "launch", killed)
     bits = iter((1.0, 2.0, 2.0, 1.0))
     monkeypatch.setattr(
-        sft, "worth", lambda *_: {"fi": types.SimpleNamespace(score=0.0, right=0.0, bits_per_byte=next(bits))}
+        sft,
+        "evaluate",
+        lambda *_: {"fi": types.SimpleNamespace(score=0.0, language_accuracy=0.0, bits_per_byte=next(bits))},
     )
     for number, wanted in ((24, "0.001"), (24, "0.001"), (20, "0.0001")):
         rows = data.read_text("utf-8").splitlines()[:number]
         data.write_text("\n".join(rows), "utf-8")
         told: list[str] = []
         with pytest.raises(KeyboardInterrupt):
-            sft.tune(settings(tiny_model, *sets), sft.read(sources(str(data), "web")), tmp_path / "model", told.append)
-        assert told[-1].startswith(f"learning rate {wanted}: ")
+            sft.train(settings(tiny_model, *sets), sft.read(sources(str(data), "web")), tmp_path / "model", told.append)
+        assert told[-1].startswith(f"learning rate {wanted} has the best score of 2: ")
     assert tried == ["0.001", "0.0001"] * 2
 
 

@@ -11,7 +11,7 @@ from x_instruction.config.model import Model
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import TrainingError
 from x_instruction.training.job import TrainingExample
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.tokenization import ExampleEncoder
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
@@ -20,8 +20,8 @@ TEMPLATE = (
 
 
 @pytest.fixture(scope="module")
-def reader(tiny_model: Path) -> Reader:
-    return Reader(str(tiny_model))
+def reader(tiny_model: Path) -> ExampleEncoder:
+    return ExampleEncoder(str(tiny_model))
 
 
 @pytest.fixture(scope="module")
@@ -32,34 +32,34 @@ def chat_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def learned(reader: Reader, row: dict[str, list[int]]) -> str:
+def learned(reader: ExampleEncoder, row: dict[str, list[int]]) -> str:
     return str(reader.tokenizer.decode([token for token in row["labels"] if token != -100]))
 
 
-def test_no_rows(reader: Reader) -> None:
-    with pytest.raises(TrainingError, match="there is no row to tune on"):
+def test_no_rows(reader: ExampleEncoder) -> None:
+    with pytest.raises(TrainingError, match="there is no row to train on"):
         reader.rows([], None, 99)
 
 
-def test_prompts_that_leave_no_room(reader: Reader) -> None:
-    with pytest.raises(TrainingError, match="every prompt has 3 tokens or more, so no output is left to learn"):
+def test_prompts_that_leave_no_room(reader: ExampleEncoder) -> None:
+    with pytest.raises(TrainingError, match="every prompt has at least 3 tokens, so no output is left"):
         reader.rows([TrainingExample("How do tides work, and why?", " The moon.")], 3, 99)
 
 
-def test_more_than_the_model_reads(reader: Reader) -> None:
-    with pytest.raises(TrainingError, match=r"max_tokens is 9,999,999, and .* reads [\d,]+ at most"):
+def test_more_than_the_model_reads(reader: ExampleEncoder) -> None:
+    with pytest.raises(TrainingError, match=r"max_tokens is 9,999,999, expected at most [\d,]+, the context of"):
         reader.rows([TrainingExample("a", "b")], 9_999_999, 99)
 
 
-def test_a_chat_for_a_model_without_a_template(reader: Reader) -> None:
+def test_a_chat_for_a_model_without_a_template(reader: ExampleEncoder) -> None:
     with pytest.raises(TrainingError, match="has no chat template: use a plain prompt"):
-        reader.read(TrainingExample((("user", "hello"),), "hi"))
+        reader.encode(TrainingExample((("user", "hello"),), "hi"))
 
 
 @pytest.mark.parametrize(
     ("prompt", "output"), [("Teksti: sauna\nQ:", " Mikä?"), ("ข้อความ: น้ำ\nQ:", " อะไร"), ("জল", "\nজল?")]
 )
-def test_the_loss_covers_exactly_the_output(reader: Reader, prompt: str, output: str) -> None:
+def test_the_loss_covers_exactly_the_output(reader: ExampleEncoder, prompt: str, output: str) -> None:
     rows, _ = reader.rows([TrainingExample(prompt, output)], None, 100)
     row, start = rows[0], len(reader.tokenizer(prompt)["input_ids"])
     assert row["labels"][:start] == [-100] * start
@@ -68,33 +68,33 @@ def test_the_loss_covers_exactly_the_output(reader: Reader, prompt: str, output:
     assert row["input_ids"][-1] == reader.tokenizer.eos_token_id
 
 
-def test_an_output_that_goes_on_has_no_end(reader: Reader) -> None:
+def test_an_output_that_goes_on_has_no_end(reader: ExampleEncoder) -> None:
     rows, _ = reader.rows([TrainingExample("Q:", " yes", end=False)], None, 100)
     assert learned(reader, rows[0]) == " yes"
 
 
-def test_prompts_are_read_as_engines_read_them(reader: Reader, tiny_model: Path, chat_model: Path) -> None:
+def test_prompts_are_read_as_engines_read_them(reader: ExampleEncoder, tiny_model: Path, chat_model: Path) -> None:
     engine = TransformersEngine(Model(name=str(tiny_model)))
-    tokens, start = reader.read(TrainingExample("Kysymys: sauna?\n", "Lämmin."))
+    tokens, start = reader.encode(TrainingExample("Kysymys: sauna?\n", "Lämmin."))
     assert tokens[:start] == engine._encode("Kysymys: sauna?\n")
     chat = TransformersEngine(Model(name=str(chat_model)))
     turns = (("user", "How do tides work?"),)
-    tokens, start = Reader(str(chat_model)).read(TrainingExample(turns, "The moon."))
+    tokens, start = ExampleEncoder(str(chat_model)).encode(TrainingExample(turns, "The moon."))
     assert tokens[:start] == chat._encode(turns)
 
 
 def test_a_turn_ends_as_its_template_ends_it(chat_model: Path) -> None:
-    found = Reader(str(chat_model))
-    tokens, start = found.read(TrainingExample((("user", "How?"),), "So."))
+    found = ExampleEncoder(str(chat_model))
+    tokens, start = found.encode(TrainingExample((("user", "How?"),), "So."))
     assert found.tokenizer.decode(tokens[start:]) == "So.</s>\n"
-    tokens, start = found.read(TrainingExample((("user", "How?"),), "yes", end=False))
+    tokens, start = found.encode(TrainingExample((("user", "How?"),), "yes", end=False))
     assert found.tokenizer.decode(tokens[start:]) == "yes"
 
 
-def test_lengths_are_measured(reader: Reader) -> None:
-    one = len(reader.read(TrainingExample("a", "b"))[0])
+def test_lengths_are_measured(reader: ExampleEncoder) -> None:
+    one = len(reader.encode(TrainingExample("a", "b"))[0])
     lessons = [TrainingExample("a", "b") for _ in range(99)] + [TrainingExample("a", "b " * 50)]
-    long = len(reader.read(lessons[-1])[0])
+    long = len(reader.encode(lessons[-1])[0])
     rows, lengths = reader.rows(lessons, None, 99)
     assert (lengths.max_tokens, lengths.truncated, lengths.dropped, lengths.rows) == (one, 1, 0, 100)
     assert lengths.percentiles == {"50": one, "90": one, "95": one, "99": one, "100": long}
@@ -103,6 +103,6 @@ def test_lengths_are_measured(reader: Reader) -> None:
     assert (lengths.max_tokens, lengths.truncated) == (long, 0)
 
 
-def test_a_long_prompt_is_left_out_and_counted(reader: Reader) -> None:
+def test_a_long_prompt_is_left_out_and_counted(reader: ExampleEncoder) -> None:
     rows, lengths = reader.rows([TrainingExample("a", "b"), TrainingExample("a " * 60, "b")], 10, 99)
     assert (list(rows), lengths.dropped, lengths.truncated) == ([0], 1, 0)

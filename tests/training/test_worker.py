@@ -23,11 +23,11 @@ from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Choice
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import EngineError, TrainingError
-from x_instruction.training.job import TrainingExample, TrainJob, read_examples, write_examples
+from x_instruction.training.job import EXAMPLES, RESULT, TrainingExample, TrainJob, read_examples, write_examples
 from x_instruction.training.launch import launch
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.tokenization import ExampleEncoder
 from x_instruction.training.trainer import HeadLoss, OutputTrainer
-from x_instruction.training.worker import _check_weights, _loading, tune
+from x_instruction.training.worker import _check_weights, _loading, train
 
 COLORS = ("red", "blue")
 LESSONS = [
@@ -42,7 +42,7 @@ def job(model: Path | str, align: Align | None = None, adapter: str | None = Non
 
 def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LESSONS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_examples(folder / "lessons.jsonl", lessons)
+    write_examples(folder / EXAMPLES, lessons)
     (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
     return folder
 
@@ -52,19 +52,19 @@ def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LE
     [
         ({"method": "qlora", "device": "auto"}, r"train\.method is qlora, which needs a GPU"),
         ({"log": "trackio"}, r"train\.log is trackio, which is not installed: pip install trackio"),
-        ({"device": "cuda"}, r"train\.device is cuda, and no GPU can be used here"),
+        ({"device": "cuda"}, r"train\.device is cuda and torch finds no GPU"),
         (
             {"target_modules": ("nothing",)},
-            r"train\.target_modules names 'nothing', which is no layer of the model, wanted some of down_proj",
+            r"train\.target_modules has 'nothing', which is not a linear layer of the model, expected some of",
         ),
-        ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower learning_rate"),
+        ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower train.learning_rate"),
     ],
 )
 def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     if torch.cuda.is_available() and "learning_rate" not in settings:
         pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match=message):
-        tune(prepared(tmp_path / "work", job(tiny_model, **settings)))
+        train(prepared(tmp_path / "work", job(tiny_model, **settings)))
 
 
 @pytest.mark.parametrize("steps", [4, 103])
@@ -80,10 +80,10 @@ def test_no_number_at_the_very_end(
     monkeypatch.setattr(OutputTrainer, "compute_loss", last_is_none)
     short = [TrainingExample("a b", " c", False)] * 2
     folder = prepared(tmp_path / "work", job(tiny_model, steps=steps, batch_size=2, save_steps=1000), short)
-    with pytest.raises(TrainingError, match=rf"is (nan|no number) at step {steps}: lower learning_rate"):
-        tune(folder)
+    with pytest.raises(TrainingError, match=rf"is (nan|not finite) at step {steps}: lower train.learning_rate"):
+        train(folder)
     assert not (folder / "model").exists()
-    assert not (folder / "tuned.json").exists()
+    assert not (folder / RESULT).exists()
 
 
 def test_weights_that_are_no_numbers() -> None:
@@ -91,7 +91,7 @@ def test_weights_that_are_no_numbers() -> None:
     _check_weights(network, 3)
     with torch.no_grad():
         network.bias[1] = float("inf")
-    with pytest.raises(TrainingError, match="bias is no number at step 3: lower"):
+    with pytest.raises(TrainingError, match="bias is not finite at step 3: lower"):
         _check_weights(network, 3)
     network.bias.requires_grad = False
     _check_weights(network, 3)
@@ -112,21 +112,21 @@ def test_no_checkpoint_holds_what_is_no_number(
 
     monkeypatch.setattr(OutputTrainer, "_clip_grad_norm", spoiled)
     folder = prepared(tmp_path / "work", job(tiny_model, steps=3, save_steps=1))
-    with pytest.raises(TrainingError, match="is no number at step 2"):
-        tune(folder)
+    with pytest.raises(TrainingError, match="is not finite at step 2"):
+        train(folder)
     assert [path.name for path in (folder / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
 def test_all_weights_of_a_model_with_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"train\.method is full, and model\.adapter is mine: .*merge it"):
-        tune(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
+    with pytest.raises(TrainingError, match=r"train\.method is full and model\.adapter is mine, .*merge it"):
+        train(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
 
 
 def test_several_gpus_and_one_process(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers would take a batch on each of them."""
     monkeypatch.setattr(SFTConfig, "n_gpu", 4)
-    with pytest.raises(TrainingError, match="one process sees 4 GPUs, and every batch would be 4 times as large"):
-        tune(prepared(tmp_path / "work", job(tiny_model)))
+    with pytest.raises(TrainingError, match="one process sees 4 GPUs, which would multiply the batch size by 4"):
+        train(prepared(tmp_path / "work", job(tiny_model)))
 
 
 @pytest.mark.parametrize(("rank", "device"), [("1", 1), (None, 0)])
@@ -169,13 +169,13 @@ def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    with pytest.raises(TrainingError, match="is there already"):
+    with pytest.raises(TrainingError, match="exists already"):
         launch(job(tiny_model), LESSONS, tmp_path / "model")
 
 
 def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(recipe.RecipeError, match="contrasts parallel sentences"):
-        tune(prepared(tmp_path / "work", job(tiny_model, Align())))
+    with pytest.raises(recipe.RecipeError, match="needs at least 2 rows with sentence and parallel"):
+        train(prepared(tmp_path / "work", job(tiny_model, Align())))
 
 
 def test_lessons_survive_their_file(tmp_path: Path) -> None:
@@ -183,15 +183,15 @@ def test_lessons_survive_their_file(tmp_path: Path) -> None:
         TrainingExample("a\u2028b \ud800", "x\ny", False),
         TrainingExample((("system", "s"), ("user", "น้ำ")), "z", True, "one", "yksi"),
     ]
-    write_examples(tmp_path / "lessons.jsonl", lessons)
-    found = read_examples(tmp_path / "lessons.jsonl")
+    write_examples(tmp_path / EXAMPLES, lessons)
+    found = read_examples(tmp_path / EXAMPLES)
     assert found[1] == lessons[1]
     assert found[0].prompt == "a\u2028b ?"
 
 
 @pytest.fixture(scope="module")
 def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> OutputTrainer:
-    reader = Reader(str(tiny_model))
+    reader = ExampleEncoder(str(tiny_model))
     rows, _ = reader.rows([TrainingExample("Text: some words here. " * 3, f" answer {n}") for n in range(4)], None, 100)
     return OutputTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -279,18 +279,18 @@ def step(
 def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
     """The loss of a packed step is that of its rows read one by one."""
     lessons = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
-    done = tune(
+    done = train(
         prepared(
             tmp_path / "work",
             job(tiny_model, packing=True, max_tokens=256, steps=1, batch_size=1, device_batch_size=1),
             lessons,
         )
     )
-    engine, reader = TransformersEngine(Model(name=str(tiny_model))), Reader(str(tiny_model))
+    engine, reader = TransformersEngine(Model(name=str(tiny_model))), ExampleEncoder(str(tiny_model))
     total, tokens = 0.0, 0
     with torch.inference_mode():
         for lesson in lessons:
-            ids, start = reader.read(lesson)
+            ids, start = reader.encode(lesson)
             steps = torch.log_softmax(engine.network(torch.tensor([ids])).logits[0].double(), -1)
             total -= sum(float(steps[place - 1, ids[place]]) for place in range(start, len(ids)))
             tokens += len(ids) - start
@@ -329,16 +329,16 @@ def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, steps=2)
     with pytest.raises(ZeroDivisionError):
         launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
-    before = (tmp_path / ".model.tuning" / "tuned.json").stat().st_mtime_ns
+    before = (tmp_path / ".model.training" / RESULT).stat().st_mtime_ns
     times: list[int] = []
     launch(
         wanted,
         LESSONS,
         tmp_path / "model",
-        lambda folder, tuned: times.append((folder.parent / "tuned.json").stat().st_mtime_ns),
+        lambda folder, tuned: times.append((folder.parent / RESULT).stat().st_mtime_ns),
     )
     assert times == [before]
-    assert not (tmp_path / ".model.tuning").exists()
+    assert not (tmp_path / ".model.training").exists()
 
 
 def test_other_rows_begin_anew(tiny_model: Path, tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def weights(folder: Path) -> bytes:
 def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
     launch(wanted, LESSONS, tmp_path / "whole")
-    folder = prepared(tmp_path / ".killed.tuning", wanted)
+    folder = prepared(tmp_path / ".killed.training", wanted)
     line = [sys.executable, "-m", "x_instruction.training.worker", str(folder)]
     kills = 0
     for least in (2, 6):
@@ -378,7 +378,7 @@ def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -
 
 def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, steps=3, save_steps=1)
-    folder = prepared(tmp_path / ".model.tuning", wanted)
+    folder = prepared(tmp_path / ".model.training", wanted)
     broken = folder / "checkpoints" / "checkpoint-2"
     broken.mkdir(parents=True)
     (broken / "trainer_state.json").write_text('{"global_step": 2', "utf-8")

@@ -14,7 +14,9 @@ from x_instruction.errors import EngineError
 # reading gigabytes at every start.
 _HASHED_BYTES = 1 << 20
 # Reports about a model do not identify it: the same weights with another training time are the same model.
-_NOT_HASHED = frozenset({"training.json", "evaluation.json", "tuned.json", "made.json", "rates.json", "README.md"})
+_NOT_HASHED = frozenset(
+    {"training.json", "evaluation.json", "train_result.json", "made.json", "learning_rates.json", "README.md"}
+)
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*/config.json"]
 
 

@@ -1,1 +1,1 @@
-"""Evaluation of models: held-out rows and representations."""
+"""Evaluation of trained models: on held-out rows, and of their hidden states."""

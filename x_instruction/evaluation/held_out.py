@@ -1,9 +1,10 @@
-"""What a tuned model is worth on rows that it was not tuned on, language by language.
+"""Evaluate a model on held-out rows, per language.
 
-Two things are measured, both through an engine's verbs: how well the model predicts the response that a person wrote
-(bits per byte, which does not depend on the tokenizer), and how often its own answer is in the language that was asked
-for. Their product decides between learning rates: by rows of the target languages and not by the English
-loss (Chirkova et al., arXiv 2402.14778; method.md 3.5 and, for the gate by language, 4.4).
+There are two metrics, both measured through an engine: how well the model predicts the reference response (bits per
+byte, which does not depend on the tokenizer), and how often its own answer is in the language of that response. The
+product of the accuracy and ``2 ** -bits_per_byte`` selects learning rates. It is computed on rows of the target
+languages, since the English loss does not predict transfer (Chirkova et al., arXiv 2402.14778; docs/method.md 3.5, and
+4.4 for the check of the language).
 """
 
 from __future__ import annotations
@@ -37,28 +38,29 @@ from x_instruction.storage.atomic import atomic
 
 # Bootstrap samples of the rows.
 RESAMPLES = 2_000
-# The name of all languages together.
+# Key of the metrics over all languages.
 ALL = "all"
-# A server reads prompt and response as one text, which may cut it into a few tokens more than the response alone.
-_SEAM = 4
-# Fewer bytes of letters are a word or a name, which many languages share: two characters of Chinese, seven letters.
-_EVIDENCE = 8
+# A server tokenizes prompt and response as one text, in which the response may have a few tokens more than alone.
+_EXTRA_TOKENS = 4
+# An answer with fewer bytes of letters is a word or a name, which many languages share. This is seven Latin letters or
+# two Chinese characters.
+_MIN_LETTER_BYTES = 8
 
 Render = Callable[[str], Prompt]
 Columns = npt.NDArray[np.float64]
-Given = TypeVar("Given", Scored, Completed)
+ResultType = TypeVar("ResultType", Scored, Completed)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt and the response that a person wrote.
+    """A prompt with its reference response.
 
     Args:
-        id: of the row in its source, once per language.
-        prompt: the instruction, its input below it.
-        completion: the response.
+        id: id of the row in its source, unique per language.
+        prompt: the instruction with its input below it.
+        completion: the reference response.
         language: tag of the response's language.
-        tag: what a mix puts after the prompt, its joint included, or empty.
+        tag: text that a mix adds to the prompt, with its separator; or empty.
     """
 
     id: str
@@ -68,17 +70,17 @@ class Row:
     tag: str = ""
 
     @property
-    def asked(self) -> str:
-        """All that is asked."""
+    def tagged_prompt(self) -> str:
+        """The prompt with its tag."""
         return self.prompt + self.tag
 
 
 class Likelihood(NamedTuple):
-    """How well one response was predicted.
+    """How well one response is predicted.
 
     Args:
-        bits: ``-log2 p(response | prompt)``, of the part that was scored.
-        bytes: of UTF-8, of the same part.
+        bits: ``-log2 p(response | prompt)`` of the scored part.
+        bytes: UTF-8 bytes of the scored part.
     """
 
     bits: float
@@ -87,14 +89,14 @@ class Likelihood(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """All that was measured of one row.
+    """The measurements of one row.
 
     Args:
-        id, language: of the row.
-        text: digest of prompt and completion: rows are the same when this is, too.
-        bits, bytes: as in ``Measured``.
-        answer: what the model wrote.
-        right: whether that is in the row's language.
+        id, language: id and language of the row.
+        text: digest of prompt and completion. Two results are of the same row if id, language and this are equal.
+        bits, bytes: as in ``Likelihood``.
+        answer: the model's answer.
+        in_language: whether the answer is in the row's language.
     """
 
     id: str
@@ -103,47 +105,47 @@ class RowResult:
     bits: float
     bytes: int
     answer: str
-    right: bool
+    in_language: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a model is worth on some rows; intervals hold 95 % of the bootstrap's samples of the rows.
+    """Metrics of a model over rows, with 95 % bootstrap intervals over the rows.
 
     Args:
-        rows: how many.
-        bits_per_byte: all bits by all bytes.
-        right: share of answers in the right language, 0 to 1.
-        quality: ``2 ** -bits_per_byte``: the probability of a byte, 0 to 1.
-        score: ``right * quality``, by which learning rates are chosen.
+        rows: number of rows.
+        bits_per_byte: sum of bits over sum of bytes.
+        language_accuracy: share of answers in the right language, 0 to 1.
+        quality: ``2 ** -bits_per_byte``, the mean probability per byte, 0 to 1.
+        score: ``language_accuracy * quality``. Selects learning rates.
     """
 
     rows: int
     bits_per_byte: float
-    right: float
+    language_accuracy: float
     quality: float
     score: float
     bits_per_byte_interval: Interval
-    right_interval: Interval
+    language_accuracy_interval: Interval
     score_interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more one model has than another on the same rows; intervals as in ``Figures``, rows drawn in pairs.
+    """Metrics of one model minus those of another on the same rows, with paired bootstrap intervals.
 
     Args:
-        rows: that both were measured on.
-        bits_per_byte: fewer are better.
-        right, score: more are better.
+        rows: number of rows that both models have results for.
+        bits_per_byte: lower is better.
+        language_accuracy, score: higher is better.
     """
 
     rows: int
     bits_per_byte: float
-    right: float
+    language_accuracy: float
     score: float
     bits_per_byte_interval: Interval
-    right_interval: Interval
+    language_accuracy_interval: Interval
     score_interval: Interval
 
 
@@ -155,37 +157,38 @@ def measure(
     answer_tokens: int = 48,
     lid_model: str | None = None,
 ) -> list[RowResult]:
-    """All that is measured, of every row in order.
+    """Evaluate the model on every row; results are in the order of the rows.
 
     Args:
-        rows: held out.
+        rows: the held-out rows.
         engine: the model.
-        render: how it is asked (``prompts.answer.frame``).
-        max_tokens: the response is scored up to this many tokens.
-        answer_tokens: length of the answers by which languages are told.
-        lid_model: a fastText model, for languages that py3langid does not know.
+        render: builds a prompt from an instruction (``prompts.answer.frame``).
+        max_tokens: number of tokens of the response to score.
+        answer_tokens: maximum length of the model's answers, whose language is identified.
+        lid_model: path of a fastText model, for languages that py3langid does not know.
 
     Raises:
-        NotCapable: the engine cannot score, or cannot write.
-        EngineError: it failed on a row.
-        RecipeError: no identifier knows a language.
+        NotCapable: the engine cannot score, or cannot complete.
+        EngineError: the engine failed on a row.
+        RecipeError: the language of a row cannot be identified.
     """
-    # Languages first: that one cannot be identified must not be found out after the model has worked.
-    known = checks((row.language for row in rows), lid_model)
-    measured = bits_per_byte(rows, engine, render, max_tokens)
-    written = answers(rows, engine, render, answer_tokens)
-    right = _judged(written, [row.language for row in rows], known)
+    # Languages first: that one cannot be identified must not turn up after the model has run.
+    checks = language_checks((row.language for row in rows), lid_model)
+    likelihoods = bits_per_byte(rows, engine, render, max_tokens)
+    texts = answers(rows, engine, render, answer_tokens)
+    correct = _check_languages(texts, [row.language for row in rows], checks)
     return [
-        RowResult(row.id, row.language, digest([row.prompt, row.completion]), found.bits, found.bytes, answer, fits)
-        for row, found, answer, fits in zip(rows, measured, written, right, strict=True)
+        RowResult(row.id, row.language, digest([row.prompt, row.completion]), *likelihood, text, is_correct)
+        for row, likelihood, text, is_correct in zip(rows, likelihoods, texts, correct, strict=True)
     ]
 
 
-def tagged(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
-    """Rows asked as a model was tuned to be asked; those of other languages stay as they are.
+def with_tags(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
+    """Rows with the tags that a model was trained with. Rows of other languages are unchanged.
 
     Args:
-        tags: what prompts end with, by language, in the place of what a mix gave them.
+        rows: the rows.
+        tags: end of the prompt, by language; replaces the tag of a mix.
     """
     return [
         replace(row, tag="" if row.prompt.endswith(SEPARATOR + tags[row.language]) else SEPARATOR + tags[row.language])
@@ -196,288 +199,308 @@ def tagged(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
 
 
 def own_tag(row: Mapping[str, Any], prompt: str) -> str:
-    """What a mix put after the prompt of a row, its joint included; empty for any other row."""
+    """The tag that a mix added to the prompt of a row, with its separator; empty for other rows."""
     tag = string(row.get("tag"))
     return prompt[-len(tag) - 1 :] if tag and prompt.endswith((f" {tag}", f"\n{tag}")) else ""
 
 
 def bits_per_byte(rows: Sequence[Row], engine: Engine, render: Render, max_tokens: int) -> list[Likelihood]:
-    """How well each response is predicted after its prompt, without the token that ends it.
+    """The likelihood of each response after its prompt, without an end token.
 
     Args:
-        max_tokens: a longer response is cut before it is scored, so that bits and bytes are of one text.
+        rows: the rows.
+        engine: the model.
+        render: builds a prompt from an instruction.
+        max_tokens: a longer response is truncated before scoring, so that bits and bytes are of the same text.
 
     Raises:
         NotCapable: the engine cannot score.
-        EngineError: it failed on a row.
-        RecipeError: ``max_tokens`` holds no character of a response.
+        EngineError: the engine failed on a row.
+        RecipeError: ``max_tokens`` is less than the first character of a response.
     """
     texts = [engine.truncate(row.completion, max_tokens) for row in rows]
     for row, text in zip(rows, texts, strict=True):
         if not text:
-            raise RecipeError(f"{max_tokens} tokens hold no character of the response of {row.id}: raise max_tokens")
-    # Where three bytes count as a token nobody knows how many there are: all of them are scored.
-    limit = 0 if engine.truncate is truncate_by_bytes else max_tokens + _SEAM
-    requests = [Scoring(render(row.asked), text, limit) for row, text in zip(rows, texts, strict=True)]
-    found = []
+            raise RecipeError(
+                f"max_tokens is {max_tokens}, less than one character of the response of row {row.id}: raise it"
+            )
+    # If three bytes are counted as a token, the real number of tokens is unknown: score all of them.
+    limit = 0 if engine.truncate is truncate_by_bytes else max_tokens + _EXTRA_TOKENS
+    requests = [Scoring(render(row.tagged_prompt), text, limit) for row, text in zip(rows, texts, strict=True)]
+    likelihoods = []
     for row, text, answer in zip(rows, texts, _ask(engine, requests, "score"), strict=True):
-        scored = _got(answer, row, Scored)
+        scored = _unwrap(answer, row, Scored)
+        # Then the engine stopped at the limit, so bits and bytes would be of different texts.
         if limit and scored.tokens >= limit:
             raise EngineError(
-                f"{engine.model} reads {scored.tokens} tokens or more where its tokenizer here counts {max_tokens} "
-                f"at most ({row.id}): name the model's own in server.tokenizer"
+                f"{engine.model} scored at least {scored.tokens} tokens of row {row.id}, expected at most {max_tokens} "
+                "by its tokenizer: set server.tokenizer to the model's own"
             )
-        found.append(Likelihood(-scored.log_likelihood / math.log(2), len(text.encode())))
-    return found
+        likelihoods.append(Likelihood(-scored.log_likelihood / math.log(2), len(text.encode())))
+    return likelihoods
 
 
 def answers(rows: Sequence[Row], engine: Engine, render: Render, answer_tokens: int) -> list[str]:
-    """What the model answers to each prompt, the likeliest token at every step.
+    """The model's answer to each prompt, by greedy decoding.
 
     Raises:
-        NotCapable: the engine cannot write.
-        EngineError: it failed on a row.
+        NotCapable: the engine cannot complete.
+        EngineError: the engine failed on a row.
     """
-    requests = [Completion(render(row.asked), answer_tokens) for row in rows]
-    found = zip(rows, _ask(engine, requests, "complete"), strict=True)
-    return [_got(answer, row, Completed).text for row, answer in found]
+    requests = [Completion(render(row.tagged_prompt), answer_tokens) for row in rows]
+    results = zip(rows, _ask(engine, requests, "complete"), strict=True)
+    return [_unwrap(result, row, Completed).text for row, result in results]
 
 
 def in_language(answers: Sequence[str], languages: Sequence[str], lid_model: str | None = None) -> list[bool]:
-    """Whether each answer is in its language, as passages of a corpus are judged.
+    """Whether each answer is in its language, with the language check of the corpus.
 
-    What is too short to be told, half in another language or empty, is not.
+    Answers that are empty, too short to identify, or half in another language are not.
 
     Args:
-        languages: tag for each answer.
+        answers: the answers.
+        languages: the tag of the expected language for each answer.
         lid_model: as in ``measure``.
 
     Raises:
-        RecipeError: no identifier knows a language.
+        RecipeError: a language cannot be identified.
     """
-    return _judged(answers, languages, checks(languages, lid_model))
+    return _check_languages(answers, languages, language_checks(languages, lid_model))
 
 
-def checks(languages: Iterable[str], lid_model: str | None) -> dict[str, LanguageCheck]:
-    """What tells whether an answer is in its language, for each of them.
+def language_checks(languages: Iterable[str], lid_model: str | None) -> dict[str, LanguageCheck]:
+    """The language check for each language.
 
     Raises:
-        RecipeError: no identifier knows a language, or ``lid_model`` cannot be read.
-        MissingExtra: ``lid_model`` is named and fastText is not installed.
+        RecipeError: a language cannot be identified, or ``lid_model`` cannot be read.
+        MissingExtra: ``lid_model`` is set and fastText is not installed.
     """
-    limits = LanguageThresholds(lid_model=lid_model)
-    return {tag: LanguageCheck(language(tag), limits) for tag in dict.fromkeys(languages)}
+    thresholds = LanguageThresholds(lid_model=lid_model)
+    return {tag: LanguageCheck(language(tag), thresholds) for tag in dict.fromkeys(languages)}
 
 
-def _judged(answers: Sequence[str], languages: Sequence[str], checks: Mapping[str, LanguageCheck]) -> list[bool]:
-    right = [False] * len(answers)
+def _check_languages(
+    answers: Sequence[str], languages: Sequence[str], checks: Mapping[str, LanguageCheck]
+) -> list[bool]:
+    correct = [False] * len(answers)
     for tag, check in checks.items():
-        places = [place for place, own in enumerate(languages) if own == tag and _telling(answers[place])]
-        verdicts = check.judge([answers[place] for place in places]) if places else []
-        for place, verdict in zip(places, verdicts, strict=True):
-            right[place] = verdict.reason is None
-    return right
+        rows = [row for row, own in enumerate(languages) if own == tag and _is_identifiable(answers[row])]
+        verdicts = check.judge([answers[row] for row in rows]) if rows else []
+        for row, verdict in zip(rows, verdicts, strict=True):
+            correct[row] = verdict.reason is None
+    return correct
 
 
-def _telling(answer: str) -> bool:
-    return len("".join(filter(str.isalpha, answer)).encode("utf-8", "replace")) >= _EVIDENCE
+def _is_identifiable(answer: str) -> bool:
+    return len("".join(filter(str.isalpha, answer)).encode("utf-8", "replace")) >= _MIN_LETTER_BYTES
 
 
-def _ask(engine: Engine, requests: Sequence[Request], verb: str) -> list[Result]:
-    if verb not in engine.capabilities:
+def _ask(engine: Engine, requests: Sequence[Request], capability: str) -> list[Result]:
+    if capability not in engine.capabilities:
         raise NotCapable(
-            f"{engine.model} is to {verb} here and its engine cannot: use transformers, vllm or a server that can "
-            "(see `x-instruction engine list`)"
+            f"{engine.model} must {capability} to be evaluated, and its engine cannot: use transformers, vllm or a "
+            "server that can (see `x-instruction engine list`)"
         )
-    # A ledger asks in the engine's own batches; in memory, because nothing is asked twice.
-    with RequestCache(Path(":memory:"), engine, {}) as ledger:
-        return ledger.ask(requests)
+    # The cache runs the engine's own batches. It is in memory, since no request is sent twice.
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        return cache.ask(requests)
 
 
-def _got(answer: Result, row: Row, kind: type[Given]) -> Given:
-    if isinstance(answer, Failed):
-        raise EngineError(f"no answer on {row.id} ({answer.reason}: {answer.message}): leave the row out, or mend it")
-    assert isinstance(answer, kind)
-    return answer
+def _unwrap(result: Result, row: Row, expected: type[ResultType]) -> ResultType:
+    if isinstance(result, Failed):
+        raise EngineError(
+            f"the model did not answer row {row.id} ({result.reason}: {result.message}): fix the row or leave it out"
+        )
+    assert isinstance(result, expected)
+    return result
 
 
-def summary(held: Sequence[RowResult], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Metrics]:
-    """Figures of each language, in the order of their tags, and of ``all`` rows.
+def summary(results: Sequence[RowResult], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Metrics]:
+    """Metrics of each language, sorted by tag, and of ``all`` rows.
 
-    Languages weigh in ``all`` by their bytes and rows: take as many rows of each.
+    Languages have a weight in ``all`` by their bytes and rows: evaluate the same number of rows of each.
 
     Raises:
         CorpusError: no rows.
     """
-    return {name: _figures(_columns(rows), resamples, seed) for name, rows in _by_language(held)}
+    return {name: _metrics(_columns(rows), resamples, seed) for name, rows in _by_language(results)}
 
 
 def difference(
     a: Sequence[RowResult], b: Sequence[RowResult], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Difference]:
-    """What ``a`` has more than ``b``, for each language and for ``all``, on the rows that both were measured on.
+    """Metrics of ``a`` minus those of ``b``, for each language and for ``all``, over the rows that both have.
 
     Raises:
         CorpusError: they have no row in common.
     """
-    theirs = {(row.language, row.id, row.text): row for row in b}
-    ours = [row for row in a if (row.language, row.id, row.text) in theirs]
-    if not ours:
+    others = {(row.language, row.id, row.text): row for row in b}
+    common = [row for row in a if (row.language, row.id, row.text) in others]
+    if not common:
         raise CorpusError(
-            f"no row in common: {len(a)} and {len(b)} rows were measured, wanted the same ones; measure on one file"
+            f"the two results ({len(a)} and {len(b)} rows) have no row in common: evaluate both models on the same file"
         )
     return {
         name: _difference(
-            _columns(rows), _columns([theirs[row.language, row.id, row.text] for row in rows]), resamples, seed
+            _columns(rows), _columns([others[row.language, row.id, row.text] for row in rows]), resamples, seed
         )
-        for name, rows in _by_language(ours)
+        for name, rows in _by_language(common)
     }
 
 
-def _by_language(held: Sequence[RowResult]) -> Iterator[tuple[str, Sequence[RowResult]]]:
-    if not held:
-        raise CorpusError("there are no rows to sum up")
-    for tag in sorted({row.language for row in held}):
-        yield tag, [row for row in held if row.language == tag]
-    yield ALL, held
+def _by_language(results: Sequence[RowResult]) -> Iterator[tuple[str, Sequence[RowResult]]]:
+    if not results:
+        raise CorpusError("there are no rows to evaluate")
+    for tag in sorted({row.language for row in results}):
+        yield tag, [row for row in results if row.language == tag]
+    yield ALL, results
 
 
 def _columns(rows: Sequence[RowResult]) -> Columns:
-    """Bits, bytes and whether right of every row: (rows, 3)."""
-    return np.array([(row.bits, row.bytes, row.right) for row in rows], dtype=np.float64)
+    """Bits, bytes, and whether the answer is in the right language, of every row: (rows, 3)."""
+    return np.array([(row.bits, row.bytes, row.in_language) for row in rows], dtype=np.float64)
 
 
-def _worth(columns: Columns) -> Columns:
-    """Bits per byte, share of right answers, and score: (3,)."""
-    bits, size, right = columns.sum(axis=0)
-    rate, share = bits / size, right / len(columns)
-    return np.array((rate, share, share * 2.0**-rate))
+def _statistics(columns: Columns) -> Columns:
+    """Bits per byte, language accuracy and score: (3,)."""
+    bits, size, correct = columns.sum(axis=0)
+    rate, accuracy = bits / size, correct / len(columns)
+    return np.array((rate, accuracy, accuracy * 2.0**-rate))
 
 
-def _figures(columns: Columns, resamples: int, seed: int) -> Metrics:
-    rate, share, score = map(float, _worth(columns))
-    rates, shares, scores = intervals(_worth, (columns,), resamples, seed)
-    return Metrics(len(columns), rate, share, 2.0**-rate, score, rates, shares, scores)
+def _metrics(columns: Columns, resamples: int, seed: int) -> Metrics:
+    rate, accuracy, score = map(float, _statistics(columns))
+    rates, accuracies, scores = intervals(_statistics, (columns,), resamples, seed)
+    return Metrics(len(columns), rate, accuracy, 2.0**-rate, score, rates, accuracies, scores)
 
 
 def _difference(a: Columns, b: Columns, resamples: int, seed: int) -> Difference:
-    rate, share, score = map(float, _worth(a) - _worth(b))
-    rates, shares, scores = intervals(lambda left, right: _worth(left) - _worth(right), (a, b), resamples, seed)
-    return Difference(len(a), rate, share, score, rates, shares, scores)
+    def statistics(left: Columns, right: Columns) -> Columns:
+        return _statistics(left) - _statistics(right)
+
+    rate, accuracy, score = map(float, statistics(a, b))
+    rates, accuracies, scores = intervals(statistics, (a, b), resamples, seed)
+    return Difference(len(a), rate, accuracy, score, rates, accuracies, scores)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one model got on some rows, as a file keeps it.
+    """The results of one model, as they are saved.
 
     Args:
-        model, revision: as engines name it.
-        settings: what has to be equal for two to be compared: how many tokens were scored and written.
-        prompt, tags: how it was asked, which may differ.
-        held: every row.
+        model, revision: name and revision of the model.
+        settings: numbers of tokens that were scored and generated. They must be equal for a comparison.
+        prompt, tags: the prompt template and the tags, which may differ in a comparison.
+        results: the results of all rows.
     """
 
     model: str
     revision: str
     settings: dict[str, int]
     prompt: str
-    held: tuple[RowResult, ...]
+    results: tuple[RowResult, ...]
     tags: dict[str, str] = field(default_factory=dict)
 
 
 def save(measurement: Measurement, path: Path) -> None:
-    """Write a measurement as JSON, its figures included.
+    """Write a measurement and its metrics as JSON.
 
     Raises:
         ShardError: the file cannot be written.
     """
-    figures = {name: asdict(found) for name, found in summary(measurement.held).items()}
+    metrics = {name: asdict(value) for name, value in summary(measurement.results).items()}
     table = asdict(measurement)
-    rows = table.pop("held")
+    # The metrics come before the rows, so that they are at the start of the file.
+    rows = table.pop("results")
     with atomic(path) as stream:
-        stream.write(json.dumps(table | {"figures": figures, "held": rows}, indent=1, ensure_ascii=False).encode())
+        stream.write(json.dumps(table | {"metrics": metrics, "results": rows}, indent=1, ensure_ascii=False).encode())
 
 
 def load(path: Path) -> Measurement:
-    """A measurement that ``save`` wrote.
+    """Read a measurement that ``save`` wrote.
 
     Raises:
-        CorpusError: it is none.
+        CorpusError: the file is not a measurement.
     """
     try:
         table = json.loads(path.read_text("utf-8"))
-        del table["figures"]
-        return Measurement(**table | {"held": tuple(RowResult(**row) for row in table["held"])})
+        del table["metrics"]
+        return Measurement(**table | {"results": tuple(RowResult(**row) for row in table["results"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"{path} is no measurement ({error}): name a file that `heldout --out` wrote") from None
+        raise CorpusError(
+            f"{path} is not a file of results ({error}): name one that `x-instruction eval held-out --out` wrote"
+        ) from None
 
 
-def comparable(settings: Mapping[str, int], theirs: Measurement) -> None:
-    """Refuse to compare what was measured in two ways.
+def check_same_settings(settings: Mapping[str, int], baseline: Measurement) -> None:
+    """Reject a comparison of measurements with different settings.
 
     Raises:
-        RecipeError: they had other settings.
+        RecipeError: the baseline has other settings.
     """
     for name, value in settings.items():
-        other = theirs.settings.get(name)
+        other = baseline.settings.get(name)
         if other != value:
-            raise RecipeError(f"{theirs.model} was measured with {name} {other}, wanted {value}: measure both alike")
+            raise RecipeError(
+                f"{baseline.model} was evaluated with {name} = {other}, expected {value}: use equal settings for both"
+            )
 
 
 def read(names: Iterable[str], per_language: int | None = None) -> tuple[list[Row], list[Dropped]]:
-    """Rows of files and folders, and what could not be used of them.
+    """The rows of files and folders, and the rows that could not be used.
 
     Args:
-        names: ``PATH`` or ``TAG=PATH``, as ``x-instruction mix`` takes them; of a folder the ``test`` files are read,
-            or else those of ``validation``.
-        per_language: so many rows of each language at most; ids decide which, not their order.
+        names: ``PATH`` or ``TAG=PATH``, as for ``x-instruction mix``. Of a folder, the ``test`` files are read, or
+            those of ``validation`` if there are none.
+        per_language: maximum number of rows per language. The selection depends on ids, not on the order of rows.
 
     Raises:
         CorpusError: a file cannot be read, or no row is left.
         RecipeError: no such language.
     """
     rows: dict[tuple[str, str], Row] = {}
-    gone: list[Dropped] = []
+    unused: list[Dropped] = []
     tags: dict[Pair, str] = {}
 
-    def make(found: Mapping[str, Any], id: str, source: Source) -> Pair:
-        pair = pair_of(found, id, source.path.name, source.tag)
-        if tag := own_tag(found, pair.asked):
+    def make(row: Mapping[str, Any], id: str, source: Source) -> Pair:
+        pair = pair_of(row, id, source.path.name, source.tag)
+        if tag := own_tag(row, pair.asked):
             tags[pair] = tag
         return pair
 
-    for source in (source for name in names for source in held_out(name)):
+    for source in (source for name in names for source in held_out_files(name)):
         for pair in rows_as_pairs(source.path, (*COLUMNS, "tag"), MAX_ROW_BYTES, partial(make, source=source)):
             row = pair if isinstance(pair, Dropped) else _row(pair, tags.get(pair, ""))
             if isinstance(row, Row) and (row.language, row.id) in rows:
                 row = dropped(row.id, "same_id", f"another row of {row.language} has this id", row.prompt)
             if isinstance(row, Dropped):
-                gone.append(row)
+                unused.append(row)
             else:
                 rows[row.language, row.id] = row
     if not rows:
-        seen = ", ".join(sorted({record.reason for record in gone})) or "they are empty"
-        raise CorpusError(f"no row to measure on ({seen}): wanted instructions with responses whose language is known")
-    return _first(rows, per_language), gone
+        reasons = ", ".join(sorted({record.reason for record in unused})) or "the files are empty"
+        raise CorpusError(f"no row to evaluate on ({reasons}): expected instructions with responses in known languages")
+    return _limit(rows, per_language), unused
 
 
-def held_out(name: str) -> list[Source]:
-    """The files of ``PATH`` or ``TAG=PATH`` that no model was tuned on, as far as their names tell.
+def held_out_files(name: str) -> list[Source]:
+    """The files of ``PATH`` or ``TAG=PATH`` that models were not trained on, judged by their names.
 
     Raises:
-        CorpusError: nothing there, or a folder whose rows were all there to be tuned on.
+        CorpusError: the path does not exist, or the folder has only training rows.
     """
-    found = sources(name, "web")
-    if name.endswith(found[0].path.name):
-        return found
-    folders = dict.fromkeys(source.path.parent for source in found)
+    training = sources(name, "web")
+    # A file that is named itself is used whatever its name is.
+    if name.endswith(training[0].path.name):
+        return training
+    folders = dict.fromkeys(source.path.parent for source in training)
     for split in ("test", "validation"):
         files = [file for folder in folders for file in sorted(folder.glob(f"{split}-*.parquet"))]
         if files:
-            return [Source(file, "web", found[0].tag) for file in files]
+            return [Source(file, "web", training[0].tag) for file in files]
     raise CorpusError(
-        f"{name} holds training rows alone: keep some apart by publish.test in the run's recipe and build it anew, or, "
-        f"if no model was tuned on these, name the file itself ({found[0].path})"
+        f"{name} has only training rows: set publish.test in the run's recipe and build the data set again, or, if no "
+        f"model was trained on these rows, name the file itself ({training[0].path})"
     )
 
 
@@ -487,7 +510,7 @@ def _row(pair: Pair, own: str) -> Row | Dropped:
     if not pair.output.strip():
         return dropped(pair.id, "no_output", "", pair.instruction)
     if not pair.language:
-        detail = "the row does not say; write TAG=PATH for the file"
+        detail = "the row names no language; write TAG=PATH for the file"
         return dropped(pair.id, "no_language", detail, pair.instruction)
     try:
         tag = language(pair.language).tag
@@ -496,8 +519,8 @@ def _row(pair: Pair, own: str) -> Row | Dropped:
     return Row(pair.id, string(pair.asked.removesuffix(own)), string(pair.output), tag, own)
 
 
-def _first(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:
-    """The rows in the order of languages and ids, so many of each language."""
+def _limit(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:
+    """At most this many rows of each language, sorted by language and id."""
     ordered = [rows[key] for key in sorted(rows)]
     if number is None:
         return ordered

@@ -1,6 +1,7 @@
-"""How a model's states of translations lie: measured before and after a tuning, over all layers if wanted.
+"""Cross-lingual alignment of a model's sentence representations, for one layer or all.
 
-The measures are plain arithmetic on two arrays ``(n, width)`` whose rows in one place are translations.
+The metrics (retrieval, cosine gap, uniformity) take two arrays ``(n, width)`` whose rows with equal index are
+translations of each other.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ except ModuleNotFoundError as error:
 Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 
-# Columns of the two shapes of rows; the first that a file has decides.
+# Columns of the two formats of rows; ``sentence`` or ``text_en`` tells which.
 _PAIRS = ("sentence", "parallel", "language", "lang", "prompt_language")
 _DOCUMENTS = ("text_en", "text", "language", "lang")
 # Longest row that is read, in bytes.
-_ROW = 16 << 20
-# Rows of one block of cosines: 1,024 against 20,000 are 164 MB.
+_MAX_ROW_BYTES = 16 << 20
+# Rows per block of cosines: 1,024 by 20,000 take 164 MB.
 _BLOCK = 1_024
-# Cosines that differ by less are one number: it is above what sums over equal rows differ by in float64.
-_SAME = 1e-12
+# Cosines that differ by less count as equal. It is above the rounding error of float64 sums over equal rows.
+_EPSILON = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Parallel:
     """A sentence and its translation.
 
     Args:
-        language: of the pair; of the two, the one that is not the pivot.
-        sentence: in the pivot where the source says which is.
-        parallel: in ``language``.
+        language: language of the pair: the one of the two that is not the pivot.
+        sentence: the sentence in the pivot, if the source tells which it is.
+        parallel: the sentence in ``language``.
     """
 
     language: str
@@ -60,11 +61,11 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Shares of sentences whose translation is the nearest, 0 to 1.
+    """Retrieval accuracy: share of sentences whose nearest neighbour is their translation, 0 to 1.
 
     Args:
-        forward: of left sentences, among all right ones.
-        backward: of right sentences, among all left ones.
+        forward: from left sentences to right ones.
+        backward: from right sentences to left ones.
     """
 
     forward: float
@@ -72,21 +73,21 @@ class Retrieval:
 
     @property
     def mean(self) -> float:
-        """Of both directions."""
+        """Mean of both directions."""
         return (self.forward + self.backward) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One language at one layer.
+class Alignment:
+    """Metrics of one language at one layer.
 
     Args:
-        language: of the pairs.
-        layer: hidden state, 0 the embeddings.
-        pairs: how many there are. Retrieval among more is harder: only equal numbers compare.
-        forward, backward, retrieval: as ``Retrieval`` has them, and their mean.
-        gap: as ``gap``.
-        uniformity: mean of the sentences' and of their translations'.
+        language: language of the pairs.
+        layer: number of the hidden state; 0 is the embeddings.
+        pairs: number of pairs. Retrieval among more pairs is harder, so compare equal numbers only.
+        forward, backward, retrieval: retrieval accuracy in both directions, and their mean.
+        gap: see ``gap``.
+        uniformity: mean uniformity of the sentences and of their translations.
     """
 
     language: str
@@ -99,82 +100,83 @@ class Measured:
     uniformity: float
 
 
-# Measures
+# Metrics
 
 
 def retrieval(left: Floats, right: Floats) -> Retrieval:
-    """How often the nearest by cosine is the translation; of k that are equally near, each counts 1/k.
+    """How often the nearest neighbour by cosine is the translation. Each of k tied neighbours counts 1/k.
 
-    So states that are all the same find ``1/n``, as drawing lots does, and not all or nothing by the order of rows.
+    So if all states are equal, the accuracy is ``1/n``, that of a random guess, and does not depend on the order.
 
     Raises:
-        ValueError: shapes differ, there is no row, or a state is not a number.
+        ValueError: shapes differ, there is no row, or a state is not finite.
     """
-    one, other = _units(left, right)
-    return Retrieval(_found(one, other), _found(other, one))
+    x, y = _units(left, right)
+    return Retrieval(_accuracy(x, y), _accuracy(y, x))
 
 
-def _found(asked: Doubles, among: Doubles) -> float:
+def _accuracy(queries: Doubles, targets: Doubles) -> float:
     hits = 0.0
-    for start in range(0, len(asked), _BLOCK):
-        cosines = asked[start : start + _BLOCK] @ among.T
-        near = cosines >= cosines.max(axis=1, keepdims=True) - _SAME
-        places = np.arange(len(cosines))
-        hits += float((near[places, start + places] / near.sum(axis=1)).sum())
-    return hits / len(asked)
+    for start in range(0, len(queries), _BLOCK):
+        cosines = queries[start : start + _BLOCK] @ targets.T
+        nearest = cosines >= cosines.max(axis=1, keepdims=True) - _EPSILON
+        rows = np.arange(len(cosines))
+        hits += float((nearest[rows, start + rows] / nearest.sum(axis=1)).sum())
+    return hits / len(queries)
 
 
 def gap(left: Floats, right: Floats) -> float:
-    """Mean cosine of translations minus mean cosine of all others, -2 to 2.
+    """Mean cosine of translations minus mean cosine of all other pairs, -2 to 2.
 
     Raises:
-        ValueError: shapes differ, there are fewer than two rows, or a state is not a number.
+        ValueError: shapes differ, there are fewer than two rows, or a state is not finite.
     """
-    one, other = _units(left, right)
-    rows = len(one)
+    x, y = _units(left, right)
+    rows = len(x)
     if rows < 2:
-        raise ValueError("one pair has no others: wanted two at least")
-    own = float((one * other).sum())
-    # The sum over all pairs of rows is the product of the two sums.
-    return own / rows - (float(one.sum(axis=0) @ other.sum(axis=0)) - own) / (rows * (rows - 1))
+        raise ValueError(f"there is {rows} pair, expected at least 2 to compare it with")
+    own = float((x * y).sum())
+    # The sum of the cosines of all pairs is the product of the two sums.
+    return own / rows - (float(x.sum(axis=0) @ y.sum(axis=0)) - own) / (rows * (rows - 1))
 
 
 def uniformity(rows: Floats) -> float:
-    """``log mean exp(-2 |u - v|^2)`` over pairs of different rows of unit length (Wang & Isola, arXiv 2005.10242).
+    """``log mean exp(-2 |u - v|^2)`` over pairs of different unit-length rows (Wang & Isola, arXiv 2005.10242).
 
-    0 when all are the same, -8 when two are opposite; lower is more evenly spread.
+    0 if all rows are equal, -8 for two opposite rows; lower means more evenly spread.
 
     Raises:
-        ValueError: there are fewer than two rows, or a state is not a number.
+        ValueError: there are fewer than two rows, or a state is not finite.
     """
     units, _ = _units(rows, rows)
     number = len(units)
     if number < 2:
-        raise ValueError("one state is not spread: wanted two at least")
+        raise ValueError(f"there is {number} state, expected at least 2")
     lengths = (units * units).sum(axis=1)
     total = 0.0
     for start in range(0, number, _BLOCK):
         block = units[start : start + _BLOCK]
         squared = lengths[start : start + _BLOCK, None] + lengths[None, :] - 2 * block @ units.T
-        near = np.exp(-2 * np.maximum(squared, 0))
-        places = np.arange(len(block))
-        near[places, start + places] = 0
-        total += float(near.sum())
+        # Rounding can make the distance of equal rows slightly negative.
+        kernel = np.exp(-2 * np.maximum(squared, 0))
+        own = np.arange(len(block))
+        kernel[own, start + own] = 0
+        total += float(kernel.sum())
     return float(np.log(total / (number * (number - 1))))
 
 
 def _units(left: Floats, right: Floats) -> tuple[Doubles, Doubles]:
-    """Rows of unit length, in float64; rows of zeros stay zeros."""
+    """Rows scaled to unit length, in float64. Rows of zeros stay zeros."""
     if left.shape != right.shape or left.ndim != 2 or not len(left):
-        raise ValueError(f"states are {left.shape} and {right.shape}, wanted the same number of rows, one at least")
-    made = []
+        raise ValueError(f"states are {left.shape} and {right.shape}, expected the same number of rows, at least 1")
+    units = []
     for rows in (left, right):
-        fine = rows.astype(np.float64)
-        if not np.isfinite(fine).all():
-            raise ValueError("a state is not a number")
-        lengths = np.linalg.norm(fine, axis=1, keepdims=True)
-        made.append(np.divide(fine, lengths, out=np.zeros_like(fine), where=lengths > 0))
-    return made[0], made[1]
+        doubles = rows.astype(np.float64)
+        if not np.isfinite(doubles).all():
+            raise ValueError("a state is infinite or not a number")
+        lengths = np.linalg.norm(doubles, axis=1, keepdims=True)
+        units.append(np.divide(doubles, lengths, out=np.zeros_like(doubles), where=lengths > 0))
+    return units[0], units[1]
 
 
 # Sentences
@@ -183,45 +185,45 @@ def _units(left: Floats, right: Floats) -> tuple[Doubles, Doubles]:
 def read(names: Iterable[str], limit: int | None = None) -> dict[str, list[Parallel]]:
     """Parallel sentences by language, in the order of their first row.
 
-    A file has rows with ``sentence``, ``parallel`` and ``language``; or is a mix with the mixer ``afp``, of which a
-    folder may be named; or has documents with ``text_en`` and ``text``, of which the first lines are taken. A sentence
-    that has come before in its language is passed over, on either side: of two same ones neither could be found.
+    There are three formats: rows with ``sentence``, ``parallel`` and ``language``; a mix with the mixer ``afp`` (a file
+    or its folder); documents with ``text_en`` and ``text``, whose first lines are used. A pair is skipped if one of its
+    sentences was in an earlier pair of the language: retrieval cannot tell two equal sentences apart.
 
     Args:
-        names: ``PATH`` or ``TAG=PATH``, which says the language where rows do not.
-        limit: pairs of each language, the first ones.
+        names: ``PATH``, or ``TAG=PATH`` for rows that name no language.
+        limit: maximum number of pairs per language; the first ones are used.
 
     Raises:
-        CorpusError: a file cannot be read, is of no such shape, or no language has two pairs.
+        CorpusError: a file cannot be read, has another format, or no language has two pairs.
         RecipeError: no such language.
     """
-    found: dict[str, list[Parallel]] = {}
+    by_language: dict[str, list[Parallel]] = {}
     seen: set[tuple[str, int, str]] = set()
     for name in names:
         for source in sources(name, "web"):
             for pair in _read(source.path, source.tag):
-                held = found.setdefault(pair.language, [])
+                pairs = by_language.setdefault(pair.language, [])
                 keys = {(pair.language, 0, pair.sentence), (pair.language, 1, pair.parallel)}
-                if not keys & seen and (limit is None or len(held) < limit):
+                if not keys & seen and (limit is None or len(pairs) < limit):
                     seen |= keys
-                    held.append(pair)
-    usable = {tag: pairs for tag, pairs in found.items() if len(pairs) >= 2}
+                    pairs.append(pair)
+    usable = {tag: pairs for tag, pairs in by_language.items() if len(pairs) >= 2}
     if not usable:
-        most = max((len(pairs) for pairs in found.values()), default=0)
-        raise CorpusError(f"nothing to compare: the most pairs that a language has are {most}, wanted two at least")
+        most = max((len(pairs) for pairs in by_language.values()), default=0)
+        raise CorpusError(f"nothing to compare: the language with the most pairs has {most}, expected at least 2")
     return usable
 
 
 def _read(path: Path, tag: str) -> Iterator[Parallel]:
     pivot = _pivot(path)
-    for position, row in read_rows(path, (*_PAIRS, *_DOCUMENTS), _ROW):
+    for position, row in read_rows(path, (*_PAIRS, *_DOCUMENTS), _MAX_ROW_BYTES):
         if isinstance(row, RowError):
             continue
         if row.get("sentence") is None and row.get("text_en") is None:
-            there = ", ".join(map(repr, row)) or "none"
+            columns = ", ".join(map(repr, row)) or "none"
             raise CorpusError(
-                f"{path}, row {position}: no column 'sentence' and no 'text_en', there are {there}; wanted sentence, "
-                "parallel and language, a mix with the mixer afp, or documents with text_en and text"
+                f"{path}, row {position} has the columns {columns}, expected sentence, parallel and language, a mix "
+                "with the mixer afp, or documents with text_en and text"
             )
         pair = _pair(row, tag, pivot, f"{path}, row {position}")
         if pair.language and pair.sentence and pair.parallel:
@@ -229,26 +231,27 @@ def _read(path: Path, tag: str) -> Iterator[Parallel]:
 
 
 def _pair(row: Mapping[str, Any], tag: str, pivot: str, place: str) -> Parallel:
-    """The pair of a row, with an empty part where the row has none to use."""
-    said = str(row.get("language") or row.get("lang") or tag)
-    if not said:
-        raise CorpusError(f"{place}: no language; write TAG=PATH for the file")
-    said = language(said).tag
+    """The pair of a row. A part is empty if the row has no usable value for it."""
+    name = str(row.get("language") or row.get("lang") or tag)
+    if not name:
+        raise CorpusError(f"{place} names no language: write TAG=PATH for the file")
+    own = language(name).tag
     if row.get("sentence") is None:
-        return Parallel(said, _first(row["text_en"]), _first(row.get("text")))
-    sentence, parallel = _whole(row["sentence"]), _whole(row.get("parallel"))
-    asked = row.get("prompt_language")
-    if not asked:
-        return Parallel(said, sentence, parallel)
-    asked = language(str(asked)).tag
-    if asked != pivot:
-        return Parallel(asked, parallel, sentence)
-    # Asked and answered in the pivot, a mix does not say what the parallel sentence is in; its other rows do.
-    return Parallel("" if said == pivot else said, sentence, parallel)
+        return Parallel(own, _first_line(row["text_en"]), _first_line(row.get("text")))
+    sentence, parallel = _one_line(row["sentence"]), _one_line(row.get("parallel"))
+    prompt_language = row.get("prompt_language")
+    if not prompt_language:
+        return Parallel(own, sentence, parallel)
+    prompt_language = language(str(prompt_language)).tag
+    if prompt_language != pivot:
+        return Parallel(prompt_language, parallel, sentence)
+    # A row of a mix with prompt and answer in the pivot does not tell the language of its parallel sentence. Other rows
+    # of the mix have the same pair.
+    return Parallel("" if own == pivot else own, sentence, parallel)
 
 
 def _pivot(path: Path) -> str:
-    """The language that a mix goes out from, as its report says; English of other files."""
+    """The pivot of a mix, from its report; English for other files."""
     try:
         report = json.loads((path.parent / REPORT).read_text("utf-8"))
         return language(str(report["recipe"]["pivot"])).tag
@@ -256,26 +259,26 @@ def _pivot(path: Path) -> str:
         return "en"
 
 
-def _whole(text: Any) -> str:
+def _one_line(text: Any) -> str:
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
-def _first(text: Any) -> str:
+def _first_line(text: Any) -> str:
     lines = text.splitlines() if isinstance(text, str) else []
-    return next((_whole(line) for line in lines if line.strip()), "")
+    return next((_one_line(line) for line in lines if line.strip()), "")
 
 
 # States
 
 
 class Encoder:
-    """A language model as a maker of sentence states.
+    """Computes sentence representations with a language model.
 
     Args:
         network: a causal language model of transformers.
-        tokenizer: its own; sentences are read with the special tokens that it puts.
-        max_tokens: longest sentence; the end of a longer one is not read.
-        batch_size: sentences in one forward pass.
+        tokenizer: its tokenizer; sentences are encoded with its special tokens.
+        max_tokens: longer sentences are truncated.
+        batch_size: sentences per forward pass.
     """
 
     def __init__(self, network: Any, tokenizer: Any, max_tokens: int = 512, batch_size: int = 32) -> None:
@@ -285,44 +288,46 @@ class Encoder:
 
     @classmethod
     def load(cls, settings: Model) -> Encoder:
-        """The model of a recipe, with its adapter.
+        """Load the model of a recipe, with its adapter.
 
         Raises:
-            EngineError: it is not there, or cannot be loaded.
+            EngineError: the model does not exist or cannot be loaded.
         """
-        loaded = TransformersEngine(settings)
-        return cls(loaded.network, loaded.tokenizer, batch_size=settings.batch_size)
+        engine = TransformersEngine(settings)
+        return cls(engine.network, engine.tokenizer, batch_size=settings.batch_size)
 
     def encode(self, texts: Sequence[str], layers: Sequence[int], pooling: Pooling) -> npt.NDArray[np.float32]:
-        """States ``(layers, n, width)``; with one layer those above it are not run.
+        """Representations ``(layers, n, width)``. For a single layer, the layers above it are not run.
 
         Raises:
             RecipeError: the model has no such layer.
             CorpusError: a text has no tokens.
         """
         if wrong := [layer for layer in layers if not 0 <= layer <= self.layers]:
-            raise RecipeError(f"layer is {wrong[0]}, wanted one from 0 (embeddings) to {self.layers}, or all")
-        read = [list(self.tokenizer(t, truncation=True, max_length=self.max_tokens)["input_ids"]) for t in texts]
-        if not all(read):
-            raise CorpusError(f"a sentence has no tokens: {texts[[bool(ids) for ids in read].index(False)]!r}")
-        # By length, so that a batch pads little; longest first, so that too large a batch fails at once.
-        order = sorted(range(len(read)), key=lambda row: -len(read[row]))
-        found = np.empty((0, 0, 0), dtype=np.float32)
+            raise RecipeError(f"layer is {wrong[0]}, expected 0 (embeddings) to {self.layers}, or all")
+        encoded = [list(self.tokenizer(t, truncation=True, max_length=self.max_tokens)["input_ids"]) for t in texts]
+        if not all(encoded):
+            raise CorpusError(f"a sentence has no tokens: {texts[[bool(ids) for ids in encoded].index(False)]!r}")
+        # By length, so that a batch has little padding; longest first, so that a batch that does not fit into memory
+        # fails at once.
+        order = sorted(range(len(encoded)), key=lambda row: -len(encoded[row]))
+        result = np.empty((0, 0, 0), dtype=np.float32)
         for start in range(0, len(order), self.batch_size):
-            places = order[start : start + self.batch_size]
-            pooled = self._pooled([read[place] for place in places], layers, pooling)
+            rows = order[start : start + self.batch_size]
+            pooled = self._pooled([encoded[row] for row in rows], layers, pooling)
+            # The width is known only after the first batch.
             if not start:
-                found = np.empty((len(layers), len(texts), pooled.shape[2]), dtype=np.float32)
-            found[:, places] = pooled
-        return found
+                result = np.empty((len(layers), len(texts), pooled.shape[2]), dtype=np.float32)
+            result[:, rows] = pooled
+        return result
 
     def _pooled(self, batch: Sequence[Sequence[int]], layers: Sequence[int], pooling: Pooling) -> Floats:
         device = self.network.get_input_embeddings().weight.device
         ids = torch.zeros((len(batch), len(batch[0])), dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for place, row in enumerate(batch):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
         ids, mask = ids.to(device), mask.to(device)
         with torch.inference_mode():
             if len(layers) == 1:
@@ -338,27 +343,27 @@ class Encoder:
 
 def measure(
     encoder: Encoder, data: Mapping[str, Sequence[Parallel]], layers: Sequence[int], pooling: Pooling
-) -> Iterator[Measured]:
-    """Every language at every layer, one language encoded at a time.
+) -> Iterator[Alignment]:
+    """Metrics of every language at every layer. One language is encoded at a time.
 
     Args:
         encoder: the model.
-        data: pairs by language, as ``read`` gives them.
-        layers: hidden states.
-        pooling: as in ``Align``.
+        data: pairs by language, from ``read``.
+        layers: numbers of the hidden states.
+        pooling: ``last`` or ``mean``.
     """
     for tag, pairs in data.items():
         left = encoder.encode([pair.sentence for pair in pairs], layers, pooling)
         right = encoder.encode([pair.parallel for pair in pairs], layers, pooling)
-        for layer, one, other in zip(layers, left, right, strict=True):
-            near = retrieval(one, other)
-            yield Measured(
+        for layer, sentences, translations in zip(layers, left, right, strict=True):
+            accuracy = retrieval(sentences, translations)
+            yield Alignment(
                 language=tag,
                 layer=layer,
                 pairs=len(pairs),
-                forward=near.forward,
-                backward=near.backward,
-                retrieval=near.mean,
-                gap=gap(one, other),
-                uniformity=(uniformity(one) + uniformity(other)) / 2,
+                forward=accuracy.forward,
+                backward=accuracy.backward,
+                retrieval=accuracy.mean,
+                gap=gap(sentences, translations),
+                uniformity=(uniformity(sentences) + uniformity(translations)) / 2,
             )

@@ -22,7 +22,7 @@ from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import RecipeError
 from x_instruction.evaluation import held_out
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.sft import Data, evaluate, tune
+from x_instruction.training.sft import Data, evaluate, train
 
 # Bootstrap samples of the points.
 _DRAWS = 2_000
@@ -118,9 +118,9 @@ def curve(
     """
     check(sizes)
     part(data, max(sizes))
-    held_out.checks((row.language for row in rows), settings.lid_model)
-    asked, metrics = held_out.tagged(rows, data.inference), {}
-    evaluated = hashing.digest([[row.asked, row.completion, row.language] for row in asked])
+    held_out.language_checks((row.language for row in rows), settings.lid_model)
+    asked, metrics = held_out.with_tags(rows, data.inference), {}
+    evaluated = hashing.digest([[row.tagged_prompt, row.completion, row.language] for row in asked])
     folder.mkdir(parents=True, exist_ok=True)
     for size in sorted(set(sizes)):
         target = folder / f"{settings.name}-{size}"
@@ -133,7 +133,7 @@ def curve(
             )
         if not target.is_dir():
             _write(record, {"made": trained})
-            tune(settings, part(data, size), target, log)
+            train(settings, part(data, size), target, log)
         if table.get("rows") != evaluated:
             figures = evaluate(settings, target, asked)[held_out.ALL]
             table = {"made": trained, "rows": evaluated, "metrics": asdict(figures)}

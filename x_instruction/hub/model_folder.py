@@ -11,7 +11,7 @@ from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_ca
 from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, read, text
 from x_instruction.errors import RecipeError
 from x_instruction.refine import calibration
-from x_instruction.training.sft import TUNED
+from x_instruction.training.job import RESULT
 
 README = "README.md"
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
@@ -22,7 +22,7 @@ TEXTS = (
     *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", TOKENIZER, "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model"),
     *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING, EVALUATION),
-    *(calibration.FILE, TUNED),
+    *(calibration.FILE, RESULT),
 )
 
 

@@ -42,13 +42,12 @@ from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
-from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
+from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
-from x_instruction.training.record import training
-from x_instruction.training.record import write as write_record
+from x_instruction.training.record import training_record, write_record
 
 if TYPE_CHECKING:
-    from x_instruction.training.tokenization import Reader
+    from x_instruction.training.tokenization import ExampleEncoder
 
 MADE = "made.json"
 _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
@@ -125,11 +124,11 @@ class Models:
 
     def _make(self, role: str, round: int, tag: str) -> None:
         """Train a model, and calibrate it if it rates. After a kill, the next call continues from a checkpoint."""
-        from x_instruction.training.tokenization import Reader
+        from x_instruction.training.tokenization import ExampleEncoder
 
         section = self._section(role)
         target = folder(self.run, role, round, tag)
-        reader = Reader(section.model.name, section.model.revision)
+        reader = ExampleEncoder(section.model.name, section.model.revision)
         pairs = self._pairs(role, round, tag)
         if not pairs:
             raise CorpusError(self._none(role, tag))
@@ -193,11 +192,11 @@ class Models:
         settings = self.settings(role, round, tag)
 
         def write(model: Path, tuned: TrainResult) -> None:
-            (model / "tuned.json").write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
+            (model / RESULT).write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
             made = TrainJob(model=self._section(role).model, train=self._whole(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{hashing.digest(settings)}"
-            write_record(model, training(made, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
+            write_record(model, training_record(made, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))
             (model / MADE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
 
         return write
@@ -281,17 +280,17 @@ class Models:
         for tag in [only] if only else self.recipe.languages:
             yield from (key.at(StageKey("rated", round)) for key in self.run.shards(PASSAGE, tag))
 
-    def _writing(self, pairs: list[Pair], reader: Reader) -> list[TrainingExample]:
-        from x_instruction.training.roles import writing
+    def _writing(self, pairs: list[Pair], reader: ExampleEncoder) -> list[TrainingExample]:
+        from x_instruction.training.roles import generator_examples
 
-        return writing(pairs, self.recipe.generate, reader)
+        return generator_examples(pairs, self.recipe.generate, reader)
 
     def _rating(
-        self, pairs: list[Pair], reader: Reader, start: Model, describe: Callable[[Path, TrainResult], None]
+        self, pairs: list[Pair], reader: ExampleEncoder, start: Model, describe: Callable[[Path, TrainResult], None]
     ) -> tuple[list[TrainingExample], Callable[[Path, TrainResult], None]]:
         """The training examples of the rater, and a function that calibrates it on pairs that it was not trained on."""
         from x_instruction.refine import calibration, trained
-        from x_instruction.training.roles import rating
+        from x_instruction.training.roles import rater_examples
 
         settings = self.recipe.refine
         seed = self.recipe.seed
@@ -312,7 +311,7 @@ class Models:
             calibration.fit(probabilities, levels).write(model)
             describe(model, tuned)
 
-        return rating(training_part, settings, reader), finish
+        return rater_examples(training_part, settings, reader), finish
 
     def _weak_texts(self, pairs: list[Pair]) -> dict[str, dict[str, str]]:
         """Texts of the untrained generator for the label strategies that need them."""

@@ -1,1 +1,1 @@
-"""What models are tuned on, and how."""
+"""Training: models for users on prompts and completions, and the generator and rater of a run."""

@@ -1,4 +1,7 @@
-"""AFP's tuning: TRL's loss on outputs, and a contrast between the states of parallel sentences (method.md 3.2, 4.7)."""
+"""AFP's training: TRL's loss on outputs, plus a contrastive loss between the states of parallel sentences.
+
+AFP is arXiv 2311.08089; docs/method.md describes its data in 3.2 and its loss in 4.7.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from x_instruction.config.training import Align
 from x_instruction.engines.local.hidden_states import hidden_states, pool
 from x_instruction.errors import MissingExtra, RecipeError
-from x_instruction.training.contrastive import gathered, info_nce
+from x_instruction.training.contrastive import gather_rows, info_nce
 from x_instruction.training.trainer import OutputTrainer
 
 try:
@@ -17,61 +20,63 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
-# Columns of a row with its parallel sentences, and the collator's keys: 2n sentences, then what is no padding in them.
+# Columns of a row with its parallel sentences.
 COLUMNS = ("sentence_ids", "parallel_ids")
+# Keys of a batch with its parallel sentences: token ids and attention mask of 2n sentences.
 PAIRS = ("pair_ids", "pair_mask")
-_JOINED = "packing joins rows, and [align] wants them apart: set train.packing = false"
+_PACKING = "[align] needs separate rows, and packing joins them: set train.packing = false"
 
 
-def check(align: Align, model_config: PreTrainedConfig) -> None:
-    """Refuse a layer that the model does not have.
+def check_layer(align: Align, model_config: PreTrainedConfig) -> None:
+    """Reject a layer that the model does not have.
 
     Raises:
-        RecipeError: naming the last layer.
+        RecipeError: names the last layer.
     """
     depth = int(model_config.get_text_config().num_hidden_layers)
     if align.layer > depth:
         raise RecipeError(
-            f"align.layer is {align.layer} and the model has {depth} layers: name one from 0 (embeddings) to {depth}"
+            f"align.layer is {align.layer} and the model has {depth} layers, expected 0 (embeddings) to {depth}"
         )
 
 
 def check_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse rows of which no two have parallel sentences: there would be nothing to contrast.
+    """Reject rows of which fewer than two have parallel sentences, since the contrast needs negatives.
 
     Args:
-        rows: with ``sentence`` and ``parallel``; read to the second one that has both.
+        rows: rows with or without ``sentence`` and ``parallel``; read up to the second one that has both.
 
     Raises:
-        RecipeError: saying which mixer writes them.
+        RecipeError: names the mixer that writes such rows.
     """
-    found = 0
+    number = 0
     for row in rows:
-        found += all(_text(row, name) for name in ("sentence", "parallel"))
-        if found == 2:
+        number += all(_text(row, name) for name in ("sentence", "parallel"))
+        if number == 2:
             return
     raise RecipeError(
-        f"[align] contrasts parallel sentences, and {found or 'none'} of the rows "
-        f"{'has' if found else 'have'} sentence and parallel, wanted two at least: "
-        "mix rows with the mixer afp, or leave [align] out"
+        f"[align] needs at least 2 rows with sentence and parallel, and the data has {number}: mix rows with the mixer "
+        "afp, or remove [align]"
     )
 
 
-def columns(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> dict[str, list[int]]:
-    """``sentence_ids`` and ``parallel_ids`` of a row, with the tokenizer's own special tokens, as the model reads text.
+def sentence_columns(
+    row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> dict[str, list[int]]:
+    """``sentence_ids`` and ``parallel_ids`` of a row, with the tokenizer's special tokens.
 
-    Both are empty where one of the texts is missing or empty: such a row takes no part in the contrast.
+    Both are empty if one of the texts is missing or empty; such a row takes no part in the contrast.
 
     Args:
-        row: with ``sentence`` and ``parallel``, or without.
-        tokenizer: the model's.
-        max_tokens: longest sentence; the end of a longer one is not read.
+        row: a row with or without ``sentence`` and ``parallel``.
+        tokenizer: the model's tokenizer.
+        max_tokens: longer sentences are truncated.
     """
     texts = [_text(row, name) for name in ("sentence", "parallel")]
     if not all(texts):
         return {name: [] for name in COLUMNS}
-    read = [list(tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]) for text in texts]
-    return dict(zip(COLUMNS, read if all(read) else [[], []], strict=True))
+    ids = [list(tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]) for text in texts]
+    return dict(zip(COLUMNS, ids if all(ids) else [[], []], strict=True))
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
@@ -79,101 +84,101 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 
 class AlignmentCollator:
-    """Pre-tokenised rows into a padded batch, their parallel sentences beside it.
+    """Collates tokenized rows and their parallel sentences into padded tensors.
 
-    A row has ``input_ids``, ``labels`` (-100 where there is no loss) or ``completion_mask`` (1 on output tokens), and
-    where it takes part ``sentence_ids`` and ``parallel_ids``. The batch has ``input_ids``, ``attention_mask`` and
-    ``labels`` ``(rows, length)``, and ``pair_ids`` and ``pair_mask`` ``(2n, length)``: n sentences, then the parallel
-    one of each. Padding stands on the right.
+    A row has ``input_ids``, and ``labels`` (-100 for tokens without a loss) or ``completion_mask`` (1 for output
+    tokens). If it takes part in the contrast, it also has ``sentence_ids`` and ``parallel_ids``. The batch has
+    ``input_ids``, ``attention_mask`` and ``labels``, all ``(rows, length)``, and ``pair_ids`` and ``pair_mask``, both
+    ``(2n, length)``: n sentences followed by their n translations. Padding is on the right.
 
     Args:
-        pad: token id of padding; no state of it is read.
+        pad: token id for padding.
     """
 
     def __init__(self, pad: int) -> None:
         self.pad = pad
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch.
+        """Collate a batch.
 
         Raises:
-            ValueError: a row says nowhere which of its tokens are output.
+            ValueError: a row has neither ``labels`` nor ``completion_mask`` of its length.
         """
         ids, mask = self._padded([row["input_ids"] for row in rows])
         labels, _ = self._padded([_labels(row) for row in rows], ids.shape[1])
-        both = [row for row in rows if all(row.get(name) for name in COLUMNS)]
-        pair_ids, pair_mask = self._padded([row[name] for name in COLUMNS for row in both])
+        aligned = [row for row in rows if all(row.get(name) for name in COLUMNS)]
+        pair_ids, pair_mask = self._padded([row[name] for name in COLUMNS for row in aligned])
         batch = {"input_ids": ids, "attention_mask": mask, "labels": labels.masked_fill(mask == 0, -100)}
         return batch | dict(zip(PAIRS, (pair_ids, pair_mask), strict=True))
 
     def _padded(self, rows: Sequence[Sequence[int]], width: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask ``(rows, longest)``."""
+        """Ids and mask, both ``(rows, longest)``."""
         width = max([width, *map(len, rows)])
         ids = torch.full((len(rows), width), self.pad)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[place, : len(row)] = 1
+        for row, tokens in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            mask[row, : len(tokens)] = 1
         return ids, mask
 
 
 def _labels(row: Mapping[str, Any]) -> list[int]:
     ids = row["input_ids"]
-    marks = row.get("labels") or row.get("completion_mask")
-    if marks is None or len(marks) != len(ids):
+    labels = row.get("labels") or row.get("completion_mask")
+    if labels is None or len(labels) != len(ids):
         raise ValueError(
-            f"a row of {len(ids)} tokens has {'no' if marks is None else len(marks)} labels: "
-            "wanted labels or completion_mask, one for every token"
+            f"a row of {len(ids)} tokens has {'no' if labels is None else len(labels)} labels, "
+            "expected labels or completion_mask with one value per token"
         )
     if row.get("labels"):
-        return list(marks)
-    return [token if mark else -100 for token, mark in zip(ids, marks, strict=True)]
+        return list(labels)
+    return [token if is_output else -100 for token, is_output in zip(ids, labels, strict=True)]
 
 
 class AlignmentTrainer(OutputTrainer):
-    """``SFTTrainer`` with ``contrast_weight * L_CL + output_weight * L_CIF`` as its loss (method.md 4.7).
+    """``SFTTrainer`` with AFP's loss, ``contrast_weight * L_CL + output_weight * L_CIF`` (docs/method.md 4.7).
 
-    - ``L_CIF`` is TRL's own: cross-entropy of the output tokens, over all tokens of an optimizer step.
-    - ``L_CL`` is InfoNCE among the pairs of one micro-batch on all devices together. Gradient accumulation adds no
-      negatives: the contrast is the mean over the micro-batches of a step, so ``device_batch_size`` decides how many
-      negatives there are. A micro-batch with fewer than two pairs on all devices counts as 0.
+    - ``L_CIF`` is TRL's loss: cross-entropy of the output tokens, over all tokens of an optimizer step.
+    - ``L_CL`` is InfoNCE over the pairs of one micro-batch on all devices together. Gradient accumulation adds no
+      negatives: the contrastive loss is averaged over the micro-batches of a step, so ``device_batch_size`` sets the
+      number of negatives. A micro-batch with fewer than two pairs on all devices counts as 0.
 
-    Logged besides ``loss``: ``output_loss``; ``contrast_loss``, the mean over the micro-batches that have one; and
-    ``contrast_pairs``, pairs in a micro-batch, so that it is seen when few rows take part.
+    Logs, besides ``loss``: ``output_loss``; ``contrast_loss``, the mean over micro-batches that have one; and
+    ``contrast_pairs``, the number of pairs per micro-batch, which shows whether enough rows take part.
 
-    Rows are pre-tokenised, as ``AlignmentCollator`` wants them, with ``columns``; packing joins rows and cannot be.
+    Rows are tokenized, for ``AlignmentCollator``, with the columns of ``sentence_columns``.
 
     Args:
         align: AFP's settings.
-        data_collator: in place of ``AlignmentCollator``; gives the same keys.
-        named: as for ``SFTTrainer``.
+        data_collator: replaces ``AlignmentCollator``; must return the same keys.
+        kwargs: arguments of ``SFTTrainer``.
 
     Raises:
-        RecipeError: the model has no such layer, rows are packed, one row is all there is in a micro-batch, or the
-            weights are spread over devices (FSDP, DeepSpeed), where no layer is whole outside of the trainer's call.
+        RecipeError: the model has no such layer, rows are packed, a micro-batch has a single row, or the weights are
+            sharded (FSDP, DeepSpeed), since a layer is then complete only inside of the trainer's own forward pass.
     """
 
-    def __init__(self, *, align: Align, data_collator: Any = None, **named: Any) -> None:
+    def __init__(self, *, align: Align, data_collator: Any = None, **kwargs: Any) -> None:
         self.align = align
-        super().__init__(data_collator=data_collator, **named)
-        check(align, self.model.config)
+        super().__init__(data_collator=data_collator, **kwargs)
+        check_layer(align, self.model.config)
         if self.padding_free:
-            raise RecipeError(_JOINED)
+            raise RecipeError(_PACKING)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise RecipeError("[align] needs whole weights on every device: tune without FSDP and DeepSpeed")
+            raise RecipeError("[align] needs whole weights on every device: train without FSDP and DeepSpeed")
         if align.contrast_weight and self.args.per_device_train_batch_size * self.args.world_size < 2:
             raise RecipeError("[align] contrasts the rows of one micro-batch: set train.device_batch_size to 2 or more")
         if data_collator is None:
-            # Only now: without one TRL sees to it that there is a token for padding.
+            # Only now: TRL makes sure that there is a padding token while it sets up its own collator.
             self.data_collator = AlignmentCollator(self._tokenizer.pad_token_id)
 
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *given: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
         if packing:
-            raise RecipeError(_JOINED)
-        # The loss is on outputs only whatever the arguments say, so the mask becomes labels here and not in TRL.
+            raise RecipeError(_PACKING)
+        # TRL applies the mask only under some arguments; here the loss is always on outputs only.
         if "labels" not in dataset.column_names:
             dataset = dataset.map(lambda row: {"labels": _labels(row)}, remove_columns="completion_mask")
-        return super()._prepare_dataset(dataset, processing_class, args, packing, *given)
+        return super()._prepare_dataset(dataset, processing_class, args, packing, *rest)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -182,41 +187,42 @@ class AlignmentTrainer(OutputTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The weighted sum; both parts are kept for the log."""
-        rest = {name: value for name, value in inputs.items() if name not in PAIRS}
-        output, *more = self._output(model, rest, return_outputs, num_items_in_batch)
-        # Given the tokens of the whole step, TRL's loss is a micro-batch's share of it, and ours must be one too.
+        """The weighted sum of both losses, which are also logged."""
+        output_inputs = {name: value for name, value in inputs.items() if name not in PAIRS}
+        output, *outputs = self._output(model, output_inputs, return_outputs, num_items_in_batch)
+        # With num_items_in_batch, TRL's loss is the micro-batch's share of the loss of a step, so ours must be too.
         steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
-        self._keep("output_loss", self.accelerator.gather(output.detach() * steps).mean())
+        self._log_metric("output_loss", self.accelerator.gather(output.detach() * steps).mean())
         contrast = self._contrast(*(inputs[name] for name in PAIRS))
         loss = self.align.output_weight * output + self.align.contrast_weight * contrast / steps
-        return (loss, *more) if return_outputs else loss
+        return (loss, *outputs) if return_outputs else loss
 
-    def _output(self, model: Any, rest: dict[str, Any], return_outputs: bool, tokens: Any) -> tuple[Any, ...]:
-        found = super().compute_loss(model, rest, return_outputs=return_outputs, num_items_in_batch=tokens)
-        return found if return_outputs else (found,)
+    def _output(self, model: Any, inputs: dict[str, Any], return_outputs: bool, tokens: Any) -> tuple[Any, ...]:
+        result = super().compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=tokens)
+        return result if return_outputs else (result,)
 
     def _contrast(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | float:
-        """InfoNCE over the pairs of all devices, or 0."""
+        """InfoNCE over the pairs of all devices; 0 with fewer than two pairs."""
         if not self.align.contrast_weight:
             return 0.0
-        left, right = (gathered(side) for side in self._pooled(ids, mask).chunk(2))
-        self._keep("contrast_pairs", float(len(left)))
+        left, right = (gather_rows(side) for side in self._pooled(ids, mask).chunk(2))
+        self._log_metric("contrast_pairs", float(len(left)))
         if len(left) < 2:
             return 0.0
         contrast = info_nce(left, right, self.align.temperature, self.align.symmetric)
-        self._keep("contrast_loss", contrast.detach())
+        self._log_metric("contrast_loss", contrast.detach())
         return contrast
 
     def _pooled(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """One state per sentence, ``(2n, width)`` float32."""
+        """One vector per sentence, ``(2n, width)`` float32."""
         network: PreTrainedModel = self.accelerator.unwrap_model(self.model)
         if not len(ids):
             return torch.zeros((0, network.config.get_text_config().hidden_size), device=ids.device)
-        # Data parallelism's own call is for the outputs: a second one would begin its exchange of gradients anew.
+        # On the unwrapped model: a second forward pass through DistributedDataParallel would restart its gradient
+        # exchange.
         with self.accelerator.autocast():
             hidden = hidden_states(network, ids, mask, self.align.layer)
         return pool(hidden, mask, self.align.pooling).float()
 
-    def _keep(self, name: str, value: torch.Tensor | float) -> None:
+    def _log_metric(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(float(value))

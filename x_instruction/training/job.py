@@ -1,4 +1,4 @@
-"""What a tuning process is given, and what it tells: plain files, so that who asks needs no torch."""
+"""The input and output of a training process. They are plain files, so that its parent does not import torch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from x_instruction.engines import Prompt
 from x_instruction.engines import fingerprint as fingerprints
 from x_instruction.storage.atomic import atomic
 
-# The process that asked for a tuning, in the environment of all that share the work: they end with it.
-ASKED_BY = "X_INSTRUCTION_ASKED_BY"
+# Environment variable with the process id of the parent. Training processes end when it ends.
+PARENT_PID = "X_INSTRUCTION_PARENT_PID"
+# Files of a training folder; the result is also a file of the finished model.
+EXAMPLES, RESULT = "examples.jsonl", "train_result.json"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """A prompt, and what is to be written after it.
+    """A prompt with its completion.
 
     Args:
-        prompt: plain text, or messages of a chat.
-        completion: the output; only its tokens have a loss.
-        end: whether the output ends there, so that the model learns to stop.
-        sentence, parallel: an instruction and the same in another language, to align (AFP); or empty.
+        prompt: plain text, or chat messages.
+        completion: the text to learn; only its tokens have a loss.
+        end: add the end token, so that the model learns to stop.
+        sentence, parallel: an instruction and its translation, whose states AFP aligns; or empty.
     """
 
     prompt: Prompt
@@ -41,11 +43,11 @@ class TrainJob(Section):
     """What a training process does."""
 
     model: Model
-    """The base, and an adapter on it to continue from."""
+    """The base model, with the adapter to continue from if there is one."""
     train: TrainConfig
-    """How it is trained."""
+    """How the model is trained."""
     align: Align | None = None
-    """AFP's alignment beside it."""
+    """AFP's alignment."""
 
 
 def fingerprint(job: TrainJob) -> dict[str, Any]:
@@ -59,20 +61,20 @@ def fingerprint(job: TrainJob) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class TrainResult:
-    """What happened while a model was tuned.
+    """The result of training a model.
 
     Args:
-        rows: rows that were learned from.
-        lengths: as ``reading.Lengths``.
+        rows: number of rows.
+        lengths: fields of ``tokenization.Lengths``.
         steps: optimizer steps.
-        tokens: tokens read, over all epochs and processes, padding not counted.
-        seconds: wall time, over all attempts.
-        loss: mean over the last steps, in nats per token of output.
-        losses: (step, loss) as logged.
-        parameters, trainable: numbers of weights.
-        flops: floating-point operations, as transformers reckons them.
-        hardware: what it ran on.
-        software: package to version.
+        tokens: tokens over all epochs and processes, without padding.
+        seconds: wall time over all attempts.
+        loss: mean loss of the last 10 % of the logged steps, in nats per output token.
+        parameters, trainable: number of weights, and of trained weights.
+        flops: floating-point operations, estimated by transformers.
+        hardware: the devices.
+        software: version by package.
+        losses: logged (step, loss).
     """
 
     rows: int
@@ -90,7 +92,7 @@ class TrainResult:
 
 
 def read_examples(path: Path) -> list[TrainingExample]:
-    """Lessons from their file."""
+    """Read examples from a JSON Lines file."""
     with open(path, encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]
     for row in rows:
@@ -99,8 +101,8 @@ def read_examples(path: Path) -> list[TrainingExample]:
     return [TrainingExample(**row) for row in rows]
 
 
-def write_examples(path: Path, lessons: Sequence[TrainingExample]) -> None:
-    """Lessons into a file that ``read_lessons`` reads."""
+def write_examples(path: Path, examples: Sequence[TrainingExample]) -> None:
+    """Write examples to a JSON Lines file."""
     with atomic(path) as stream:
-        for lesson in lessons:
-            stream.write(json.dumps(asdict(lesson), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        for example in examples:
+            stream.write(json.dumps(asdict(example), ensure_ascii=False).encode("utf-8", "replace") + b"\n")

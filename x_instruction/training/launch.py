@@ -1,4 +1,4 @@
-"""A tuning from outside: its folder, its processes, and the model at its place once it is whole."""
+"""Run training in processes of its own, and move the finished model to its folder."""
 
 from __future__ import annotations
 
@@ -20,127 +20,139 @@ from x_instruction.engines.local.devices import gpus
 from x_instruction.engines.models import locate
 from x_instruction.errors import TrainingError, XInstructionError, rebuild_error
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.job import ASKED_BY, TrainingExample, TrainJob, TrainResult, fingerprint, write_examples
+from x_instruction.training.job import (
+    EXAMPLES,
+    PARENT_PID,
+    RESULT,
+    TrainingExample,
+    TrainJob,
+    TrainResult,
+    fingerprint,
+    write_examples,
+)
 
 logger = logging.getLogger(__name__)
 
-# What a shell may carry that would decide a tuning: places in somebody else's processes, and accelerate's settings.
+# Environment variables that would change the training: those of another distributed job, and accelerate's settings.
 _FOREIGN = re.compile(
     r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|"
     r"(TORCHELASTIC|OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI|ACCELERATE|FSDP)_.*"
 )
+# The last line of a Python traceback, with the prefix that torchrun adds.
 _ERROR = re.compile(r"(\[rank\d+\]: ?)?(?!.*ChildFailedError)[\w.]*(Error|Exception)\b")
 _KILLED = re.compile(r"exitcode *: -9\b")
 
 
 def launch(
     job: TrainJob,
-    lessons: Sequence[TrainingExample],
+    examples: Sequence[TrainingExample],
     target: Path,
-    finish: Callable[[Path, TrainResult], None] = lambda folder, tuned: None,
+    finish: Callable[[Path, TrainResult], None] = lambda folder, result: None,
 ) -> TrainResult:
-    """Tune, and put the model at ``target``.
+    """Train a model and write it to ``target``.
 
-    The work stands beside it under a name with a dot until the model is whole, so a target that exists is complete;
-    killed at any moment, the same call goes on from the last checkpoint.
+    Training works in a hidden folder beside the target, and moves the model at the end. So a target that exists is
+    complete, and after an interruption the same call resumes from the last checkpoint.
 
     Args:
-        job: what to do; kept checkpoints of a job that comes to another model are thrown away (``job.fingerprint``).
-        lessons: the rows.
-        target: the model's folder; must not be there.
-        finish: may add files to the model before it appears.
+        job: the settings. Checkpoints of a job with other weights as its result (``job.fingerprint``) are deleted.
+        examples: the rows.
+        target: the model's folder; must not exist.
+        finish: called with the folder of the trained model before it is moved, to add files.
 
     Raises:
-        TuningError: it failed; the message says why.
+        TrainingError: training failed; the message says why.
     """
     if target.exists():
-        raise TrainingError(f"{target} is there already: name another folder, or remove it")
+        raise TrainingError(f"{target} exists already: name another folder, or remove it")
     _warn_of_another_base(job)
-    folder = target.with_name(f".{target.name}.tuning")
+    folder = target.with_name(f".{target.name}.training")
     folder.mkdir(parents=True, exist_ok=True)
-    write_examples(folder / "lessons.jsonl.new", lessons)
+    # Under another name first: ``_same`` compares them with the examples of the last attempt.
+    new_examples = folder / f"{EXAMPLES}.new"
+    write_examples(new_examples, examples)
     if not _same(folder, job):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "seconds").unlink(missing_ok=True)
-        (folder / "tuned.json").unlink(missing_ok=True)
-    os.replace(folder / "lessons.jsonl.new", folder / "lessons.jsonl")
+        (folder / RESULT).unlink(missing_ok=True)
+    os.replace(new_examples, folder / EXAMPLES)
     with atomic(folder / "job.json") as stream:
         stream.write(dumps(job).encode())
-    # The model is missing where it came to its place, the rest of the folder stayed, and it was removed there.
-    if not (folder / "tuned.json").exists() or not (folder / "model").is_dir():
-        _perform(folder, job)
-    table = json.loads((folder / "tuned.json").read_text("utf-8"))
-    tuned = TrainResult(**table)
-    finish(folder / "model", tuned)
+    # There can be a result without a model: after an interruption between the last two steps here, if the target was
+    # removed later.
+    if not (folder / RESULT).exists() or not (folder / "model").is_dir():
+        _run(folder, job)
+    result = TrainResult(**json.loads((folder / RESULT).read_text("utf-8")))
+    finish(folder / "model", result)
     os.replace(folder / "model", target)
     shutil.rmtree(folder)
-    return tuned
+    return result
 
 
 def _same(folder: Path, job: TrainJob) -> bool:
-    """Whether what the folder holds comes to what this job comes to, on these rows."""
+    """Whether the folder has an earlier attempt at the same job with the same examples."""
     try:
         before = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
-        same = fingerprint(before) == fingerprint(job)
-        rows = (folder / "lessons.jsonl").read_bytes()
+        examples = (folder / EXAMPLES).read_bytes()
     except (OSError, ValueError, XInstructionError):
         return False
-    return same and rows == (folder / "lessons.jsonl.new").read_bytes()
+    return fingerprint(before) == fingerprint(job) and examples == (folder / f"{EXAMPLES}.new").read_bytes()
 
 
-def _perform(folder: Path, job: TrainJob) -> None:
-    for name in ("failed.json", "tuned.json", "model"):
+def _run(folder: Path, job: TrainJob) -> None:
+    for name in ("failed.json", RESULT, "model"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     processes = _processes(job.train)
-    line = _line(folder, job.train, processes)
+    command = _command(folder, job.train, processes)
     with open(folder / "log.txt", "ab") as log:
         begin = log.tell()
-        ended = subprocess.run(line, env=_environment(job.train, processes), stdout=log, stderr=log, check=False)
-    if ended.returncode == 0:
+        process = subprocess.run(command, env=_environment(job.train, processes), stdout=log, stderr=log, check=False)
+    if process.returncode == 0:
         return
     failed = folder / "failed.json"
     if failed.exists():
-        kind, message = json.loads(failed.read_text("utf-8"))
-        raise rebuild_error(kind, message)
-    said = (folder / "log.txt").read_bytes()[begin:].decode("utf-8", "replace").strip().splitlines()
-    was_killed = ended.returncode == -9 or any(_KILLED.search(text) for text in said)
+        name, message = json.loads(failed.read_text("utf-8"))
+        raise rebuild_error(name, message)
+    lines = (folder / "log.txt").read_bytes()[begin:].decode("utf-8", "replace").strip().splitlines()
+    was_killed = process.returncode == -9 or any(_KILLED.search(line) for line in lines)
     killed = (
-        " (killed, often for lack of memory: lower device_batch_size, or max_tokens, with which it begins anew)"
+        " (killed, often for lack of memory: lower train.device_batch_size, or train.max_tokens, which restarts the "
+        "training)"
         if was_killed
         else ""
     )
-    # accelerate ends with a table of its own, behind what went wrong.
-    last = ([text for text in said if _ERROR.match(text)] or said)[-1:]
+    # accelerate prints a summary of its own after the error.
+    last = ([line for line in lines if _ERROR.match(line)] or lines)[-1:]
     raise TrainingError(
-        f"tuning ended with exit code {ended.returncode}{killed}: {' '.join(last)[:300]}; all that it said is in "
-        f"{folder / 'log.txt'}, and the same command goes on from its last checkpoint"
+        f"training ended with exit code {process.returncode}{killed}: {' '.join(last)[:300]}; the full output is in "
+        f"{folder / 'log.txt'}, and the same command resumes from the last checkpoint"
     )
 
 
 def _processes(settings: TrainConfig) -> int:
-    """How many processes share the work.
+    """The number of training processes.
 
     Raises:
-        TuningError: they are to be more than there are GPUs.
+        TrainingError: there are not enough GPUs.
     """
     if settings.device == "cpu":
         return settings.processes or 1
-    seen = len(gpus())
-    if settings.processes and settings.processes > seen > 0:
+    visible = len(gpus())
+    if settings.processes and settings.processes > visible > 0:
         raise TrainingError(
-            f"train.processes is {settings.processes}, each has a GPU of its own, and {seen} can be seen: "
-            f"set it to {seen} or less"
+            f"train.processes is {settings.processes} and {visible} GPUs are visible, expected one GPU per process: "
+            f"set it to {visible} or less"
         )
-    return settings.processes or max(1, seen)
+    return settings.processes or max(1, visible)
 
 
-def _line(folder: Path, settings: TrainConfig, processes: int) -> list[str]:
-    """The command; with several processes everything that accelerate would read from somebody's own file is said."""
+def _command(folder: Path, settings: TrainConfig, processes: int) -> list[str]:
+    """The command line of the worker, under accelerate if there are several processes."""
     work = ["-m", "x_instruction.training.worker", str(folder)]
     if processes == 1:
         return [sys.executable, *work]
-    # Whatever is not said on its command line would come from the file that `accelerate config` wrote.
+    # accelerate reads every option that is missing here from the file of `accelerate config`, so all are given.
     own = folder / "accelerate.json"
     table = {
         "compute_environment": "LOCAL_MACHINE",
@@ -150,25 +162,25 @@ def _line(folder: Path, settings: TrainConfig, processes: int) -> list[str]:
         "debug": False,
     }
     own.write_text(json.dumps(table), "utf-8")
-    # `--multi_gpu` is its way to several processes on a CPU too: with `--cpu`, and without either, it begins one.
-    said = ["--multi_gpu", "--num_machines", "1", "--machine_rank", "0", "--num_processes", str(processes)]
-    said += ["--gpu_ids", "all", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(own), *said, *work]
+    # `--multi_gpu` also starts several processes on a CPU; with `--cpu`, or without either, accelerate starts one.
+    options = ["--multi_gpu", "--num_machines", "1", "--machine_rank", "0", "--num_processes", str(processes)]
+    options += ["--gpu_ids", "all", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(own), *options, *work]
 
 
 def _environment(settings: TrainConfig, processes: int) -> dict[str, str]:
-    """What the processes find around them: the GPUs that they use and no others, and whom they end with."""
-    found = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
-    # Weights and rows are here, and a tokenizer's threads would quarrel with torch's.
-    found |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", ASKED_BY: str(os.getpid())}
-    if settings.device != "cpu" and (seen := gpus()):
-        # One process that sees several would split every batch over them and take as many times more rows.
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(seen[:processes])
-    return found
+    """The environment of the training processes: their GPUs, and the parent to end with."""
+    environment = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+    # A tokenizer's threads would compete with torch's, and tokenization is fast anyway.
+    environment |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", PARENT_PID: str(os.getpid())}
+    if settings.device != "cpu" and (visible := gpus()):
+        # With several GPUs visible, a single process would use DataParallel and multiply the batch size.
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[:processes])
+    return environment
 
 
 def _warn_of_another_base(job: TrainJob) -> None:
-    """Tell of an adapter that says it was made for another model: where shapes agree, it loads on any."""
+    """Warn if an adapter was made for another base model. It would load anyway if the shapes are equal."""
     if not job.model.adapter:
         return
     try:
@@ -179,11 +191,11 @@ def _warn_of_another_base(job: TrainJob) -> None:
     made_for = table.get("base_model_name_or_path")
     if _on_the_hub(made_for) and _on_the_hub(base) and made_for.casefold() != base.casefold():
         logger.warning(
-            f"adapter {without_folder(job.model.adapter)} says that it was made for {made_for}, and it is tuned "
-            f"on upon {base}: where these are not the same weights, it is worth nothing"
+            f"adapter {without_folder(job.model.adapter)} was made for {made_for} and is trained further on {base}: it "
+            "is useless unless both have the same weights"
         )
 
 
 def _on_the_hub(name: Any) -> bool:
-    """Whether a name is that of a model on the Hub, as far as it can be seen."""
+    """Whether a name looks like the id of a model on the Hub."""
     return isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not Path(name).is_dir()

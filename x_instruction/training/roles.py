@@ -1,8 +1,8 @@
-"""What the pipeline's own models learn from: pairs in, prompts and completions out.
+"""Training examples for the generator and the rater of a run.
 
-The generator reads a response and writes its instruction (the loss is on the instruction alone); the rater reads a
-pair and answers with one of three levels. Both are asked by the functions that ask them later, so what they learn is
-what they are asked.
+The generator reads a response and writes its instruction; only the instruction has a loss. The rater reads a pair and
+answers with one of three levels. The prompts come from the same functions that prompt the models in the run, so
+training and inference prompts are equal.
 """
 
 from __future__ import annotations
@@ -21,50 +21,58 @@ from x_instruction.seed.pairs import Pair
 from x_instruction.training.job import TrainingExample
 
 
-class Clips(Protocol):
-    """An engine, or a model's tokenizer."""
+class Truncator(Protocol):
+    """An engine, or an ``ExampleEncoder``: truncates text to a number of the model's tokens."""
 
     chat: bool
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
 
 
-def writing(pairs: Sequence[Pair], settings: Generate, reader: Clips) -> list[TrainingExample]:
-    """Lessons of the generator (backward tuning: method.md 2.2, Humpback section 2.2).
+def generator_examples(pairs: Sequence[Pair], settings: Generate, model: Truncator) -> list[TrainingExample]:
+    """Examples for the generator: from a response to its instruction.
+
+    The generator is a backward model, as in Humpback (arXiv 2308.06259, section 2.2; docs/method.md 2.2).
 
     Args:
-        pairs: trusted pairs; their instructions are in ``settings.instruction_language``.
-        settings: prompt and length of what the generator is shown.
-        reader: of the base model.
+        pairs: seed pairs, with instructions in ``settings.instruction_language``.
+        settings: the prompt, and the length of the response in it.
+        model: the base model.
     """
     template = prompts.choose(
-        "trained-auto" if settings.trained_prompt == "auto" else settings.trained_prompt, reader.chat
+        "trained-auto" if settings.trained_prompt == "auto" else settings.trained_prompt, model.chat
     )
-    lessons = []
+    examples = []
     for pair in pairs:
-        wanted = " ".join(f"{pair.instruction}\n{pair.input}".split())
-        shown = reader.truncate(pair.output, settings.passage_tokens)
+        instruction = " ".join(f"{pair.instruction}\n{pair.input}".split())
+        passage = model.truncate(pair.output, settings.passage_tokens)
+        style = prompts.style(instruction)
         prompt, opening = prompts.ask(
-            template, shown, language(pair.language), language(pair.instruction_language), prompts.style(wanted), 0
+            template, passage, language(pair.language), language(pair.instruction_language), style, 0
         )
-        # A base model goes on after the prompt's last word; a chat model begins a turn.
-        joint = "" if template.chat else " "
-        lessons.append(TrainingExample(prompt, joint + wanted.removeprefix(opening)))
-    return lessons
+        # A plain prompt ends with a word and the completion continues after a space; a chat model begins a new turn.
+        separator = "" if template.chat else " "
+        examples.append(TrainingExample(prompt, separator + instruction.removeprefix(opening)))
+    return examples
 
 
-def rating(examples: Sequence[Example], settings: Refine, reader: Clips) -> list[TrainingExample]:
-    """Lessons of the rater (the paper's evaluator: method.md 2.3): a pair, and its level as one of three answers.
+def rater_examples(pairs: Sequence[Example], settings: Refine, model: Truncator) -> list[TrainingExample]:
+    """Examples for the rater: from a pair to its level, one of three answers.
+
+    The rater is the paper's evaluator (arXiv 2405.19744; docs/method.md 2.3).
 
     Args:
-        examples: pairs of known levels.
-        settings: prompt and length of the response that is shown.
-        reader: of the base model.
+        pairs: pairs of known level.
+        settings: the prompt, and the length of the response in it.
+        model: the base model.
     """
-    lessons = []
-    # By document, in an order that has nothing to do with what they are about: levels of one response stay together.
-    for e in sorted(examples, key=lambda e: (hashing.digest([e.document, e.language]), e.strategy)):
-        asked = trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, reader)
-        lessons.append(TrainingExample(asked.prompt, asked.answers[LEVELS.index(e.level)], end=False))
-    return lessons
+    examples = []
+    # Sorted by a hash of the document, so that the order is unrelated to the topic and the pairs of one response stay
+    # together.
+    for pair in sorted(pairs, key=lambda pair: (hashing.digest([pair.document, pair.language]), pair.strategy)):
+        question = trained.question(
+            pair.text, pair.language, pair.instruction, pair.instruction_language, settings, model
+        )
+        examples.append(TrainingExample(question.prompt, question.answers[LEVELS.index(pair.level)], end=False))
+    return examples

@@ -1,9 +1,9 @@
-"""Tuning the model that people use: on prompts and completions, from the rows to the record that its card is made of.
+"""Supervised fine-tuning on prompts and completions, from the rows to the record for the model card.
 
-<model>/                 adapter, or whole model with its tokenizer
-<model>/training.json    for the card (``cards.records.Training``)
-<model>/tuned.json       lengths, losses, what the machine did, and the tags to ask with
-<model>/rates.json       learning rates that were tried, where some were
+<model>/                      the adapter, or the whole model, with its tokenizer
+<model>/training.json         the record for the card (``cards.records.Training``)
+<model>/train_result.json     lengths, losses, time and hardware, and the tags to prompt with
+<model>/learning_rates.json   scores of the learning rates that were tried, if any
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from x_instruction.mixing.files import REPORT, Source, inference_tags
 from x_instruction.prompts.answer import SLOT, frame
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
+from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
-from x_instruction.training.record import training, write
+from x_instruction.training.record import training_record, write_record
 
-RATES, TUNED = "rates.json", "tuned.json"
+# Must be in ``engines.models`` among the files that do not identify a model.
+LEARNING_RATES = "learning_rates.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Rows to tune on.
+    """Rows to train on.
 
     Args:
         pairs: prompts with their completions.
-        parallel: of a pair, its instruction and the same in another language, for alignment.
-        tags: of a pair, what a mix put after its prompt.
-        inference: what prompts end with when the tuned model is asked, by language; the first mix that says it decides.
-        dropped: reason to number of rows that could not be used.
-        names: of the files.
+        parallel: by pair, its instruction and the translation to align it with.
+        tags: by pair, the tag that a mix added to its prompt.
+        inference: the tag to prompt the trained model with, by language. If several mixes set one, the first counts.
+        dropped: number of rows that could not be used, by reason.
+        names: names of the files or data sets.
         revision: digest of the files.
     """
 
@@ -62,7 +63,7 @@ class Data:
 
 
 def read(files: Sequence[Source]) -> Data:
-    """The rows of files that `mix`, `build` or `seeds` wrote, or of any instruction file.
+    """Read the rows of files from `mix`, `build` or `seeds`, or of any instruction file.
 
     Raises:
         CorpusError: a file cannot be read, or no row is left.
@@ -70,10 +71,10 @@ def read(files: Sequence[Source]) -> Data:
     pairs: list[Pair] = []
     parallel: dict[Pair, tuple[str, str]] = {}
     tags: dict[Pair, str] = {}
-    gone: dict[str, int] = {}
+    dropped: dict[str, int] = {}
 
     def drop(reason: str) -> None:
-        gone[reason] = gone.get(reason, 0) + 1
+        dropped[reason] = dropped.get(reason, 0) + 1
 
     def make(row: Mapping[str, Any], id: str, source: Source) -> Pair:
         pair = pair_of(row, id, source.path.name, source.tag)
@@ -93,23 +94,23 @@ def read(files: Sequence[Source]) -> Data:
                 drop("empty")
             elif not pair.language:
                 drop("no_language")
-            elif not _known(pair):
+            elif not _has_known_languages(pair):
                 drop("unknown_language")
             else:
                 pairs.append(pair)
     if not pairs:
-        seen = ", ".join(f"{reason} {number}" for reason, number in sorted(gone.items())) or "they are empty"
-        raise CorpusError(f"no row to tune on in {', '.join(source.path.name for source in files)} ({seen})")
+        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items())) or "no rows at all"
+        raise CorpusError(f"no row to train on in {', '.join(source.path.name for source in files)} ({reasons})")
     names = tuple(dict.fromkeys(_name(source.path) for source in files))
     revision = hashing.digest([digest(source.path) for source in files])
     inference: dict[str, str] = {}
     for folder in dict.fromkeys(source.path.parent for source in files):
         inference = inference_tags(folder / REPORT) | inference
-    return Data(tuple(pairs), parallel, tags, inference, gone, names, f"sha256:{revision}")
+    return Data(tuple(pairs), parallel, tags, inference, dropped, names, f"sha256:{revision}")
 
 
-def _known(pair: Pair) -> bool:
-    """Whether a card can name its languages; else it would be missed when all is tuned."""
+def _has_known_languages(pair: Pair) -> bool:
+    """Whether the model card can name its languages. Checked here, since the card is written after the training."""
     try:
         language(pair.language), language(pair.instruction_language)
     except UnknownLanguage:
@@ -118,64 +119,69 @@ def _known(pair: Pair) -> bool:
 
 
 def _name(path: Path) -> str:
-    """What a file belongs to: the folder of a mix or a data set; any other file stands for itself."""
-    parts = path.name.startswith(("train-", "train.")) or (path.parent / REPORT).is_file()
-    return (path.parent.resolve().name if parts else "") or path.stem
+    """The name of the data set that a file belongs to: the folder of a mix or data set, or else the file's own name."""
+    in_data_set = path.name.startswith(("train-", "train.")) or (path.parent / REPORT).is_file()
+    return (path.parent.resolve().name if in_data_set else "") or path.stem
 
 
-def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str], None]) -> TrainResult:
-    """Tune a model, with the learning rate that does best where several are given.
+def train(settings: TrainingRecipe, data: Data, target: Path, log: Callable[[str], None]) -> TrainResult:
+    """Train a model, with the best learning rate if several are given.
 
-    Killed at any moment, the same call goes on: tried rates and checkpoints are kept beside the target.
+    After an interruption the same call resumes: scores of learning rates and checkpoints are kept beside the target.
 
     Args:
-        settings: the tuning recipe.
+        settings: the training recipe.
         data: the rows.
-        target: the model's folder; must not be there.
-        say: tells a person what happens.
+        target: the model's folder; must not exist.
+        log: called with one line per event.
 
     Raises:
-        TuningError: it cannot work; the message says why.
+        TrainingError: training failed; the message says why.
     """
-    from x_instruction.training.tokenization import Reader
+    from x_instruction.training.tokenization import ExampleEncoder
 
     if target.exists():
-        raise TrainingError(f"{target} is there already: name another --out, or remove it")
-    reader = Reader(settings.model.name, settings.model.revision)
-    ask = frame(settings.prompt, reader.chat)
-
-    def lesson(pair: Pair) -> TrainingExample:
-        return TrainingExample(ask(pair.asked), pair.output, True, *data.parallel.get(pair, ("", "")))
-
-    pairs, held = _apart(data.pairs, settings.lr_search_rows if settings.lr_search_rates else 0)
-    held_out.checks((pair.language for pair in held), settings.lid_model)
-    lessons = [lesson(pair) for pair in pairs]
-    trials = target.with_name(f".{target.name}.trials")
-    # What was tried on other rows or otherwise says nothing of these.
-    trials /= hashing.digest([fingerprint(settings), data.revision])[:16]
-    rates = _tried(settings, lessons, _rows(held, data), trials, say) if settings.lr_search_rates else {}
+        raise TrainingError(f"{target} exists already: name another --out, or remove it")
+    encoder = ExampleEncoder(settings.model.name, settings.model.revision)
+    render = frame(settings.prompt, encoder.chat)
+    pairs, search_pairs = _split(data.pairs, settings.lr_search_rows if settings.lr_search_rates else 0)
+    # Before training: that a language cannot be identified must not turn up afterwards.
+    held_out.language_checks((pair.language for pair in search_pairs), settings.lid_model)
+    examples = [
+        TrainingExample(render(pair.asked), pair.output, True, *data.parallel.get(pair, ("", ""))) for pair in pairs
+    ]
+    search = target.with_name(f".{target.name}.lr-search")
+    # Scores of other rows or settings do not count, so each combination has a folder of its own.
+    search /= hashing.digest([fingerprint(settings), data.revision])[:16]
+    rates = (
+        _search_learning_rates(settings, examples, _rows(search_pairs, data), search, log)
+        if settings.lr_search_rates
+        else {}
+    )
     chosen = settings
     if rates:
-        # A small base answers in no asked language yet, and then all scores are 0.
+        # A small base may not answer in any language yet. Then all scores are 0, and the likelihood decides.
         best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"], -rate))
-        say(f"learning rate {best:g}: score {rates[best]['score']:.4f} is the best of {len(rates)}")
+        log(f"learning rate {best:g} has the best score of {len(rates)}: {rates[best]['score']:.4f}")
         chosen = settings.replace(train=settings.train.replace(learning_rate=best))
+    job = TrainJob(model=chosen.model, train=chosen.train, align=chosen.align)
 
-    def finish(model: Path, tuned: TrainResult) -> None:
+    def finish(model: Path, result: TrainResult) -> None:
         if rates:
-            (model / RATES).write_text(json.dumps({f"{rate:g}": rates[rate] for rate in rates}, indent=1), "utf-8")
-        told = asdict(tuned) | {"inference": data.inference}
-        (model / TUNED).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
-        # Whoever gets the model from the Hub reads with it; all weights come with theirs.
+            scores = {f"{rate:g}": rates[rate] for rate in rates}
+            (model / LEARNING_RATES).write_text(json.dumps(scores, indent=1), "utf-8")
+        table = asdict(result) | {"inference": data.inference}
+        (model / RESULT).write_text(json.dumps(table, indent=1, ensure_ascii=False), "utf-8")
+        # An adapter on the Hub needs the tokenizer too; the trainer saves it only with whole models.
         if chosen.train.method != "full":
-            reader.tokenizer.save_pretrained(model)
-        prompt = ask("{" + SLOT + "}")
-        record = training(
-            TrainJob(model=chosen.model, train=chosen.train, align=chosen.align),
-            tuned,
-            # The card's example is asked as people are to ask.
+            encoder.tokenizer.save_pretrained(model)
+        prompt = render("{" + SLOT + "}")
+        record = training_record(
+            job,
+            result,
+            # The card's example has the tag for inference.
             [
-                dataclasses.replace(pair, instruction=row.asked, input="") if row.tag else pair
+                dataclasses.replace(pair, instruction=row.tagged_prompt, input="") if row.tag else pair
                 for pair, row in zip(data.pairs, _rows(data.pairs, data), strict=True)
             ],
             " + ".join(data.names),
@@ -183,15 +189,15 @@ def tune(settings: TrainingRecipe, data: Data, target: Path, say: Callable[[str]
             chosen,
             prompt if isinstance(prompt, str) else "",
         )
-        write(model, record, settings.license, settings.license_link)
+        write_record(model, record, settings.license, settings.license_link)
 
-    tuned = launch(TrainJob(model=chosen.model, train=chosen.train, align=chosen.align), lessons, target, finish)
-    shutil.rmtree(trials.parent, ignore_errors=True)
-    return tuned
+    result = launch(job, examples, target, finish)
+    shutil.rmtree(search.parent, ignore_errors=True)
+    return result
 
 
 def evaluate(settings: TrainingRecipe, target: Path, rows: Sequence[held_out.Row]) -> dict[str, held_out.Metrics]:
-    """What the model that a tuning left in a folder is worth on rows, by language and for all."""
+    """Metrics of a trained model on held-out rows, by language and for all."""
     engine = open_engine(settings.train.trained(settings.model, target))
     render = frame(settings.prompt, engine.chat)
     return held_out.summary(
@@ -199,59 +205,65 @@ def evaluate(settings: TrainingRecipe, target: Path, rows: Sequence[held_out.Row
     )
 
 
-def _apart(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to learn from and pairs to choose by, of every language as many; a document is on one side alone."""
+def _split(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on, and about ``count`` held-out pairs with an equal number per language.
+
+    The pairs of one document are all in the same part, so that no held-out response was seen in training.
+    """
     if not count:
         return list(pairs), []
     tags = sorted({pair.language for pair in pairs})
-    each = math.ceil(count / len(tags))
+    per_language = math.ceil(count / len(tags))
     documents: set[str] = set()
     for tag in tags:
         own = {pair.document for pair in pairs if pair.language == tag}
-        documents.update(sorted(own, key=lambda id: hashing.digest(["apart", id]))[:each])
-    held = [pair for pair in pairs if pair.document in documents]
-    rest = [pair for pair in pairs if pair.document not in documents]
-    if not rest:
-        raise TrainingError(f"lr_search_rows = {count} leaves no row to tune on: {len(pairs)} rows are there in all")
-    return rest, held
+        documents.update(sorted(own, key=lambda id: hashing.digest(["apart", id]))[:per_language])
+    training = [pair for pair in pairs if pair.document not in documents]
+    if not training:
+        raise TrainingError(
+            f"lr_search_rows is {count} and there are {len(pairs)} rows, so no row is left to train on: lower it"
+        )
+    return training, [pair for pair in pairs if pair.document in documents]
 
 
 def _rows(pairs: Sequence[Pair], data: Data) -> list[held_out.Row]:
-    """Pairs as rows that the tuned model is asked."""
+    """Pairs as evaluation rows, with the tags for inference."""
     rows = []
     for number, pair in enumerate(pairs):
-        own = data.tags.get(pair, "")
-        rows.append(held_out.Row(f"{number}", pair.asked.removesuffix(own), pair.output, pair.language, own))
-    return held_out.tagged(rows, data.inference)
+        tag = data.tags.get(pair, "")
+        rows.append(held_out.Row(f"{number}", pair.asked.removesuffix(tag), pair.output, pair.language, tag))
+    return held_out.with_tags(rows, data.inference)
 
 
-def _tried(
+def _search_learning_rates(
     settings: TrainingRecipe,
-    lessons: Sequence[TrainingExample],
+    examples: Sequence[TrainingExample],
     rows: Sequence[held_out.Row],
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[float, dict[str, float]]:
-    """What each learning rate comes to on the search rows: the mean over languages (method.md 3.5)."""
-    found = {}
+    """Train briefly with each learning rate. Returns the mean of its metrics over the languages of the held-out rows.
+
+    The target languages decide, not the English loss (Chirkova et al., arXiv 2402.14778; docs/method.md 3.5).
+    """
+    results: dict[float, dict[str, float]] = {}
     for rate in settings.lr_search_rates:
         target = folder / f"{rate:g}"
-        tune_ = settings.train.replace(learning_rate=rate, steps=settings.lr_search_steps)
-        known = target / "score.json"
+        scores = target / "score.json"
         if not target.is_dir():
-            launch(TrainJob(model=settings.model, train=tune_, align=settings.align), lessons, target)
-        if not known.exists():
-            figures = [one for name, one in evaluate(settings, target, rows).items() if name != held_out.ALL]
-            table = {
-                name: sum(getattr(one, name) for one in figures) / len(figures)
-                for name in ("score", "right", "bits_per_byte")
+            config = settings.train.replace(learning_rate=rate, steps=settings.lr_search_steps)
+            launch(TrainJob(model=settings.model, train=config, align=settings.align), examples, target)
+        if not scores.exists():
+            by_language = [one for name, one in evaluate(settings, target, rows).items() if name != held_out.ALL]
+            means = {
+                name: sum(getattr(metrics, name) for metrics in by_language) / len(by_language)
+                for name in ("score", "language_accuracy", "bits_per_byte")
             }
-            with atomic(known) as stream:
-                stream.write(json.dumps(table).encode())
-        found[rate] = json.loads(known.read_text("utf-8"))
-        told: dict[str, Any] = found[rate]
-        say(
-            f"learning rate {rate:g}, {settings.lr_search_steps} steps: right language {told['right']:.2f}, "
-            f"{told['bits_per_byte']:.3f} bits per byte, score {told['score']:.4f}"
+            with atomic(scores) as stream:
+                stream.write(json.dumps(means).encode())
+        results[rate] = means = json.loads(scores.read_text("utf-8"))
+        log(
+            f"learning rate {rate:g}, {settings.lr_search_steps} steps: language accuracy "
+            f"{means['language_accuracy']:.2f}, {means['bits_per_byte']:.3f} bits per byte, score {means['score']:.4f}"
         )
-    return found
+    return results

@@ -1,6 +1,6 @@
-"""Rows as a model reads them: tokens of the prompt, tokens of the output, and nothing else has a loss.
+"""Tokenize training examples: prompt tokens without a loss, followed by output tokens.
 
-A prompt is read exactly as the engines read it, so that a tuned model is asked in the tokens that it was tuned on.
+Prompts are tokenized exactly as the engines do it, so that training and inference have equal tokens.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ except ModuleNotFoundError as error:
 
 @dataclass(slots=True)
 class Lengths:
-    """How long rows are, in tokens, and what that makes of them.
+    """Lengths of the rows in tokens, and the effect of the maximum length.
 
     Args:
-        max_tokens: longest row; the rest of an output is cut off.
-        percentiles: of the rows, before anything was cut.
-        truncated: rows whose output was cut.
-        dropped: rows whose prompt alone leaves no room for an output.
+        max_tokens: maximum length of a row; longer outputs are truncated.
+        percentiles: percentiles of the lengths before truncation.
+        rows: number of rows.
+        truncated: number of rows whose output was truncated.
+        dropped: number of rows whose prompt leaves no room for an output.
     """
 
     max_tokens: int
@@ -40,14 +41,14 @@ class Lengths:
     dropped: int = 0
 
 
-class Reader:
-    """A model's tokenizer, as the engines use it.
+class ExampleEncoder:
+    """Encodes training examples with a model's tokenizer.
 
     Args:
-        name, revision: of the model, as in recipes.
+        name, revision: the model, as in recipes.
 
     Raises:
-        TuningError: the model has no tokenizer that can be loaded.
+        TrainingError: the tokenizer or configuration cannot be loaded, or the tokenizer has no end token.
     """
 
     def __init__(self, name: str, revision: str = "main") -> None:
@@ -58,76 +59,82 @@ class Reader:
             config = AutoConfig.from_pretrained(files.folder)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise TrainingError(f"cannot read tokenizer and configuration of {name!r}: {reason}") from error
+            raise TrainingError(f"cannot load the tokenizer and configuration of {name!r}: {reason}") from error
         self.chat = bool(self.tokenizer.chat_template)
         self.context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         if self.tokenizer.eos_token_id is None:
-            raise TrainingError(f"the tokenizer of {self.model} names no end token, so no output could ever end")
+            raise TrainingError(
+                f"the tokenizer of {self.model} has no end token, so no output could end: set eos_token in its "
+                "tokenizer_config.json"
+            )
 
     def truncate(self, text: str, tokens: int) -> str:
-        """The longest start of the text that has at most this many tokens."""
+        """The longest prefix of the text that has at most this many tokens."""
         return truncate_to_tokens(
             text,
             tokens,
             lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
         )
 
-    def read(self, lesson: TrainingExample) -> tuple[list[int], int]:
-        """Tokens of a row, and how many of them are the prompt's."""
-        if isinstance(lesson.prompt, str):
-            prompt = list(self.tokenizer(lesson.prompt)["input_ids"])
+    def encode(self, example: TrainingExample) -> tuple[list[int], int]:
+        """Token ids of an example, and how many of them belong to the prompt."""
+        if isinstance(example.prompt, str):
+            prompt = list(self.tokenizer(example.prompt)["input_ids"])
         elif self.chat:
-            prompt = self._turns(lesson.prompt, True)
+            prompt = self._render(example.prompt, True)
         else:
-            raise TrainingError(
-                f"{self.model} has no chat template: use a plain prompt, or a base that was tuned for chat"
-            )
+            raise TrainingError(f"{self.model} has no chat template: use a plain prompt, or a chat model as the base")
         if not prompt:
             raise TrainingError("a row has an empty prompt")
-        if lesson.end and not isinstance(lesson.prompt, str):
-            # What ends a turn is the template's to say; one that rewrites the prompt cannot be asked.
-            whole = self._turns((*lesson.prompt, ("assistant", lesson.completion)), False)
+        if example.end and not isinstance(example.prompt, str):
+            # The template knows what ends a turn. It is used unless it changes the prompt once there is an answer.
+            whole = self._render((*example.prompt, ("assistant", example.completion)), False)
             if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
                 return whole, len(prompt)
-        output = list(self.tokenizer(lesson.completion, add_special_tokens=False)["input_ids"])
-        return prompt + output + [self.tokenizer.eos_token_id] * lesson.end, len(prompt)
+        output = list(self.tokenizer(example.completion, add_special_tokens=False)["input_ids"])
+        return prompt + output + [self.tokenizer.eos_token_id] * example.end, len(prompt)
 
-    def _turns(self, turns: Sequence[tuple[str, str]], open_end: bool) -> list[int]:
+    def _render(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> list[int]:
         messages = [{"role": role, "content": content} for role, content in turns]
-        return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=open_end, return_dict=False))
+        return list(
+            self.tokenizer.apply_chat_template(messages, add_generation_prompt=generation_prompt, return_dict=False)
+        )
 
     def rows(
-        self, lessons: Sequence[TrainingExample], max_tokens: int | None, percentile: float
+        self, examples: Sequence[TrainingExample], max_tokens: int | None, percentile: float
     ) -> tuple[dict[int, dict[str, list[int]]], Lengths]:
-        """Rows as trainers take them, by their place: ``input_ids`` and ``labels``, -100 where there is no loss.
+        """Rows for a trainer, by index of their example: ``input_ids`` and ``labels`` (-100 for tokens without a loss).
 
         Args:
-            lessons: the rows.
-            max_tokens: longest row, or None to fit ``percentile`` percent of them whole.
+            examples: the examples.
+            max_tokens: maximum length; if None, so that ``percentile`` percent of the rows fit.
+            percentile: see ``max_tokens``.
 
         Raises:
-            TuningError: no row is left, or ``max_tokens`` is more than the model can read.
+            TrainingError: no row is left, or ``max_tokens`` exceeds the model's context.
         """
-        if not lessons:
-            raise TrainingError("there is no row to tune on")
-        read = [self.read(lesson) for lesson in lessons]
-        sizes = np.array([len(tokens) for tokens, _ in read])
+        if not examples:
+            raise TrainingError("there is no row to train on")
+        encoded = [self.encode(example) for example in examples]
+        sizes = np.array([len(tokens) for tokens, _ in encoded])
         if max_tokens is not None and max_tokens > self.context:
-            raise TrainingError(f"max_tokens is {max_tokens:,}, and {self.model} reads {self.context:,} at most")
+            raise TrainingError(
+                f"train.max_tokens is {max_tokens:,}, expected at most {self.context:,}, the context of {self.model}"
+            )
         longest = max_tokens or min(self.context, int(np.percentile(sizes, percentile, method="inverted_cdf")))
-        lengths = Lengths(longest, rows=len(read))
+        lengths = Lengths(longest, rows=len(encoded))
         lengths.percentiles = {
             f"{share:g}": int(np.percentile(sizes, share, method="inverted_cdf")) for share in (50, 90, 95, 99, 100)
         }
         rows: dict[int, dict[str, list[int]]] = {}
-        for place, (tokens, start) in enumerate(read):
+        for index, (tokens, start) in enumerate(encoded):
             if start >= longest:
                 lengths.dropped += 1
                 continue
             lengths.truncated += len(tokens) > longest
-            rows[place] = {"input_ids": tokens[:longest], "labels": [-100] * start + tokens[start:longest]}
+            rows[index] = {"input_ids": tokens[:longest], "labels": [-100] * start + tokens[start:longest]}
         if not rows:
             raise TrainingError(
-                f"every prompt has {longest:,} tokens or more, so no output is left to learn: raise max_tokens"
+                f"every prompt has at least {longest:,} tokens, so no output is left: raise train.max_tokens"
             )
         return rows, lengths

@@ -1,4 +1,4 @@
-"""TRL's trainer, with less work for the vocabulary on a CPU."""
+"""TRL's trainer with a faster loss on CPUs: the output projection runs on output tokens only."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
-# Logits in memory at once: 128 MiB as float32.
+# Logits in memory at once: 128 MiB in float32.
 _LOGITS = 1 << 25
 
 
 class HeadLoss(torch.autograd.Function):  # type: ignore[misc]
-    """Cross entropy behind a linear head, summed over tokens; gradients are made on the way.
+    """Cross-entropy of a linear head, summed over tokens. The gradients are computed in the forward pass.
 
-    Logits are made once, for some tokens at a time, and never kept: one product with the vocabulary less than making
-    them anew on the way back, and none of the statistics that TRL logs.
+    Logits are computed once, in blocks of tokens, and not stored. That saves one product with the vocabulary compared
+    with recomputing them in the backward pass, and all the statistics that TRL logs.
     """
 
     @staticmethod
@@ -30,80 +30,84 @@ class HeadLoss(torch.autograd.Function):  # type: ignore[misc]
         """The loss in nats.
 
         Args:
-            states: tokens, width; float32.
-            weight: vocabulary, width.
-            targets: tokens.
+            states: ``(tokens, width)``, float32.
+            weight: ``(vocabulary, width)``.
+            targets: ``(tokens,)``.
         """
         loss = states.new_zeros(())
         states_grad = torch.empty_like(states)
         weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         size = max(1, _LOGITS // weight.shape[0])
-        for part, wanted, grad in zip(
+        for block, target, grad in zip(
             states.split(size), targets[:, None].split(size), states_grad.split(size), strict=True
         ):
-            logits = part @ weight.T
+            logits = block @ weight.T
             total = torch.logsumexp(logits, dim=-1, keepdim=True)
-            loss += (total - logits.gather(1, wanted)).sum()
-            slope = logits.sub_(total).exp_()
-            slope.scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
-            torch.mm(slope, weight, out=grad)
+            loss += (total - logits.gather(1, target)).sum()
+            # The gradient of the loss by the logits: softmax minus one-hot, computed in place.
+            logits_grad = logits.sub_(total).exp_()
+            logits_grad.scatter_add_(1, target, logits_grad.new_full(target.shape, -1.0))
+            torch.mm(logits_grad, weight, out=grad)
             if weight_grad is not None:
-                weight_grad.addmm_(slope.T, part)
+                weight_grad.addmm_(logits_grad.T, block)
         ctx.save_for_backward(states_grad, weight_grad)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+    def backward(ctx: Any, loss_grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Gradients of states and weight."""
         states_grad, weight_grad = ctx.saved_tensors
-        return states_grad * slope, None if weight_grad is None else weight_grad * slope, None
+        return states_grad * loss_grad, None if weight_grad is None else weight_grad * loss_grad, None
 
 
-class LikeLengths(torch.utils.data.Sampler):  # type: ignore[misc]
-    """Rows of like lengths in one batch, in an order that seed and epoch alone decide.
+class LengthGroupedSampler(torch.utils.data.Sampler):  # type: ignore[misc]
+    """Groups rows of similar length into batches, in an order that depends on seed and epoch only.
 
-    transformers draws it from torch's common generator, so that a tuning that goes on from a checkpoint reads some rows
-    twice and others never, and by the rows that one process has in a step, so that several bring other ones together.
+    The sampler of transformers draws from torch's global generator, so training that resumes from a checkpoint would
+    see some rows twice and others never. It also groups by the batch of one process, so several processes would form
+    other batches than one.
 
     Args:
-        trainer: whose state says how far it is.
-        drawn: transformers' sampler, which draws the order.
+        trainer: the trainer, whose state has the current step.
+        sampler: transformers' sampler, which computes the order.
     """
 
-    def __init__(self, trainer: Any, drawn: Any) -> None:
+    def __init__(self, trainer: Any, sampler: Any) -> None:
         self.trainer = trainer
-        self.drawn = drawn
+        self.sampler = sampler
 
     def __len__(self) -> int:
-        return len(self.drawn)
+        return len(self.sampler)
 
     def __iter__(self) -> Iterator[int]:
         args = self.trainer.args
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         epoch = self.trainer.state.global_step // math.ceil(len(self) / rows)
-        self.drawn.generator = torch.Generator().manual_seed(args.seed + epoch)
-        self.drawn.batch_size = rows
-        return iter(self.drawn)
+        self.sampler.generator = torch.Generator().manual_seed(args.seed + epoch)
+        self.sampler.batch_size = rows
+        return iter(self.sampler)
 
 
 class OutputTrainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, whose vocabulary sees only tokens with a loss on a CPU, and each of them once.
+    """TRL's trainer, which on a CPU applies the output projection only to tokens with a loss, and only once.
 
-    A generator reads a page and writes a line, and a rater a word: the projection to a large vocabulary is most of the
-    work if it is made for every token. TRL spares that on GPUs alone. The loss is TRL's: the sum over output tokens, by
-    their number in all batches of a step.
+    A generator reads a page and writes a line, and a rater writes a word, so projecting every token to a large
+    vocabulary would be most of the work. TRL avoids that on GPUs only. The loss is the same as TRL's: the sum over
+    output tokens, divided by their number in all batches of a step.
     """
 
+    # False once the model is found to change its logits after the output projection.
     _plain = True
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        drawn = super()._get_train_sampler(train_dataset)
-        return LikeLengths(self, drawn) if self.args.train_sampling_strategy == "group_by_length" else drawn
+        sampler = super()._get_train_sampler(train_dataset)
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        return LengthGroupedSampler(self, sampler) if grouped else sampler
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of one batch, as TRL reckons it."""
+        """The loss of one batch, equal to TRL's."""
         labels = inputs.get("labels")
         head = self.accelerator.unwrap_model(model).get_output_embeddings()
         if (
@@ -118,32 +122,33 @@ class OutputTrainer(SFTTrainer):  # type: ignore[misc]
             or head.weight.dtype != torch.float32
         ):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        wanted = labels[:, 1:] != -100
-        least = int(wanted.sum())
-        if not least:
+        has_loss = labels[:, 1:] != -100
+        count = int(has_loss.sum())
+        if not count:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        kept: list[torch.Tensor] = []
+        captured: list[torch.Tensor] = []
 
-        def thin(module: torch.nn.Module, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            kept.append(given[0][:, :-1][wanted])
-            return (kept[0][:1],)
+        def keep_one(module: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            captured.append(args[0][:, :-1][has_loss])
+            return (captured[0][:1],)
 
-        # The model's own forward stays in charge: what it does with logits is seen on those of one token.
-        thinned = head.register_forward_pre_hook(thin)
+        # The model's own forward pass runs, with an output projection of a single token. The logits of this token show
+        # whether the model changes them after the projection.
+        hook = head.register_forward_pre_hook(keep_one)
         try:
-            read = {name: value for name, value in inputs.items() if name != "labels"}
-            seen = model(**read, use_cache=False).logits
+            model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
+            logits = model(**model_inputs, use_cache=False).logits
         finally:
-            thinned.remove()
-        (states,) = kept
+            hook.remove()
+        (states,) = captured
         with torch.no_grad():
-            self._plain = torch.allclose(seen, head(states[:1]), atol=1e-4)
+            self._plain = torch.allclose(logits, head(states[:1]), atol=1e-4)
         if not self._plain:
-            # It bends or scales them, as Gemma 2 and Cohere do.
+            # It caps or scales its logits, such as Gemma 2 and Cohere.
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss: torch.Tensor = HeadLoss.apply(states, head.weight, labels[:, 1:][wanted])
-        loss = loss / torch.as_tensor(least if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
+        loss: torch.Tensor = HeadLoss.apply(states, head.weight, labels[:, 1:][has_loss])
+        loss = loss / torch.as_tensor(count if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            # Gradients are averaged over processes, and the number counted the tokens of them all.
+            # num_items_in_batch counts the tokens of all processes, and gradients are averaged over processes.
             loss = loss * self.accelerator.num_processes
         return loss

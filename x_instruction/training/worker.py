@@ -1,14 +1,14 @@
-"""Tuning in a process of its own: ``python -m x_instruction.training.worker FOLDER``, or under ``accelerate launch``.
+"""The training process: ``python -m x_instruction.training.worker FOLDER``, or the same under ``accelerate launch``.
 
-TRL's SFTTrainer does the training. Ours are the rows (``reading``), that a killed tuning goes on from its last
-checkpoint to the same weights, and that what cannot work is refused before hours are spent.
+TRL's SFTTrainer does the training. This module adds tokenized rows (``tokenization``), resuming from a checkpoint to
+the same weights as without an interruption, and checks that fail before hours are spent.
 
-    FOLDER/job.json         what to do
-    FOLDER/lessons.jsonl    the rows
-    FOLDER/checkpoints/     removed by who asked, once the model is there
-    FOLDER/model/           what came of it
-    FOLDER/tuned.json       what happened, written last
-    FOLDER/failed.json      or why not
+    FOLDER/job.json             the settings (``job.TrainJob``)
+    FOLDER/examples.jsonl       the rows
+    FOLDER/checkpoints/         deleted by the parent process once the model is complete
+    FOLDER/model/               the trained model
+    FOLDER/train_result.json    the result (``job.TrainResult``), written last
+    FOLDER/failed.json          or the error
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from x_instruction.engines.models import locate
 from x_instruction.errors import MissingExtra, TrainingError, XInstructionError
 from x_instruction.processes import end_with_parent
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.afp import AlignmentTrainer, check_rows, columns
-from x_instruction.training.job import ASKED_BY, TrainJob, TrainResult, read_examples
-from x_instruction.training.tokenization import Reader
+from x_instruction.training.afp import AlignmentTrainer, check_rows, sentence_columns
+from x_instruction.training.job import EXAMPLES, PARENT_PID, RESULT, TrainJob, TrainResult, read_examples
+from x_instruction.training.tokenization import ExampleEncoder
 from x_instruction.training.trainer import OutputTrainer
 
 try:
@@ -51,63 +51,64 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "trl", "train") from error
 
+# Our names of the orders of rows, and transformers'.
 _SAMPLING = {"random": "random", "by_length": "group_by_length", "sequential": "sequential"}
 SOFTWARE = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
-def tune(folder: Path) -> TrainResult:
-    """Tune as ``job.json`` says, from the last checkpoint where there is one.
+def train(folder: Path) -> TrainResult:
+    """Train as ``job.json`` says, from the last checkpoint if there is one.
 
     Raises:
-        TuningError: it cannot work, or the loss stopped being a number.
+        TrainingError: the settings cannot work, or the loss is not finite.
     """
     job = loads(TrainJob, (folder / "job.json").read_text("utf-8"))
     settings = job.train
     if settings.method == "full" and job.model.adapter:
         raise TrainingError(
-            f"train.method is full, and model.adapter is {without_folder(job.model.adapter)}: the adapter alone "
-            "would learn; merge it into its base and name what comes of it in model.name, or take lora"
+            f"train.method is full and model.adapter is {without_folder(job.model.adapter)}, so only the adapter would "
+            "be trained: merge it into its base and name the merged model in model.name, or use lora"
         )
     device = _device(settings)
     if device == "cuda":
-        # Before anything is loaded, or every process would begin on the first GPU.
+        # Before anything is loaded: otherwise every process allocates memory on the first GPU.
         torch.cuda.set_device(_rank())
     if settings.log != "none" and find_spec(settings.log) is None:
         raise TrainingError(f"train.log is {settings.log}, which is not installed: pip install {settings.log}")
     if device == "cpu" and settings.threads:
         torch.set_num_threads(settings.threads)
-    reader = Reader(job.model.name, job.model.revision)
-    lessons = list(read_examples(folder / "lessons.jsonl"))
-    read, lengths = reader.rows(lessons, settings.max_tokens, settings.length_percentile)
-    rows = list(read.values())
+    encoder = ExampleEncoder(job.model.name, job.model.revision)
+    examples = list(read_examples(folder / EXAMPLES))
+    encoded, lengths = encoder.rows(examples, settings.max_tokens, settings.length_percentile)
+    rows = list(encoded.values())
     if job.align:
-        check_rows(asdict(lesson) for lesson in lessons)
-        for place, row in read.items():
-            row |= columns(asdict(lessons[place]), reader.tokenizer, lengths.max_tokens)
+        check_rows(asdict(example) for example in examples)
+        for index, row in encoded.items():
+            row |= sentence_columns(asdict(examples[index]), encoder.tokenizer, lengths.max_tokens)
     arguments = _arguments(folder, job, device, lengths.max_tokens, len(rows))
     if arguments.n_gpu > 1:
         raise TrainingError(
-            f"one process sees {arguments.n_gpu} GPUs, and every batch would be {arguments.n_gpu} times as large: "
-            "name one in CUDA_VISIBLE_DEVICES, or set train.processes"
+            f"one process sees {arguments.n_gpu} GPUs, which would multiply the batch size by {arguments.n_gpu}: "
+            "select one with CUDA_VISIBLE_DEVICES, or set train.processes"
         )
     network = _network(job, device)
-    clock = _Clock(folder / "seconds")
-    make = partial(AlignmentTrainer, align=job.align) if job.align else OutputTrainer
-    trainer = make(
+    clock = _WallClock(folder / "seconds")
+    trainer_class = partial(AlignmentTrainer, align=job.align) if job.align else OutputTrainer
+    trainer = trainer_class(
         model=network,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
-        processing_class=reader.tokenizer,
+        processing_class=encoder.tokenizer,
         peft_config=_lora(settings) if settings.method != "full" and not job.model.adapter else None,
-        callbacks=[clock, _Flow(), _Sane()],
+        callbacks=[clock, _ResumeExactly(), _FiniteLoss()],
     )
-    begin = _last_checkpoint(folder / "checkpoints")
-    with contextlib.suppress(_Done):
-        trainer.train(resume_from_checkpoint=str(begin) if begin else None)
+    checkpoint = _last_checkpoint(folder / "checkpoints")
+    with contextlib.suppress(_Finished):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _check_weights(trainer.model, trainer.state.global_step)
     losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
     tail = [loss for _, loss in losses[-max(1, len(losses) // 10) :]]
-    tuned = TrainResult(
+    result = TrainResult(
         rows=len(rows),
         lengths=asdict(lengths),
         steps=trainer.state.global_step,
@@ -123,10 +124,10 @@ def tune(folder: Path) -> TrainResult:
     )
     trainer.save_model(str(folder / "model"))
     if trainer.is_world_process_zero():
-        _tidy(folder / "model", hub_id_and_form(reader.model)[0], settings.method)
-        with atomic(folder / "tuned.json") as stream:
-            stream.write(json.dumps(asdict(tuned), indent=1).encode())
-    return tuned
+        _clean_up(folder / "model", hub_id_and_form(encoder.model)[0], settings.method)
+        with atomic(folder / RESULT) as stream:
+            stream.write(json.dumps(asdict(result), indent=1).encode())
+    return result
 
 
 def _device(settings: TrainConfig) -> str:
@@ -135,9 +136,9 @@ def _device(settings: TrainConfig) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if settings.device == "cuda":
-        raise TrainingError("train.device is cuda, and no GPU can be used here: install torch for CUDA, or take cpu")
+        raise TrainingError("train.device is cuda and torch finds no GPU: install torch for CUDA, or set it to cpu")
     if settings.method == "qlora":
-        raise TrainingError("train.method is qlora, which needs a GPU, and none can be used here: take lora")
+        raise TrainingError("train.method is qlora, which needs a GPU, and torch finds none: set it to lora")
     return "cpu"
 
 
@@ -150,15 +151,15 @@ def _dtype(settings: TrainConfig, device: str) -> torch.dtype:
 
 
 def _rank() -> int:
-    """This process's number among those of the machine."""
+    """The rank of this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _loading(settings: TrainConfig, device: str) -> dict[str, Any]:
-    """How the base is loaded."""
+    """Arguments of ``from_pretrained`` for the base."""
     options: dict[str, Any] = {"dtype": _dtype(settings, device)}
     if settings.method == "qlora":
-        # Weights in four bits stay where they are loaded; all others the trainer takes to their GPU.
+        # Quantized weights cannot be moved, so they are loaded onto their GPU; the trainer moves all other weights.
         options |= {"quantization_config": _four_bits(), "device_map": {"": _rank()}}
     return options
 
@@ -171,7 +172,7 @@ def _network(job: TrainJob, device: str) -> PreTrainedModel:
         network = AutoModelForCausalLM.from_pretrained(files.folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TrainingError(f"cannot load {job.model.name!r} to tune it: {reason}") from error
+        raise TrainingError(f"cannot load {job.model.name!r} for training: {reason}") from error
     if job.model.adapter:
         return with_adapter(network, job.model.adapter, job.model.name, trainable=True)
     _check_targets(network, job.train)
@@ -179,13 +180,13 @@ def _network(job: TrainJob, device: str) -> PreTrainedModel:
 
 
 def _check_targets(network: PreTrainedModel, settings: TrainConfig) -> None:
-    """Refuse names of layers that are not there, with those that are."""
+    """Reject ``target_modules`` that are not layers of the model, and name those that are."""
     if settings.method == "full" or settings.target_modules == ("all-linear",):
         return
     linear = {name.split(".")[-1] for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
-    if strange := sorted(set(settings.target_modules) - linear):
+    if unknown := sorted(set(settings.target_modules) - linear):
         raise TrainingError(
-            f"train.target_modules names {strange[0]!r}, which is no layer of the model, wanted some of "
+            f"train.target_modules has {unknown[0]!r}, which is not a linear layer of the model, expected some of "
             f"{', '.join(sorted(linear))}, or all-linear"
         )
 
@@ -218,28 +219,29 @@ def _lora(settings: TrainConfig) -> LoraConfig:
 def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: int) -> SFTConfig:
     settings = job.train
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    at_once = min(settings.device_batch_size, max(1, settings.batch_size // processes))
-    held = max(1, settings.batch_size // (at_once * processes))
-    if at_once * processes * held != settings.batch_size:
+    micro_batch = min(settings.device_batch_size, max(1, settings.batch_size // processes))
+    accumulation = max(1, settings.batch_size // (micro_batch * processes))
+    if micro_batch * processes * accumulation != settings.batch_size:
         raise TrainingError(
-            f"batch_size {settings.batch_size} is no multiple of {at_once} rows at once in {processes} processes"
+            f"train.batch_size is {settings.batch_size}, expected a multiple of device_batch_size times processes, "
+            f"{micro_batch} * {processes}"
         )
-    # Without packing nothing below joins rows, so their number is known here.
+    # The number of steps without packing. With packing it is known only to the trainer, which then takes a share.
     steps = settings.steps or max(1, math.ceil(settings.epochs * math.ceil(rows / settings.batch_size)))
-    end: dict[str, Any] = {}
+    scheduler: dict[str, Any] = {}
     name = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}[settings.schedule]
     if settings.min_lr_ratio and settings.schedule == "linear":
-        name, end = "polynomial", {"lr_end": settings.learning_rate * settings.min_lr_ratio, "power": 1.0}
+        name, scheduler = "polynomial", {"lr_end": settings.learning_rate * settings.min_lr_ratio, "power": 1.0}
     elif settings.min_lr_ratio and settings.schedule == "cosine":
-        name, end = "cosine_with_min_lr", {"min_lr_rate": settings.min_lr_ratio}
-    mixed = device == "cuda" and settings.method == "full" and settings.dtype == "auto"
+        name, scheduler = "cosine_with_min_lr", {"min_lr_rate": settings.min_lr_ratio}
+    mixed_precision = device == "cuda" and settings.method == "full" and settings.dtype == "auto"
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=held,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=name,
-        lr_scheduler_kwargs=end or None,
+        lr_scheduler_kwargs=scheduler or None,
         warmup_steps=math.ceil(settings.warmup_ratio * steps) if not settings.packing else settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -249,7 +251,7 @@ def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: 
         packing=settings.packing,
         train_sampling_strategy="random" if settings.packing else _SAMPLING[settings.sampling],
         **{_checkpointing(): settings.gradient_checkpointing},
-        bf16=mixed and torch.cuda.is_bf16_supported(),
+        bf16=mixed_precision and torch.cuda.is_bf16_supported(),
         use_cpu=device == "cpu",
         seed=settings.seed,
         data_seed=settings.seed,
@@ -264,23 +266,23 @@ def _arguments(folder: Path, job: TrainJob, device: str, max_tokens: int, rows: 
 
 
 def _checkpointing() -> str:
-    """The key's name, which newer versions of transformers have changed."""
+    """The name of the argument, which newer versions of transformers have renamed."""
     names = SFTConfig.__dataclass_fields__
     return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 
 
-class _Done(Exception):
-    """The checkpoint that a tuning goes on from is its last one."""
+class _Finished(Exception):
+    """Training resumed from the checkpoint of its last step."""
 
 
-class _Flow(TrainerCallback):  # type: ignore[misc]
-    """What transformers does otherwise when it goes on from a checkpoint, and the log of the last steps."""
+class _ResumeExactly(TrainerCallback):  # type: ignore[misc]
+    """Corrects how transformers resumes from a checkpoint, and logs the last step."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step >= state.max_steps:
-            # It would make one step more before it looks whether there is one to make.
-            raise _Done
-        # A checkpoint brings its own intervals, and these may have been changed since.
+            # The trainer would run one more step before it compares the step with the maximum.
+            raise _Finished
+        # A checkpoint has the intervals of its time; they may have been changed since.
         state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -288,14 +290,16 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
 
 
 def _check_weights(network: torch.nn.Module, step: int) -> None:
-    """Refuse weights that are no numbers: the loss of a step is of those before it, and tells nothing of the last."""
+    """Reject weights that are not finite. The loss of a step is computed before its update, so it cannot tell."""
     for name, weight in network.named_parameters():
         if weight.requires_grad and not bool(torch.isfinite(weight).all()):
-            raise TrainingError(f"{name} is no number at step {step}: lower learning_rate, or take another dtype")
+            raise TrainingError(
+                f"{name} is not finite at step {step}: lower train.learning_rate, or set another train.dtype"
+            )
 
 
-class _Sane(TrainerCallback):  # type: ignore[misc]
-    """Ends a tuning whose loss is no number: what follows would be no model, and no checkpoint to go on from."""
+class _FiniteLoss(TrainerCallback):  # type: ignore[misc]
+    """Ends training if the loss or the weights are not finite, so that no such checkpoint is saved."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
         if control.should_save:
@@ -306,12 +310,13 @@ class _Sane(TrainerCallback):  # type: ignore[misc]
             value = (logs or {}).get(name)
             if value is not None and not math.isfinite(float(value)):
                 raise TrainingError(
-                    f"{name} is {value} at step {state.global_step}: lower learning_rate, or take another dtype"
+                    f"{name} is {value} at step {state.global_step}: lower train.learning_rate, or set another "
+                    "train.dtype"
                 )
 
 
-class _Clock(TrainerCallback):  # type: ignore[misc]
-    """Wall time over all attempts, kept with each checkpoint."""
+class _WallClock(TrainerCallback):  # type: ignore[misc]
+    """Wall time over all attempts, saved with each checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -330,9 +335,9 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole: its state is written last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
-    for path in found:
+    """The newest complete checkpoint; its trainer state is written last."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
+    for path in checkpoints:
         try:
             json.loads((path / "trainer_state.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -341,8 +346,8 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _tidy(folder: Path, base: str, method: str) -> None:
-    """Only what is the model stays; where its base stood on this machine is nobody's business."""
+def _clean_up(folder: Path, base: str, method: str) -> None:
+    """Keep the files of the model only, and name its base instead of the base's path on this machine."""
     for name in ("training_args.bin", "README.md"):
         (folder / name).unlink(missing_ok=True)
     if method == "full":
@@ -352,7 +357,7 @@ def _tidy(folder: Path, base: str, method: str) -> None:
             path.unlink()
     table = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     table |= {"base_model_name_or_path": base, "revision": None}
-    # A set in peft, so its order differs from run to run, and with it the file.
+    # peft writes a set, whose order differs from run to run.
     if isinstance(table["target_modules"], list):
         table["target_modules"].sort()
     (folder / "adapter_config.json").write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -361,19 +366,19 @@ def _tidy(folder: Path, base: str, method: str) -> None:
 def _hardware(device: str, processes: int) -> str:
     if device == "cuda":
         return f"{processes} x {torch.cuda.get_device_name()}"
-    several = f"{processes} x " if processes > 1 else ""
-    return f"{several}{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
+    times = f"{processes} x " if processes > 1 else ""
+    return f"{times}{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process: 0, or 1 with ``failed.json``."""
+    """Run the process. Returns its exit code: 0, or 1 with the error in ``failed.json``."""
     folder = Path(arguments[0])
     # With several processes the parent is accelerate's launcher, and the run is another process.
-    end_with_parent(int(os.environ.get(ASKED_BY, os.getppid())))
+    end_with_parent(int(os.environ.get(PARENT_PID, os.getppid())))
     try:
-        tune(folder)
+        train(folder)
     except XInstructionError as error:
-        # Every process may fail, and all by the same.
+        # Every process may write the file; all fail with the same error.
         with atomic(folder / "failed.json") as stream:
             stream.write(json.dumps([type(error).__name__, str(error)]).encode())
         return 1

@@ -83,7 +83,7 @@ def command(
     from x_instruction.config.model import Model
     from x_instruction.config.section import validate
     from x_instruction.errors import RecipeError
-    from x_instruction.evaluation.held_out import comparable, difference, load, save, summary
+    from x_instruction.evaluation.held_out import check_same_settings, difference, load, save, summary
 
     overrides = {"name": model, **read_sets(sets)}
     if adapter is not None:
@@ -94,7 +94,7 @@ def command(
         raise RecipeError(f"--out is {out}, expected a .json file")
     other = load(baseline) if baseline else None
     if other:
-        comparable(lengths, other)
+        check_same_settings(lengths, other)
     measurement = measure_held_out(
         settings,
         data,
@@ -106,13 +106,13 @@ def command(
         lid_model=lid_model,
         log=lambda text: click.echo(text, err=True),
     )
-    held = measurement.held
+    results = measurement.results
     if out:
         save(measurement, out)
-    _emit(summary(held), difference(held, other.held) if other else {}, other.model if other else "", form)
+    _emit(summary(results), difference(results, other.results) if other else {}, other.model if other else "", form)
 
 
-_FIGURES = ("bits_per_byte", "right", "score")
+_METRICS = ("bits_per_byte", "language_accuracy", "score")
 
 
 def _emit(
@@ -131,7 +131,7 @@ def _emit(
 
 def _row(language: str, found: Metrics | Difference, prefix: str = "") -> dict[str, Any]:
     row: dict[str, Any] = {"language": language, "rows": found.rows}
-    for name in _FIGURES:
+    for name in _METRICS:
         low, high = getattr(found, f"{name}_interval")
         row |= {
             f"{prefix}{name}": getattr(found, name),
@@ -142,7 +142,7 @@ def _row(language: str, found: Metrics | Difference, prefix: str = "") -> dict[s
 
 
 def _columns(prefix: str = "") -> list[Column]:
-    titles = {"bits_per_byte": "bits per byte", "right": "right language", "score": "score"}
+    titles = {"bits_per_byte": "bits per byte", "language_accuracy": "language accuracy", "score": "score"}
     return [
         Column("language", "language"),
         Column("rows", "rows", ","),

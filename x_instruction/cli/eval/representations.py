@@ -16,7 +16,7 @@ from x_instruction.cli.tables import Column, Format, emit, format_options
 from x_instruction.errors import RecipeError
 
 if TYPE_CHECKING:
-    from x_instruction.evaluation.representations import Measured
+    from x_instruction.evaluation.representations import Alignment
 
 
 @click.command()
@@ -88,7 +88,7 @@ _COLUMNS = [
 ]
 
 
-def _rows(found: Sequence[Measured]) -> list[dict[str, Any]]:
+def _rows(found: Sequence[Alignment]) -> list[dict[str, Any]]:
     """A row per language and layer, then the mean over languages of each layer that has several."""
     rows = [asdict(each) for each in sorted(found, key=lambda each: each.layer)]
     for layer in sorted({row["layer"] for row in rows}):

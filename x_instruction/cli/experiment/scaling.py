@@ -57,7 +57,7 @@ def command(
     kept(f"finished models and checkpoints are kept in {folder}; rerun the same command to continue")
     worth = curve(settings, found, numbers, rows, folder, lambda text: click.echo(text, err=True))
     emit([{"rows": size, **figures} for size, figures in worth.items()], _COLUMNS, form)
-    for name in ("score", "bits_per_byte", "right"):
+    for name in ("score", "bits_per_byte", "language_accuracy"):
         line = fit(list(worth), [figures[name] for figures in worth.values()])
         click.echo(
             f"{name} = {line.slope:+.4f} ln N {line.constant:+.4f}  (slope {line.low:+.4f} to {line.high:+.4f})",
@@ -69,5 +69,5 @@ _COLUMNS = [
     Column("rows", "rows", ","),
     Column("score", "score", ".4f"),
     Column("bits/byte", "bits_per_byte", ".3f"),
-    Column("right language", "right", ".3f"),
+    Column("language accuracy", "language_accuracy", ".3f"),
 ]
