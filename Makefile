@@ -77,7 +77,8 @@ docs: $(VENV)/test-installed
 quality: $(VENV)/test-installed types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
+	$(BIN)/python tools/check_words.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_dependencies.py
 
 # mypy looks for packages by folder, and three of ours stand at the top of the repository: it sees them through links.
 types: $(VENV)/test-installed
