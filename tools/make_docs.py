@@ -108,11 +108,16 @@ def recipes_page() -> str:
     """docs/recipes.md."""
     parts = [
         "# Recipes\n",
-        "Written by `make docs` from `x_instruction/config`; a test holds it current.\n",
-        "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.",
-        "`x-instruction recipe show NAME > my-recipe.toml` makes a file to change; with `--json` it prints every",
-        "default, as a run keeps it in `recipe.json`.\n",
-        "This one ships as `files`:\n",
+        "Written by `make docs` from `x_instruction/config`; a test keeps it current.\n",
+        "A recipe is one TOML file. Models and corpora have no default; thresholds do. An unknown key is an error.\n",
+        "```bash",
+        "x-instruction recipe show files > my-recipe.toml        # a file to start from",
+        "x-instruction recipe show my-recipe.toml --json         # every setting, as a run keeps it in recipe.json",
+        "x-instruction recipe schema > recipe.json               # completion and checks in an editor",
+        "```\n",
+        "For Even Better TOML (VS Code) or Taplo, put `#:schema ./recipe.json` at the top of the recipe.",
+        "`--set KEY=VALUE` changes a key for one command, such as `--set generate.candidates=8`.\n",
+        "This is the recipe `files`:\n",
         f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",
     ]
     for name, section in SECTIONS.items():

@@ -1,1 +1,1 @@
-"""Mixing recipes that ship; `x_instruction.tuning.mixing.recipe` loads them."""
+"""Mixing recipes that ship with the package; ``x_instruction.config.mixing`` loads them."""

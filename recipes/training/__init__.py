@@ -1,1 +1,1 @@
-"""Tuning recipes that ship with the package."""
+"""Training recipes that ship with the package; ``x_instruction.config.training`` loads them."""
