@@ -30,7 +30,7 @@ Write = Callable[..., Path]
 
 
 def test_no_such_study() -> None:
-    with pytest.raises(RecipeError, match="no study 'nothing', wanted one of refinement"):
+    with pytest.raises(RecipeError, match="study is 'nothing', expected one of refinement"):
         variants(load("demo"), "nothing")
 
 
@@ -58,7 +58,7 @@ def test_raters_that_learn_and_that_do_not() -> None:
         assert made[name].refine.rounds == 2, "the generator still learns"
         assert made[name].refine.prompt == "auto"
     both = made["combined"].refine
-    assert (both.tune, both.prompt, both.rounds) == (recipe.refine.train, "rate-trained", 2)
+    assert (both.train, both.prompt, both.rounds) == (recipe.refine.train, "rate-trained", 2)
     assert {name: (one.refine.precision, one.refine.min_score) for name, one in made.items()} == {
         "trained": (0.9, 0.0),
         "pmi": (None, KEEP_ALL),
