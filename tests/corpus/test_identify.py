@@ -41,7 +41,7 @@ def check() -> Callable[[str, str], str | None]:
 
 
 def test_a_language_that_nobody_knows_is_told() -> None:
-    with pytest.raises(RecipeError, match=r"py3langid does not know Ewe \('ee'\): set corpus.filters.lid_model"):
+    with pytest.raises(RecipeError, match=r"py3langid does not know Ewe \('ee'\): set lid_model to the file of"):
         LanguageCheck(language("ee"), Filters())
 
 

@@ -82,7 +82,7 @@ def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bo
 def test_a_bound_stops_the_reading(jsonl: Callable[..., Path], tmp_path: Path, near: bool) -> None:
     rows = [{"text": " ".join(f"neno{i}x{j}" for j in range(60))} for i in range(3000)]
     corpus = Corpus(
-        source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language=False, max_digits=1)
+        source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language_check=False, max_digits=1)
     )
     counts: list[int] = []
     corpus = corpus.replace(filters=corpus.filters.replace(near_duplicates=near))
@@ -143,7 +143,7 @@ def test_without_language_checks_any_language_is_read(jsonl: Callable[..., Path]
     corpus = Corpus(source="files", paths=(str(jsonl([{"text": text}])),))
     with pytest.raises(RecipeError, match=r"does not know Ewe"):
         run(corpus, tmp_path, "ee", min_chars=50)
-    kept, _ = run(corpus, tmp_path, "ee", min_chars=50, language=False)
+    kept, _ = run(corpus, tmp_path, "ee", min_chars=50, language_check=False)
     assert (kept[0].identified, kept[0].identified_confidence) == ("und", 0.0)
 
 
