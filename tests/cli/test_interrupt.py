@@ -17,7 +17,7 @@ from x_instruction.cli import cli
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize(("workers", "after"), [(1, "corpus: fi"), (2, "corpus: 2 jobs"), (2, "generate: fi")])
+@pytest.mark.parametrize(("workers", "after"), [(1, "corpus: fi"), (2, "corpus: 2 tasks"), (2, "generate: fi")])
 def test_a_run_is_interrupted_and_continues(recipe_file: Write, tmp_path: Path, workers: int, after: str) -> None:
     root = tmp_path / "run"
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(root), "--until", "generate"]

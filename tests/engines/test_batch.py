@@ -368,7 +368,7 @@ def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path
         (b'{"custom_id": 7}\n', "none of its 1 lines"),
         (b"[" * 100_000, "one JSON list"),
         (b'{"custom_id": "candidate-0-fi-00000-0000000000000000", "method": "POST"}\n', "requests, not results"),
-        (b'{"custom_id": "request-1", "response": {}}\n', "none of 1 results"),
+        (b'{"custom_id": "request-1", "response": {}}\n', r"no result in .* belongs to .* \(1 of other runs\)"),
         (b"\xff\xfe\x00", "none of its 1 lines"),
     ],
 )
@@ -392,7 +392,7 @@ def test_a_missing_file_is_refused_before_anything_is_kept(served_recipe: Write,
 def test_what_is_odd_among_results_costs_nothing_else(
     served_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("x_instruction.pipeline.batch_results._MOST", 20_000)
+    monkeypatch.setattr("x_instruction.pipeline.batch_results._MAX_LINE", 20_000)
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)

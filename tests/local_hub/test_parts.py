@@ -200,9 +200,10 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
 
 
 def test_one_server_at_a_time_has_a_folder(tmp_path: Path) -> None:
-    Folder(tmp_path)
+    served = Folder(tmp_path)
     with pytest.raises(RecipeError, match="served already"):
         Folder(tmp_path)
+    assert served.root == tmp_path
 
 
 def test_symbolic_links_are_no_repositories(tmp_path: Path) -> None:

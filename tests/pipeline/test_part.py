@@ -154,7 +154,7 @@ def test_models_are_trained_by_rank_0(recipe_file: Write, tmp_path: Path) -> Non
     seeds = tmp_path / "fi.jsonl"
     seeds.write_text('{"instruction": "Explain the lake.", "output": "Järvi jäätyy yöllä."}\n', "utf-8")
     sections = {"seeds": {"paths": [str(seeds)]}, "generate.train": {"steps": 1, "device": "cpu"}}
-    recipe = load(recipe_file(**sections), {"languages": '["fi"]'})
+    recipe = load(recipe_file(**sections), {"languages": ["fi"]})
     go(recipe, tmp_path / "run", 0, 2, until="passage")
     with pytest.raises(ShardsMissing, match=r"^rank 1 of 2 made all that it can, and needs models/generator-0 from"):
         go(recipe, tmp_path / "run", 1, 2, until="candidate")

@@ -90,8 +90,8 @@ def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool 
         summary.foreign += sum(map(len, lines.values()))
     if not summary.ours:
         raise RecipeError(
-            f"none of the {summary.foreign:,} results in {', '.join(map(str, paths))} belongs to {run.root}: name the "
-            "files of this run"
+            f"no result in {', '.join(map(str, paths))} belongs to {run.root} ({summary.foreign:,} of other runs): "
+            "name the files of this run"
         )
     return summary
 
