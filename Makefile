@@ -73,6 +73,7 @@ bench-gpu-small: $(VENV)/test-installed
 
 docs: $(VENV)/test-installed
 	$(BIN)/python tools/make_docs.py
+	$(BIN)/python tools/make_cards.py
 
 quality: $(VENV)/test-installed types
 	$(BIN)/ruff format --check .

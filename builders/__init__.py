@@ -1,1 +1,1 @@
-"""Data set builders: one config per language, typed features, and the folder that the Hub serves."""
+"""The data set: its schema, the folder that ``build`` writes, ``load``, views, exports and the ``datasets`` builder."""

@@ -1,1 +1,1 @@
-"""Card templates."""
+"""Templates of cards. ``demo/`` has a card that was rendered from a run."""

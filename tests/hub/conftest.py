@@ -1,4 +1,4 @@
-"""Built folders of any size, made in a moment, and publishers in processes of their own."""
+"""Built folders of any size without a run, and publishers in their own processes."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ LOAD = """
 
 @dataclass
 class CommandResult:
-    """How a command ended and what it said."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
     def ok(self) -> str:
-        """What it printed; it must have succeeded."""
+        """Its output. It must have succeeded."""
         assert self.code == 0, self.err
         return self.out
 
@@ -68,13 +68,13 @@ class Publisher:
         self.hub = hub
 
     def __call__(self, folder: Path, repo: str, *options: str, token: str | None = "", **env: str) -> CommandResult:
-        """One command in a process of its own; variables of its environment by name."""
+        """Run one command in its own process, with variables of its environment by name."""
         command = [*PUBLISH, str(folder), repo, *options]
         done = warm.run(command, env=self.hub.env(token, **env), capture_output=True, timeout=300)
         return self._result(done.returncode, done.stdout, done.stderr)
 
     def start(self, folder: Path, repo: str, *options: str, **env: str) -> warm.Process:
-        """One command with ``--yes`` that goes on by itself."""
+        """Start one command with ``--yes`` in the background."""
         command = [*PUBLISH, str(folder), repo, "--yes", *options]
         pipe = subprocess.PIPE
         return warm.start(command, env=self.hub.env(**env), stdout=pipe, stderr=pipe)
@@ -82,7 +82,7 @@ class Publisher:
     def many(
         self, *commands: tuple[str | Path, ...], token: str | None = "", before: str = "", **env: str
     ) -> list[CommandResult]:
-        """Several commands, one after the other in one process; ``before`` runs first."""
+        """Run several commands in one process. The code ``before`` runs first."""
         asked = json.dumps([[str(part) for part in command] for command in commands])
         command = [sys.executable, "-c", before + MANY, asked]
         done = warm.run(command, env=self.hub.env(token, **env), capture_output=True, timeout=300)
@@ -99,7 +99,7 @@ class Publisher:
         return str(self.hub.ask(f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}").json["sha"])
 
     def git(self, repo: str, *arguments: str) -> str:
-        """What git says of the published repository."""
+        """Output of git in the published repository."""
         command = ["git", "-C", str(self.hub.folder / "datasets" / f"{repo}.git"), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -108,14 +108,14 @@ class Publisher:
         return self.git(repo, "ls-tree", "-r", "--name-only", revision).split()
 
     def loads(self, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
-        """Load every config of data sets at revisions, by languages and their rows; nobody in particular does."""
+        """Load every config of data sets at revisions without a token, and compare rows per language."""
         # Streaming would import torch, which takes longer than all the rest.
         self.hub.python(LOAD, json.dumps(wanted), token=None, USE_TORCH="0", **env)
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
-    """Builds a folder: languages, and what ``built`` takes."""
+    """Builds a folder: languages, and options of ``built``."""
     made = 0
 
     def build(*tags: str, **options: int) -> Path:
@@ -128,11 +128,11 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def publish(local_hub: RunningHub) -> Publisher:
-    """Publishes to the hub that the session shares."""
+    """Publishes to the hub that all tests share."""
     return Publisher(local_hub)
 
 
 @pytest.fixture
 def publisher() -> type[Publisher]:
-    """For a hub of one's own: ``publisher(hub)``."""
+    """The class, for a hub of the test's own: ``publisher(hub)``."""
     return Publisher
