@@ -1,7 +1,7 @@
 """Render the cards in the repository from the facts beside them (``make docs``); tests keep them current.
 
-    model_cards/demo/README.md             from the manifest of a run of the demo
-    x_instruction/adapters/*/README.md     from the records of the adapters that ship
+model_cards/demo/README.md             from the manifest of a run of the demo
+x_instruction/adapters/*/README.md     from the records of the adapters that ship
 """
 
 from __future__ import annotations
