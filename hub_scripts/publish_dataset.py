@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
             create_pr=options.create_pr,
             tag=options.tag,
             yes=options.yes,
+            repo_type="dataset",
         )
     except x_instruction.XInstructionError as error:
         sys.exit(f"error: {error}")

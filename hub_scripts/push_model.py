@@ -36,7 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--yes", action="store_true", help="publish; without it only the changes are shown")
     options = parser.parse_args(arguments)
     try:
-        x_instruction.publish(options.folder, options.repo, private=options.private, tag=options.tag, yes=options.yes)
+        x_instruction.publish(
+            options.folder, options.repo, private=options.private, tag=options.tag, yes=options.yes, repo_type="model"
+        )
     except x_instruction.XInstructionError as error:
         sys.exit(f"error: {error}")
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from x_instruction.config.recipe import Recipe, load, loads
 from x_instruction.errors import CorpusError, RecipeError
@@ -310,6 +310,7 @@ def publish(
     base_license: str = "",
     base_license_link: str = "",
     log: Log = print,
+    repo_type: Literal["dataset", "model"] | None = None,
     show: Log = print,
 ) -> PublishPlan | Published:
     """Publish a data set that ``build`` wrote, or a model that ``train`` made, on the Hub.
@@ -327,6 +328,7 @@ def publish(
         replace_card: for a data set: replace a card that was edited by hand.
         base_license, base_license_link: for a model: licence of the base model, where its card does not state one.
         log: called with one line per step, and with the changes when they are published.
+        repo_type: ``dataset`` or ``model``. Default: a model if the folder has the record of a training.
         show: called with the lines of the result: the changes, or with ``yes`` the published revision.
 
     Returns:
@@ -336,14 +338,14 @@ def publish(
         RecipeError: an option is wrong, or the folder is neither a data set nor a model.
         HubError: the Hub refuses, or what was published differs from the folder.
     """
-    from x_instruction.builders.manifest import MANIFEST
+    from x_instruction.cards.records import TRAINING
     from x_instruction.hub.publish import DatasetOptions, ModelOptions, PublishRequest, execute, prepare
     from x_instruction.hub.summary import plan_lines, result_line
 
-    of_dataset = (Path(folder) / MANIFEST).exists()
+    kind = repo_type or ("model" if (Path(folder) / TRAINING).exists() else "dataset")
     options = (
         DatasetOptions(replace_card=replace_card)
-        if of_dataset
+        if kind == "dataset"
         else ModelOptions(base_license=base_license, base_license_link=base_license_link)
     )
     request = PublishRequest(

@@ -28,6 +28,7 @@ from x_instruction.engines import (
 )
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import EngineError, RecipeError
+from x_instruction.records import storable
 
 Ask = Callable[[Engine, Sequence[Request]], list[Result]]
 Texts = dict[str, list[str]]
@@ -194,7 +195,8 @@ def test_greedy_text_equals_one_prompt_at_a_time(
     found = completed(ask(engine, [Completion(prompt, 20) for prompt in prompts(texts)]))
     for prompt, answer in zip(prompts(texts), found, strict=True):
         wanted = greedy(prompt, 20)
-        assert answer.text == engine.tokenizer.decode(wanted, skip_special_tokens=True)
+        # Random weights may write NUL, which no answer keeps.
+        assert answer.text == storable(engine.tokenizer.decode(wanted, skip_special_tokens=True))
         assert answer.prompt_tokens == len(engine.tokenizer(prompt)["input_ids"])
         assert answer.output_tokens == len(wanted)
         assert answer.finish_reason == ("length" if len(wanted) == 20 else "stop")
@@ -207,7 +209,7 @@ def test_greedy_text_equals_where_a_long_start_is_shared(
     asked = [f"{start}\n{end}" for end in ("", "a", "b", "ก", texts["fi"][0], texts["th"][0][:30], "a")]
     found = completed(ask(engine, [Completion(prompt, 12) for prompt in asked]))
     for prompt, answer in zip(asked, found, strict=True):
-        assert answer.text == engine.tokenizer.decode(greedy(prompt, 12), skip_special_tokens=True)
+        assert answer.text == storable(engine.tokenizer.decode(greedy(prompt, 12), skip_special_tokens=True))
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

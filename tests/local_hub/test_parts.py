@@ -121,7 +121,7 @@ def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict)
     [
         ("language: [no]", '"language[0]" must be a string, not False'),
         ("language: [en\n", "cannot be read"),
-        ("- a\n- b", "wanted keys and values"),
+        ("- a\n- b", "expected keys and values"),
         ("language: {a: b}", '"language" must be a string or a list'),
         ("tags: text", '"tags" must be a list'),
         ("configs: [{data_files: x}]", '"configs[0].config_name" must be a string'),

@@ -22,7 +22,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Choice
 from x_instruction.engines.local.transformers import TransformersEngine
-from x_instruction.errors import EngineError, TrainingError
+from x_instruction.errors import EngineError, RecipeError, TrainingError
 from x_instruction.training.job import EXAMPLES, RESULT, TrainingExample, TrainJob, read_examples, write_examples
 from x_instruction.training.launch import launch
 from x_instruction.training.tokenization import ExampleEncoder
@@ -174,7 +174,7 @@ def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(recipe.RecipeError, match="needs at least 2 rows with sentence and parallel"):
+    with pytest.raises(RecipeError, match="needs at least 2 rows with sentence and parallel"):
         train(prepared(tmp_path / "work", job(tiny_model, Align())))
 
 

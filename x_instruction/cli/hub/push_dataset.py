@@ -49,6 +49,7 @@ def command(
         move_tag=move_tag,
         collection=collection,
         replace_card=replace_card,
+        repo_type="dataset",
         log=lambda text: click.echo(text, err=True),
         show=click.echo,
     )

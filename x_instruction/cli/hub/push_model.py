@@ -55,6 +55,7 @@ def command(
         collection=collection,
         base_license=base_license,
         base_license_link=base_license_link,
+        repo_type="model",
         log=lambda text: click.echo(text, err=True),
         show=click.echo,
     )
