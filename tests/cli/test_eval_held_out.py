@@ -45,8 +45,8 @@ def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) 
     assert "cannot read" in refused("/no/model", tmp_path / "none.jsonl")
     assert "unknown key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")
     assert "KEY=VALUE" in refused("/no/model", data, "--set", "vllm")
-    assert "none.json is no measurement" in refused("/no/model", data, "--baseline", tmp_path / "none.json")
-    assert "rows.jsonl is no measurement" in refused("/no/model", data, "--baseline", data)
+    assert "none.json is not a file of results" in refused("/no/model", data, "--baseline", tmp_path / "none.json")
+    assert "rows.jsonl is not a file of results" in refused("/no/model", data, "--baseline", data)
     assert "out.txt, expected a .json file" in refused("/no/model", data, "--out", tmp_path / "out.txt")
     assert "/no/model does not exist" in refused("/no/model", data)
     assert heldout("/no/model", data, "--max-tokens", "0").exit_code == 2
@@ -54,7 +54,7 @@ def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) 
 
 def test_what_a_model_cannot_be_asked(tiny_model: Path, data: Path) -> None:
     assert "has no chat template" in refused(tiny_model, data, "--prompt", "chat")
-    assert "batch:x is to score here" in refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
+    assert "batch:x must score to be evaluated" in refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
 
 
 def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path) -> None:
@@ -74,7 +74,7 @@ def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path)
     assert kept["metrics"]["fi"]["bits_per_byte"] == pytest.approx(rate)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "rows.jsonl"]
 
-    assert "was measured with max_tokens 16, wanted 8" in refused(
+    assert "was evaluated with max_tokens = 16, expected 8" in refused(
         tiny_model, data, "--max-tokens", 8, "--answer-tokens", 4, "--baseline", out
     )
     for row in kept["results"]:

@@ -81,10 +81,10 @@ def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Pa
     ("line", "said"),
     [
         ('{"id": "z", "text": "x", "lang": "mr"}', "have no id in common"),
-        ('{"id": "a", "text": "x"}', "line 1: wanted JSON with id, text, lang"),
-        ("[1]", "line 1: wanted JSON with id, text, lang"),
+        ('{"id": "a", "text": "x"}', "line 1: expected JSON with id, text, lang"),
+        ("[1]", "line 1: expected JSON with id, text, lang"),
         ('{"id": "a", "text": 4, "lang": "mr"}', "must be text"),
-        ("no", "line 1: wanted JSON"),
+        ("no", "line 1: expected JSON"),
     ],
 )
 def test_documents_that_do_not_fit(
