@@ -54,7 +54,8 @@ def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) 
 
 def test_what_a_model_cannot_be_asked(tiny_model: Path, data: Path) -> None:
     assert "has no chat template" in refused(tiny_model, data, "--prompt", "chat")
-    assert "batch:x must score to be evaluated" in refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
+    said = refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
+    assert "batch:x must score to be evaluated" in said
 
 
 def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path) -> None:
