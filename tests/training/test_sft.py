@@ -250,7 +250,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     assert measured(file, "--tag", "") == seeds | prompts(range(8), f" {WEB}")
     assert measured(tmp_path / "web.jsonl", "--tag", "In {name}!") == prompts(range(8), " In Finnish!")
     done = CliRunner().invoke(cli, ["eval", "held-out", str(tiny_model), str(file), "--tag", "{lang}"])
-    assert "--tag is '{lang}', expected text whose only fields are {tag} and {name}" in str(done.exception)
+    assert "tag is '{lang}', expected text whose only fields are {tag} and {name}" in str(done.exception)
 
 
 def test_sizes_are_measured_with_the_tags_of_the_mix(
@@ -399,7 +399,7 @@ def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
         go(sizes=(4, 99))
     assert not (tmp_path / "sizes").exists(), "told before anything is tuned"
     first = go()
-    monkeypatch.setattr("x_instruction.experiments.scaling.tune", lambda *_: pytest.fail("tuned again"))
+    monkeypatch.setattr("x_instruction.experiments.scaling.train", lambda *_: pytest.fail("tuned again"))
     assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"
     assert go() == first
     with pytest.raises(RecipeError, match=r"embedded-4 was trained on other rows or with other settings"):
