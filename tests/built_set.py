@@ -5,73 +5,31 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from factories import curated, settings
+
 from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import texts_and_manifest
 from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
 from x_instruction.cards.recipes import recipe_facts
-from x_instruction.config.corpus import Corpus
-from x_instruction.config.diversify import Diversify
-from x_instruction.config.generate import Generate
-from x_instruction.config.model import Model
-from x_instruction.config.publish import Publish
-from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import Refine
 from x_instruction.diversify.report import describe
-from x_instruction.records import Curated, text_digest
+from x_instruction.records import Curated
 
 
 def row(tag: str, number: int, chars: int, seed: int) -> Curated:
     """A curated record whose text, hex of that many characters, does not shrink below half."""
     text = f"{tag} {number} {random.Random(f'{seed} {tag} {number}').randbytes(chars // 2).hex()}"
-    digest = text_digest(text)
-    return Curated(
-        id=f"{tag}-{digest[:16]}",
-        language=tag,
-        text=text,
+    return curated(
+        text,
+        tag,
         document_id=f"{tag}-{number}",
-        segment=0,
         source="corpus",
-        url="",
         license="CC BY-SA 4.0",
-        text_hash=digest,
-        identified=tag,
         identified_confidence=0.9,
         instruction=f"What is known of number {number}?",
-        instruction_language="en",
-        style="question",
-        candidate=0,
-        round=0,
-        finish_reason="stop",
-        generator="org/generator",
-        generator_revision="abc",
-        generator_prompt="def",
-        rater="pmi:org/rater",
-        rater_revision="ghi",
         score=0.1,
-        p_best=None,
-        p_flawed=None,
-        p_worst=None,
-        cluster=0,
         rank=number,
-        selector="kmeans",
-        embedder="org/embedder",
-        embedder_revision="jkl",
-    )
-
-
-def settings(tags: tuple[str, ...], name: str = "tiny", **publish: float) -> Recipe:
-    """A recipe of some languages."""
-    model = Model(name="org/generator")
-    return Recipe(
-        name=name,
-        languages=tags,
-        corpus=Corpus(source="sample"),
-        generate=Generate(model=model),
-        refine=Refine(rater="pmi", model=model),
-        diversify=Diversify(embedder="embedded"),
-        publish=Publish(**publish),
     )
 
 

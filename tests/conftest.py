@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+import environment  # noqa: F401 - before what reads variables at import
 import pytest
 import warm
+from factories import TAGS, write_recipe
 from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
-from tiny_model import make
-
-# Read at import by the Hub's client: no test may reach out.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-# Processes that tests start compile this package's modules otherwise, each of them anew.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-# Models here are tiny: more threads only wait for each other, and the weights are the same with one.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from tiny_model import kept
 
 # How long an example takes is the machine's affair, never a reason to fail. vLLM's environment has no hypothesis.
 if find_spec("hypothesis") is not None:
@@ -31,14 +21,11 @@ if find_spec("hypothesis") is not None:
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
 
-# No spaces, combining marks and Latin with diacritics are where multilingual code breaks.
-TAGS = ("fi", "th", "bn")
-
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real causal language model of 2 layers and random weights."""
-    return make(tmp_path_factory.mktemp("tiny-model"), TAGS)
+    return kept(tmp_path_factory.mktemp("tiny-model"), TAGS)
 
 
 @pytest.fixture
@@ -50,21 +37,4 @@ def warm_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recipe_file(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
     """Writes a recipe over the sample corpus with the tiny model; keyword arguments replace whole sections."""
-
-    def write(**sections: dict[str, Any]) -> Path:
-        table: dict[str, Any] = {
-            "corpus": {"source": "sample", "shard_size": 5},
-            "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 64, "min_chars": 1},
-            "generate.model": {"name": str(tiny_model), "batch_size": 8},
-            "refine": {"rater": "pmi", "direction": "instruction", "response_tokens": 64, "min_score": -1000.0},
-            "refine.model": {"name": str(tiny_model), "batch_size": 8},
-            "diversify": {"embedder": "embedded", "quota": 8},
-        } | sections
-        lines = ['name = "test"', f"languages = {json.dumps(list(TAGS))}"]
-        for name, values in table.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-        path = tmp_path / "recipe.toml"
-        path.write_text("\n".join(lines), "utf-8")
-        return path
-
-    return write
+    return partial(write_recipe, tmp_path / "recipe.toml", tiny_model)

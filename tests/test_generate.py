@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import factories
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,20 +33,7 @@ ENGLISH, THAI = language("en"), language("th")
 
 
 def passage(text: str = FINNISH, tag: str = "fi") -> Passage:
-    digest = text_digest(text)
-    return Passage(
-        id=f"{tag}-{digest[:16]}",
-        language=tag,
-        text=text,
-        document_id="d",
-        segment=0,
-        source="sample",
-        url="",
-        license="Apache-2.0",
-        text_hash=digest,
-        identified=tag,
-        identified_confidence=1.0,
-    )
+    return factories.passage(text, tag)
 
 
 # Refusing

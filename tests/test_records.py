@@ -8,6 +8,7 @@ import io
 from itertools import pairwise
 from typing import Any
 
+import factories
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,19 +51,8 @@ CURATED = {"cluster": 0, "rank": 7, "selector": "kmeans", "embedder": "e", "embe
 
 
 def passage(tag: str = "fi") -> Passage:
-    return Passage(
-        id=f"{tag}-0123456789abcdef",
-        language=tag,
-        text=TEXTS[tag],
-        document_id="d:1",
-        segment=2,
-        source="sample",
-        url="",
-        license="Apache-2.0",
-        text_hash=text_digest(TEXTS[tag]),
-        identified=tag,
-        identified_confidence=0.75,
-    )
+    own = {"id": f"{tag}-0123456789abcdef", "document_id": "d:1", "segment": 2, "identified_confidence": 0.75}
+    return factories.passage(TEXTS[tag], tag, **own)
 
 
 def curated(tag: str = "fi") -> dict[str, Passage]:

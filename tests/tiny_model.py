@@ -6,14 +6,24 @@ of requests in seconds.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import shutil
 import sys
 from collections.abc import Sequence
+from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import PAPER_LANGUAGES, language
 
+if TYPE_CHECKING:
+    from x_instruction.engines.local.transformers import TransformersEngine
+
+BUILD = Path(__file__).parent.parent / "build"
 _VERBS = ("cook", "grow", "repair", "paint", "read", "carry", "plant", "wash", "sell", "measure")
 _THINGS = ("rice", "beans", "a boat", "the roof", "old maps", "goats", "a drum", "letters", "the harvest", "a net")
 _OPENINGS = (
@@ -80,6 +90,35 @@ def make(folder: Path, tags: Sequence[str] = PAPER_LANGUAGES, heads: int = 4) ->
         optimizer.zero_grad()
     model.save_pretrained(folder)
     return folder
+
+
+def kept(folder: Path, tags: Sequence[str]) -> Path:
+    """A copy of the model that ``make`` writes, which is made anew only when something that decides it has changed."""
+    decides = [Path(__file__).read_bytes(), *(_sample(tag) for tag in tags)]
+    decides += [version(package).encode() for package in ("tokenizers", "torch", "transformers")]
+    made = BUILD / "tiny-model" / hashlib.sha256(b"\0".join(decides)).hexdigest()[:16]
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with open(made.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(made.with_suffix(".new"), tags).rename(made)
+    return shutil.copytree(made, folder, dirs_exist_ok=True)
+
+
+def _sample(tag: str) -> bytes:
+    return resources.files("x_instruction.corpus.sample").joinpath(f"{tag}.jsonl").read_bytes()
+
+
+def likelihood(engine: TransformersEngine, prompt: str, continuation: str) -> tuple[float, int]:
+    """Log-likelihood of a continuation by one forward pass over the whole, and its number of tokens."""
+    import torch
+
+    start = engine.tokenizer(prompt)["input_ids"]
+    end = engine.tokenizer(continuation, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = engine.network(torch.tensor([start + end])).logits[0].double()
+    steps = torch.log_softmax(logits, -1)[len(start) - 1 : -1]
+    return float(steps[torch.arange(len(end)), torch.tensor(end)].sum()), len(end)
 
 
 if __name__ == "__main__":

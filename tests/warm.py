@@ -33,6 +33,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import environment  # noqa: F401 - before the session's variables are taken down
+
 # Of both, what is installed: the environment for vLLM has less.
 PLAIN = (
     *("numpy", "pandas", "pyarrow.parquet", "pyarrow.dataset", "httpx2", "fsspec", "multiprocess", "dill", "xxhash"),

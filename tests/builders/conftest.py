@@ -2,16 +2,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import factories
 import pytest
 
-from x_instruction.config.corpus import Corpus
-from x_instruction.config.diversify import Diversify
-from x_instruction.config.generate import Generate
-from x_instruction.config.model import Model
-from x_instruction.config.publish import Publish
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import Refine
-from x_instruction.records import STAGES, Curated, Dropped, Passage, dropped, text_digest
+from x_instruction.records import STAGES, Curated, Dropped, Passage, dropped
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import StageKey
 
@@ -43,42 +38,18 @@ def own_cache(tmp_path, monkeypatch):
 
 def curated(tag: str, number: int, **changes: object) -> Curated:
     """A curated record; three passages make a document."""
-    text = f"{WORDS.get(tag, 'text')} {number}. " * 5
-    digest = text_digest(text)
-    record = Curated(
-        id=f"{tag}-{digest[:16]}",
-        language=tag,
-        text=text,
-        document_id=f"{tag}-doc-{number // 3}",
-        segment=number % 3,
-        source="sample",
-        url=f"https://example.org/{number}",
-        license="CC BY-SA 4.0",
-        text_hash=digest,
-        identified=tag,
-        identified_confidence=0.9 + number / 10_000,
-        instruction=f"What is known of number {number}?",
-        instruction_language="en",
-        style="question",
-        candidate=0,
-        round=0,
-        finish_reason="stop",
-        generator="org/generator",
-        generator_revision="abc",
-        generator_prompt="def",
-        rater="pmi:org/rater",
-        rater_revision="ghi",
-        score=0.1 * number,
-        p_best=None,
-        p_flawed=None,
-        p_worst=None,
-        cluster=number % 4,
-        rank=number,
-        selector="kmeans",
-        embedder="org/embedder",
-        embedder_revision="jkl",
-    )
-    return dataclasses.replace(record, **changes)
+    fields = {
+        "document_id": f"{tag}-doc-{number // 3}",
+        "segment": number % 3,
+        "url": f"https://example.org/{number}",
+        "license": "CC BY-SA 4.0",
+        "identified_confidence": 0.9 + number / 10_000,
+        "instruction": f"What is known of number {number}?",
+        "score": 0.1 * number,
+        "cluster": number % 4,
+        "rank": number,
+    }
+    return factories.curated(f"{WORDS.get(tag, 'text')} {number}. " * 5, tag, **fields | changes)
 
 
 def records(tag: str, rows: int = 24) -> list[Curated]:
@@ -102,16 +73,7 @@ def _younger(row: Curated, kind: type[Passage]) -> Passage:
 
 
 def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) -> Recipe:
-    model = Model(name="org/generator")
-    return Recipe(
-        name="tiny",
-        languages=languages,
-        corpus=Corpus(source="sample"),
-        generate=Generate(model=model),
-        refine=Refine(rater="pmi", model=model),
-        diversify=Diversify(embedder="embedded"),
-        publish=Publish(**publish),
-    )
+    return factories.settings(languages, **publish)
 
 
 class Kit:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import factories
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,10 +19,7 @@ from x_instruction.records import Dropped, Passage, text_digest
 
 
 def passage(text: str, id: str) -> Passage:
-    return Passage(
-        id=id, language="sw", text=text, document_id=id, segment=0, source="s", url="", license="CC0",
-        text_hash=text_digest(text), identified="sw", identified_confidence=0.5,
-    )  # fmt: skip
+    return factories.passage(text, id=id, document_id=id)
 
 
 def plain(text: str, words: bool) -> set[str]:

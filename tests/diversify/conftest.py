@@ -1,10 +1,9 @@
 import hashlib
 import zlib
 
+import factories
 import numpy as np
 import pytest
-
-from x_instruction.records import Rated
 
 
 @pytest.fixture
@@ -13,35 +12,8 @@ def rated():
 
     def make(instruction, score=0.0, language="sw", id=None, candidate=0, **values):
         number = id or hashlib.sha256(instruction.encode()).hexdigest()[:16]
-        fields = {
-            "id": f"{language}-{number}",
-            "language": language,
-            "text": "Jibu.",
-            "document_id": "d",
-            "segment": 0,
-            "source": "sample",
-            "url": "",
-            "license": "CC0-1.0",
-            "text_hash": "0" * 64,
-            "identified": language,
-            "identified_confidence": 1.0,
-            "instruction": instruction,
-            "instruction_language": "en",
-            "style": "question",
-            "candidate": candidate,
-            "round": 0,
-            "finish_reason": "stop",
-            "generator": "g",
-            "generator_revision": "1",
-            "generator_prompt": "p",
-            "rater": "pmi:g",
-            "rater_revision": "1",
-            "score": score,
-            "p_best": None,
-            "p_flawed": None,
-            "p_worst": None,
-        }
-        return Rated(**fields | values)
+        fields = {"id": f"{language}-{number}", "instruction": instruction, "score": score, "candidate": candidate}
+        return factories.rated(tag=language, **fields | values)
 
     return make
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import tiny_model as tiny
 import torch
 
 from x_instruction.config.corpus import Corpus
@@ -82,17 +84,7 @@ def greedy(engine: TransformersEngine) -> Callable[[str, int], list[int]]:
 
 @pytest.fixture(scope="session")
 def likelihood(engine: TransformersEngine) -> Callable[[str, str], tuple[float, int]]:
-    """Log-likelihood of a continuation by one forward pass over the whole, and its number of tokens."""
-
-    def score(prompt: str, continuation: str) -> tuple[float, int]:
-        start = engine.tokenizer(prompt)["input_ids"]
-        end = engine.tokenizer(continuation, add_special_tokens=False)["input_ids"]
-        with torch.inference_mode():
-            logits = engine.network(torch.tensor([start + end])).logits[0].double()
-        steps = torch.log_softmax(logits, -1)[len(start) - 1 : -1]
-        return float(steps[torch.arange(len(end)), torch.tensor(end)].sum()), len(end)
-
-    return score
+    return partial(tiny.likelihood, engine)
 
 
 @pytest.fixture

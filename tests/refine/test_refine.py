@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import factories
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,33 +27,8 @@ NAN, INF = float("nan"), float("inf")
 
 
 def rated(number: int, score: float, id: str = "fi-1") -> Rated:
-    return Rated(
-        id=id,
-        language="fi",
-        text="Sauna on lämmin.",
-        document_id="d",
-        segment=0,
-        source="sample",
-        url="",
-        license="Apache-2.0",
-        text_hash="h",
-        identified="fi",
-        identified_confidence=1.0,
-        instruction=f"Instruction {number}?",
-        instruction_language="en",
-        style="question",
-        candidate=number,
-        round=0,
-        finish_reason="stop",
-        generator="g",
-        generator_revision="r",
-        generator_prompt="p",
-        rater="pmi:m",
-        rater_revision="r",
-        score=score,
-        p_best=None,
-        p_flawed=None,
-        p_worst=None,
+    return factories.rated(
+        "Sauna on lämmin.", "fi", id=id, instruction=f"Instruction {number}?", candidate=number, score=score
     )
 
 

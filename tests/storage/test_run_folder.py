@@ -11,11 +11,12 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import factories
 import pyarrow.parquet as pq
 import pytest
 
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema, text_digest
+from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema
 from x_instruction.storage.atomic import atomic, file_digest
 from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
@@ -26,20 +27,7 @@ TEXTS = {"fi": "Järvi jäätyy yöllä.\nSauna on lämmin.", "th": "น้ำ�
 
 
 def passage(number: int, tag: str = "fi") -> Passage:
-    text = f"{TEXTS[tag]} {number}"
-    return Passage(
-        id=f"{tag}-{number:016d}",
-        language=tag,
-        text=text,
-        document_id=f"d:{number}",
-        segment=0,
-        source="sample",
-        url="",
-        license="Apache-2.0",
-        text_hash=text_digest(text),
-        identified=tag,
-        identified_confidence=1.0,
-    )
+    return factories.passage(f"{TEXTS[tag]} {number}", tag, id=f"{tag}-{number:016d}", document_id=f"d:{number}")
 
 
 @pytest.fixture
@@ -322,7 +310,7 @@ def test_clear_opens_the_number_again(run: RunFolder) -> None:
 CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_run_folder import FI, passage
 from x_instruction.errors import ShardError
 from x_instruction.records import dropped
@@ -340,7 +328,7 @@ def child(run: RunFolder, body: str) -> subprocess.CompletedProcess[str]:
     """Runs code against the same run in another process, with this module's ``passage``."""
     code = CHILD + textwrap.dedent(body)
     return subprocess.run(
-        [sys.executable, "-c", code, str(run.root), str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(run.root), str(Path(__file__).parent), str(Path(__file__).parents[1])],
         capture_output=True,
         text=True,
         timeout=120,
