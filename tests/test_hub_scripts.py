@@ -7,13 +7,13 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 from local_hub_fixture import RunningHub
 
@@ -82,7 +82,7 @@ def test_bad_input_is_one_line(path: Path, tmp_path: Path) -> None:
         "refine_shards": ["missing"],
         "finetune": ["no-such-recipe", "x.jsonl"],
     }.get(path.stem, ["missing", "me/missing"])
-    done = subprocess.run([sys.executable, path, *given], capture_output=True, text=True, cwd=tmp_path)
+    done = warm.run([sys.executable, path, *given], capture_output=True, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -113,7 +113,7 @@ def test_commands_of_docstrings_run(tmp_path: Path, local_hub: RunningHub) -> No
     for name in ORDER:
         for script, *arguments in commands(ROOT / "hub_scripts" / f"{name}.py"):
             given = quick(name, arguments)
-            done = subprocess.run(
+            done = warm.run(
                 [sys.executable, ROOT / script, *given], capture_output=True, text=True, cwd=tmp_path, env=environment
             )
             assert done.returncode == 0, f"{script} {' '.join(given)}\n{done.stdout}\n{done.stderr}"
@@ -131,7 +131,7 @@ def test_a_rank_makes_its_part_and_nothing_else(recipe_file: Write, tmp_path: Pa
     recipe, out = recipe_file(corpus={"source": "sample", "shard_size": 1}), tmp_path / "run"
     x_instruction.run(recipe, out, until="passage", workers=1, progress=NullProgress())
     script = ROOT / "hub_scripts" / "generate_shards.py"
-    subprocess.run([sys.executable, script, recipe, "--out", out, "--rank", "2", "--of", "8"], check=True)
+    warm.run([sys.executable, script, recipe, "--out", out, "--rank", "2", "--of", "8"], check=True)
     shards = [(tag, index) for tag in ("fi", "th", "bn") for index in range(12)]
     made = {(path.parent.name, int(path.stem)) for path in (out / "candidate").rglob("[0-9]*[0-9].parquet")}
     assert made == set(shards[2::8])

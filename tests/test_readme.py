@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
+from factories import write_recipe
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def demo(recipe_file: Callable[..., Path], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    recipe, run = write_recipe(folder / "recipe.toml", tiny_model), folder / "runs" / "demo"
     line = [sys.executable, "-m", "x_instruction"]
-    run = tmp_path / "runs" / "demo"
-    for verb in (["run", str(recipe_file()), "--out", str(run), "--languages", "sw,th"], ["build", str(run)]):
-        subprocess.run([*line, *verb], check=True, capture_output=True)
-    return tmp_path
+    for verb in (
+        ["run", str(recipe), "--out", str(run), "--languages", "sw,th", "--workers", "1"],
+        ["build", str(run)],
+    ):
+        warm.run([*line, *verb], check=True, capture_output=True)
+    return folder
 
 
 def test_snippets_run(demo: Path) -> None:
@@ -28,9 +32,7 @@ def test_snippets_run(demo: Path) -> None:
     assert len(snippets) >= 2
     for snippet in snippets:
         environment = os.environ | {"HF_HOME": str(demo / "hf"), "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", snippet], cwd=demo, env=environment, capture_output=True, text=True
-        )
+        done = warm.run([sys.executable, "-c", snippet], cwd=demo, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
 
@@ -39,6 +41,6 @@ def test_first_rows_prints_a_row_of_each_language(demo: Path) -> None:
     script = ROOT / "examples" / "first_rows.py"
     line = [sys.executable, str(script), str(demo / "runs/demo/dataset")]
     environment = os.environ | {"HF_HOME": str(demo / "hf"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    done = warm.run(line, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert [text.split(":")[0] for text in done.stdout.splitlines() if " rows, " in text] == ["sw", "th"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import warm
 
 from x_instruction.config.model import Model, Server
 from x_instruction.config.section import toml_value, validate
@@ -376,16 +377,14 @@ def test_killed_and_resumed_to_the_same_bytes(seeds: Path, tmp_path: Path, tiny_
     keys = ("language_check=false", "min_score=0.0", "max_tokens=24", "model.batch_size=1", f"model.name={tiny_model}")
     line = [sys.executable, "-m", "x_instruction", "seeds", "translate", str(seeds), "--languages", "sw"]
     line += [part for key in keys for part in ("--set", key)]
-    subprocess.run([*line, "--out", str(tmp_path / "whole.jsonl")], check=True, capture_output=True)
+    warm.run([*line, "--out", str(tmp_path / "whole.jsonl")], check=True, capture_output=True)
     for wanted in (5, 30):
-        with subprocess.Popen(
-            [*line, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
+        with warm.start([*line, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             _wait_for(out.with_suffix(".requests.sqlite"), wanted, process)
             os.kill(process.pid, signal.SIGKILL)
         assert not out.exists()
     kept = _answers(out.with_suffix(".requests.sqlite"))
-    done = subprocess.run([*line, "--out", str(out)], check=True, capture_output=True, text=True)
+    done = warm.run([*line, "--out", str(out)], check=True, capture_output=True)
     assert re.search(r"sw.jsonl: \d+ seeds of 25 rows", done.stdout)
     assert digests(out) == digests(tmp_path / "whole.jsonl")
     # What had been answered was not asked again.
@@ -403,7 +402,7 @@ def _answers(path: Path) -> int:
         return 0
 
 
-def _wait_for(path: Path, answers: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: Path, answers: int, process: warm.Process) -> None:
     for _ in range(6_000):
         if path.exists() and _answers(path) >= answers:
             return

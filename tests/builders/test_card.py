@@ -2,10 +2,10 @@ import html
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
+import warm
 import yaml
 from click.testing import CliRunner
 
@@ -201,7 +201,7 @@ def run_snippets(text, where, environment):
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     for snippet in snippets:
         command = [sys.executable, "-W", "ignore", "-c", snippet]
-        done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+        done = warm.run(command, cwd=where, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
     return len(snippets)

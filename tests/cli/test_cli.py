@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 Write = Callable[..., Path]
 
 
 def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "x_instruction", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+    return warm.run(line, capture_output=True, timeout=300)
 
 
 def refused(*arguments: object) -> str:
@@ -90,7 +91,7 @@ def row(text: object, **more: object) -> bytes:
     ("name", "body", "wanted"),
     [
         ("empty_jsonl", b"", "empty"),
-        ("cut_gz", gzip.compress(row("x" * 5000) * 50)[:60], "cut"),
+        ("cut_gz", gzip.compress(row("x" * 5000) * 50, mtime=0)[:60], "cut"),
         ("columns_jsonl", json.dumps({"body": "x"}).encode() + b"\n", "text"),
         ("bad_parquet", b"PAR1 nothing here", "bad"),
     ],

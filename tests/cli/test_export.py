@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from x_instruction.builders.formats import FORMATS
 from x_instruction.cli import export
@@ -15,7 +16,7 @@ from x_instruction.cli import export
 
 def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "x_instruction", "export", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+    return warm.run(line, capture_output=True, timeout=300)
 
 
 @pytest.fixture

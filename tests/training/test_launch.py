@@ -107,6 +107,7 @@ def test_two_processes_do_what_one_does(tiny_model: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "home"]
 
 
+@pytest.mark.usefixtures("warm_trainings")
 def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path) -> None:
     done = {}
     for processes in (1, 2):
@@ -118,6 +119,7 @@ def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path
     same_weights(tmp_path / "1", tmp_path / "2")
 
 
+@pytest.mark.usefixtures("warm_trainings")
 def test_what_one_process_of_two_refuses_is_told(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, processes=2, target_modules=("nothing",))
     with pytest.raises(TrainingError, match=r"train\.target_modules has 'nothing'"):
@@ -272,6 +274,7 @@ def test_what_decides_a_tuning(tiny_model: Path) -> None:
     assert {"train.device_batch_size", "train.processes"} <= fingerprint(job(tiny_model, Align())).keys()
 
 
+@pytest.mark.usefixtures("warm_trainings")
 @pytest.mark.parametrize("sampling", ["random", "by_length"])
 @pytest.mark.parametrize("change", [{}, {"device_batch_size": 4}, {"device_batch_size": 2, "processes": 2}])
 def test_in_other_pieces_it_goes_on_to_the_same_weights(
@@ -315,6 +318,7 @@ def cut(self: Any, args: Any, state: Any, *given: Any, **more: Any) -> None:
         raise TrainingError("cut")
 
 
+@pytest.mark.usefixtures("warm_trainings")
 def test_checkpoints_come_as_often_as_is_said_now(
     tmp_path: Path, stopped: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +342,7 @@ def left_whole(wanted: TrainJob, target: Path) -> Path:
     return target.with_name(f".{target.name}.training")
 
 
+@pytest.mark.usefixtures("warm_trainings")
 def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path: Path) -> None:
     """Killed between the model's appearance and the removal of the rest, and the model removed later."""
     wanted = job(tiny_model, steps=2, learning_rate=1e-2)

@@ -19,6 +19,7 @@ from x_instruction.seed.pairs import Pair
 from x_instruction.training import record
 from x_instruction.training.job import TrainJob, TrainResult
 
+pytestmark = pytest.mark.usefixtures("warm_trainings")
 PAIR = Pair(
     id="1", instruction="Tell of a crocodile.", output="Mamba", language="sw", instruction_language="en", source="s"
 )

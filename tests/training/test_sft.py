@@ -35,6 +35,7 @@ from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
 from x_instruction.training.tokenization import ExampleEncoder
 
+pytestmark = pytest.mark.usefixtures("warm_trainings")
 TUNE = [
     "train.steps=2",
     "train.batch_size=4",

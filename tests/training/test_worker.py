@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -29,6 +30,7 @@ from x_instruction.training.tokenization import ExampleEncoder
 from x_instruction.training.trainer import HeadLoss, OutputTrainer
 from x_instruction.training.worker import _check_weights, _loading, train
 
+pytestmark = pytest.mark.usefixtures("warm_trainings")
 COLORS = ("red", "blue")
 LESSONS = [
     TrainingExample(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)
@@ -361,7 +363,7 @@ def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -
     line = [sys.executable, "-m", "x_instruction.training.worker", str(folder)]
     kills = 0
     for least in (2, 6):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = warm.start(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
             if any(int(path.name.split("-")[1]) >= least for path in folder.glob("checkpoints/checkpoint-*")):
