@@ -220,13 +220,19 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
     push: Pusher, whole: Path, adapter: Path, tmp_path: Path
 ) -> None:
     before = push.state()
-    commands: list[tuple[Any, ...]] = [(tmp_path / "none", "push-org/bad", "--yes")]
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "manifest.json").touch()
+    commands: list[tuple[Any, ...]] = [(tmp_path / name, "push-org/bad", "--yes") for name in ("none", "rows")]
     for good, cases in ((whole, WHOLE), (adapter, ADAPTER)):
         for spoil, _ in cases:
             shutil.copytree(good, tmp_path / spoil.__name__)
             spoil(tmp_path / spoil.__name__)
             commands.append((tmp_path / spoil.__name__, "push-org/bad", "--yes"))
-    wanted = ["is not a folder", *(said for _, said in [*WHOLE, *ADAPTER])]
+    wanted = [
+        "is not a folder",
+        "neither config.json nor adapter_config.json",
+        *(said for _, said in [*WHOLE, *ADAPTER]),
+    ]
     for (status, said), part in zip(push(*commands), wanted, strict=True):
         assert status == 1
         assert re.search(part, said, flags=re.DOTALL), said
