@@ -16,7 +16,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small installed docs quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -69,9 +69,6 @@ build/clients/installed:
 	$(PYTHON) -m venv build/clients/datasets-4
 	build/clients/datasets-4/bin/python -m pip install --quiet --disable-pip-version-check datasets==4.8.5
 	touch $@
-
-# Environments that other targets need, without the tests.
-installed: $(VENV_VLLM)/installed build/clients/installed
 
 test-clients: $(VENV)/test-installed build/clients/installed
 	$(BIN)/python -m pytest -m clients tests/matrix
