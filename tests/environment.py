@@ -13,3 +13,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Models here are tiny: more threads only wait for each other, and the weights are the same with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Worker processes of xdist have the width of its terminal here, and tables would be as wide.
+os.environ.pop("COLUMNS", None)

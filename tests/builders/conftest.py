@@ -49,7 +49,8 @@ def curated(tag: str, number: int, **changes: object) -> Curated:
         "cluster": number % 4,
         "rank": number,
     }
-    return factories.curated(f"{WORDS.get(tag, 'text')} {number}. " * 5, tag, **fields | changes)
+    record = factories.curated(f"{WORDS.get(tag, 'text')} {number}. " * 5, tag, **fields)
+    return dataclasses.replace(record, **changes)
 
 
 def records(tag: str, rows: int = 24) -> list[Curated]:

@@ -59,8 +59,8 @@ def test_figures_become_results(tmp_path: Path) -> None:
     ("role", "more", "told"),
     [
         ("rater", [], "is an adapter that writes instructions; a rater writes ratings"),
-        ("generator", ["--compared", "{tmp}/none.json"], "wanted what `x-instruction eval raters --out` writes"),
-        ("generator", ["--results", "{tmp}/none.json"], "wanted what benchmarks/generator.py --out writes"),
+        ("generator", ["--compared", "{tmp}/none.json"], "expected what `x-instruction eval raters --out` writes"),
+        ("generator", ["--results", "{tmp}/none.json"], "expected what benchmarks/generator.py --out writes"),
     ],
 )
 def test_what_cannot_ship_leaves_what_is_there(
@@ -84,7 +84,7 @@ def test_a_folder_without_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_package_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ADAPTERS, "embedded-generator", "nowhere")
-    with pytest.raises(EngineError, match="embedded-generator is missing from the package: install"):
+    with pytest.raises(EngineError, match="embedded-generator is missing from the package: reinstall"):
         locate("embedded-generator")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-import warm
 from datasets import Dataset
 from peft import LoraConfig
 from torch.utils.data import SequentialSampler
@@ -333,7 +333,9 @@ def step(model: Path, out: Path) -> None:
 def test_two_processes_make_the_step_of_one(tiny_model: Path, tmp_path: Path) -> None:
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     line = [sys.executable, __file__, str(tiny_model), str(tmp_path)]
-    running = [warm.start(line, env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    running = [
+        subprocess.Popen(line, env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")
+    ]
     assert [process.wait(300) for process in running] == [0, 0]
     step(tiny_model, tmp_path)
     (one_log, one), (two_log, two) = (torch.load(tmp_path / f"{n}.pt") for n in (1, 2))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
@@ -261,7 +261,7 @@ def test_two_processes_have_the_loss_and_on_average_the_gradient_of_one(
     shares: list[int], symmetric: bool, tmp_path: Path
 ) -> None:
     for_all = [json.dumps(shares), json.dumps(symmetric), str(tmp_path)]
-    processes = [warm.start([sys.executable, __file__, str(rank), *for_all]) for rank in range(len(shares))]
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), *for_all]) for rank in range(len(shares))]
     assert [process.wait(120) for process in processes] == [0] * len(shares)
     weight, left, right = joint(sum(shares))
     wanted = info_nce(left @ weight, right @ weight, 0.05, symmetric)
