@@ -19,7 +19,7 @@ LAYERS = [
     ["records", "config", "cards.records"],
     ["storage"],
     ["engines", "corpus", "seed"],
-    ["prompts"],
+    ["form", "prompts"],
     ["generate", "diversify", "translate"],
     ["refine"],
     ["local_hub", "mixing"],

@@ -1,4 +1,4 @@
-"""Which instructions are refused and which must pass, and the stage with a real model."""
+"""The stage that writes instructions, with answers given in the test and with a real model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import factories
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.generate import Generate
@@ -19,7 +17,8 @@ from x_instruction.engines import Completed, Completion, Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import RecipeError, UnknownLanguage
-from x_instruction.generate import copied, generate, refuse
+from x_instruction.form import find_fault
+from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.records import Candidate, Dropped, Passage, text_digest
@@ -29,134 +28,11 @@ FINNISH = (
     "ja anna keiton hautua hetki. How to use a boat is written on the wall of the kitchen."
 )
 SETTINGS = Generate(model=Model(name="m"), min_chars=12, max_chars=120, max_copy=0.5)
-ENGLISH, THAI = language("en"), language("th")
+ENGLISH = language("en")
 
 
 def passage(text: str = FINNISH, tag: str = "fi") -> Passage:
     return factories.passage(text, tag)
-
-
-# Refusing
-
-
-@pytest.mark.parametrize(
-    ("reason", "text"),
-    [
-        ("empty", ""),
-        ("empty", " ?"),
-        ("empty", "...!"),
-        ("too_short", "How so?"),
-        ("too_short", "Tell it so."),
-        ("too_long", "How do people in the north " + "really " * 20 + "cook salmon soup?"),
-        ("wrong_language", "Miten lohikeitto tehdään pääsiäisenä äidille?"),
-        ("wrong_language", "น้ำขึ้นน้ำลงเกิดขึ้นได้อย่างไร?"),
-        ("wrong_language", "1234 5678 9012?"),
-        ("mentions_the_text", "What is this article about, exactly?"),
-        ("mentions_the_text", "What does the author think of salmon?"),
-        ("mentions_the_text", "Summarize the recipe for salmon soup."),
-        ("mentions_the_text", "Answer the following question on soup."),
-        ("mentions_the_text", "Translate salmon soup into Finnish."),
-        ("mentions_the_text", "Write a headline for a story on soup."),
-        ("mentions_the_text", "How do you say salmon soup in English?"),
-        ("mentions_the_text", "How is soup described in the text above?"),
-        ("mentions_the_text", "Salmon soup of the north (English version)."),
-        ("generic", "What is this about?"),
-        ("generic", "What is the main idea?"),
-        ("generic", "How do you do it?"),
-        ("generic", "Tell me more!!!!"),
-        ("generic", "Describe your day."),
-        ("repeats_itself", "How to cook, how to cook, how to cook?"),
-        ("repeats_itself", "Explain the soup soup soup of the north."),
-        ("copies_the_passage", "How to use a boat is written?"),
-        ("copies_the_passage", "LOHIKEITTO ON SUOMALAINEN"),
-    ],
-)
-def test_refused(reason: str, text: str) -> None:
-    assert refuse(text, "stop", passage(), SETTINGS, ENGLISH) == reason
-
-
-def test_a_text_that_was_cut_off_is_refused() -> None:
-    assert refuse("How do you make salmon soup?", "length", passage(), SETTINGS, ENGLISH) == "cut_off"
-    assert refuse("", "length", passage(), SETTINGS, ENGLISH) == "empty"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "How do tides work?",
-        "Write a news article about the opening of a new bridge.",
-        "Write a news article on salmon prices in Turku.",
-        "Who was the author of the Kalevala?",
-        "How did the Swahili language spread along the coast?",
-        "Explain the word order of Finnish.",
-        "Explain the process of following a recipe.",
-        "What is the name of the largest lake in Finland?",
-        "Write a letter to your grandmother about the harvest.",
-        "Describe your morning routine at a tea stall.",
-        "How do you make lohikeitto, the Finnish salmon soup?",
-        "Explain what Lohikeitto is and when it is eaten.",
-        "Who was Väinö Linna, and what did he write?",
-        "Write a diary entry about a day at the market.",
-        "Write a short story in which a fox outsmarts a bear.",
-        "Why is tilli used in so many Finnish dishes?",
-        "How do you prepare bún chả at home?",
-        "Why does the sea rise and fall twice a day?",
-        "What is the difference between a lake and a pond?",
-        "Describe a traditional wedding in Dhaka.",
-        "What time do shops close on Sundays in Tampere?",
-        "Give me a recipe that uses salmon, cream and dill!",
-        "Why do we rinse rice again and again?",
-    ],
-)
-def test_good_instructions_pass(text: str) -> None:
-    assert refuse(text, "stop", passage(), SETTINGS, ENGLISH) is None
-
-
-def test_an_instruction_in_another_language_is_held_to_its_script() -> None:
-    assert refuse("น้ำขึ้นน้ำลงเกิดขึ้นได้อย่างไร?", "stop", passage(), SETTINGS, THAI) is None
-    assert refuse("How do the tides come about?", "stop", passage(), SETTINGS, THAI) == "wrong_language"
-
-
-def test_english_rules_are_for_english_only() -> None:
-    german = language("de")
-    assert refuse("Was ist the title davon genau?", "stop", passage(), SETTINGS, german) is None
-
-
-def test_lengths_are_inclusive() -> None:
-    short = "Why is soup?"
-    assert len(short) == 12
-    assert refuse(short, "stop", passage(), SETTINGS, ENGLISH) is None
-    exact = SETTINGS.replace(max_chars=12)
-    assert refuse(short, "stop", passage(), exact, ENGLISH) is None
-    assert refuse("Why is soup??", "stop", passage(), exact, ENGLISH) == "too_long"
-
-
-def test_copying_may_be_allowed() -> None:
-    allowed = SETTINGS.replace(max_copy=1.0)
-    assert refuse("How to use a boat is written?", "stop", passage(), allowed, ENGLISH) is None
-
-
-@pytest.mark.parametrize(
-    ("instruction", "text", "share"),
-    [
-        ("", "abc", 0.0),
-        ("abc", "", 0.0),
-        ("abcd", "xxabcdxx", 1.0),
-        ("abcd", "xxABxxCD", 0.5),
-        ("ABCDEFGHIJ", "defg", 0.4),
-        ("a b c", "a-b-c", 0.2),
-        ("น้ำขึ้น", "น้ำ", 3 / 7),
-        ("aaaa" * 60, "a" * 250, 1.0),
-    ],
-)
-def test_copied_by_hand(instruction: str, text: str, share: float) -> None:
-    assert copied(instruction, text) == pytest.approx(share)
-
-
-@given(st.text(max_size=30), st.text(max_size=60))
-def test_copied_is_a_share(instruction: str, text: str) -> None:
-    assert 0 <= copied(instruction, text) <= 1
-    assert copied(instruction, text + instruction) == bool(instruction)
 
 
 # Seeds
@@ -193,19 +69,27 @@ class Fixed:
 
 
 def run(
-    answers: Sequence[str], settings: Generate, passages: Sequence[Passage]
+    answers: Sequence[str], settings: Generate, passages: Sequence[Passage], finish_reason: str = "stop"
 ) -> tuple[list[Candidate | Dropped], list[Completion]]:
     sent: list[Completion] = []
 
     def ask(requests: Sequence[Request]) -> list[Result]:
         sent.extend(request for request in requests if isinstance(request, Completion))
-        return [Completed(answers[n % len(answers)], "stop", 5, 5) for n in range(len(requests))]
+        return [Completed(answers[n % len(answers)], finish_reason, 5, 5) for n in range(len(requests))]
 
     return list(generate(passages, settings, Fixed(), ask, 7)), sent  # type: ignore[arg-type]
 
 
 def test_no_passages_no_requests() -> None:
     assert run(["x"], SETTINGS, []) == ([], [])
+
+
+def test_a_text_that_was_cut_off_is_refused() -> None:
+    settings = SETTINGS.replace(candidates=1, styles=("search",))
+    for answer, reason in (("How do you make salmon soup", "cut_off"), ("", "empty")):
+        (found,), _ = run([answer], settings, [passage()], "length")
+        assert isinstance(found, Dropped)
+        assert found.reason == reason
 
 
 def test_an_unknown_instruction_language() -> None:
@@ -297,7 +181,7 @@ def test_a_real_model(engine: TransformersEngine, tmp_path: Path) -> None:
         assert other != outcomes[0]
         for outcome in outcomes[0]:
             if isinstance(outcome, Candidate):
-                assert refuse(outcome.instruction, "stop", passage(outcome.text, tag), settings, ENGLISH) is None
+                assert find_fault(outcome.instruction, outcome.text, settings, ENGLISH) is None
                 assert outcome.generator_revision == engine.revision
         kinds = Counter(o.reason if isinstance(o, Dropped) else "kept" for o in outcomes[0])
         assert kinds["kept"], kinds

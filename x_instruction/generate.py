@@ -8,38 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
 
 from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
+from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed
-from x_instruction.languages import Language, language
+from x_instruction.languages import language
 from x_instruction.prompts import instruction as prompts
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
 
-# Instructions that mention "the text" or that fit any text are useless: the reader of the pair has only this response.
-_MENTIONS = re.compile(
-    r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
-    r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
-    r"|\bthe\s+(?:above\s+|given\s+)?(?:article|text|passage|paragraph|excerpt|author|speaker)\b(?! of)"
-    r"|\bthe following\b"
-    r"|\(\w+ (?:article|text|version)\)|\b(?:translat(?:e|ed|ion)|headline|summari[sz]e (?:this|the))\b|\bin english\b",
-    re.I,
-)
-_GENERIC = re.compile(
-    r"^(?:what (?:is|are) (?:this|it|that)(?: about)?"
-    r"|what is the (?:title|main (?:idea|thing|topic)|meaning of (?:the|this) (?:word|title|phrase))(?: .*)?"
-    r"|what happened|how (?:to|do (?:you|we|i)) (?:do|say|use|see|get|make) (?:it|this|that)?|why|how|tell me(?: more)?"
-    r"|describe (?:it|this|your (?:day|life|family|self))"
-    r"|write (?:a|an) (?:letter|story|poem|essay|sentence)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
-    re.I,
-)
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
 _HINT = re.compile(r" Answer in \d+ sentences?\.$")
-_REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
 
 
 def generate(
@@ -87,7 +69,9 @@ def generate(
         assert isinstance(result, Completed)
         text = prompts.read(opening, result.text, style)
         earlier = written.setdefault(passage.id, set())
-        reason = refuse(text, result.finish_reason, passage, settings, into)
+        reason = find_fault(text, passage.text, settings, into)
+        if reason != "empty" and result.finish_reason != "stop":
+            reason = "cut_off"
         if reason is None and text.casefold() in earlier:
             reason = "same_as_another"
         if reason is not None:
@@ -128,45 +112,3 @@ def _completion(prompt: Prompt, settings: Generate, seed: int) -> Completion:
         stop=prompts.STOPS,
         seed=seed,
     )
-
-
-def refuse(text: str, finish_reason: str, passage: Passage, settings: Generate, into: Language) -> str | None:
-    """The reason to drop an instruction before it is rated, or None."""
-    if not text.strip(" ?.!"):
-        return "empty"
-    if finish_reason != "stop":
-        return "cut_off"
-    if len(text) < settings.min_chars:
-        return "too_short"
-    if len(text) > settings.max_chars:
-        return "too_long"
-    if not _in_language(text, into):
-        return "wrong_language"
-    if into.tag == "en" and _MENTIONS.search(text):
-        return "mentions_the_text"
-    if into.tag == "en" and _GENERIC.match(text):
-        return "generic"
-    if _REPEATS.search(text):
-        return "repeats_itself"
-    if copied(text, passage.text) > settings.max_copy:
-        return "copies_the_passage"
-    return None
-
-
-def copied(instruction: str, passage: str) -> float:
-    """Length of the longest common substring relative to the instruction, 0 to 1. Case is ignored."""
-    left, right = instruction.casefold(), passage.casefold()
-    match = SequenceMatcher(None, left, right, autojunk=False).find_longest_match()
-    return match.size / max(1, len(left))
-
-
-def _in_language(text: str, into: Language) -> bool:
-    """True if the letters are in the script of the language. English must be ASCII, except for a few names."""
-    if into.tag == "en":
-        letters = [letter for letter in text if letter.isalpha()]
-        return bool(letters) and sum(letter.isascii() for letter in letters) >= 0.9 * len(letters)
-    from x_instruction.corpus.characters import FIRST_SCRIPT, kinds, script_kinds
-
-    classes = [number for number in kinds(text).tolist() if number >= FIRST_SCRIPT]
-    own = set(script_kinds(into.script))
-    return bool(classes) and sum(number in own for number in classes) >= 0.6 * len(classes)
