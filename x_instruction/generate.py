@@ -17,7 +17,9 @@ from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Pr
 from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
+from x_instruction.prompts import Template
 from x_instruction.prompts import instruction as prompts
+from x_instruction.prompts.reading import read
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
@@ -57,7 +59,7 @@ def generate(
             number = round * settings.candidates + turn
             style = settings.styles[turn % len(settings.styles)]
             prompt, opening = prompts.ask(template, truncated, source, into, style, turn // len(settings.styles))
-            requests.append(_completion(prompt, settings, derive_seed(seed, passage.id, number)))
+            requests.append(_completion(template, prompt, settings, derive_seed(seed, passage.id, number)))
             candidates.append((passage, number, style, opening))
     written: dict[str, set[str]] = {}
     for candidate in before:
@@ -67,11 +69,10 @@ def generate(
             yield dropped(f"{passage.id}-{number}", result.reason, result.message)
             continue
         assert isinstance(result, Completed)
-        text = prompts.read(opening, result.text, style)
+        found = read(result.text, style, into, template.chat, opening, result.finish_reason != "stop")
+        text = found.text
         earlier = written.setdefault(passage.id, set())
-        reason = find_fault(text, passage.text, settings, into)
-        if reason != "empty" and result.finish_reason != "stop":
-            reason = "cut_off"
+        reason = found.reason or find_fault(text, passage.text, settings, into)
         if reason is None and text.casefold() in earlier:
             reason = "same_as_another"
         if reason is not None:
@@ -102,13 +103,13 @@ def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:
     return f"{text} Answer in {number} sentence{'s' if number != 1 else ''}."
 
 
-def _completion(prompt: Prompt, settings: Generate, seed: int) -> Completion:
+def _completion(template: Template, prompt: Prompt, settings: Generate, seed: int) -> Completion:
     return Completion(
         prompt=prompt,
-        max_tokens=settings.max_tokens,
+        max_tokens=prompts.max_tokens(template, settings.max_tokens) + settings.thinking_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
-        stop=prompts.STOPS,
+        stop=prompts.stops(template),
         seed=seed,
     )

@@ -33,6 +33,7 @@ from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, NotCapable, RecipeError
 from x_instruction.languages import Language, language
 from x_instruction.prompts import template
+from x_instruction.prompts.reading import without_thinking
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.chrf import chrf
 from x_instruction.seed.collect import store
@@ -177,7 +178,7 @@ def _joined(parts: Sequence[tuple[str, str]], answer: Callable[[], Any]) -> str 
             failure = failure or Failure(result.reason, result.message)
             continue
         assert isinstance(result, Completed)
-        translation = " ".join(result.text.split())
+        translation = " ".join(without_thinking(result.text).split())
         if result.finish_reason != "stop":
             failure = failure or Failure("cut_off", f"{result.output_tokens} tokens: {translation[-80:]}")
         elif not translation:

@@ -1,14 +1,12 @@
-"""How an instruction is asked for, and how it is read out of what a model wrote."""
+"""How an instruction is asked for."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from x_instruction.languages import language
 from x_instruction.prompts import template
-from x_instruction.prompts.instruction import OPENINGS, SLOTS, STYLES, ask, choose, read
+from x_instruction.prompts.instruction import FORMS, OPENINGS, SLOTS, STYLES, ask, choose, max_tokens, stops
 
 SWAHILI, ENGLISH, FINNISH = language("sw"), language("en"), language("fi")
 
@@ -43,112 +41,34 @@ def test_no_opening_where_none_fits(into: object, style: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_chat_prompt_names_the_style_and_keeps_lines(style: str) -> None:
+def test_a_chat_prompt_names_the_style_after_the_passage(style: str) -> None:
     prompt, opening = ask(template("chat", SLOTS), "Bahari\nhupwa.", SWAHILI, ENGLISH, style, 4)
     assert opening == ""
     assert isinstance(prompt, tuple)
-    (system, rules), (user, content) = prompt
-    assert (system, user) == ("system", "user")
-    assert f"one {STYLES[style]} in English" in rules
-    assert "Bahari\nhupwa." in content
-    assert "Swahili" in content
+    # No system message: some templates refuse one.
+    assert [role for role, _ in prompt] == ["user", "assistant"] * (len(prompt) // 2) + ["user"]
+    before, passage, after = prompt[-1][1].partition("<text>\nBahari\nhupwa.\n</text>")
+    assert passage
+    assert before == "The text is in Swahili.\n\n"
+    assert after == f"\n\nWrite the request in English, as {FORMS[style]}."
 
 
-# Reading
+def test_prompts_for_all_styles_share_all_up_to_the_passage_and_with_it() -> None:
+    passage = "Bahari hupwa na kujaa. " * 40
+    asked = [ask(template("chat", SLOTS), passage, SWAHILI, ENGLISH, style, 0)[0] for style in STYLES]
+    assert len(set(asked)) == len(STYLES)
+    assert len({prompt[:-1] for prompt in asked}) == 1
+    assert len({str(prompt[-1][1]).split("</text>")[0] for prompt in asked}) == 1
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "",
-        " ",
-        "\n\n",
-        "...",
-        "?",
-        "!!",
-        '"',
-        "''",
-        "**",
-        "- ",
-        "# #",
-        "…?",
-        "“”",
-        "Question:",
-        "Answer: ",
-        '"?"',
-        "Title: .",
-    ],
-)
-@pytest.mark.parametrize("style", OPENINGS)
-def test_nothing_in_it(answer: str, style: str) -> None:
-    assert read("", answer, style) == ""
+def test_a_style_of_ones_own_is_named_as_it_is() -> None:
+    prompt, _ = ask(template("chat", SLOTS), "x", SWAHILI, FINNISH, "a riddle", 0)
+    assert prompt[-1][1].endswith("Write the request in Finnish, as a riddle.")
 
 
-@pytest.mark.parametrize(
-    ("answer", "wanted"),
-    [
-        ("How do tides work?", "How do tides work?"),
-        ("how do tides work", "How do tides work?"),
-        ("  How do\n tides\twork ? ", "How do tides work?"),
-        ("How do tides work??", "How do tides work?"),
-        ("How do tides work?!", "How do tides work?"),
-        ("How do tides work...", "How do tides work?"),
-        ("Explain how tides work", "Explain how tides work."),
-        ("Explain how tides work:", "Explain how tides work."),
-        ("Write a haiku!!", "Write a haiku!"),
-        ("Question: How do tides work?", "How do tides work?"),
-        ("question (English): How do tides work?", "How do tides work?"),
-        ("**Question:** How do tides work?", "How do tides work?"),
-        ("**How do tides work**?", "How do tides work?"),
-        ("**How do tides work?**", "How do tides work?"),
-        ("# How do tides work?", "How do tides work?"),
-        ("- `How do tides work?`", "How do tides work?"),
-        ('"How do tides work?"', "How do tides work?"),
-        ("“How do tides work?”", "How do tides work?"),
-        ("«How do tides work?»", "How do tides work?"),
-        ('Instruction: "Explain the tides."', "Explain the tides."),
-        ('"How do tides work?', "How do tides work?"),
-        ('What is " tide "?', 'What is " tide "?'),
-        ('What is " a tide?', "What is a tide?"),
-        ('Who wrote "Kalevala" and why?', 'Who wrote "Kalevala" and why?'),
-        ("Describe\na\nharbour", "Describe a harbour."),
-        ("Questions about tides", "Questions about tides."),
-        ("น้ำขึ้นน้ำลงคืออะไร", "น้ำขึ้นน้ำลงคืออะไร."),
-    ],
-)
-def test_an_answer_is_read(answer: str, wanted: str) -> None:
-    assert read("", answer, "question") == wanted
-
-
-def test_an_answer_continues_its_opening() -> None:
-    assert read("How to", " cook rice?", "question") == "How to cook rice?"
-    assert read("Explain how", " tides work", "instruction") == "Explain how tides work."
-    assert read("How to", "", "question") == "How to?"
-
-
-def test_a_search_has_no_mark() -> None:
-    assert read("", 'Query: "tide times dar es salaam?"', "search") == "Tide times dar es salaam"
-
-
-# Where quotes, marks, markup, lines, other scripts and lone surrogates meet.
-MESSY = st.text(st.sampled_from("ab \n\t\r\x1c\x85\u2028\"'`*_#-.…:;,!?“”«»ß\u0ed0ก็ক্\u200d\ud800")) | st.text()
-
-
-@given(
-    st.sampled_from([o.strip() for found in OPENINGS.values() for o in found]), MESSY, st.sampled_from([*OPENINGS, "x"])
-)
-@example("", 'a" "', "search")
-def test_reading_gives_one_line_and_never_raises(opening: str, answer: str, style: str) -> None:
-    found = read(opening, answer, style)
-    assert len(found.splitlines()) <= 1
-    assert found == " ".join(found.split())
-    assert found.count('"') % 2 == 0
-    if found and style != "search":
-        assert found[-1] in ".?!"
-        assert not found.endswith(("..", "??", "!!", ".?", "?.", " ."))
-
-
-@given(MESSY.map(lambda text: text.replace(":", "")), st.sampled_from(["question", "instruction"]))
-def test_reading_again_changes_nothing_where_there_is_no_label(answer: str, style: str) -> None:
-    once = read("", answer, style)
-    assert read("", once, style) == once
+@pytest.mark.parametrize(("name", "ends", "tokens"), [("chat", False, 96), ("base-title", True, 48)])
+def test_only_a_base_model_is_stopped_at_a_line_break(name: str, ends: bool, tokens: int) -> None:
+    prompt = template(name, SLOTS)
+    assert ("\n" in stops(prompt)) == ends == bool(stops(prompt))
+    assert max_tokens(prompt, None) == tokens
+    assert max_tokens(prompt, 7) == 7

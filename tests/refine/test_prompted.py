@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,10 @@ import torch
 
 from x_instruction.config.model import Model
 from x_instruction.config.refine import Refine
+from x_instruction.engines import Failed, Request, Result
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
+from x_instruction.engines.truncation import LEFT_OUT, shorten
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import read_text
 from x_instruction.records import Candidate
@@ -45,7 +47,7 @@ def test_levels_equal_plain_forward_passes(
             .replace("{instruction_language}", "English")
             .replace("{instruction}", candidate.instruction)
             .replace("{language}", NAMES[candidate.language])
-            .replace("{passage}", engine.truncate(candidate.text, 40))
+            .replace("{passage}", shorten(candidate.text, 40, engine.truncate, 1 / 3))
         )
         weights = torch.tensor([likelihood(prompt, f" {level}")[0] for level in range(1, 6)], dtype=torch.float64)
         p = torch.softmax(weights, 0).tolist()
@@ -66,10 +68,46 @@ def test_a_chat_model_is_asked_in_chat(
     chat = TransformersEngine(Model(name=str(folder)))
     with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
         (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
-    system = read_text("rate-chat").split("[system]\n")[1].split("\n[user]")[0]
-    text = engine.truncate(candidates[3].text, 40).strip()
-    user = f"Request (English): {candidates[3].instruction}\n\nReply (Finnish): {text}"
-    prompt = f"system: {system}\nuser: {user}\n"
+    user = (
+        read_text("rate-chat")
+        .removeprefix("[user]\n")
+        .strip()
+        .replace("{instruction_language}", "English")
+        .replace("{instruction}", candidates[3].instruction)
+        .replace("{language}", "Finnish")
+        .replace("{passage}", shorten(candidates[3].text, 40, engine.truncate, 1 / 3))
+    )
+    prompt = f"user: {user}\n"
     weights = torch.tensor([likelihood(prompt, f"{level}")[0] for level in range(1, 6)], dtype=torch.float64)
     p = torch.softmax(weights, 0).tolist()
     assert found.score == pytest.approx(sum(level * p[level - 1] for level in range(1, 6)), abs=1e-3)
+
+
+def test_start_and_end_of_a_response_are_shown(engine: TransformersEngine, candidates: list[Candidate]) -> None:
+    asked: list[Request] = []
+
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        asked.extend(requests)
+        return [Failed("engine_timeout", "")] * len(requests)
+
+    long = candidates[0]
+    end = long.text[-12:]
+    assert len(engine.truncate(long.text, 40)) < len(long.text)
+    for share, ends in ((None, True), (0.5, True), (0.0, False)):
+        asked.clear()
+        rate([long], SETTINGS.replace(tail_share=share), engine, ask)
+        prompt = str(asked[0].prompt)
+        assert LEFT_OUT in prompt
+        assert (end in prompt) == ends
+
+
+def test_candidates_of_a_passage_share_all_but_the_instruction() -> None:
+    """So that the reply, which is longer than the request, is read once."""
+    text = read_text("rate-chat")
+    assert text.index("{passage}") < text.index("{instruction}")
+    assert len(text) - text.index("{instruction}") < 100
+
+
+def test_a_rater_does_not_think() -> None:
+    with pytest.raises(RecipeError, match=r"enable_thinking is true, expected false: raters read the probabilities"):
+        Refine(rater="prompted", model=Model(name="m", enable_thinking=True))

@@ -22,6 +22,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.training import TrainConfig, TrainingRecipe, load
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Prompt
+from x_instruction.engines.local.prompt_encoder import PromptEncoder
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import CorpusError, MissingExtra, RecipeError, TrainingError
 from x_instruction.evaluation import held_out
@@ -186,13 +187,13 @@ def mixed(data: Path, tmp_path: Path) -> Path:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The tokens of every prompt that a model is asked."""
     found: list[list[int]] = []
-    encode = TransformersEngine._encode
+    encode = PromptEncoder.prompt
 
-    def record(self: TransformersEngine, prompt: Prompt) -> list[int]:
+    def record(self: PromptEncoder, prompt: Prompt) -> list[int]:
         found.append(encode(self, prompt))
         return found[-1]
 
-    monkeypatch.setattr(TransformersEngine, "_encode", record)
+    monkeypatch.setattr(PromptEncoder, "prompt", record)
     return found
 
 

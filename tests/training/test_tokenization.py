@@ -76,11 +76,11 @@ def test_an_output_that_goes_on_has_no_end(reader: ExampleEncoder) -> None:
 def test_prompts_are_read_as_engines_read_them(reader: ExampleEncoder, tiny_model: Path, chat_model: Path) -> None:
     engine = TransformersEngine(Model(name=str(tiny_model)))
     tokens, start = reader.encode(TrainingExample("Kysymys: sauna?\n", "Lämmin."))
-    assert tokens[:start] == engine._encode("Kysymys: sauna?\n")
+    assert tokens[:start] == engine.encoder.prompt("Kysymys: sauna?\n")
     chat = TransformersEngine(Model(name=str(chat_model)))
     turns = (("user", "How do tides work?"),)
     tokens, start = ExampleEncoder(str(chat_model)).encode(TrainingExample(turns, "The moon."))
-    assert tokens[:start] == chat._encode(turns)
+    assert tokens[:start] == chat.encoder.prompt(turns)
 
 
 def test_a_turn_ends_as_its_template_ends_it(chat_model: Path) -> None:

@@ -33,15 +33,19 @@ class Generate(Section):
     and the chat prompt for a model with a chat template. `trained-auto` is the prompt of a trained generator, for an
     adapter that `model.adapter` names."""
     styles: Annotated[Strings, Field(min_length=1)] = ("question", "instruction")
-    """Styles to ask for, in turn over the candidates. LongForm's are `instruction`, `question` and `search`."""
+    """Styles to ask for, in turn over the candidates. LongForm's are `instruction`, `question` and `search`. `genre`
+    asks for an instruction that names the kind of text."""
     candidates: Positive = 4
     """Instructions sampled per passage."""
     instruction_language: TagOrSame = "en"
     """Language of the instructions: a tag, or `same` for the language of the response (MURI)."""
     passage_tokens: Annotated[Positive, ALSO_TRAINING] = 512
     """Most tokens of a passage that the generator reads."""
-    max_tokens: Positive = 48
-    """Most new tokens of an instruction."""
+    max_tokens: Positive | None = None
+    """Most new tokens of an instruction. If not set, 96 for a chat prompt and 48 for a plain one."""
+    thinking_tokens: NotNegative = 0
+    """Tokens added to `max_tokens` for a model that thinks before it answers and whose thinking cannot be turned
+    off."""
     temperature: NotNegativeFloat = 0.7
     """Sampling temperature. 0 is greedy decoding. Humpback has 0.7."""
     top_p: Share = 0.9

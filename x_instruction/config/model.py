@@ -40,9 +40,11 @@ class Server(Section):
     tokens. If not set, 3 bytes of UTF-8 count as 1 token."""
     chat: bool = True
     """For `batch`: whether the model has a chat template."""
+    system_role: bool = True
+    """For `batch`: whether the model's chat template takes a system message. If false, its text is put before the first
+    user message. Other engines find out."""
     extra_body: str = ""
-    """JSON object that is merged into every request, such as `{"chat_template_kwargs": {"enable_thinking": false}}`. A
-    null removes a key."""
+    """JSON object that is merged into every request, such as `{"reasoning_effort": "low"}`. A null removes a key."""
     stream: Annotated[bool, RUNTIME_ONLY] = False
     """For `tgi`: stream answers token by token, for proxies that close idle connections."""
     prompt_price: Annotated[NotNegativeFloat, RUNTIME_ONLY] = 0.0
@@ -99,6 +101,10 @@ class Model(Section):
     """Branch, tag or commit of the model on the Hub."""
     adapter: str | None = None
     """LoRA adapter on top of the model: a folder or a Hub id. For a TGI server, its `adapter_id`."""
+    enable_thinking: bool | None = None
+    """Whether a chat model that can think before it answers does so. If not set, thinking is turned off wherever the
+    chat template has a switch for it (`enable_thinking` or `thinking`, for a server `chat_template_kwargs`). Set
+    `generate.thinking_tokens` if it thinks. `tgi` has no switch; `batch` sends it only if it is set."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Data type of the weights. `auto` is the one that the device computes fast: float32 on a CPU, bfloat16 on a
     GPU."""

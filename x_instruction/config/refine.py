@@ -53,6 +53,10 @@ class Refine(Section):
     because the candidates of a passage share its computation."""
     response_tokens: Annotated[Positive, ALSO_TRAINING] = 256
     """Most tokens of a response that the rater reads."""
+    tail_share: Annotated[Share | None, ALSO_TRAINING] = None
+    """For `prompted` and `trained`: share of `response_tokens` taken from the end of a longer response. `[…]` marks
+    what is left out. If not set, a third for `prompted` and 0 for `trained`. An adapter needs the value it was trained
+    with."""
     prompt: Annotated[str, ALSO_TRAINING] = "auto"
     """Name of a rating prompt, or path of a text file. `auto` is the one for the rater and the model."""
     pmi_weight: AnyFloat = 1.0
@@ -87,6 +91,12 @@ class Refine(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.rater != "none" and self.model.enable_thinking:
+            raise Invalid(
+                "model.enable_thinking",
+                "is true, expected false: raters read the probabilities of the first token, so the model must answer "
+                "at once",
+            )
         if self.train and self.rater not in ("trained", "combined"):
             raise Invalid("train", f'is set and rater is "{self.rater}", expected rater = "trained" or "combined"')
         if self.precision is not None and self.rater != "trained":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,8 +10,12 @@ from x_instruction.errors import EngineError, MissingExtra
 
 # A token of running text holds at least this many UTF-8 bytes, in tokenizers that cover the language.
 _BYTES_PER_TOKEN = 3
+# A tail begins after the first space within this many characters. Scripts without spaces have none.
+_LONGEST_WORD = 24
 
 Truncate = Callable[[str, int], str]
+# Marks where a part of a text is left out, so that a shortened text does not look like one that breaks off.
+LEFT_OUT = "[…]"
 
 
 def cut_at_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
@@ -53,6 +58,8 @@ def truncator(tokenizer: str | None) -> Truncate:
             f"cannot load tokenizer {tokenizer!r}: {reason}; name a Hub id, a folder or a tokenizer.json"
         ) from error
 
+    # Special tokens in a text are plain text.
+    loaded.encode_special_tokens = True
     return lambda text, tokens: truncate_to_tokens(
         text, tokens, lambda t: loaded.encode(t, add_special_tokens=False).offsets
     )
@@ -74,3 +81,39 @@ def truncate_to_tokens(text: str, tokens: int, offsets: Callable[[str], Sequence
             return text
         text = text[: spans[kept - 1][1]] if kept else ""
     return text
+
+
+def shorten(text: str, tokens: int, truncate: Truncate, tail_share: float = 0.0) -> str:
+    """A text of at most this many tokens, with ``LEFT_OUT`` in place of what is left out; unchanged if it fits.
+
+    Args:
+        text: the text.
+        tokens: maximum number of tokens, without the mark.
+        truncate: the longest prefix of a text with at most so many tokens, as ``Engine.truncate``.
+        tail_share: share of the tokens that is taken from the end of the text, 0 to 1.
+    """
+    if len(truncate(text, tokens)) >= len(text):
+        return text
+    for_tail = round(tokens * tail_share)
+    head = truncate(text, tokens - for_tail).rstrip()
+    start = _tail_start(text, len(head), for_tail, truncate)
+    # Cut in two, a text may have fewer tokens.
+    return f"{head} {LEFT_OUT} {text[start:]}".rstrip() if start > len(head) else text
+
+
+def _tail_start(text: str, earliest: int, tokens: int, truncate: Truncate) -> int:
+    """Where the longest suffix with at most this many tokens starts: at a word if there is one near."""
+    fits, too_long = len(text), earliest - 1
+    while fits - too_long > 1:
+        start = (fits + too_long) // 2
+        if len(truncate(text[start:], tokens)) >= len(text) - start:
+            fits = start
+        else:
+            too_long = start
+    if fits == earliest:
+        return fits
+    space = text.find(" ", fits, fits + _LONGEST_WORD)
+    fits = space if space >= 0 and not text[fits - 1].isspace() else fits
+    while fits < len(text) and (text[fits].isspace() or unicodedata.category(text[fits])[0] == "M"):
+        fits += 1
+    return fits

@@ -305,7 +305,10 @@ class Encoder:
         """
         if wrong := [layer for layer in layers if not 0 <= layer <= self.layers]:
             raise RecipeError(f"layer is {wrong[0]}, expected 0 (embeddings) to {self.layers}, or all")
-        encoded = [list(self.tokenizer(t, truncation=True, max_length=self.max_tokens)["input_ids"]) for t in texts]
+        encoded = [
+            list(self.tokenizer(t, truncation=True, max_length=self.max_tokens, split_special_tokens=True)["input_ids"])
+            for t in texts
+        ]
         if not all(encoded):
             raise CorpusError(f"a sentence has no tokens: {texts[[bool(ids) for ids in encoded].index(False)]!r}")
         # By length, so that a batch has little padding; longest first, so that a batch that does not fit into memory

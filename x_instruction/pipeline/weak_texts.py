@@ -17,6 +17,7 @@ from x_instruction.generate import generate
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.prompts.answer import frame
+from x_instruction.prompts.reading import without_thinking
 from x_instruction.records import Candidate, Passage, text_digest
 from x_instruction.refine import labels
 from x_instruction.seed.pairs import Pair
@@ -83,7 +84,11 @@ def _responses(
         for pair in pairs
     ]
     answers = zip(pairs, requests.ask(completions), strict=True)
-    return {labels.key(pair): answer.text for pair, answer in answers if isinstance(answer, Completed)}
+    return {
+        labels.key(pair): without_thinking(answer.text).strip()
+        for pair, answer in answers
+        if isinstance(answer, Completed)
+    }
 
 
 def _passage(pair: Pair) -> Passage:

@@ -1,34 +1,35 @@
-"""The prompt that asks for an instruction, and how the answer is read."""
+"""The prompt that asks for an instruction. ``reading`` reads the answer."""
 
 from __future__ import annotations
-
-import re
 
 from x_instruction.engines import Prompt
 from x_instruction.languages import Language
 from x_instruction.prompts import Template, template
 
-SLOTS = frozenset({"passage", "language", "instruction_language", "opening", "style"})
+SLOTS = frozenset({"passage", "language", "instruction_language", "opening", "style", "form"})
 
 # Openings that lead a base model into a style: the model continues them. Candidates use them in turn.
 OPENINGS = {
     "question": (" How to", " What is", " How does", " Why", " How do"),
     "instruction": (" Explain how", " Describe", " Explain why", " Tell"),
     "search": ("",),
+    "genre": (" Write a",),
 }
-# Names of the styles in prompts for chat models.
-STYLES = {"question": "question", "instruction": "instruction", "search": "search query"}
+# Names of the styles in the slot ``style``. A text of a certain genre is asked for with an instruction.
+STYLES = {"question": "question", "instruction": "instruction", "search": "search query", "genre": "instruction"}
+# What a request of the style looks like, for the slot ``form``.
+FORMS = {
+    "question": "a question",
+    "instruction": "a task that an assistant is told to do",
+    "search": "a search query of a few words, without a final mark",
+    "genre": "a task that names the kind of text to write, such as a news report, a story, a recipe or a letter",
+}
 
-# A line break or a closing tag ends an instruction.
-STOPS = ("\n", "<end", "</")
-
-_LABEL = re.compile(
-    r"^(?:\d{1,2}[.)]\s+)?"
-    r"(?:(?:instruction|question|request|task|title|query|answer)\s*(?:\([^)]{0,20}\))?\s*:\s*)*",
-    re.I,
-)
-_WRAPS = "\"'`*_“”‘’«»#- \t"
-
+# A line break or a closing tag ends the instruction of a base model. A chat model ends its answer itself, and may begin
+# it with an empty line.
+_STOPS = ("\n", "<end", "</")
+# Most new tokens where the recipe sets none. Chat models write longer instructions, with a label.
+_MAX_TOKENS = {False: 48, True: 96}
 
 # Prompts without and with a chat template. A trained generator knows the task, so its prompt only labels the parts.
 _AUTO = {"auto": ("base-title", "chat"), "trained-auto": ("trained", "trained-chat")}
@@ -71,29 +72,16 @@ def ask(
         instruction_language=into.name,
         opening=opening,
         style=STYLES.get(style, style),
+        form=FORMS.get(style, style),
     )
     return filled, opening.strip()
 
 
-def read(opening: str, answer: str, style: str) -> str:
-    """The instruction in an answer: one line without labels, quotation marks and markup, with a final mark.
-
-    Only text around the instruction is removed. An answer without an instruction gives an empty string.
-    """
-    text = " ".join(f"{opening}{answer}".split()) if opening else " ".join(answer.split())
-    text = _LABEL.sub("", text.strip(_WRAPS)).strip(_WRAPS)
-    if not text:
-        return ""
-    text = text[0].upper() + text[1:]
-    if text.count('"') % 2:
-        text = " ".join(text.replace('"', "").split())
-    body = text.rstrip(".…:;,!? *_`")
-    if style == "search" or not body:
-        return body
-    mark = next((mark for mark in "?!" if mark in text[len(body) :]), None)
-    return body + (mark or ("?" if _is_question(body) else "."))
+def stops(prompt: Template) -> tuple[str, ...]:
+    """Strings that end an answer to this prompt."""
+    return () if prompt.chat else _STOPS
 
 
-def _is_question(text: str) -> bool:
-    first = re.split(r"[ '’]", text, maxsplit=1)[0].lower()
-    return first in {"how", "what", "why", "who", "when", "where", "which", "is", "are", "do", "does", "did", "can"}
+def max_tokens(prompt: Template, requested: int | None) -> int:
+    """Most new tokens of an instruction, without thinking."""
+    return requested or _MAX_TOKENS[prompt.chat]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
+from x_instruction.engines.truncation import shorten
 from x_instruction.languages import language
 from x_instruction.prompts import template
 from x_instruction.records import Candidate
@@ -17,16 +18,23 @@ from x_instruction.refine import Rating
 
 needs = ("choose",)
 SLOTS = frozenset({"passage", "language", "instruction", "instruction_language"})
+# Whether a response ends where it should is seen at its end.
+_TAIL_SHARE = 1 / 3
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the expected level, 1 to 5. Levels 4 and 5 count as best, 3 as flawed."""
     name = settings.prompt if settings.prompt != "auto" else "rate-chat" if engine.chat else "rate-base"
     prompt = template(name, SLOTS)
+    share = _TAIL_SHARE if settings.tail_share is None else settings.tail_share
+    # The candidates of a passage are rated on one shortened text.
+    shown = {
+        text: shorten(text, settings.response_tokens, engine.truncate, share) for text in {c.text for c in candidates}
+    }
     requests = [
         Choice(
             prompt.fill(
-                passage=engine.truncate(candidate.text, settings.response_tokens),
+                passage=shown[candidate.text],
                 language=language(candidate.language).name,
                 instruction=candidate.instruction,
                 instruction_language=language(candidate.instruction_language).name,

@@ -13,6 +13,7 @@ import numpy as np
 
 from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
+from x_instruction.engines.truncation import shorten
 from x_instruction.languages import language
 from x_instruction.prompts import template
 from x_instruction.records import Candidate
@@ -23,8 +24,6 @@ needs = ("choose",)
 
 # In the order of ``labels.LEVELS``. After a space, each is one token of the embedded models.
 ANSWERS = ("yes", "partly", "no")
-# Marks a response as shortened, so that a long one does not look like one that breaks off.
-MORE = " […]"
 
 
 class Reader(Protocol):
@@ -55,9 +54,9 @@ def question(
     """
     name = settings.prompt if settings.prompt != "auto" else "rate-trained-chat" if by.chat else "rate-trained"
     prompt = template(name, SLOTS)
-    shown = by.truncate(text, settings.response_tokens)
     filled = prompt.fill(
-        passage=shown if len(shown) >= len(text) else f"{shown.rstrip()}{MORE}",
+        # Only the start unless the recipe says otherwise: the adapters that ship were trained on that.
+        passage=shorten(text, settings.response_tokens, by.truncate, settings.tail_share or 0.0),
         language=language(language_tag).name,
         instruction=instruction,
         instruction_language=language(instruction_language_tag).name,

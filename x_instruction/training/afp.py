@@ -75,7 +75,10 @@ def sentence_columns(
     texts = [_text(row, name) for name in ("sentence", "parallel")]
     if not all(texts):
         return {name: [] for name in COLUMNS}
-    ids = [list(tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]) for text in texts]
+    ids = [
+        list(tokenizer(text, truncation=True, max_length=max_tokens, split_special_tokens=True)["input_ids"])
+        for text in texts
+    ]
     return dict(zip(COLUMNS, ids if all(ids) else [[], []], strict=True))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from x_instruction.engines.local.prompt_encoder import PromptEncoder
 from x_instruction.engines.models import locate
-from x_instruction.engines.truncation import truncate_to_tokens
 from x_instruction.errors import MissingExtra, TrainingError
 from x_instruction.training.job import TrainingExample
 
@@ -60,7 +60,8 @@ class ExampleEncoder:
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise TrainingError(f"cannot load the tokenizer and configuration of {name!r}: {reason}") from error
-        self.chat = bool(self.tokenizer.chat_template)
+        self.encoder = PromptEncoder(self.tokenizer, self.model)
+        self.chat = self.encoder.chat
         self.context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         if self.tokenizer.eos_token_id is None:
             raise TrainingError(
@@ -70,35 +71,23 @@ class ExampleEncoder:
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""
-        return truncate_to_tokens(
-            text,
-            tokens,
-            lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
-        )
+        return self.encoder.truncate(text, tokens)
 
     def encode(self, example: TrainingExample) -> tuple[list[int], int]:
         """Token ids of an example, and how many of them belong to the prompt."""
         if isinstance(example.prompt, str):
-            prompt = list(self.tokenizer(example.prompt)["input_ids"])
-        elif self.chat:
-            prompt = self._render(example.prompt, True)
-        else:
+            if not example.prompt:
+                raise TrainingError("a row has an empty prompt")
+        elif not self.chat:
             raise TrainingError(f"{self.model} has no chat template: use a plain prompt, or a chat model as the base")
-        if not prompt:
-            raise TrainingError("a row has an empty prompt")
+        prompt = self.encoder.prompt(example.prompt)
         if example.end and not isinstance(example.prompt, str):
             # The template knows what ends a turn. It is used unless it changes the prompt once there is an answer.
-            whole = self._render((*example.prompt, ("assistant", example.completion)), False)
+            whole = self.encoder.turns((*example.prompt, ("assistant", example.completion)), False)
             if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
                 return whole, len(prompt)
-        output = list(self.tokenizer(example.completion, add_special_tokens=False)["input_ids"])
+        output = self.encoder.text(example.completion)
         return prompt + output + [self.tokenizer.eos_token_id] * example.end, len(prompt)
-
-    def _render(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> list[int]:
-        messages = [{"role": role, "content": content} for role, content in turns]
-        return list(
-            self.tokenizer.apply_chat_template(messages, add_generation_prompt=generation_prompt, return_dict=False)
-        )
 
     def rows(
         self, examples: Sequence[TrainingExample], max_tokens: int | None, percentile: float

@@ -28,8 +28,9 @@ from x_instruction.engines import (
     Scoring,
     always,
 )
+from x_instruction.engines.local.prompt_encoder import PromptEncoder
 from x_instruction.engines.models import locate
-from x_instruction.engines.truncation import cut_at_stop, truncate_to_tokens
+from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, MissingExtra
 
 try:
@@ -78,7 +79,8 @@ class TransformersEngine:
             self.network = with_adapter(self.network, settings.adapter, settings.name).merge_and_unload().eval()
             self.model = f"{self.model}+{locate(settings.adapter).name}"
             self.revision = f"{self.revision}+{locate(settings.adapter).revision}"
-        self.chat = bool(self.tokenizer.chat_template)
+        self.encoder = PromptEncoder(self.tokenizer, self.model, settings.enable_thinking)
+        self.chat = self.encoder.chat
         self.context = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 30)
         self.stops = self._end_tokens()
         self.pad = (
@@ -91,11 +93,7 @@ class TransformersEngine:
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""
-        return truncate_to_tokens(
-            text,
-            tokens,
-            lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
-        )
+        return self.encoder.truncate(text, tokens)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches of similar length, with requests of the same prompt next to each other.
@@ -103,7 +101,7 @@ class TransformersEngine:
         Raises:
             EngineError: a prompt does not fit into the model's context.
         """
-        prompts = {request.prompt: self._encode(request.prompt) for request in requests}
+        prompts = {request.prompt: self.encoder.prompt(request.prompt) for request in requests}
         for request in requests:
             if len(prompts[request.prompt]) + _new_tokens(request) > self.context:
                 raise EngineError(
@@ -154,18 +152,6 @@ class TransformersEngine:
 
     # Prefill
 
-    def _encode(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            encoded = list(self.tokenizer(prompt)["input_ids"])
-            if not encoded:
-                raise EngineError("an empty prompt cannot be continued")
-            return encoded
-        if not self.chat:
-            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
-        messages = [{"role": role, "content": content} for role, content in prompt]
-        tokens = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        return list(tokens)
-
     def _prefill(
         self, prompts: Sequence[Prompt], shared: int
     ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, list[int]]:
@@ -179,7 +165,7 @@ class TransformersEngine:
             levels; prompt lengths without padding.
         """
         distinct = list(dict.fromkeys(prompts))
-        encoded = [self._encode(prompt) for prompt in distinct]
+        encoded = [self.encoder.prompt(prompt) for prompt in distinct]
         shared = max(0, min(shared, min(map(len, encoded)) - 1))
         groups = _groups(encoded, shared)
         stems = list(dict.fromkeys(groups))
@@ -304,11 +290,7 @@ class TransformersEngine:
     def _complete_continuously(self, requests: Sequence[Completion]) -> list[Result]:
         """Completion with transformers' continuous batching, which has one seed per call instead of per request."""
         first = requests[0]
-        one_token_stops = {
-            tokens[0]
-            for stop in first.stop
-            if len(tokens := self.tokenizer(stop, add_special_tokens=False)["input_ids"]) == 1
-        }
+        one_token_stops = {tokens[0] for stop in first.stop if len(tokens := self.encoder.text(stop)) == 1}
         config = GenerationConfig(
             max_new_tokens=max(r.max_tokens for r in requests),
             do_sample=first.temperature > 0,
@@ -319,7 +301,7 @@ class TransformersEngine:
             pad_token_id=self.pad,
         )
         torch.manual_seed(first.seed)
-        encoded = [self._encode(r.prompt) for r in requests]
+        encoded = [self.encoder.prompt(r.prompt) for r in requests]
         with torch.inference_mode(False), torch.no_grad():
             outputs = list(self.network.generate_batch(encoded, generation_config=config).values())
         if len(outputs) != len(requests) or any(output.error for output in outputs):
@@ -364,7 +346,7 @@ class TransformersEngine:
         ]
 
     def _continuation(self, request: Scoring) -> list[int]:
-        tokens = list(self.tokenizer(request.continuation, add_special_tokens=False)["input_ids"])
+        tokens = self.encoder.text(request.continuation)
         if not tokens:
             raise EngineError("an empty continuation cannot be scored")
         return tokens[: request.max_tokens] if request.max_tokens else tokens
@@ -451,14 +433,16 @@ def _new_tokens(request: Request) -> int:
 def _groups(encoded: Sequence[Sequence[int]], shared: int) -> list[tuple[int, int]]:
     """For each sequence its group as (position of the group's first sequence, length of the group's shared stem).
 
-    A group is a run of neighbours that differ only in their last ``_TAIL`` tokens, such as prompts with one passage
-    and different openings. The stem never covers a whole sequence: at least one token of each is left.
+    A group is a run of neighbours that differ only in their last ``_TAIL`` tokens, or in less than they have in common
+    beyond ``shared``: prompts with one passage and different openings, styles or instructions. The stem never covers a
+    whole sequence: at least one token of each is left.
     """
     groups: list[list[int]] = []
     for row, tokens in enumerate(encoded):
         head = encoded[groups[-1][0]] if groups else ()
         same = _common_start([head, tokens])
-        if groups and same > shared and same >= max(len(head), len(tokens)) - _TAIL:
+        own = max(len(head), len(tokens)) - same
+        if groups and same > shared and own <= max(_TAIL, same - shared):
             groups[-1].append(row)
         else:
             groups.append([row])

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from x_instruction.config.model import Model
 from x_instruction.engines import Batch, Failed, Request, Result, always
+from x_instruction.engines.local.prompt_encoder import PromptEncoder
 from x_instruction.engines.models import locate
 from x_instruction.errors import EngineError, MissingExtra, NotCapable
 
@@ -79,10 +80,11 @@ class VllmEngine:
         self._numbers = count()
         self._llm: Any = None
         llm = self._load()
-        self.chat = bool(tokenizer.chat_template)
+        encoder = PromptEncoder(tokenizer, self.model, settings.enable_thinking)
+        self.chat = encoder.chat
         self.context = int(llm.llm_engine.model_config.max_model_len)
         self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
-        self._requests = VllmRequests(tokenizer, self.model, stops, self.context)
+        self._requests = VllmRequests(encoder, self.model, stops, self.context)
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""

@@ -21,7 +21,8 @@ from x_instruction.engines import (
     Scored,
     Scoring,
 )
-from x_instruction.engines.truncation import cut_at_stop, truncate_to_tokens
+from x_instruction.engines.local.prompt_encoder import PromptEncoder
+from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError
 
 
@@ -59,14 +60,15 @@ class VllmRequests:
     """Builds and reads vLLM's requests for one model.
 
     Args:
-        tokenizer: the model's tokenizer, loaded by transformers.
+        encoder: of the model's tokenizer.
         model: the model's name, for messages.
         stops: end tokens.
         context: maximum sequence length in tokens.
     """
 
-    def __init__(self, tokenizer: Any, model: str, stops: frozenset[int], context: int) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, encoder: PromptEncoder, model: str, stops: frozenset[int], context: int) -> None:
+        self.encoder = encoder
+        self.tokenizer = encoder.tokenizer
         self.model = model
         self.stops = stops
         self.context = context
@@ -89,23 +91,11 @@ class VllmRequests:
         """
         if prompt in self._encoded:
             return self._encoded[prompt]
-        if isinstance(prompt, str):
-            encoded = list(self.tokenizer(prompt)["input_ids"])
-            if not encoded:
-                raise EngineError("an empty prompt cannot be continued")
-            return encoded
-        if not self.tokenizer.chat_template:
-            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
-        messages = [{"role": role, "content": content} for role, content in prompt]
-        return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        return self.encoder.prompt(prompt)
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""
-        return truncate_to_tokens(
-            text,
-            tokens,
-            lambda t: self.tokenizer(t, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"],
-        )
+        return self.encoder.truncate(text, tokens)
 
     def too_long(self, request: Request) -> str | None:
         """Why a request does not fit into the context; None if it does."""
@@ -180,7 +170,7 @@ class VllmRequests:
 
     def _continuation(self, text: str, max_tokens: int = 0) -> list[int]:
         if text not in self._continuations:
-            self._continuations[text] = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            self._continuations[text] = self.encoder.text(text)
         tokens = self._continuations[text]
         if not tokens:
             raise EngineError("an empty continuation cannot be scored")

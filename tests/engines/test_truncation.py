@@ -1,0 +1,59 @@
+"""Texts that are shortened at their end, or in their middle."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from x_instruction.engines.truncation import LEFT_OUT, shorten, truncate_by_bytes, truncator
+
+WORDS = " ".join(f"word{number:03}" for number in range(100))
+
+
+def by_characters(text: str, tokens: int) -> str:
+    return text[:tokens]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_text_that_fits_is_unchanged(share: float) -> None:
+    assert shorten(" Sauna \n", 8, by_characters, share) == " Sauna \n"
+    assert shorten("", 1, by_characters, share) == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "wanted"),
+    [
+        (0.0, "word000 word001 word […]"),
+        # The tail begins with a whole word.
+        (0.5, "word000 wo […] word099"),
+        (1.0, "[…] word098 word099"),
+    ],
+)
+def test_what_is_left_out_is_marked(share: float, wanted: str) -> None:
+    assert shorten(WORDS, 20, by_characters, share).strip() == wanted
+
+
+def test_a_tail_does_not_begin_with_a_mark() -> None:
+    text = "น้ำขึ้นน้ำลง" * 20
+    shown = shorten(text, 20, by_characters, 0.5)
+    tail = shown.split(f" {LEFT_OUT} ")[1]
+    assert text.endswith(tail)
+    assert tail[0] in "นำขลง"
+
+
+@given(st.text(max_size=80), st.integers(1, 40), st.floats(0, 1))
+def test_head_and_tail_are_parts_of_the_text(text: str, tokens: int, share: float) -> None:
+    for truncate in (by_characters, truncate_by_bytes):
+        shown = shorten(text, tokens, truncate, share)
+        if shown == text:
+            continue
+        head, _, tail = shown.rpartition(LEFT_OUT)
+        assert text.startswith(head.rstrip(" "))
+        assert text.rstrip().endswith(tail.strip())
+        assert len(head.rstrip()) + len(tail.strip()) <= len(text)
+
+
+def test_special_tokens_of_a_servers_tokenizer_are_text(tiny_model: object) -> None:
+    truncate = truncator(str(tiny_model))
+    assert len(truncate("</s></s></s></s>", 4)) < len("</s></s></s></s>")

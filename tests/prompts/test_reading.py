@@ -1,0 +1,427 @@
+"""What is read from answers of base models and chat models, and what is no instruction."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from x_instruction.languages import PAPER_LANGUAGES, language
+from x_instruction.prompts.instruction import OPENINGS
+from x_instruction.prompts.reading import Reading, read, without_thinking
+from x_instruction.prompts.refusals import KNOWN
+
+ENGLISH = language("en")
+WANTED = "How do tides work?"
+
+
+def said(answer: str, style: str = "question", into: str = "en", cut_off: bool = False) -> Reading:
+    """As of a chat model."""
+    return read(answer, style, language(into), True, cut_off=cut_off)
+
+
+def continued(answer: str, style: str = "question", opening: str = "", cut_off: bool = False) -> Reading:
+    """As of a base model."""
+    return read(answer, style, ENGLISH, False, opening, cut_off)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m sorry, I cannot fulfill this request.",
+        "I am really sorry. I am unable to read this language.",
+        "Sorry, I can't assist with that.",
+        "Sorry but this is not something I can do.",
+        "My apologies, but I do not know this language.",
+        "I apologize, but the text is not clear enough.",
+        "I cannot provide a question for this text.",
+        "I can't help you with this.",
+        "I won't write that request.",
+        "I'm unable to determine what the text says.",
+        "I must decline.",
+        "Unfortunately, I do not understand Swahili.",
+        "As an AI language model, I don't have opinions.",
+        "As an AI, I can't tell.",
+        "I'm just an AI and cannot read it.",
+        "I'm afraid I can't do that.",
+        "I don't have enough information to write a question.",
+        "Please provide the text that you want me to use.",
+        "Could you please provide more context?",
+        "It seems that the text is incomplete.",
+        "It looks like you've sent a message in Tamil. How can I help?",
+        "The text you provided is not clear.",
+        "Request: I'm sorry, but I can't help with that.",
+        "<think>It is harmful.</think>I'm sorry, but I can't help with that.",
+        "**I'm sorry, but I can't help with that.**",
+        "Sure! I'm sorry, but I can't help with that.",
+    ],
+)
+@pytest.mark.parametrize("style", ["question", "search"])
+def test_refusals(answer: str, style: str) -> None:
+    assert said(answer, style).reason == "refusal"
+    # An English refusal is one whatever the instruction should have been in.
+    assert said(answer, style, "th").reason == "refusal"
+
+
+@pytest.mark.parametrize(
+    ("tag", "answer"),
+    [
+        ("fi", "Anteeksi, mutta en voi auttaa tässä."),
+        ("fi", "Valitettavasti en osaa kirjoittaa tällaista pyyntöä."),
+        ("fi", "Olen pahoillani, en ymmärrä tekstiä."),
+        ("id", "Maaf, saya tidak dapat membantu permintaan tersebut."),
+        ("id", "Saya tidak bisa menjawab pertanyaan ini."),
+        ("th", "ขออภัย ฉันไม่สามารถช่วยเรื่องนี้ได้"),
+        ("th", "ฉันไม่สามารถช่วยเหลือคำขอนี้ได้"),
+        ("tr", "Üzgünüm, bu konuda yardımcı olamam."),
+        ("tr", "Bu istekle ilgili yardımcı olamıyorum."),
+        ("vi", "Xin lỗi, tôi không thể giúp bạn việc này."),
+        ("vi", "Tôi rất tiếc, nhưng tôi không thể trả lời."),
+        ("bn", "দুঃখিত, আমি এই বিষয়ে সাহায্য করতে পারছি না।"),
+        ("bn", "আমি এই অনুরোধে সাহায্য করতে পারব না।"),
+        ("hi", "क्षमा करें, मैं इसमें मदद नहीं कर सकता।"),
+        ("hi", "मुझे खेद है, मैं यह नहीं कर सकता।"),
+        ("hi", "मैं इस अनुरोध में मदद नहीं कर सकता।"),
+        ("sw", "Samahani, siwezi kusaidia na ombi hilo."),
+        ("sw", "Siwezi kukusaidia na hilo."),
+        ("ta", "மன்னிக்கவும், என்னால் இதற்கு உதவ முடியாது."),
+        ("ta", "என்னால் இந்தக் கோரிக்கைக்கு உதவ முடியாது."),
+        ("ur", "معذرت، میں اس میں مدد نہیں کر سکتا۔"),
+        ("ur", "مجھے افسوس ہے، میں یہ نہیں کر سکتا۔"),
+        ("es", "Lo siento, pero no puedo ayudarte con eso."),
+        ("pt", "Desculpe, não posso ajudar com isso."),
+        ("fr", "Je suis désolé, mais je ne peux pas vous aider."),
+        ("de", "Es tut mir leid, aber dabei kann ich nicht helfen."),
+        ("de", "Ich kann dir dabei leider nicht helfen."),
+        ("it", "Mi dispiace, ma non posso aiutarti."),
+        ("nl", "Het spijt me, maar daar kan ik niet mee helpen."),
+        ("ru", "Извините, я не могу помочь с этим."),
+        ("zh", "抱歉，我无法提供帮助。"),
+        ("zh-Hant", "很抱歉，我無法協助您。"),
+        ("ja", "申し訳ありませんが、お手伝いできません。"),
+        ("ko", "죄송하지만 도와드릴 수 없습니다."),
+        ("ar", "عذراً، لا أستطيع مساعدتك في ذلك."),
+        ("fa", "متأسفم، نمی‌توانم کمک کنم."),
+    ],
+)
+def test_refusals_in_the_language_of_the_response(tag: str, answer: str) -> None:
+    assert said(answer, into=tag).reason == "refusal"
+    assert said(f"<think>\n…\n</think>\n\nRequest: {answer}", into=tag).reason == "refusal"
+
+
+def test_all_languages_of_the_paper_are_known() -> None:
+    assert set(PAPER_LANGUAGES) <= KNOWN
+    assert len(KNOWN) >= 20
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "Write an apology letter that says sorry.",
+        "How do I say I'm sorry to a friend?",
+        "What is Sorry Day in Australia?",
+        "Why do we say sorry so often?",
+        "I can't sleep at night. What can I do?",
+        "I can't find my keys. Where should I look?",
+        "I'm afraid of flying. How do I get over it?",
+        "I'm sorry to bother you, but how do I fix a flat tire?",
+        "I don't know what to cook. Give me a recipe for lentils.",
+        "I am unable to sleep. What helps?",
+        "Please provide a recipe for salmon soup.",
+        "Could you give me a short history of Turku?",
+        "As an English teacher, how do I explain the past tense?",
+        "The history of apologies in politics.",
+        "None of my plants grow. What should I do?",
+        "It is raining in Turku: what can children do indoors?",
+    ],
+)
+def test_requests_that_only_speak_of_it(request_: str) -> None:
+    for style in ("question", "genre"):
+        assert said(request_, style) == Reading(request_)
+        assert said(f"Request: {request_}", style) == Reading(request_)
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        ("fi", "Kirjoita anteeksipyyntö ystävälle."),
+        ("id", "Tulis surat permintaan maaf kepada guru."),
+        ("tr", "Özür mektubu nasıl yazılır?"),
+        ("vi", "Tôi không thể ngủ, phải làm sao?"),
+        ("sw", "Andika barua ya kuomba radhi."),
+        ("hi", "माँ के लिए एक पत्र लिखिए।"),
+        ("es", "¿Cómo se dice lo siento en japonés?"),
+    ],
+)
+def test_requests_in_other_languages_that_only_speak_of_it(tag: str, text: str) -> None:
+    assert said(text, into=tag).reason is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "NONE",
+        "None",
+        "none.",
+        "Request: NONE",
+        "**Request:** NONE",
+        "Request: NONE (the text is a menu)",
+        "<think>a menu</think>\n\nRequest: NONE",
+        "Request:\nNONE",
+        "N/A",
+        "No request fits this text.",
+        "There is no question.",
+    ],
+)
+def test_what_no_one_would_ask_for(answer: str) -> None:
+    assert said(answer).reason == "not_answerable"
+
+
+# Thinking
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<think>\nA text on tides. Request: What is a tide?\n</think>\n\n{WANTED}",
+        f"A text on tides. Request: What is it?\n</think>\n\n{WANTED}",
+        f"<think></think>{WANTED}",
+        f"<THINK>x</THINK>{WANTED}",
+        f"<thinking>one</thinking>\n<thinking>two</thinking>\nRequest: {WANTED}",
+        f"<reasoning>x</reasoning>{WANTED}",
+        f"<thought>x</thought>{WANTED}",
+        f"[THINK]x[/THINK]{WANTED}",
+        f"◁think▷x◁/think▷{WANTED}",
+        f"<unused94>thought\nx<unused95>{WANTED}",
+        f"<|channel|>analysis<|message|>We need<|end|><|start|>assistant<|channel|>final<|message|>{WANTED}<|return|>",
+        f"analysisWe need a question. What about tides?assistantfinal{WANTED}",
+        f"<think>x</think><answer>{WANTED}</answer>",
+        f"<think>x</think>\n```\n{WANTED}\n```",
+        f"{WANTED}<|im_end|>",
+    ],
+)
+def test_thinking_is_cut(answer: str) -> None:
+    assert said(answer) == Reading(WANTED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<think>\nA text on tides. What is a tide?", "<thinking>", "<|channel|>analysis<|message|>We", "analysisWe"],
+)
+def test_thinking_without_an_end_is_no_answer(answer: str) -> None:
+    assert said(answer, cut_off=True) == Reading("", "cut_off")
+    assert said(answer) == Reading("", "empty")
+
+
+def test_an_answer_that_analyses_is_no_thinking() -> None:
+    assert said("Analysis of tides").text == "Analysis of tides."
+    assert without_thinking("Analyse <b>tides</b>.") == "Analyse <b>tides</b>."
+
+
+# Labels, preambles, fences
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        WANTED,
+        f"\n\n{WANTED}\n",
+        f"Request: {WANTED}",
+        f"request: {WANTED}",
+        f"Search query: {WANTED}",
+        f"User question: {WANTED}",
+        f"The final request: {WANTED}",
+        f"**Request:** {WANTED}",
+        f"**Request**: {WANTED}",
+        f"### Request (English): {WANTED}",
+        f"> *Question*: {WANTED}",
+        f"- Question 1: {WANTED}",
+        f"1. **Question:** {WANTED}",
+        f"Request:\n{WANTED}",
+        f"**Request:**\n\n{WANTED}\n\nIt asks for what is explained.",
+        f"Question: What is a tide?\nThat is too short.\nQuestion: {WANTED}",
+        f"The text is about tides.\nRequest: {WANTED}\nNote: it is a question.",
+        f"Here is a fitting question:\n\n{WANTED}",
+        f"Here is a fitting question: {WANTED}",
+        f"Here's a question that this text answers:\n{WANTED}",
+        f"Sure! Here's the question:\n\n{WANTED}",
+        f"Sure!\n\n{WANTED}",
+        f"Certainly! A fitting question would be: {WANTED}",
+        f"Of course. The following is a request that fits:\n\n> {WANTED}",
+        f"Based on the text, the question could be:\n\n{WANTED}",
+        f"A possible question is: “{WANTED}”",
+        f"```\n{WANTED}\n```",
+        f"```text\nRequest: {WANTED}\n```",
+        f"Here is the request:\n```markdown\n{WANTED}\n```\n",
+        f'"{WANTED}"',
+        f"1. {WANTED}\n2. What is a tide?",
+        f"- {WANTED}",
+        f"`{WANTED}`",
+        f"{WANTED}\n\nThis question asks for the causes of tides.",
+        f'{{"request": "{WANTED}"}}',
+        f'```json\n{{"question": "{WANTED}", "language": "English"}}\n```',
+        f"<request>{WANTED}</request>",
+    ],
+)
+def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
+    assert said(answer) == Reading(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("Here is a riddle: what has keys and no locks?", "Here is a riddle: what has keys and no locks?"),
+        ("Write a story with these words: fox, bear, river.", "Write a story with these words: fox, bear, river."),
+        ("Compare two recipes: soup and stew", "Compare two recipes: soup and stew."),
+        ("OK, how do tides work?", "OK, how do tides work?"),
+        ("Sure thing", "Sure thing."),
+        ("Questions about tides", "Questions about tides."),
+        ("Request a refund for a late train: what do I write?", "Request a refund for a late train: what do I write?"),
+        ("2024 rice prices in Vietnam", "2024 rice prices in Vietnam."),
+    ],
+)
+def test_what_belongs_to_a_request_stays(answer: str, text: str) -> None:
+    assert said(answer) == Reading(text)
+
+
+@pytest.mark.parametrize(
+    "answer", ["Here is a fitting question:", "Sure! Here is one:", "Request:", "```\n```", "**", ""]
+)
+def test_an_announcement_alone_is_nothing(answer: str) -> None:
+    assert said(answer) == Reading("", "empty")
+
+
+def test_a_preamble_in_another_language() -> None:
+    assert said("Đây là một câu hỏi phù hợp:\nThủy triều là gì?", into="vi") == Reading("Thủy triều là gì?")
+    assert said("这是一个合适的问题：\n潮汐是如何形成的？", into="zh").text.startswith("潮汐是如何形成的")
+
+
+def test_a_search_query_loses_its_label() -> None:
+    assert said("Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
+    assert continued(" Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
+
+
+# Answers that reached their maximum length
+
+
+@pytest.mark.parametrize("read_", [said, continued])
+def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> None:
+    assert read_(f"{WANTED} Tides are the", cut_off=True) == Reading(WANTED)  # type: ignore[operator]
+    assert read_(WANTED, cut_off=True) == Reading(WANTED)  # type: ignore[operator]
+    assert read_("How do tides", cut_off=True).reason == "cut_off"  # type: ignore[operator]
+    assert read_("", cut_off=True) == Reading("", "empty")  # type: ignore[operator]
+
+
+def test_a_cut_off_answer_continues_its_opening() -> None:
+    assert continued(" cook rice? Rice is", opening="How to", cut_off=True) == Reading("How to cook rice?")
+    assert continued(" cook rice", opening="How to", cut_off=True).reason == "cut_off"
+
+
+def test_a_line_that_is_followed_by_another_is_whole() -> None:
+    assert said("Request: Explain the tides\n\nThis request", cut_off=True) == Reading("Explain the tides.")
+    assert said("tide times dar es salaam\n\nThis", "search", cut_off=True) == Reading("Tide times dar es salaam")
+    assert said("tide times dar es", "search", cut_off=True).reason == "cut_off"
+
+
+def test_the_whole_first_sentence_in_another_script() -> None:
+    assert said("ज्वार कैसे आता है? यह बताइए कि", into="hi", cut_off=True) == Reading("ज्वार कैसे आता है?")
+
+
+# Answers of base models
+
+
+@pytest.mark.parametrize("answer", ["", " ", "\n\n", "...", "?", "!!", '"', "''", "**", "- ", "# #", "…?", "“”"])
+@pytest.mark.parametrize("style", OPENINGS)
+def test_nothing_in_it(answer: str, style: str) -> None:
+    assert continued(answer, style) == Reading("", "empty")
+    assert said(answer, style) == Reading("", "empty")
+
+
+@pytest.mark.parametrize("answer", ["Question:", "Answer: ", '"?"', "Title: ."])
+def test_a_label_alone_is_nothing(answer: str) -> None:
+    assert continued(answer) == Reading("", "empty")
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("How do tides work?", "How do tides work?"),
+        ("how do tides work", "How do tides work?"),
+        ("  How do\n tides\twork ? ", "How do tides work?"),
+        ("How do tides work??", "How do tides work?"),
+        ("How do tides work?!", "How do tides work?"),
+        ("How do tides work...", "How do tides work?"),
+        ("Explain how tides work", "Explain how tides work."),
+        ("Explain how tides work:", "Explain how tides work."),
+        ("Write a haiku!!", "Write a haiku!"),
+        ("Question: How do tides work?", "How do tides work?"),
+        ("question (English): How do tides work?", "How do tides work?"),
+        ("**Question:** How do tides work?", "How do tides work?"),
+        ("**How do tides work**?", "How do tides work?"),
+        ("**How do tides work?**", "How do tides work?"),
+        ("# How do tides work?", "How do tides work?"),
+        ("- `How do tides work?`", "How do tides work?"),
+        ('"How do tides work?"', "How do tides work?"),
+        ("“How do tides work?”", "How do tides work?"),
+        ("«How do tides work?»", "How do tides work?"),
+        ('Instruction: "Explain the tides."', "Explain the tides."),
+        ('"How do tides work?', "How do tides work?"),
+        ('What is " tide "?', 'What is " tide "?'),
+        ('What is " a tide?', "What is a tide?"),
+        ('Who wrote "Kalevala" and why?', 'Who wrote "Kalevala" and why?'),
+        ("Describe\na\nharbour", "Describe a harbour."),
+        ("Questions about tides", "Questions about tides."),
+        ("น้ำขึ้นน้ำลงคืออะไร", "น้ำขึ้นน้ำลงคืออะไร."),
+    ],
+)
+def test_a_continuation_is_read(answer: str, wanted: str) -> None:
+    assert continued(answer) == Reading(wanted)
+
+
+def test_an_answer_continues_its_opening() -> None:
+    assert continued(" cook rice?", opening="How to") == Reading("How to cook rice?")
+    assert continued(" tides work", "instruction", "Explain how") == Reading("Explain how tides work.")
+    assert continued("", opening="How to") == Reading("How to?")
+
+
+def test_a_search_has_no_mark() -> None:
+    assert continued('Query: "tide times dar es salaam?"', "search") == Reading("Tide times dar es salaam")
+
+
+# Where quotes, marks, markup, lines, tags, other scripts and lone surrogates meet.
+MESSY = (
+    st.text(st.sampled_from("ab \n\t\r\x1c\x85\u2028\"'`*_#-.…:;,!?“”«»ß\u0ed0ก็ক্\u200d\ud800{}<>/"))
+    | st.lists(st.sampled_from(["<think>", "</think>", "Request:", "\n", "```", "a", ":", '{"a":"', '"}', "NONE"])).map(
+        "".join
+    )
+    | st.text()
+)
+
+
+@given(
+    st.sampled_from([o.strip() for found in OPENINGS.values() for o in found]), MESSY, st.sampled_from([*OPENINGS, "x"])
+)
+@example("", 'a" "', "search")
+def test_reading_gives_one_line_and_never_raises(opening: str, answer: str, style: str) -> None:
+    for cut_off in (False, True):
+        for found in (continued(answer, style, opening, cut_off), said(answer, style, cut_off=cut_off)):
+            text = found.text
+            assert len(text.splitlines()) <= 1
+            assert text == " ".join(text.split())
+            if found.reason is None:
+                assert text
+                assert text.count('"') % 2 == 0
+            if found.reason is None and style != "search":
+                assert text[-1] in ".?!"
+                assert not text.endswith(("..", "??", "!!", ".?", "?.", " ."))
+
+
+@given(MESSY.map(lambda text: text.replace(":", "")), st.sampled_from(["question", "instruction"]))
+def test_reading_again_changes_nothing_where_there_is_no_label(answer: str, style: str) -> None:
+    once = continued(answer, style)
+    if once.reason is None:
+        assert continued(once.text, style) == once

@@ -1,0 +1,193 @@
+"""Token ids of prompts and texts, for the engines that run models here and for training.
+
+The control tokens of a chat template are special. The same strings inside a passage or an output, such as ``</s>`` or
+``<|im_end|>``, are encoded as the plain text that they are, so that a text can neither end a turn nor begin one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from x_instruction.engines import Prompt
+from x_instruction.engines.conversation import without_system
+from x_instruction.engines.truncation import truncate_to_tokens
+from x_instruction.errors import EngineError
+
+# Names with which chat templates switch thinking on and off.
+_SWITCHES = ("enable_thinking", "thinking")
+# A template that begins the answer with thinking.
+_OPENED = re.compile(r"(?:<(think|thinking|reasoning|seed:think)>|\[(THINK)\]|◁(think)▷)\s*$")
+_SYSTEM, _USER = "Rules of this conversation.", "Say yes."
+
+
+class PromptEncoder:
+    """Encodes for one tokenizer.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        model: the model's name, for messages.
+        enable_thinking: whether a model that can think does so. None and False turn thinking off.
+    """
+
+    def __init__(self, tokenizer: Any, model: str, enable_thinking: bool | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.model = model
+        self.chat = bool(tokenizer.chat_template)
+        self.thinks = bool(enable_thinking)
+
+    def prompt(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt to be continued.
+
+        Raises:
+            EngineError: the prompt is empty, or a chat prompt that the model's chat template does not render.
+        """
+        if not isinstance(prompt, str):
+            return self.turns(prompt, True)
+        encoded = self._plain(prompt, True)
+        if not encoded:
+            raise EngineError("an empty prompt cannot be continued")
+        return encoded
+
+    def text(self, text: str) -> list[int]:
+        """Token ids of a text alone, without tokens that the tokenizer puts around it."""
+        return self._plain(text, False)
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """The longest prefix of the text that has at most this many tokens."""
+        return truncate_to_tokens(
+            text,
+            tokens,
+            lambda t: self.tokenizer(
+                t, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
+            )["offset_mapping"],
+        )
+
+    def turns(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> list[int]:
+        """Token ids of a conversation.
+
+        Args:
+            turns: role and content of each message.
+            generation_prompt: whether the beginning of an answer follows.
+
+        Raises:
+            EngineError: the model has no chat template, or it refuses the conversation.
+        """
+        if not self.chat:
+            raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
+        found = tuple(turns) if self._takes_system else without_system(tuple(turns))
+        contents = "\n".join(content for _, content in found)
+        if self._control.search(contents) is None:
+            return list(self.tokenizer(self._rendered(found, generation_prompt), add_special_tokens=False)["input_ids"])
+        # A noncharacter, which no text has, in place of each control token of a content.
+        mark = "\ufdd0"
+        while mark in contents:
+            mark += "\ufdd0"
+        hidden: list[str] = []
+
+        def hide(match: re.Match[str]) -> str:
+            hidden.append(match[0])
+            return f"{mark}{len(hidden) - 1}\ufdd1"
+
+        marked = [(role, self._control.sub(hide, content)) for role, content in found]
+        rendered = self._rendered(marked, generation_prompt)
+        shown = re.compile(f"{mark}(\\d+)\ufdd1")
+        return self._between_control_tokens(rendered, lambda text: shown.sub(lambda m: hidden[int(m[1])], text))
+
+    def _between_control_tokens(self, rendered: str, restore: Any) -> list[int]:
+        """Token ids of a rendered conversation: the texts between its control tokens are encoded as plain text."""
+        ids: list[int] = []
+        start, strip_next = 0, False
+        for match in [*self._control.finditer(rendered), None]:
+            text = rendered[start : match.start() if match else None]
+            token = self._added[match[0]] if match else None
+            text = text.lstrip() if strip_next else text
+            text = text.rstrip() if token is not None and token[1].lstrip else text
+            ids += self.text(restore(text))
+            if match is not None and token is not None:
+                ids.append(token[0])
+                start, strip_next = match.end(), token[1].rstrip
+        return ids
+
+    def _plain(self, text: str, special: bool) -> list[int]:
+        """Token ids of a text whose control tokens mean nothing; ``special`` adds the tokenizer's own around it."""
+        # Tokens that are not declared as special are found all the same, unless the text is encoded in two parts.
+        cuts = (
+            [0, *(match.start() + 1 for match in self._undeclared.finditer(text)), len(text)]
+            if self._undeclared
+            else []
+        )
+        if len(cuts) > 2:
+            parts = [text[start:end] for start, end in pairwise(cuts)]
+            first = self._plain_part(parts[0], special)
+            return [*first, *(token for part in parts[1:] for token in self._plain_part(part, False))]
+        return self._plain_part(text, special)
+
+    def _plain_part(self, text: str, special: bool) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
+
+    def _rendered(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text = self._apply(turns, generation_prompt)
+        except TemplateError as error:
+            raise EngineError(f"the chat template of {self.model} refuses the prompt: {error}") from error
+        opened = _OPENED.search(text) if generation_prompt and not self.thinks else None
+        if opened is None:
+            return text
+        # The template has no switch: thinking ends before it has begun.
+        tag = opened[0].strip()
+        return f"{text.rstrip()}\n{tag[0]}/{tag[1:]}\n\n"
+
+    def _apply(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=generation_prompt, tokenize=False, **self._switches
+            )
+        )
+
+    @cached_property
+    def _switches(self) -> dict[str, bool]:
+        source = self.tokenizer.get_chat_template()
+        return {name: self.thinks for name in _SWITCHES if re.search(rf"\b{name}\b", source)}
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the template renders a system message, rather than refusing it or leaving it out."""
+        from jinja2.exceptions import TemplateError
+
+        try:
+            return _SYSTEM in self._apply((("system", _SYSTEM), ("user", _USER)), True)
+        except TemplateError:
+            return False
+
+    @cached_property
+    def _added(self) -> dict[str, tuple[int, Any]]:
+        """Control tokens: text to id and declaration."""
+        source = self.tokenizer.get_chat_template() if self.chat else ""
+        return {
+            token.content: (number, token)
+            for number, token in self.tokenizer.added_tokens_decoder.items()
+            # DeepSeek does not declare its <｜User｜> as special.
+            if token.content and (token.special or (token.content in source and re.search("[|｜]", token.content)))
+        }
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        return _alternatives(self._added)
+
+    @cached_property
+    def _undeclared(self) -> re.Pattern[str] | None:
+        names = [name for name, (_, token) in self._added.items() if not token.special and len(name) > 1]
+        return _alternatives(names) if names else None
+
+
+def _alternatives(names: Any) -> re.Pattern[str]:
+    """Matches any of these strings, the longest first; nothing if there are none."""
+    ordered = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("|".join(map(re.escape, ordered)) if ordered else r"(?!)")
