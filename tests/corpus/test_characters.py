@@ -16,6 +16,7 @@ from x_instruction.corpus.characters import (
     script_kinds,
     spaced,
 )  # fmt: skip
+from x_instruction.corpus.terminals import SENTENCE_TERMINAL, TERMINAL_PUNCTUATION
 from x_instruction.errors import CorpusError
 from x_instruction.languages import PAPER_LANGUAGES, language
 
@@ -43,3 +44,26 @@ def test_scripts_without_spaces() -> None:
 def test_an_unknown_script_is_told() -> None:
     with pytest.raises(CorpusError, match=r"'Zzzz' has no letters"):
         script_kinds("Zzzz")
+
+
+@pytest.mark.parametrize(
+    "signs", ["་།༔༄", "፡።፣፤", "។៕៖", "၊။", "՞՝։", "׳״־", "،؛؟۔٪", "।॥॰", "᠂᠃", "꧈꧉", "、。・「」《》", "„“‘—…·¿¡"]
+)
+def test_signs_of_every_script_are_ordinary(signs: str) -> None:
+    assert set(kinds(signs).tolist()) == {PUNCTUATION}
+
+
+def test_signs_of_no_script_are_symbols() -> None:
+    assert set(kinds("•†§¶※#@*&_~^+=|[]{}€").tolist()) == {SYMBOL}
+
+
+def test_letters_of_several_scripts_are_marks_and_ideographic_letters_are_han() -> None:
+    assert kinds("ʻʼ").tolist() == [MARK, MARK]
+    assert kinds("々")[0] == kinds("中")[0]
+
+
+def test_the_tables_are_those_of_unicode() -> None:
+    regex = pytest.importorskip("regex")
+    every = "".join(map(chr, range(0x20000)))
+    assert set(regex.findall(r"\p{Sentence_Terminal}", every)) == SENTENCE_TERMINAL
+    assert set(regex.findall(r"\p{Terminal_Punctuation}", every)) == TERMINAL_PUNCTUATION

@@ -36,6 +36,8 @@ def test_normalising_keeps_every_visible_character(text: str) -> None:
         ("a\x00b\x07c\x1b", "abc"),
         ("\ufeffsalamu", "salamu"),
         ("so\u00adft\u200bspace", "softspace"),
+        ("សេរី\u200b\u200bភាព \u200bមាន\u200b", "សេរី\u200bភាព មាន"),
+        ("അവന്\u200d പറഞ്ഞു", "അവൻ പറഞ്ഞു"),
         ("\u202eabc\u202c \u2067x\u2069", "abc x"),
         ("a\r\nb\rc\u2028d\x85e", "a\nb\nc\nd\ne"),
         ("  a \t b\u00a0\u3000c  \n  d ", "a b c\nd"),

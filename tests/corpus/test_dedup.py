@@ -208,3 +208,20 @@ def test_a_spool_gives_back_what_it_took(tmp_path: Path) -> None:
         assert spool.id(3) == "p3"
         spool.add(records[0])
         assert len(list(spool)) == 51
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("İstanbul ışık istiyor çünkü ılık", "İSTANBUL IŞIK İSTİYOR ÇÜNKÜ ILIK"),
+        ("كل الناس يولدون أحرارا", "كُلُّ النّاسِ يُولَدُونَ أَحْرَارًا".replace("أَ", "أ")),
+        ("كتاب جديد في المكتبة", "كتـــاب جديـد في المكتبة"),
+        ("die große Straße ist lang", "DIE GROSSE STRASSE IST LANG"),
+        ("می\u200cخواهم کتاب بخوانم امروز", "میخواهم کتاب بخوانم امروز"),
+        ("כל בני האדם נולדו", "כָּל בְּנֵי הָאָדָם נוֹלְדוּ"),
+    ],
+)
+@pytest.mark.parametrize("words", [True, False])
+def test_case_and_signs_that_may_be_left_out_do_not_count(text: str, other: str, words: bool) -> None:
+    hashes, starts = shingles([text, other, "ab"], words)
+    assert set(hashes[starts[0] : starts[1]].tolist()) == set(hashes[starts[1] : starts[2]].tolist())

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from x_instruction.corpus.clean import normalise
-from x_instruction.corpus.segment import boundary, segment
+from x_instruction.corpus.segment import boundary, ends, segment
 
 PARTS = st.sampled_from(
     [
@@ -103,3 +103,50 @@ def test_the_last_passage_is_not_too_short() -> None:
 
 def test_a_remainder_that_cannot_be_avoided_is_given_last() -> None:
     assert segment("a" * 100 + "\n" + "b" * 20, 90, 100)[-1] == "b" * 20
+
+
+@pytest.mark.parametrize(
+    ("sentence", "stop"),
+    [
+        ("मनुष्य जन्म से स्वतन्त्र हैं", "।"),
+        ("تمام انسان آزاد پیدا ہوئے ہیں", "۔"),
+        ("ሁሉም ሰው ነፃ ሆኖ ይወለዳል", "።"),
+        ("ሁሉም፡ሰው፡ነፃ፡ሆኖ፡ይወለዳል", "፡፡"),
+        ("លោកុប្បត្តិមានសេរីភាព", "។"),
+        ("လူတိုင်းသည်လွတ်လပ်သည်", "။"),
+        ("འགྲོ་བ་མིའི་རིགས་རྒྱུད་ཡོངས", "།"),
+        ("Բոլոր մարդիկ ծնվում են ազատ", "։"),
+    ],
+)
+def test_a_stop_without_a_space_ends_a_sentence(sentence: str, stop: str) -> None:
+    found = segment((sentence + stop) * 20, 2 * len(sentence), 4 * len(sentence))
+    assert len(found) > 5
+    assert all(part.endswith(stop) and part.startswith(sentence[:5]) for part in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("៣។៥ ភាគរយ", []),
+        ("ស្វាយ ចេក ។ល។ ផ្សេងទៀត", [13]),
+        ("see docs.python.org version 3.14 now", []),
+        ("Really?! Yes.", [8]),
+        ("他说：“好。”然后走了。", [7, 12]),
+    ],
+)
+def test_a_stop_inside_a_number_or_a_name_ends_nothing(text: str, expected: list[int]) -> None:
+    assert sorted(ends(text) - {len(text)}) == [place for place in expected if place < len(text)]
+
+
+@pytest.mark.parametrize("text", ["ក្ក" * 100, "က္က" * 100, "ක්‍ර" * 100, "ꦏ꧀ꦏ" * 100, "ᬓ᭄ᬓ" * 100])
+def test_no_cut_follows_a_coeng_or_virama(text: str) -> None:
+    cluster = len(text) // 100
+    found = segment(text, 40, 101)
+    assert len(found) > 2
+    assert all(len(part) % cluster == 0 for part in found)
+
+
+def test_a_text_without_stops_is_cut_at_the_word_signs_of_its_script() -> None:
+    assert all(part.endswith("་") for part in segment("རྒྱུད་ཡོངས་" * 40, 50, 101))
+    found = segment("សេរីភាព\u200bមនុស្ស\u200b" * 40, 50, 61)
+    assert {part.split("\u200b")[0] for part in found} <= {"សេរីភាព", "មនុស្ស"}

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from x_instruction.corpus.terminals import TERMINAL_PUNCTUATION
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Character classes. A letter or mark of a script has the number of its script, from FIRST_SCRIPT on.
+# Character classes. A letter or mark of a script has the number of its script, from FIRST_SCRIPT on. PUNCTUATION is
+# that of ordinary prose in any script; all other punctuation, such as bullets, is SYMBOL.
 OTHER, SPACE, NEWLINE, DIGIT, SYMBOL, PUNCTUATION, BROKEN, MARK = range(8)
 FIRST_SCRIPT = 8
 
@@ -78,7 +80,13 @@ _BLOCKS = (
     (0x17000, 0x18D09, "TANGUT"),
     (0x20000, 0x323B0, "CJK"),
 )
-_PREFIXES = ("HALFWIDTH ", "FULLWIDTH ", "MODIFIER LETTER ")
+_PREFIXES = ("HALFWIDTH ", "FULLWIDTH ")
+_MODIFIER = "MODIFIER LETTER "
+# Punctuation of prose that the Unicode properties do not tell from other signs.
+_ORDINARY = frozenset(".,;:!?'\"()-/<>%¿¡·…‥٪・･〃")
+# First words of the names of some letters that are no script.
+_NOT_SCRIPTS = frozenset({"BLACK", "DOUBLE", "TURNED", "VERTICAL"})
+_SCRIPT_WORDS = frozenset(name for names in SCRIPT_NAMES.values() for name in names)
 
 
 def spaced(language: Language) -> bool:
@@ -116,7 +124,7 @@ def script_kinds(script: str) -> list[int]:
 def _script_name(script: str) -> str:
     import langcodes
 
-    return str(langcodes.Language.make(script=script).script_name()).upper().split()[0]
+    return str(langcodes.Language.make(script=script).script_name()).upper().split()[0].split("-")[0]
 
 
 @cache
@@ -130,6 +138,10 @@ def _table() -> tuple[NDArray[np.uint8], dict[str, int]]:
         is_filled[start:end] = True
     for code in (*np.flatnonzero(~is_filled).tolist(), *range(0xE0000, 0xE0200)):
         table[code] = _kind(chr(code), numbers)
+    scripts = numbers.keys() - _NOT_SCRIPTS
+    for code in np.flatnonzero(table == SYMBOL).tolist():
+        if code >= 0x80 and _is_script_sign(code, scripts):
+            table[code] = PUNCTUATION
     return table, numbers
 
 
@@ -141,14 +153,35 @@ def _kind(character: str, numbers: dict[str, int]) -> int:
         return BROKEN
     if category[0] == "Z" or character == "\t":
         return SPACE
-    simple = {"N": DIGIT, "S": SYMBOL, "P": PUNCTUATION, "C": OTHER}.get(category[0])
+    if character in _ORDINARY or (category[0] == "P" and _is_ordinary(character, category)):
+        return PUNCTUATION
+    simple = {"N": DIGIT, "S": SYMBOL, "P": SYMBOL, "C": OTHER}.get(category[0])
     if simple is not None:
         return simple
     name = unicodedata.name(character, "")
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    script = name.split(" ")[0].split("-")[0]
-    if script in ("COMBINING", "VARIATION", ""):
+    is_modifier = name.startswith(_MODIFIER)
+    script = name.removeprefix(_MODIFIER).split(" ")[0].split("-")[0]
+    # Letters such as the Hawaiian okina belong to several scripts.
+    if script in ("COMBINING", "VARIATION", "") or (is_modifier and script not in _SCRIPT_WORDS):
         return MARK
+    if script == "IDEOGRAPHIC":
+        script = "CJK"
     # One byte has room for 248 scripts. Unicode has fewer than 170, but rare first words must not overflow it.
     return min(numbers.setdefault(script, FIRST_SCRIPT + len(numbers)), 255)
+
+
+def _is_ordinary(character: str, category: str) -> bool:
+    """True if punctuation is ordinary in prose: quotes, dashes, brackets, and what ends a sentence or a part of it.
+
+    ASCII has brackets and dashes that code and markup use, so its ordinary punctuation is listed.
+    """
+    is_known = category in ("Pd", "Pi", "Pf", "Ps", "Pe") or character in TERMINAL_PUNCTUATION
+    return is_known and character >= "\x80"
+
+
+def _is_script_sign(code: int, scripts: set[str]) -> bool:
+    """True if a sign belongs to one script, such as the Tibetan tsheg, the Ethiopic word space or the Hebrew geresh."""
+    name = unicodedata.name(chr(code), "")
+    return unicodedata.category(chr(code)) == "Po" and name.split(" ")[0].split("-")[0] in scripts

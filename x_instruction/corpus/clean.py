@@ -10,17 +10,25 @@ from functools import cache
 _JOINING = (
     "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua880-\uaaff\ufb50-\ufdff\ufe70-\ufefc\U0001e900-\U0001e95f"
 )
+# Scripts without spaces between words, where a zero-width space may mark one: Thai, Lao, Myanmar, Khmer, Tai.
+_ZERO_WIDTH_SPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
 _PICTURES = "\ufe0f\u2190-\u2bff\U0001f000-\U0001faff"
 
-# Control characters except tab and line feed, zero-width space, bidirectional controls, word joiner and similar, soft
-# hyphen, byte order mark, interlinear annotation and language tags.
+# Control characters except tab and line feed, bidirectional controls, word joiner and similar, soft hyphen, byte order
+# mark, interlinear annotation and language tags.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]+"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _STRAY_JOINER = re.compile(f"(?<![{_JOINING}{_PICTURES}])[\u200c\u200d]+|(?<=[\u200c\u200d])[\u200c\u200d]+")
+_STRAY_ZERO_WIDTH_SPACE = re.compile(
+    f"(?<![{_ZERO_WIDTH_SPACED}])\u200b+|\u200b+(?![{_ZERO_WIDTH_SPACED}\u200b])|(?<=\u200b)\u200b+"
+)
+# Malayalam letters without a vowel: the older spelling with virama and joiner, and the letter of Unicode 5.1.
+_CHILLUS = {"ണ": "ൺ", "ന": "ൻ", "ര": "ർ", "ല": "ൽ", "ള": "ൾ", "ക": "ൿ"}
+_CHILLU = re.compile("([ണനരലളക])\u0d4d\u200d")
 # A single ordinary space does not match, so that most text is scanned but not rebuilt.
 _OTHER_SPACES = re.compile("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _TWO_SPACES = re.compile(" {2,}")
@@ -34,10 +42,11 @@ _MOJIBAKE_LEADS = re.compile("[\xc2-\xf4]")
 
 
 def normalise(text: str) -> str:
-    """The text in NFC, with LF line ends, without control and zero-width characters. Idempotent.
+    """The text in NFC, with LF line ends, without control characters. Idempotent.
 
-    Joiners are kept where a script needs them and inside emoji. A lone surrogate becomes U+FFFD, because it cannot be
-    encoded, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
+    Joiners are kept where a script needs them and inside emoji, zero-width spaces inside text of scripts without spaces
+    between words. The two spellings of a Malayalam chillu become one. A lone surrogate becomes U+FFFD, because it
+    cannot be encoded, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
     """
     text = _tidy(text)
     while not unicodedata.is_normalized("NFC", text):
@@ -51,6 +60,10 @@ def _tidy(text: str) -> str:
     if not text.isascii():
         text = _SURROGATE.sub("\ufffd", text)
     text = _INVISIBLE.sub("", text)
+    if "\u200b" in text:
+        text = _STRAY_ZERO_WIDTH_SPACE.sub("", text)
+    if "\u0d4d\u200d" in text:
+        text = _CHILLU.sub(lambda match: _CHILLUS[match[1]], text)
     if "\u200c" in text or "\u200d" in text:
         text = _STRAY_JOINER.sub("", text)
     text = _TWO_SPACES.sub(" ", _OTHER_SPACES.sub(" ", text))

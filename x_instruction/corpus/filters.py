@@ -14,7 +14,7 @@ import numpy as np
 
 from x_instruction.config.corpus import Filters
 from x_instruction.corpus import boilerplate, characters, clean
-from x_instruction.corpus.characters import BROKEN, DIGIT, PUNCTUATION, SYMBOL
+from x_instruction.corpus.characters import BROKEN, DIGIT, SYMBOL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,6 @@ NGRAM_CHARACTERS = 15
 # A line with fewer characters is short (FineWeb, arXiv 2406.17557).
 SHORT_LINE = 30
 SHORT_LINE_UNSPACED = 15
-# Punctuation of ordinary prose in any script. All other punctuation counts as symbols.
-ORDINARY = ".,;:!?'\"()-/<>‐–—‘’“”«»„…%।॥،؛؟۔٪、。！？，：；「」『』（）・"
 
 
 class Reason(NamedTuple):
@@ -92,11 +90,7 @@ def digits(view: View, limits: Filters) -> Reason | None:
 
 def symbols(view: View, limits: Filters) -> Reason | None:
     """``too_many_symbols``: share of symbols and unusual punctuation among all characters."""
-    count = int(view.counts[SYMBOL] + view.counts[PUNCTUATION])
-    if count > limits.max_symbols * len(view.text):
-        # Ordinary punctuation is subtracted only here, since few texts reach this line.
-        count -= sum(map(view.text.count, ORDINARY))
-    return _above("too_many_symbols", count, len(view.text), limits.max_symbols, "symbols")
+    return _above("too_many_symbols", int(view.counts[SYMBOL]), len(view.text), limits.max_symbols, "symbols")
 
 
 def short_lines(view: View, limits: Filters) -> Reason | None:

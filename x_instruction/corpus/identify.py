@@ -20,14 +20,17 @@ from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
 from x_instruction.corpus.close_languages import closer
 from x_instruction.corpus.identifiers import COMMON, Guess, identifier
+from x_instruction.corpus.segment import STOPS
 from x_instruction.languages import Language
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A sentence or line, or several short ones, of 40 to 160 characters: enough to identify a language, too short for two.
-_UNIT = re.compile(r".{40,160}?(?:[.!?…]\s+|\n|$)|.{1,160}(?:\s|$)|.{1,160}", re.DOTALL)
-_SENTENCE_ENDS = np.frombuffer(".!?…।॥۔؟።။៕".encode("utf-32-le"), dtype="<u4")
+_STOP = "".join(sorted(STOPS))
+_UNIT = re.compile(rf".{{40,160}}?(?:[.!?…]\s+|[{_STOP}]+\s*|\n|$)|.{{1,160}}(?:\s|$)|.{{1,160}}", re.DOTALL)
+_SPACED_ENDS = np.frombuffer(".!?…".encode("utf-32-le"), dtype="<u4")
+_ENDS = np.frombuffer(_STOP.encode("utf-32-le"), dtype="<u4")
 # Characters of a passage that the identifier compares with all languages.
 SAMPLE_CHARACTERS = 400
 
@@ -124,7 +127,8 @@ def _script(text: str, known: NDArray[np.bool_]) -> tuple[float, float]:
         return (1.0 if total else 0.0), 0.0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     breaks = kinds == NEWLINE
-    breaks[1:] |= (kinds[1:] == SPACE) & np.isin(codes[:-1], _SENTENCE_ENDS)
+    breaks[1:] |= (kinds[1:] == SPACE) & np.isin(codes[:-1], _SPACED_ENDS)
+    breaks |= np.isin(codes, _ENDS)
     starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))
     starts = starts[starts < len(text)]
     sizes = np.diff(starts, append=len(text))

@@ -1,7 +1,8 @@
 """Split documents into passages that are short enough for a response.
 
-Documents are cut between paragraphs, else between sentences, else at a space, else anywhere, but never inside a
-grapheme cluster (Unicode Standard Annex 29; a test compares with an implementation of it).
+Documents are cut between paragraphs, else between sentences, else between words, else anywhere, but never inside a
+grapheme cluster (Unicode Standard Annex 29; a test compares with an implementation of it). Sentence ends are those of
+Unicode's ``Sentence_Terminal``, in every script.
 """
 
 from __future__ import annotations
@@ -10,9 +11,33 @@ import re
 import unicodedata
 from itertools import pairwise
 
-# The end of a sentence: Latin and Arabic stops, danda, Myanmar, Ethiopic, Khmer and full-width stops, closing quotes.
-_SENTENCE_END = re.compile(r"[.!?…؟۔։।॥။៕።]+[\"'»”’)\]]*(?=\s)|[。！？]+[」』”’）]*")
-_CONSONANT_JOINERS = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d\u200d")
+from x_instruction.corpus.terminals import SENTENCE_TERMINAL
+
+# Stops that need a space behind them, because they also occur inside numbers, names and addresses.
+_SPACED_STOPS = frozenset(".!?…\u2024")
+# Stops without a space behind them. Besides the Unicode property: the Tibetan shad and its variants (and, in the
+# pattern, two Ethiopic word spaces that are written for a full stop). The Burmese U+104A has the property but ends a
+# phrase.
+STOPS = SENTENCE_TERMINAL - _SPACED_STOPS - {"\u104a"} | frozenset("\u0f0d\u0f0e\u0f0f\u0f10\u0f11\u0f14")
+_CLOSERS = "\"'»”’)\\]」』）"
+_STOP_CLASS = "".join(sorted(STOPS))
+# A stop between two digits is a decimal separator, and Khmer "។ល។" means "and so on".
+SENTENCE_END = (
+    rf"(?:[.!?…\u2024][.!?…\u2024{_STOP_CLASS}]*[{_CLOSERS}]*(?=\s)"
+    rf"|(?:[{_STOP_CLASS}]|፡፡)[.!?…\u2024{_STOP_CLASS}፡]*(?!ល។)(?:(?<!\d.)|(?!\d))[{_CLOSERS}]*)"
+)
+_SENTENCE_END = re.compile(SENTENCE_END)
+# Where a text without sentence ends is cut: before a space or zero-width space, and after a Tibetan tsheg or an
+# Ethiopic word space.
+_SPACE_SIGNS = " \u200b"
+_WORD_SIGNS = "\u0f0b\u1361"
+_NEVER_FIRST = STOPS | frozenset(_WORD_SIGNS)
+# What is around a cut and belongs to no passage.
+_EDGES = " \n\u200b"
+# Signs that join the next consonant: those of combining class 9, but not the visible killers of vowels (Tamil, Thai,
+# Lao, Myanmar), and the zero-width joiner.
+_JOINER_CLASS = 9
+_KILLERS = frozenset("\u0bcd\u0e3a\u0eba\u103a")
 _SPACING_LETTERS = frozenset("\u0e33\u0eb3")
 _LINES = re.compile(r"\n+")
 _SPACES = re.compile(r"\s+")
@@ -37,11 +62,11 @@ def segment(text: str, min_chars: int, max_chars: int) -> list[str]:
         if end - latest < min_chars <= end - start - min_chars:
             latest = end - min_chars
         cut = _cut(text, start, start + min_chars, latest)
-        passages.append(text[start:cut].strip())
+        passages.append(text[start:cut].strip(_EDGES))
         start = cut
-        while start < end and text[start].isspace():
+        while start < end and text[start] in _EDGES:
             start += 1
-    rest = text[start:].strip()
+    rest = text[start:].strip(_EDGES)
     if passages and len(rest) < min_chars and len(passages[-1]) + 1 + len(rest) <= max_chars:
         passages[-1] = f"{passages[-1]}\n{rest}" if rest else passages[-1]
     elif rest:
@@ -62,16 +87,24 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
             sentence = match.end()
     if sentence > start:
         return sentence
-    space = text.rfind(" ", earliest, latest + 1)
-    while space > start and not (boundary(text, space) and boundary(text, space + 1)):
-        space = text.rfind(" ", earliest, space)
-    if space > start:
-        return space
+    for position in range(min(latest, len(text) - 1), max(earliest, start + 1) - 1, -1):
+        word = _word_end(text, position)
+        if word is not None and word <= latest:
+            return word
     cut = latest
     while cut > start + 1 and not boundary(text, cut):
         cut -= 1
     # A grapheme cluster longer than a passage is not real text, so it is cut at the limit.
     return cut if boundary(text, cut) else latest
+
+
+def _word_end(text: str, position: int) -> int | None:
+    """Where to cut at a sign between words: before a space, after a visible sign; None if a word cannot end here."""
+    if text[position] in _SPACE_SIGNS:
+        return position if boundary(text, position) and boundary(text, position + 1) else None
+    if text[position] in _WORD_SIGNS and text[position + 1 : position + 2] not in _NEVER_FIRST:
+        return position + 1 if boundary(text, position + 1) else None
+    return None
 
 
 def boundary(text: str, position: int) -> bool:
@@ -99,9 +132,10 @@ def _joined(text: str, position: int) -> bool:
     """True if a virama or joiner among the marks before the position joins the next character."""
     while position > 0:
         position -= 1
-        if text[position] in _CONSONANT_JOINERS:
+        before = text[position]
+        if before == "\u200d" or (unicodedata.combining(before) == _JOINER_CLASS and before not in _KILLERS):
             return True
-        if unicodedata.category(text[position])[0] != "M" and not "\U0001f3fb" <= text[position] <= "\U0001f3ff":
+        if unicodedata.category(before)[0] != "M" and not "\U0001f3fb" <= before <= "\U0001f3ff":
             return False
     return False
 

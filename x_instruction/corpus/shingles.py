@@ -1,7 +1,9 @@
 """Texts as sets of hashed shingles, and MinHash signatures of these sets, computed for a batch of texts at once.
 
-A shingle is an n-gram of the lower-case text: of three words, or of five characters in scripts without spaces between
-words. Two texts are near duplicates when the Jaccard similarity of their sets is high (Broder 1997).
+A shingle is an n-gram of the folded text: of three words, or of five characters in scripts without spaces between
+words. Folding removes case, with the two letters i of Turkish and Azerbaijani as one, and signs that may be left out:
+Arabic and Hebrew vowel signs, tatweel, and zero-width characters. Two texts are near duplicates when the Jaccard
+similarity of their sets is high (Broder 1997).
 """
 
 from __future__ import annotations
@@ -25,6 +27,14 @@ PERMUTATIONS = 128
 RECALL = 0.95
 # Shingles permuted at once: 64 KB of 32-bit hashes, which stay in the first caches of a core.
 CACHE_SHINGLES = 1 << 14
+
+# Ranges of characters that do not count: the dot above that remains of a Turkish capital I, Hebrew points and accents,
+# Arabic vowel signs, tatweel and Quranic signs, and zero-width characters.
+_IGNORED = (
+    *((0x307, 0x307), (0x591, 0x5BD), (0x5BF, 0x5BF), (0x5C1, 0x5C2), (0x5C4, 0x5C5), (0x5C7, 0x5C7)),
+    *((0x610, 0x61A), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x6D6, 0x6DC), (0x6DF, 0x6E8), (0x6EA, 0x6ED)),
+    (0x200B, 0x200D),
+)
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _FINALISER = np.uint64(0xBF58476D1CE4E5B9)
@@ -101,14 +111,17 @@ def band_keys(signatures: NDArray[np.uint32], number: int, rows: int) -> NDArray
 
 def _characters(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """A hash per character, with runs of white space as one, and the start of each text plus the end of the last."""
-    tidy = [" ".join(text.lower().split()).ljust(CHARACTERS) for text in texts]
+    tidy = [" ".join(text.casefold().split()) for text in texts]
     flat, starts = _code_points(tidy)
+    counts = np.diff(starts)
+    if counts.min() < CHARACTERS:
+        flat, starts = _code_points([text + " " * (CHARACTERS - n) for text, n in zip(tidy, counts, strict=True)])
     return _mixed().take(flat), starts
 
 
 def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """A hash per word, (words,), and the start of each text's words plus the end of the last, (texts + 1,)."""
-    flat, sides = _code_points([f"{text.lower()} " for text in texts])
+    flat, sides = _code_points([f"{text.casefold()} " for text in texts])
     powers, inverses = _powers(1 << max(10, len(flat).bit_length()))
     # Normalised text has two white-space characters, both with 0 in the table, so the sum of a word ends before them.
     ends = np.flatnonzero(flat <= 32)
@@ -135,9 +148,23 @@ def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]
 
 
 def _code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Concatenated code points, (characters,), and the start of each text plus the end of the last, (texts + 1,)."""
+    """Concatenated code points that count, (characters,), and the start of each text plus the end of the last."""
     flat = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return flat, np.concatenate(([0], np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))))
+    starts = np.concatenate(([0], np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))))
+    is_counted = _counted().take(flat)
+    if is_counted.all():
+        return flat, starts
+    kept = np.concatenate(([0], np.cumsum(is_counted)))
+    return flat[is_counted], kept[starts]
+
+
+@cache
+def _counted() -> NDArray[np.bool_]:
+    """Whether each code point counts, (0x110000,)."""
+    table = np.ones(0x110000, dtype=bool)
+    for first, last in _IGNORED:
+        table[first : last + 1] = False
+    return table
 
 
 def _finalise(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -153,6 +180,8 @@ def _mixed() -> NDArray[np.uint64]:
     """A fixed pseudo-random number per code point, (0x110000,); 0 for control characters and the space."""
     table = _finalise(_finalise((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * _MULTIPLIER))
     table[:33] = 0
+    # The dotless i: case folding makes a dotted i of the capital of both.
+    table[0x131] = table[0x69]
     return table
 
 
