@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 # A sentence or line, or several short ones, of 40 to 160 characters: enough to identify a language, too short for two.
 _STOP = "".join(sorted(STOPS))
 _UNIT = re.compile(rf".{{40,160}}?(?:[.!?…]\s+|[{_STOP}]+\s*|\n|$)|.{{1,160}}(?:\s|$)|.{{1,160}}", re.DOTALL)
-_SPACED_ENDS = np.frombuffer(".!?…".encode("utf-32-le"), dtype="<u4")
-_ENDS = np.frombuffer(_STOP.encode("utf-32-le"), dtype="<u4")
+_NEEDS_SPACE, _NEEDS_NOTHING = 1, 2
 # Characters of a passage that the identifier compares with all languages.
 SAMPLE_CHARACTERS = 400
 
@@ -127,11 +127,21 @@ def _script(text: str, known: NDArray[np.bool_]) -> tuple[float, float]:
         return (1.0 if total else 0.0), 0.0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     breaks = kinds == NEWLINE
-    breaks[1:] |= (kinds[1:] == SPACE) & np.isin(codes[:-1], _SPACED_ENDS)
-    breaks |= np.isin(codes, _ENDS)
+    stops = _stop_table().take(codes)
+    breaks[1:] |= (kinds[1:] == SPACE) & (stops[:-1] == _NEEDS_SPACE)
+    breaks |= stops == _NEEDS_NOTHING
     starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))
     starts = starts[starts < len(text)]
     sizes = np.diff(starts, append=len(text))
     others = np.add.reduceat(letters & ~own, starts)
     foreign = others > 0.5 * np.add.reduceat(letters, starts)
     return count / total, float(sizes[foreign].sum()) / len(text)
+
+
+@cache
+def _stop_table() -> NDArray[np.uint8]:
+    """What each code point needs behind it to end a sentence, (0x110000,); 0 if it ends none."""
+    table = np.zeros(0x110000, dtype=np.uint8)
+    table[[ord(stop) for stop in ".!?…"]] = _NEEDS_SPACE
+    table[[ord(stop) for stop in STOPS]] = _NEEDS_NOTHING
+    return table

@@ -15,18 +15,16 @@ from x_instruction.corpus.terminals import SENTENCE_TERMINAL
 
 # Stops that need a space behind them, because they also occur inside numbers, names and addresses.
 _SPACED_STOPS = frozenset(".!?…\u2024")
-# Stops without a space behind them. Besides the Unicode property: the Tibetan shad and its variants (and, in the
-# pattern, two Ethiopic word spaces that are written for a full stop). The Burmese U+104A has the property but ends a
-# phrase.
+# Stops without a space behind them. Besides the Unicode property: the Tibetan shad and its variants. The Burmese U+104A
+# has the property but ends a phrase.
 STOPS = SENTENCE_TERMINAL - _SPACED_STOPS - {"\u104a"} | frozenset("\u0f0d\u0f0e\u0f0f\u0f10\u0f11\u0f14")
-_CLOSERS = "\"'»”’)\\]」』）"
-_STOP_CLASS = "".join(sorted(STOPS))
-# A stop between two digits is a decimal separator, and Khmer "។ល។" means "and so on".
-SENTENCE_END = (
-    rf"(?:[.!?…\u2024][.!?…\u2024{_STOP_CLASS}]*[{_CLOSERS}]*(?=\s)"
-    rf"|(?:[{_STOP_CLASS}]|፡፡)[.!?…\u2024{_STOP_CLASS}፡]*(?!ល។)(?:(?<!\d.)|(?!\d))[{_CLOSERS}]*)"
-)
-_SENTENCE_END = re.compile(SENTENCE_END)
+# Two Ethiopic word spaces are written for a full stop, one is not.
+_DOUBLED = "\u1361\u1361"
+_ANY_STOP = "".join(sorted(STOPS | _SPACED_STOPS)) + _DOUBLED[0]
+# One set of characters at the start, so that the search is fast; ``_is_end`` decides.
+_STOPS = re.compile(rf"[{_ANY_STOP}]+[\"'»”’)\]」』”）]*")
+# Khmer "។ល។" means "and so on".
+_ET_CETERA = "\u179b\u17d4"
 # Where a text without sentence ends is cut: before a space or zero-width space, and after a Tibetan tsheg or an
 # Ethiopic word space.
 _SPACE_SIGNS = " \u200b"
@@ -82,8 +80,8 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
     if line > start:
         return line
     sentence = 0
-    for match in _SENTENCE_END.finditer(text, earliest, min(latest + 1, len(text))):
-        if match.end() <= latest and boundary(text, match.end()):
+    for match in _STOPS.finditer(text, earliest, latest):
+        if _is_end(text, match) and boundary(text, match.end()):
             sentence = match.end()
     if sentence > start:
         return sentence
@@ -96,6 +94,16 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
         cut -= 1
     # A grapheme cluster longer than a passage is not real text, so it is cut at the limit.
     return cut if boundary(text, cut) else latest
+
+
+def _is_end(text: str, match: re.Match[str]) -> bool:
+    """True if stops end a sentence: those of Latin and similar scripts before a space, all others anywhere."""
+    start, end = match.span()
+    if STOPS.isdisjoint(match[0]) and _DOUBLED not in match[0]:
+        return not _SPACED_STOPS.isdisjoint(match[0]) and text[end : end + 1].isspace()
+    # A stop between two digits is a decimal separator.
+    is_inside_number = end == start + 1 and text[start - 1 : start].isdigit() and text[end : end + 1].isdigit()
+    return not is_inside_number and not text.startswith(_ET_CETERA, end)
 
 
 def _word_end(text: str, position: int) -> int | None:
@@ -176,5 +184,5 @@ def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
 
 def ends(text: str) -> set[int]:
     """Positions after the end of a sentence or line."""
-    stops = {match.end() for match in _SENTENCE_END.finditer(text)}
+    stops = {match.end() for match in _STOPS.finditer(text) if _is_end(text, match)}
     return stops | {position for match in _LINES.finditer(text) for position in match.span()}
