@@ -20,6 +20,7 @@ from x_instruction.config.corpus import Corpus
 from x_instruction.corpus import boilerplate, characters
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
+from x_instruction.corpus.density import scaled
 from x_instruction.corpus.filters import View, check
 from x_instruction.corpus.identify import LanguageCheck, Verdict
 from x_instruction.corpus.pii import mask_personal_data
@@ -66,6 +67,7 @@ def passages(
         MissingExtra: ``filters.lid_model`` is set and fastText is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    corpus = corpus.model_copy(update={"filters": scaled(corpus.filters, language)})
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corpus-", dir=folder)))
         seen_texts = SeenTexts(temporary)
