@@ -19,11 +19,10 @@ def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     recipe, run = write_recipe(folder / "recipe.toml", tiny_model), folder / "runs" / "demo"
     line = [sys.executable, "-m", "x_instruction"]
-    for verb in (
-        ["run", str(recipe), "--out", str(run), "--languages", "sw,th", "--workers", "1"],
-        ["build", str(run)],
-    ):
-        warm.run([*line, *verb], check=True, capture_output=True)
+    command = ["run", str(recipe), "--out", str(run), "--languages", "sw,th", "--workers", "1"]
+    # Random weights write one instruction for nearly all passages, which is worth a warning and 2.
+    assert warm.run([*line, *command], capture_output=True).returncode in (0, 2)
+    warm.run([*line, "build", str(run)], check=True, capture_output=True)
     return folder
 
 

@@ -56,6 +56,7 @@ CSV with `--csv`; messages go to standard error.
 | 0 | success |
 | 1 | an error, explained in one line |
 | 2 | an unknown command or option, or an invalid value |
+| 2, of `run` | it is complete, and a stage kept no row of a language or dropped over 90 % of its rows for one reason |
 | 130 | interrupted (Ctrl-C); rerun the same command to continue |
 """
 

@@ -13,6 +13,7 @@ The command line calls the same functions::
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
     from x_instruction.config.training import TrainingRecipe
     from x_instruction.evaluation.held_out import Measurement
     from x_instruction.hub.publish import Published, PublishPlan
+    from x_instruction.pipeline.losses import Loss
     from x_instruction.pipeline.progress import Progress
     from x_instruction.pipeline.status import Total
     from x_instruction.training.job import TrainResult
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
 Log = Callable[[str], None]
+
+_log = logging.getLogger("x_instruction")
 
 
 def read_recipe(
@@ -104,6 +108,9 @@ def run(
         RecipeError: a key, a language or an argument is wrong; nothing is written.
         RunChanged: existing output was produced with different settings.
         XInstructionError: see ``x_instruction.errors``; complete shards are kept.
+
+    A stage that keeps no row of a language, or drops over 90 % of its rows for one reason, is logged as a warning of
+    the logger ``x_instruction``. ``Run.losses`` returns the same.
     """
     from x_instruction.pipeline.execute import execute
     from x_instruction.pipeline.progress import shown
@@ -133,7 +140,10 @@ def run(
         )
     finally:
         display.close()
-    return Run(root)
+    made = Run(root)
+    for loss in made.losses(until):
+        _log.warning("warning: %s", loss)
+    return made
 
 
 def preview(
@@ -260,6 +270,16 @@ class Run:
         """Publish the data set of this run, which is built first where it is missing. See ``publish``."""
         folder = self.folder / "dataset"
         return publish(folder if folder.exists() else self.build(), repo, **options)
+
+    def losses(self, until: str = "curated") -> list[Loss]:
+        """Stages that kept no row of a language, or dropped over 90 % of its rows for one reason.
+
+        Args:
+            until: the last stage that counts: ``passage``, ``candidate``, ``rated`` or ``curated``.
+        """
+        from x_instruction.pipeline.losses import losses
+
+        return losses(self.files, self.recipe, until)
 
     def totals(self) -> list[Total]:
         """The sums behind ``status`` and ``dropped``, one object per stage, round and language."""

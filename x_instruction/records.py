@@ -145,6 +145,8 @@ class Dropped:
     text: str
 
 
+Stored = TypeVar("Stored", bound=Passage | Dropped)
+
 # Dropped text is kept for people to read. A 100 MB line must not fill the disk a second time.
 DROPPED_TEXT = 4_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -180,7 +182,7 @@ def as_row(record: Passage | Dropped) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 
 
-def from_row(record_type: type[Record], row: Mapping[str, Any]) -> Record:
+def from_row(record_type: type[Stored], row: Mapping[str, Any]) -> Stored:
     """A record from a dictionary that has at least its fields."""
     return record_type(**{name: row[name] for name in record_type.__dataclass_fields__})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -50,6 +51,9 @@ def command(
 
     If interrupted, rerun the same command to continue. Output of other settings is an error unless you pass
     --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is made again.
+
+    If a stage keeps no row of a language, or drops over 90 % of its rows for one reason, a warning names the reason and
+    the first such row, and the exit code is 2. All shards are written.
     """
     from x_instruction import api
     from x_instruction.cli.status import show
@@ -71,4 +75,14 @@ def command(
         of=of,
     )
     show(run)
-    click.echo(f"next: x-instruction build {root}" if until == "diversify" else f"stopped after {until}: {root}")
+    lost = len(run.losses(last))
+    if until != "diversify":
+        click.echo(f"stopped after {until}: {root}")
+    elif any(total.kept for total in run.totals() if total.stage == last):
+        click.echo(f"next: x-instruction build {root}")
+    else:
+        click.echo(f"no pair is left to build from: {root}")
+    if lost:
+        warnings = "1 warning" if lost == 1 else f"{lost} warnings"
+        click.echo(f"{warnings} above: a stage kept no row, or dropped nearly all for one reason", err=True)
+        sys.exit(2)

@@ -21,11 +21,15 @@ def command(folder: Path, form: Format | None) -> None:
     """Show what the run in FOLDER has made so far.
 
     Prints rows, dropped rows by reason, seconds, tokens and costs per stage and
-    language, over all attempts.
+    language, over all attempts. Warns of a stage that kept no row of a language, or
+    dropped over 90 % of its rows for one reason.
     """
     from x_instruction.api import Run
 
-    show(Run(folder), form)
+    run = Run(folder)
+    show(run, form)
+    for loss in run.losses():
+        click.echo(f"warning: {loss}", err=bool(form))
 
 
 def show(run: Run, form: Format | None = None) -> None:

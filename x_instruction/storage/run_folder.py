@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
-from x_instruction.records import STAGES, Dropped, Passage, as_row, from_row, schema
+from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest
 from x_instruction.storage.shard_key import ShardKey, StageKey
 
@@ -240,19 +240,30 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        yield from _read(self.path(key), STAGES[key.stage], f"a {key.stage} shard")
 
-        path, record_type = self.path(key), STAGES[key.stage]
-        try:
-            with pq.ParquetFile(path) as file:
-                if not file.schema_arrow.equals(schema(record_type)):
-                    raise ShardError(f"{path} has other columns than a {key.stage} shard of this version")
-                for batch in file.iter_batches(batch_size=BATCH):
-                    for row in batch.to_pylist():
-                        yield from_row(record_type, row)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ShardError(f"cannot read shard {path}: {error}; remove it and run the same command again") from error
+    def dropped(self, key: ShardKey) -> Iterator[Dropped]:
+        """The records that were dropped while a complete shard was made, in order.
+
+        Raises:
+            ShardError: the file is missing, damaged or of another schema.
+        """
+        yield from _read(self.path(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
+
+
+def _read(path: Path, record_type: type[Stored], what: str) -> Iterator[Stored]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(schema(record_type)):
+                raise ShardError(f"{path} has other columns than {what} of this version")
+            for batch in file.iter_batches(batch_size=BATCH):
+                for row in batch.to_pylist():
+                    yield from_row(record_type, row)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ShardError(f"cannot read shard {path}: {error}; remove it and run the same command again") from error
 
 
 def _from_stage(records: Iterable[Passage | Dropped], shard: Path) -> Iterator[Passage | Dropped]:
