@@ -230,6 +230,19 @@ def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
     assert "| tiny |" in body
 
 
+def test_licenses_of_several_kinds_are_names(kit, tmp_path):
+    stated = ["cc-by-4.0 AND apache-2.0", "mit", 'CC BY-SA 3.0 | "quoted"']
+    run, folder = RunFolder(tmp_path / "run"), tmp_path / "data-set"
+    kit.write(run, "sw", [kit.curated("sw", n, license=license) for n, license in enumerate(stated)])
+    build(run, kit.recipe(("sw",)), folder)
+    head, _ = parts(folder)
+    assert (head["license"], head["license_name"]) == ("other", "mixed-see-column-license")
+    croissant = json.loads((folder / "croissant.json").read_text("utf-8"))
+    for details in (head["license_details"], croissant["license"]):
+        assert sorted(details.split("; ")) == sorted(html.escape(name, quote=False) for name in stated)
+    assert {row["license"] for row in load("sw", folder)["train"]} == set(stated)
+
+
 def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_path):
     path = recipe_file(publish={"pretty_name": "Real"})
     for arguments in (

@@ -104,6 +104,22 @@ ROWS = [
         ("Why?", "", "Kwa sababu."),
     ),
     (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Why"}, {"type": "text", "text": "now?"}]},
+                {"role": "assistant", "content": [{"type": "output_text", "text": "Kwa sababu."}]},
+            ]
+        },
+        ("Why\nnow?", "", "Kwa sababu."),
+    ),
+    (
+        {
+            "prompt": [{"role": "user", "content": "Why?"}],
+            "completion": [{"role": "assistant", "content": "Kwa sababu."}],
+        },
+        ("Why?", "", "Kwa sababu."),
+    ),
+    (
         {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Kwa sababu."}]},
         ("Why?", "", "Kwa sababu."),
     ),
@@ -119,7 +135,7 @@ def test_every_shape_in_every_format(tmp_path, suffix, row, wanted):
     else:
         text = json.dumps([row] if suffix == "json" else row)
         path.write_bytes(gzip.compress(text.encode()) if suffix == "jsonl.gz" else text.encode())
-    (pair,) = read_pairs(path, 10_000, "sw")
+    pair = next(read_pairs(path, 10_000, "sw"))
     assert isinstance(pair, Pair)
     assert (pair.instruction, pair.input, pair.output) == wanted
     assert (pair.id, pair.language, pair.instruction_language) == (f"seed.{suffix}:1", "sw", "en")
@@ -165,6 +181,64 @@ def test_a_later_row_of_another_shape_is_dropped(tmp_path, row, detail):
     assert [type(m).__name__ for m in made] == ["Pair", "Dropped"]
     assert (made[1].id, made[1].reason) == ("seed.json:2", "wrong_shape")
     assert detail in made[1].detail
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+FIRST = [turn("user", "Why?"), turn("assistant", "Kwa sababu.")]
+
+
+@pytest.mark.parametrize(
+    ("row", "left"),
+    [
+        ({"messages": FIRST}, {}),
+        ({"messages": [turn("system", "Be kind."), *FIRST]}, {"#system": ("system_text", "Be kind.")}),
+        ({"messages": [turn("developer", [{"type": "text", "text": "Be kind."}]), *FIRST]}, {"#system": None}),
+        ({"system": "Be kind.", "messages": FIRST}, {"#system": ("system_text", "Be kind.")}),
+        # An empty system text says nothing.
+        ({"messages": [turn("system", ""), *FIRST]}, {}),
+        (
+            {"messages": [*FIRST, turn("user", "And?"), turn("assistant", "Ndiyo."), turn("user", "Thanks")]},
+            {"#2": ("later_turn", "And?"), "#3": ("later_turn", "Thanks")},
+        ),
+        ({"messages": [*FIRST, turn("tool", "4"), turn("assistant", "Nne.")]}, {"#2": ("later_turn", "4")}),
+        (
+            {"messages": [*FIRST, turn("user", [{"type": "image_url", "image_url": {"url": "x"}}])]},
+            {"#2": ("later_turn", '[{"type": "image_url", "image_url": {"url": "x"}}]')},
+        ),
+    ],
+)
+def test_what_a_pair_leaves_out_of_a_chat_is_counted(tmp_path, row, left):
+    pair, *rest = read_pairs(write(tmp_path, json.dumps([row])), 10_000, "sw")
+    assert isinstance(pair, Pair)
+    assert (pair.instruction, pair.output) == ("Why?", "Kwa sababu.")
+    assert {row.id.removeprefix("seed.json:1") for row in rest} == left.keys()
+    for row in rest:
+        expected = left[row.id.removeprefix("seed.json:1")]
+        assert expected is None or (row.reason, row.text) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "detail"),
+    [
+        (
+            {"messages": [turn("user", [{"type": "image_url"}, {"type": "text", "text": "Why?"}]), FIRST[1]]},
+            "not_text",
+            "the user message holds a part of type image_url, expected text",
+        ),
+        ({"messages": [turn("user", 3), FIRST[1]]}, "not_text", "the user message holds a part of type int"),
+        ({"messages": FIRST, "license": {"url_of": 3}}, "unclear_license", "the license is an object with 'url_of'"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_dropped_even_as_the_first(tmp_path, row, reason, detail):
+    lost, pair = read_pairs(write(tmp_path, json.dumps([row, {"messages": FIRST}])), 10_000, "sw")
+    assert (lost.id, lost.reason) == ("seed.json:1", reason)
+    assert detail in lost.detail
+    # Shown as JSON, not as Python would.
+    assert json.loads(lost.text) == row
+    assert isinstance(pair, Pair)
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("seed.csv", ","), ("seed.tsv", "\t"), ("seed.csv.gz", ",")])

@@ -38,8 +38,8 @@ class Seeds(LanguageThresholds):
     languages: Annotated[Tags, INPUT_ONLY] = ()
     """Languages whose seeds are taken. If empty, those of the recipe."""
     format: Literal["auto", "trees", "parallel", "pairs"] = "auto"
-    """Content of the files: `trees` (OASST), `parallel` documents, `pairs`, or `auto`, which decides by their
-    columns."""
+    """Content of the files: `trees` (OASST), `parallel` documents, `pairs`, or `auto`, which decides by their columns.
+    Of a chat, the first exchange is a pair; its system text and later turns are counted as dropped."""
     instruction_language: TagOrSame = "en"
     """Language of the seeds' instructions: a tag, or `same` for that of their responses."""
     license: str = "unknown"

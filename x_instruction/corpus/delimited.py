@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
-from x_instruction.corpus.rows import MALFORMED_START, Row, RowError, invalid_utf8, lines, too_long
+from x_instruction.corpus.rows import MALFORMED_START, Row, RowError, invalid_utf8, lines, refuse_twins, too_long
 from x_instruction.errors import CorpusError
 
 Line = tuple[int, bytes | RowError]
@@ -40,8 +40,7 @@ def delimited(delimiter: str, stream: IO[bytes], name: str, columns: tuple[str, 
             yield number, record
         elif header is None:
             header = record
-            if twice := [column for column in columns if header.count(column) > 1]:
-                raise CorpusError(f"{name}, line {number}: two columns are called {twice[0]!r}; rename one of them")
+            refuse_twins(header, columns, f"{name}, line {number}")
         elif len(record) != len(header):
             detail = f"expected {len(header)} fields as in the header, got {len(record)}"
             yield number, RowError("malformed_csv", detail, delimiter.join(record)[:MALFORMED_START])

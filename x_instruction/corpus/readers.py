@@ -24,6 +24,7 @@ from x_instruction.corpus.rows import (
     invalid_utf8,
     lines,
     not_an_object,
+    refuse_twins,
 )
 from x_instruction.errors import CorpusError
 
@@ -41,7 +42,7 @@ def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> 
         limit: bytes of the longest row that is read.
 
     Raises:
-        CorpusError: unknown suffix, or the file is damaged or cut off.
+        CorpusError: unknown suffix, the file is damaged or cut off, or it has two columns of one name.
     """
     known = suffix(name)
     compression = next((value for end, value in COMPRESSIONS.items() if known.endswith(end)), None)
@@ -188,6 +189,7 @@ def _parquet(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int)
 
     number = 0
     with pq.ParquetFile(stream) as file:
+        refuse_twins(file.schema_arrow.names, columns, name)
         present = [c for c in columns if c in file.schema_arrow.names]
         if columns[0] not in present:
             # A row of nulls tells the caller the names of the columns that the file has, for its error message.

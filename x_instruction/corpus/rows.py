@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
+
+from x_instruction.errors import CorpusError
 
 # Bytes read at once.
 CHUNK = 1 << 20
@@ -41,6 +43,22 @@ class RowError:
 
 # Position in the file, from 1, and the row with its columns.
 Row = tuple[int, dict[str, Any] | RowError]
+
+
+def refuse_twins(names: Sequence[str], columns: Sequence[str], where: str) -> None:
+    """Refuse a table in which two columns have the name of a column to read.
+
+    Args:
+        names: the names of its columns.
+        columns: the columns to read.
+        where: the file, for the message.
+
+    Raises:
+        CorpusError: there are two.
+    """
+    for column in columns:
+        if names.count(column) > 1:
+            raise CorpusError(f"{where}: two columns are called {column!r}; rename one of them")
 
 
 def as_utf8(raw: IO[bytes]) -> io.BufferedReader:

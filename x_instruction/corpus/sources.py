@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.config.corpus import Corpus
+from x_instruction.corpus.cells import LicenseError, license_of, text_of
 from x_instruction.corpus.files import digest, fill, find, is_local
 from x_instruction.corpus.readers import parquet_rows, rows, suffix
 from x_instruction.corpus.rows import Row, RowError
 from x_instruction.errors import CorpusError
 from x_instruction.languages import Language
-from x_instruction.records import Dropped, dropped, storable
+from x_instruction.records import Dropped, dropped
 
 SAMPLE_SOURCE = "x_instruction sample (synthetic)"
 SAMPLE_LICENSE = "Apache-2.0"
@@ -189,23 +190,18 @@ def _documents(
                 f"{path}, row {position}: no column {text_column!r}, there are {available}; set corpus.text_column"
             )
         known = known or text_column in row
-        id = _string(row.get(id_column)) or fallback
+        id = text_of(row.get(id_column)) or fallback
         text = row.get(text_column)
         if not isinstance(text, str) or not text.strip():
             detail = "empty" if isinstance(text, str) else f"expected a string, got {type(text).__name__}"
             yield dropped(id, "no_text", detail)
             continue
-        yield Document(
-            id=id,
-            text=text,
-            url=_string(row.get(url_column)),
-            license=_string(row.get(license_column)) or license,
-            source=source,
-        )
-
-
-def _string(value: Any) -> str:
-    return "" if value is None else storable(str(value))
+        try:
+            stated = license_of(row.get(license_column)) or license
+        except LicenseError as error:
+            yield dropped(id, "unclear_license", str(error), text)
+            continue
+        yield Document(id=id, text=text, url=text_of(row.get(url_column)), license=stated, source=source)
 
 
 SOURCES: dict[str, Callable[[Corpus, Language], Iterator[Document | Dropped]]] = {

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from x_instruction.bootstrap import Interval, intervals
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.fields import MAX_ROW_BYTES
+from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
@@ -33,7 +34,7 @@ from x_instruction.languages import language
 from x_instruction.mixing.files import Source, sources
 from x_instruction.mixing.tags import SEPARATOR
 from x_instruction.records import Dropped, dropped
-from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs
 from x_instruction.storage.atomic import atomic
 
 # Bootstrap samples of the rows.
@@ -200,7 +201,7 @@ def with_tags(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
 
 def own_tag(row: Mapping[str, Any], prompt: str) -> str:
     """The tag that a mix added to the prompt of a row, with its separator; empty for other rows."""
-    tag = string(row.get("tag"))
+    tag = text_of(row.get("tag"))
     return prompt[-len(tag) - 1 :] if tag and prompt.endswith((f" {tag}", f"\n{tag}")) else ""
 
 
@@ -516,7 +517,7 @@ def _row(pair: Pair, own: str) -> Row | Dropped:
         tag = language(pair.language).tag
     except RecipeError as error:
         return dropped(pair.id, "unknown_language", str(error), pair.instruction)
-    return Row(pair.id, string(pair.asked.removesuffix(own)), string(pair.output), tag, own)
+    return Row(pair.id, text_of(pair.asked.removesuffix(own)), text_of(pair.output), tag, own)
 
 
 def _limit(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from x_instruction.corpus.cells import LicenseError, license_of, text_of
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped, storable
+from x_instruction.seed.chat import CHAT, SYSTEM, NotText, ShapeError, chat_of, first_turn, left_out
 from x_instruction.seed.files import read_rows
 
 
@@ -54,22 +56,15 @@ class Pair:
         return f"{self.instruction}\n{self.input}" if self.input.strip() else self.instruction
 
 
-class ShapeError(ValueError):
-    """A row has another layout than expected; the message describes it."""
-
-
 # Names of columns by meaning, the most common first.
 INSTRUCTION = ("instruction", "prompt")
 OUTPUT = ("output", "response", "completion")
-CHAT = ("messages", "conversations")
 LANGUAGE = ("language", "lang")
 # ``source_id`` is in the rows of a data mix: the row from which it was made.
 DOCUMENT = ("document_id", "source_id")
 ASKED_IN = ("instruction_language", "prompt_language")
 OTHERS = ("id", *DOCUMENT, "input", *ASKED_IN, "license", "url", "source")
-COLUMNS = (*INSTRUCTION, *CHAT, *OUTPUT, *LANGUAGE, *OTHERS)
-# Names of the roles in the two common chat layouts.
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
+COLUMNS = (*INSTRUCTION, *CHAT, SYSTEM, *OUTPUT, *LANGUAGE, *OTHERS)
 
 
 def read_pairs(
@@ -78,7 +73,8 @@ def read_pairs(
     """Pairs of an instruction file in any format with named columns.
 
     A row has ``instruction`` and ``output`` (or ``response``; with ``input`` as in Alpaca), or ``prompt`` and
-    ``completion``, or a chat in ``messages`` or ``conversations``, of which the first turn is used.
+    ``completion``, or a chat in ``messages`` or ``conversations`` (or both halves in ``prompt`` and ``completion``), of
+    which the first exchange is used.
 
     Args:
         path: the file.
@@ -98,7 +94,11 @@ def read_pairs(
 def rows_as_pairs(
     path: Path, columns: tuple[str, ...], limit: int, make: Callable[[Mapping[str, Any], str], Pair]
 ) -> Iterator[Pair | Dropped]:
-    """The pair that ``make`` creates from every row. Rows that it refuses are dropped with ``wrong_shape``.
+    """The pair that ``make`` creates from every row, and what is left out of it.
+
+    Rows that it refuses are dropped: with ``wrong_shape``, with ``not_text`` for messages with images and the like, or
+    with ``unclear_license``. The system text and each later exchange of a chat are dropped with ``system_text`` and
+    ``later_turn``, beside the pair of its first exchange.
 
     Raises:
         CorpusError: the file cannot be read, or ``make`` refuses its first row, and so probably all others.
@@ -111,13 +111,20 @@ def rows_as_pairs(
             continue
         try:
             pair = make(row, id)
+        except NotText as error:
+            yield dropped(id, "not_text", str(error), text_of(row))
+            continue
+        except LicenseError as error:
+            yield dropped(id, "unclear_license", str(error), text_of(row))
+            continue
         except ShapeError as error:
             if not has_pairs:
                 raise CorpusError(f"{path}, row {position}: {error}") from None
-            yield dropped(id, "wrong_shape", str(error), str(dict(row)))
+            yield dropped(id, "wrong_shape", str(error), text_of(row))
             continue
         has_pairs = True
         yield pair
+        yield from left_out(row, id)
 
 
 def pair_of(
@@ -132,44 +139,25 @@ def pair_of(
 
     Raises:
         ShapeError: the row has none of the layouts of ``read_pairs``.
+        LicenseError: its licence has a form that names none.
     """
-    chat = next((row[name] for name in CHAT if row.get(name) is not None), None)
+    chat = chat_of(row)
     if chat is not None:
         instruction, output = first_turn(chat)
     else:
         instruction, output = _text(row, INSTRUCTION), _text(row, OUTPUT)
     return Pair(
-        id=string(row.get("id")) or id,
+        id=text_of(row.get("id")) or id,
         instruction=instruction,
-        input=string(row.get("input")),
+        input=text_of(row.get("input")),
         output=output,
-        language=next((string(row[name]) for name in LANGUAGE if row.get(name)), language),
-        instruction_language=next((string(row[name]) for name in ASKED_IN if row.get(name)), instruction_language),
-        source=string(row.get("source")) or source,
-        license=string(row.get("license")) or license,
-        url=string(row.get("url")),
-        document_id=next((string(row[name]) for name in DOCUMENT if row.get(name)), ""),
+        language=next((text_of(row[name]) for name in LANGUAGE if row.get(name)), language),
+        instruction_language=next((text_of(row[name]) for name in ASKED_IN if row.get(name)), instruction_language),
+        source=text_of(row.get("source")) or source,
+        license=license_of(row.get("license")) or license,
+        url=text_of(row.get("url")),
+        document_id=next((text_of(row[name]) for name in DOCUMENT if row.get(name)), ""),
     )
-
-
-def first_turn(chat: Any) -> tuple[str, str]:
-    """The first user message of a chat and the answer to it. System messages are ignored.
-
-    Raises:
-        ShapeError: it is not a chat, or does not begin with a user message and an answer.
-    """
-    turns = list[tuple[str, str]]()
-    for turn in chat if isinstance(chat, list) else ():
-        if not isinstance(turn, Mapping):
-            raise ShapeError(f"a turn of the chat is a {type(turn).__name__}, expected an object with role and content")
-        role = _ROLES.get(string(turn.get("role", turn.get("from"))), "")
-        content = turn.get("content", turn.get("value"))
-        if role != "system":
-            turns.append((role, storable(content) if isinstance(content, str) else ""))
-    if [role for role, _ in turns[:2]] != ["user", "assistant"]:
-        roles = ", ".join(role or "unknown" for role, _ in turns[:4]) or "empty"
-        raise ShapeError(f"the chat is {roles}, expected user and assistant first")
-    return turns[0][1], turns[1][1]
 
 
 def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
@@ -182,11 +170,6 @@ def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
         return ""
     available = ", ".join(map(repr, row)) or "none"
     raise ShapeError(f"no column {' or '.join(map(repr, names))}, there are {available}")
-
-
-def string(value: Any) -> str:
-    """A value as text that can be stored in Parquet; None becomes an empty string."""
-    return "" if value is None else storable(str(value))
 
 
 def as_row(pair: Pair) -> dict[str, str]:

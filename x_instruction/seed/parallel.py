@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from x_instruction.corpus.cells import license_of, text_of
 from x_instruction.records import Dropped, dropped
-from x_instruction.seed.pairs import Pair, ShapeError, rows_as_pairs, string
+from x_instruction.seed.chat import ShapeError
+from x_instruction.seed.pairs import Pair, rows_as_pairs
 
 COLUMNS = ("text", "title_en", "summary_en", "text_en", "id", "lang", "language", "source", "license", "url")
 # Templates with and without a summary. The digest of a page selects one, so that not all seeds begin alike.
@@ -51,19 +53,19 @@ def read_parallel(
         if row.get("text") is None or row.get("title_en") is None or not all(isinstance(t or "", str) for t in texts):
             raise ShapeError(f"expected columns text and title_en, there are {', '.join(map(repr, row)) or 'none'}")
         text, title, summary, english = (
-            " ".join(string(t).split()) if number else string(t) for number, t in enumerate(texts)
+            " ".join(text_of(t).split()) if number else text_of(t) for number, t in enumerate(texts)
         )
-        id = string(row.get("id")) or id
+        id = text_of(row.get("id")) or id
         topics[id] = (title, summary, english)
         return Pair(
             id=id,
             instruction=instruction(title, summary),
             output=text,
-            language=string(row.get("language") or row.get("lang")) or language,
+            language=text_of(row.get("language") or row.get("lang")) or language,
             instruction_language="en",
-            source=string(row.get("source")) or path.name,
-            license=string(row.get("license")) or license,
-            url=string(row.get("url")),
+            source=text_of(row.get("source")) or path.name,
+            license=license_of(row.get("license")) or license,
+            url=text_of(row.get("url")),
         )
 
     for record in rows_as_pairs(path, COLUMNS, limit, make):

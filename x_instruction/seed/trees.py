@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.readers import suffix
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.files import read_rows
-from x_instruction.seed.pairs import Pair, string
+from x_instruction.seed.pairs import Pair
 
 COLUMNS = (
     *("text", "message_id", "parent_id", "role", "lang", "rank", "deleted", "review_result"),
@@ -56,9 +57,9 @@ def read_trees(
             yield _pair(root, answers, path.name, language, instruction_language, license, id)
         elif "parent_id" in row and "text" in row:
             if row["parent_id"] is None:
-                roots[string(row.get("message_id")) or id] = row
+                roots[text_of(row.get("message_id")) or id] = row
             elif row.get("rank") == 0:
-                replies.setdefault(string(row["parent_id"]), []).append(row)
+                replies.setdefault(text_of(row["parent_id"]), []).append(row)
         elif not known:
             available = ", ".join(map(repr, row)) or "none"
             raise CorpusError(
@@ -81,19 +82,19 @@ def _pair(
     license: str,
     fallback: str,
 ) -> Pair | Dropped:
-    id, text = string(root.get("message_id")) or fallback, string(root.get("text"))
+    id, text = text_of(root.get("message_id")) or fallback, text_of(root.get("text"))
     if _gone(root):
         return dropped(id, "deleted", "the prompt was deleted or rejected by reviewers", text)
     first = [reply for reply in replies if reply.get("rank") == 0 and not _gone(reply)]
     if not first:
         return dropped(id, "no_answer", f"no reply of rank 0 among {len(replies)}", text)
     for name, message, expected in (("prompt", root, instruction_language), ("reply", first[0], language)):
-        if not _is(string(message.get("lang")), expected):
+        if not _is(text_of(message.get("lang")), expected):
             return dropped(id, "other_language", f"the {name} is {message.get('lang')}, expected {expected}", text)
     return Pair(
         id=id,
         instruction=text,
-        output=string(first[0].get("text")),
+        output=text_of(first[0].get("text")),
         language=language,
         instruction_language=instruction_language,
         source=source,

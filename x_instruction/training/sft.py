@@ -21,6 +21,7 @@ from typing import Any
 from x_instruction import hashing
 from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.config.training import TrainingRecipe
+from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.files import digest
 from x_instruction.engines import open_engine
 from x_instruction.engines.fingerprint import fingerprint
@@ -29,7 +30,7 @@ from x_instruction.evaluation import held_out
 from x_instruction.languages import language
 from x_instruction.mixing.files import REPORT, Source, inference_tags
 from x_instruction.prompts.answer import SLOT, frame
-from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs, string
+from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
@@ -79,7 +80,7 @@ def read(files: Sequence[Source]) -> Data:
     def make(row: Mapping[str, Any], id: str, source: Source) -> Pair:
         pair = pair_of(row, id, source.path.name, source.tag)
         if row.get("sentence") and row.get("parallel"):
-            parallel[pair] = string(row["sentence"]), string(row["parallel"])
+            parallel[pair] = text_of(row["sentence"]), text_of(row["parallel"])
         if tag := held_out.own_tag(row, pair.asked):
             tags[pair] = tag
         return pair
