@@ -22,6 +22,7 @@ import numpy as np
 from x_instruction.config.model import Model
 from x_instruction.config.section import flatten, without_folder
 from x_instruction.config.seeds import Translation
+from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.identifiers import enough_letters
@@ -37,7 +38,7 @@ from x_instruction.prompts.reading import without_thinking
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.chrf import chrf
 from x_instruction.seed.collect import store
-from x_instruction.seed.pairs import Pair, read_pairs, string
+from x_instruction.seed.pairs import Pair, read_pairs
 
 SLOTS = frozenset({"passage", "language", "into"})
 # Maximum new tokens of even the shortest piece.
@@ -244,7 +245,7 @@ def _fit(pair: Pair, settings: Translation, target: Language) -> Pair | Dropped:
         return dropped(pair.id, "unknown_language", str(error), pair.output)
     if tag == target.tag:
         return dropped(pair.id, "same_language", f"already in {target.name}", pair.output)
-    return dataclasses.replace(pair, language=tag, output=string(pair.output))
+    return dataclasses.replace(pair, language=tag, output=text_of(pair.output))
 
 
 def _language_check(settings: Translation, target: Language) -> LanguageCheck | None:

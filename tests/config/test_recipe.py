@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from x_instruction.config.corpus import Filters
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe, dumps, load, loads, names
+from x_instruction.config.refine import Refine
 from x_instruction.config.renamed import RENAMED_KEYS
 from x_instruction.config.section import Section, flatten, toml_value, without_folder
 from x_instruction.config.training import TrainConfig
@@ -388,3 +389,18 @@ def test_a_section_made_in_python_is_checked_alike() -> None:
         Model(name="m", server={"retries": -1})
     with pytest.raises(RecipeError, match=r"^unknown key thread, did you mean 'threads'\?"):
         Model(name="m").replace(thread=2)
+
+
+def test_only_the_rater_none_needs_no_model() -> None:
+    writer = Model(name="org/writer")
+    table = tomllib.loads(SMALL)
+    table["refine"] = {"rater": "none"}
+    whole = load(table)
+    assert whole.models == (writer,)
+    rater = Model(name="org/rater")
+    assert whole.replace(refine=Refine(rater="none", model=rater)).models == (writer,)
+    assert whole.replace(refine=Refine(rater="pmi", model=rater)).models == (writer, rater)
+    with pytest.raises(RecipeError, match='model is missing, expected the model that the rater "pmi" asks'):
+        Refine(rater="pmi")
+    with pytest.raises(RecipeError, match="refine.model is missing"):
+        _ = whole.refine.rater_model

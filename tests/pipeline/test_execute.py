@@ -52,10 +52,13 @@ def test_every_row_is_accounted_for(recipe_file: Write, tmp_path: Path) -> None:
         assert rated.rows_in == candidate.kept == rated.kept + sum(rated.dropped.values())
 
 
+@pytest.mark.parametrize("named", [True, False])
 def test_no_model_is_opened_where_none_rates(
-    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    recipe = load(recipe_file(refine={"rater": "none"}))
+    # The rater's section may name a model that does not exist, or none.
+    absent = {"refine.model": {"name": "/no/such/model"}} if named else {"refine.model": {}}
+    recipe = load(recipe_file(refine={"rater": "none"}, **absent), {} if named else {"refine.model": None})
     go(recipe, tmp_path / "run", until="candidate")
     monkeypatch.setattr(worker, "open_engine", lambda model: pytest.fail(f"{model.name} was opened"))
     run = go(recipe, tmp_path / "run")

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import real_texts
 
 from x_instruction.errors import CorpusError
 from x_instruction.records import Dropped
@@ -40,6 +41,8 @@ def test_what_is_no_pair(tmp_path):
         page("article", title_en="Article 7", summary_en=""),
         page("named", title_en="Preamble of rights", summary_en=""),
         page("summed", title_en="Article 7"),
+        page("bare", title_en="Article 7", summary_en="", text_en=""),
+        page("word", title_en="Article 7", summary_en="", text_en="7."),
         {"text": "x"},
         page("odd", summary_en=["x"]),
     ]
@@ -47,11 +50,13 @@ def test_what_is_no_pair(tmp_path):
     assert made == {
         "ok": "pair",
         "same": "untranslated",
-        "article": "no_topic",
+        "article": "pair",
         "named": "pair",
         "summed": "pair",
-        "pages.jsonl:6": "wrong_shape",
-        "pages.jsonl:7": "wrong_shape",
+        "bare": "no_topic",
+        "word": "no_topic",
+        "pages.jsonl:8": "wrong_shape",
+        "pages.jsonl:9": "wrong_shape",
     }
 
 
@@ -67,7 +72,39 @@ def test_another_shape_is_named(tmp_path):
 def test_instructions_vary_and_are_the_same_for_the_same_page():
     made = [instruction(f"Title {i}", "Summary") for i in range(60)]
     assert made == [instruction(f"Title {i}", "Summary") for i in range(60)]
-    assert len({text.split()[0] for text in made}) == 3
+    assert len({text.split()[0] for text in made}) >= 5
     assert all("Summary." in text for text in made)
     assert "{" not in "".join(made)
     assert instruction("A {brace} here", "And {there}.")
+
+
+@pytest.mark.parametrize(
+    ("title", "summary", "english", "expected"),
+    [
+        # A title without a topic: the first sentence with words.
+        ("Article 7", "", "1. Everyone has duties. No State may deny them.", "“Everyone has duties.”"),
+        ("Article 7", "", f"{'All people, ' * 30}are free.", "All people…”"),
+        ("Article 7", "", "word " * 90, "word word…”"),
+        # The title or the summary names the topic.
+        ("Preamble of rights", "", "Everyone has duties.", "“Preamble of rights”"),
+        ("Article 7", "On duties", "Everyone has duties.", "On duties."),
+        # A summary would answer a question.
+        ("Why is it slow?", "Too many programs run.", "", "Why is it slow?"),
+    ],
+)
+def test_what_an_instruction_is_about(title, summary, english, expected):
+    made = instruction(title, summary, english)
+    assert expected in made
+    assert len(made) < 300
+    assert "Too many" not in made
+
+
+@real_texts.needs_real_texts
+def test_every_article_of_the_declaration_gives_a_pair():
+    made = list(read_parallel(real_texts.DATA / "parallel" / "sw.jsonl", 1_000_000, "sw"))
+    articles = [record for record in made if record.id.startswith("udhr-")]
+    assert len(articles) == 31
+    assert not [record for record in articles if isinstance(record, Dropped)]
+    # No instruction that only gives a number, and none twice.
+    assert not [pair for pair in articles if "Article" in pair.instruction]
+    assert len({pair.instruction for pair in articles}) == 31

@@ -17,7 +17,7 @@ _EXTRAS = {"transformers": "transformers", "vllm": "vllm", "openai": "http", "tg
 
 def recipe_facts(recipe: Recipe) -> RecipeFacts:
     """What the card of a run's data set shows of its recipe."""
-    models = [recipe.generate.model, recipe.refine.model]
+    models = recipe.models
     embedded = any(name.startswith("embedded") for name in (*(m.name for m in models), recipe.diversify.embedder))
     engines = {_EXTRAS[model.engine] for model in models if model.engine in _EXTRAS}
     # The extra of the embedded models includes transformers.

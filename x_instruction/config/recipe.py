@@ -16,6 +16,7 @@ from x_instruction.config.diversify import Diversify
 from x_instruction.config.fields import Invalid, Tags
 from x_instruction.config.files import Recipes
 from x_instruction.config.generate import Generate
+from x_instruction.config.model import Model
 from x_instruction.config.publish import Publish
 from x_instruction.config.refine import Refine
 from x_instruction.config.section import Section
@@ -47,7 +48,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         trained = [name for name, part in (("generate", self.generate), ("refine", self.refine)) if part.train]
-        one_base = self.generate.train and self.generate.model.name == self.refine.model.name
+        rater = self.refine.model
+        one_base = self.generate.train and rater is not None and self.generate.model.name == rater.name
         if self.refine.init_from == "generator" and self.refine.train and not one_base:
             raise Invalid(
                 "refine.init_from", 'is "generator", expected a section [generate.train] and one model.name for both'
@@ -60,6 +62,12 @@ class Recipe(Section):
                 f"is {self.refine.rounds}, expected a section [generate.train] or [refine.train]",
             )
         return self
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that the run asks, the generator's first. The rater ``none`` asks none."""
+        rater = self.refine.model if self.refine.rater != "none" else None
+        return (self.generate.model,) if rater is None else (self.generate.model, rater)
 
 
 _RECIPES = Recipes(Recipe, "recipe")

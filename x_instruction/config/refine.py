@@ -19,6 +19,7 @@ from x_instruction.config.fields import (
 from x_instruction.config.model import Model
 from x_instruction.config.section import Section
 from x_instruction.config.training import TrainConfig
+from x_instruction.errors import RecipeError
 
 LabelStrategy = Literal[
     "pair",
@@ -38,8 +39,8 @@ class Refine(Section):
     rater: Literal["trained", "pmi", "prompted", "combined", "none"]
     """`trained` (the paper's: answers with 1 of 3 levels), `pmi`, `prompted`, `combined` (`trained` and `pmi`), or
     `none`, which keeps the first candidates unread."""
-    model: Model
-    """The rater's model."""
+    model: Model | None = None
+    """The rater's model. Required, except with `rater = "none"`, which reads no model and fetches none."""
     min_score: AnyFloat = 0.0
     """Pairs with a lower score are dropped. In the rater's own scale. Ignored if `precision` is set."""
     precision: Share | None = None
@@ -91,7 +92,9 @@ class Refine(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.rater != "none" and self.model.enable_thinking:
+        if self.model is None and self.rater != "none":
+            raise Invalid("model", f'is missing, expected the model that the rater "{self.rater}" asks')
+        if self.rater != "none" and self.rater_model.enable_thinking:
             raise Invalid(
                 "model.enable_thinking",
                 "is true, expected false: raters read the probabilities of the first token, so the model must answer "
@@ -106,3 +109,14 @@ class Refine(Section):
                 "fitted to its own probabilities; set min_score instead",
             )
         return self
+
+    @property
+    def rater_model(self) -> Model:
+        """The rater's model.
+
+        Raises:
+            RecipeError: the recipe names none.
+        """
+        if self.model is None:
+            raise RecipeError('refine.model is missing, and only rater = "none" works without a model: set it')
+        return self.model

@@ -99,6 +99,7 @@ def record(worker: Worker, task: ShardTask) -> ShardRequests:
     """Record the requests of a shard, and which of them have an answer."""
     recorded = ShardRequests(task)
     stage = worker.stage_task(task.key)
+    assert stage.model is not None
     with worker.request_cache(task.key, stage.model) as cache:
 
         def ask(requests: Sequence[Request]) -> list[Result]:

@@ -115,6 +115,7 @@ def _import(
     # A request may have failed first and been answered later: answers come before failures.
     results.sort(key=lambda named: isinstance(named[1].result, Failed))
     stage = worker.stage_task(shard.task.key)
+    assert stage.model is not None
     with worker.request_cache(shard.task.key, stage.model) as cache:
         outcomes = cache.import_results([result for _, result in results], give_up)
     for (name, imported), outcome in zip(results, outcomes, strict=True):

@@ -31,7 +31,7 @@ from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
 from x_instruction.languages import Language, language
 from x_instruction.pipeline.plan import differences
-from x_instruction.pipeline.rounds import folder, started
+from x_instruction.pipeline.rounds import base_of, folder, started
 from x_instruction.pipeline.weak_texts import weak_texts
 from x_instruction.prompts import digest_of
 from x_instruction.records import Rated
@@ -128,7 +128,8 @@ class Models:
 
         section = self._section(role)
         target = folder(self.run, role, round, tag)
-        reader = ExampleEncoder(section.model.name, section.model.revision)
+        base = base_of(section)
+        reader = ExampleEncoder(base.name, base.revision)
         pairs = self._pairs(role, round, tag)
         if not pairs:
             raise CorpusError(self._none(role, tag))
@@ -162,7 +163,7 @@ class Models:
 
     def _start(self, role: str, round: int, tag: str) -> Model:
         """The model that training starts from."""
-        model = self._section(role).model
+        model = base_of(self._section(role))
         if role == "generator" or not self._starts_the_rater():
             return model
         return started(self.run, self.recipe, round, tag)
@@ -193,7 +194,7 @@ class Models:
 
         def write(model: Path, tuned: TrainResult) -> None:
             (model / RESULT).write_text(json.dumps(asdict(tuned), indent=1), "utf-8")
-            made = TrainJob(model=self._section(role).model, train=self._whole(role))
+            made = TrainJob(model=base_of(self._section(role)), train=self._whole(role))
             names = " + ".join(sorted({pair.source for pair in pairs}))
             digest = f"sha256:{hashing.digest(settings)}"
             write_record(model, training_record(made, tuned, pairs, names, digest, self.recipe, task=_TASKS[role]))

@@ -149,6 +149,9 @@ class Plan:
         Before that model is trained it is the recipe's own, so a shard of an earlier model differs.
         """
         section: Section = getattr(self.recipe, rounds.SECTIONS[key.stage])
+        if isinstance(section, Refine) and section.rater == "none":
+            # Its model is not asked, so it need not exist.
+            return section.replace(model=None)
         if not isinstance(section, Generate | Refine) or section.train is None:
             return section
         model = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.train, key.language))

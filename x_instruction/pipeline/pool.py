@@ -127,7 +127,7 @@ class ProcessExecutor(Executor):
         self.spent: SpendCounter = LocalSpend(spent) if budget is None else context.Value("d", spent)
         devices = groups(settings, workers)
         # vLLM may start a process for each GPU of a group, which daemons may not.
-        daemon = "vllm" not in (settings.generate.model.engine, settings.refine.model.engine)
+        daemon = all(model.engine != "vllm" for model in settings.models)
         for number in range(workers):
             ours, theirs = context.Pipe()
             device = devices[number % len(devices)] if devices else None
@@ -196,8 +196,7 @@ class ProcessExecutor(Executor):
 
 def span(settings: Recipe) -> int:
     """The number of GPUs that one worker needs: more than one where vLLM splits a model."""
-    models = (settings.generate.model, settings.refine.model)
-    return max([1, *(model.vllm.tensor_parallel for model in models if model.engine == "vllm")])
+    return max([1, *(model.vllm.tensor_parallel for model in settings.models if model.engine == "vllm")])
 
 
 def groups(settings: Recipe, workers: int = 1) -> list[str]:

@@ -100,13 +100,20 @@ def started(run: RunFolder, settings: Recipe, round: int, tag: str) -> Model:
     """The model that the training of a round's rater starts from: the base, or the generator of the round."""
     generator, refine = settings.generate.train, settings.refine
     if refine.init_from == "base" or generator is None:
-        return refine.model
-    return generator.trained(refine.model, folder(run, "generator", round, own(generator, tag)))
+        return refine.rater_model
+    return generator.trained(refine.rater_model, folder(run, "generator", round, own(generator, tag)))
 
 
 def model_of(settings: Recipe, stage: StageKey) -> Model | None:
     """The model that a stage asks, as the recipe names it: without the adapter that a round trains."""
-    return {"candidate": settings.generate.model, "rated": settings.refine.model}.get(stage.stage)
+    if stage.stage == "candidate":
+        return settings.generate.model
+    return settings.refine.model if stage.stage == "rated" and settings.refine.rater != "none" else None
+
+
+def base_of(section: Generate | Refine) -> Model:
+    """The model of a section, as the recipe names it."""
+    return section.model if isinstance(section, Generate) else section.rater_model
 
 
 def check(settings: Recipe) -> None:
@@ -130,7 +137,7 @@ def check(settings: Recipe) -> None:
     if generate.train:
         _check_trainable("generate", generate.model)
     if refine.train:
-        _check_trainable("refine", refine.model)
+        _check_trainable("refine", refine.rater_model)
 
 
 def _check_start(generator: TrainConfig, rater: TrainConfig) -> None:

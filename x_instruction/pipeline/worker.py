@@ -43,16 +43,14 @@ class StageTask:
     """What a stage that asks a model does with one shard.
 
     Args:
-        model: the model to ask.
+        model: the model to ask. If None, none is asked and none has to exist.
         rows: number of records that go in.
         records: yields the records that come out, given an engine and a function that asks it.
-        asks: whether the model is asked at all. If not, it does not have to exist.
     """
 
-    model: Model
+    model: Model | None
     rows: int
     records: Callable[[Engine, Ask], Iterable[Passage | Dropped]]
-    asks: bool = True
 
 
 class Worker:
@@ -99,10 +97,9 @@ class Worker:
         candidates = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round)))))
         settings = rating(self.run, self.recipe, key.round, key.language)
         return StageTask(
-            settings.model,
+            settings.rater_model if needs_model(settings) else None,
             len(candidates),
             lambda engine, ask: refine(candidates, settings, engine, ask),
-            needs_model(settings),
         )
 
     def _writing(self, key: ShardKey) -> StageTask:
@@ -197,19 +194,20 @@ class Worker:
         """Make a shard of a stage that asks a model. Its answers are kept in the request cache of the shard."""
         stage = self.stage_task(task.key)
         report = ShardReport(task.key, task.settings, rows_in=stage.rows)
-        if not stage.asks:
+        model = stage.model
+        if model is None:
             from x_instruction.refine.null_rater import NullEngine
 
             self.run.write(report, stage.records(NullEngine(), lambda requests: []))
             on_progress(stage.rows, stage.rows)
             return [report]
-        with self.request_cache(task.key, stage.model, on_progress) as cache:
+        with self.request_cache(task.key, model, on_progress) as cache:
 
             def finish(report: ShardReport) -> None:
                 report.requests = cache.answered
                 for name, value in cache.totals().items():
                     setattr(report, name, value)
-                report.cost = cost(stage.model, report.prompt_tokens, report.output_tokens)
+                report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
             self.run.write(report, stage.records(cache.engine, cache.ask), finish)
         return [report]

@@ -103,9 +103,9 @@ def check(settings: Refine) -> None:
         RecipeError: it needs a trained model and none is set, or its threshold is unknown.
         EngineError: its adapter does not exist, or the calibration beside it is damaged.
     """
-    if settings.train is not None:
+    if settings.train is not None or settings.rater == "none":
         return
-    model = settings.model
+    model = settings.rater_model
     if (
         settings.rater in TRAINED_RATERS
         and not (engine_spec(model).remote or model.adapter)
@@ -129,11 +129,12 @@ def threshold(settings: Refine) -> float:
         return -math.inf
     if settings.precision is None:
         return settings.min_score
-    fitted = calibration.of(settings.model)
+    model = settings.rater_model
+    fitted = calibration.of(model)
     if fitted is None:
         raise RecipeError(
             f"refine.precision needs a calibrated rater, but there is no {calibration.FILE} beside "
-            f"{settings.model.adapter or settings.model.name}: "
+            f"{model.adapter or model.name}: "
             "train the rater with [refine.train], or set refine.min_score instead"
         )
     return fitted.threshold(settings.precision)

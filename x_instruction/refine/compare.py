@@ -77,11 +77,15 @@ def settings_for(settings: Refine, rater: str, adapter: str | None = None) -> Re
         settings: the section ``refine`` of the recipe.
         rater: name of a rater.
         adapter: adapter for trained raters, instead of that of the recipe.
+
+    Raises:
+        RecipeError: the recipe names no model.
     """
     own, trained = rater == settings.rater, rater in TRAINED_RATERS
+    model = settings.rater_model
     return settings.replace(
         rater=rater,
-        model=settings.model.replace(adapter=(adapter or settings.model.adapter) if trained else None),
+        model=model.replace(adapter=(adapter or model.adapter) if trained else None),
         prompt=settings.prompt if own or (trained and settings.rater in TRAINED_RATERS) else "auto",
         precision=settings.precision if own else None,
         min_score=settings.min_score if own else KEEP_ALL,

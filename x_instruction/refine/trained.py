@@ -69,7 +69,7 @@ def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask:
     requests = [
         question(c.text, c.language, c.instruction, c.instruction_language, settings, engine) for c in candidates
     ]
-    fitted = calibration.of(settings.model)
+    fitted = calibration.of(settings.rater_model)
     # Pairs may be equal once responses are truncated. Requested twice, their answers could differ by rounding.
     distinct = list(dict.fromkeys(requests))
     answers = dict(zip(distinct, ask(distinct), strict=True))

@@ -104,11 +104,13 @@ def _compared(
     """Figures of each rater; raters that ask one model share its loading."""
     import tempfile
 
-    models = list(dict.fromkeys(refine.model for refine in chosen))
+    models = list(dict.fromkeys(refine.rater_model for refine in chosen))
     with tempfile.TemporaryDirectory(prefix="rater-") as folder:
         cache = out.with_suffix(".sqlite") if out else Path(folder) / "answers.sqlite"
         for model in models:
-            yield from _asked(settings, examples, [refine for refine in chosen if refine.model == model], model, cache)
+            yield from _asked(
+                settings, examples, [refine for refine in chosen if refine.rater_model == model], model, cache
+            )
 
 
 def _asked(
