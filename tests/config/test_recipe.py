@@ -402,5 +402,5 @@ def test_only_the_rater_none_needs_no_model() -> None:
     assert whole.replace(refine=Refine(rater="pmi", model=rater)).models == (writer, rater)
     with pytest.raises(RecipeError, match='model is missing, expected the model that the rater "pmi" asks'):
         Refine(rater="pmi")
-    with pytest.raises(RecipeError, match="refine.model is missing"):
+    with pytest.raises(RecipeError, match=r"refine\.model is missing"):
         _ = whole.refine.rater_model
