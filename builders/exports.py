@@ -19,16 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from x_instruction.builders import original, reading
+from x_instruction.builders import original, preferences, reading
 from x_instruction.builders.formats import FORMATS, Format, describe
+from x_instruction.builders.preferences import PREFERENCES
 from x_instruction.builders.schema import ALL
 from x_instruction.builders.sources import Source
 from x_instruction.builders.splits import Shares
 from x_instruction.builders.views import Row
 from x_instruction.config import recipe
+from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.storage.atomic import atomic
+from x_instruction.storage.run_folder import RunFolder
+
+# Gives the rows of a language, and the reason if there are none.
+RowsOf = Callable[[str], tuple[Iterator[Row], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ def export(
     languages: Sequence[str] = (),
     split: str = "train",
     overwrite: bool = False,
+    prefer: str | None = None,
+    margin: float | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Write the rows of a source for other tools.
@@ -60,33 +68,36 @@ def export(
         source: A run, a built folder, files in the original format, or the id of a data set on the Hub. A run is split
             as its recipe says, so that no test row becomes a training row.
         out: Folder of the files.
-        form: Name of one of ``FORMATS``.
+        form: Name of one of ``FORMATS``, or of ``PREFERENCES`` for preference pairs.
         languages: Tags, codes or names. Every language with rows in the split by default.
         split: One of the source's splits.
         overwrite: Write into a folder that is not empty, and replace files of the same names.
+        prefer: For preference pairs: ``responses`` (the default) or ``instructions``, see ``builders.preferences``.
+        margin: For preferences between instructions: smallest difference of the scores of the rater. Default: any.
         progress: Receives a line per language.
 
     Raises:
         RecipeError: Unknown format, source, language or split, the folder is not empty, or there are no rows.
         ShardError: A file of the source is damaged, or a file cannot be written. Complete files stay.
     """
-    if form not in FORMATS:
-        raise RecipeError(f"unknown format {form!r} (known: {', '.join(FORMATS)})")
-    target = FORMATS[form]
+    known = FORMATS | PREFERENCES
+    if form not in known:
+        raise RecipeError(f"unknown format {form!r} (known: {', '.join(known)})")
+    target = known[form]
+    _check_preferences(form, prefer, margin)
     _check_out(out, overwrite)
-    options = _shares(source)
+    rows_of = _row_source(source, split, form, prefer or "responses", margin or 0.0)
     written: dict[str, Path] = {}
     rows: dict[Path, int] = {}
     skipped: dict[str, str] = {}
     for tag in _tags(source, languages):
         path = out / f"{tag if split == 'train' else f'{tag}.{split}'}.{target.suffix}"
-        splits = reading.load(tag, source, streaming=True, **options)
-        lines = _lines(_rows(splits[split]), target, tag) if split in splits else iter(())
-        if number := _write(path, lines, as_list=target.suffix == "json"):
+        found, reason = rows_of(tag)
+        if number := _write(path, _lines(found, target, tag), as_list=target.suffix == "json"):
             written[tag], rows[path] = path, number
             progress(f"{tag}: {number} {'row' if number == 1 else 'rows'}, {path}")
             continue
-        skipped[tag] = "it has no rows" if split in splits else f"it has no split {split!r}, only {', '.join(splits)}"
+        skipped[tag] = reason
         if languages:
             raise RecipeError(f"{source} cannot be exported in {tag!r}: {skipped[tag]}")
         progress(f"{tag}: skipped, {skipped[tag]}")
@@ -108,19 +119,60 @@ def _check_out(out: Path, overwrite: bool) -> None:
         )
 
 
-def _shares(source: str | Path) -> dict[str, Any]:
-    """The splits of a run. Every other source is split already."""
+def _check_preferences(form: str, prefer: str | None, margin: float | None) -> None:
+    if form not in PREFERENCES and (prefer is not None or margin is not None):
+        option = "--prefer" if prefer is not None else "--margin"
+        raise RecipeError(f"{option} is for the formats {' and '.join(PREFERENCES)}, and --format is {form}")
+    if margin is not None and (prefer != "instructions" or margin < 0):
+        raise RecipeError(
+            f"--margin is {margin:g}, expected 0 or more, and --prefer instructions: it is a difference of scores, and "
+            "responses that were made worse have none"
+        )
+
+
+def _row_source(source: str | Path, split: str, form: str, prefer: str, margin: float) -> RowsOf:
+    """What gives the rows of a language in this format."""
+    run = _run_of(source)
+    options: dict[str, Any] = {}
+    if run:
+        shares = Shares.of(run[1])
+        options = {"validation": shares.validation, "test": shares.test, "seed": shares.seed}
+
+    def published(tag: str) -> tuple[Iterator[Row], str]:
+        splits = reading.load(tag, source, streaming=True, **options)
+        if split not in splits:
+            return iter(()), f"it has no split {split!r}, only {', '.join(splits)}"
+        return _rows(splits[split]), "it has no rows"
+
+    def responses(tag: str) -> tuple[Iterator[Row], str]:
+        others = [other for other in reading.languages(source) if other != tag]
+        foreign = preferences.foreign_texts(published(others[0])[0], others[0]) if others else []
+        rows, reason = published(tag)
+        return preferences.response_pairs(rows, tag, foreign), reason
+
+    def instructions(tag: str) -> tuple[Iterator[Row], str]:
+        folder, settings = run or preferences.needs_run()
+        reason = "no passage has a kept instruction and one with a lower score" + (f" by {margin:g}" if margin else "")
+        return preferences.instruction_pairs(folder, tag, split, Shares.of(settings), margin), reason
+
+    if form not in PREFERENCES:
+        return published
+    preferences.check(prefer, run[1] if run else None)
+    return instructions if prefer == "instructions" else responses
+
+
+def _run_of(source: str | Path) -> tuple[RunFolder, Recipe] | None:
+    """The run and its recipe, if the source is a run. Every other source is split already, and has kept pairs alone."""
     if reading.is_hub_id(source):
-        return {}
+        return None
     local = original.find_source(source)
     settings = local.folder / "recipe.json"
     if not isinstance(local, Source) or local.built or not settings.is_file():
-        return {}
+        return None
     try:
-        shares = Shares.of(recipe.loads(settings.read_text("utf-8")))
+        return RunFolder(local.folder), recipe.loads(settings.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{settings} is damaged ({error}): run the recipe again") from error
-    return {"validation": shares.validation, "test": shares.test, "seed": shares.seed}
 
 
 def _tags(source: str | Path, requested: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import warm
 
 from x_instruction.builders.formats import FORMATS
+from x_instruction.builders.preferences import PREFERENCES
 from x_instruction.cli import export
 
 
@@ -30,7 +31,7 @@ def originals(tmp_path: Path) -> Path:
 
 
 def test_the_formats_of_the_command_are_those_of_the_library() -> None:
-    assert set(export.FORMATS) == set(FORMATS)
+    assert set(export.FORMATS) == set(FORMATS | PREFERENCES)
 
 
 def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path) -> None:

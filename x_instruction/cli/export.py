@@ -9,7 +9,7 @@ import click
 from x_instruction.cli.options import languages_option, out_option, overwrite_option
 
 # Named here and not in ``builders.exports``, which imports datasets: help must be quick. A test holds them equal.
-FORMATS = ("original", "jsonl", "alpaca", "sharegpt", "chat", "prompt-completion")
+FORMATS = ("original", "jsonl", "alpaca", "sharegpt", "chat", "prompt-completion", "dpo", "dpo-text")
 
 
 @click.command()
@@ -20,8 +20,25 @@ FORMATS = ("original", "jsonl", "alpaca", "sharegpt", "chat", "prompt-completion
 @out_option("Folder of the files", required=True)
 @languages_option("all of SOURCE")
 @click.option("--split", default="train", show_default=True, metavar="NAME", help="Split to export.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["responses", "instructions"]),
+    help="For dpo: what is preferred to what.  [default: responses]",
+)
+@click.option(
+    "--margin", type=float, metavar="SCORE", help="For --prefer instructions: smallest difference of the scores."
+)
 @overwrite_option
-def command(source: str, form: str, out: Path, languages: tuple[str, ...], split: str, overwrite: bool) -> None:
+def command(
+    source: str,
+    form: str,
+    out: Path,
+    languages: tuple[str, ...],
+    split: str,
+    prefer: str | None,
+    margin: float | None,
+    overwrite: bool,
+) -> None:
     """Export rows to files of other tools, one file per language.
 
     SOURCE is the folder of a run or of a built data set, a folder with files such as sw.json, or the id of a data set
@@ -36,6 +53,15 @@ def command(source: str, form: str, out: Path, languages: tuple[str, ...], split
     sharegpt           conversations between human and gpt
     chat               messages of user and assistant
     prompt-completion  conversational prompts and completions, for TRL
+    dpo                conversational prompt, chosen and rejected, for TRL
+    dpo-text           the same as text, for base models
+
+    \b
+    The formats dpo and dpo-text hold preference pairs:
+    responses     the natural response before flawed ones and that of another
+                  document, for a model that answers
+    instructions  the best instruction of a passage before worse ones, by the
+                  scores of the rater, for a generator; SOURCE is a run
 
     The folder also holds dataset_info.json for LLaMA-Factory and axolotl.yaml for axolotl, if they read the format.
     Only jsonl has the source and the licence of each row.
@@ -49,6 +75,8 @@ def command(source: str, form: str, out: Path, languages: tuple[str, ...], split
         languages=languages,
         split=split,
         overwrite=overwrite,
+        prefer=prefer,
+        margin=margin,
         progress=lambda line: click.echo(line, err=True),
     )
     for path in written.files:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +47,8 @@ class Rater(Protocol):
         """One rating per candidate, in order, or why it failed."""
 
 
+# The score at the beginning of the detail of a dropped candidate.
+_SCORE = re.compile(r"-?\d+\.\d+")
 # Raters that use the adapter of a trained rater; the others use the base model.
 TRAINED_RATERS = ("trained", "combined")
 RATERS = {
@@ -162,6 +165,19 @@ def keep(rated: Sequence[Rated | Dropped], settings: Refine) -> Iterator[Rated |
             yield dropped(name, "not_best", f"{record.score:.3f}", record.instruction)
         else:
             yield record
+
+
+def scores(lost: Iterable[Dropped]) -> dict[str, float]:
+    """The scores of candidates that ``keep`` dropped, by ``<id>-<candidate>``: with three digits, as it writes them.
+
+    Candidates without a score, such as those that an engine failed on, are left out.
+    """
+    found = {}
+    for record in lost:
+        number = _SCORE.match(record.detail)
+        if record.reason in ("below_threshold", "not_best") and number:
+            found[record.id] = float(number[0])
+    return found
 
 
 def refine(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> Iterator[Rated | Dropped]:
