@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from x_instruction.errors import CorpusError, RecipeError
-from x_instruction.refine.label_files import read, write
+from x_instruction.refine.label_files import JUDGED, OPTIONAL, read, write
 from x_instruction.refine.labels import Example
 
 ROW: dict[str, object] = {
@@ -19,6 +19,13 @@ ROW: dict[str, object] = {
     "text": "Sauna on lämmin.",
     "level": "best",
 }
+
+
+def judged(**worth: object) -> dict[str, object]:
+    """A row as people write it."""
+    return {"instruction": "Why?", "response": "Sauna on lämmin.", "language": "Finnish"} | worth
+
+
 EXAMPLE = Example(
     id="d/fi/pair",
     document="d",
@@ -45,12 +52,18 @@ def file(folder: Path, *rows: object, name: str = "labels.jsonl") -> Path:
         ([ROW, "[]\n"], "row 2: malformed_json"),
         (
             [{"prompt": "a", "completion": "b"}],
-            "row 1: 'id' is missing, expected id, language, .* got 'prompt', 'completion'",
+            "row 1: 'instruction' is missing, expected instruction, text or output .* got 'prompt', 'completion'",
         ),
         ([{}], "got none"),
-        *(([ROW, {**ROW, name: None}], f"row 2: '{name}' is missing") for name in ROW),
+        *(([ROW, {**ROW, name: None}], f"row 2: '{name}' is missing") for name in ROW if name not in OPTIONAL),
         *(([{**ROW, name: 7}], f"row 1: {name} is a int, expected text") for name in ROW if name != "id"),
-        ([{**ROW, "level": "good"}], "row 1: level is 'good', expected one of best, flawed, worst"),
+        ([{**ROW, "level": "fine"}], "row 1: level is 'fine', expected one of best, flawed, worst, good, bad"),
+        ([judged(label="fine")], "row 1: label is 'fine', expected one of best"),
+        ([judged(label=3)], "row 1: label is a int, expected text"),
+        ([judged()], "row 1: 'level' is missing, expected .* and level or label or score"),
+        *(([judged(score=bad)], "row 1: score is .*, expected a number from 1") for bad in (0, 6, "x", True, [1])),
+        # A published row: its score is no judgement.
+        ([judged(score=4.5, rater="prompted:org/model")], "row 1: score is that of the rater 'prompted:org/model'"),
         ([{**ROW, "level": ""}], "row 1: level is ''"),
         ([{**ROW, "text": " \n"}], "row 1: instruction or text is empty"),
         ([{**ROW, "instruction": ""}], "row 1: instruction or text is empty"),
@@ -82,4 +95,34 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 def test_what_others_leave_out(tmp_path: Path) -> None:
     (found,) = read(file(tmp_path, {**ROW, "id": 7, "language": "fin_Latn"}))
-    assert (found.id, found.document, found.strategy, found.language) == ("7", "7", "", "fi")
+    assert (found.id, found.document, found.strategy, found.language) == ("7", "7", JUDGED, "fi")
+
+
+@pytest.mark.parametrize(
+    ("worth", "level"),
+    [
+        ({"label": "good"}, "best"),
+        ({"label": "flawed"}, "flawed"),
+        ({"label": "bad"}, "worst"),
+        ({"level": "worst", "label": "good"}, "worst"),
+        ({"score": 5}, "best"),
+        ({"score": 4}, "best"),
+        ({"score": 3.5}, "best"),
+        ({"score": 3}, "flawed"),
+        ({"score": "2"}, "flawed"),
+        ({"score": 1.4}, "worst"),
+        ({"score": 1}, "worst"),
+        # A label beside the score of a rater.
+        ({"label": "bad", "score": 4.5, "rater": "prompted:org/model"}, "worst"),
+    ],
+)
+def test_judgements_of_people(tmp_path: Path, worth: dict[str, object], level: str) -> None:
+    (found,) = read(file(tmp_path, judged(**worth)))
+    assert (found.level, found.strategy, found.language, found.instruction_language) == (level, JUDGED, "fi", "en")
+    assert (found.id, found.document, found.text) == ("labels.jsonl:1", "labels.jsonl:1", "Sauna on lämmin.")
+
+
+def test_judgements_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("instruction,output,language,score,document_id\nWhy?,Jibu,sw,2,d7\n")
+    (found,) = read(tmp_path / "a.csv")
+    assert (found.level, found.document, found.language, found.text) == ("flawed", "d7", "sw", "Jibu")
