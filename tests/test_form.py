@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
-from x_instruction.form import copied, find_fault
+from x_instruction.form import copies, find_fault, find_faults
 from x_instruction.languages import language
 
 FINNISH = (
@@ -17,6 +17,139 @@ FINNISH = (
 )
 SETTINGS = Generate(model=Model(name="m"), min_chars=12, max_chars=120, max_copy=0.5)
 ENGLISH, THAI = language("en"), language("th")
+
+INDONESIAN = (
+    "Buka pilihan perangkat lalu klik layar monitor untuk mengatur folder dokumen. Papan ketik dan sambungan jaringan "
+    "dapat diubah pada menu aplikasi. File manager menampilkan hard disk di Files list view."
+)
+VIETNAMESE = (
+    "Jean-Claude Van Damme là diễn viên người Bỉ. Ông sinh tại Berchem-Sainte-Agathe. Chế độ xem danh sách có thể được "
+    "thay đổi."
+)
+SWAHILI = "Haki za binadamu ni haki za kila mtu. Nelson Mandela alipigania uhuru wa Afrika Kusini katika miaka mingi."
+# Instructions of people and models that must pass, with a passage from which they may take words.
+GOOD = [
+    ("Who is Jean-Claude Van Damme?", VIETNAMESE),
+    ("Where was Jean-Claude Van Damme born?", VIETNAMESE),
+    ("What is Berchem-Sainte-Agathe known for?", VIETNAMESE),
+    ("Why was the Bible first translated into English?", SWAHILI),
+    ("Who translated the Bible into Swahili?", SWAHILI),
+    ("When was the Luther Bible translated into German?", SWAHILI),
+    ("How can machine learning help to translate speech?", SWAHILI),
+    ("What did Nelson Mandela fight for in South Africa?", SWAHILI),
+    ("How does Nelson Mandela's life inspire people?", SWAHILI),
+    ("Summarize how salmon soup is cooked.", FINNISH),
+    ("List three kinds of salmon that live in the Baltic Sea.", FINNISH),
+    ("What is the meaning of life?", FINNISH),
+    ("What is the purpose of dill in fish soup?", FINNISH),
+    ("What are the main causes of climate change?", FINNISH),
+    ("What does Article 12 of the declaration protect?", SWAHILI),
+    ("How do I make the text on my screen larger?", INDONESIAN),
+    ("How do I select and copy text in a document?", INDONESIAN),
+    ("How does the file manager show the hard disk?", INDONESIAN),
+    ("How do you hide files in the Files list view?", INDONESIAN),
+    ("How do I connect a keyboard and a monitor?", INDONESIAN),
+    ("Which sentence did the court hand down in 1994?", SWAHILI),
+    ("Name the plays that were written by Shakespeare.", FINNISH),
+    ("How is mail posted on remote islands?", FINNISH),
+    ("Why did Dr. King march to Montgomery in 1965?", SWAHILI),
+    ("What did J. R. R. Tolkien write about elves?", FINNISH),
+    ("How can I learn more about the stars?", FINNISH),
+    ("What is TCP/IP, and how do its layers work?", INDONESIAN),
+    ("Explain the difference between RAM and ROM.", INDONESIAN),
+    ("How far is it from Dar es Salaam to Zanzibar?", SWAHILI),
+    ("What role does the speaker of the house play in Kenya?", SWAHILI),
+    ("How did Māori navigators cross the Pacific?", FINNISH),
+    ("Why is Zürich so expensive?", FINNISH),
+    ("How should a newspaper choose its headlines?", FINNISH),
+    ("What is the title of the leader of Monaco?", FINNISH),
+]
+# Instructions that no rater should see, and why.
+BAD = [
+    ("Miten lohikeitto keitetään kotona helposti?", SWAHILI, "wrong_language"),
+    ("Bagaimana cara membuat sup ikan di rumah?", SWAHILI, "wrong_language"),
+    ("Jinsi ya kupika supu ya samaki nyumbani?", FINNISH, "wrong_language"),
+    ("Làm thế nào để nấu canh cá hồi ở nhà?", FINNISH, "wrong_language"),
+    ("Balık çorbası evde nasıl yapılır?", FINNISH, "wrong_language"),
+    ("Comment préparer une soupe de poisson à la maison?", FINNISH, "wrong_language"),
+    ("How to คลิก เมาส์ ขวา เมนู?", FINNISH, "wrong_language"),
+    ("How do you use the layar monitor at home?", INDONESIAN, "untranslated"),
+    ("Explain the pilihan perangkat of a computer.", INDONESIAN, "untranslated"),
+    ("What is a sambungan jaringan in a computer?", INDONESIAN, "untranslated"),
+    ("How do you change the chế độ xem of a list?", VIETNAMESE, "untranslated"),
+    ("Explain what haki za binadamu means to you.", SWAHILI, "untranslated"),
+    ("Why is it that haki za kila mtu ni haki?", SWAHILI, "wrong_language"),
+    ("Buka pilihan perangkat lalu klik layar monitor.", INDONESIAN, "copies_the_passage"),
+    ("How does salmon soup work? Click here to find out.", FINNISH, "page_furniture"),
+    ("Salmon soup | Recipes | Home of the north", FINNISH, "page_furniture"),
+    ("What is salmon soup? Read more »", FINNISH, "page_furniture"),
+    ("See https://example.org/soup for the soup.", FINNISH, "page_furniture"),
+    ("Explain the soup of the north [edit].", FINNISH, "page_furniture"),
+    ("Posted by admin on the soup of the north.", FINNISH, "page_furniture"),
+    ("Salmon soup &amp; bread of the north.", FINNISH, "page_furniture"),
+    ("How to cook <b>salmon</b> soup?", FINNISH, "page_furniture"),
+    ("© The soup company of the north.", FINNISH, "page_furniture"),
+    ("Salmon soup - Wikipedia.", FINNISH, "page_furniture"),
+    ("What is salmon soup? How is it cooked?", FINNISH, "several_sentences"),
+    ("Describe the soup. It is made of salmon.", FINNISH, "several_sentences"),
+    ("Tell me about soup! I am hungry.", FINNISH, "several_sentences"),
+    ("Explain how the article was written.", FINNISH, "mentions_the_text"),
+    ("Describe this article.", FINNISH, "mentions_the_text"),
+    ("What is the purpose of the text?", FINNISH, "mentions_the_text"),
+    ("What does the passage say about soup?", FINNISH, "mentions_the_text"),
+    ("What is the article about?", FINNISH, "mentions_the_text"),
+    ("Tell me of soup (French title: Soupe).", FINNISH, "mentions_the_text"),
+    ("How would you translate salmon soup?", FINNISH, "mentions_the_text"),
+    ("How does it work?", FINNISH, "generic"),
+    ("What is the difference?", FINNISH, "generic"),
+    ("Why is it important?", FINNISH, "generic"),
+    ("Explain how it works.", FINNISH, "generic"),
+    ("Describe the problem.", FINNISH, "generic"),
+    ("Tell me about yourself.", FINNISH, "generic"),
+]
+
+
+@pytest.mark.parametrize(("instruction", "text"), GOOD)
+def test_what_people_ask_passes(instruction: str, text: str) -> None:
+    assert find_fault(instruction, text, SETTINGS, ENGLISH) is None
+
+
+@pytest.mark.parametrize(("instruction", "text", "fault"), BAD)
+def test_what_no_rater_should_see(instruction: str, text: str, fault: str) -> None:
+    assert find_fault(instruction, text, SETTINGS, ENGLISH) == fault
+
+
+@pytest.mark.parametrize("tag", ["fi", "id", "sw", "vi", "tr"])
+def test_english_is_no_other_language(tag: str) -> None:
+    """``instruction_language = "same"``: the languages share their script."""
+    assert find_fault("How do the tides come about in the north?", "", SETTINGS, language(tag)) == "wrong_language"
+
+
+@pytest.mark.parametrize(
+    ("tag", "instruction"),
+    [
+        ("fi", "Miten lohikeitto keitetään kotona helposti?"),
+        ("id", "Bagaimana cara membuat sup ikan di rumah?"),
+        ("sw", "Jinsi ya kupika supu ya samaki nyumbani?"),
+        ("vi", "Làm thế nào để nấu canh cá hồi ở nhà?"),
+        ("tr", "Balık çorbası evde nasıl yapılır?"),
+    ],
+)
+def test_an_instruction_in_its_own_language_passes(tag: str, instruction: str) -> None:
+    assert find_fault(instruction, "", SETTINGS, language(tag)) is None
+
+
+def test_a_language_that_no_identifier_knows_is_held_to_its_script() -> None:
+    tigrinya = language("ti")
+    assert find_fault("ሓበሬታ ብኸመይ ይርከብ ኣብ ኤርትራ?", "", SETTINGS, tigrinya) is None
+    assert find_fault("How do you find news in Eritrea?", "", SETTINGS, tigrinya) == "wrong_language"
+
+
+def test_more_sentences_may_be_allowed() -> None:
+    two = SETTINGS.replace(max_sentences=2)
+    assert find_fault("Describe the soup. It is made of salmon.", "", two, ENGLISH) is None
+    three = "Describe the soup. It is made of salmon. It is warm."
+    assert find_fault(three, "", two, ENGLISH) == "several_sentences"
 
 
 @pytest.mark.parametrize(
@@ -112,23 +245,29 @@ def test_copying_may_be_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instruction", "text", "share"),
+    ("instruction", "text", "most", "found"),
     [
-        ("", "abc", 0.0),
-        ("abc", "", 0.0),
-        ("abcd", "xxabcdxx", 1.0),
-        ("abcd", "xxABxxCD", 0.5),
-        ("ABCDEFGHIJ", "defg", 0.4),
-        ("a b c", "a-b-c", 0.2),
-        ("น้ำขึ้น", "น้ำ", 3 / 7),
-        ("aaaa" * 60, "a" * 250, 1.0),
+        ("", "abc", 0, False),
+        ("abc", "", 0, False),
+        ("how tides come about", "x how tides come about x", 19, True),
+        ("how tides come about", "x how tides come about x", 20, False),
+        ("how tides come about", "x HOW TIDES COME aboard", 15, True),
+        ("how tides come about", "how tides. come about.", 12, False),
+        ("น้ำขึ้นน้ำลงเกิดขึ้น", "น้ำขึ้นน้ำลง", 10, False),
+        ("น้ำขึ้นน้ำลงเกิดขึ้น", "น้ำขึ้นน้ำลงเกิด", 12, True),
+        ("aaaa" * 60, "a" * 250, 239, True),
     ],
 )
-def test_copied_by_hand(instruction: str, text: str, share: float) -> None:
-    assert copied(instruction, text) == pytest.approx(share)
+def test_copies_by_hand(instruction: str, text: str, most: int, found: bool) -> None:
+    assert copies(instruction, text, most) is found
 
 
-@given(st.text(max_size=30), st.text(max_size=60))
-def test_copied_is_a_share(instruction: str, text: str) -> None:
-    assert 0 <= copied(instruction, text) <= 1
-    assert copied(instruction, text + instruction) == bool(instruction)
+@given(st.text(min_size=20, max_size=30), st.text(max_size=60))
+def test_a_text_copies_itself(instruction: str, text: str) -> None:
+    assert copies(instruction, text + instruction, len(instruction.casefold()) - 1)
+    assert not copies(instruction, text + instruction, len(instruction.casefold()))
+
+
+def test_many_have_the_faults_of_each() -> None:
+    pairs = [(instruction, text) for instruction, text, _ in BAD] + [(instruction, text) for instruction, text in GOOD]
+    assert find_faults(pairs, SETTINGS, ENGLISH) == [find_fault(*pair, SETTINGS, ENGLISH) for pair in pairs]

@@ -14,12 +14,12 @@ from x_instruction.config.generate import Generate
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
-from x_instruction.form import find_fault
+from x_instruction.form import find_faults
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.prompts import Template
 from x_instruction.prompts import instruction as prompts
-from x_instruction.prompts.reading import read
+from x_instruction.prompts.reading import Reading, read
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
@@ -64,15 +64,24 @@ def generate(
     written: dict[str, set[str]] = {}
     for candidate in before:
         written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
-    for (passage, number, style, opening), result in zip(candidates, ask(requests), strict=True):
+    results = ask(requests)
+    readings = [
+        read(result.text, style, into, template.chat, opening, result.finish_reason != "stop")
+        if isinstance(result, Completed)
+        else Reading("")
+        for (_, _, style, opening), result in zip(candidates, results, strict=True)
+    ]
+    # Together, because a language identifier reads many texts in little more time than one.
+    faults = find_faults(
+        [(found.text, passage.text) for (passage, *_), found in zip(candidates, readings, strict=True)], settings, into
+    )
+    for (passage, number, style, _), result, found, fault in zip(candidates, results, readings, faults, strict=True):
         if isinstance(result, Failed):
             yield dropped(f"{passage.id}-{number}", result.reason, result.message)
             continue
         assert isinstance(result, Completed)
-        found = read(result.text, style, into, template.chat, opening, result.finish_reason != "stop")
-        text = found.text
+        text, reason = found.text, found.reason or fault
         earlier = written.setdefault(passage.id, set())
-        reason = found.reason or find_fault(text, passage.text, settings, into)
         if reason is None and text.casefold() in earlier:
             reason = "same_as_another"
         if reason is not None:

@@ -56,8 +56,10 @@ class Generate(Section):
     """Shortest usable instruction, in characters."""
     max_chars: Positive = 600
     """Longest usable instruction, in characters."""
+    max_sentences: Positive = 1
+    """Most sentences or questions of an instruction."""
     max_copy: Share = 0.5
-    """Longest run of characters copied from the passage, as a share of the instruction."""
+    """Longest run of characters copied from the passage, as a share of the instruction. Names do not count."""
     length_hint: Share = 0.0
     """Share of the candidates that also state, in English, how many sentences the response has (LongForm)."""
     train: Annotated[TrainConfig | None, TRAINING_ONLY] = None
