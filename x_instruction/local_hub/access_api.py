@@ -47,12 +47,12 @@ def requests(request: Request) -> Response:
     status = param(request, "status")
     if status not in STATUSES:
         raise Refused(400, f"{status!r} is none of {', '.join(STATUSES)}")
-    told = [
+    entries = [
         {"user": {"user": user, "fullname": user, "email": None}, "fields": None} | one
         for user, one in found.settings.access.items()
         if one["status"] == status
     ]
-    return JSONResponse(told)
+    return JSONResponse(entries)
 
 
 def handle(request: Request, data: dict[str, Any]) -> Response:

@@ -107,10 +107,10 @@ class Quotas:
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = MutableHeaders(scope=message)
+                response_headers = MutableHeaders(scope=message)
                 for name, value in headers.items():
                     # A quota of the route itself says more.
-                    told.setdefault(name, value)
+                    response_headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, telling)

@@ -25,13 +25,15 @@ def listing(request: Request) -> Response:
     """Collections, by owner and by what is in them, with at most four items each."""
     account, query = account_of(request), request.query_params
     owners, items = query.getlist("owner"), query.getlist("item")
-    told = []
+    entries = []
     for one in hub_of(request).collections.all().values():
         inside = {f"{item['type']}s/{item['id']}" for item in one["items"]}
         private = one["private"] and account is None
         if not private and (not owners or one["owner"]["name"] in owners) and (not items or inside & set(items)):
-            told.append({key: value for key, value in one.items() if key != "position"} | {"items": one["items"][:4]})
-    return JSONResponse(told[: number(request, "limit", 100, 1000)])
+            entries.append(
+                {key: value for key, value in one.items() if key != "position"} | {"items": one["items"][:4]}
+            )
+    return JSONResponse(entries[: number(request, "limit", 100, 1000)])
 
 
 def create(request: Request, data: dict[str, Any]) -> Response:

@@ -90,12 +90,16 @@ def _mode(
     except binascii.Error as error:
         raise Refused(400, f"the sample of {path} is not base64") from error
     large = size > 0 and (rules.large(path) or size > found.hub.limits.regular_bytes or b"\0" in sample)
-    told: dict[str, Any] = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": path in ignored}
+    answer: dict[str, Any] = {
+        "path": path,
+        "uploadMode": "lfs" if large else "regular",
+        "shouldIgnore": path in ignored,
+    }
     there = found.repository.entry(commit, path)
     if there is not None and there.mode != FOLDER:
         pointer = found.repository.objects.size(there.oid).pointer
-        told["oid"] = pointer.oid if pointer else there.oid
-    return told
+        answer["oid"] = pointer.oid if pointer else there.oid
+    return answer
 
 
 async def commit(request: Request) -> Response:
@@ -105,8 +109,8 @@ async def commit(request: Request) -> Response:
     proposed = Proposed()
     async for lines in _lines(request, found.hub.limits.regular_bytes * 4 // 3 + 65_536):
         await run_in_threadpool(_receive, found, proposed, lines)
-    told = await run_in_threadpool(_finish, request, found, proposed)
-    return JSONResponse(told, headers=headers)
+    answer = await run_in_threadpool(_finish, request, found, proposed)
+    return JSONResponse(answer, headers=headers)
 
 
 async def _lines(request: Request, most: int) -> AsyncIterator[list[bytes]]:

@@ -23,8 +23,8 @@ _MAX_DIFF = 200_000
 
 
 def _summary(found: Visit, one: Discussion) -> dict[str, Any]:
-    told = {key: one[key] for key in ("num", "title", "createdAt", "status", "isPullRequest")}
-    return told | {"author": {"name": one["author"]}, "repo": {"name": str(found.repo), "type": found.repo.kind}}
+    answer = {key: one[key] for key in ("num", "title", "createdAt", "status", "isPullRequest")}
+    return answer | {"author": {"name": one["author"]}, "repo": {"name": str(found.repo), "type": found.repo.kind}}
 
 
 def listing(request: Request) -> Response:
@@ -70,12 +70,12 @@ def details(request: Request) -> Response:
     """One discussion with everything that happened in it."""
     found = visit(request, "see")
     one = found.discussions.get(_num(request))
-    told = _summary(found, one) | {"events": one["events"]}
+    answer = _summary(found, one) | {"events": one["events"]}
     if one["isPullRequest"]:
-        told["changes"] = {"base": "refs/heads/main", "mergeCommitId": one["mergeCommitId"]}
-        told["filesWithConflicts"] = conflicts(found.repository, one)
-        told["diff"] = diff(found, one) if request.query_params.get("diff") else None
-    return JSONResponse(told)
+        answer["changes"] = {"base": "refs/heads/main", "mergeCommitId": one["mergeCommitId"]}
+        answer["filesWithConflicts"] = conflicts(found.repository, one)
+        answer["diff"] = diff(found, one) if request.query_params.get("diff") else None
+    return JSONResponse(answer)
 
 
 def conflicts(repository: Repository, one: Discussion) -> list[str]:
@@ -190,23 +190,23 @@ def _edit(request: Request, change: Any) -> Response:
     with found.repository.lock:
         one = found.discussions.get(_num(request))
         known = {e["id"]: e for e in one["events"] if e["type"] == "comment"}
-        told = known.get(param(request, "comment"))
-        if told is None:
+        answer = known.get(param(request, "comment"))
+        if answer is None:
             raise Refused(404, "there is no such comment")
-        change(told["data"])
+        change(answer["data"])
         found.discussions.put(one)
-    return JSONResponse({"updatedComment": told})
+    return JSONResponse({"updatedComment": answer})
 
 
 def edit_comment(request: Request, data: dict[str, Any]) -> Response:
     """Say it otherwise."""
     text = text_of(data, "content")
-    return _edit(request, lambda told: told.update(edited=True, latest={"raw": text}))
+    return _edit(request, lambda answer: answer.update(edited=True, latest={"raw": text}))
 
 
 def hide_comment(request: Request, data: dict[str, Any]) -> Response:
     """Take a comment back, for good."""
-    return _edit(request, lambda told: told.update(hidden=True, latest={"raw": ""}))
+    return _edit(request, lambda answer: answer.update(hidden=True, latest={"raw": ""}))
 
 
 _ONE = API + "/discussions/{num}"

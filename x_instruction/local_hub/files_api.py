@@ -59,14 +59,14 @@ def _read_cursor(text: str | None) -> int:
 
 def _described(found: Visit, commit: Commit, entries: list[tuple[str, Entry]], expand: bool) -> list[dict[str, Any]]:
     last = found.repository.last_changes(commit, [path for path, _ in entries]) if expand else {}
-    told = []
+    listing = []
     for path, entry in entries:
         one = _folder(path, entry) if entry.mode == FOLDER else _file(found, path, entry)
         if path in last:
             by = last[path]
             one["lastCommit"] = {"id": by.oid, "title": by.title, "date": iso(by.time)}
-        told.append(one)
-    return told
+        listing.append(one)
+    return listing
 
 
 def _folder(path: str, entry: Entry) -> dict[str, Any]:
@@ -75,10 +75,10 @@ def _folder(path: str, entry: Entry) -> dict[str, Any]:
 
 def _file(found: Visit, path: str, entry: Entry) -> dict[str, Any]:
     size, pointer = found.repository.objects.size(entry.oid)
-    told: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": pointer.size if pointer else size, "path": path}
+    answer: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": pointer.size if pointer else size, "path": path}
     if pointer:
-        told["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": size}
-    return told
+        answer["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": size}
+    return answer
 
 
 async def paths_info(request: Request) -> Response:

@@ -47,10 +47,10 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
         raise Refused(400, f'"objects" must be a list of at most {MAX_OBJECTS}')
     transfers = data.get("transfers")
     parts = isinstance(transfers, list) and "multipart" in transfers
-    told = [_download(found, one) if operation == "download" else _upload(found, one, parts) for one in objects]
-    multipart = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in told)
+    entries = [_download(found, one) if operation == "download" else _upload(found, one, parts) for one in objects]
+    multipart = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in entries)
     return JSONResponse(
-        {"transfer": "multipart" if multipart else "basic", "objects": told, "hash_algo": "sha256"}, media_type=_JSON
+        {"transfer": "multipart" if multipart else "basic", "objects": entries, "hash_algo": "sha256"}, media_type=_JSON
     )
 
 
@@ -71,19 +71,19 @@ def _download(found: Visit, one: dict[str, Any]) -> dict[str, Any]:
 
 def _upload(found: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
     oid, size = _asked(one)
-    told: dict[str, Any] = {"oid": oid, "size": size}
+    answer: dict[str, Any] = {"oid": oid, "size": size}
     most, part = found.hub.limits.file_bytes, found.hub.limits.part_bytes
     if size > most:
-        return told | {"error": {"code": 413, "message": f"a file has at most {most} bytes"}}
+        return answer | {"error": {"code": 413, "message": f"a file has at most {most} bytes"}}
     if found.repository.large.size(oid) == size:
-        return told
+        return answer
     upload: dict[str, Any] = {"href": _address(found, oid, "put", size)}
     if parts and size > part:
         upload = {"href": _address(found, oid, "join", size), "header": {"chunk_size": str(part)}}
         for number in range(1, -(-size // part) + 1):
             upload["header"][str(number)] = _address(found, f"{oid}/{number}", "part", size)
     verify = {"href": f"{found.url}.git/info/lfs/verify"}
-    return told | {"actions": {"upload": upload, "verify": verify}}
+    return answer | {"actions": {"upload": upload, "verify": verify}}
 
 
 def _address(found: Visit, what: str, purpose: str, size: int) -> str:

@@ -130,18 +130,18 @@ def _closed(found: Visit) -> bool:
 
 def _configs(found: Visit, commit: Commit, card: dict[str, Any]) -> list[rows.Config]:
     files = found.repository.files(commit)
-    told = rows.configs(card, files)
-    for config in told:
+    entries = rows.configs(card, files)
+    for config in entries:
         rows.fill(found.contents, files, config)
-    return told
+    return entries
 
 
 def _sizes(found: Visit, commit: Commit) -> list[dict[str, Any]]:
-    told = []
+    entries = []
     for path, entry in found.repository.files(commit).items():
         count, pointer = found.repository.objects.size(entry.oid)
-        told.append({"path": path, "size": pointer.size if pointer else count, "large": pointer is not None})
-    return told
+        entries.append({"path": path, "size": pointer.size if pointer else count, "large": pointer is not None})
+    return entries
 
 
 def _files(found: Visit, commit: Commit) -> list[dict[str, Any]]:

@@ -22,10 +22,10 @@ COMMITS_PAGE = 50
 def refs(request: Request) -> Response:
     """Branches, tags and, when asked for, pull requests."""
     found = visit(request, "see")
-    told = {"branches": _refs(found, BRANCHES), "tags": _refs(found, TAGS), "converts": list[dict[str, str]]()}
+    answer = {"branches": _refs(found, BRANCHES), "tags": _refs(found, TAGS), "converts": list[dict[str, str]]()}
     if request.query_params.get("include_prs"):
-        told["pullRequests"] = _refs(found, PULLS)
-    return JSONResponse(told)
+        answer["pullRequests"] = _refs(found, PULLS)
+    return JSONResponse(answer)
 
 
 def _refs(found: Visit, prefix: str) -> list[dict[str, str]]:
@@ -95,19 +95,19 @@ def commits(request: Request) -> Response:
     page, size = number(request, "p", 0, 1_000_000), number(request, "limit", COMMITS_PAGE, 1000) or COMMITS_PAGE
     formatted = "formatted" in request.query_params.getlist("expand[]")
     past = itertools.islice(found.repository.history(head), page * size, (page + 1) * size + 1)
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for commit in past:
         one: dict[str, Any] = {"id": commit.oid, "title": commit.title, "message": commit.body}
         one |= {"date": iso(commit.time), "authors": [{"user": commit.author}]}
         if formatted:
             one["formatted"] = {"title": html.escape(commit.title), "message": html.escape(commit.body)}
-        told.append(one)
+        entries.append(one)
     headers = {}
-    if len(told) > size:
+    if len(entries) > size:
         extra = "&expand[]=formatted" if formatted else ""
         address = f"{endpoint_of(request)}{request.scope['path']}?p={page + 1}&limit={size}{extra}"
         headers["Link"] = f'<{address}>; rel="next"'
-    return JSONResponse(told[:size], headers=headers)
+    return JSONResponse(entries[:size], headers=headers)
 
 
 def super_squash(request: Request, data: dict[str, Any]) -> Response:

@@ -150,7 +150,7 @@ def describe(found: Visit, commit: Commit, siblings: bool, blobs: bool = False) 
     """What the Hub tells of a repository."""
     card = cards.lenient(found.repository.text(commit, README))
     settings, repo = found.settings, found.repo
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "_id": settings.uid,
         "id": str(repo),
         "author": repo.namespace,
@@ -166,17 +166,17 @@ def describe(found: Visit, commit: Commit, siblings: bool, blobs: bool = False) 
         "cardData": card,
     }
     if repo.kind == "model":
-        told |= {"modelId": str(repo), "library_name": card.get("library_name"), "spaces": []}
-        told |= {"pipeline_tag": card.get("pipeline_tag"), "model-index": card.get("model-index")}
+        answer |= {"modelId": str(repo), "library_name": card.get("library_name"), "spaces": []}
+        answer |= {"pipeline_tag": card.get("pipeline_tag"), "model-index": card.get("model-index")}
     if repo.kind == "space":
-        told["sdk"] = settings.sdk
+        answer["sdk"] = settings.sdk
     if siblings:
-        told["siblings"] = _siblings(found, commit, blobs)
-    return told
+        answer["siblings"] = _siblings(found, commit, blobs)
+    return answer
 
 
 def _siblings(found: Visit, commit: Commit, blobs: bool) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for path, entry in found.repository.files(commit).items():
         one: dict[str, Any] = {"rfilename": path}
         if blobs:
@@ -184,8 +184,8 @@ def _siblings(found: Visit, commit: Commit, blobs: bool) -> list[dict[str, Any]]
             one |= {"size": pointer.size if pointer else size, "blobId": entry.oid}
             if pointer:
                 one["lfs"] = {"sha256": pointer.oid, "size": pointer.size, "pointerSize": size}
-        told.append(one)
-    return told
+        entries.append(one)
+    return entries
 
 
 def tags(card: dict[str, Any], kind: str) -> list[str]:
@@ -211,8 +211,8 @@ def validate_yaml(request: Request, data: dict[str, Any]) -> Response:
     if not isinstance(content, str):
         raise Refused(400, '"content" must be a text')
     errors, warnings = cards.check(content)
-    told = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
-    return JSONResponse(told, 400 if errors else 200)
+    answer = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
+    return JSONResponse(answer, 400 if errors else 200)
 
 
 def without_namespace(request: Request) -> Response:

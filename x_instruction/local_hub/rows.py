@@ -127,8 +127,8 @@ def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
         return Cell(_short(json.dumps(value, ensure_ascii=False, default=str)))
     own = row.get("instruction_language" if name.startswith("instruction") else "language", config)
     # Ids, codes and addresses beside a text are in no language.
-    told = isinstance(own, str) and _TAG.fullmatch(own) and (name in _TEXTS or not value.isascii())
-    return Cell(_short(value), str(own) if told else "")
+    known = isinstance(own, str) and _TAG.fullmatch(own) and (name in _TEXTS or not value.isascii())
+    return Cell(_short(value), str(own) if known else "")
 
 
 def _short(text: str) -> str:
