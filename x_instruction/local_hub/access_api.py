@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from x_instruction.local_hub.folder import now
-from x_instruction.local_hub.incoming import API, Visit, account_of, param, takes_json, text_of, visit
+from x_instruction.local_hub.incoming import API, Visit, account_of, param, takes_json, text_of, visit_of
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.resolve import PREFIXES
 
@@ -19,37 +19,37 @@ STATUSES = ("accepted", "rejected", "pending")
 
 def ask(request: Request, data: dict[str, Any]) -> Response:
     """Ask to be let in; where gating is automatic, that is enough."""
-    found = visit(request, "see")
+    visit = visit_of(request, "see")
     account = account_of(request)
     if account is None:
         raise Refused(401, "Invalid username or password.")
-    if not found.settings.gated:
-        raise Refused(400, f"{found.repo} is not gated: its files are there for the taking")
-    status = _set(found, account.name, "accepted" if found.settings.gated == "auto" else "pending", fresh=True)
+    if not visit.settings.gated:
+        raise Refused(400, f"{visit.repo} is not gated: its files are there for the taking")
+    status = _set(visit, account.name, "accepted" if visit.settings.gated == "auto" else "pending", fresh=True)
     return JSONResponse({"status": status})
 
 
-def _set(found: Visit, user: str, status: str, fresh: bool = False) -> str:
+def _set(visit: Visit, user: str, status: str, fresh: bool = False) -> str:
     """Note a status; a fresh request changes nothing where one was made before."""
-    with found.repository.lock:
-        access = dict(found.hub.folder.settings(found.repo).access)
+    with visit.repository.lock:
+        access = dict(visit.hub.folder.settings(visit.repo).access)
         known = access.get(user)
         if known is None or not fresh:
             request_id = known["requestId"] if known else secrets.token_hex(12)
             access[user] = {"status": status, "timestamp": now(), "requestId": request_id}
-            found.hub.folder.change(found.repo, access=access)
+            visit.hub.folder.change(visit.repo, access=access)
         return access[user]["status"]
 
 
 def requests(request: Request) -> Response:
     """The accounts of one status."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     status = param(request, "status")
     if status not in STATUSES:
         raise Refused(400, f"{status!r} is none of {', '.join(STATUSES)}")
     entries = [
         {"user": {"user": user, "fullname": user, "email": None}, "fields": None} | one
-        for user, one in found.settings.access.items()
+        for user, one in visit.settings.access.items()
         if one["status"] == status
     ]
     return JSONResponse(entries)
@@ -57,30 +57,30 @@ def requests(request: Request) -> Response:
 
 def handle(request: Request, data: dict[str, Any]) -> Response:
     """Let someone in who asked, or not."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     status = data.get("status")
     if status not in STATUSES:
         raise Refused(400, f"{status!r} is none of {', '.join(STATUSES)}")
-    asked = {one["requestId"]: user for user, one in found.settings.access.items()}
+    asked = {one["requestId"]: user for user, one in visit.settings.access.items()}
     user = data.get("user") or asked.get(str(data.get("requestId")))
-    known = found.settings.access.get(str(user))
+    known = visit.settings.access.get(str(user))
     if known is None:
         raise Refused(404, "there is no such request")
     if known["status"] == status:
         raise Refused(400, f"the request of {user} is {status} already")
-    _set(found, str(user), str(status))
+    _set(visit, str(user), str(status))
     return Response()
 
 
 def grant(request: Request, data: dict[str, Any]) -> Response:
     """Let someone in who did not ask."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     user = text_of(data, "user")
-    if found.hub.accounts.get(user) is None:
+    if visit.hub.accounts.get(user) is None:
         raise Refused(404, f"there is no account {user}")
-    if found.settings.access.get(user, {}).get("status") == "accepted":
+    if visit.settings.access.get(user, {}).get("status") == "accepted":
         raise Refused(400, f"{user} was let in already")
-    _set(found, user, "accepted")
+    _set(visit, user, "accepted")
     return JSONResponse({"user": user, "status": "accepted"})
 
 

@@ -26,7 +26,7 @@ from x_instruction.local_hub.incoming import (
     read_object,
     takes_json,
     text_of,
-    visit,
+    visit_of,
 )
 from x_instruction.local_hub.names import file_path, is_sha256
 from x_instruction.local_hub.objects import FILE, FOLDER, Commit, Entry
@@ -63,53 +63,53 @@ class Proposed:
 
 def preupload(request: Request, data: dict[str, Any]) -> Response:
     """How each file must be uploaded, and the object that the path has now."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     # A client that opens a pull request names the revision that it starts from.
-    commit = found.repository.find(param(request, "revision"))
+    commit = visit.repository.find(param(request, "revision"))
     files = data.get("files")
     if not isinstance(files, list) or not all(isinstance(one, dict) for one in files) or len(files) > 1000:
         raise Refused(400, '"files" must be a list of at most 1000 files')
     ignore = data.get("gitIgnore")
-    rules = attributes.Attributes(found.repository.text(commit, attributes.NAME) or "")
-    ignored = attributes.Ignored(ignore if isinstance(ignore, str) else _gitignore(found, commit))
-    return JSONResponse({"files": [_mode(found, commit, one, rules, ignored) for one in files]})
+    rules = attributes.Attributes(visit.repository.text(commit, attributes.NAME) or "")
+    ignored = attributes.Ignored(ignore if isinstance(ignore, str) else _gitignore(visit, commit))
+    return JSONResponse({"files": [_mode(visit, commit, one, rules, ignored) for one in files]})
 
 
-def _gitignore(found: Visit, commit: Commit) -> str:
-    return found.repository.text(commit, ".gitignore") or ""
+def _gitignore(visit: Visit, commit: Commit) -> str:
+    return visit.repository.text(commit, ".gitignore") or ""
 
 
 def _mode(
-    found: Visit, commit: Commit, one: dict[str, Any], rules: attributes.Attributes, ignored: attributes.Ignored
+    visit: Visit, commit: Commit, one: dict[str, Any], rules: attributes.Attributes, ignored: attributes.Ignored
 ) -> dict[str, Any]:
     path, size = file_path(one.get("path")), one.get("size")
-    if not isinstance(size, int) or not 0 <= size <= found.hub.limits.file_bytes:
-        raise Refused(413, f"{path} has {size} bytes: a file has at most {found.hub.limits.file_bytes}")
+    if not isinstance(size, int) or not 0 <= size <= visit.hub.limits.file_bytes:
+        raise Refused(413, f"{path} has {size} bytes: a file has at most {visit.hub.limits.file_bytes}")
     try:
         sample = base64.b64decode(text_of(one, "sample", ""))
     except binascii.Error as error:
         raise Refused(400, f"the sample of {path} is not base64") from error
-    large = size > 0 and (rules.large(path) or size > found.hub.limits.regular_bytes or b"\0" in sample)
+    large = size > 0 and (rules.large(path) or size > visit.hub.limits.regular_bytes or b"\0" in sample)
     answer: dict[str, Any] = {
         "path": path,
         "uploadMode": "lfs" if large else "regular",
         "shouldIgnore": path in ignored,
     }
-    there = found.repository.entry(commit, path)
+    there = visit.repository.entry(commit, path)
     if there is not None and there.mode != FOLDER:
-        pointer = found.repository.objects.size(there.oid).pointer
+        pointer = visit.repository.objects.size(there.oid).pointer
         answer["oid"] = pointer.oid if pointer else there.oid
     return answer
 
 
 async def commit(request: Request) -> Response:
     """Make a commit out of lines of JSON; files go to the disk as they come, and count only when all is well."""
-    found = await run_in_threadpool(visit, request, "write")
-    headers = found.hub.commits.take(found.author)
+    visit = await run_in_threadpool(visit_of, request, "write")
+    headers = visit.hub.commits.take(visit.author)
     proposed = Proposed()
-    async for lines in _lines(request, found.hub.limits.regular_bytes * 4 // 3 + 65_536):
-        await run_in_threadpool(_receive, found, proposed, lines)
-    answer = await run_in_threadpool(_finish, request, found, proposed)
+    async for lines in _lines(request, visit.hub.limits.regular_bytes * 4 // 3 + 65_536):
+        await run_in_threadpool(_receive, visit, proposed, lines)
+    answer = await run_in_threadpool(_finish, request, visit, proposed)
     return JSONResponse(answer, headers=headers)
 
 
@@ -127,7 +127,7 @@ async def _lines(request: Request, most: int) -> AsyncIterator[list[bytes]]:
     yield [bytes(rest)]
 
 
-def _receive(found: Visit, proposed: Proposed, lines: list[bytes]) -> None:
+def _receive(visit: Visit, proposed: Proposed, lines: list[bytes]) -> None:
     for line in lines:
         if not line.strip():
             continue
@@ -139,19 +139,19 @@ def _receive(found: Visit, proposed: Proposed, lines: list[bytes]) -> None:
             proposed.header = value
         elif kind in ("file", "lfsFile", "deletedFile", "deletedFolder"):
             path = file_path(value["path"].rstrip("/") if isinstance(value.get("path"), str) else None)
-            proposed.operations.append((kind, path, _entry(found, kind, path, value)))
+            proposed.operations.append((kind, path, _entry(visit, kind, path, value)))
         else:
             raise Refused(400, f"{kind!r} is nothing that a commit can do")
         if len(proposed.operations) > MAX_OPERATIONS:
             raise Refused(400, f"a commit does at most {MAX_OPERATIONS} things")
 
 
-def _entry(found: Visit, kind: str, path: str, value: dict[str, Any]) -> Entry | None:
+def _entry(visit: Visit, kind: str, path: str, value: dict[str, Any]) -> Entry | None:
     if kind == "lfsFile":
         oid, size = value.get("oid"), value.get("size")
         if value.get("algo", "sha256") != "sha256" or not is_sha256(oid) or not isinstance(size, int | None):
             raise Refused(400, f"{path}: a large file has a sha256 and a size")
-        return found.repository.pointer(str(oid), size)
+        return visit.repository.pointer(str(oid), size)
     if kind != "file":
         return None
     content = value.get("content")
@@ -162,14 +162,14 @@ def _entry(found: Visit, kind: str, path: str, value: dict[str, Any]) -> Entry |
         data = content.encode() if plain else base64.b64decode(content, validate=True)
     except ValueError as error:
         raise Refused(400, f"the content of {path} is not what its encoding says") from error
-    if len(data) > found.hub.limits.regular_bytes:
+    if len(data) > visit.hub.limits.regular_bytes:
         raise Refused(413, f"{path} is too large for a commit: upload it as a large file")
     if path.rpartition("/")[2] == attributes.NAME:
         attributes.check(data)
-    return Entry(FILE, found.repository.objects.write("blob", data))
+    return Entry(FILE, visit.repository.objects.write("blob", data))
 
 
-def _finish(request: Request, found: Visit, proposed: Proposed) -> dict[str, Any]:
+def _finish(request: Request, visit: Visit, proposed: Proposed) -> dict[str, Any]:
     header = proposed.header
     if header is None:
         raise Refused(400, "a commit begins with a header")
@@ -179,19 +179,19 @@ def _finish(request: Request, found: Visit, proposed: Proposed) -> dict[str, Any
     parent = header.get("parentCommit")
     message = f"{title}\n\n{text}" if text else title
     ref = _ref(param(request, "revision"))
-    with found.repository.lock:
-        if found.repository.refs.get(ref) is None:
+    with visit.repository.lock:
+        if visit.repository.refs.get(ref) is None:
             raise revision_not_found(ref)
         if flag(request, "create_pr"):
-            return _as_pull_request(found, proposed, ref, title, text, message, parent)
-        with _on_pull_request(found, ref) as record:
-            oid = found.repository.commit(ref, found.author, message, proposed.apply, parent)
+            return _as_pull_request(visit, proposed, ref, title, text, message, parent)
+        with _on_pull_request(visit, ref) as record:
+            oid = visit.repository.commit(ref, visit.author, message, proposed.apply, parent)
             record(oid, title)
-    return _told(found, oid)
+    return _told(visit, oid)
 
 
-def _told(found: Visit, oid: str) -> dict[str, Any]:
-    return {"success": True, "commitOid": oid, "commitUrl": f"{found.url}/commit/{oid}", "hookOutput": ""}
+def _told(visit: Visit, oid: str) -> dict[str, Any]:
+    return {"success": True, "commitOid": oid, "commitUrl": f"{visit.url}/commit/{oid}", "hookOutput": ""}
 
 
 def _ref(revision: str) -> str:
@@ -204,32 +204,32 @@ def _ref(revision: str) -> str:
 
 
 def _as_pull_request(
-    found: Visit, proposed: Proposed, ref: str, title: str, text: str, message: str, parent: str | None
+    visit: Visit, proposed: Proposed, ref: str, title: str, text: str, message: str, parent: str | None
 ) -> dict[str, Any]:
-    discussion = found.discussions.open(found.author, title, text, pull=True, status="open")
+    discussion = visit.discussions.open(visit.author, title, text, pull=True, status="open")
     num = discussion["num"]
-    discussion["base"] = found.repository.find(ref).oid
-    oid = found.repository.commit(ref, found.author, message, proposed.apply, parent, target=f"{PULLS}{num}")
-    discussion["events"].append(committed(found.author, oid, title))
-    found.discussions.put(discussion)
-    address = f"{found.url}/discussions/{num}"
-    return _told(found, oid) | {"pullRequestUrl": address, "pullRequest": {"num": num}}
+    discussion["base"] = visit.repository.find(ref).oid
+    oid = visit.repository.commit(ref, visit.author, message, proposed.apply, parent, target=f"{PULLS}{num}")
+    discussion["events"].append(committed(visit.author, oid, title))
+    visit.discussions.put(discussion)
+    address = f"{visit.url}/discussions/{num}"
+    return _told(visit, oid) | {"pullRequestUrl": address, "pullRequest": {"num": num}}
 
 
 @contextlib.contextmanager
-def _on_pull_request(found: Visit, ref: str) -> Any:
+def _on_pull_request(visit: Visit, ref: str) -> Any:
     """Refuse commits to a pull request that is done, and note those to one that is not."""
     number = ref.removeprefix(PULLS)
     if not ref.startswith(PULLS) or not number.isdigit():
         yield lambda oid, title: None
         return
-    discussion = found.discussions.get(int(number))
+    discussion = visit.discussions.get(int(number))
     if discussion["status"] not in ("open", "draft"):
         raise Refused(403, f"the pull request {number} is {discussion['status']}: it takes no commits")
 
     def record(oid: str, title: str) -> None:
-        discussion["events"].append(committed(found.author, oid, title))
-        found.discussions.put(discussion)
+        discussion["events"].append(committed(visit.author, oid, title))
+        visit.discussions.put(discussion)
 
     yield record
 

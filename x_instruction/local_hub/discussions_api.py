@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from x_instruction.local_hub import merging
 from x_instruction.local_hub.discussions import Discussion, comment, event
-from x_instruction.local_hub.incoming import API, Visit, number, param, takes_json, text_of, visit
+from x_instruction.local_hub.incoming import API, Visit, number, param, takes_json, text_of, visit_of
 from x_instruction.local_hub.objects import Commit, Entry
 from x_instruction.local_hub.refs import PULLS
 from x_instruction.local_hub.refused import Refused
@@ -22,41 +22,41 @@ PAGE = 50
 _MAX_DIFF = 200_000
 
 
-def _summary(found: Visit, one: Discussion) -> dict[str, Any]:
+def _summary(visit: Visit, one: Discussion) -> dict[str, Any]:
     answer = {key: one[key] for key in ("num", "title", "createdAt", "status", "isPullRequest")}
-    return answer | {"author": {"name": one["author"]}, "repo": {"name": str(found.repo), "type": found.repo.kind}}
+    return answer | {"author": {"name": one["author"]}, "repo": {"name": str(visit.repo), "type": visit.repo.kind}}
 
 
 def listing(request: Request) -> Response:
     """A page of discussions, the newest first."""
-    found = visit(request, "see")
+    visit = visit_of(request, "see")
     query = request.query_params
     kind, status, author = query.get("type", "all"), query.get("status", "all"), query.get("author")
     matching = [
         one
-        for one in reversed(found.discussions.all())
+        for one in reversed(visit.discussions.all())
         if kind in ("all", "pull_request" if one["isPullRequest"] else "discussion")
         and status in ("all", "open" if one["status"] in ("open", "draft") else "closed")
         and author in (None, one["author"])
     ]
     start = number(request, "p", 0, 1_000_000) * PAGE
-    shown = [_summary(found, one) for one in matching[start : start + PAGE]]
+    shown = [_summary(visit, one) for one in matching[start : start + PAGE]]
     return JSONResponse({"discussions": shown, "count": len(matching), "start": start, "numClosedDiscussions": 0})
 
 
 def create(request: Request, data: dict[str, Any]) -> Response:
     """Begin a discussion, or a pull request, which is a draft until someone opens it."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     pull = bool(data.get("pullRequest"))
-    with found.repository.lock:
-        one = found.discussions.open(
-            found.author, text_of(data, "title"), text_of(data, "description", ""), pull, "draft" if pull else "open"
+    with visit.repository.lock:
+        one = visit.discussions.open(
+            visit.author, text_of(data, "title"), text_of(data, "description", ""), pull, "draft" if pull else "open"
         )
         if pull:
             # The ref first: a discussion without one would be a pull request without a branch to push to.
-            found.repository.refs.set(f"{PULLS}{one['num']}", one["base"])
-        found.discussions.put(one)
-    return JSONResponse({"num": one["num"], "url": f"{found.url}/discussions/{one['num']}", "pullRequest": pull})
+            visit.repository.refs.set(f"{PULLS}{one['num']}", one["base"])
+        visit.discussions.put(one)
+    return JSONResponse({"num": one["num"], "url": f"{visit.url}/discussions/{one['num']}", "pullRequest": pull})
 
 
 def _num(request: Request) -> int:
@@ -68,13 +68,13 @@ def _num(request: Request) -> int:
 
 def details(request: Request) -> Response:
     """One discussion with everything that happened in it."""
-    found = visit(request, "see")
-    one = found.discussions.get(_num(request))
-    answer = _summary(found, one) | {"events": one["events"]}
+    visit = visit_of(request, "see")
+    one = visit.discussions.get(_num(request))
+    answer = _summary(visit, one) | {"events": one["events"]}
     if one["isPullRequest"]:
         answer["changes"] = {"base": "refs/heads/main", "mergeCommitId": one["mergeCommitId"]}
-        answer["filesWithConflicts"] = conflicts(found.repository, one)
-        answer["diff"] = diff(found, one) if request.query_params.get("diff") else None
+        answer["filesWithConflicts"] = conflicts(visit.repository, one)
+        answer["diff"] = diff(visit, one) if request.query_params.get("diff") else None
     return JSONResponse(answer)
 
 
@@ -85,13 +85,13 @@ def conflicts(repository: Repository, one: Discussion) -> list[str]:
     return merging.attempt(repository, f"{PULLS}{one['num']}", one["base"])[2].conflicts
 
 
-def diff(found: Visit, one: Discussion) -> str:
+def diff(visit: Visit, one: Discussion) -> str:
     """What a pull request changes, as a unified diff of bounded length.
 
     Raises:
         Refused: 401 or 403, the visitor may not see what is in the files.
     """
-    repository = found.contents
+    repository = visit.contents
     base, head = repository.find(one["base"]), repository.find(f"{PULLS}{one['num']}")
     text = ""
     for piece in _diffs(repository, base, head):
@@ -125,27 +125,27 @@ def _lines(repository: Repository, entry: Entry | None) -> list[str]:
 
 def _changed(request: Request, happened: Any) -> tuple[Visit, dict[str, Any]]:
     """Let something happen in a discussion, and keep it."""
-    found = visit(request, "write")
-    with found.repository.lock:
-        one = found.discussions.get(_num(request))
-        new: dict[str, Any] = happened(found, one)
+    visit = visit_of(request, "write")
+    with visit.repository.lock:
+        one = visit.discussions.get(_num(request))
+        new: dict[str, Any] = happened(visit, one)
         one["events"].append(new)
-        found.discussions.put(one)
-    return found, new
+        visit.discussions.put(one)
+    return visit, new
 
 
 def add_comment(request: Request, data: dict[str, Any]) -> Response:
     """Say something."""
-    _, new = _changed(request, lambda found, one: comment(found.author, text_of(data, "comment")))
+    _, new = _changed(request, lambda visit, one: comment(visit.author, text_of(data, "comment")))
     return JSONResponse({"newMessage": new})
 
 
 def rename(request: Request, data: dict[str, Any]) -> Response:
     """Give another title."""
 
-    def happened(found: Visit, one: Discussion) -> dict[str, Any]:
+    def happened(visit: Visit, one: Discussion) -> dict[str, Any]:
         old, one["title"] = one["title"], text_of(data, "title").strip()
-        return event("title-change", found.author, **{"from": old, "to": one["title"]})
+        return event("title-change", visit.author, **{"from": old, "to": one["title"]})
 
     return JSONResponse({"newTitle": _changed(request, happened)[1]})
 
@@ -156,13 +156,13 @@ def change_status(request: Request, data: dict[str, Any]) -> Response:
     if status not in ("open", "closed"):
         raise Refused(400, f"{status!r} is no status: open or closed")
 
-    def happened(found: Visit, one: Discussion) -> dict[str, Any]:
+    def happened(visit: Visit, one: Discussion) -> dict[str, Any]:
         if one["status"] == "merged":
             raise Refused(409, "what is merged is done")
         if data.get("comment"):
-            one["events"].append(comment(found.author, text_of(data, "comment")))
+            one["events"].append(comment(visit.author, text_of(data, "comment")))
         one["status"] = status
-        return event("status-change", found.author, status=status)
+        return event("status-change", visit.author, status=status)
 
     return JSONResponse({"newStatus": _changed(request, happened)[1]})
 
@@ -170,31 +170,31 @@ def change_status(request: Request, data: dict[str, Any]) -> Response:
 def merge(request: Request, data: dict[str, Any]) -> Response:
     """Join a pull request with the main branch."""
 
-    def happened(found: Visit, one: Discussion) -> dict[str, Any]:
+    def happened(visit: Visit, one: Discussion) -> dict[str, Any]:
         if not one["isPullRequest"] or one["status"] not in ("open", "draft"):
             raise Refused(409, f"discussion {one['num']} is no open pull request")
         if data.get("comment"):
-            one["events"].append(comment(found.author, text_of(data, "comment")))
-        found.hub.commits.take(found.author)
+            one["events"].append(comment(visit.author, text_of(data, "comment")))
+        visit.hub.commits.take(visit.author)
         title = f"{one['title']} (#{one['num']})"
-        oid = merging.merge(found.repository, f"{PULLS}{one['num']}", one["base"], found.author, title)
+        oid = merging.merge(visit.repository, f"{PULLS}{one['num']}", one["base"], visit.author, title)
         one |= {"status": "merged", "mergeCommitId": oid}
-        return event("status-change", found.author, status="merged")
+        return event("status-change", visit.author, status="merged")
 
     _, new = _changed(request, happened)
     return JSONResponse({"newStatus": new})
 
 
 def _edit(request: Request, change: Any) -> Response:
-    found = visit(request, "write")
-    with found.repository.lock:
-        one = found.discussions.get(_num(request))
+    visit = visit_of(request, "write")
+    with visit.repository.lock:
+        one = visit.discussions.get(_num(request))
         known = {e["id"]: e for e in one["events"] if e["type"] == "comment"}
         answer = known.get(param(request, "comment"))
         if answer is None:
             raise Refused(404, "there is no such comment")
         change(answer["data"])
-        found.discussions.put(one)
+        visit.discussions.put(one)
     return JSONResponse({"updatedComment": answer})
 
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from x_instruction.local_hub.folder import iso
-from x_instruction.local_hub.incoming import API, Visit, body, endpoint_of, flag, hub_of, number, param, visit
+from x_instruction.local_hub.incoming import API, Visit, body, endpoint_of, flag, hub_of, number, param, visit_of
 from x_instruction.local_hub.names import file_path
 from x_instruction.local_hub.objects import FOLDER, Commit, Entry
 from x_instruction.local_hub.refused import Refused, entry_not_found
@@ -26,24 +26,24 @@ MAX_PATHS = 1000
 
 def tree(request: Request) -> Response:
     """A page of a folder's entries."""
-    found = visit(request, "see")
-    commit = found.repository.find(param(request, "revision"))
+    visit = visit_of(request, "see")
+    commit = visit.repository.find(param(request, "revision"))
     path = param(request, "path").strip("/") if "path" in request.path_params else ""
-    folder = found.repository.entry(commit, file_path(path)) if path else Entry(FOLDER, commit.tree)
+    folder = visit.repository.entry(commit, file_path(path)) if path else Entry(FOLDER, commit.tree)
     if folder is None or folder.mode != FOLDER:
         raise entry_not_found(path, commit.oid)
     expand = flag(request, "expand")
-    page = number(request, "limit", found.hub.limits.page, found.hub.limits.page)
+    page = number(request, "limit", visit.hub.limits.page, visit.hub.limits.page)
     page = min(page, EXPANDED_PAGE) if expand else max(page, 1)
     begin = _read_cursor(request.query_params.get("cursor"))
-    entries = list(found.repository.walk(folder.oid, f"{path}/" if path else "", flag(request, "recursive")))
+    entries = list(visit.repository.walk(folder.oid, f"{path}/" if path else "", flag(request, "recursive")))
     headers = {"X-Repo-Commit": commit.oid}
     if begin + page < len(entries):
         query = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
         following = urlencode([*query, ("cursor", _cursor(begin + page))])
         # The address as it came: parts of it may be encoded.
         headers["Link"] = f'<{endpoint_of(request)}{request.scope["path"]}?{following}>; rel="next"'
-    return JSONResponse(_described(found, commit, entries[begin : begin + page], expand), headers=headers)
+    return JSONResponse(_described(visit, commit, entries[begin : begin + page], expand), headers=headers)
 
 
 def _cursor(at: int) -> str:
@@ -57,11 +57,11 @@ def _read_cursor(text: str | None) -> int:
         raise Refused(400, "the cursor is not one of this server") from None
 
 
-def _described(found: Visit, commit: Commit, entries: list[tuple[str, Entry]], expand: bool) -> list[dict[str, Any]]:
-    last = found.repository.last_changes(commit, [path for path, _ in entries]) if expand else {}
+def _described(visit: Visit, commit: Commit, entries: list[tuple[str, Entry]], expand: bool) -> list[dict[str, Any]]:
+    last = visit.repository.last_changes(commit, [path for path, _ in entries]) if expand else {}
     listing = []
     for path, entry in entries:
-        one = _folder(path, entry) if entry.mode == FOLDER else _file(found, path, entry)
+        one = _folder(path, entry) if entry.mode == FOLDER else _file(visit, path, entry)
         if path in last:
             by = last[path]
             one["lastCommit"] = {"id": by.oid, "title": by.title, "date": iso(by.time)}
@@ -73,8 +73,8 @@ def _folder(path: str, entry: Entry) -> dict[str, Any]:
     return {"type": "directory", "oid": entry.oid, "size": 0, "path": path}
 
 
-def _file(found: Visit, path: str, entry: Entry) -> dict[str, Any]:
-    size, pointer = found.repository.objects.size(entry.oid)
+def _file(visit: Visit, path: str, entry: Entry) -> dict[str, Any]:
+    size, pointer = visit.repository.objects.size(entry.oid)
     answer: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": pointer.size if pointer else size, "path": path}
     if pointer:
         answer["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": size}
@@ -104,15 +104,15 @@ def _asked(data: bytes, kind: str) -> tuple[list[str], bool]:
 
 
 def _at_paths(request: Request, paths: list[str], expand: bool) -> Response:
-    found = visit(request, "see")
-    commit = found.repository.find(param(request, "revision"))
+    visit = visit_of(request, "see")
+    commit = visit.repository.find(param(request, "revision"))
     there = []
     for path in paths:
         clean = path.strip("/")
-        entry = found.repository.entry(commit, file_path(clean)) if clean else None
+        entry = visit.repository.entry(commit, file_path(clean)) if clean else None
         if entry is not None:
             there.append((clean, entry))
-    return JSONResponse(_described(found, commit, there, expand), headers={"X-Repo-Commit": commit.oid})
+    return JSONResponse(_described(visit, commit, there, expand), headers={"X-Repo-Commit": commit.oid})
 
 
 routes = [

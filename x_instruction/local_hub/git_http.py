@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from x_instruction.local_hub.incoming import Visit, param, visit
+from x_instruction.local_hub.incoming import Visit, param, visit_of
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.resolve import PREFIXES
 from x_instruction.storage.atomic import open_plain
@@ -21,14 +21,14 @@ def refs(request: Request) -> Response:
     """Every ref and the object that it names; for an annotated tag its commit, too."""
     if request.query_params.get("service") == "git-receive-pack":
         raise Refused(403, "git push is not served: commit through the Hub's API, as `hf upload` does")
-    found = visit(request)
-    lines = "".join(f"{oid}\t{ref}\n" for ref, oid in _refs(found))
+    visit = visit_of(request)
+    lines = "".join(f"{oid}\t{ref}\n" for ref, oid in _refs(visit))
     return Response(lines, media_type="text/plain", headers=_FRESH)
 
 
-def _refs(found: Visit) -> Iterator[tuple[str, str]]:
-    objects = found.repository.objects
-    for ref, oid in found.repository.refs.all("refs/"):
+def _refs(visit: Visit) -> Iterator[tuple[str, str]]:
+    objects = visit.repository.objects
+    for ref, oid in visit.repository.refs.all("refs/"):
         yield ref, oid
         commit = objects.peel(oid).oid
         if commit != oid:
@@ -37,18 +37,18 @@ def _refs(found: Visit) -> Iterator[tuple[str, str]]:
 
 def head(request: Request) -> Response:
     """The branch that a clone begins with."""
-    visit(request)
+    visit_of(request)
     return Response("ref: refs/heads/main\n", media_type="text/plain", headers=_FRESH)
 
 
 def loose(request: Request) -> Response:
     """A loose object."""
-    found = visit(request)
+    visit = visit_of(request)
     oid = param(request, "first") + param(request, "rest")
     if not re.fullmatch(r"[0-9a-f]{40}", oid):
         raise Refused(404, "there is no such object")
     try:
-        with open_plain(found.repository.objects.path(oid)) as stream:
+        with open_plain(visit.repository.objects.path(oid)) as stream:
             data = stream.read()
     except FileNotFoundError:
         raise Refused(404, "there is no such object") from None
@@ -57,7 +57,7 @@ def loose(request: Request) -> Response:
 
 def packs(request: Request) -> Response:
     """There are none."""
-    visit(request)
+    visit_of(request)
     return Response("\n", media_type="text/plain", headers=_FRESH)
 
 

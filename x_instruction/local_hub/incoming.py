@@ -164,7 +164,7 @@ def not_there(account: Account | None) -> Refused:
     return Refused(404, "Repository not found", "RepoNotFound")
 
 
-def visit(request: Request, need: str = "read") -> Visit:
+def visit_of(request: Request, need: str = "read") -> Visit:
     """The repository that the address names, for who may see, read or write it.
 
     Args:
@@ -182,10 +182,10 @@ def visit(request: Request, need: str = "read") -> Visit:
     settings = hub.folder.settings(repo)
     if settings.private and account is None:
         raise not_there(account)
-    found = Visit(hub, repo, hub.folder.repository(repo), settings, account, endpoint_of(request))
+    visit = Visit(hub, repo, hub.folder.repository(repo), settings, account, endpoint_of(request))
     if need == "read":
-        found.check_access()
-    return found
+        visit.check_access()
+    return visit
 
 
 async def body(request: Request, most: int) -> bytes:

@@ -22,7 +22,7 @@ from x_instruction.local_hub.incoming import (
     repo_of,
     spooled,
     takes_json,
-    visit,
+    visit_of,
 )
 from x_instruction.local_hub.names import RepoId, is_sha256
 from x_instruction.local_hub.refused import Refused
@@ -41,13 +41,13 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
     operation = data.get("operation")
     if operation not in ("upload", "download"):
         raise Refused(400, f"{operation!r} is nothing that can be done with large files")
-    found = visit(request, "write" if operation == "upload" else "read")
+    visit = visit_of(request, "write" if operation == "upload" else "read")
     objects = data.get("objects")
     if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects) or len(objects) > MAX_OBJECTS:
         raise Refused(400, f'"objects" must be a list of at most {MAX_OBJECTS}')
     transfers = data.get("transfers")
     parts = isinstance(transfers, list) and "multipart" in transfers
-    entries = [_download(found, one) if operation == "download" else _upload(found, one, parts) for one in objects]
+    entries = [_download(visit, one) if operation == "download" else _upload(visit, one, parts) for one in objects]
     multipart = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in entries)
     return JSONResponse(
         {"transfer": "multipart" if multipart else "basic", "objects": entries, "hash_algo": "sha256"}, media_type=_JSON
@@ -61,34 +61,34 @@ def _asked(one: dict[str, Any]) -> tuple[str, int]:
     return str(oid), size
 
 
-def _download(found: Visit, one: dict[str, Any]) -> dict[str, Any]:
+def _download(visit: Visit, one: dict[str, Any]) -> dict[str, Any]:
     oid, size = _asked(one)
-    stored = found.repository.large.size(oid)
+    stored = visit.repository.large.size(oid)
     if stored is None:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
-    return {"oid": oid, "size": stored, "actions": {"download": {"href": _address(found, oid, "get", stored)}}}
+    return {"oid": oid, "size": stored, "actions": {"download": {"href": _address(visit, oid, "get", stored)}}}
 
 
-def _upload(found: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
+def _upload(visit: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
     oid, size = _asked(one)
     answer: dict[str, Any] = {"oid": oid, "size": size}
-    most, part = found.hub.limits.file_bytes, found.hub.limits.part_bytes
+    most, part = visit.hub.limits.file_bytes, visit.hub.limits.part_bytes
     if size > most:
         return answer | {"error": {"code": 413, "message": f"a file has at most {most} bytes"}}
-    if found.repository.large.size(oid) == size:
+    if visit.repository.large.size(oid) == size:
         return answer
-    upload: dict[str, Any] = {"href": _address(found, oid, "put", size)}
+    upload: dict[str, Any] = {"href": _address(visit, oid, "put", size)}
     if parts and size > part:
-        upload = {"href": _address(found, oid, "join", size), "header": {"chunk_size": str(part)}}
+        upload = {"href": _address(visit, oid, "join", size), "header": {"chunk_size": str(part)}}
         for number in range(1, -(-size // part) + 1):
-            upload["header"][str(number)] = _address(found, f"{oid}/{number}", "part", size)
-    verify = {"href": f"{found.url}.git/info/lfs/verify"}
+            upload["header"][str(number)] = _address(visit, f"{oid}/{number}", "part", size)
+    verify = {"href": f"{visit.url}.git/info/lfs/verify"}
     return answer | {"actions": {"upload": upload, "verify": verify}}
 
 
-def _address(found: Visit, what: str, purpose: str, size: int) -> str:
-    signature = found.hub.signer.sign(purpose, found.settings.uid, what, str(size), seconds=HOURS)
-    return f"{found.endpoint}/{found.repo.path}.git/info/lfs/objects/{what}?size={size}&signature={signature}"
+def _address(visit: Visit, what: str, purpose: str, size: int) -> str:
+    signature = visit.hub.signer.sign(purpose, visit.settings.uid, what, str(size), seconds=HOURS)
+    return f"{visit.endpoint}/{visit.repo.path}.git/info/lfs/objects/{what}?size={size}&signature={signature}"
 
 
 def _signed(request: Request, purpose: str, what: str) -> tuple[RepoId, Repository, str, int]:
@@ -157,9 +157,9 @@ def get(request: Request) -> Response:
 
 def verify(request: Request, data: dict[str, Any]) -> Response:
     """Whether a large file is there."""
-    found = visit(request, "write")
+    visit = visit_of(request, "write")
     oid, size = _asked(data)
-    if found.repository.large.size(oid) != size:
+    if visit.repository.large.size(oid) != size:
         raise Refused(404, f"{oid} was not uploaded, or has another size")
     return Response()
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from x_instruction.local_hub import cards, rows
 from x_instruction.local_hub.discussions_api import conflicts, diff
 from x_instruction.local_hub.folder import iso
-from x_instruction.local_hub.incoming import Visit, account_of, endpoint_of, hub_of, param, visit
+from x_instruction.local_hub.incoming import Visit, account_of, endpoint_of, hub_of, param, visit_of
 from x_instruction.local_hub.names import PLURALS
 from x_instruction.local_hub.objects import Commit
 from x_instruction.local_hub.refs import BRANCHES, TAGS
@@ -87,85 +87,85 @@ def home(request: Request) -> Response:
 
 def repository(request: Request) -> Response:
     """One repository at its head, or at a revision."""
-    found = visit(request, "see")
+    visit = visit_of(request, "see")
     revision = param(request, "revision") if "revision" in request.path_params else "main"
-    commit = found.repository.find(revision)
-    closed = _closed(found)
-    files = found.repository.files(commit)
-    readme = "" if closed else found.contents.text(commit, "README.md") or ""
+    commit = visit.repository.find(revision)
+    closed = _closed(visit)
+    files = visit.repository.files(commit)
+    readme = "" if closed else visit.contents.text(commit, "README.md") or ""
     card = cards.lenient(readme)
-    address = f"/{found.repo.path}/resolve/{quote(revision, safe='')}"
+    address = f"/{visit.repo.path}/resolve/{quote(revision, safe='')}"
     values = {
         "card": card,
         "body": render(cards.split(readme)[1], address),
-        "configs": _configs(found, commit, card) if found.repo.kind == "dataset" and not closed else [],
-        "files": _files(found, commit),
+        "configs": _configs(visit, commit, card) if visit.repo.kind == "dataset" and not closed else [],
+        "files": _files(visit, commit),
         "more": max(0, len(files) - MAX_FILES),
-        "total": sum(one["size"] for one in _sizes(found, commit)),
-        "commits": list(itertools.islice(found.repository.history(commit), MAX_COMMITS)),
+        "total": sum(one["size"] for one in _sizes(visit, commit)),
+        "commits": list(itertools.islice(visit.repository.history(commit), MAX_COMMITS)),
     }
-    refs = found.repository.refs
+    refs = visit.repository.refs
     names = [ref.removeprefix(prefix) for prefix in (BRANCHES, TAGS) for ref, _ in refs.all(prefix)]
     return _page(
         "repository.html",
-        found=found,
+        visit=visit,
         revision=revision,
         address=address,
         closed=closed,
         iso=iso,
         names=names,
-        discussions=list(reversed(found.discussions.all())),
+        discussions=list(reversed(visit.discussions.all())),
         **values,
     )
 
 
-def _closed(found: Visit) -> bool:
+def _closed(visit: Visit) -> bool:
     """Whether what is in the files is hidden: of a gated repository everyone sees only that it is there."""
     try:
-        found.check_access()
+        visit.check_access()
     except Refused:
         return True
     return False
 
 
-def _configs(found: Visit, commit: Commit, card: dict[str, Any]) -> list[rows.Config]:
-    files = found.repository.files(commit)
+def _configs(visit: Visit, commit: Commit, card: dict[str, Any]) -> list[rows.Config]:
+    files = visit.repository.files(commit)
     entries = rows.configs(card, files)
     for config in entries:
-        rows.fill(found.contents, files, config)
+        rows.fill(visit.contents, files, config)
     return entries
 
 
-def _sizes(found: Visit, commit: Commit) -> list[dict[str, Any]]:
+def _sizes(visit: Visit, commit: Commit) -> list[dict[str, Any]]:
     entries = []
-    for path, entry in found.repository.files(commit).items():
-        count, pointer = found.repository.objects.size(entry.oid)
+    for path, entry in visit.repository.files(commit).items():
+        count, pointer = visit.repository.objects.size(entry.oid)
         entries.append({"path": path, "size": pointer.size if pointer else count, "large": pointer is not None})
     return entries
 
 
-def _files(found: Visit, commit: Commit) -> list[dict[str, Any]]:
-    return sorted(_sizes(found, commit), key=lambda one: str(one["path"]))[:MAX_FILES]
+def _files(visit: Visit, commit: Commit) -> list[dict[str, Any]]:
+    return sorted(_sizes(visit, commit), key=lambda one: str(one["path"]))[:MAX_FILES]
 
 
 def commit_page(request: Request) -> Response:
     """A commit is shown as the files that it left."""
-    found = visit(request, "see")
-    return RedirectResponse(f"/{found.repo.path}/tree/{found.repository.find(param(request, 'revision')).oid}")
+    visit = visit_of(request, "see")
+    return RedirectResponse(f"/{visit.repo.path}/tree/{visit.repository.find(param(request, 'revision')).oid}")
 
 
 def discussion(request: Request) -> Response:
     """One discussion or pull request."""
-    found = visit(request, "see")
+    visit = visit_of(request, "see")
     text = param(request, "num")
-    one = found.discussions.get(int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0)
+    one = visit.discussions.get(int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0)
     pull = bool(one["isPullRequest"])
     return _page(
         "discussion.html",
-        found=found,
+        visit=visit,
         one=one,
-        diff=diff(found, one) if pull and not _closed(found) else "",
-        conflicts=conflicts(found.repository, one) if pull else [],
+        diff=diff(visit, one) if pull and not _closed(visit) else "",
+        conflicts=conflicts(visit.repository, one) if pull else [],
     )
 
 

@@ -22,7 +22,7 @@ from x_instruction.local_hub.incoming import (
     param,
     takes_json,
     text_of,
-    visit,
+    visit_of,
     writer,
 )
 from x_instruction.local_hub.names import TYPES, RepoId, repo_id
@@ -104,12 +104,12 @@ def move(request: Request, data: dict[str, Any]) -> Response:
 
 def change_settings(request: Request, data: dict[str, Any]) -> Response:
     """Make a repository private, public or gated."""
-    found = visit(request, "write")
-    gated = data.get("gated", found.settings.gated)
+    visit = visit_of(request, "write")
+    gated = data.get("gated", visit.settings.gated)
     if gated not in ("auto", "manual", False):
         raise Refused(400, f"{gated!r} is no way of gating: auto, manual or false")
-    private = _private(data, found.settings.private)
-    found.hub.folder.change(found.repo, private=private, gated=gated)
+    private = _private(data, visit.settings.private)
+    visit.hub.folder.change(visit.repo, private=private, gated=gated)
     return JSONResponse({"private": private, "gated": gated})
 
 
@@ -138,18 +138,18 @@ def listing(request: Request) -> Response:
 
 def info(request: Request) -> Response:
     """One repository, at its head or at a revision."""
-    found = visit(request, "see")
-    commit = found.repository.find(param(request, "revision") if "revision" in request.path_params else "main")
-    described = describe(found, commit, True, flag(request, "blobs"))
+    visit = visit_of(request, "see")
+    commit = visit.repository.find(param(request, "revision") if "revision" in request.path_params else "main")
+    described = describe(visit, commit, True, flag(request, "blobs"))
     if "usedStorage" in request.query_params.getlist("expand"):
-        described["usedStorage"] = found.repository.used()
+        described["usedStorage"] = visit.repository.used()
     return JSONResponse(described)
 
 
-def describe(found: Visit, commit: Commit, siblings: bool, blobs: bool = False) -> dict[str, Any]:
+def describe(visit: Visit, commit: Commit, siblings: bool, blobs: bool = False) -> dict[str, Any]:
     """What the Hub tells of a repository."""
-    card = cards.lenient(found.repository.text(commit, README))
-    settings, repo = found.settings, found.repo
+    card = cards.lenient(visit.repository.text(commit, README))
+    settings, repo = visit.settings, visit.repo
     answer: dict[str, Any] = {
         "_id": settings.uid,
         "id": str(repo),
@@ -171,16 +171,16 @@ def describe(found: Visit, commit: Commit, siblings: bool, blobs: bool = False) 
     if repo.kind == "space":
         answer["sdk"] = settings.sdk
     if siblings:
-        answer["siblings"] = _siblings(found, commit, blobs)
+        answer["siblings"] = _siblings(visit, commit, blobs)
     return answer
 
 
-def _siblings(found: Visit, commit: Commit, blobs: bool) -> list[dict[str, Any]]:
+def _siblings(visit: Visit, commit: Commit, blobs: bool) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
-    for path, entry in found.repository.files(commit).items():
+    for path, entry in visit.repository.files(commit).items():
         one: dict[str, Any] = {"rfilename": path}
         if blobs:
-            size, pointer = found.repository.objects.size(entry.oid)
+            size, pointer = visit.repository.objects.size(entry.oid)
             one |= {"size": pointer.size if pointer else size, "blobId": entry.oid}
             if pointer:
                 one["lfs"] = {"sha256": pointer.oid, "size": pointer.size, "pointerSize": size}
@@ -201,7 +201,7 @@ def tags(card: dict[str, Any], kind: str) -> list[str]:
 
 def auth_check(request: Request) -> Response:
     """Whether the account may read or write."""
-    visit(request, "write" if request.url.path.endswith("/write") else "read")
+    visit_of(request, "write" if request.url.path.endswith("/write") else "read")
     return Response()
 
 

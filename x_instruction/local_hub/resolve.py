@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from x_instruction.local_hub.incoming import Visit, param, visit
+from x_instruction.local_hub.incoming import Visit, param, visit_of
 from x_instruction.local_hub.names import file_path
 from x_instruction.local_hub.refused import Refused
 from x_instruction.storage.atomic import open_plain
@@ -46,10 +46,10 @@ def raw(request: Request) -> Response:
 
 
 def _asked(request: Request) -> tuple[Visit, str, str, str]:
-    found = visit(request)
+    visit = visit_of(request)
     revision, path = _revision_and_path(param(request, "revision"), param(request, "path"))
-    commit = found.repository.find(revision)
-    return found, commit.oid, path, found.repository.file(commit, file_path(path)).oid
+    commit = visit.repository.find(revision)
+    return visit, commit.oid, path, visit.repository.file(commit, file_path(path)).oid
 
 
 def _headers(commit: str, path: str, etag: str) -> dict[str, str]:

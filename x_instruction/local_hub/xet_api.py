@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from x_instruction.local_hub.incoming import API, body, hub_of, not_there, param, repo_of, spooled, visit
+from x_instruction.local_hub.incoming import API, body, hub_of, not_there, param, repo_of, spooled, visit_of
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.xet import MAX_SHARD, MAX_XORB, Xorbs, files_of
@@ -22,17 +22,17 @@ STORE = "/xet/{plural}/{namespace}/{name}/{store}/v1"
 
 def write_token(request: Request) -> Response:
     """Where to send chunks, and a token for it."""
-    found = visit(request, "write")
-    name = f"{found.settings.uid}-{found.hub.run}"
-    store = f"{found.endpoint}/xet/{found.repo.plural}/{found.repo}/{name}"
-    token, until = found.hub.signer.sign("xet", name, seconds=HOURS), int(time.time()) + HOURS
+    visit = visit_of(request, "write")
+    name = f"{visit.settings.uid}-{visit.hub.run}"
+    store = f"{visit.endpoint}/xet/{visit.repo.plural}/{visit.repo}/{name}"
+    token, until = visit.hub.signer.sign("xet", name, seconds=HOURS), int(time.time()) + HOURS
     headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)}
     return JSONResponse({"casUrl": store, "accessToken": token, "exp": until}, headers=headers)
 
 
 def read_token(request: Request) -> Response:
     """Files are fetched over plain HTTP."""
-    visit(request)
+    visit_of(request)
     raise Refused(404, "nothing is read by Xet here: fetch the file itself")
 
 
