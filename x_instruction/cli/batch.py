@@ -78,8 +78,8 @@ def read(folder: Path, results: tuple[Path, ...], give_up: bool) -> None:
     from x_instruction.pipeline.batch_results import read as read_files
     from x_instruction.storage.run_folder import RunFolder
 
-    found = read_files(RunFolder(folder), read_run(folder), results, give_up)
-    for line in _told(found, folder, give_up):
+    summary = read_files(RunFolder(folder), read_run(folder), results, give_up)
+    for line in _lines(summary, folder, give_up):
         click.echo(line)
 
 
@@ -96,18 +96,18 @@ def _advice(folder: Path, files: list[RequestFile]) -> list[str]:
     return [*lines, f"then: x-instruction batch read {folder} {answers}"]
 
 
-def _told(found: ImportSummary, folder: Path, give_up: bool) -> list[str]:
-    lines = [f"{found.answered:8,} answered"]
-    lines += [f"{found.known:8,} known before"] if found.known else []
-    if found.failed:
-        lines.append(f"{found.failed.total():8,} failed, {'given up' if give_up else 'asked again by the next file'}")
-        for reason, number in found.failed.most_common():
-            lines.append(f"{number:12,} {reason}: {_short(found.examples[reason])}")
-    lines += [f"{found.older:8,} for requests that this recipe does not ask"] if found.older else []
-    lines += [f"{found.foreign:8,} of other runs"] if found.foreign else []
-    lines += [f"{found.unreadable:8,} lines that could not be read"] if found.unreadable else []
-    if found.waiting:
-        lines.append(f"next: {found.waiting:,} requests still wait: x-instruction batch write {folder}")
+def _lines(summary: ImportSummary, folder: Path, give_up: bool) -> list[str]:
+    lines = [f"{summary.answered:8,} answered"]
+    lines += [f"{summary.known:8,} known before"] if summary.known else []
+    if summary.failed:
+        lines.append(f"{summary.failed.total():8,} failed, {'given up' if give_up else 'asked again by the next file'}")
+        for reason, number in summary.failed.most_common():
+            lines.append(f"{number:12,} {reason}: {_short(summary.examples[reason])}")
+    lines += [f"{summary.older:8,} for requests that this recipe does not ask"] if summary.older else []
+    lines += [f"{summary.foreign:8,} of other runs"] if summary.foreign else []
+    lines += [f"{summary.unreadable:8,} lines that could not be read"] if summary.unreadable else []
+    if summary.waiting:
+        lines.append(f"next: {summary.waiting:,} requests still wait: x-instruction batch write {folder}")
     else:
         lines.append("next: run the recipe again, every request has its answer")
     return lines

@@ -36,11 +36,11 @@ def command(
 
     settings = read_recipe(recipe, languages, limit, sets)
     check(settings.refine)
-    found = estimate(settings, workers or default_workers(settings))
-    passages = f"{found.rows} passage{'s' if found.rows != 1 else ''}"
-    click.echo(f"probe: {passages} of {language(found.language).name}, 1 worker", err=bool(form))
-    emit([asdict(row) for row in found.languages], _columns(found.priced), form)
-    click.echo(found.summary(), err=bool(form))
+    probe = estimate(settings, workers or default_workers(settings))
+    passages = f"{probe.rows} passage{'s' if probe.rows != 1 else ''}"
+    click.echo(f"probe: {passages} of {language(probe.language).name}, 1 worker", err=bool(form))
+    emit([asdict(row) for row in probe.languages], _columns(probe.priced), form)
+    click.echo(probe.summary(), err=bool(form))
 
 
 def _columns(priced: bool) -> list[Column]:

@@ -50,11 +50,11 @@ def command(folder: Path, stage: str, round: int, languages: tuple[str, ...], li
     from x_instruction.storage.shard_key import StageKey
 
     run, made_at, shown = RunFolder(folder), StageKey(stage, round), 0
-    asked = [language(tag) for tag in languages or read_run(folder).languages]
-    for found in asked:
-        rows = list(islice(_rows(run, made_at, found.tag), limit))
+    chosen = [language(tag) for tag in languages or read_run(folder).languages]
+    for one in chosen:
+        rows = list(islice(_rows(run, made_at, one.tag), limit))
         if languages and not rows:
-            raise RecipeError(f"{folder} has no {made_at} rows of {found.name}: see `x-instruction status {folder}`")
+            raise RecipeError(f"{folder} has no {made_at} rows of {one.name}: see `x-instruction status {folder}`")
         shown += len(rows)
         for record in rows:
             _print(record)

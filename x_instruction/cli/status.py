@@ -36,13 +36,13 @@ def show(run: Run, form: Format | None = None) -> None:
     """Print the sums of a run, and what it has cost."""
     from x_instruction.pipeline.status import spending
 
-    found = run.totals()
-    rows = [asdict(total) for total in found]
+    totals = run.totals()
+    rows = [asdict(total) for total in totals]
     if rows or form:
         emit(rows, _columns(any(row["cost"] for row in rows)), form)
     else:
         click.echo(f"{run.folder}: no shard is complete yet")
-    for line in spending(run.files, run.recipe, found):
+    for line in spending(run.files, run.recipe, totals):
         click.echo(line, err=bool(form))
 
 

@@ -39,10 +39,10 @@ class Column:
         """The text of a row's cell; ``-`` where there is no value."""
         if not isinstance(self.value, str):
             return self.value(row)
-        found = row[self.value]
-        if found is None or (isinstance(found, float) and math.isnan(found)):
+        content = row[self.value]
+        if content is None or (isinstance(content, float) and math.isnan(content)):
             return "-"
-        return " ".join(map(str, found)) if isinstance(found, list | tuple) else format(found, self.spec)
+        return " ".join(map(str, content)) if isinstance(content, list | tuple) else format(content, self.spec)
 
 
 def format_options(command: Callable[..., Any]) -> Callable[..., Any]:

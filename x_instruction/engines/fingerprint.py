@@ -33,22 +33,22 @@ def fingerprint(settings: Section, output: Literal["records", "model"] = "record
     Raises:
         EngineError: a model does not exist.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key in type(settings).model_fields:
         if output not in affects(type(settings), key):
             continue
         value = getattr(settings, key)
         if isinstance(value, Section):
             # Within a section that affects the output, every key does that is not declared otherwise.
-            found |= {f"{key}.{name}": inner for name, inner in fingerprint(value).items()}
+            values |= {f"{key}.{name}": inner for name, inner in fingerprint(value).items()}
         else:
-            found[key] = list(value) if isinstance(value, tuple) else value
+            values[key] = list(value) if isinstance(value, tuple) else value
     if isinstance(settings, Model) and not engine_spec(settings).remote:
         base = located(settings.name, settings.revision)
-        found |= {"name": base.name, "revision": base.revision}
+        values |= {"name": base.name, "revision": base.revision}
         if settings.adapter:
-            found["adapter"] = located(settings.adapter).revision
-    return found
+            values["adapter"] = located(settings.adapter).revision
+    return values
 
 
 def located(name: str, revision: str = "main") -> ModelFiles:

@@ -146,20 +146,20 @@ class Models:
         """The settings that affect a trained model, as dotted keys."""
         section = self._section(role)
         start = fingerprint(self._start(role, round, tag))
-        found = fingerprint(section, "model") | {f"model.{key}": value for key, value in start.items()}
-        found["version"] = VERSIONS[role]
-        found["seed"] = self.recipe.seed
-        found["prompt.digest"] = digest_of(getattr(section, "trained_prompt", section.prompt))
+        recorded = fingerprint(section, "model") | {f"model.{key}": value for key, value in start.items()}
+        recorded["version"] = VERSIONS[role]
+        recorded["seed"] = self.recipe.seed
+        recorded["prompt.digest"] = digest_of(getattr(section, "trained_prompt", section.prompt))
         if role == "rater" and set(labels.WEAK_STRATEGIES) & set(self.recipe.refine.label_strategies):
-            found |= {f"weak.{key}": value for key, value in fingerprint(self._weaker_writer()).items()}
-            found["weak.prompt.digest"] = digest_of(self.recipe.generate.prompt)
+            recorded |= {f"weak.{key}": value for key, value in fingerprint(self._weaker_writer()).items()}
+            recorded["weak.prompt.digest"] = digest_of(self.recipe.generate.prompt)
         if role == "generator" and self._starts_the_rater():
-            found["validation"] = self.recipe.refine.validation
+            recorded["validation"] = self.recipe.refine.validation
         for path in self._files(tag):
-            found[f"input.seeds/{path.stem}"] = file_digest(path)
+            recorded[f"input.seeds/{path.stem}"] = file_digest(path)
         for key in self._rated(round - 1, tag) if round else ():
-            found[f"input.{key}"] = self.run.report(key).digest
-        return found
+            recorded[f"input.{key}"] = self.run.report(key).digest
+        return recorded
 
     def _start(self, role: str, round: int, tag: str) -> Model:
         """The model that training starts from."""

@@ -127,21 +127,21 @@ class Plan:
         """Everything that decides the content of a shard, as dotted keys."""
         name = rounds.SECTIONS[key.stage]
         section = self._section(key)
-        found = {f"{name}.{setting}": value for setting, value in fingerprint(section).items()}
-        found["seed"] = self.recipe.seed
-        found["stage.version"] = VERSIONS[key.stage]
+        recorded = {f"{name}.{setting}": value for setting, value in fingerprint(section).items()}
+        recorded["seed"] = self.recipe.seed
+        recorded["stage.version"] = VERSIONS[key.stage]
         if isinstance(section, Generate | Refine):
-            found[f"{name}.prompt.digest"] = digest_of(section.prompt)
+            recorded[f"{name}.prompt.digest"] = digest_of(section.prompt)
         if isinstance(section, Diversify):
-            found[f"{name}.embedder.files"] = located(_embedder(section), section.revision).revision
+            recorded[f"{name}.embedder.files"] = located(_embedder(section), section.revision).revision
         if key.stage == "passage":
             from x_instruction.corpus import sources
 
             corpus = sources.fingerprint(self.recipe.corpus, language(key.language))
-            return found | {f"input.{name}": digest for name, digest in corpus.items()}
+            return recorded | {f"input.{name}": digest for name, digest in corpus.items()}
         for source in self._inputs(key):
-            found[f"input.{source}"] = self.run.report(source).digest
-        return found
+            recorded[f"input.{source}"] = self.run.report(source).digest
+        return recorded
 
     def _section(self, key: ShardKey) -> Section:
         """The section of the recipe that a shard is made with, with the model that its round trains.

@@ -69,18 +69,18 @@ def totals(run: RunFolder, settings: Recipe | None = None) -> list[Total]:
     return sums
 
 
-def spending(run: RunFolder, settings: Recipe, found: list[Total]) -> list[str]:
+def spending(run: RunFolder, settings: Recipe, summed: list[Total]) -> list[str]:
     """The cost of the run as a line; none without prices.
 
     Args:
         run: the run folder.
         settings: the recipe.
-        found: the sums over complete shards, with their costs.
+        summed: the sums over complete shards, with their costs.
     """
     if not priced(settings):
         return []
     total = spent(run, settings)
-    open_cost = total - sum(t.cost for t in found)
+    open_cost = total - sum(t.cost for t in summed)
     # A smaller difference is the rounding of a sum.
     incomplete = open_cost > 1e-9 * max(1.0, total)
     more = f", {money(open_cost)} of it for shards that are not complete" if incomplete else ""

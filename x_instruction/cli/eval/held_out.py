@@ -119,8 +119,8 @@ def _emit(
     figures: Mapping[str, Metrics], differences: Mapping[str, Difference], baseline: str, form: Format | None
 ) -> None:
     """Print the figures and the differences to a baseline: two tables, or one in JSON and CSV."""
-    rows = [_row(name, found) for name, found in figures.items()]
-    deltas = [_row(name, found, "difference_") for name, found in differences.items()]
+    rows = [_row(name, figure) for name, figure in figures.items()]
+    deltas = [_row(name, figure, "difference_") for name, figure in differences.items()]
     if form and deltas:
         rows = [{**row, **delta} for row, delta in zip(rows, deltas, strict=True)]
     emit(rows, _columns(), form)
@@ -129,12 +129,12 @@ def _emit(
         emit(deltas, _columns("difference_"))
 
 
-def _row(language: str, found: Metrics | Difference, prefix: str = "") -> dict[str, Any]:
-    row: dict[str, Any] = {"language": language, "rows": found.rows}
+def _row(language: str, figure: Metrics | Difference, prefix: str = "") -> dict[str, Any]:
+    row: dict[str, Any] = {"language": language, "rows": figure.rows}
     for name in _METRICS:
-        low, high = getattr(found, f"{name}_interval")
+        low, high = getattr(figure, f"{name}_interval")
         row |= {
-            f"{prefix}{name}": getattr(found, name),
+            f"{prefix}{name}": getattr(figure, name),
             f"{prefix}{name}_low": low,
             f"{prefix}{name}_high": high,
         }

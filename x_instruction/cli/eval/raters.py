@@ -84,17 +84,17 @@ def command(
         check(refine)
     if out:
         kept(f"answers are kept beside {out}; rerun the same command to continue")
-    found: list[RaterMetrics] = []
+    measured: list[RaterMetrics] = []
     try:
         for metrics in _compared(settings, examples, chosen, out):
-            found += metrics
+            measured += metrics
     finally:
         # Also the raters before one that fails.
-        if found:
-            emit([line.plain() for line in found], _COLUMNS, form)
+        if measured:
+            emit([line.plain() for line in measured], _COLUMNS, form)
     if out:
         with atomic(out) as stream:
-            table = {"labels": labelled.name, "figures": [line.plain() for line in found]}
+            table = {"labels": labelled.name, "figures": [line.plain() for line in measured]}
             stream.write(json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
 
@@ -123,9 +123,9 @@ def _asked(
     from x_instruction.refine.compare import candidate, rater_metrics
 
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
-    with RequestCache(cache, open_engine(model), fingerprint(model)) as ledger:
+    with RequestCache(cache, open_engine(model), fingerprint(model)) as requests:
         for refine in chosen:
-            rated = rate(candidates, refine, ledger.engine, ledger.ask)
+            rated = rate(candidates, refine, requests.engine, requests.ask)
             yield rater_metrics(examples, rated, refine, settings.seed)
 
 

@@ -69,11 +69,16 @@ def command(
         raise RecipeError("--layer and --layers exclude each other: leave one out")
     pairs = read(data, limit)
     encoder = Encoder.load(Model(name=model, adapter=adapter, threads=os.cpu_count() or 1))
-    wanted = range(encoder.layers + 1) if layers else [1 if layer is None else layer]
-    found = list(measure(encoder, pairs, wanted, pooling))
-    emit(_rows(found), _COLUMNS, form)
+    measured_layers = range(encoder.layers + 1) if layers else [1 if layer is None else layer]
+    alignments = list(measure(encoder, pairs, measured_layers, pooling))
+    emit(_rows(alignments), _COLUMNS, form)
     if out is not None:
-        what = {"model": model, "adapter": adapter, "pooling": pooling, "measured": [asdict(each) for each in found]}
+        what = {
+            "model": model,
+            "adapter": adapter,
+            "pooling": pooling,
+            "measured": [asdict(each) for each in alignments],
+        }
         with atomic(out) as stream:
             stream.write(json.dumps(what, indent=1, ensure_ascii=False).encode())
 
@@ -88,9 +93,9 @@ _COLUMNS = [
 ]
 
 
-def _rows(found: Sequence[Alignment]) -> list[dict[str, Any]]:
+def _rows(alignments: Sequence[Alignment]) -> list[dict[str, Any]]:
     """A row per language and layer, then the mean over languages of each layer that has several."""
-    rows = [asdict(each) for each in sorted(found, key=lambda each: each.layer)]
+    rows = [asdict(each) for each in sorted(alignments, key=lambda each: each.layer)]
     for layer in sorted({row["layer"] for row in rows}):
         here = [row for row in rows if row["layer"] == layer]
         if len(here) > 1:

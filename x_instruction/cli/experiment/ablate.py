@@ -55,15 +55,15 @@ def command(
     settings = read_recipe(recipe, languages, limit, sets)
     root = out or Path("runs") / f"{settings.name}-{study}"
     kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
-    progress, found = shown(), []
+    progress, results = shown(), []
     try:
         for one in ablate(settings, study, root, workers or default_workers(settings), overwrite, progress):
-            found.append({**asdict(one), "folder": str(one.folder)})
+            results.append({**asdict(one), "folder": str(one.folder)})
     finally:
         progress.close()
         # Also the variants before one that fails.
-        if found:
-            emit(found, _COLUMNS, form)
+        if results:
+            emit(results, _COLUMNS, form)
 
 
 _COLUMNS = [

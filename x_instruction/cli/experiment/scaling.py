@@ -51,11 +51,11 @@ def command(
         numbers = [int(size) for size in sizes.split(",")]
     except ValueError:
         raise RecipeError(f"--sizes is {sizes!r}, expected numbers such as 100,200,400") from None
-    found = read([source for name in data for source in sources(name, "web")])
+    training_rows = read([source for name in data for source in sources(name, "web")])
     rows, _ = held_out.read(held, limit)
     folder = out or Path("models") / f"{settings.name}-sizes"
     kept(f"finished models and checkpoints are kept in {folder}; rerun the same command to continue")
-    worth = curve(settings, found, numbers, rows, folder, lambda text: click.echo(text, err=True))
+    worth = curve(settings, training_rows, numbers, rows, folder, lambda text: click.echo(text, err=True))
     emit([{"rows": size, **figures} for size, figures in worth.items()], _COLUMNS, form)
     for name in ("score", "bits_per_byte", "language_accuracy"):
         line = fit(list(worth), [figures[name] for figures in worth.values()])
