@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.refine.labels import WEAK_STRATEGIES, examples, split
+from x_instruction.seed.pairs import Pair
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
@@ -242,6 +244,57 @@ def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
     with pytest.raises(RecipeError, match=message):
         go(looped(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "passage").exists()
+
+
+def label_file(path: Path, rows: list[tuple[str, str]]) -> str:
+    """A file of judged pairs: their languages and labels."""
+    lines = [
+        {"id": f"p{n}", "instruction": f"Why {n}?", "output": f"Siksi {n}.", "language": tag, "label": label}
+        for n, (tag, label) in enumerate(rows)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return str(path)
+
+
+def test_a_rater_learns_from_what_people_judged(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    rows = [(tag, label) for label in ("good", "flawed", "bad") for tag in ("fi", "th") for _ in range(20)]
+    path = label_file(tmp_path / "judged.jsonl", rows)
+    recipe = looped(**{"refine.label_files": f"['{path}']"})
+    models = Models(RunFolder(tmp_path / "run"), recipe, False, lambda text: None)
+    training, validation = models._with_judged([], [], [])
+    # No judged pair is lost, none is on both sides, and both have as many of each level.
+    assert {e.id for e in training}.isdisjoint(e.id for e in validation)
+    for side, least in ((training, 20), (validation, 5)):
+        assert len({sum(e.level == level for e in side) for level in ("best", "flawed", "worst")}) == 1
+        assert len(side) > 3 * least
+    # Judged pairs are kept before made ones.
+    made = [
+        replace(e, id=f"made-{n}", strategy="pair", level=level)
+        for level, number in (("best", 9), ("flawed", 0), ("worst", 9))
+        for n, e in enumerate(training[:1] * number)
+    ]
+    assert [e for e in models._with_judged(made, [], [])[0] if e.strategy == "judged"] == training
+    one = looped(**{"refine.label_files": f"['{path}']", "refine.train.per_language": "true"})
+    finnish = [Pair(id="a", instruction="b", output="c", language="fi", instruction_language="en", source="d")]
+    own = Models(RunFolder(tmp_path / "run"), one, False, lambda text: None)._with_judged([], [], finnish)
+    assert {e.language for side in own for e in side} == {"fi"}
+    # Another file is another rater, and no other generator.
+    before = {role: models.settings(role, 0) for role in ("generator", "rater")}
+    label_file(tmp_path / "judged.jsonl", rows[1:])
+    after = {role: models.settings(role, 0) for role in ("generator", "rater")}
+    assert before["generator"] == after["generator"]
+    assert {k for k in before["rater"] if before["rater"][k] != after["rater"][k]} == {"input.labels/0-judged.jsonl"}
+
+
+def test_files_of_judged_pairs_are_read_before_the_corpus(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+    path = label_file(tmp_path / "judged.jsonl", [("fi", "good"), ("fi", "nice")])
+    with pytest.raises(CorpusError, match=r"judged\.jsonl, row 2: label is 'nice', expected one of best"):
+        go(looped(**{"refine.label_files": f"['{path}']"}), tmp_path / "run")
+    with pytest.raises(CorpusError, match=r"cannot read .*none\.jsonl"):
+        go(looped(**{"refine.label_files": f"['{tmp_path}/none.jsonl']"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RecipeError, match=r"label_files is set, expected a section \[refine\.train\]"):
+        looped().refine.replace(train=None, init_from="base", label_files=(path,))
 
 
 def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from x_instruction.config.fields import (
     NotNegative,
     Positive,
     Share,
+    Strings,
 )
 from x_instruction.config.model import Model
 from x_instruction.config.section import Section
@@ -80,6 +81,9 @@ class Refine(Section):
     language), `hard-negative` (the instruction of the most similar other document), `weak-instruction` and
     `weak-response` (written by the untrained generator). Worst: `random-negative` (the instruction of any other
     document)."""
+    label_files: Annotated[Strings, INPUT_ONLY] = ()
+    """Files of pairs that people judged, which the rater is trained and calibrated on beside those made from seeds. A
+    row has `instruction`, `text` (or `output`), `language`, and a `level`, a `label` or a `score` from 1 to 5."""
     per_level: Annotated[Positive, TRAINING_ONLY] = 1
     """Most examples of each level from 1 seed."""
     validation: Annotated[Share, TRAINING_ONLY] = 0.1
@@ -102,6 +106,8 @@ class Refine(Section):
             )
         if self.train and self.rater not in ("trained", "combined"):
             raise Invalid("train", f'is set and rater is "{self.rater}", expected rater = "trained" or "combined"')
+        if self.label_files and not self.train:
+            raise Invalid("label_files", "is set, expected a section [refine.train]: only training reads these files")
         if self.precision is not None and self.rater != "trained":
             raise Invalid(
                 "precision",

@@ -35,7 +35,8 @@ from x_instruction.pipeline.rounds import base_of, folder, started
 from x_instruction.pipeline.weak_texts import weak_texts
 from x_instruction.prompts import digest_of
 from x_instruction.records import Rated
-from x_instruction.refine import labels
+from x_instruction.refine import label_files, labels
+from x_instruction.refine.labels import Example
 from x_instruction.seed.collect import collect, provenance
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
@@ -155,6 +156,8 @@ class Models:
             recorded["weak.prompt.digest"] = digest_of(self.recipe.generate.prompt)
         if role == "generator" and self._starts_the_rater():
             recorded["validation"] = self.recipe.refine.validation
+        for number, name in enumerate(self.recipe.refine.label_files if role == "rater" else ()):
+            recorded[f"input.labels/{number}-{Path(name).name}"] = file_digest(Path(name))
         for path in self._files(tag):
             recorded[f"input.seeds/{path.stem}"] = file_digest(path)
         for key in self._rated(round - 1, tag) if round else ():
@@ -300,6 +303,7 @@ class Models:
             labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weak), seed)
             for part in labels.split(pairs, settings.validation, seed)
         )
+        training_part, validation_part = self._with_judged(training_part, validation_part, pairs)
 
         def finish(model: Path, tuned: TrainResult) -> None:
             engine = open_engine(self._tune("rater").trained(start, model))
@@ -313,6 +317,26 @@ class Models:
             describe(model, tuned)
 
         return rater_examples(training_part, settings, reader), finish
+
+    def _with_judged(
+        self, training: list[Example], validation: list[Example], pairs: list[Pair]
+    ) -> tuple[list[Example], list[Example]]:
+        """Examples with those that people judged, of the languages of the pairs if each has a rater of its own."""
+        refine, seed = self.recipe.refine, self.recipe.seed
+        tags = {pair.language for pair in pairs} if self._tune("rater").per_language else None
+        judged = [
+            example
+            for path in refine.label_files
+            for example in label_files.read(Path(path))
+            if tags is None or example.language in tags
+        ]
+        if not judged:
+            return training, validation
+        more_training, more_validation = labels.split(judged, refine.validation, seed)
+        return (
+            labels.balance([*training, *more_training], seed),
+            labels.balance([*validation, *more_validation], seed),
+        )
 
     def _weak_texts(self, pairs: list[Pair]) -> dict[str, dict[str, str]]:
         """Texts of the untrained generator for the label strategies that need them."""

@@ -122,14 +122,17 @@ def check(settings: Recipe) -> None:
     Raises:
         RecipeError: a model to train runs on a server or has an adapter already, generator and rater cannot start from
             each other as set, or a key names a prompt or label strategy that does not exist.
+        CorpusError: a file of labelled pairs cannot be read.
     """
-    from x_instruction.refine import labels
+    from x_instruction.refine import label_files, labels
 
     generate, refine = settings.generate, settings.refine
     if generate.train and refine.train and refine.init_from == "generator":
         _check_start(generate.train, refine.train)
     if refine.train:
         labels.check(refine.label_strategies)
+        for path in refine.label_files:
+            label_files.read(Path(path))
         if not refine.validation:
             raise RecipeError("refine.validation is 0, expected more: a trained rater is calibrated on these pairs")
     for prompt in (generate.prompt, generate.trained_prompt, refine.prompt):

@@ -19,7 +19,7 @@ from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
-from x_instruction.refine.labels import LEVELS, Example
+from x_instruction.refine.labels import JUDGED, LEVELS, Example
 from x_instruction.seed.files import read_rows
 from x_instruction.storage.atomic import atomic
 
@@ -32,8 +32,6 @@ OPTIONAL = ("id", "instruction_language", "document", "document_id", "strategy",
 _LABELS = {"good": "best", "bad": "worst"} | {level: level for level in LEVELS}
 # Lowest scores of the levels, halfway between 3 and 4 and between 1 and 2.
 _SCORES = {"best": 3.5, "flawed": 1.5, "worst": 1.0}
-# The strategy of pairs that were not made from seeds.
-JUDGED = "judged"
 
 
 def write(examples: Sequence[Example], path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from x_instruction.corpus import characters
 from x_instruction.errors import CorpusError, RecipeError
@@ -21,6 +22,8 @@ from x_instruction.refine.nearest_neighbor import NearestNeighbors
 from x_instruction.seed.pairs import Pair
 
 LEVELS = ("best", "flawed", "worst")
+# The strategy of pairs that people judged.
+JUDGED = "judged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class SeedPool:
         neighbors = self._nearest[tag]
         return neighbors.of(row) if neighbors else None
 
+
+InDocument = TypeVar("InDocument", Pair, Example)
 
 # Makes instruction and response from a seed, given by its language and row in the pool; None if it cannot.
 Make = Callable[[SeedPool, str, int, Random], tuple[str, str] | None]
@@ -264,19 +269,29 @@ def _of_level(pool: SeedPool, tag: str, row: int, names: list[str], most: int, s
 
 
 def balance(labelled: Sequence[Example], seed: int) -> list[Example]:
-    """Equal numbers of examples of each level, in order. Ids and the seed determine which are kept."""
+    """Equal numbers of examples of each level, in order. Ids and the seed determine which are kept.
+
+    What people judged is kept before what was made from seeds.
+    """
     counts = Counter(example.level for example in labelled)
     least = min((counts[level] for level in LEVELS), default=0)
     kept_rows: set[int] = set()
     for level in LEVELS:
         rows = [row for row, example in enumerate(labelled) if example.level == level]
         kept_rows.update(
-            sorted(rows, key=lambda row: (derive_seed(seed, "balance", labelled[row].id), labelled[row].text))[:least]
+            sorted(
+                rows,
+                key=lambda row: (
+                    labelled[row].strategy != JUDGED,
+                    derive_seed(seed, "balance", labelled[row].id),
+                    labelled[row].text,
+                ),
+            )[:least]
         )
     return [example for row, example in enumerate(labelled) if row in kept_rows]
 
 
-def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+def split(pairs: Sequence[InDocument], share: float, seed: int) -> tuple[list[InDocument], list[InDocument]]:
     """Split pairs into training and validation pairs, each in order.
 
     All languages of a document are on the same side, and its side does not depend on other seeds: a rater that is
@@ -284,7 +299,7 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
     few documents: each side gets at least two of four, so that strategies can combine two.
 
     Args:
-        pairs: seeds in any languages.
+        pairs: seeds or labelled pairs in any languages.
         share: approximate share of documents for validation.
         seed: random seed.
     """
@@ -296,7 +311,7 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
         least = min(2, len(ranked) // 2)
         count = min(max(count, least), len(ranked) - least)
     validation = set(ranked[:count])
-    sides: tuple[list[Pair], list[Pair]] = ([], [])
+    sides: tuple[list[InDocument], list[InDocument]] = ([], [])
     for pair in pairs:
         sides[pair.document in validation].append(pair)
     return sides

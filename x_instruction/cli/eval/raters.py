@@ -57,8 +57,9 @@ def command(
 ) -> None:
     """Compare raters by how well they rank the pairs of LABELS.
 
-    LABELS is a file that `seeds labels` wrote: rows with id, language, instruction_language, instruction, text and
-    level (best, flawed or worst). Raters ask the model of RECIPE; pmi and prompted use it without an adapter.
+    LABELS is a file that `seeds labels` wrote, or of pairs that people judged: rows with instruction, text, language
+    and a level (best, flawed or worst), a label (good, flawed or bad) or a score from 1 to 5. Raters ask the model of
+    RECIPE; pmi and prompted use it without an adapter.
 
     \b
     best>worst   AUROC of best against worst pairs, with its 95 % interval
