@@ -171,3 +171,17 @@ def test_importing_the_folder_loads_nothing_heavy() -> None:
     heavy = "'numpy', 'pyarrow', 'datasets', 'py3langid'"
     code = f"import sys, x_instruction.corpus; print([m for m in ({heavy}) if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_markup_is_stripped_and_what_cannot_be_is_dropped(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    text = sample_texts("sw")[0]
+    page = f"<html><head><title>Ukurasa</title></head><body><div class='menu'><p>{text}</p></div></body></html>"
+    corpus = Corpus(source="files", paths=(str(jsonl([{"text": page}, {"text": "<br>" * 100}])),))
+    kept, dropped = run(corpus, tmp_path)
+    assert [p.text for p in kept] == [" ".join(text.split())]
+    assert [d.reason for d in dropped] == ["no_text"]
+    kept, dropped = run(corpus, tmp_path, strip_markup=False, max_symbols=1.0)
+    assert kept == []
+    assert {d.reason for d in dropped} == {"markup"}

@@ -55,6 +55,11 @@ class Filters(LanguageThresholds):
     """Largest share of lines that are too short for a sentence."""
     max_broken: Share = 0.001
     """Largest share of characters that no text should have: U+FFFD, private use, mojibake."""
+    strip_markup: bool = True
+    """Remove tags, marks, code blocks, tables and lines of links of HTML, Markdown, AsciiDoc and wikis, and decode
+    entities."""
+    max_markup: Share = 0.005
+    """Largest share of characters in markup that is left after that."""
     mask_personal_data: bool = True
     """Replace e-mail addresses, phone numbers, IP addresses and IBANs."""
     near_duplicates: bool = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from x_instruction.config.corpus import Filters
-from x_instruction.corpus import boilerplate, characters, clean
+from x_instruction.corpus import boilerplate, characters, clean, markup
 from x_instruction.corpus.characters import BROKEN, DIGIT, SYMBOL
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ def symbols(view: View, limits: Filters) -> Reason | None:
     return _above("too_many_symbols", int(view.counts[SYMBOL]), len(view.text), limits.max_symbols, "symbols")
 
 
+def markup_left(view: View, limits: Filters) -> Reason | None:
+    """``markup``: share of characters in tags, attributes, links and braces."""
+    return _above("markup", markup.marks(view.text), len(view.text), limits.max_markup, "characters of markup")
+
+
 def short_lines(view: View, limits: Filters) -> Reason | None:
     """``short_lines``: share of lines that are too short for a sentence, as in lists and menus."""
     shortest = SHORT_LINE if view.spaced else SHORT_LINE_UNSPACED
@@ -143,6 +148,7 @@ FILTERS: dict[str, Callable[[View, Filters], Reason | None]] = {
     "length": length,
     "digits": digits,
     "symbols": symbols,
+    "markup": markup_left,
     "broken_unicode": broken_unicode,
     "short_lines": short_lines,
     "duplicate_lines": duplicate_lines,

@@ -1,6 +1,6 @@
 """The corpus stage: from documents to passages of one language.
 
-    read -> normalise -> mask personal data -> segment -> filters -> identify -> exact and near duplicates
+    read -> strip markup -> normalise -> mask personal data -> segment -> filters -> identify -> duplicates
 
 Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
 text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.config.corpus import Corpus
-from x_instruction.corpus import boilerplate, characters
+from x_instruction.corpus import boilerplate, characters, markup
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
 from x_instruction.corpus.density import scaled
@@ -92,7 +92,10 @@ def _screened(
     batch: list[tuple[Document, list[str]]] = []
     size, limit, count = 0, 16, 0
     for count, document in enumerate(read(corpus, language), start=1):
-        text = normalise(document.text)
+        text = document.text
+        if corpus.filters.strip_markup and isinstance(document, Document):
+            text = markup.plain(text)
+        text = normalise(text)
         if corpus.filters.mask_personal_data:
             text = mask_personal_data(text)[0]
         if isinstance(document, Dropped):
@@ -100,7 +103,7 @@ def _screened(
             continue
         segments = segment(text, corpus.filters.min_chars, corpus.filters.max_chars)
         if not segments:
-            yield dropped(document.id, "no_text", "nothing but space and control characters")
+            yield dropped(document.id, "no_text", "nothing but space, control characters and markup")
             continue
         batch.append((document, segments))
         size += len(text)
