@@ -185,3 +185,21 @@ def test_markup_is_stripped_and_what_cannot_be_is_dropped(
     kept, dropped = run(corpus, tmp_path, strip_markup=False, max_symbols=1.0)
     assert kept == []
     assert {d.reason for d in dropped} == {"markup"}
+
+
+def test_lines_of_many_documents_and_of_another_language_are_removed(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    footer = "Got a comment? Spot an error? Send us your feedback about this page."
+    foreign = "This paragraph has not been translated by anybody yet."
+    texts = sample_texts("sw")
+    rows = [{"id": str(i), "text": f"{text}\n{footer}"} for i, text in enumerate(texts)]
+    rows[0]["text"] = f"{foreign}\n{texts[0]}"
+    corpus = Corpus(source="files", paths=(str(jsonl([*rows, {"id": "footer", "text": footer}])),))
+    kept, dropped = run(corpus, tmp_path)
+    assert [p.text for p in kept] == texts
+    assert [(d.id, d.reason) for d in dropped] == [("footer", "repeated_lines")]
+    kept, _ = run(corpus, tmp_path, max_line_documents=1.0, max_foreign_lines=1.0)
+    assert footer not in kept[1].text
+    kept, _ = run(corpus, tmp_path, max_line_documents=1.0, language_check=False)
+    assert [p.text for p in kept] == [row["text"] for row in rows]

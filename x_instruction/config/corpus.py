@@ -20,7 +20,8 @@ class LanguageThresholds(Section):
     min_script: Share = 0.6
     """Least share of letters in the language's script."""
     max_foreign_lines: Share = 0.15
-    """Largest share of characters in sentences of another language. Catches half-translated pages."""
+    """Largest share of characters in sentences of another language. Catches half-translated pages. In a passage with
+    a smaller share, lines in another language are removed."""
     lid_model: str | None = None
     """Path of a fastText model such as GlotLID, for languages that py3langid does not know."""
 
@@ -60,6 +61,10 @@ class Filters(LanguageThresholds):
     entities."""
     max_markup: Share = 0.005
     """Largest share of characters in markup that is left after that."""
+    max_line_documents: Share = 0.02
+    """Largest share of the documents of a source in which a line may occur; a line in more of them, and in at least 5,
+    is part of a footer or menu and is removed. Documents are counted in blocks of 2,000, in the order of the corpus.
+    1 removes none."""
     mask_personal_data: bool = True
     """Replace e-mail addresses, phone numbers, IP addresses and IBANs."""
     near_duplicates: bool = True

@@ -20,7 +20,7 @@ from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
 from x_instruction.corpus.close_languages import closer
-from x_instruction.corpus.identifiers import COMMON, Guess, identifier
+from x_instruction.corpus.identifiers import COMMON, Guess, enough_letters, identifier
 from x_instruction.corpus.segment import STOPS
 from x_instruction.languages import Language
 
@@ -90,6 +90,19 @@ class LanguageCheck:
             # Both checks may count a sentence in another script, so the share is limited to 1.
             foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
         return [self._verdict(texts[i], scripts[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
+
+    def without_foreign_lines(self, text: str) -> str:
+        """The text without the lines that are clearly in another script or language."""
+        lines = text.split("\n")
+        foreign = [
+            enough_letters(line) and _script(line, self._known)[0] < 1 - self._limits.min_script for line in lines
+        ]
+        if self._units:
+            by_language = self._identifier.foreign(lines)
+            foreign = [one or other for one, other in zip(foreign, by_language, strict=True)]
+        if not any(foreign):
+            return text
+        return "\n".join(line for line, is_foreign in zip(lines, foreign, strict=True) if not is_foreign).strip("\n")
 
     def _verdict(self, text: str, script: float, best: Guess | None, foreign: float) -> Verdict:
         limits, expected = self._limits, self._language

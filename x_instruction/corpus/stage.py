@@ -1,6 +1,7 @@
 """The corpus stage: from documents to passages of one language.
 
-    read -> strip markup -> normalise -> mask personal data -> segment -> filters -> identify -> duplicates
+    read -> strip markup -> normalise -> mask personal data -> repeated lines -> segment -> filters -> identify
+    -> lines in another language -> exact and near duplicates
 
 Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
 text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
@@ -10,13 +11,14 @@ a half-translated page is rarely good text.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from x_instruction.config.corpus import Corpus
+from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus import boilerplate, characters, markup
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
@@ -24,6 +26,7 @@ from x_instruction.corpus.density import scaled
 from x_instruction.corpus.filters import View, check
 from x_instruction.corpus.identify import LanguageCheck, Verdict
 from x_instruction.corpus.pii import mask_personal_data
+from x_instruction.corpus.repeated_lines import without_repeated_lines
 from x_instruction.corpus.segment import segment
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import Language
@@ -91,17 +94,15 @@ def _screened(
     spaced = characters.spaced(language)
     batch: list[tuple[Document, list[str]]] = []
     size, limit, count = 0, 16, 0
-    for count, document in enumerate(read(corpus, language), start=1):
-        text = document.text
-        if corpus.filters.strip_markup and isinstance(document, Document):
-            text = markup.plain(text)
-        text = normalise(text)
-        if corpus.filters.mask_personal_data:
-            text = mask_personal_data(text)[0]
+    for count, (document, text) in enumerate(_tidied(corpus, language), start=1):
         if isinstance(document, Dropped):
-            yield dropped(document.id, document.reason, document.detail, text)
+            yield document
             continue
         segments = segment(text, corpus.filters.min_chars, corpus.filters.max_chars)
+        if not segments and document.text:
+            detail = "nothing but lines that many documents share"
+            yield dropped(document.id, "repeated_lines", detail, document.text)
+            continue
         if not segments:
             yield dropped(document.id, "no_text", "nothing but space, control characters and markup")
             continue
@@ -116,6 +117,25 @@ def _screened(
                 return
     yield from _judged(batch, corpus, language, language_check, phrases, spaced)
     seen(count)
+
+
+def _tidied(corpus: Corpus, language: Language) -> Iterator[tuple[Document | Dropped, str]]:
+    """Documents with normalised text, and that text without the lines that many of them share."""
+    documents = (_normalised(document, corpus.filters) for document in read(corpus, language))
+    if corpus.filters.max_line_documents < 1:
+        return without_repeated_lines(documents, corpus.filters.max_line_documents)
+    return ((document, document.text) for document in documents)
+
+
+def _normalised(document: Document | Dropped, filters: Filters) -> Document | Dropped:
+    """The document with plain text in normal form and without personal data."""
+    is_document = isinstance(document, Document)
+    text = normalise(markup.plain(document.text) if filters.strip_markup and is_document else document.text)
+    if filters.mask_personal_data:
+        text = mask_personal_data(text)[0]
+    if isinstance(document, Dropped):
+        return dropped(document.id, document.reason, document.detail, text)
+    return dataclasses.replace(document, text=text)
 
 
 def _judged(
@@ -139,10 +159,17 @@ def _judged(
     verdicts = language_check.judge(texts) if language_check else [UNCHECKED] * len(texts)
     if language_check:
         verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
+        texts = [
+            language_check.without_foreign_lines(text) if verdict.foreign and verdict.reason is None else text
+            for text, verdict in zip(texts, verdicts, strict=True)
+        ]
     for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
         document = batch[index][0]
         if verdict.reason is not None:
             yield dropped(f"{document.id}#{number}", verdict.reason, verdict.detail, text)
+        elif verdict.foreign and len(text) < corpus.filters.min_chars:
+            detail = f"{len(text)} characters without lines in another language, at least {corpus.filters.min_chars}"
+            yield dropped(f"{document.id}#{number}", "too_short", detail, text)
         else:
             yield _passage(document, number, text, verdict, language)
 
