@@ -18,7 +18,8 @@ PROSE = (
 
 
 def reason(text: str, tag: str = "fi", **limits: float) -> str | None:
-    found = check(View(text, spaced(language(tag)), boilerplate.phrases(tag)), LIMITS.replace(**limits))
+    expected = language(tag)
+    found = check(View(text, spaced(expected), boilerplate.phrases(tag), expected.script), LIMITS.replace(**limits))
     return found.name if found else None
 
 
@@ -43,6 +44,10 @@ def test_every_sample_passes(tag: str, sample_texts: Callable[[str], list[str]])
         (f"{PROSE}\nKäytämme evästeitä sivuston kehittämiseen.\nLue lisää aiheesta täältä tänään.", "boilerplate"),
         (f"{PROSE}\nEtusivu | Uutiset | Urheilu | Sää | Viihde", "boilerplate"),
         ("sama asia taas kerran uudestaan " * 20, "repeated_ngrams"),
+        (PROSE + ' <div class="a"> </div>', "markup"),
+        (PROSE + " #uutiset #sää", "social_marks"),
+        (PROSE + " [USERNAME] [URL]", "social_marks"),
+        ("\n".join(f"Hallitus sopi uudesta budjetista {name}n kanssa" for name in "abcdefg"), "unfinished_lines"),
     ],
 )
 def test_each_filter_gives_its_reason(text: str, name: str) -> None:
@@ -52,6 +57,19 @@ def test_each_filter_gives_its_reason(text: str, name: str) -> None:
 def test_repetition_is_found_without_spaces() -> None:
     assert reason("ข้อความนี้ซ้ำกันไปมา" * 20, "th") == "repeated_ngrams"
     assert reason("这句话重复了很多次而且没有别的内容。" * 20, "zh") == "repeated_ngrams"
+
+
+def test_words_between_spaces_are_found_where_there_are_none() -> None:
+    text = "ឪពុក ម្តាយ របស់ ខ្ញុំ បាន ទៅ ផ្សារ ដើម្បី ទិញ ត្រី និង បន្លែ ។ "
+    assert reason("".join(text.replace("ខ្ញុំ", f"ខ្ញុំ{name}") for name in "កខគឃង") * 1, "km") == "spaced_words"
+
+
+def test_wrapped_lines_and_lists_of_clauses_are_prose() -> None:
+    words = PROSE.split()
+    wrapped = "\n".join(" ".join(words[i : i + 9]) for i in range(0, len(words), 9))
+    assert reason(wrapped) is None
+    clauses = "\n".join(f"että jokaisella kansalaisella on oikeus asiaan numero {name};" for name in "abcdef")
+    assert reason(clauses) is None
 
 
 def test_native_digits_count() -> None:

@@ -145,8 +145,9 @@ def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path: Path, pa
 
 def kept(path: Path | str, **settings: Any) -> list[Passage]:
     filters = Filters(
-        min_chars=1, language_check=False, near_duplicates=False, max_short_lines=1.0, max_broken=1.0, max_symbols=1.0
-    )
+        min_chars=1, language_check=False, near_duplicates=False, max_short_lines=1.0, max_broken=1.0, max_symbols=1.0,
+        max_social_marks=1.0, whole_sentences=False,
+    )  # fmt: skip
     records = passages(corpus(path, filters=filters, **settings), SW, Path(str(path)).parent)
     return [record for record in records if not isinstance(record, Dropped)]
 

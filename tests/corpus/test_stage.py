@@ -80,7 +80,7 @@ def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bo
 
 @pytest.mark.parametrize("near", [True, False])
 def test_a_bound_stops_the_reading(jsonl: Callable[..., Path], tmp_path: Path, near: bool) -> None:
-    rows = [{"text": " ".join(f"neno{i}x{j}" for j in range(60))} for i in range(3000)]
+    rows = [{"text": " ".join(f"neno{i}x{j}" for j in range(60)) + "."} for i in range(3000)]
     corpus = Corpus(
         source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language_check=False, max_digits=1)
     )
@@ -182,7 +182,7 @@ def test_markup_is_stripped_and_what_cannot_be_is_dropped(
     kept, dropped = run(corpus, tmp_path)
     assert [p.text for p in kept] == [" ".join(text.split())]
     assert [d.reason for d in dropped] == ["no_text"]
-    kept, dropped = run(corpus, tmp_path, strip_markup=False, max_symbols=1.0)
+    kept, dropped = run(corpus, tmp_path, strip_markup=False, max_symbols=1.0, whole_sentences=False)
     assert kept == []
     assert {d.reason for d in dropped} == {"markup"}
 

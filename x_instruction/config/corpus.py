@@ -54,6 +54,17 @@ class Filters(LanguageThresholds):
     """Largest share of lines that look like menus, cookie notices or "read more"."""
     max_short_lines: Share = 0.67
     """Largest share of lines that are too short for a sentence."""
+    max_unfinished_lines: Share = 0.5
+    """Largest share of characters in lines that end no sentence, as in lists of headlines, menus and verse. Does not
+    apply to Thai and Lao."""
+    max_social_marks: Share = 0.005
+    """Most hashtags, mentions, links, emoji, emoticons and drawn-out letters and punctuation per character."""
+    max_spaces: Share = 0.14
+    """Largest share of spaces in scripts without spaces between words, such as Thai and Khmer. More are a sign of text
+    that was split into words."""
+    whole_sentences: bool = True
+    """Cut off the beginning and the end of a passage where they are not a whole sentence, heading or list. What is then
+    shorter than `min_chars` is dropped."""
     max_broken: Share = 0.001
     """Largest share of characters that no text should have: U+FFFD, private use, mojibake."""
     strip_markup: bool = True

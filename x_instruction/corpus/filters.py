@@ -6,6 +6,7 @@ thresholds are ``config.recipe.Filters``. To add a filter, write a function and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from x_instruction.config.corpus import Filters
-from x_instruction.corpus import boilerplate, characters, clean, markup
+from x_instruction.corpus import boilerplate, characters, clean, completeness, markup
 from x_instruction.corpus.characters import BROKEN, DIGIT, SYMBOL
 
 if TYPE_CHECKING:
@@ -22,10 +23,21 @@ if TYPE_CHECKING:
 # Length of the n-grams whose repetitions count: words, or characters in scripts without spaces between words. Gopher
 # (arXiv 2112.11446, table A1) limits the characters in repeated 5- to 10-grams to 0.15 to 0.10; here, one n and limit.
 NGRAM_WORDS = 5
-NGRAM_CHARACTERS = 15
+NGRAM_CHARACTERS = 25
+NGRAM_IDEOGRAPHS = 15
+_IDEOGRAPHS = frozenset({"Hani", "Hans", "Hant", "Jpan", "Yiii"})
 # A line with fewer characters is short (FineWeb, arXiv 2406.17557).
 SHORT_LINE = 30
 SHORT_LINE_UNSPACED = 15
+
+# Hashtags, mentions, links, emoji, emoticons, drawn-out letters (Thai writes laughter as 555) and punctuation.
+_SOCIAL = re.compile(
+    r"(?<!\w)[#@][^\W\d_]\w+|https?://|www\.\w|[\U0001f300-\U0001faff\u2600-\u27bf]+|[:;] ?[-']?[()](?!\w)"
+    r"|([^\W\d_])\1{3,}|(?<!\d)5{3,}(?!\d)|[!?]{2,}|(?<!\.)\.\.(?!\.)|\.{4,}"
+)
+# What replaces names and links in published collections of posts, and as how many marks each counts.
+_REPLACED = re.compile(r"\[(?:USERNAME|USER|URL)\]|@user\b")
+REPLACED = 4
 
 
 class Reason(NamedTuple):
@@ -43,11 +55,13 @@ class View:
         text: normalised text.
         spaced: the script puts spaces between words.
         phrases: boilerplate phrases of the language, in lower case.
+        script: ISO 15924 code.
     """
 
     text: str
     spaced: bool
     phrases: tuple[str, ...]
+    script: str = "Latn"
     kinds: NDArray[np.uint8] = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
     lines: list[str] = field(init=False)
@@ -105,6 +119,25 @@ def short_lines(view: View, limits: Filters) -> Reason | None:
     return _above("short_lines", count, len(view.lines), limits.max_short_lines, "short lines")
 
 
+def unfinished_lines(view: View, limits: Filters) -> Reason | None:
+    """``unfinished_lines``: share of characters in lines that end no sentence, as in lists of headlines and verse."""
+    count = completeness.unfinished(view.text, view.script)
+    return _above("unfinished_lines", count, len(view.text), limits.max_unfinished_lines, "characters in such lines")
+
+
+def social_marks(view: View, limits: Filters) -> Reason | None:
+    """``social_marks``: hashtags, mentions, links, emoji and stretched letters, for each character."""
+    count = len(_SOCIAL.findall(view.text)) + len(_REPLACED.findall(view.text)) * REPLACED
+    return _above("social_marks", count, len(view.text), limits.max_social_marks, "marks of posts")
+
+
+def spaced_words(view: View, limits: Filters) -> Reason | None:
+    """``spaced_words``: share of spaces in a script that puts none between words, as in text that was tokenized."""
+    if view.spaced:
+        return None
+    return _above("spaced_words", view.text.count(" "), len(view.text), limits.max_spaces, "spaces")
+
+
 def duplicate_lines(view: View, limits: Filters) -> Reason | None:
     """``duplicate_lines``: share of lines that repeat an earlier line."""
     count = len(view.lines) - len(set(view.lines))
@@ -133,8 +166,9 @@ def repeated_ngrams(view: View, limits: Filters) -> Reason | None:
         different = len(set(zip(*(words[i:] for i in range(NGRAM_WORDS)), strict=False)))
     else:
         text = view.text
-        total = len(text) - NGRAM_CHARACTERS + 1
-        different = len({text[i : i + NGRAM_CHARACTERS] for i in range(max(0, total))})
+        size = NGRAM_IDEOGRAPHS if view.script in _IDEOGRAPHS else NGRAM_CHARACTERS
+        total = len(text) - size + 1
+        different = len({text[i : i + size] for i in range(max(0, total))})
     return _above("repeated_ngrams", total - different, total, limits.max_repeated_ngrams, "repeated n-grams")
 
 
@@ -151,6 +185,9 @@ FILTERS: dict[str, Callable[[View, Filters], Reason | None]] = {
     "markup": markup_left,
     "broken_unicode": broken_unicode,
     "short_lines": short_lines,
+    "unfinished_lines": unfinished_lines,
+    "social_marks": social_marks,
+    "spaced_words": spaced_words,
     "duplicate_lines": duplicate_lines,
     "boilerplate": boilerplate_lines,
     "repeated_ngrams": repeated_ngrams,

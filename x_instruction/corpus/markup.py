@@ -88,10 +88,10 @@ _BULLET = re.compile(r"^(\s*)[*+•‣](?=\s)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|-])")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
 
-_FOOTNOTE = re.compile(r"(?<=[^\s\[(])(?:\[\d{1,3}\])+")
+_FOOTNOTE = re.compile(r"(?<=[^\s\[(])(?:\[\d{1,3}\])+|(?<=[.,!?।۔။።]) (?:\[\d{1,3}\] ?)+(?=\s|$)", re.MULTILINE)
 # A link to the editor, behind a heading: "History[edit | edit source]".
 _EDIT = re.compile(r"^([^\[\]\n]{1,80}?) ?\[[^\W\d][^\[\]\n]{0,60}\]$", re.MULTILINE)
-_MARKS = re.compile(r"</?(?P<name>[a-zA-Z][a-zA-Z0-9]*)[\s/>]|[a-z-]+=[\"']|\]\(|[{}]{2}|`|[{};]$", re.MULTILINE)
+_MARKS = re.compile(r"</?(?P<name>[a-zA-Z][a-zA-Z0-9]*)[\s/>]|[a-z-]+=[\"']|\]\(|[{}]{2}|`|[{}]$|\);$", re.MULTILINE)
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from x_instruction.corpus.sources import Document
 from x_instruction.records import Dropped
@@ -52,6 +52,14 @@ def without_repeated_lines(
             known |= found
         for document, text, own in zip(block, texts, lines, strict=True):
             yield document, text if own.isdisjoint(known) else _without(text, known)
+
+
+def without_echoes(text: str) -> str:
+    """The text without lines that repeat the one before them, as titles of pages do."""
+    lines = text.split("\n")
+    filled = [number for number, line in enumerate(lines) if line]
+    echoes = {later for earlier, later in pairwise(filled) if lines[earlier] == lines[later]}
+    return "\n".join(line for number, line in enumerate(lines) if number not in echoes) if echoes else text
 
 
 def _blocks(documents: Iterable[Document | Dropped]) -> Iterator[tuple[list[Document | Dropped], bool]]:

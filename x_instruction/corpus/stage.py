@@ -1,7 +1,7 @@
 """The corpus stage: from documents to passages of one language.
 
-    read -> strip markup -> normalise -> mask personal data -> repeated lines -> segment -> filters -> identify
-    -> lines in another language -> exact and near duplicates
+    read -> strip markup -> normalise -> mask personal data -> repeated lines -> segment -> whole sentences
+    -> filters -> identify -> lines in another language -> exact and near duplicates
 
 Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
 text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
@@ -21,12 +21,13 @@ from pathlib import Path
 from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus import boilerplate, characters, markup
 from x_instruction.corpus.clean import normalise
+from x_instruction.corpus.completeness import whole
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
 from x_instruction.corpus.density import scaled
-from x_instruction.corpus.filters import View, check
+from x_instruction.corpus.filters import Reason, View, check
 from x_instruction.corpus.identify import LanguageCheck, Verdict
 from x_instruction.corpus.pii import mask_personal_data
-from x_instruction.corpus.repeated_lines import without_repeated_lines
+from x_instruction.corpus.repeated_lines import without_echoes, without_repeated_lines
 from x_instruction.corpus.segment import segment
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import Language
@@ -35,6 +36,8 @@ from x_instruction.records import Dropped, Passage, dropped, text_digest
 # Documents processed together, because the identifier is faster on many texts. Characters bound the memory.
 BATCH = 256
 BATCH_CHARACTERS = 1 << 19
+# A segment of a document, and the whole sentences of it.
+Piece = tuple[str, str]
 # The verdict on a passage if languages are not checked.
 UNCHECKED = Verdict("und", 0.0, None, "", 0.0)
 
@@ -90,9 +93,7 @@ def _screened(
 ) -> Generator[Passage | Dropped, None, None]:
     """Passages that pass the filters and the language check, before duplicates are removed."""
     language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language_check else None
-    phrases = boilerplate.phrases(language.tag)
-    spaced = characters.spaced(language)
-    batch: list[tuple[Document, list[str]]] = []
+    batch: list[tuple[Document, list[Piece]]] = []
     size, limit, count = 0, 16, 0
     for count, (document, text) in enumerate(_tidied(corpus, language), start=1):
         if isinstance(document, Dropped):
@@ -106,16 +107,17 @@ def _screened(
         if not segments:
             yield dropped(document.id, "no_text", "nothing but space, control characters and markup")
             continue
-        batch.append((document, segments))
+        trimmed = whole(text, segments, language.script) if corpus.filters.whole_sentences else segments
+        batch.append((document, list(zip(segments, trimmed, strict=True))))
         size += len(text)
         if len(batch) >= limit or size >= BATCH_CHARACTERS:
-            yield from _judged(batch, corpus, language, language_check, phrases, spaced)
+            yield from _judged(batch, corpus, language, language_check)
             seen(count)
             # The first batches are small, so that a small corpus.passages reads little more than it needs.
             batch, size, limit = [], 0, min(2 * limit, BATCH)
             if quota.reached:
                 return
-    yield from _judged(batch, corpus, language, language_check, phrases, spaced)
+    yield from _judged(batch, corpus, language, language_check)
     seen(count)
 
 
@@ -131,6 +133,8 @@ def _normalised(document: Document | Dropped, filters: Filters) -> Document | Dr
     """The document with plain text in normal form and without personal data."""
     is_document = isinstance(document, Document)
     text = normalise(markup.plain(document.text) if filters.strip_markup and is_document else document.text)
+    if "\n" in text:
+        text = without_echoes(text)
     if filters.mask_personal_data:
         text = mask_personal_data(text)[0]
     if isinstance(document, Dropped):
@@ -139,32 +143,33 @@ def _normalised(document: Document | Dropped, filters: Filters) -> Document | Dr
 
 
 def _judged(
-    batch: list[tuple[Document, list[str]]],
+    batch: list[tuple[Document, list[Piece]]],
     corpus: Corpus,
     language: Language,
     language_check: LanguageCheck | None,
-    phrases: tuple[str, ...],
-    spaced: bool,
 ) -> Iterator[Passage | Dropped]:
     """Apply the filters and the identifier to a batch of documents."""
     passed: list[tuple[int, int]] = []
-    for index, (document, segments) in enumerate(batch):
-        for number, text in enumerate(segments):
-            reason = check(View(text, spaced, phrases), corpus.filters)
+    phrases = boilerplate.phrases(language.tag)
+    spaced = characters.spaced(language)
+    for index, (document, pieces) in enumerate(batch):
+        for number, (text, trimmed) in enumerate(pieces):
+            reason = _incomplete(text, trimmed, corpus.filters.min_chars)
+            reason = reason or check(View(trimmed, spaced, phrases, language.script), corpus.filters)
             if reason is None:
                 passed.append((index, number))
             else:
                 yield dropped(f"{document.id}#{number}", reason.name, reason.detail, text)
-    texts = [batch[index][1][number] for index, number in passed]
+    # The language is judged with what was cut off, so that a page that is half in another is recognised.
+    texts = [batch[index][1][number][0] for index, number in passed]
     verdicts = language_check.judge(texts) if language_check else [UNCHECKED] * len(texts)
     if language_check:
         verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
-        texts = [
-            language_check.without_foreign_lines(text) if verdict.foreign and verdict.reason is None else text
-            for text, verdict in zip(texts, verdicts, strict=True)
-        ]
-    for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
-        document = batch[index][0]
+    for (index, number), verdict in zip(passed, verdicts, strict=True):
+        document, pieces = batch[index]
+        text = pieces[number][1]
+        if language_check and verdict.foreign and verdict.reason is None:
+            text = _in_language(text, language_check, corpus.filters, language)
         if verdict.reason is not None:
             yield dropped(f"{document.id}#{number}", verdict.reason, verdict.detail, text)
         elif verdict.foreign and len(text) < corpus.filters.min_chars:
@@ -172,6 +177,21 @@ def _judged(
             yield dropped(f"{document.id}#{number}", "too_short", detail, text)
         else:
             yield _passage(document, number, text, verdict, language)
+
+
+def _incomplete(text: str, trimmed: str, least: int) -> Reason | None:
+    """The reason to drop a segment that is too short without its broken beginning and end."""
+    if len(text) < least or len(trimmed) >= least:
+        return None
+    return Reason("incomplete", f"{len(trimmed)} of {len(text)} characters in whole sentences, at least {least}")
+
+
+def _in_language(text: str, language_check: LanguageCheck, filters: Filters, language: Language) -> str:
+    """The text without lines in another language, which can leave half a sentence at its ends."""
+    shorter = language_check.without_foreign_lines(text)
+    if shorter == text or not filters.whole_sentences:
+        return shorter
+    return whole(shorter, [shorter], language.script)[0]
 
 
 def _by_document(
