@@ -104,6 +104,14 @@ def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: by
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
+def test_an_evaluation_set_that_cannot_be_read(recipe_file: Write, tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_text('{"question"')
+    recipe = recipe_file(corpus={"source": "sample", "decontaminate": [f"{tmp_path}/set.jsonl"]})
+    line = refused("run", recipe, "--out", tmp_path / "run")
+    assert "set.jsonl, row 1: malformed_json" in line
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
 def test_missing_files(recipe_file: Write, tmp_path: Path) -> None:
     recipe = recipe_file(corpus={"source": "files", "paths": [f"{tmp_path}/nothing-*.jsonl"]})
     assert "nothing-*.jsonl" in refused("run", recipe, "--out", tmp_path / "run")

@@ -203,3 +203,21 @@ def test_lines_of_many_documents_and_of_another_language_are_removed(
     assert footer not in kept[1].text
     kept, _ = run(corpus, tmp_path, max_line_documents=1.0, language_check=False)
     assert [p.text for p in kept] == [row["text"] for row in rows]
+
+
+def test_passages_of_evaluation_sets_are_dropped(
+    jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    texts = sample_texts("sw")
+    quoted = " ".join(texts[3].split()[4:16])
+    sets = jsonl([{"question": f"Swali: {quoted}?", "label": "a"}], "test.sw.jsonl")
+    corpus = Corpus(source="sample", decontaminate=(f"{tmp_path}/test.{{tag}}.jsonl",))
+    kept, dropped = run(corpus, tmp_path)
+    assert [p.text for p in kept] == texts[:3] + texts[4:]
+    assert [d.reason for d in dropped] == ["contaminated"]
+    assert dropped[0].detail.endswith("is in test.sw.jsonl")
+    sets.write_text("{", "utf-8")
+    with pytest.raises(CorpusError, match=r"test\.sw\.jsonl, row 1: malformed_json"):
+        run(corpus, tmp_path)
+    with pytest.raises(CorpusError, match=r"no file matches .*test\.fi\.jsonl: check corpus\.decontaminate"):
+        run(corpus, tmp_path, "fi")

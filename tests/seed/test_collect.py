@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from x_instruction.cli import cli
 from x_instruction.config.section import toml_value, validate
 from x_instruction.config.seeds import Seeds
+from x_instruction.corpus.contamination import ContaminationIndex
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language
 from x_instruction.seed.collect import collect, detect_format
-from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen
 

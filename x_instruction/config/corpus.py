@@ -117,6 +117,12 @@ class Corpus(Section):
     """Column with a document's licence. May be missing from the rows."""
     license: str = "unknown"
     """Licence of documents whose rows do not state one."""
+    decontaminate: Strings = ()
+    """Files of evaluation sets, such as `eval/belebele.{tag}.jsonl` or `hf://datasets/ORG/NAME/{tag}/*.parquet`. Takes
+    the placeholders and formats of `paths`. Passages that share a run of words with any text of one are dropped."""
+    overlap_words: Positive = 8
+    """Length of such a run, in words; 1 word is 3 characters in scripts without spaces. A shorter text of an evaluation
+    set counts as a whole, if it has at least 6 words."""
     documents: Positive | None = None
     """Most documents to read per language. If not set, all."""
     passages: Positive | None = None

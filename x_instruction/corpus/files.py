@@ -29,8 +29,13 @@ def fill(pattern: str, language: Language) -> str:
     return re.sub(r"\{(\w+)\}", value, pattern)
 
 
-def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
+def find(paths: tuple[str, ...], language: Language, key: str = "corpus.paths") -> list[tuple[Any, str]]:
     """File system and path of every file: patterns in the given order, the files of each sorted by name.
+
+    Args:
+        paths: paths and patterns.
+        language: fills in the placeholders.
+        key: the key of the recipe that has the paths, for messages.
 
     Raises:
         CorpusError: a pattern matches no file, or something that is not a file.
@@ -48,7 +53,7 @@ def find(paths: tuple[str, ...], language: Language) -> list[tuple[Any, str]]:
         except (OSError, ValueError, ImportError) as error:
             raise CorpusError(f"cannot look up {filled}: {error}") from error
         if not present:
-            raise CorpusError(f"no file matches {filled}: check corpus.paths and the placeholders in it")
+            raise CorpusError(f"no file matches {filled}: check {key} and the placeholders in it")
         for match in present:
             if filesystem.isdir(match):
                 raise CorpusError(folder_in_paths(match))

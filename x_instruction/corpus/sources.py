@@ -70,7 +70,7 @@ def read(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
 
 
 def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
-    """Identifies the input of one language: digest or revision by name. It changes whenever the input does.
+    """Identifies the input of one language and its evaluation sets: digest or revision by name.
 
     Local files and the sample have a SHA-256 digest of their content, remote files the key that fsspec gives them, and
     a data set on the Hub the commit that ``revision`` refers to now.
@@ -78,6 +78,14 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
     Raises:
         CorpusError: the input does not exist.
     """
+    found = _input(corpus, language)
+    if corpus.decontaminate:
+        digests = _digests(corpus.decontaminate, language, "corpus.decontaminate")
+        found |= {f"decontaminate.{path}": key for path, key in digests.items()}
+    return found
+
+
+def _input(corpus: Corpus, language: Language) -> dict[str, str]:
     if corpus.source == "sample":
         name, content = _sample_file(language)
         return {name: hashlib.sha256(content).hexdigest()}
@@ -90,8 +98,12 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
             files = sorted(p for p in folder.rglob("*") if p.is_file())
             return {str(p.relative_to(folder)): digest(p) for p in files}
         return {dataset: revision(dataset, corpus.revision)}
+    return _digests(corpus.paths, language, "corpus.paths")
+
+
+def _digests(paths: tuple[str, ...], language: Language, key: str) -> dict[str, str]:
     digests: dict[str, str] = {}
-    for filesystem, path in find(corpus.paths, language):
+    for filesystem, path in find(paths, language, key):
         if is_local(filesystem):
             digests[path] = digest(Path(path))
         else:

@@ -1,7 +1,8 @@
 """The corpus stage: from documents to passages of one language.
 
     read -> strip markup -> normalise -> mask personal data -> repeated lines -> segment -> whole sentences
-    -> filters -> identify -> lines in another language -> exact and near duplicates
+    -> filters -> identify -> lines in another language -> evaluation sets
+    -> exact and near duplicates
 
 Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
 text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus import boilerplate, characters, markup
 from x_instruction.corpus.clean import normalise
 from x_instruction.corpus.completeness import whole
+from x_instruction.corpus.contamination import ContaminationIndex, evaluation_sets
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
 from x_instruction.corpus.density import scaled
 from x_instruction.corpus.filters import Reason, View, check
@@ -50,6 +52,16 @@ class Quota:
     reached: bool = False
 
 
+def check_inputs(corpus: Corpus, languages: Iterable[Language]) -> None:
+    """Read what the stage needs besides the corpus, so that nothing is made before an error in it is found.
+
+    Raises:
+        CorpusError: an evaluation set cannot be read.
+    """
+    for language in languages:
+        evaluation_sets(corpus.decontaminate, language, corpus.overlap_words, corpus.max_row_bytes)
+
+
 def passages(
     corpus: Corpus, language: Language, folder: Path, seen: Callable[[int], None] = lambda documents: None
 ) -> Iterator[Passage | Dropped]:
@@ -68,7 +80,7 @@ def passages(
         seen: called with the number of rows read so far.
 
     Raises:
-        CorpusError: the corpus cannot be read, or holds no document.
+        CorpusError: the corpus or an evaluation set cannot be read, or the corpus holds no document.
         RecipeError: no identifier knows the language.
         MissingExtra: ``filters.lid_model`` is set and fastText is not installed.
     """
@@ -93,6 +105,7 @@ def _screened(
 ) -> Generator[Passage | Dropped, None, None]:
     """Passages that pass the filters and the language check, before duplicates are removed."""
     language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language_check else None
+    sets = evaluation_sets(corpus.decontaminate, language, corpus.overlap_words, corpus.max_row_bytes)
     batch: list[tuple[Document, list[Piece]]] = []
     size, limit, count = 0, 16, 0
     for count, (document, text) in enumerate(_tidied(corpus, language), start=1):
@@ -111,13 +124,13 @@ def _screened(
         batch.append((document, list(zip(segments, trimmed, strict=True))))
         size += len(text)
         if len(batch) >= limit or size >= BATCH_CHARACTERS:
-            yield from _judged(batch, corpus, language, language_check)
+            yield from _judged(batch, corpus, language, language_check, sets)
             seen(count)
             # The first batches are small, so that a small corpus.passages reads little more than it needs.
             batch, size, limit = [], 0, min(2 * limit, BATCH)
             if quota.reached:
                 return
-    yield from _judged(batch, corpus, language, language_check)
+    yield from _judged(batch, corpus, language, language_check, sets)
     seen(count)
 
 
@@ -147,6 +160,7 @@ def _judged(
     corpus: Corpus,
     language: Language,
     language_check: LanguageCheck | None,
+    sets: ContaminationIndex | None,
 ) -> Iterator[Passage | Dropped]:
     """Apply the filters and the identifier to a batch of documents."""
     passed: list[tuple[int, int]] = []
@@ -175,6 +189,8 @@ def _judged(
         elif verdict.foreign and len(text) < corpus.filters.min_chars:
             detail = f"{len(text)} characters without lines in another language, at least {corpus.filters.min_chars}"
             yield dropped(f"{document.id}#{number}", "too_short", detail, text)
+        elif sets and (match := sets.shared(text, spaced, within=True)):
+            yield dropped(f"{document.id}#{number}", "contaminated", match, text)
         else:
             yield _passage(document, number, text, verdict, language)
 

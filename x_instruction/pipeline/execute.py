@@ -9,6 +9,7 @@ from pathlib import Path
 from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import EngineError, RecipeError, ShardsMissing
+from x_instruction.languages import language
 from x_instruction.pipeline import batch, rounds
 from x_instruction.pipeline.costs import check_budget, spent
 from x_instruction.pipeline.models import Models
@@ -20,7 +21,7 @@ from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder, ShardReport
-from x_instruction.storage.shard_key import StageKey
+from x_instruction.storage.shard_key import PASSAGE, StageKey
 
 
 def execute(
@@ -77,6 +78,10 @@ def execute(
             for left in root.rglob(".*.tmp"):
                 left.unlink()
         plan.check()
+        if settings.corpus.decontaminate and any(run.count(PASSAGE, tag) is None for tag in settings.languages):
+            from x_instruction.corpus.stage import check_inputs
+
+            check_inputs(settings.corpus, map(language, settings.languages))
         run.mark_layout()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.config.seeds import Seeds
+from x_instruction.corpus.contamination import ContaminationIndex
 from x_instruction.corpus.files import digest
 from x_instruction.corpus.rows import RowError
 from x_instruction.engines.fingerprint import fingerprint
@@ -17,7 +18,6 @@ from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, as_row, schema
 from x_instruction.seed import pairs, parallel, trees
-from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.files import read_rows
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen

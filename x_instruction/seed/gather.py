@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from x_instruction.config.recipe import Recipe
+from x_instruction.corpus.contamination import ContaminationIndex
 from x_instruction.errors import CorpusError
 from x_instruction.languages import language
 from x_instruction.records import Dropped
 from x_instruction.seed.collect import none_kept, read
-from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair
 from x_instruction.seed.screen import screen

@@ -15,12 +15,12 @@ from pathlib import Path
 from x_instruction.config.seeds import Seeds
 from x_instruction.corpus import characters
 from x_instruction.corpus.clean import normalise
+from x_instruction.corpus.contamination import ContaminationIndex
 from x_instruction.corpus.dedup import Deduplicator
 from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.errors import RecipeError
 from x_instruction.languages import Language, language
 from x_instruction.records import Dropped, Passage, dropped, text_digest
-from x_instruction.seed.contamination import ContaminationIndex
 from x_instruction.seed.pairs import Pair
 
 # Responses per call of the language identifier.

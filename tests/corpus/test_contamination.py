@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from x_instruction.corpus.contamination import ContaminationIndex
 from x_instruction.errors import CorpusError
-from x_instruction.seed.contamination import ContaminationIndex
 
 QUESTION = "How can I improve my time management skills at work?"
 
@@ -72,3 +72,21 @@ def test_a_set_that_cannot_be_read_never_passes_for_one_that_was(tmp_path, name,
         ContaminationIndex(8).read(tmp_path / name, 1_000)
     with pytest.raises(CorpusError, match="nowhere"):
         ContaminationIndex(8).read(tmp_path / f"nowhere{name}", 1_000)
+
+
+def test_short_texts_count_within_longer_ones_where_asked():
+    sets = ContaminationIndex(words=8)
+    sets.add("Why does it rain in spring?", "short")
+    sets.add("Why is that?", "label")
+    passage = "He asked: why does it rain in spring? Why is that?"
+    assert sets.shared(passage, True) is None
+    assert sets.shared(passage, True, within=True) == "'why does it rain in spring' is in short"
+    assert sets.shared("Why is that? Because.", True, within=True) is None
+
+
+def test_the_first_set_with_a_run_is_named():
+    sets = ContaminationIndex(words=3)
+    sets.add("yksi kaksi kolme neljä", "first")
+    sets.add("kaksi kolme neljä viisi", "second")
+    assert sets.shared("kaksi kolme neljä", True) == "'kaksi kolme neljä' is in first"
+    assert sets.shared("kolme neljä viisi", True) == "'kolme neljä viisi' is in second"
