@@ -14,16 +14,16 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from x_instruction.corpus.segment import ends
+from x_instruction.corpus.segment import STOPS, ends
 
 # Scripts in which nothing marks the end of a sentence, so that a line or phrase must do.
 UNMARKED = frozenset({"Thai", "Laoo"})
 # Marks that end a sentence, and those that do so in one script only.
-_TERMINALS = frozenset(".!?…؟۔؝։।॥။។៕៚።፧፨。！？．｡‼⁇⁈⁉།༎༏༐༑᠃᠉܀߹᙮᭞᭟꓿꘎꘏꛳꛷꤯꧉꩝꯫᱾᱿᪨᪩")
+_TERMINALS = STOPS | frozenset(".!?…")
 _ALSO = {"Armn": ":", "Ethi": "፡", "Grek": ";"}
 _CLOSING = frozenset("\"'»›”’“‘)]}」』）】〉》＂﴾")
 # Marks that cannot begin a passage. Quotation marks can: what closes a quotation in one language opens it in another.
-_JOINING = frozenset(",;:!?)]}%،؛、，；：）」』】》〉") | (_TERMINALS - frozenset("…༎༏༐༑"))
+_JOINING = frozenset(",;:!?)]}%،؛、，；：）」』】》〉") | (_TERMINALS - frozenset("…།༎༏༐༑༔"))
 _COMMAS = frozenset(",;:،؛、，；：")
 # Scripts whose letters Unicode calls lower case although sentences begin with them.
 _CASELESS = ("GEORGIAN",)
@@ -48,6 +48,7 @@ def whole(text: str, passages: list[str], script: str) -> list[str]:
         start = text.find(passage, position)
         before = text[position:start] if start > 0 else "\n"
         is_cut = start > 0 and "\n" not in before and not ended(text[max(0, start - 40) : start].rstrip(), script)
+        is_cut = is_cut and script not in UNMARKED
         position = start + len(passage) if start >= 0 else position
         results.append(_without_rest(_without_broken_start(passage, is_cut), script))
     return results
