@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from x_instruction import hashing
 from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
+from x_instruction.config.seeds import Translation
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
-from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
+from x_instruction.engines import FAILURES, Ask, Completed, Completion, Engine, Failed, Prompt
 from x_instruction.form import find_faults
 from x_instruction.hashing import derive_seed
-from x_instruction.languages import language
+from x_instruction.languages import Language, language
 from x_instruction.prompts import Template
 from x_instruction.prompts import instruction as prompts
-from x_instruction.prompts.reading import Reading, read
+from x_instruction.prompts.reading import read
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
+from x_instruction.translate import Failure, SourceText, Translator
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
 _HINT = re.compile(r" Answer in \d+ sentences?\.$")
@@ -49,59 +54,197 @@ def generate(
     if not passages:
         return
     into = language(asked_in(settings.instruction_language, passages[0].language))
+    pivot = Pivot(settings, engine, ask) if settings.route == "translate" else None
+    written_in = pivot.language if pivot else into
     template = prompts.choose(settings.prompt, engine.chat)
+    sources = _sources(passages, settings, engine, pivot)
     requests: list[Completion] = []
-    candidates: list[tuple[Passage, int, str, str]] = []
-    for passage in passages:
-        truncated = engine.truncate(passage.text, settings.passage_tokens)
-        source = language(passage.language)
+    drafts: list[Draft] = []
+    for passage, source in zip(passages, sources, strict=True):
         for turn in range(settings.candidates):
             number = round * settings.candidates + turn
             style = settings.styles[turn % len(settings.styles)]
-            prompt, opening = prompts.ask(template, truncated, source, into, style, turn // len(settings.styles))
+            draft = Draft(passage, number, style)
+            drafts.append(draft)
+            if isinstance(source, Failure):
+                draft.drop(*source)
+                continue
+            draft.source = source.text
+            prompt, draft.opening = prompts.ask(
+                template, source.text, source.source, written_in, style, turn // len(settings.styles)
+            )
             requests.append(_completion(template, prompt, settings, derive_seed(seed, passage.id, number)))
-            candidates.append((passage, number, style, opening))
+    _read(drafts, ask(requests), settings, template, written_in, passages_as_read=pivot is not None)
+    if pivot:
+        pivot.translate_back(drafts, settings, into)
+    digest = pivot.digest(template) if pivot else template.digest
     written: dict[str, set[str]] = {}
     for candidate in before:
         written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
-    results = ask(requests)
-    readings = [
-        read(result.text, style, into, template.chat, opening, result.finish_reason != "stop")
-        if isinstance(result, Completed)
-        else Reading("")
-        for (_, _, style, opening), result in zip(candidates, results, strict=True)
-    ]
-    # Together, because a language identifier reads many texts in little more time than one.
-    faults = find_faults(
-        [(found.text, passage.text) for (passage, *_), found in zip(candidates, readings, strict=True)], settings, into
-    )
-    for (passage, number, style, _), result, found, fault in zip(candidates, results, readings, faults, strict=True):
-        if isinstance(result, Failed):
-            yield dropped(f"{passage.id}-{number}", result.reason, result.message)
-            continue
-        assert isinstance(result, Completed)
-        text, reason = found.text, found.reason or fault
+    for draft in drafts:
+        passage, text = draft.passage, draft.text
         earlier = written.setdefault(passage.id, set())
-        if reason is None and text.casefold() in earlier:
-            reason = "same_as_another"
-        if reason is not None:
-            yield dropped(f"{passage.id}-{number}", reason, text, result.text)
+        if draft.reason is None and text.casefold() in earlier:
+            draft.drop("same_as_another", text)
+        if draft.reason is not None:
+            yield dropped(f"{passage.id}-{draft.number}", draft.reason, draft.detail, draft.answer)
             continue
         earlier.add(text.casefold())
-        text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, number))
+        text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, draft.number))
         yield extend(
             passage,
             Candidate,
             instruction=text,
             instruction_language=into.tag,
-            style=style,
-            candidate=number,
+            style=draft.style,
+            candidate=draft.number,
             round=round,
-            finish_reason=result.finish_reason,
+            finish_reason=draft.finish_reason,
             generator=engine.model,
             generator_revision=engine.revision,
-            generator_prompt=template.digest,
+            generator_prompt=digest,
         )
+
+
+@dataclass(slots=True)
+class Draft:
+    """An instruction on its way: what was asked, what was answered, and why it is dropped.
+
+    Args:
+        passage: the passage.
+        number: number of the candidate.
+        style: style that was asked for.
+        source: the text that the model read.
+        opening: the beginning that a base model continues.
+        answer: what the model wrote.
+        finish_reason: how its answer ended.
+        text: the instruction as it was read.
+        reason: why it is dropped, or None.
+        detail: the finding in a few words.
+    """
+
+    passage: Passage
+    number: int
+    style: str
+    source: str = ""
+    opening: str = ""
+    answer: str = ""
+    finish_reason: str = ""
+    text: str = ""
+    reason: str | None = None
+    detail: str = ""
+
+    def drop(self, reason: str | None, detail: str) -> None:
+        """Set why it is dropped."""
+        self.reason, self.detail = reason, detail
+
+
+class Pivot:
+    """The route over another language (MURI, arXiv 2409.12958): passages are translated into it, instructions from it.
+
+    A model that reads and writes a language badly may still translate it; the instruction is written from the
+    translation, and the response stays the natural text.
+
+    Args:
+        settings: the section ``generate`` of the recipe.
+        engine: translates and writes.
+        ask: returns one result per request.
+    """
+
+    def __init__(self, settings: Generate, engine: Engine, ask: Ask) -> None:
+        self.language = language(settings.pivot)
+        self._translator = Translator(engine, ask, Translation(model=settings.model))
+
+    def digest(self, template: Template) -> str:
+        """Digest of the prompts."""
+        return hashing.digest([template.digest, self._translator.template.digest])
+
+    def translate(self, texts: Sequence[SourceText]) -> list[SourceText | Failure]:
+        """The texts in the language of the pivot; those that are in it already as they are."""
+        other = [text for text in texts if text.source != self.language]
+        translated = dict(zip(other, self._translator.translate(other), strict=True))
+        found = [translated.get(text, text.text) for text in texts]
+        return [
+            Failure(_translation_reason(text.reason), text.detail)
+            if isinstance(text, Failure)
+            else SourceText(text, self.language, self.language)
+            for text in found
+        ]
+
+    def translate_back(self, drafts: Sequence[Draft], settings: Generate, into: Language) -> None:
+        """Translate the instructions into the language that was asked for, and check their form there."""
+        open_drafts = [draft for draft in drafts if draft.reason is None]
+        if into != self.language:
+            texts = [SourceText(draft.text, self.language, into) for draft in open_drafts]
+            for draft, text in zip(open_drafts, self._translator.translate(texts), strict=True):
+                if isinstance(text, Failure):
+                    draft.drop(_translation_reason(text.reason), text.detail)
+                else:
+                    draft.answer, draft.text = f"{draft.text} -> {text}", " ".join(text.split())
+            open_drafts = [draft for draft in open_drafts if draft.reason is None]
+        faults = find_faults([(draft.text, draft.passage.text) for draft in open_drafts], settings, into)
+        for draft, fault in zip(open_drafts, faults, strict=True):
+            draft.drop(fault, draft.text)
+
+
+def _translation_reason(reason: str) -> str:
+    """The reason to drop a row of which a translation failed: that of the engine, or ``not_translated``."""
+    return reason if reason in FAILURES else "not_translated"
+
+
+def _sources(
+    passages: Sequence[Passage], settings: Generate, engine: Engine, pivot: Pivot | None
+) -> Sequence[SourceText | Failure]:
+    """What the model reads of each passage."""
+    found: list[SourceText] = []
+    for passage in passages:
+        source = language(passage.language)
+        text = engine.truncate(passage.text, settings.passage_tokens)
+        found.append(SourceText(text, source, pivot.language if pivot else source))
+    if pivot is None:
+        return found
+    return [
+        text if isinstance(text, Failure) else text._replace(text=engine.truncate(text.text, settings.passage_tokens))
+        for text in pivot.translate(found)
+    ]
+
+
+def _read(
+    drafts: Sequence[Draft],
+    results: Sequence[Any],
+    settings: Generate,
+    template: Template,
+    into: Language,
+    passages_as_read: bool,
+) -> None:
+    """Read the answers of the drafts that were asked for.
+
+    Args:
+        drafts: all drafts; those that are dropped already have no result.
+        results: the results of the others, in order.
+        settings: the limits.
+        template: the prompt.
+        into: language of the instructions.
+        passages_as_read: compare instructions with what the model read, instead of with the whole passages.
+    """
+    asked = [draft for draft in drafts if draft.reason is None]
+    for draft, result in zip(asked, results, strict=True):
+        if isinstance(result, Failed):
+            draft.drop(result.reason, result.message)
+            continue
+        assert isinstance(result, Completed)
+        draft.answer, draft.finish_reason = result.text, result.finish_reason
+        found = read(
+            result.text, draft.style, into, template.chat, draft.opening, cut_off=result.finish_reason != "stop"
+        )
+        draft.text = found.text
+        if found.reason is not None:
+            draft.drop(found.reason, found.text)
+    # Together, because a language identifier reads many texts in little more time than one.
+    open_drafts = [draft for draft in asked if draft.reason is None]
+    pairs = [(draft.text, draft.source if passages_as_read else draft.passage.text) for draft in open_drafts]
+    for draft, fault in zip(open_drafts, find_faults(pairs, settings, into), strict=True):
+        draft.drop(fault, draft.text)
 
 
 def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from x_instruction.config.fields import (
     Prompt,
     Share,
     Strings,
+    Tag,
     TagOrSame,
 )
 from x_instruction.config.model import Model
@@ -39,6 +40,11 @@ class Generate(Section):
     """Instructions sampled per passage."""
     instruction_language: TagOrSame = "en"
     """Language of the instructions: a tag, or `same` for the language of the response (MURI)."""
+    route: Literal["direct", "translate"] = "direct"
+    """`direct`: the model reads the passage. `translate` (MURI): it translates the passage into `pivot`, writes the
+    instruction from the translation, and translates that into `instruction_language`."""
+    pivot: Tag = "en"
+    """For `route = "translate"`: language in which the instruction is written."""
     passage_tokens: Annotated[Positive, ALSO_TRAINING] = 512
     """Most tokens of a passage that the generator reads."""
     max_tokens: Positive | None = None
@@ -77,5 +83,12 @@ class Generate(Section):
                 "length_hint",
                 f"is {self.length_hint:g} and instruction_language is {self.instruction_language!r}, expected 0: the "
                 "hint is an English sentence",
+            )
+        if self.route == "translate" and (self.train or self.model.engine == "batch"):
+            got = "[generate.train] is set" if self.train else 'model.engine is "batch"'
+            raise Invalid(
+                "route",
+                f'is "translate" and {got}, expected a prompted model that answers at once: it also translates, and '
+                "later requests depend on earlier answers",
             )
         return self

@@ -132,6 +132,9 @@ class Plan:
         recorded["stage.version"] = VERSIONS[key.stage]
         if isinstance(section, Generate | Refine):
             recorded[f"{name}.prompt.digest"] = digest_of(section.prompt)
+        if isinstance(section, Generate) and section.route == "translate":
+            # The prompts to translate with are those of the folder.
+            recorded[f"{name}.translate.digest"] = digest_of("auto")
         if isinstance(section, Diversify):
             recorded[f"{name}.embedder.files"] = located(_embedder(section), section.revision).revision
         if key.stage == "passage":
