@@ -43,7 +43,7 @@ FILES = {
     "sr-Latn": "srp_latn", "st": "sot", "su": "sun", "sv": "swe", "sw": "swh", "ta": "tam", "te": "tel", "tg": "tgk",
     "th": "tha", "ti": "tir", "tk": "tuk_latn", "tk-Cyrl": "tuk_cyrl", "tr": "tur", "tt": "tat", "ug": "uig_arab",
     "ug-Latn": "uig_latn", "uk": "ukr", "ur": "urd", "uz": "uzn_latn", "uz-Cyrl": "uzn_cyrl", "vi": "vie",
-    "wo": "wol", "xh": "xho", "yo": "yor", "yue": "yue", "zh": "cmn_hans", "zh-Hant": "cmn_hant", "zu": "zul",
+    "wo": "wol", "xh": "xho", "yo": "yor", "yue-Hans": "yue", "zh": "cmn_hans", "zh-Hant": "cmn_hant", "zu": "zul",
 }  # fmt: skip
 
 

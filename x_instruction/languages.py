@@ -58,6 +58,7 @@ class Language:
 # Tag to (individual language of the macrolanguage or None, languages that it is confused with).
 SPECIFIC: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "ar": ("arb", ()),
+    "az": ("azj", ()),
     "et": ("ekk", ()),
     "fa": ("pes", ()),
     "hi": (None, ("ur", "mr", "ne")),
@@ -73,7 +74,8 @@ SPECIFIC: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "sw": ("swh", ("rw", "zu")),
     "ur": (None, ("hi", "fa", "pa")),
     "uz": ("uzn", ()),
-    "zh": ("cmn", ()),
+    "yue": (None, ("zh",)),
+    "zh": ("cmn", ("yue",)),
 }
 
 

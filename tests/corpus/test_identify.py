@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from x_instruction.config.corpus import Filters
-from x_instruction.corpus import ngrams
-from x_instruction.corpus.close_languages import closer
-from x_instruction.corpus.identifiers import FastText, Guess
+from x_instruction.corpus import ensemble, ngrams
+from x_instruction.corpus.close_languages import closer, own_variety
+from x_instruction.corpus.identifiers import PY3LANGID, FastText, Guess
 from x_instruction.corpus.identify import LanguageCheck, sample
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import PAPER_LANGUAGES, language
@@ -162,8 +162,10 @@ def test_scores_do_not_depend_on_what_else_is_asked(sample_texts: Callable[[str]
 class FakeModel:
     """A fastText model that knows Ewe by one letter and calls the rest English."""
 
-    def predict(self, text: str, k: int) -> tuple[list[str], list[float]]:
+    def predict(self, text: str, k: int, threshold: float = 0.0) -> tuple[list[str], list[float]]:
         assert "\n" not in text
+        if threshold < 0:
+            return ["__label__ewe_Latn", "__label__eng_Latn", "__label__swh_Latn"], [0.5, 0.3, 0.2]
         if "ɖ" in text:
             return ["__label__ewe_Latn", "__label__eng_Latn"][:k], [0.9, 0.1][:k]
         return ["__label__eng_Latn"], [1.00001]
@@ -217,6 +219,96 @@ def test_a_model_file_that_is_missing_or_damaged_is_told(fasttext: Path, tmp_pat
 def test_foreign_sentences_in_the_same_script_are_found(
     tag: str, text: str, foreign: str, check: Callable[[str, str], str | None]
 ) -> None:
-    # Serbian in Latin script may be taken for Croatian as a whole; its sentences are not foreign.
-    assert check(tag, text * 3) != "mixed_language"
+    assert check(tag, text * 3) is None
     assert check(tag, text * 3 + foreign * 2) == "mixed_language"
+
+
+def test_the_labels_are_those_of_py3langid() -> None:
+    assert set(ngrams.model().labels) == PY3LANGID
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [("ti", "Tigrinya"), ("hi-Latn", r"Hindi \(Latin\)"), ("az-Cyrl", r"Azerbaijani \(Cyrillic\)"), ("bo", "Tibetan")],
+)
+def test_a_language_or_script_that_no_identifier_knows_is_named(tag: str, name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^py3langid does not know {name} \('{tag}'\): set lid_model"):
+        LanguageCheck(language(tag), Filters())
+
+
+def test_all_unknown_languages_are_named_at_once() -> None:
+    tags = ("sw", "ti", "sr-Latn", "wo", "zh-Hant")
+    with pytest.raises(RecipeError, match=r"does not know Tigrinya \('ti'\) and Wolof \('wo'\): set"):
+        ensemble.check([language(tag) for tag in tags], Filters())
+
+
+def test_a_fasttext_model_without_the_language_is_told(fasttext: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^model.bin does not know Wolof \('wo'\)"):
+        LanguageCheck(language("wo"), Filters(lid_model=str(fasttext)))
+
+
+def test_an_ensemble_that_disagrees_says_none_of_these(
+    fasttext: Path, sample_texts: Callable[[str], list[str]]
+) -> None:
+    checks = LanguageCheck(language("sw"), Filters(lid_ensemble=("py3langid", str(fasttext))))
+    (verdict,) = checks.judge([sample_texts("sw")[0]])
+    assert verdict.reason == "wrong_language"
+    assert verdict.identified == "und"
+    assert verdict.detail.startswith("none of these: py3langid says sw (")
+    assert "model.bin says eng_Latn (1.00)" in verdict.detail
+
+
+def test_members_of_an_ensemble_that_do_not_know_the_language_have_no_say(fasttext: Path) -> None:
+    checks = LanguageCheck(language("ee"), Filters(lid_ensemble=("py3langid", str(fasttext))))
+    ewe = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe. " * 4
+    assert checks.judge([ewe])[0].reason is None
+
+
+def test_one_identifier_and_an_ensemble_exclude_each_other() -> None:
+    with pytest.raises(RecipeError, match="is set together with lid_model"):
+        Filters(lid_model="model.bin", lid_ensemble=("py3langid",))
+
+
+CROATIAN = (
+    "Tko god sudjeluje u javnom životu ima pravo na zaštitu. Svaka obitelj mora imati gdje živjeti, a djeca pravo na "
+    "vrijeme za igru i znanost. Riječ je o tisuću godina povijesti. "
+)
+SERBIAN = (
+    "Ko god učestvuje u javnom životu ima pravo na zaštitu. Svaka porodica mora imati gde živeti, a deca pravo na "
+    "vreme za igru i nauku. Reč je o hiljadu godina istorije. "
+)
+SIMPLIFIED = (
+    "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，并应以兄弟关系的精神相对待。这个国家的语言和历史。"
+)
+TRADITIONAL = (
+    "人人生而自由，在尊嚴和權利上一律平等。他們賦有理性和良心，並應以兄弟關係的精神相對待。這個國家的語言和歷史。"
+)
+CANTONESE = "呢度嘅人話佢哋唔知道點解啲嘢咁貴，所以冇人去嗰間舖頭買嘢食。我哋今日喺屋企煮飯，聽日再去睇下有冇平啲嘅。"
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "reason"),
+    [
+        *((tag, CROATIAN, None) for tag in ("hr", "bs", "cnr")),
+        ("sr-Latn", SERBIAN, None),
+        ("sr-Latn", CROATIAN, "wrong_language"),
+        ("hr", SERBIAN, "wrong_language"),
+        ("bs", SERBIAN, "wrong_language"),
+        ("zh", SIMPLIFIED, None),
+        ("zh", TRADITIONAL, "wrong_script"),
+        ("zh-Hant", TRADITIONAL, None),
+        ("zh-Hant", SIMPLIFIED, "wrong_script"),
+        ("zh-Hant", CANTONESE, "wrong_language"),
+        ("yue", CANTONESE, None),
+        ("yue", TRADITIONAL, "wrong_language"),
+        ("ja", SIMPLIFIED, "wrong_language"),
+    ],
+)
+def test_close_relatives_are_summed_or_told_apart(
+    tag: str, text: str, reason: str | None, check: Callable[[str, str], str | None]
+) -> None:
+    assert check(tag, text) == reason
+
+
+def test_text_without_telling_characters_is_of_both_varieties() -> None:
+    assert own_variety("人人生而自由", "Hans") == own_variety("人人生而自由", "Hant") == 1.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from x_instruction.config.recipe import Recipe, load
-from x_instruction.errors import RunChanged, ShardError
+from x_instruction.errors import RecipeError, RunChanged, ShardError
 from x_instruction.pipeline import worker
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
@@ -68,6 +68,15 @@ def test_no_model_is_opened_where_none_rates(
     report = run.report(StageKey("rated").shard("fi", 0))
     assert (report.requests, report.dropped.keys()) == (0, {"not_best"})
     assert not (tmp_path / "run" / "cache" / "rated").exists()
+
+
+def test_languages_that_no_identifier_knows_are_refused_before_the_first_job(
+    recipe_file: Write, tmp_path: Path
+) -> None:
+    recipe = load(recipe_file(), {"languages": ["fi", "ti", "hi-Latn"]})
+    with pytest.raises(RecipeError, match=r"does not know Tigrinya \('ti'\) and Hindi \(Latin\) \('hi-Latn'\): set"):
+        go(recipe, tmp_path / "run", until="passage")
+    assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
 def test_a_finished_run_asks_nothing_again(recipe_file: Write, tmp_path: Path) -> None:

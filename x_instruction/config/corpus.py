@@ -24,6 +24,17 @@ class LanguageThresholds(Section):
     a smaller share, lines in another language are removed."""
     lid_model: str | None = None
     """Path of a fastText model such as GlotLID, for languages that py3langid does not know."""
+    lid_ensemble: Strings = ()
+    """Language identifiers that must agree: `py3langid`, and paths of fastText models. A text is dropped as in none of
+    their languages if those that know its language disagree. If empty, `lid_model` or else py3langid decides."""
+
+    @model_validator(mode="after")
+    def _identifiers(self) -> Self:
+        if self.lid_ensemble and self.lid_model is not None:
+            raise Invalid(
+                "lid_ensemble", "is set together with lid_model, expected one of them: add the model's path here"
+            )
+        return self
 
 
 class Filters(LanguageThresholds):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import Language, language
 
@@ -26,16 +25,41 @@ COMMON: dict[str, tuple[str, ...]] = {
 LABELS = {"nb": "no", "fil": "tl"}
 
 
+def _labels(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# The labels of py3langid, so that a language can be refused before its model is loaded.
+PY3LANGID = _labels(
+    """
+    ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa fi fo fr fuv fy
+    ga gcf gcr gd gl gom grc gu gug guw ha hbo he hi hr ht hu hy id ig is it ja jv ka kab kik kk km kn ko ku ky la lb lg
+    lij ln lo lt ltg lv mg mk ml mn mr ms mt my ne nl nn no nso oc om or pa pcm pl ps pt qu ro ru rw sa sdh se si sk sl
+    sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo yue zh zu zxx
+    """
+)
+# Scripts that py3langid knows besides the usual one of a language.
+SECOND_SCRIPTS = {"sr": "Latn", "uz": "Cyrl", "zh": "Hant", "yue": "Hans", "wuu": "Hant"}
+# Languages that no identifier tells apart, by script: they count as one, and ``close_languages`` decides by words.
+SUMMED = {"Latn": frozenset({"bs", "hr", "sr"}), "Cyrl": frozenset({"bs", "sr"})}
+# Their common names in fastText models.
+_SERBO_CROATIAN = ("sh", "hbs", "hbs_Latn", "cnr", "cnr_Latn")
+# Scripts that share letters are compared with one another.
+_SHARED = {"Hans": "Hani", "Hant": "Hani", "Jpan": "Hani"}
+
+
 class Guess(NamedTuple):
     """The result of an identifier for one text.
 
     Args:
         tag: the most likely language.
         shares: probabilities by tag: of the most likely language, the expected one and those it is confused with.
+        note: why the tag is ``und``, for people.
     """
 
     tag: str
     shares: dict[str, float]
+    note: str = ""
 
 
 class Identifier(Protocol):
@@ -48,37 +72,34 @@ class Identifier(Protocol):
         """For each unit (about a sentence), whether it is clearly in another language."""
 
 
-def identifier(expected: Language, limits: LanguageThresholds) -> Identifier:
-    """The identifier for a language, as the settings say.
-
-    Raises:
-        RecipeError: py3langid does not know the language and ``lid_model`` is not set, or its file cannot be read.
-        MissingExtra: ``lid_model`` is set and fastText is not installed.
-    """
-    if limits.lid_model is not None:
-        return FastText(Path(limits.lid_model), expected)
-    from x_instruction.corpus import ngrams
-
-    label = LABELS.get(expected.tag, expected.tag.split("-")[0])
-    if label not in ngrams.model().labels:
-        raise RecipeError(
-            f"py3langid does not know {expected.name} ({expected.tag!r}): set lid_model to the file of a fastText "
-            "model that does (GlotLID knows 2,000 languages), or language_check = false (corpus.filters, seeds)"
-        )
-    return Ngrams(expected, label)
-
-
 def enough_letters(unit: str) -> bool:
     """True if a unit has enough letters to identify its language."""
     return sum(map(str.isalpha, unit)) >= UNIT_LETTERS
 
 
-def _script_of(label: str) -> str | None:
-    """The usual script of a language, or None if no standard gives one."""
+def kin(expected: Language) -> frozenset[str]:
+    """Labels of the language itself and of those that no identifier tells from it in its script."""
+    base = expected.tag.split("-")[0]
+    group = SUMMED.get(expected.script, frozenset())
+    return group if base in group else frozenset({LABELS.get(expected.tag, base)})
+
+
+def known_labels(expected: Language) -> frozenset[str]:
+    """Labels of py3langid for texts of the language. Empty if it does not know the language in its script."""
+    return frozenset(label for label in kin(expected) & PY3LANGID if expected.script in _scripts(label))
+
+
+def _scripts(label: str) -> tuple[str, ...]:
+    """The scripts in which py3langid knows a language."""
     import langcodes
 
-    script: str | None = langcodes.Language.make(language=label).maximize().script
-    return script
+    usual: str | None = langcodes.Language.make(language=label).maximize().script
+    return tuple(filter(None, (usual, SECOND_SCRIPTS.get(label))))
+
+
+def _shares_letters(label: str, script: str) -> bool:
+    shared = _SHARED.get(script, script)
+    return any(_SHARED.get(other, other) == shared for other in _scripts(label))
 
 
 class Ngrams:
@@ -87,30 +108,32 @@ class Ngrams:
     Only languages of the same script are compared, because texts in other scripts are dropped before.
     """
 
-    def __init__(self, expected: Language, label: str) -> None:
+    def __init__(self, expected: Language) -> None:
         from x_instruction.corpus import ngrams
 
         model = ngrams.model()
-        self._tags = {label: expected.tag}
-        self._label = label
+        own = known_labels(expected)
+        self._tag = expected.tag
         self._all = model.columns(
-            [name for name in model.labels if name == label or _script_of(name) == expected.script]
+            [label for label in model.labels if label in own or _shares_letters(label, expected.script)]
         )
-        self._near = [i for i, name in enumerate(self._all.labels) if name in (label, *expected.confused_with)]
-        others = [c for c in COMMON.get(expected.script, ()) if c not in (label, *expected.confused_with)]
-        self._few = model.columns([label, *others]) if others else None
+        self._own = [i for i, label in enumerate(self._all.labels) if label in own]
+        self._near = [i for i, label in enumerate(self._all.labels) if label in expected.confused_with]
+        others = [c for c in COMMON.get(expected.script, ()) if c not in own and c not in expected.confused_with]
+        self._few = model.columns([*own, *others]) if others else None
+        self._few_own = [i for i, label in enumerate(self._few.labels) if label in own] if self._few else []
 
     def best(self, texts: list[str]) -> list[Guess]:
         """See ``Identifier``."""
         guesses = []
         for row in self._all.probabilities(texts) if texts else ():
-            shares: dict[str, float] = {}
+            own = float(row[self._own].sum())
+            shares = {self._all.labels[index]: float(row[index]) for index in self._near}
+            row[self._own] = 0.0
             likeliest = int(row.argmax())
-            for index in {*self._near, likeliest}:
-                # A language with two scripts has two columns.
-                tag = self._tags.get(self._all.labels[index], self._all.labels[index])
-                shares[tag] = shares.get(tag, 0.0) + float(row[index])
-            guesses.append(Guess(self._tags.get(self._all.labels[likeliest], self._all.labels[likeliest]), shares))
+            tag, share = self._all.labels[likeliest], float(row[likeliest])
+            shares |= {tag: share, self._tag: own}
+            guesses.append(Guess(self._tag if own >= share else tag, shares))
         return guesses
 
     def foreign(self, units: list[str]) -> Sequence[bool]:
@@ -118,8 +141,7 @@ class Ngrams:
         if not units or self._few is None:
             return [False] * len(units)
         table = self._few.probabilities(units)
-        own = [i for i, label in enumerate(self._few.labels) if label == self._label]
-        table[:, own] = 0
+        table[:, self._few_own] = 0
         sure = (table.max(axis=1) >= UNIT_CONFIDENCE).tolist()
         return [is_sure and enough_letters(unit) for is_sure, unit in zip(sure, units, strict=True)]
 
@@ -133,21 +155,12 @@ class FastText:
     """
 
     def __init__(self, path: Path, expected: Language) -> None:
-        try:
-            import fasttext
-        except ImportError:
-            raise MissingExtra("fasttext", "lid") from None
-        if not path.is_file():
-            raise RecipeError(f"lid_model {path} is not a file: name a fastText model (model.bin)")
-        try:
-            self._model = fasttext.load_model(str(path))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise RecipeError(f"cannot read the fastText model {path}: {error}") from None
+        self._model = _load(path)
         self._expected = expected
-        names = {alias.lower(): expected.tag for alias in expected.aliases}
+        self._names = dict.fromkeys(_names(expected), expected.tag)
         for tag in expected.confused_with:
-            names |= {alias.lower(): tag for alias in language(tag).aliases}
-        self._names = names
+            for alias in language(tag).aliases:
+                self._names.setdefault(alias.lower(), tag)
 
     def _predict(self, text: str, number: int) -> list[tuple[str, float]]:
         labels, shares = self._model.predict(text.replace("\n", " "), k=number)
@@ -161,11 +174,10 @@ class FastText:
         """See ``Identifier``."""
         guesses = []
         for text in texts:
-            predictions = self._predict(text, 5) or [("und", 0.0)]
             shares: dict[str, float] = {}
-            for tag, share in predictions:
-                shares[tag] = shares.get(tag, 0.0) + share
-            guesses.append(Guess(predictions[0][0], shares))
+            for tag, share in self._predict(text, 5) or [("und", 0.0)]:
+                shares[tag] = min(1.0, shares.get(tag, 0.0) + share)
+            guesses.append(Guess(max(shares, key=shares.__getitem__), shares))
         return guesses
 
     def foreign(self, units: list[str]) -> Sequence[bool]:
@@ -177,3 +189,44 @@ class FastText:
             is_other = bool(guesses) and guesses[0][0] not in close and guesses[0][1] >= UNIT_CONFIDENCE
             results.append(is_other and enough_letters(unit))
         return results
+
+
+def fasttext_unknown(path: Path, languages: Sequence[Language]) -> list[Language]:
+    """The languages that a fastText model has no label for.
+
+    Raises:
+        MissingExtra: the package ``fasttext`` is not installed.
+        RecipeError: the file cannot be read.
+    """
+    # Every label, whatever its probability.
+    labels, _ = _load(path).predict("a", k=1 << 20, threshold=-1.0)
+    names = {label.removeprefix("__label__").lower() for label in labels}
+    return [language for language in languages if names.isdisjoint(_names(language))]
+
+
+def _names(expected: Language) -> set[str]:
+    """Names of the language in fastText models, in lower case, with those of languages that no model tells from it."""
+    names = {*expected.aliases, LABELS.get(expected.tag, expected.tag)}
+    for label in kin(expected):
+        if label != expected.tag:
+            names |= {*language(label).aliases} if label in SUMMED.get(expected.script, ()) else set()
+    if expected.script in ("Hans", "Hant"):
+        # The characters tell one from the other.
+        names |= {f"{expected.iso639_3}_Hani", f"{expected.iso639_3}_Hans", f"{expected.iso639_3}_Hant"}
+        names.add(expected.tag.split("-")[0])
+    if "sr" in kin(expected):
+        names |= set(_SERBO_CROATIAN)
+    return {name.lower() for name in names}
+
+
+def _load(path: Path) -> Any:
+    try:
+        import fasttext
+    except ImportError:
+        raise MissingExtra("fasttext", "lid") from None
+    if not path.is_file():
+        raise RecipeError(f"lid_model {path} is not a file: name a fastText model (model.bin)")
+    try:
+        return fasttext.load_model(str(path))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise RecipeError(f"cannot read the fastText model {path}: {error}") from None

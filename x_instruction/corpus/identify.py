@@ -4,7 +4,9 @@ Three checks, the cheap ones first: the share of letters in the script of the la
 sample, among all languages that it knows; and sentence by sentence, the share in another script or language. The last
 one catches half-translated pages, which an identifier assigns to the language of their larger half.
 
-The identifier is py3langid (140 languages) or, with ``filters.lid_model``, a fastText model such as GlotLID.
+The identifier is py3langid (140 languages) or, with ``filters.lid_model``, a fastText model such as GlotLID; or several
+with ``filters.lid_ensemble``. Simplified and traditional Chinese are told apart by characters that only one of them
+has.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import numpy as np
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.corpus import characters
 from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
-from x_instruction.corpus.close_languages import closer
-from x_instruction.corpus.identifiers import COMMON, Guess, enough_letters, identifier
+from x_instruction.corpus.close_languages import closer, own_variety
+from x_instruction.corpus.ensemble import identifier
+from x_instruction.corpus.identifiers import COMMON, Guess, enough_letters
 from x_instruction.corpus.segment import STOPS
 from x_instruction.languages import Language
 
@@ -76,6 +79,11 @@ class LanguageCheck:
     def judge(self, texts: Sequence[str]) -> list[Verdict]:
         """A verdict for each passage."""
         scripts = [_script(text, self._known) for text in texts]
+        if self._language.script in ("Hans", "Hant"):
+            scripts = [
+                (min(share, own_variety(text, self._language.script)), foreign)
+                for text, (share, foreign) in zip(texts, scripts, strict=True)
+            ]
         passed = [i for i, (share, _) in enumerate(scripts) if share >= self._limits.min_script]
         samples = [sample(texts[i]) for i in passed]
         best = dict(zip(passed, self._identifier.best(samples), strict=True))
@@ -117,7 +125,8 @@ class LanguageCheck:
             return Verdict(tag, confidence, "mixed_language", detail, foreign)
         if tag != expected.tag or confidence < limits.min_confidence:
             least = limits.min_confidence
-            detail = f"identified as {tag} ({confidence:.2f}), expected {expected.tag} with at least {least:g}"
+            found = best.note or f"identified as {tag} ({confidence:.2f})"
+            detail = f"{found}, expected {expected.tag} with at least {least:g}"
             return Verdict(tag, confidence, "wrong_language", detail, foreign)
         return Verdict(tag, confidence, None, "", foreign)
 

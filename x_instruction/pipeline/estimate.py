@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.config.recipe import Recipe
+from x_instruction.corpus import ensemble
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 from x_instruction.pipeline.batch import by_files
@@ -80,7 +81,7 @@ def estimate(settings: Recipe, workers: int) -> Estimate:
         workers: processes that would work.
 
     Raises:
-        RecipeError: an engine of the recipe answers through batch files.
+        RecipeError: an engine of the recipe answers through batch files, or no identifier knows a language.
     """
     from x_instruction.pipeline.execute import execute
 
@@ -89,6 +90,7 @@ def estimate(settings: Recipe, workers: int) -> Estimate:
             'a preview asks the model a few requests, which engine = "batch" cannot answer: `x-instruction run`, then '
             "`x-instruction batch write` count them instead"
         )
+    ensemble.check([language(tag) for tag in settings.languages], settings.corpus.filters)
     with tempfile.TemporaryDirectory() as folder:
         probe = settings.replace(
             languages=settings.languages[:1],

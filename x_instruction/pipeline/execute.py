@@ -8,6 +8,7 @@ from pathlib import Path
 
 from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
+from x_instruction.corpus import ensemble
 from x_instruction.errors import EngineError, RecipeError, ShardsMissing
 from x_instruction.languages import language
 from x_instruction.pipeline import batch, rounds
@@ -78,7 +79,9 @@ def execute(
             for left in root.rglob(".*.tmp"):
                 left.unlink()
         plan.check()
-        if settings.corpus.decontaminate and any(run.count(PASSAGE, tag) is None for tag in settings.languages):
+        unread = [language(tag) for tag in settings.languages if run.count(PASSAGE, tag) is None]
+        ensemble.check(unread, settings.corpus.filters)
+        if settings.corpus.decontaminate and unread:
             from x_instruction.corpus.stage import check_inputs
 
             check_inputs(settings.corpus, map(language, settings.languages))
