@@ -9,7 +9,8 @@ from functools import cache, lru_cache
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.generate import Generate
 from x_instruction.corpus.characters import FIRST_SCRIPT, kinds, script_kinds
-from x_instruction.corpus.identifiers import Identifier, identifier
+from x_instruction.corpus.ensemble import identifier
+from x_instruction.corpus.identifiers import Identifier
 from x_instruction.corpus.words import words
 from x_instruction.errors import RecipeError
 from x_instruction.languages import Language, language
