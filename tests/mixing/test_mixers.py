@@ -205,6 +205,19 @@ def test_muri(mixing, stock, pair, asked, cap, wanted):
     made = rows(mixing(f'languages = ["sw"]\n[muri]\ninstruction_language = "{asked}"\ncap = {cap}'), stock(pairs))
     assert directions(made) == wanted
     assert len({row.source_id for row in made}) == len(made)
+    # A row that is asked in another language says in which to answer.
+    for row in made:
+        assert row.tag == ("" if row.prompt_language == "sw" else "Answer in Swahili.")
+        assert row.prompt.endswith(f" {row.tag}") or not row.tag
+
+
+@pytest.mark.parametrize("section", ["x_instruction", "muri", "afp"])
+def test_every_mix_that_asks_in_another_language_names_that_of_the_answer(mixing, stock, parallel, section):
+    more = '\ninstruction_language = "pivot"' if section == "muri" else ""
+    made = rows(mixing(f'languages = ["sw"]\n[{section}]{more}'), stock(parallel(20, "en", "sw")))
+    across = [row for row in made if row.prompt_language != row.language and row.shape != "x2en"]
+    assert across
+    assert all("Answer in Swahili" in row.prompt for row in across if row.language == "sw")
 
 
 def test_sections_add_up(mixing, stock, parallel):

@@ -139,6 +139,9 @@ class Muri(Section):
     """Language of the instructions: `target`, `pivot`, or `both`, half of each language's rows each."""
     cap: Positive = 15_000
     """Most rows per language. MURI has about 15,000."""
+    pivot_tag: Template = "Answer in {name}."
+    """How the prompt of a row ends that is asked in the pivot and answered in another language. `{tag}` and `{name}`
+    are those of the language of the answer."""
 
 
 class MixRecipe(Section):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from x_instruction.config.mixing import MixRecipe, Muri
 from x_instruction.mixing.allocation import Allocation, AllocationGroup, eligible, split_evenly
 from x_instruction.mixing.pool import ExamplePool
+from x_instruction.mixing.tags import SEPARATOR, format_tag
 
 
 def groups(settings: Muri, mixing: MixRecipe, pool: ExamplePool) -> list[AllocationGroup]:
@@ -14,8 +17,14 @@ def groups(settings: Muri, mixing: MixRecipe, pool: ExamplePool) -> list[Allocat
 
 def _group(settings: Muri, pivot: str, tag: str, pool: ExamplePool) -> AllocationGroup:
     sources = {"target": [tag], "pivot": [pivot], "both": [tag, pivot]}[settings.instruction_language]
+    # Without it, nothing in the prompt says which language the answer is to be in.
+    cue = format_tag(settings.pivot_tag, tag)
     empty = [
-        Allocation(shape="mono" if source == tag else "en2x", prompt_language=source, language=tag, count=0)
+        Allocation(shape="mono", prompt_language=source, language=tag, count=0)
+        if source == tag
+        else Allocation(
+            shape="en2x", prompt_language=source, language=tag, count=0, tag=cue, separator=SEPARATOR if cue else ""
+        )
         for source in sources
     ]
     usable = [eligible(pool, allocation) for allocation in empty]
@@ -25,8 +34,6 @@ def _group(settings: Muri, pivot: str, tag: str, pool: ExamplePool) -> Allocatio
         # If one half has too few items, the other half gets its rows.
         counts[1] = max(min(counts[1], int(usable[1].sum())), rows - int(usable[0].sum()))
         counts[0] = rows - counts[1]
-    allocations = [
-        Allocation(shape=allocation.shape, prompt_language=allocation.prompt_language, language=tag, count=count)
-        for allocation, count in zip(empty, counts, strict=True)
-    ]
-    return AllocationGroup(allocations)
+    return AllocationGroup(
+        [dataclasses.replace(allocation, count=count) for allocation, count in zip(empty, counts, strict=True)]
+    )
