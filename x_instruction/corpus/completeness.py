@@ -28,6 +28,8 @@ _COMMAS = frozenset(",;:،؛、，；：")
 # Scripts whose letters Unicode calls lower case although sentences begin with them.
 _CASELESS = ("GEORGIAN",)
 _ITEM = re.compile(r"(?:[-–—*•·▪●◦‣]|\(?\w{1,3}[.)])\s")
+# Characters that are searched first for the beginning of a sentence.
+_NEAR = 400
 # Fewer lines are no list. Lines as long as the longest are wrapped, if they are longer than those of verse; then a line
 # break ends nothing.
 _LIST_LINES = 4
@@ -90,10 +92,12 @@ def _without_broken_start(text: str, is_cut: bool) -> str:
     """The text from the first place where a sentence begins."""
     if not is_cut and not _is_broken(text):
         return text
-    for end in sorted(ends(text)):
-        rest = text[end:].lstrip()
-        if rest and not _is_broken(rest):
-            return rest
+    # The next sentence mostly begins soon.
+    for size in (_NEAR, len(text)):
+        for end in sorted(ends(text[:size])):
+            rest = text[end:].lstrip()
+            if end < size and rest and not _is_broken(rest):
+                return rest
     return ""
 
 

@@ -32,13 +32,33 @@ SHORT_LINE_UNSPACED = 15
 
 # Hashtags, mentions, links, emoji, emoticons, drawn-out letters (Thai writes laughter as 555) and punctuation.
 _SOCIAL = re.compile(
-    r"(?<!\w)[#@][^\W\d_]\w+|https?://|www\.\w|[:;] ?[-']?[()](?!\w)|[\U0001f300-\U0001faff\u2600-\u27bf]"
+    r"(?<!\w)[#@][^\W\d_]\w+|https?://|www\.\w|[:;](?: |[-'])?[()](?!\w)|[\U0001f300-\U0001faff\u2600-\u27bf]"
     r"[\U0001f300-\U0001faff\u2600-\u27bf\u200d\ufe0f]*|([^\W\d_])\1{3,}|(?<!\d)5{3,}(?!\d)"
     r"|[!?]{2,}|(?<!\.)\.\.(?!\.)|\.{4,}"
 )
 # What replaces names and links in published collections of posts, and as how many marks each counts.
 _REPLACED = re.compile(r"\[(?:USERNAME|USER|URL)\]|@user\b")
 REPLACED = 4
+# A text with none of these, no symbols and no character four times in a row has no marks.
+_SOCIAL_SIGNS = (
+    "#",
+    "@",
+    "[U",
+    "://",
+    "www.",
+    "..",
+    "!!",
+    "??",
+    "!?",
+    "?!",
+    "555",
+    ":)",
+    ":(",
+    ";)",
+    ": )",
+    ":-",
+    ":'",
+)
 
 
 class Reason(NamedTuple):
@@ -128,8 +148,17 @@ def unfinished_lines(view: View, limits: Filters) -> Reason | None:
 
 def social_marks(view: View, limits: Filters) -> Reason | None:
     """``social_marks``: hashtags, mentions, links, emoji and stretched letters, for each character."""
-    count = len(_SOCIAL.findall(view.text)) + len(_REPLACED.findall(view.text)) * REPLACED
-    return _above("social_marks", count, len(view.text), limits.max_social_marks, "marks of posts")
+    text = view.text
+    if not (view.counts[SYMBOL] or any(sign in text for sign in _SOCIAL_SIGNS) or _is_drawn_out(text)):
+        return None
+    count = sum(1 for _ in _SOCIAL.finditer(text)) + len(_REPLACED.findall(text)) * REPLACED
+    return _above("social_marks", count, len(text), limits.max_social_marks, "marks of posts")
+
+
+def _is_drawn_out(text: str) -> bool:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    same = codes[1:] == codes[:-1]
+    return bool((same[:-2] & same[1:-1] & same[2:]).any())
 
 
 def spaced_words(view: View, limits: Filters) -> Reason | None:

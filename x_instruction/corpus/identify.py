@@ -99,18 +99,18 @@ class LanguageCheck:
             foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
         return [self._verdict(texts[i], scripts[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
 
-    def without_foreign_lines(self, text: str) -> str:
-        """The text without the lines that are clearly in another script or language."""
-        lines = text.split("\n")
+    def without_foreign_lines(self, texts: Sequence[str]) -> list[str]:
+        """Each text without the lines that are clearly in another script or language."""
+        lines = [text.split("\n") for text in texts]
+        flat = [line for part in lines for line in part]
         foreign = [
-            enough_letters(line) and _script(line, self._known)[0] < 1 - self._limits.min_script for line in lines
+            enough_letters(line) and _script(line, self._known)[0] < 1 - self._limits.min_script for line in flat
         ]
         if self._units:
-            by_language = self._identifier.foreign(lines)
+            by_language = self._identifier.foreign(flat)
             foreign = [one or other for one, other in zip(foreign, by_language, strict=True)]
-        if not any(foreign):
-            return text
-        return "\n".join(line for line, is_foreign in zip(lines, foreign, strict=True) if not is_foreign).strip("\n")
+        left = iter(foreign)
+        return ["\n".join(line for line in part if not next(left)).strip("\n") for part in lines]
 
     def _verdict(self, text: str, script: float, best: Guess | None, foreign: float) -> Verdict:
         limits, expected = self._limits, self._language

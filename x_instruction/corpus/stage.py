@@ -179,11 +179,11 @@ def _judged(
     verdicts = language_check.judge(texts) if language_check else [UNCHECKED] * len(texts)
     if language_check:
         verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
-    for (index, number), verdict in zip(passed, verdicts, strict=True):
-        document, pieces = batch[index]
-        text = pieces[number][1]
-        if language_check and verdict.foreign and verdict.reason is None:
-            text = _in_language(text, language_check, corpus.filters, language)
+    texts = [batch[index][1][number][1] for index, number in passed]
+    if language_check:
+        texts = _in_language(texts, verdicts, language_check, corpus.filters.whole_sentences, language.script)
+    for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
+        document = batch[index][0]
         if verdict.reason is not None:
             yield dropped(f"{document.id}#{number}", verdict.reason, verdict.detail, text)
         elif verdict.foreign and len(text) < corpus.filters.min_chars:
@@ -202,12 +202,15 @@ def _incomplete(text: str, trimmed: str, least: int) -> Reason | None:
     return Reason("incomplete", f"{len(trimmed)} of {len(text)} characters in whole sentences, at least {least}")
 
 
-def _in_language(text: str, language_check: LanguageCheck, filters: Filters, language: Language) -> str:
-    """The text without lines in another language, which can leave half a sentence at its ends."""
-    shorter = language_check.without_foreign_lines(text)
-    if shorter == text or not filters.whole_sentences:
-        return shorter
-    return whole(shorter, [shorter], language.script)[0]
+def _in_language(
+    texts: list[str], verdicts: list[Verdict], language_check: LanguageCheck, sentences: bool, script: str
+) -> list[str]:
+    """Texts without lines in another language, which can leave half a sentence at their ends."""
+    numbers = [n for n, verdict in enumerate(verdicts) if verdict.foreign and verdict.reason is None]
+    results = list(texts)
+    for n, text in zip(numbers, language_check.without_foreign_lines([texts[n] for n in numbers]), strict=True):
+        results[n] = whole(text, [text], script)[0] if sentences and text != texts[n] else text
+    return results
 
 
 def _by_document(
