@@ -20,7 +20,7 @@ LAYERS = [
     ["storage"],
     ["engines", "corpus", "seed"],
     ["form", "prompts"],
-    ["generate", "diversify", "translate"],
+    ["generate", "diversify", "translate", "rewrite"],
     ["refine"],
     ["local_hub", "mixing"],
     ["evaluation"],

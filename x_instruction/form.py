@@ -62,9 +62,9 @@ _FURNITURE = re.compile(
 # A word that is not the first one. If it begins with a capital letter, it is a name.
 _WORD = re.compile(r"(?<=[\s(\"'“‘«/-])[^\W\d_][\w’'-]*")
 # Languages that write every noun with a capital letter.
-_CAPITAL_NOUNS = frozenset({"de", "lb"})
+CAPITAL_NOUNS = frozenset({"de", "lb"})
 # Scripts that have capital letters.
-_CASED = frozenset({"Latn", "Cyrl", "Grek", "Armn", "Geor"})
+CASED = frozenset({"Latn", "Cyrl", "Grek", "Armn", "Geor"})
 # Where a sentence ends and another one begins.
 _NEXT = re.compile(
     r"(?:[?!][\"”’)]*\s|(?<=[^\W\d_]{3})(?<!\bProf)(?<!\betc)\.[\"”’)]*\s+(?=[^\W_])(?![a-z])|[।۔။።。！？][\"”’」]*\s*)(?=\S)"
@@ -152,7 +152,7 @@ def copies(instruction: str, passage: str, most: float) -> bool:
 
 def _without_names(text: str, into: Language) -> str:
     """The text with a sign that no passage holds in place of each name."""
-    if into.tag in _CAPITAL_NOUNS or into.script not in _CASED or text.isupper():
+    if into.tag in CAPITAL_NOUNS or into.script not in CASED or text.isupper():
         return text
     return _WORD.sub(lambda word: "\0" if word[0][0].isupper() else word[0], text)
 

@@ -14,12 +14,13 @@ from x_instruction.config import recipe
 from x_instruction.config.explain import section_of
 from x_instruction.config.mixing import MixRecipe
 from x_instruction.config.recipe import Recipe
+from x_instruction.config.rewrite import Rewriting
 from x_instruction.config.schema import recipe_schema
 from x_instruction.config.section import Section
 from x_instruction.config.seeds import Translation
 from x_instruction.config.training import TrainingRecipe
 
-KINDS = [Recipe, MixRecipe, TrainingRecipe, Translation]
+KINDS = [Recipe, MixRecipe, TrainingRecipe, Translation, Rewriting]
 # Defined once, and used by every section that reads rows.
 SHARED = {"max_row_bytes"}
 

@@ -102,7 +102,7 @@ def store(
         **extra,
     }
     with atomic(out.with_suffix(".dropped.parquet")) as stream:
-        _parquet(stream, [as_row(record) for record in rejected], schema(Dropped))
+        write_dropped(stream, [as_row(record) for record in rejected])
     with atomic(out.with_suffix(".report.json")) as stream:
         stream.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
     rows = [pairs.as_row(pair) for pair in kept]
@@ -151,6 +151,11 @@ def _pair_schema() -> Any:
     import pyarrow as pa
 
     return pa.schema([pa.field(field.name, pa.string(), nullable=False) for field in dataclasses.fields(Pair)])
+
+
+def write_dropped(stream: Any, rows: list[dict[str, Any]]) -> None:
+    """Write dropped records as Parquet."""
+    _parquet(stream, rows, schema(Dropped))
 
 
 def _parquet(stream: Any, rows: list[dict[str, Any]], fixed: Any) -> None:
