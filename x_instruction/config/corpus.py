@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
-from x_instruction.config.fields import MAX_ROW_BYTES, Invalid, Positive, RowBytes, Share, Strings
+from x_instruction.config.fields import INPUT_ONLY, MAX_ROW_BYTES, Invalid, Positive, RowBytes, Share, Strings
 from x_instruction.config.section import Section
 
 
@@ -89,6 +89,13 @@ class Filters(LanguageThresholds):
     1 removes none."""
     mask_personal_data: bool = True
     """Replace e-mail addresses, phone numbers, IP addresses and IBANs."""
+    quality_head: Annotated[str | None, INPUT_ONLY] = None
+    """Folder of a quality head that `x-instruction train quality` wrote: a classifier on embeddings of passages."""
+    quality_embedder: str = "embedded"
+    """Sentence encoder of `quality_head`: a Hub id, a folder, or `embedded`. The head is refused if it was trained on
+    another one."""
+    min_quality: Share = 0.5
+    """Least probability that `quality_head` must give a passage."""
     near_duplicates: bool = True
     """Drop all but the first of passages that are nearly the same (MinHash, then exact Jaccard similarity)."""
     near_duplicate_jaccard: Share = 0.7

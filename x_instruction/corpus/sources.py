@@ -17,6 +17,7 @@ from typing import Any
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.cells import LicenseError, license_of, text_of
 from x_instruction.corpus.files import digest, fill, find, is_local
+from x_instruction.corpus.quality import digest as head_digest
 from x_instruction.corpus.readers import parquet_rows, rows, suffix
 from x_instruction.corpus.rows import Row, RowError
 from x_instruction.errors import CorpusError
@@ -82,6 +83,8 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
     if corpus.decontaminate:
         digests = _digests(corpus.decontaminate, language, "corpus.decontaminate")
         found |= {f"decontaminate.{path}": key for path, key in digests.items()}
+    if corpus.filters.quality_head:
+        found["quality_head"] = head_digest(Path(corpus.filters.quality_head))
     return found
 
 

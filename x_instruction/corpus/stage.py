@@ -2,7 +2,7 @@
 
     read -> strip markup -> normalise -> mask personal data -> repeated lines -> segment -> whole sentences
     -> filters -> identify -> lines in another language -> evaluation sets
-    -> exact and near duplicates
+    -> quality -> exact and near duplicates
 
 Personal data is masked before documents are cut and passages dropped, so that no cut splits a phone number and dropped
 text is masked too. The quality filters run before the identifier because they are cheaper. The language is checked per
@@ -29,6 +29,7 @@ from x_instruction.corpus.density import scaled
 from x_instruction.corpus.filters import Reason, View, check
 from x_instruction.corpus.identify import LanguageCheck, Verdict
 from x_instruction.corpus.pii import mask_personal_data
+from x_instruction.corpus.quality import load
 from x_instruction.corpus.repeated_lines import without_echoes, without_repeated_lines
 from x_instruction.corpus.segment import segment
 from x_instruction.corpus.sources import Document, read
@@ -57,7 +58,10 @@ def check_inputs(corpus: Corpus, languages: Iterable[Language]) -> None:
 
     Raises:
         CorpusError: an evaluation set cannot be read.
+        RecipeError: the quality head cannot be read, or is of another embedder.
     """
+    if corpus.filters.quality_head:
+        load(Path(corpus.filters.quality_head), corpus.filters.quality_embedder)
     for language in languages:
         evaluation_sets(corpus.decontaminate, language, corpus.overlap_words, corpus.max_row_bytes)
 
@@ -106,6 +110,7 @@ def _screened(
     """Passages that pass the filters and the language check, before duplicates are removed."""
     language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language_check else None
     sets = evaluation_sets(corpus.decontaminate, language, corpus.overlap_words, corpus.max_row_bytes)
+    quality = _quality(corpus.filters)
     batch: list[tuple[Document, list[Piece]]] = []
     size, limit, count = 0, 16, 0
     for count, (document, text) in enumerate(_tidied(corpus, language), start=1):
@@ -124,13 +129,13 @@ def _screened(
         batch.append((document, list(zip(segments, trimmed, strict=True))))
         size += len(text)
         if len(batch) >= limit or size >= BATCH_CHARACTERS:
-            yield from _judged(batch, corpus, language, language_check, sets)
+            yield from quality(_judged(batch, corpus, language, language_check, sets))
             seen(count)
             # The first batches are small, so that a small corpus.passages reads little more than it needs.
             batch, size, limit = [], 0, min(2 * limit, BATCH)
             if quota.reached:
                 return
-    yield from _judged(batch, corpus, language, language_check, sets)
+    yield from quality(_judged(batch, corpus, language, language_check, sets))
     seen(count)
 
 
@@ -193,6 +198,28 @@ def _judged(
             yield dropped(f"{document.id}#{number}", "contaminated", match, text)
         else:
             yield _passage(document, number, text, verdict, language)
+
+
+def _quality(filters: Filters) -> Callable[[Iterable[Passage | Dropped]], Iterable[Passage | Dropped]]:
+    """Drops the passages of a batch that the quality head gives too little."""
+    if filters.quality_head is None:
+        return lambda records: records
+    from x_instruction.engines.local.embedder import Embedder
+
+    head = load(Path(filters.quality_head), filters.quality_embedder)
+    embedder = Embedder(filters.quality_embedder)
+
+    def judged(records: Iterable[Passage | Dropped]) -> Iterator[Passage | Dropped]:
+        batch = list(records)
+        texts = [record.text for record in batch if isinstance(record, Passage)]
+        scores = iter(head.scores(embedder.encode(texts)).tolist() if texts else [])
+        for record in batch:
+            if isinstance(record, Passage) and (score := next(scores)) < filters.min_quality:
+                detail = f"probability {score:.2f} of being good, at least {filters.min_quality:g}"
+                record = dropped(f"{record.document_id}#{record.segment}", "low_quality", detail, record.text)
+            yield record
+
+    return judged
 
 
 def _incomplete(text: str, trimmed: str, least: int) -> Reason | None:

@@ -81,10 +81,10 @@ def execute(
         plan.check()
         unread = [language(tag) for tag in settings.languages if run.count(PASSAGE, tag) is None]
         ensemble.check(unread, settings.corpus.filters)
-        if settings.corpus.decontaminate and unread:
+        if unread and (settings.corpus.decontaminate or settings.corpus.filters.quality_head):
             from x_instruction.corpus.stage import check_inputs
 
-            check_inputs(settings.corpus, map(language, settings.languages))
+            check_inputs(settings.corpus, unread)
         run.mark_layout()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())

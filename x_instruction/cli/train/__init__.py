@@ -5,6 +5,6 @@ import click
 from x_instruction.cli.groups import CommandGroup
 
 
-@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["generator", "rater", "all", "sft"]})
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["generator", "rater", "all", "sft", "quality"]})
 def command() -> None:
-    """Train generators and raters, or fine-tune a model on data."""
+    """Train generators, raters and quality heads, or fine-tune a model on data."""
