@@ -118,8 +118,8 @@ def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> No
         for name in ("best_worst", "best_rest"):
             assert f"{figures[name]['value']:.3f} {figures[name]['low']:.3f}-{figures[name]['high']:.3f}" in line
             assert 0 <= figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"] <= 1
-        assert (figures["calibration_error"] is None) == (figures["rater"] == "pmi")
-        assert line.endswith(" -") == (figures["rater"] == "pmi")
+        assert (figures["calibration_error"] is None) == (figures["rater"] in ("pmi", "contrastive"))
+        assert line.endswith(" -") == (figures["rater"] in ("pmi", "contrastive"))
     # What was answered is kept: the same command asks nothing and says the same.
     assert say("eval", "raters", recipe, labels, "--out", out)[1] == shown
     code, one, _ = say("eval", "raters", recipe, labels, "--rater", "pmi", "--languages", "th")

@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             "generate.passage_tokens": 96,
             "generate.max_tokens": 16,
             "refine.response_tokens": 96,
-            "refine.min_score": -1000.0,
+            "refine.min_score": 0.0,
         },
     )
     return execute(recipe, folder / "run", 0, False, "curated", NullProgress())
@@ -101,7 +101,7 @@ def test_instructions_are_english_and_rated(run: RunFolder, tag: str) -> None:
     for record in run.read(StageKey("curated").shard(tag, 0)):
         row = {name: getattr(record, name) for name in ("instruction", "rater", "instruction_language")}
         assert row["instruction_language"] == "en"
-        assert row["rater"] == "pmi:google/gemma-3-270m (Q4_K_M)"
+        assert row["rater"] == "combined:google/gemma-3-270m (Q4_K_M)"
         letters = [c for c in row["instruction"] if c.isalpha()]
         assert sum(c.isascii() for c in letters) >= 0.9 * len(letters)
         assert language(tag).tag == record.language

@@ -76,6 +76,7 @@ def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Re
                     "convergence_tolerance": 0.0,
                     "label_strategies": ["pair", "shuffled", "random-negative"],
                     "validation": 0.3,
+                    "prior": 0.34,
                 },
                 "refine.model": model,
                 "refine.train": TUNE,
@@ -160,6 +161,21 @@ def test_rounds_write_again_what_was_not_kept(
                 for row in now.keys() - before.keys():
                     assert now[row].round == round  # type: ignore[attr-defined]
                     assert row[0] not in kept, "only passages of which nothing was kept are written for again"
+    # Kept pairs are guesses: they never calibrate a rater, and they do not outnumber the seeds.
+    models = Models(run, recipe, False, lambda text: None)
+    seeds = models._seeds("")
+    held_out = {pair.document for pair in split(seeds, recipe.refine.validation, recipe.seed)[1]}
+    for round in (1, 2):
+        trained_on = models._training_part(seeds, round, "")
+        assert held_out.isdisjoint(pair.document for pair in trained_on)
+        kept_pairs = [pair for pair in models._pairs("rater", round, "") if pair not in seeds]
+        assert len(kept_pairs) <= len(seeds)
+    none = Models(run, looped(**{"refine.kept_per_seed": "0"}), False, lambda text: None)
+    assert none._pairs("rater", 2, "") == seeds
+    best = models._best_kept(1, "", len(recipe.languages))
+    for tag in {pair.language for pair in best}:
+        scores = {pair.id: score for score, pair in models._kept(1, tag)}
+        assert [scores[pair.id] for pair in best if pair.language == tag] == [max(scores.values())]
     curated = list(run.read(CURATED.shard("fi", 0)))
     last = {r.id for key in run.shards(StageKey("rated", 2), "fi") for r in run.read(key)}
     assert {record.id for record in curated} <= last

@@ -139,7 +139,7 @@ def test_written_and_read(tmp_path: Path) -> None:
     known = fit(SURE * 4, [0, 0, 1, 2])
     known.write(tmp_path)
     assert read(tmp_path) == known
-    assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "temperature"]
+    assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "prior", "shift", "temperature"]
 
 
 def test_where_a_model_s_calibration_is(tmp_path: Path) -> None:
@@ -162,3 +162,22 @@ def test_where_a_model_s_calibration_is(tmp_path: Path) -> None:
     (tmp_path / "whole/config.json").write_text("{}")
     known.write(tmp_path / "whole")
     assert calibration.of(Model(name=str(tmp_path / "whole"))) == known
+
+
+def test_a_prior_moves_probabilities_and_precision_but_no_order() -> None:
+    """Half of the pairs are good, and a tenth of the candidates is expected to be."""
+    p = [[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]] * 4
+    levels = [0, 0, 0, 1, 2, 1] * 4
+    even, few = fit(p, levels), fit(p, levels, 0.1)
+    assert few.temperature == even.temperature
+    assert (few.prior, even.prior) == (0.1, None)
+    assert few.shift == pytest.approx(math.log(0.1 / 0.9))
+    # Odds of 9 to 1 become even.
+    nine = Calibration(1.0, prior=0.1, shift=math.log(1 / 9)).apply([[0.9, 0.06, 0.04]])[0].tolist()
+    assert nine == pytest.approx([0.5, 0.3, 0.2])
+    # All kept: half of these pairs are good, a tenth of such candidates.
+    assert even.curve[0][1:] == pytest.approx((0.5, 1.0))
+    assert few.curve[0][1:] == pytest.approx((0.1, 1.0))
+    assert [recall for _, _, recall in few.curve] == pytest.approx([recall for _, _, recall in even.curve])
+    # 3 of 4 above 0.6 are good at even odds; of candidates 3 for each 9.
+    assert few.curve[2][1] == pytest.approx(0.25)

@@ -18,7 +18,7 @@ from x_instruction.config.files import Recipes
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
 from x_instruction.config.publish import Publish
-from x_instruction.config.refine import Refine
+from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
 
@@ -65,8 +65,8 @@ class Recipe(Section):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The models that the run asks, the generator's first. The rater ``none`` asks none."""
-        rater = self.refine.model if self.refine.rater != "none" else None
+        """The models that the run asks, the generator's first. Some raters ask none."""
+        rater = self.refine.model if self.refine.rater not in UNASKED else None
         return (self.generate.model,) if rater is None else (self.generate.model, rater)
 
 

@@ -13,7 +13,9 @@ from x_instruction.config.fields import (
     AnyFloat,
     Invalid,
     NotNegative,
+    NotNegativeFloat,
     Positive,
+    PositiveShare,
     Share,
     Strings,
 )
@@ -34,19 +36,28 @@ LabelStrategy = Literal[
 ]
 
 
+# Raters that ask no language model, so that none has to exist.
+UNASKED = ("consensus", "none")
+
+
 class Refine(Section):
     """How candidates are rated, and which are kept (paper, section 3.2; docs/method.md 2.3)."""
 
-    rater: Literal["trained", "pmi", "prompted", "combined", "none"]
-    """`trained` (the paper's: answers with 1 of 3 levels), `pmi`, `prompted`, `combined` (`trained` and `pmi`), or
-    `none`, which keeps the first candidates unread."""
+    rater: Literal["trained", "pmi", "contrastive", "consensus", "prompted", "combined", "none"]
+    """`trained` (the paper's: answers with 1 of 3 levels), `pmi` (mutual information of instruction and response),
+    `contrastive` (an instruction's likelihood given its own response against others), `consensus` (agreement of the
+    candidates of a response), `prompted` (a rubric), `combined` (a logistic combination), or `none`, which keeps the
+    first candidates unread."""
     model: Model | None = None
-    """The rater's model. Required, except with `rater = "none"`, which reads no model and fetches none."""
+    """The rater's model. Required, except with `rater = "none"` and `"consensus"`, which ask no model."""
     min_score: AnyFloat = 0.0
     """Pairs with a lower score are dropped. In the rater's own scale. Ignored if `precision` is set."""
     precision: Share | None = None
     """Share of kept pairs that should be good (`trained` only). The threshold is the lowest score that reaches it on
     the rater's validation pairs."""
+    prior: Annotated[PositiveShare, TRAINING_ONLY] = 0.2
+    """Expected share of good pairs among the candidates, for which probabilities and `precision` are stated (`trained`
+    only). In Humpback's labelled sample it is 0.2."""
     keep: Positive = 1
     """Candidates to keep per passage, best first."""
     direction: Literal["response", "instruction"] = "response"
@@ -61,8 +72,17 @@ class Refine(Section):
     with."""
     prompt: Annotated[str, ALSO_TRAINING] = "auto"
     """Name of a rating prompt, or path of a text file. `auto` is the one for the rater and the model."""
-    pmi_weight: AnyFloat = 1.0
-    """For `combined`: weight of `pmi`, in nats, when it is added to the log-odds of `best`."""
+    per_token: bool = False
+    """For `pmi` by `instruction` and `contrastive`: divide the score by the number of tokens of the instruction."""
+    other_pages: Positive = 3
+    """For `contrastive`: number of other responses of the shard that an instruction is compared on."""
+    embedder: str = "embedded"
+    """For `consensus`: sentence encoder of the instructions, `embedded` or the Hub id or folder of one."""
+    embedder_revision: str = "main"
+    """For `consensus`: branch, tag or commit of `embedder` on the Hub."""
+    weights: str | None = None
+    """For `combined`: file with the weights. If not set, `combined.json` beside the adapter, or else the weights that
+    are included."""
     train: Annotated[TrainConfig | None, TRAINING_ONLY] = None
     """Trains the rater (`trained` or `combined`) on pairs of known levels made from the seeds. Without this section
     `model.adapter` is a rater that was trained before."""
@@ -91,14 +111,16 @@ class Refine(Section):
     rounds: Annotated[NotNegative, INPUT_ONLY] = 0
     """Rounds after the first rating. Each round trains the generator and the rater again on the seeds and the kept
     pairs, writes new instructions for passages without a kept pair, and rates all candidates again. Humpback has 2."""
+    kept_per_seed: Annotated[NotNegativeFloat, TRAINING_ONLY] = 1.0
+    """Most kept pairs that the models of the next round are trained on, per seed, best first."""
     convergence_tolerance: Annotated[Share, INPUT_ONLY] = 0.01
     """Rounds end early when the number of kept pairs per passage changes by less than this."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.model is None and self.rater != "none":
+        if self.model is None and self.rater not in UNASKED:
             raise Invalid("model", f'is missing, expected the model that the rater "{self.rater}" asks')
-        if self.rater != "none" and self.rater_model.enable_thinking:
+        if self.rater not in UNASKED and self.rater_model.enable_thinking:
             raise Invalid(
                 "model.enable_thinking",
                 "is true, expected false: raters read the probabilities of the first token, so the model must answer "
@@ -124,5 +146,5 @@ class Refine(Section):
             RecipeError: the recipe names none.
         """
         if self.model is None:
-            raise RecipeError('refine.model is missing, and only rater = "none" works without a model: set it')
+            raise RecipeError("refine.model is missing, and the rater asks a model: set it")
         return self.model

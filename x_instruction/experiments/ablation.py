@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import Refine
+from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.diversify.report import describe
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline import rounds
@@ -37,7 +37,9 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "rounds": {
         f"{number}-rounds": {"refine.rounds": number, "refine.convergence_tolerance": 0.0} for number in range(4)
     },
-    "raters": {name: {"refine.rater": name} for name in ("trained", "pmi", "prompted", "combined")},
+    "raters": {
+        name: {"refine.rater": name} for name in ("trained", "pmi", "contrastive", "consensus", "prompted", "combined")
+    },
     "selectors": {name: {"diversify.selector": name} for name in ("kmeans", "mmr", "k-center", "top", "random")},
 }
 
@@ -114,7 +116,7 @@ def _rated_by(settings: Recipe, rater: str) -> Refine:
     """The settings by which raters are compared, with training and rounds where a model learns from the ratings."""
     refine = settings.refine
     tune = refine.train if rater in TRAINED_RATERS else None
-    learns = rater != "none" and (tune or settings.generate.train)
+    learns = rater not in UNASKED and (tune or settings.generate.train)
     return settings_for(refine, rater).replace(train=tune, rounds=refine.rounds if learns else 0)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,7 +25,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
 from x_instruction.config.training import TrainConfig
-from x_instruction.engines import Choice, Chosen, Engine, open_engine
+from x_instruction.engines import Choice, Chosen, Engine, Failed, open_engine
 from x_instruction.engines.fingerprint import VERSIONS, fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
@@ -138,7 +138,7 @@ class Models:
         if role == "generator":
             examples, finish = self._writing(pairs, reader), describe
         else:
-            examples, finish = self._rating(pairs, reader, self._start(role, round, tag), describe)
+            examples, finish = self._rating(pairs, round, tag, reader, describe)
         self.log(f"{target.name}: training on {len(examples):,} rows")
         tuned = launch(TrainJob(model=self._start(role, round, tag), train=self._whole(role)), examples, target, finish)
         self.log(f"{target.name}: {tuned.steps:,} steps, {tuned.seconds:,.0f} s, loss {tuned.loss:.3f}")
@@ -156,6 +156,8 @@ class Models:
             recorded["weak.prompt.digest"] = digest_of(self.recipe.generate.prompt)
         if role == "generator" and self._starts_the_rater():
             recorded["validation"] = self.recipe.refine.validation
+        if role == "generator" and round:
+            recorded["kept_per_seed"] = self.recipe.refine.kept_per_seed
         for number, name in enumerate(self.recipe.refine.label_files if role == "rater" else ()):
             recorded[f"input.labels/{number}-{Path(name).name}"] = file_digest(Path(name))
         for path in self._files(tag):
@@ -251,23 +253,45 @@ class Models:
         return f"no seed was kept in {self.run.root / 'seeds'}{needed}: see the reports in that folder for the reasons"
 
     def _pairs(self, role: str, round: int, tag: str) -> list[Pair]:
-        """Seeds, and the kept pairs of the round before, of one language or of all."""
-        limit = self.recipe.seeds.max_row_bytes
-        read = [record for path in self._files(tag) for record in read_pairs(path, limit)]
-        pairs = [record for record in read if isinstance(record, Pair)] + list(
-            self._kept(round - 1, tag) if round else ()
-        )
+        """What a role is trained on: seeds, and kept pairs of the round before, of one language or of all."""
+        seeds = self._seeds(tag)
         if role == "generator" and self._starts_the_rater():
             # The rater is calibrated on documents that none of its weights have been trained on.
-            return labels.split(pairs, self.recipe.refine.validation, self.recipe.seed)[0]
-        return pairs
+            return self._training_part(seeds, round, tag)
+        return seeds + (self._best_kept(round - 1, tag, len(seeds)) if round else [])
 
-    def _kept(self, round: int, only: str) -> Iterator[Pair]:
-        """The pairs that a round kept, of one language or of all."""
+    def _seeds(self, tag: str) -> list[Pair]:
+        """The seeds of one language or of all."""
+        limit = self.recipe.seeds.max_row_bytes
+        read = [record for path in self._files(tag) for record in read_pairs(path, limit)]
+        return [record for record in read if isinstance(record, Pair)]
+
+    def _training_part(self, seeds: list[Pair], round: int, tag: str) -> list[Pair]:
+        """The seeds that calibrate no rater, and kept pairs of other documents than those that do."""
+        training, validation = labels.split(seeds, self.recipe.refine.validation, self.recipe.seed)
+        held_out = {pair.document for pair in validation}
+        kept = self._best_kept(round - 1, tag, len(seeds)) if round else []
+        return training + [pair for pair in kept if pair.document not in held_out]
+
+    def _best_kept(self, round: int, only: str, seeds: int) -> list[Pair]:
+        """The best pairs that a round kept, at most ``refine.kept_per_seed`` for each seed, as many of each language.
+
+        They are the rater's own guesses, so they must not outnumber what is known to be good.
+        """
+        tags = [only] if only else list(self.recipe.languages)
+        most = int(self.recipe.refine.kept_per_seed * seeds / len(tags))
+        best: list[Pair] = []
+        for tag in tags:
+            kept = sorted(self._kept(round, tag), key=lambda scored: (-scored[0], scored[1].id))
+            best += [pair for _, pair in kept[:most]]
+        return best
+
+    def _kept(self, round: int, only: str) -> Iterator[tuple[float, Pair]]:
+        """The pairs that a round kept in one language, with their scores."""
         for key in self._rated(round, only):
             for record in self.run.read(key):
                 assert isinstance(record, Rated)
-                yield Pair(
+                pair = Pair(
                     id=record.id,
                     instruction=record.instruction,
                     output=record.text,
@@ -278,6 +302,7 @@ class Models:
                     url=record.url,
                     document_id=record.document_id,
                 )
+                yield record.score, pair
 
     def _rated(self, round: int, only: str) -> Iterator[ShardKey]:
         """The rated shards of a round, of one language or of all."""
@@ -290,30 +315,35 @@ class Models:
         return generator_examples(pairs, self.recipe.generate, reader)
 
     def _rating(
-        self, pairs: list[Pair], reader: ExampleEncoder, start: Model, describe: Callable[[Path, TrainResult], None]
+        self,
+        pairs: list[Pair],
+        round: int,
+        tag: str,
+        reader: ExampleEncoder,
+        describe: Callable[[Path, TrainResult], None],
     ) -> tuple[list[TrainingExample], Callable[[Path, TrainResult], None]]:
         """The training examples of the rater, and a function that calibrates it on pairs that it was not trained on."""
-        from x_instruction.refine import calibration, trained
         from x_instruction.training.roles import rater_examples
 
-        settings = self.recipe.refine
+        settings, start = self.recipe.refine, self._start("rater", round, tag)
         seed = self.recipe.seed
         weak = self._weak_texts(pairs)
+        # In every round, what calibrates are seeds: the quality of kept pairs is only guessed.
+        seeds = self._seeds(tag)
+        validation_seeds = labels.split(seeds, settings.validation, seed)[1]
         training_part, validation_part = (
             labels.balance(labels.examples(part, settings.label_strategies, settings.per_level, seed, weak), seed)
-            for part in labels.split(pairs, settings.validation, seed)
+            for part in (self._training_part(seeds, round, tag), validation_seeds)
         )
         training_part, validation_part = self._with_judged(training_part, validation_part, pairs)
 
         def finish(model: Path, tuned: TrainResult) -> None:
-            engine = open_engine(self._tune("rater").trained(start, model))
-            questions = [
-                trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine)
-                for e in validation_part
-            ]
-            probabilities = np.array(_chosen(engine, questions))
-            levels = np.array([labels.LEVELS.index(e.level) for e in validation_part])
-            calibration.fit(probabilities, levels).write(model)
+            trained = settings.replace(model=self._tune("rater").trained(start, model), train=None)
+            engine = open_engine(trained.rater_model)
+            _calibrate(validation_part, trained, engine, model)
+            # Also for the rater ``trained``: a run with the other rater may take the model over.
+            if engine.capabilities >= {"choose", "score"}:
+                _combine(validation_part, trained, engine, model)
             describe(model, tuned)
 
         return rater_examples(training_part, settings, reader), finish
@@ -347,6 +377,34 @@ class Models:
 
     def _weaker_writer(self) -> Generate:
         return self.recipe.generate.replace(candidates=1, train=None, length_hint=0.0)
+
+
+def _calibrate(pairs: Sequence[labels.Example], settings: Refine, engine: Engine, model: Path) -> None:
+    """Write the calibration of a trained rater into its folder."""
+    from x_instruction.refine import calibration, trained
+
+    questions = [
+        trained.question(e.text, e.language, e.instruction, e.instruction_language, settings, engine) for e in pairs
+    ]
+    levels = np.array([labels.LEVELS.index(e.level) for e in pairs])
+    calibration.fit(np.array(_chosen(engine, questions)), levels, settings.prior).write(model)
+
+
+def _combine(pairs: Sequence[labels.Example], settings: Refine, engine: Engine, model: Path) -> None:
+    """Write the weights of the rater ``combined`` into the folder of its model.
+
+    Pairs of known levels have no other candidates, so the weight of ``consensus`` is the included one.
+    """
+    from x_instruction.refine import combined
+    from x_instruction.refine.compare import candidate
+
+    names = ("trained", "contrastive", "pmi")
+    candidates = [candidate(example, number) for number, example in enumerate(pairs)]
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        measured = combined.features(candidates, names, settings, engine, cache.ask)
+    rows = [(row, e) for row, e in zip(measured, pairs, strict=True) if not isinstance(row, Failed)]
+    found = combined.fit([row for row, _ in rows], names, [e.level == "best" for _, e in rows], settings.prior)
+    combined.write([combined.with_consensus(found)], "validation pairs of the seeds", model / combined.FILE)
 
 
 def _chosen(engine: Engine, questions: list[Choice]) -> list[tuple[float, ...]]:

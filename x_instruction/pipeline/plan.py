@@ -8,7 +8,7 @@ from typing import Any
 from x_instruction.config.diversify import Diversify
 from x_instruction.config.generate import Generate
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import Refine
+from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.section import Section
 from x_instruction.engines import FAILURES
 from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
@@ -136,7 +136,15 @@ class Plan:
             # The prompts to translate with are those of the folder.
             recorded[f"{name}.translate.digest"] = digest_of("auto")
         if isinstance(section, Diversify):
-            recorded[f"{name}.embedder.files"] = located(_embedder(section), section.revision).revision
+            recorded[f"{name}.embedder.files"] = located(_embedder(section.embedder), section.revision).revision
+        if isinstance(section, Refine) and section.rater in ("consensus", "combined"):
+            recorded[f"{name}.embedder.files"] = located(
+                _embedder(section.embedder), section.embedder_revision
+            ).revision
+        if isinstance(section, Refine) and section.rater == "combined":
+            from x_instruction.refine import combined
+
+            recorded[f"{name}.weights.digest"] = combined.digest(section)
         if key.stage == "passage":
             from x_instruction.corpus import sources
 
@@ -152,7 +160,7 @@ class Plan:
         Before that model is trained it is the recipe's own, so a shard of an earlier model differs.
         """
         section: Section = getattr(self.recipe, rounds.SECTIONS[key.stage])
-        if isinstance(section, Refine) and section.rater == "none":
+        if isinstance(section, Refine) and section.rater in UNASKED:
             # Its model is not asked, so it need not exist.
             return section.replace(model=None)
         if not isinstance(section, Generate | Refine) or section.train is None:
@@ -234,5 +242,5 @@ def _short(values: dict[str, Any], key: str) -> str:
     return text if len(text) <= 40 else f"{text[:24]}…"
 
 
-def _embedder(settings: Diversify) -> str:
-    return "embedded-minilm" if settings.embedder == "embedded" else settings.embedder
+def _embedder(name: str) -> str:
+    return "embedded-minilm" if name == "embedded" else name

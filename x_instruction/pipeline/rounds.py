@@ -12,7 +12,7 @@ from pathlib import Path
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import Refine
+from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines import engine_spec
 from x_instruction.errors import RecipeError
@@ -108,7 +108,7 @@ def model_of(settings: Recipe, stage: StageKey) -> Model | None:
     """The model that a stage asks, as the recipe names it: without the adapter that a round trains."""
     if stage.stage == "candidate":
         return settings.generate.model
-    return settings.refine.model if stage.stage == "rated" and settings.refine.rater != "none" else None
+    return settings.refine.model if stage.stage == "rated" and settings.refine.rater not in UNASKED else None
 
 
 def base_of(section: Generate | Refine) -> Model:

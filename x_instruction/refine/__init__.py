@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from x_instruction.config.refine import Refine
+from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.engines import Ask, Engine, Failed, engine_spec
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.records import Candidate, Dropped, Rated, dropped, extend
@@ -39,7 +39,7 @@ class Rater(Protocol):
     """A rating method: a module of this folder with these two names."""
 
     needs: tuple[str, ...]
-    """Capabilities that the engine must have; empty if the rater uses no model."""
+    """Capabilities that the engine must have; empty if the rater asks none, or makes do with what there is."""
 
     def rate(
         self, candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask
@@ -49,11 +49,13 @@ class Rater(Protocol):
 
 # The score at the beginning of the detail of a dropped candidate.
 _SCORE = re.compile(r"-?\d+\.\d+")
-# Raters that use the adapter of a trained rater; the others use the base model.
+# Raters that can use the adapter of a trained rater; the others use the base model.
 TRAINED_RATERS = ("trained", "combined")
 RATERS = {
     "trained": "x_instruction.refine.trained",
     "pmi": "x_instruction.refine.pmi",
+    "contrastive": "x_instruction.refine.contrastive",
+    "consensus": "x_instruction.refine.consensus",
     "prompted": "x_instruction.refine.prompted",
     "combined": "x_instruction.refine.combined",
     "none": "x_instruction.refine.null_rater",
@@ -66,8 +68,8 @@ def _rater(settings: Refine) -> Rater:
 
 
 def needs_model(settings: Refine) -> bool:
-    """True if the rater uses a model. Otherwise no engine needs to be opened."""
-    return bool(_rater(settings).needs)
+    """True if the rater asks a language model. Otherwise no engine needs to be opened."""
+    return settings.rater not in UNASKED
 
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rated | Dropped]:
@@ -88,8 +90,8 @@ def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask:
             candidate,
             Rated,
             # Name the model only if one was used.
-            rater=f"{settings.rater}:{engine.model}" if rater.needs else settings.rater,
-            rater_revision=engine.revision if rater.needs else "",
+            rater=f"{settings.rater}:{engine.model}" if needs_model(settings) else settings.rater,
+            rater_revision=engine.revision if needs_model(settings) else "",
             score=rating.score,
             p_best=rating.p_best,
             p_flawed=rating.p_flawed,
@@ -106,11 +108,15 @@ def check(settings: Refine) -> None:
         RecipeError: it needs a trained model and none is set, or its threshold is unknown.
         EngineError: its adapter does not exist, or the calibration beside it is damaged.
     """
-    if settings.train is not None or settings.rater == "none":
+    if settings.rater == "combined":
+        from x_instruction.refine import combined
+
+        combined.digest(settings)
+    if settings.train is not None or not needs_model(settings):
         return
     model = settings.rater_model
     if (
-        settings.rater in TRAINED_RATERS
+        settings.rater == "trained"
         and not (engine_spec(model).remote or model.adapter)
         and calibration.of(model) is None
     ):

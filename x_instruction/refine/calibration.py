@@ -1,7 +1,9 @@
 """Calibration of a trained rater: a temperature, and the precision of every threshold.
 
-Both are fitted on validation pairs, whose documents were not used for training, and are stored in ``calibration.json``
-beside the adapter. A single temperature never changes the most likely answer (Guo et al., arXiv 1706.04599).
+Both are fitted on validation pairs of known quality, whose documents were not used for training, and are stored in
+``calibration.json`` beside the adapter. A single temperature never changes the most likely answer (Guo et al., arXiv
+1706.04599). Validation pairs have as many good as flawed and worst ones, and candidates do not: probabilities and
+precision are stated for an expected share of good pairs, the prior (Saerens et al. 2002).
 """
 
 from __future__ import annotations
@@ -38,16 +40,21 @@ class Calibration:
 
     Args:
         temperature: divides the log-probabilities. Above 1, probabilities become more equal.
+        prior: share of good pairs for which probabilities and precision are stated.
+        shift: added to the log-probability of ``best``: log-odds of the prior less those of the validation pairs.
         curve: threshold, and precision and recall of keeping the validation pairs whose calibrated probability of
             ``best`` reaches it, by increasing threshold. Pairs of the level ``best`` are the good ones.
     """
 
     temperature: float
     curve: tuple[tuple[float, float, float], ...] = ()
+    prior: float | None = None
+    shift: float = 0.0
 
     def apply(self, probabilities: npt.ArrayLike) -> Floats:
         """Calibrate probabilities, (n, 3). Rows of the result sum to 1."""
-        return _tempered(_logarithms(np.asarray(probabilities, dtype=np.float64)), self.temperature)
+        logarithms = _logarithms(np.asarray(probabilities, dtype=np.float64)) / self.temperature
+        return _shifted(logarithms, self.shift)
 
     def threshold(self, precision: float) -> float:
         """The lowest threshold with at least this precision on the validation pairs.
@@ -65,17 +72,22 @@ class Calibration:
         shown = f"the best was {best[1]:.3f} at {best[0]:.3f} (recall {best[2]:.3f})" if best else "there are none"
         raise RecipeError(
             f"no threshold of the rater reaches a precision of {precision:g} on its validation pairs, {shown}: "
-            "lower refine.precision, or train the rater on more seeds"
+            "lower refine.precision, raise refine.prior if more candidates are good, or train the rater on more seeds"
         )
 
     def write(self, folder: Path) -> None:
         """Write ``calibration.json`` into a folder."""
-        table = {"temperature": self.temperature, "curve": [list(point) for point in self.curve]}
+        table = {
+            "temperature": self.temperature,
+            "prior": self.prior,
+            "shift": self.shift,
+            "curve": [list(point) for point in self.curve],
+        }
         with atomic(folder / FILE) as stream:
             stream.write(json.dumps(table, indent=1, allow_nan=False).encode())
 
 
-def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
+def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike, prior: float | None = None) -> Calibration:
     """Fit a calibration on validation pairs.
 
     The temperature, from 0.05 to 20, minimises the mean negative log-likelihood of the levels. The log-likelihood is
@@ -84,6 +96,7 @@ def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
     Args:
         probabilities: (n, 3), in the order of ``labels.LEVELS``.
         levels: (n,), indices of ``labels.LEVELS``.
+        prior: expected share of good pairs among candidates, between 0 and 1; None for the share among these pairs.
 
     Raises:
         CorpusError: there are no pairs, or none of the best level.
@@ -110,7 +123,16 @@ def fit(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> Calibration:
         return float((_log_sum(scaled) - scaled[rows, which]).mean())
 
     temperature = math.exp(_minimum(loss, math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)))
-    return Calibration(temperature, _curve(_tempered(logarithms, temperature)[:, 0], which == 0))
+    good = which == 0
+    share = float(good.mean())
+    if prior is None or share == 1:
+        return Calibration(temperature, _curve(_shifted(logarithms / temperature, 0.0)[:, 0], good))
+    # A rating of 1 would need an infinite shift.
+    bounded = min(prior, 1 - _SMALLEST)
+    shift = math.log(bounded / (1 - bounded)) - math.log(share / (1 - share))
+    importance = np.where(good, bounded / share, (1 - bounded) / (1 - share))
+    curve = _curve(_shifted(logarithms / temperature, shift)[:, 0], good, importance)
+    return Calibration(temperature, curve, prior, shift)
 
 
 def read(folder: Path) -> Calibration | None:
@@ -123,7 +145,10 @@ def read(folder: Path) -> Calibration | None:
     try:
         table: Any = json.loads(path.read_text("utf-8"))
         curve = tuple((float(t), float(precision), float(recall)) for t, precision, recall in table["curve"])
-        fitted = Calibration(float(table["temperature"]), curve)
+        prior = table.get("prior")
+        fitted = Calibration(
+            float(table["temperature"]), curve, None if prior is None else float(prior), float(table.get("shift", 0.0))
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -168,10 +193,11 @@ def _log_sum(scaled: Floats) -> Floats:
     return log_sums
 
 
-def _tempered(logarithms: Floats, temperature: float) -> Floats:
-    scaled = logarithms / temperature
-    tempered: Floats = np.exp(scaled - _log_sum(scaled)[:, None])
-    return tempered
+def _shifted(scaled: Floats, shift: float) -> Floats:
+    """Probabilities from scaled log-probabilities, with the odds of the first level raised by ``shift``."""
+    moved = scaled + np.array([shift, 0.0, 0.0])
+    probabilities: Floats = np.exp(moved - _log_sum(moved)[:, None])
+    return probabilities
 
 
 def _minimum(loss: Any, low: float, high: float) -> float:
@@ -191,11 +217,14 @@ def _minimum(loss: Any, low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _curve(scores: Floats, good: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, float], ...]:
+def _curve(
+    scores: Floats, good: npt.NDArray[np.bool_], importance: Floats | None = None
+) -> tuple[tuple[float, float, float], ...]:
     """Threshold, precision and recall at every distinct score, by increasing threshold."""
+    share = np.ones(len(scores)) if importance is None else importance
     thresholds, inverse = np.unique(scores, return_inverse=True)
-    # Number of pairs with exactly each score, then with at least this score.
-    kept = np.bincount(inverse, minlength=len(thresholds))[::-1].cumsum()[::-1]
-    correct = np.bincount(inverse, weights=good, minlength=len(thresholds))[::-1].cumsum()[::-1]
-    points = zip(thresholds.tolist(), (correct / kept).tolist(), (correct / good.sum()).tolist(), strict=True)
+    # Weight of the pairs with exactly each score, then with at least this score.
+    kept = np.bincount(inverse, weights=share, minlength=len(thresholds))[::-1].cumsum()[::-1]
+    correct = np.bincount(inverse, weights=share * good, minlength=len(thresholds))[::-1].cumsum()[::-1]
+    points = zip(thresholds.tolist(), (correct / kept).tolist(), (correct / (share * good).sum()).tolist(), strict=True)
     return tuple(points)

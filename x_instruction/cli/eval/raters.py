@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from x_instruction.refine.compare import RaterMetrics
     from x_instruction.refine.labels import Example
 
-# Named here because help must not load a rater; ``none`` rates nothing that could be compared.
-_RATERS = ("trained", "pmi", "prompted", "combined")
+# Named here because help must not load a rater; ``the others rate no pair by itself.
+_RATERS = ("trained", "pmi", "contrastive", "prompted", "combined")
 
 
 @click.command()
@@ -59,7 +59,8 @@ def command(
 
     LABELS is a file that `seeds labels` wrote, or of pairs that people judged: rows with instruction, text, language
     and a level (best, flawed or worst), a label (good, flawed or bad) or a score from 1 to 5. Raters ask the model of
-    RECIPE; pmi and prompted use it without an adapter.
+    RECIPE; pmi, contrastive and prompted use it without an
+    adapter.
 
     \b
     best>worst   AUROC of best against worst pairs, with its 95 % interval

@@ -43,7 +43,7 @@ def command(
     refinement       with and without the rater
     diversification  with and without the selector
     rounds           0 to 3 rounds of refinement
-    raters           trained, pmi, prompted, combined
+    raters           trained, pmi, contrastive, consensus, prompted, combined
     selectors        kmeans, mmr, k-center, top, random
 
     If interrupted, rerun the same command to continue.
