@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.engines import Ask, Engine, Failed, engine_spec
@@ -109,8 +109,8 @@ def check(settings: Refine) -> None:
         EngineError: its adapter does not exist, or the calibration beside it is damaged.
     """
     if settings.rater == "combined":
-        from x_instruction.refine import combined
-
+        # Weights that cannot be read.
+        combined: Any = _rater(settings)
         combined.digest(settings)
     if settings.train is not None or not needs_model(settings):
         return
