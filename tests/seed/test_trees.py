@@ -32,6 +32,7 @@ TREES = [
 ]
 WANTED = {
     "two": "best",
+    "two#2": "later_turn",
     "unranked": "no_answer",
     "silent": "no_answer",
     "german": "other_language",

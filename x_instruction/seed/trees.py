@@ -1,12 +1,12 @@
 """Seeds from conversation trees such as OASST: the first prompt and its reply of rank 0, as Humpback's seeds.
 
 Two layouts are read: one tree per row, with ``prompt`` and its ``replies``, and one message per row, with
-``parent_id``. Each tree becomes a pair or is dropped; later turns are ignored.
+``parent_id``. Each tree becomes a pair or is dropped; that it has later turns is counted with ``later_turn``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def read_trees(
         raise CorpusError(f"{path} cannot hold conversation trees; expected .jsonl, .json or .parquet")
     roots: dict[str, Mapping[str, Any]] = {}
     replies: dict[str, list[Mapping[str, Any]]] = {}
+    parents: set[str] = set()
     known = False
     for position, row in read_rows(path, COLUMNS, limit):
         id = f"{path.name}:{position}"
@@ -54,8 +55,9 @@ def read_trees(
         elif isinstance(row.get("prompt"), Mapping):
             root = row["prompt"]
             answers = [reply for reply in root.get("replies") or () if isinstance(reply, Mapping)]
-            yield _pair(root, answers, path.name, language, instruction_language, license, id)
+            yield from _pair(root, answers, path.name, language, instruction_language, license, id, _continued)
         elif "parent_id" in row and "text" in row:
+            parents.add(text_of(row["parent_id"]))
             if row["parent_id"] is None:
                 roots[text_of(row.get("message_id")) or id] = row
             elif row.get("rank") == 0:
@@ -67,10 +69,24 @@ def read_trees(
                 f"got columns {available}"
             )
         else:
-            yield dropped(id, "wrong_shape", "no tree and no message", str(row))
+            yield dropped(id, "wrong_shape", "no tree and no message", text_of(row))
         known = True
     for id, root in roots.items():
-        yield _pair(root, replies.get(id, []), path.name, language, instruction_language, license, id)
+        yield from _pair(
+            root,
+            replies.get(id, []),
+            path.name,
+            language,
+            instruction_language,
+            license,
+            id,
+            lambda reply: text_of(reply.get("message_id")) in parents,
+        )
+
+
+def _continued(reply: Mapping[str, Any]) -> bool:
+    """Whether other messages reply to a reply, in a tree per row."""
+    return bool(reply.get("replies"))
 
 
 def _pair(
@@ -81,17 +97,22 @@ def _pair(
     instruction_language: str,
     license: str,
     fallback: str,
-) -> Pair | Dropped:
+    continued: Callable[[Mapping[str, Any]], bool],
+) -> Iterator[Pair | Dropped]:
+    """The pair of a tree, or why there is none, and whether later turns are left out."""
     id, text = text_of(root.get("message_id")) or fallback, text_of(root.get("text"))
     if _gone(root):
-        return dropped(id, "deleted", "the prompt was deleted or rejected by reviewers", text)
+        yield dropped(id, "deleted", "the prompt was deleted or rejected by reviewers", text)
+        return
     first = [reply for reply in replies if reply.get("rank") == 0 and not _gone(reply)]
     if not first:
-        return dropped(id, "no_answer", f"no reply of rank 0 among {len(replies)}", text)
+        yield dropped(id, "no_answer", f"no reply of rank 0 among {len(replies)}", text)
+        return
     for name, message, expected in (("prompt", root, instruction_language), ("reply", first[0], language)):
         if not _is(text_of(message.get("lang")), expected):
-            return dropped(id, "other_language", f"the {name} is {message.get('lang')}, expected {expected}", text)
-    return Pair(
+            yield dropped(id, "other_language", f"the {name} is {message.get('lang')}, expected {expected}", text)
+            return
+    yield Pair(
         id=id,
         instruction=text,
         output=text_of(first[0].get("text")),
@@ -100,6 +121,8 @@ def _pair(
         source=source,
         license=license,
     )
+    if continued(first[0]):
+        yield dropped(f"{id}#2", "later_turn", "later turns depend on the turns before them", text)
 
 
 def _gone(message: Mapping[str, Any]) -> bool:
