@@ -14,7 +14,7 @@ from x_instruction.errors import XInstructionError
 
 # Sections of the help and their commands, in the order of the work.
 SECTIONS = {
-    "Make data": ["preview", "run", "batch", "status", "show", "build", "export", "rewrite"],
+    "Make data": ["languages", "preview", "run", "batch", "status", "show", "build", "export", "rewrite"],
     "Train and evaluate models": ["seeds", "mix", "train", "eval", "experiment"],
     "Share": ["hub"],
     "Look up": ["recipe", "engine"],
@@ -24,7 +24,6 @@ MOVED = {
     "ablate": ["experiment ablate"],
     "engines": ["engine list", "engine check"],
     "heldout": ["eval held-out"],
-    "languages": ["recipe languages"],
     "local-hub": ["hub serve"],
     "models": ["train all"],
     "publish": ["hub push-dataset"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from x_instruction.errors import EngineError, MissingExtra
 
@@ -44,6 +45,27 @@ def truncator(tokenizer: str | None) -> Truncate:
     """
     if tokenizer is None:
         return truncate_by_bytes
+    loaded = _loaded(tokenizer)
+    return lambda text, tokens: truncate_to_tokens(
+        text, tokens, lambda t: loaded.encode(t, add_special_tokens=False).offsets
+    )
+
+
+def token_counter(tokenizer: str) -> Callable[[str], int]:
+    """A function that counts the tokens of a text, without special tokens.
+
+    Args:
+        tokenizer: Hub id, folder or ``tokenizer.json``.
+
+    Raises:
+        EngineError: there is no such tokenizer.
+        MissingExtra: ``tokenizers`` is not installed.
+    """
+    loaded = _loaded(tokenizer)
+    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
+
+
+def _loaded(tokenizer: str) -> Any:
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
@@ -57,12 +79,9 @@ def truncator(tokenizer: str | None) -> Truncate:
         raise EngineError(
             f"cannot load tokenizer {tokenizer!r}: {reason}; name a Hub id, a folder or a tokenizer.json"
         ) from error
-
     # Special tokens in a text are plain text.
     loaded.encode_special_tokens = True
-    return lambda text, tokens: truncate_to_tokens(
-        text, tokens, lambda t: loaded.encode(t, add_special_tokens=False).offsets
-    )
+    return loaded
 
 
 def truncate_to_tokens(text: str, tokens: int, offsets: Callable[[str], Sequence[tuple[int, int]]]) -> str:
