@@ -197,7 +197,7 @@ def test_a_base_model_and_other_files(tmp_path: Path, tiny_model: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     source = pairs(tmp_path / "in.jsonl", pair("Kept?"), pair("Name?"))
     with OpenAIServer(fault=scripted) as server:
-        line = ["rewrite", str(source), "--out", str(tmp_path / "out.jsonl"), "--set", "model.name=test/model"]
+        line = ["seeds", "rewrite", str(source), "--out", str(tmp_path / "out.jsonl"), "--set", "model.name=test/model"]
         done = CliRunner().invoke(
             cli, [*line, "--set", "model.engine=openai", "--set", f"model.server.url={server.url}"]
         )

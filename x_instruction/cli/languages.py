@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """Report what languages would give and cost, before a run.
 
-    TAGS are language tags, such as sw or zh-Hant. Without --corpus and --recipe, the sample corpus is read.
+    TAGS are language tags, such as sw or zh-Hant. Without --corpus and --recipe, the sample corpus is read. Without
+    --model and --recipe, no tokens are counted.
 
     Reads the first 200 documents of each language and asks no model. Prints how much text is kept, the most frequent
     reason to drop, the tokens for the same text as a multiple of English, and what writing costs at most if there are
@@ -51,7 +52,8 @@ def command(
         overrides |= {"corpus.source": "files", "corpus.paths": list(paths)}
     if model is not None:
         overrides |= {"generate.model.name": model, "generate.model.adapter": None}
-    found = reports(load(recipe or "files", overrides | read_sets(sets)))
+    settings = load(recipe or "files", overrides | read_sets(sets))
+    found = reports(settings, count_tokens=model is not None or recipe is not None)
     emit([asdict(report) for report in found], _columns(any(report.cost is not None for report in found)), form)
     if not all(report.go for report in found):
         raise SystemExit(2)
@@ -60,7 +62,6 @@ def command(
 def _columns(is_priced: bool) -> list[Column]:
     return [
         Column("language", "language"),
-        Column("read", "read", ","),
         Column("kept", "share", ".0%"),
         Column("dropped", _reason),
         Column("tokens", "against_english", ".2f"),

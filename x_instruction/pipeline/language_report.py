@@ -99,15 +99,19 @@ class _Yield:
         return len(self.kept) / max(1, len(self.kept) + self.dropped.total())
 
 
-def reports(settings: Recipe) -> list[LanguageReport]:
+def reports(settings: Recipe, count_tokens: bool = True) -> list[LanguageReport]:
     """A report for each language of a recipe.
+
+    Args:
+        settings: names the corpus, the model and its prices.
+        count_tokens: use the tokenizer of ``generate.model``.
 
     Raises:
         CorpusError: the corpus cannot be read.
         EngineError: the tokenizer cannot be read.
         MissingExtra: a package that the tokenizer or a fastText model needs is not installed.
     """
-    count = _counter(settings.generate.model)
+    count = _counter(settings.generate.model) if count_tokens else None
     return [_report(settings, language(tag), count) for tag in settings.languages]
 
 
@@ -182,9 +186,8 @@ def _counter(model: Model) -> Callable[[str], int] | None:
     """Counts the tokens of a text; None if the tokenizer of a server is not named."""
     if engine_spec(model).remote:
         return token_counter(model.server.tokenizer) if model.server.tokenizer else None
-    is_local = model.name in embedded.MODELS or Path(model.name).expanduser().is_dir()
-    # Of a model on the Hub, the tokenizer is enough.
-    return token_counter(str(locate(model.name).folder) if is_local else model.name)
+    # The tokenizer is enough, of a model on the Hub as well.
+    return token_counter(str(locate(model.name).folder) if model.name in embedded.MODELS else model.name)
 
 
 def _tokens(

@@ -5,6 +5,6 @@ import click
 from x_instruction.cli.groups import CommandGroup
 
 
-@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["collect", "translate", "labels"]})
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["collect", "translate", "labels", "rewrite"]})
 def command() -> None:
-    """Collect, translate and label seed pairs."""
+    """Collect, translate, label and rewrite pairs."""

@@ -1,4 +1,4 @@
-"""``x-instruction rewrite``."""
+"""``x-instruction seeds rewrite``."""
 
 from __future__ import annotations
 
