@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from x_instruction.config.corpus import Corpus
@@ -51,6 +53,14 @@ def test_a_damaged_file_is_told(folder: Path) -> None:
     (folder / "swh_Latn" / "0.jsonl").write_bytes(b'{"text": \xff\xff\n')
     with pytest.raises(CorpusError, match=r"cannot read data set"):
         list(read(hub(folder), language("sw")))
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    columns = pa.Table.from_arrays([pa.array(["x"])] * 2, names=["text", "text"])
+    pq.write_table(columns, tmp_path / "train-00000.parquet")
+    with pytest.raises(CorpusError, match="two columns are called 'text'; rename one of them$") as caught:
+        list(read(Corpus(source="hub", dataset=str(tmp_path), split="train"), language("sw")))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_data_set_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

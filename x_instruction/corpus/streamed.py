@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from x_instruction.corpus.rows import Row
 from x_instruction.errors import CorpusError
+
+# What Arrow says about two columns of one name.
+_TWIN = re.compile(r"Multiple matches for FieldRef\.Name\((.*?)\)")
 
 
 def stream(dataset: str, config: str | None, split: str, revision: str) -> Iterator[Row]:
@@ -64,7 +68,10 @@ def _as_corpus_error(where: str) -> Iterator[None]:
         RuntimeError,
         pa.ArrowException,
     ) as error:
-        raise CorpusError(f"cannot read {where}: {error}") from error
+        if twin := _TWIN.match(str(error)):
+            raise CorpusError(f"{where}: two columns are called {twin[1]!r}; rename one of them") from error
+        # Some of these errors list the columns of a file on further lines.
+        raise CorpusError(f"cannot read {where}: {' '.join(str(error).split())}") from error
 
 
 def revision(dataset: str, name: str) -> str:
