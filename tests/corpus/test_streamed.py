@@ -58,7 +58,7 @@ def test_a_damaged_file_is_told(folder: Path) -> None:
 def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
     columns = pa.Table.from_arrays([pa.array(["x"])] * 2, names=["text", "text"])
     pq.write_table(columns, tmp_path / "train-00000.parquet")
-    with pytest.raises(CorpusError, match="two columns are called 'text'; rename one of them$") as caught:
+    with pytest.raises(CorpusError, match=r"two columns are called 'text'; rename one of them$") as caught:
         list(read(Corpus(source="hub", dataset=str(tmp_path), split="train"), language("sw")))
     assert "\n" not in str(caught.value)
 
