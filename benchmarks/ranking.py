@@ -14,6 +14,8 @@ two measures without that encoder: chrF to the title and summary, and the share 
 English page has. Intervals (95 %) are of the difference to a random pick, 2,000 bootstrap samples of documents. The
 rater ``consensus`` uses the same encoder as the first measure, on the candidates alone.
 
+``flaws`` rates pages with their own title and summary against the same with a flaw.
+
 ``fit`` writes the weights of the rater ``combined``: a candidate counts as good from a cosine of ``--good`` on.
 """
 
@@ -39,8 +41,10 @@ from x_instruction.form import find_faults
 from x_instruction.generate import generate
 from x_instruction.languages import language
 from x_instruction.records import Candidate, Passage, extend, text_digest
-from x_instruction.refine import Rating, combined, contrastive, logistic, metrics, pmi, prompted, trained
+from x_instruction.refine import Rating, combined, contrastive, labels, logistic, metrics, pmi, prompted, trained
+from x_instruction.refine.compare import candidate as labelled
 from x_instruction.seed.chrf import chrf
+from x_instruction.seed.pairs import Pair
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -91,7 +95,9 @@ def by_language(pages: Iterable[Row]) -> Iterable[list[Row]]:
 
 def write(given: argparse.Namespace) -> None:
     settings = recipe.load(given.recipe).generate
-    settings = settings.replace(model=settings.model.replace(threads=given.threads), candidates=given.number)
+    settings = settings.replace(
+        model=settings.model.replace(threads=given.threads, dtype=given.dtype), candidates=given.number
+    )
     engine = open_engine(settings.model)
     with (
         given.out.open("w", encoding="utf-8") as out,
@@ -135,7 +141,9 @@ def rate(given: argparse.Namespace) -> None:
     written = {row["id"]: row["candidates"] for path in given.candidates for row in read(path)}
     done: dict[tuple[str, int], Row] = {}
     adapter = "embedded-rater" if "trained" in given.rater else None
-    engine = open_engine(Model(name="embedded", threads=given.threads, batch_size=48, adapter=adapter))
+    engine = open_engine(
+        Model(name="embedded", threads=given.threads, batch_size=48, adapter=adapter, dtype=given.dtype)
+    )
     columns = {name: column for rater in given.rater for name, column in RATERS[rater].items()}
     for rows in by_language(page for id, page in pages.items() if id in written):
         own = [candidate(page, one) for page in rows for one in passing(page, written[page["id"]], given)]
@@ -161,6 +169,60 @@ def rate(given: argparse.Namespace) -> None:
                         row = done.setdefault((one.id, one.candidate), {"id": one.id, "k": one.candidate})
                         row[name] = rating.score
     given.out.write_text("".join(json.dumps(row) + "\n" for row in done.values()), "utf-8")
+
+
+def flaws(given: argparse.Namespace) -> None:
+    """AUROC of a page with its own title and summary against the same with a flaw, by kind of flaw."""
+    pages = [page for page in read(given.pages) if given.split in ("", page.get("split", ""))][: given.number]
+    pairs = [
+        Pair(
+            id=page["id"],
+            instruction=truth(page),
+            output=page["text"],
+            language=page["language"],
+            instruction_language="en",
+            source=page["source"],
+            document_id=page["document"],
+        )
+        for page in pages
+    ]
+    names = [name for name in labels.STRATEGIES if name not in labels.WEAK_STRATEGIES]
+    examples = labels.examples(pairs, names, len(names), given.seed)
+    columns: dict[str, Floats] = {}
+    for adapter, raters in ((None, ("pmi", "contrastive")), ("embedded-rater", ("trained",))):
+        model = Model(name="embedded", threads=given.threads, batch_size=48, adapter=adapter, dtype=given.dtype)
+        settings = Refine(rater="pmi", model=model, direction="instruction", response_tokens=128, other_pages=2)
+        engine = open_engine(model)
+        with RequestCache(Path(":memory:"), engine, {}) as asked:
+            for name in raters:
+                found: dict[int, float] = {}
+                for tag in dict.fromkeys(e.language for e in examples):
+                    rows = [row for row, e in enumerate(examples) if e.language == tag]
+                    made = [labelled(examples[row], row) for row in rows]
+                    changed = settings.replace(response_tokens=64) if name == "trained" else settings
+                    values = combined.features(made, [name], changed, engine, asked.ask)
+                    found |= {
+                        row: value[0] for row, value in zip(rows, values, strict=True) if isinstance(value, tuple)
+                    }
+                columns[name] = np.array([found[row] for row in range(len(examples))])
+    good = np.array([e.level == "best" for e in examples])
+    for names_ in (("trained", "pmi"), ("trained", "pmi", "contrastive")):
+        x = np.column_stack([columns[name] for name in names_])
+        odds = np.zeros(len(good))
+        for document in dict.fromkeys(e.document for e in examples):
+            out = np.array([e.document == document for e in examples])
+            odds[out] = combined.fit(x[~out], names_, good[~out]).model.log_odds(x[out])
+        error = metrics.calibration_error(logistic.sigmoid(odds), good)
+        columns[f"logistic of {', '.join(names_)} (calibration error {error:.2f})"] = odds
+    kinds = [name for name in names if name != "pair"]
+    print(f"{len(pages)} pages, {len(examples)} pairs\n")
+    print(f"| rater | {' | '.join(kinds)} | all |\n|{'---|' * (len(kinds) + 2)}")
+    for name, column in columns.items():
+        cells = []
+        for kind in [*kinds, ""]:
+            chosen = np.array([e.level == "best" or kind in ("", e.strategy) for e in examples])
+            cells.append(f"{metrics.auroc(column[chosen], good[chosen]):.2f}")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def gather(given: argparse.Namespace) -> list[Row]:
@@ -322,11 +384,11 @@ def fit(given: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["write", "rate", "compare", "fit"])
+    parser.add_argument("action", choices=["write", "rate", "compare", "fit", "flaws"])
     parser.add_argument("pages", type=Path)
     parser.add_argument("files", type=Path, nargs="*", help="candidates*.jsonl, then scores*.jsonl")
     parser.add_argument("--recipe", default="files", help="whose [generate] writes, and gives the limits of the form")
-    parser.add_argument("--number", type=int, default=8, help="candidates of a page")
+    parser.add_argument("--number", type=int, default=8, help="candidates of a page, or pages for flaws")
     parser.add_argument("--rater", action="append", choices=RATERS, default=[])
     parser.add_argument("--split", default="", help="only pages with this value of ``split``")
     parser.add_argument("--weights", type=Path, action="append", default=[], help="files of weights to compare")
@@ -334,12 +396,13 @@ def main() -> None:
     parser.add_argument("--good", type=float, default=0.45, help="least cosine of a good candidate")
     parser.add_argument("--note", default="", help="what the weights were fitted on")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.scores = [path for path in given.files if "scores" in path.name]
     given.candidates = [path for path in given.files if "scores" not in path.name]
-    {"write": write, "rate": rate, "compare": compare, "fit": fit}[given.action](given)
+    {"write": write, "rate": rate, "compare": compare, "fit": fit, "flaws": flaws}[given.action](given)
 
 
 if __name__ == "__main__":
