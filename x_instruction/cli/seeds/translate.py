@@ -27,7 +27,7 @@ def command(seeds: tuple[Path, ...], languages: tuple[str, ...], out: Path, sets
 
     Keys: model.* (model.name is required), back.* (another model to translate back), prompt, language, score
     (chrf or likelihood), min_score, piece_chars, tokens_per_byte, max_tokens, score_tokens, language_check,
-    min_confidence, min_script, max_foreign_lines, lid_model, max_row_bytes.
+    min_confidence, min_script, max_foreign_lines, lid_model, lid_ensemble, max_row_bytes.
     """
     from x_instruction.config.section import validate
     from x_instruction.config.seeds import Translation
