@@ -7,4 +7,4 @@ from x_instruction.cli.groups import CommandGroup
 
 @click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["generator", "rater", "all", "sft", "quality"]})
 def command() -> None:
-    """Train generators, raters and quality heads, or fine-tune a model on data."""
+    """Train models of a recipe, or fine-tune a model on data."""
