@@ -1,10 +1,11 @@
 """What the corpus stage makes of messy texts: what is dropped, what is cleaned, and what is left of the prose.
 
     python benchmarks/messy.py --data MESSY
-    python benchmarks/messy.py --data MESSY --prose MORE
+    python benchmarks/messy.py --data MESSY --prose MORE --pages PAGES
 
 ``MESSY`` holds ``<tag>.jsonl`` with messy texts, whose field ``mess`` names the kind and ends in what should happen:
-``drop``, ``clean`` or ``strip``. ``MORE`` holds ``<tag>.jsonl`` with connected prose, all of which should be kept.
+``drop``, ``clean`` or ``strip``. ``MORE`` holds ``<tag>.jsonl`` with connected prose, all of which should be kept, and
+``PAGES`` real pages of which some have English lines, such as a footer that was never translated.
 
 Marks and prose are counted with the patterns of this file, which share nothing with the package. A mark is a tag, an
 entity, a link, a heading sign, code, a footnote number and so on. Prose is every sentence of a line of 80 characters
@@ -44,6 +45,10 @@ LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
 END = re.compile(r"(?<=[.!?…؟۔।॥።။។。！？])\s+")
 
 
+ENGLISH = re.compile(r"^(?=.*\b(?:the|of|and|your|this)\b)(?:[A-Za-z'’,.?!-]+ ){4,}[A-Za-z.?!]+$", re.MULTILINE)
+PAGES = ("fi", "id", "tr", "vi")
+
+
 def texts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text("utf-8").splitlines():
@@ -61,6 +66,13 @@ def kept(tag: str, text: str, folder: Path) -> str:
         corpus = corpus.replace(filters=corpus.filters.replace(language_check=False))
         records = list(passages(corpus, language(tag), folder / "scratch"))
     return "\n".join(record.text for record in records if isinstance(record, Passage))
+
+
+def english_lines(tag: str, folder: Path, scratch: Path) -> tuple[int, int]:
+    """Number of passages that are kept of real pages, and of those with a line of English."""
+    corpus = Corpus(source="files", paths=(str(folder / f"{tag}.jsonl"),))
+    found = [record.text for record in passages(corpus, language(tag), scratch) if isinstance(record, Passage)]
+    return len(found), sum(bool(ENGLISH.search(text)) for text in found)
 
 
 def letters(text: str) -> str:
@@ -107,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of messy texts")
     parser.add_argument("--prose", type=Path, help="folder of connected prose")
+    parser.add_argument("--pages", type=Path, help="folder of real pages")
     parser.add_argument("--show", metavar="TEXT", help="print what is kept of the kinds that begin with this text")
     options = parser.parse_args()
     kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -136,6 +149,10 @@ def main() -> None:
             for tag, shares in by_tag.items():
                 whole = sum(part > 0.5 for part in shares)
                 print(f"| {tag} | {len(shares)} | {whole} | {sum(shares) / len(shares):.3f} |")
+        if options.pages:
+            print("\n| pages | passages kept | with a line of English |\n|---|---|---|")
+            for tag in PAGES:
+                print("| {} | {} | {} |".format(tag, *english_lines(tag, options.pages, folder / "scratch")))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ SHORT_LINE_UNSPACED = 15
 _SOCIAL = re.compile(
     r"(?<!\w)[#@][^\W\d_]\w+|https?://|www\.\w|[:;](?: |[-'])?[()](?!\w)|[\U0001f300-\U0001faff\u2600-\u27bf]"
     r"[\U0001f300-\U0001faff\u2600-\u27bf\u200d\ufe0f]*|([^\W\d_])\1{3,}|(?<!\d)5{3,}(?!\d)"
-    r"|[!?]{2,}|(?<!\.)\.\.(?!\.)|\.{4,}"
+    r"|[!?]{3,}|(?<!\.)\.\.(?!\.)|\.{4,}"
 )
 # What replaces names and links in published collections of posts, and as how many marks each counts.
 _REPLACED = re.compile(r"\[(?:USERNAME|USER|URL)\]|@user\b")
