@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from x_instruction import hashing
@@ -17,14 +18,14 @@ from x_instruction.config.generate import Generate
 from x_instruction.config.seeds import Translation
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
-from x_instruction.engines import FAILURES, Ask, Completed, Completion, Engine, Failed, Prompt
+from x_instruction.engines import FAILURES, Ask, Completed, Completion, Engine, Failed, Prompt, Request, Result
 from x_instruction.form import find_faults
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import Language, language
 from x_instruction.prompts import Template
 from x_instruction.prompts import instruction as prompts
 from x_instruction.prompts.reading import read
-from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
+from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, text_digest
 from x_instruction.translate import Failure, SourceText, Translator
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
@@ -245,6 +246,65 @@ def _read(
     pairs = [(draft.text, draft.source if passages_as_read else draft.passage.text) for draft in open_drafts]
     for draft, fault in zip(open_drafts, find_faults(pairs, settings, into), strict=True):
         draft.drop(fault, draft.text)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAnswer:
+    """An answer to one request, as it came and as it was read.
+
+    Args:
+        prompt: name of the prompt.
+        language: name of the passage's language.
+        answer: what the model wrote, or why it did not.
+        instruction: what was read from it.
+        reason: why it is dropped, or None.
+    """
+
+    prompt: str
+    language: str
+    answer: str
+    instruction: str
+    reason: str | None
+
+
+def try_sample(settings: Generate, engine: Engine, tag: str, seed: int) -> SampleAnswer:
+    """Ask for one instruction for a passage of the sample corpus.
+
+    Args:
+        settings: the section ``generate`` of the recipe.
+        engine: answers.
+        tag: language of the passage; Swahili if there is no sample of it.
+        seed: seed of the recipe.
+    """
+    samples = resources.files("x_instruction.corpus.sample")
+    tag = tag if samples.joinpath(f"{tag}.jsonl").is_file() else "sw"
+    text = json.loads(samples.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines()[0])["text"]
+    passage = Passage(
+        id=f"{tag}-sample",
+        language=tag,
+        text=text,
+        document_id="sample",
+        segment=0,
+        source="sample",
+        url="",
+        license="",
+        text_hash=text_digest(text),
+        identified=tag,
+        identified_confidence=1.0,
+    )
+    answers: list[str] = []
+
+    def ask(requests: Sequence[Request]) -> list[Result]:
+        engine.plan(requests)
+        results = [result for _, result in engine.answer(requests)]
+        answers.extend(result.text if isinstance(result, Completed) else str(result) for result in results)
+        return results
+
+    (outcome,) = generate([passage], settings.replace(candidates=1), engine, ask, seed)
+    name, source = prompts.choose(settings.prompt, engine.chat).name, language(tag).name
+    if isinstance(outcome, Candidate):
+        return SampleAnswer(name, source, answers[0], outcome.instruction, None)
+    return SampleAnswer(name, source, answers[0], outcome.detail, outcome.reason)
 
 
 def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:

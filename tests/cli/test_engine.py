@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.openai_server import MODEL, OpenAIServer, write_recipe
+from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
 from x_instruction.cli import main
 from x_instruction.cli.engine import SERVED, installed
@@ -93,6 +93,32 @@ def test_the_end_of_the_address_may_be_missing(say: Say, server: OpenAIServer) -
     code, shown, _ = say("engine", "check", server.url.removesuffix("/v1"))
     assert code == 0
     assert f'server.url = "{server.url}"' in shown
+
+
+def test_one_instruction_is_asked_for_and_shown_as_it_is_read(say: Say) -> None:
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
+        if not path.endswith("/chat/completions"):
+            return None
+        if body["messages"][0]["role"] == "system":
+            return 400, {"error": {"message": "System role not supported"}}
+        said = reply(path, body)
+        said["choices"][0]["message"]["content"] = text
+        return 200, said
+
+    with OpenAIServer(fault=answer) as server:
+        text = "<think>\nhm\n</think>\n\nRequest: How do tides work?"
+        code, shown, _ = say("engine", "check", server.url)
+        assert code == 0
+        assert "asked for with prompt chat, for a passage in Swahili" in " ".join(shown.split())
+        assert "</think>" in shown
+        assert "read as        How do tides work?" in shown
+        assert "a system message is refused: its text goes into the first user message" in " ".join(shown.split())
+        text = "I'm sorry, but I can't help with that."
+        code, shown, _ = say("engine", "check", server.url, "--recipe", "x-instruction")
+        assert code == 0
+        assert "for a passage in Finnish" in " ".join(shown.split())
+        assert "read as        no instruction: refusal" in shown
+        assert "cannot read recipe" in refused(say("engine", "check", server.url, "--recipe", "nowhere.toml"))
 
 
 def test_several_models_are_listed_to_choose_from(say: Say) -> None:

@@ -239,7 +239,7 @@ def test_an_override_may_open_a_section(small: Callable[..., Recipe]) -> None:
 
 
 def test_recipes_that_ship() -> None:
-    assert {"demo", "files", "x-instruction"} <= set(names())
+    assert {"demo", "eight-gpus", "files", "one-gpu", "x-instruction"} <= set(names())
 
 
 @pytest.mark.parametrize("name", names())

@@ -313,7 +313,6 @@ def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> Non
     assert read_(f"{WANTED} Tides are the", cut_off=True) == Reading(WANTED)  # type: ignore[operator]
     assert read_(WANTED, cut_off=True) == Reading(WANTED)  # type: ignore[operator]
     assert read_("How do tides", cut_off=True).reason == "cut_off"  # type: ignore[operator]
-    assert read_("", cut_off=True) == Reading("", "empty")  # type: ignore[operator]
 
 
 def test_a_cut_off_answer_continues_its_opening() -> None:

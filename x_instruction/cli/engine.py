@@ -15,7 +15,7 @@ from x_instruction.cli.tables import Format, emit, format_options
 from x_instruction.errors import EngineError
 
 if TYPE_CHECKING:
-    from x_instruction.engines import EngineSpec
+    from x_instruction.engines import Engine, EngineSpec
     from x_instruction.engines.remote.server_check import CheckResult, ServedModel
 
 # Named here because help must not import the engines; a test holds them equal to ``server_check.SERVED``.
@@ -66,11 +66,19 @@ def list_engines(form: Format | None) -> None:
     metavar="NAME",
     help="Environment variable that holds the API key.",
 )
-def check(url: str, model: str | None, engine: str, key_variable: str) -> None:
+@click.option(
+    "--recipe",
+    default="one-gpu",
+    show_default=True,
+    metavar="RECIPE",
+    help="Recipe whose prompt is sent for one sample passage.",
+)
+def check(url: str, model: str | None, engine: str, key_variable: str, recipe: str) -> None:
     """Check the server at URL, such as http://localhost:8000/v1.
 
     Prints its models, its context length, which kinds of requests it answers and why not the others, and the lines for
-    a recipe. Requests single tokens only. Exits with 1 if the server cannot be used.
+    a recipe. Requests single tokens, and one instruction as the recipe asks for it: the answer is shown as it came and
+    as it is read. Exits with 1 if the server cannot be used.
     """
     from x_instruction.engines.remote.server_check import ServedModel, check_model, check_settings, list_models
 
@@ -83,6 +91,7 @@ def check(url: str, model: str | None, engine: str, key_variable: str) -> None:
     known = next((one for one in served if one.name == name), ServedModel(name))
     looked = check_model(engine, server, name)
     _show(known, looked, served)
+    _show_instruction(looked.engine, recipe)
     click.echo("\nin a recipe, in [generate.model] or [refine.model]:")
     click.echo(f'  name = "{plain(name)}"\n  engine = "{engine}"\n  server.url = "{looked.url}"')
     if key_variable != "X_INSTRUCTION_API_KEY":
@@ -127,11 +136,25 @@ def _show(known: ServedModel, looked: CheckResult, served: list[ServedModel]) ->
     _row("context", f"{known.context:,} tokens" if known.context else "unknown")
     kinds = [name for name, can in (("plain", looked.plain), ("chat (it has a template)", looked.chat)) if can]
     _row("prompts", ", ".join(kinds))
+    if looked.chat and not looked.system_role:
+        _row("", "a system message is refused: its text goes into the first user message")
     for verb in ("complete", "choose", "score"):
         why = looked.missing.get(verb)
         how = f", from {looked.logprobs} log-probabilities" if verb == "choose" and looked.logprobs else ""
         _row(verb, f"no: {why}" if why else f"yes{how}")
     _row("one token", f"{looked.seconds:.3f} seconds")
+
+
+def _show_instruction(engine: Engine, recipe: str) -> None:
+    """Ask for one instruction as a recipe does, and show the answer and what is read from it."""
+    from x_instruction.config.recipe import load
+    from x_instruction.generate import try_sample
+
+    settings = load(recipe)
+    tried = try_sample(settings.generate, engine, settings.languages[0], settings.seed)
+    _row("instruction", f"asked for with prompt {tried.prompt}, for a passage in {tried.language}")
+    _row("answer", tried.answer or "(empty)")
+    _row("read as", tried.instruction if tried.reason is None else f"no instruction: {tried.reason}")
 
 
 def _row(name: str, text: str) -> None:

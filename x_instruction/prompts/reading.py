@@ -96,8 +96,8 @@ def read(answer: str, style: str, into: Language, chat: bool, opening: str = "",
         return _finish(f"{opening}{answer}" if opening else answer, style, into, cut_off)
     said = without_thinking(answer)
     if not said.strip():
-        # The model was still thinking.
-        return Reading("", "cut_off" if cut_off and answer.strip() else "empty")
+        # If cut off, the model was still thinking. Servers may return the thinking apart from the answer.
+        return Reading("", "cut_off" if cut_off else "empty")
     line, whole = _request_line(said)
     return _finish(line, style, into, cut_off and not whole)
 

@@ -36,7 +36,14 @@ class BatchEngine:
         self.chat = settings.server.chat
         self.truncate = truncator(settings.server.tokenizer)
         extra: dict[str, Any] = json.loads(settings.server.extra_body or "{}")
-        self.quirks = openai_protocol.ApiQuirks(settings.name, extra, _LOGPROBS, _CHAT_LOGPROBS)
+        self.quirks = openai_protocol.ApiQuirks(
+            settings.name,
+            extra,
+            _LOGPROBS,
+            _CHAT_LOGPROBS,
+            system_role=settings.server.system_role,
+            enable_thinking=settings.enable_thinking,
+        )
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One batch of all requests.

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
-from x_instruction.engines.remote.openai_protocol import MALFORMED
+from x_instruction.engines.remote.openai_protocol import MALFORMED, messages, thinking
 from x_instruction.errors import EngineError
 
 # Numbers of log-probabilities to try: llama.cpp accepts any, vLLM and hosted chat 20, hosted completions 5.
 _LOGPROBS = (100, 20, 5, 1)
 # Some servers answer an unknown parameter with a 500, so retrying for long is useless.
 _RETRIES = 1
+_CHAT = (("system", "Answer with one word."), ("user", "Say yes."))
+# The route does not exist, so no other form of a request will be accepted.
+_NO_ROUTE = ("404 ", "405 ")
 _CHECK_ADDRESS = "check the address, and that it is an OpenAI-compatible server"
 
 
@@ -30,6 +34,8 @@ class ServerCapabilities:
         echo: returns log-probabilities of the prompt.
         echo_tokens: minimum of ``max_tokens`` when the prompt is echoed.
         max_tokens: name of the key for the number of new tokens in chat.
+        system_role: accepts a system message; Gemma 2's chat template refuses one.
+        thinking_switch: accepts ``chat_template_kwargs``, with which thinking is turned off.
         context: maximum of prompt tokens and output tokens, if the server reports it.
         owner: the server software that it reports, such as ``vllm``.
         notes: the server's error messages about what it does not support, by capability.
@@ -43,6 +49,8 @@ class ServerCapabilities:
     echo: bool = False
     echo_tokens: int = 1
     max_tokens: str = "max_tokens"
+    system_role: bool = True
+    thinking_switch: bool = False
     context: int | None = None
     owner: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -91,24 +99,23 @@ def probe(client: Client, model: str, extra: Mapping[str, Any]) -> ServerCapabil
     probes = _Probes(client, {"model": model, "temperature": 0.0, **extra}, notes)
     try:
         completions, logprobs, echo, echo_tokens = probes.plain()
-        chat, chat_logprobs, max_tokens = probes.chat()
+        chat = probes.chat()
     except MALFORMED as error:
         raise EngineError(
             f"{client.url} does not answer in the format of OpenAI's API ({type(error).__name__} {error}): "
             f"{_CHECK_ADDRESS}"
         ) from None
-    if not completions and not chat:
+    if not completions and chat is None:
         note = notes.get("complete") or "nothing"
         raise EngineError(f"{client.url} completes no prompt of {model!r}: it answered {note!r}")
     return ServerCapabilities(
         models=models,
         completions=completions,
-        chat=chat,
+        chat=chat is not None,
         logprobs=logprobs,
-        chat_logprobs=chat_logprobs,
         echo=echo,
         echo_tokens=echo_tokens,
-        max_tokens=max_tokens,
+        **(chat or {}),
         context=context(entry),
         owner=str(entry.get("owned_by", "")),
         notes=notes,
@@ -175,19 +182,33 @@ class _Probes:
                 return True, logprobs, True, echo_tokens
         return True, logprobs, False, 1
 
-    def chat(self) -> tuple[bool, int, str]:
-        """Chat prompts: whether accepted, number of log-probabilities, and the name of the ``max_tokens`` key."""
-        messages = [{"role": "user", "content": "Say yes."}]
+    def chat(self) -> dict[str, Any] | None:
+        """What is known of chat prompts, as fields of ``ServerCapabilities``; None if they are not accepted.
+
+        The first accepted form is used: with a system message or without, with a switch for thinking or without.
+        """
+        switches = (False,) if "chat_template_kwargs" in self.body else (True, False)
         for name in ("max_tokens", "max_completion_tokens"):
-            if self._post("/chat/completions", "complete", messages=messages, **{name: 1}) is None:
-                continue
-            for number in _LOGPROBS:
-                parameters = {"logprobs": True, "top_logprobs": number, name: 1}
-                choice = self._post("/chat/completions", "choose", messages=messages, **parameters)
-                if choice is not None and (choice.get("logprobs") or {}).get("content"):
-                    return True, number, name
-            return True, 0, name
-        return False, 0, "max_tokens"
+            for thinking_switch, system_role in itertools.product(switches, (True, False)):
+                body: dict[str, Any] = {"messages": messages(_CHAT, system_role)}
+                body |= thinking(False) if thinking_switch else {}
+                if self._post("/chat/completions", "complete", **body, **{name: 1}) is not None:
+                    return {
+                        "chat_logprobs": self._chat_logprobs({**body, name: 1}),
+                        "max_tokens": name,
+                        "system_role": system_role,
+                        "thinking_switch": thinking_switch,
+                    }
+                if self.notes.get("complete", "").startswith(_NO_ROUTE):
+                    return None
+        return None
+
+    def _chat_logprobs(self, body: Mapping[str, Any]) -> int:
+        for number in _LOGPROBS:
+            choice = self._post("/chat/completions", "choose", **body, logprobs=True, top_logprobs=number)
+            if choice is not None and (choice.get("logprobs") or {}).get("content"):
+                return number
+        return 0
 
     def _post(self, path: str, capability: str, **parameters: Any) -> dict[str, Any] | None:
         try:

@@ -56,7 +56,14 @@ class OpenAIEngine:
             self.probed.echo_tokens,
             self.probed.max_tokens,
             logit_bias=self.probed.owner == "llamacpp",
+            system_role=self.probed.system_role,
+            enable_thinking=bool(settings.enable_thinking) if self.probed.thinking_switch else None,
         )
+        if settings.enable_thinking and not self.probed.thinking_switch and "chat_template_kwargs" not in self.extra:
+            raise EngineError(
+                f"{self.client.url} does not accept chat_template_kwargs, with which thinking is turned on: remove "
+                "enable_thinking"
+            )
         self.model = settings.name
         self.revision = f"served:{settings.revision}"
         self.capabilities = self.probed.capabilities

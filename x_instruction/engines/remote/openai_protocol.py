@@ -24,6 +24,7 @@ from x_instruction.engines import (
     Scored,
     Scoring,
 )
+from x_instruction.engines.conversation import without_system
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, NotCapable
 
@@ -61,6 +62,8 @@ class ApiQuirks:
         max_tokens: name of the key for the number of new tokens in chat.
         logit_bias: raise the logits of the answers to choose from, so that the server always returns them (llama.cpp's
             ``logit_bias`` by text, with ``post_sampling_probs``).
+        system_role: whether the chat template takes a system message. If not, its text goes into the next user message.
+        enable_thinking: sent with chat prompts as ``chat_template_kwargs``; None for a server that does not know these.
     """
 
     model: str
@@ -70,6 +73,8 @@ class ApiQuirks:
     echo_tokens: int = 1
     max_tokens: str = "max_tokens"
     logit_bias: bool = False
+    system_role: bool = True
+    enable_thinking: bool | None = None
 
     def logprobs_after(self, prompt: Prompt) -> int:
         """Number of log-probabilities to request after this prompt."""
@@ -108,13 +113,28 @@ def _biased(answers: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_prompt(prompt: Prompt, quirks: ApiQuirks, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {"model": quirks.model, **parameters, **quirks.extra}
+    merged: dict[str, Any] = {"model": quirks.model, **parameters}
+    if not isinstance(prompt, str) and quirks.enable_thinking is not None:
+        merged |= thinking(quirks.enable_thinking)
+    merged |= quirks.extra
     merged = {key: value for key, value in merged.items() if value is not None}
     if isinstance(prompt, str):
         return merged | {"prompt": prompt}
     if "max_tokens" in merged:
         merged[quirks.max_tokens] = merged.pop("max_tokens")
-    return merged | {"messages": [{"role": role, "content": content} for role, content in prompt]}
+    return merged | {"messages": messages(prompt, quirks.system_role)}
+
+
+def messages(prompt: Prompt, system_role: bool) -> list[dict[str, str]]:
+    """A chat prompt as messages of a request."""
+    assert not isinstance(prompt, str)
+    turns = prompt if system_role else without_system(prompt)
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def thinking(enabled: bool) -> dict[str, Any]:
+    """The key with which vLLM, SGLang and llama.cpp turn thinking on or off, if the chat template has a switch."""
+    return {"chat_template_kwargs": {"enable_thinking": enabled, "thinking": enabled}}
 
 
 def _sampling(request: Completion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from x_instruction.config.model import Model, Server
-from x_instruction.engines import ENGINES, Completion, Failed, Prompt, open_engine
+from x_instruction.engines import ENGINES, Completion, Engine, Failed, Prompt, open_engine
 from x_instruction.errors import EngineError
 
 # Engines with a server to check; batch files have none.
@@ -41,6 +41,8 @@ class CheckResult:
         missing: reason for each capability that it lacks.
         logprobs: number of log-probabilities that it returns, from which answers are chosen.
         seconds: time for one token, HTTP included.
+        system_role: whether it accepts a system message; if not, its text goes into the first user message.
+        engine: connected to the server.
     """
 
     url: str
@@ -49,6 +51,8 @@ class CheckResult:
     missing: Mapping[str, str]
     logprobs: int
     seconds: float
+    system_role: bool
+    engine: Engine
 
 
 def check_settings(url: str, key_variable: str) -> Server:
@@ -95,6 +99,8 @@ def check_model(engine: str, server: Server, name: str) -> CheckResult:
         missing={name: probed.why_not(name) for name in _CAPABILITIES if name not in opened.capabilities},
         logprobs=max(probed.logprobs, probed.chat_logprobs),
         seconds=_one_token(opened, "Say yes." if plain else (("user", "Say yes."),)),
+        system_role=probed.system_role,
+        engine=opened,
     )
 
 

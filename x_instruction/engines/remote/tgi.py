@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from x_instruction.config.model import Model
@@ -198,13 +198,16 @@ class TgiEngine:
         start = len(text) if self.probed.unit == "characters" else _bytes(text)
         return tgi_protocol.scored(tokens, answer, start, max_tokens)
 
+    def _messages(self, prompt: Prompt) -> list[dict[str, str]]:
+        return openai_protocol.messages(prompt, self.probed.system_role)
+
     def _is_routed(self, prompt: Prompt) -> bool:
         return not isinstance(prompt, str) and self.probed.chat == "routed"
 
     def _routed(self, request: Completion | Choice) -> dict[str, Any]:
         """The body for /v1/chat/completions, whose parameters have other ranges than those of /generate."""
         # Without a temperature this route samples.
-        body: dict[str, Any] = {"messages": _messages(request.prompt), "temperature": 0.0}
+        body: dict[str, Any] = {"messages": self._messages(request.prompt), "temperature": 0.0}
         if isinstance(request, Choice):
             body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": self.probed.chat_logprobs}
             return body | ({"response_format": tgi_protocol.only(request.answers)} if self.probed.grammar else {})
@@ -217,7 +220,7 @@ class TgiEngine:
         """The text for /generate, and its number of tokens if it is known."""
         if isinstance(prompt, str):
             return prompt, None
-        text, tokens = await self.server.render(_messages(prompt))
+        text, tokens = await self.server.render(self._messages(prompt))
         return text.removeprefix(self.probed.bos), len(tokens)
 
     async def _max_tokens(self, text: str, requested: int, tokens: int | None = None) -> int:
@@ -240,12 +243,7 @@ class TgiEngine:
         """The same for a chat prompt on /v1/chat/completions."""
         if isinstance(prompt, str) or not self.probed.renders:
             return self.limits.max_after_longest(requested)
-        return self.limits.max_new_tokens(len((await self.server.render(_messages(prompt)))[1]), requested)
-
-
-def _messages(prompt: Prompt) -> list[Mapping[str, str]]:
-    assert not isinstance(prompt, str)
-    return [{"role": role, "content": content} for role, content in prompt]
+        return self.limits.max_new_tokens(len((await self.server.render(self._messages(prompt)))[1]), requested)
 
 
 def _bytes(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from x_instruction.engines.remote import tgi_protocol
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
-from x_instruction.engines.remote.openai_protocol import MALFORMED, first_choice
+from x_instruction.engines.remote.openai_protocol import MALFORMED, first_choice, messages
 from x_instruction.errors import EngineError
 
 # Numbers of most likely tokens to try: a server returns up to 5 unless started with another --max-top-n-tokens.
@@ -16,7 +16,7 @@ _LOGPROBS = (100, 20, 5, 1)
 # Some servers answer an unknown parameter with a 500, so retrying for long is useless.
 _RETRIES = 1
 _PROBE = "1 2 3"
-_CHAT = [{"role": "user", "content": "Say yes."}]
+_CHAT = (("system", "Answer with one word."), ("user", "Say yes."))
 # Has different numbers of characters and bytes.
 _OFFSETS_PROBE = "é 1 2"
 _CHECK_ADDRESS = "check the address, and that it is a Text Generation Inference server"
@@ -37,6 +37,7 @@ class ServerCapabilities:
             /v1/chat/completions, or empty if not at all.
         bos: start of a rendered prompt that /generate adds by itself.
         chat_logprobs: number of most likely tokens that /v1/chat/completions returns.
+        system_role: the chat template takes a system message.
         notes: the server's error messages about what it does not support, by capability or route.
     """
 
@@ -49,6 +50,7 @@ class ServerCapabilities:
     chat: str = ""
     bos: str = ""
     chat_logprobs: int = 0
+    system_role: bool = True
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -149,6 +151,7 @@ class _Probes:
         self.server = server
         self.notes: dict[str, str] = {}
         self.renders = False
+        self.system_role = True
 
     async def run(self) -> ServerCapabilities:
         if await self.generate("complete") is None:
@@ -169,6 +172,7 @@ class _Probes:
             chat=chat,
             bos=bos,
             chat_logprobs=chat_logprobs,
+            system_role=self.system_role,
             notes=self.notes,
         )
 
@@ -204,7 +208,7 @@ class _Probes:
     async def chat(self, counts: bool) -> tuple[str, str, int]:
         """How chat prompts are sent, the start to remove from them, and the number of log-probabilities."""
         try:
-            text, tokens = await self.server.render(_CHAT, _RETRIES)
+            text, tokens = await self.rendered()
             ids = [token["id"] for token in tokens]
             self.renders = True
             # A rendered prompt may go to /generate if it gives the same tokens there, with or without its first token.
@@ -219,13 +223,27 @@ class _Probes:
                 return "", "", 0
         return await self.routed()
 
+    async def rendered(self) -> tuple[str, list[Any]]:
+        """A conversation rendered by the chat template, with a system message if that is accepted."""
+        try:
+            return await self.server.render(messages(_CHAT, True), _RETRIES)
+        except RequestRejected as error:
+            if error.status != 422:
+                raise
+            self.system_role = False
+            return await self.server.render(messages(_CHAT, False), _RETRIES)
+
     async def routed(self) -> tuple[str, str, int]:
         """The same for /v1/chat/completions."""
-        body = {"messages": _CHAT, "max_tokens": 1, "temperature": 0.0}
-        try:
-            await self.server.chat(body, _RETRIES)
-        except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
-            self.note("chat", error)
+        for system_role in (True, False) if self.system_role else (False,):
+            self.system_role = system_role
+            body = {"messages": messages(_CHAT, system_role), "max_tokens": 1, "temperature": 0.0}
+            try:
+                await self.server.chat(body, _RETRIES)
+                break
+            except (RequestRejected, RetriesExhausted, *MALFORMED) as error:
+                self.note("chat", error)
+        else:
             return "", "", 0
         # The route accepts at most 5.
         for number in (5, 1):
