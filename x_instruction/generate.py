@@ -6,6 +6,7 @@ candidates are sampled per passage. Obviously bad ones are dropped with a reason
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -297,7 +298,7 @@ def try_sample(settings: Generate, engine: Engine, tag: str, seed: int) -> Sampl
     def ask(requests: Sequence[Request]) -> list[Result]:
         engine.plan(requests)
         results = [result for _, result in engine.answer(requests)]
-        answers.extend(result.text if isinstance(result, Completed) else str(result) for result in results)
+        answers.extend(getattr(result, "text", None) or getattr(result, "message", "") for result in results)
         return results
 
     (outcome,) = generate([passage], settings.replace(candidates=1), engine, ask, seed)
