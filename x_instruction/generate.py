@@ -298,7 +298,9 @@ def try_sample(settings: Generate, engine: Engine, tag: str, seed: int) -> Sampl
     def ask(requests: Sequence[Request]) -> list[Result]:
         engine.plan(requests)
         results = [result for _, result in engine.answer(requests)]
-        answers.extend(getattr(result, "text", None) or getattr(result, "message", "") for result in results)
+        for result in results:
+            assert isinstance(result, Completed | Failed)
+            answers.append(result.text if isinstance(result, Completed) else result.message)
         return results
 
     (outcome,) = generate([passage], settings.replace(candidates=1), engine, ask, seed)
