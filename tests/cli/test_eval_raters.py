@@ -14,6 +14,7 @@ import pytest
 from x_instruction.cli import main
 from x_instruction.cli.eval.raters import _RATERS
 from x_instruction.config.corpus import Corpus
+from x_instruction.config.refine import UNASKED
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
 from x_instruction.refine import RATERS
@@ -56,7 +57,7 @@ def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
 
 
 def test_every_rater_that_reads_can_be_compared() -> None:
-    assert set(_RATERS) == set(RATERS) - {"none"}
+    assert set(_RATERS) == set(RATERS) - set(UNASKED)
 
 
 def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     assert not out.exists()
     assert "cannot read" in say("eval", "raters", recipe, labels)[2]
     labels.write_text('{"prompt": "a"}\n')
-    assert "row 1: 'id' is missing" in say("eval", "raters", recipe, labels)[2]
+    assert "row 1: 'instruction' is missing" in say("eval", "raters", recipe, labels)[2]
     assert "'none'" in say("eval", "raters", recipe, labels, "--rater", "none")[2]
     say("seeds", "labels", recipe, "--out", labels)
     assert "out.csv, expected a .json file" in say("eval", "raters", recipe, labels, "--out", tmp_path / "out.csv")[2]
