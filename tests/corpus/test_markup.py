@@ -43,6 +43,7 @@ def test_text_without_markup_is_unchanged(text: str) -> None:
         ("* [Kitabu](https://a.example)\n* [Jarida la leo](https://b.example) - Asha\n* Andika jina", "- Andika jina"),
         ("Neno\n\n```bash\ncd nyumbani\n```\n\nNeno la pili", "Neno\n\nNeno la pili"),
         ("# Hadithi\n\nFisi na kunguru ni\nmarafiki sana.\n", "Hadithi\n\nFisi na kunguru ni marafiki sana."),
+        ("Soma [kitabu hiki][1] na **jina\n\n[1]: https://a.example\n[![](x.png)](y)", "Soma kitabu hiki na jina"),
         ("| a | b |\n|---|---|\n| 1 | 2 |\n\n**Neno**", "Neno"),
         ("'''Nairobi''' ni [[mji|jiji]] la [[Kenya]].{{ref|{{a}}}}<ref>x</ref>[1][23]", "Nairobi ni jiji la Kenya."),
         ("[[Picha:a.jpg|thumb|maelezo]]Neno[[Jamii:Miji]]\n== Historia ==\n[http://a.b jina]", "Neno\nHistoria\njina"),

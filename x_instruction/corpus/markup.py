@@ -76,6 +76,10 @@ _REFERENCE = re.compile(r"^ {0,3}\[[^\]\n]{1,200}\]: *\S.*$", re.MULTILINE)
 _HALF_LINK = re.compile(r"\A[^\[\n]{0,500}\]\([^()\n]{0,2000}\)|\]\([^()\n]{0,2000}\Z|^\[?!?\[[^\]\n]*\Z", re.MULTILINE)
 _ADDRESS = re.compile(r" ?\(https?://[^\s()]*\)|<https?://[^\s<>]*>|^\s*https?://\S+$", re.MULTILINE)
 _STRONG = re.compile(r"(\*\*|__)(?=\S)([^\n]{1,1000}?)(?<=\S)\1")
+# Bold text whose other end is cut off, links that are defined elsewhere, and what is left of empty ones.
+_HALF_STRONG = re.compile(r"(?<![\w*])\*\*(?=\w)|(?<=\w)\*\*(?![\w*])")
+_NAMED_LINK = re.compile(r"\[([^\[\]\n]{1,200})\]\[[^\[\]\n]{0,100}\]")
+_EMPTY_LINK = re.compile(r"!?\[ ?\](?:\([^()\n]{0,500}\))?")
 _EMPHASIS = re.compile(
     r"(?<![a-zA-Z0-9*\\])(\*)(?=[^\s*])([^*\n]{1,500}?)(?<=[^\s*\\])\1(?![a-zA-Z0-9*])"
     r"|(?<![\w\\])(_)(?=[^\s_])([^_\n]{1,500}?)(?<=[^\s_\\])\3(?!\w)"
@@ -88,7 +92,7 @@ _BULLET = re.compile(r"^(\s*)[*+•‣](?=\s)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|-])")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
 
-_FOOTNOTE = re.compile(r"(?<=[^\s\[(])(?:\[\d{1,3}\])+|(?<=[.,!?।۔။።]) (?:\[\d{1,3}\] ?)+(?=\s|$)", re.MULTILINE)
+_FOOTNOTE = re.compile(r"(?<=[^\s\[\](])(?:\[\d{1,3}\])+|(?<=[.,!?।۔။።]) (?:\[\d{1,3}\] ?)+(?=\s|$)", re.MULTILINE)
 # A link to the editor, behind a heading: "History[edit | edit source]".
 _EDIT = re.compile(r"^([^\[\]\n]{1,80}?) ?\[[^\W\d][^\[\]\n]{0,60}\]$", re.MULTILINE)
 _MARKS = re.compile(r"</?(?P<name>[a-zA-Z][a-zA-Z0-9]*)[\s/>]|[a-z-]+=[\"']|\]\(|[{}]{2}|`|[{}]$|\);$", re.MULTILINE)
@@ -108,7 +112,7 @@ def plain(text: str) -> str:
         text = _without_code(_ATTRIBUTES.sub("", _INDEX.sub("", _ANCHOR.sub("", text))))
     if "]" in text or "{" in text or "'''" in text or "==" in text:
         text = _without_wiki(text)
-    if is_asciidoc or any(sign in text for sign in ("](", "**", "__", "`", "# ", "##", "]:")):
+    if is_asciidoc or any(sign in text for sign in ("](", "][", "**", "__", "`", "# ", "##", "]:")):
         text = _without_markdown(text)
     return text
 
@@ -250,7 +254,8 @@ def _without_markdown(text: str) -> str:
     text = _HALF_LINK.sub("", _IMAGE.sub("", _REFERENCE.sub("", text)))
     if "](" in text:
         text = "\n".join(_without_links(line) for line in text.split("\n"))
-    text = _CODE.sub(r"\2", _STRONG.sub(r"\2", text))
+    text = _EMPTY_LINK.sub("", _NAMED_LINK.sub(r"\1", text))
+    text = _CODE.sub(r"\2", _HALF_STRONG.sub("", _STRONG.sub(r"\2", text)))
     text = _ADDRESS.sub("", _EMPHASIS.sub(lambda match: match[2] or match[4], text))
     wrapped = _HEADING.search(text) is not None
     text = _RULE.sub("", _HEADING.sub(lambda match: f"\n{match[1] or ''}\n", text))
