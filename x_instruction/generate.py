@@ -237,7 +237,13 @@ def _read(
         assert isinstance(result, Completed)
         draft.answer, draft.finish_reason = result.text, result.finish_reason
         found = read(
-            result.text, draft.style, into, template.chat, draft.opening, cut_off=result.finish_reason != "stop"
+            result.text,
+            draft.style,
+            into,
+            template.chat,
+            draft.opening,
+            cut_off=result.finish_reason != "stop",
+            source=language(draft.passage.language),
         )
         draft.text = found.text
         if found.reason is not None:

@@ -173,6 +173,7 @@ def test_batch_files_follow_the_recipe(system_role: bool, roles: list[str]) -> N
 
 # A run of good, bad, refusing and rambling answers
 
+VERBS = ("cook rice", "grow beans", "paint boats", "sell maps", "weave nets")
 GOOD = "How did people {} in the year 1850?"
 BAD = (
     "I'm sorry, but I can't help with that.",
@@ -199,7 +200,7 @@ def mixed(path: str, body: Body) -> tuple[int, Any] | None:
         said["choices"][0]["logprobs"] = {"content": [{"token": level, "logprob": -0.01, "top_logprobs": tokens}]}
         return 200, said
     kind = draw[0] % (len(BAD) + 4)
-    verb = ("cook rice", "grow beans", "paint boats", "sell maps", "weave nets")[draw[1] % 5]
+    verb = VERBS[draw[1] % len(VERBS)]
     text = BAD[kind] if kind < len(BAD) else OFF_TOPIC if kind == len(BAD) else f"Request: {GOOD.format(verb)}"
     cut = text in (BAD[3], BAD[6])
     said["choices"][0] |= {
@@ -213,6 +214,8 @@ def test_no_bad_answer_is_kept(tmp_path: Path) -> None:
     with OpenAIServer(fault=mixed) as server:
         recipe = load(write_recipe(tmp_path / "recipe.toml", server.url))
         recipe = recipe.replace(
+            # One of the bad answers is Finnish.
+            languages=("fi",),
             generate=recipe.generate.replace(candidates=6, min_chars=12),
             refine=recipe.refine.replace(min_score=3.5),
         )
@@ -226,8 +229,8 @@ def test_no_bad_answer_is_kept(tmp_path: Path) -> None:
     for tag in recipe.languages:
         for key in folder.shards(StageKey("rated", 0), tag):
             kept += [record.instruction for record in folder.read(key) if isinstance(record, Rated)]
-    assert len(kept) >= 15
-    assert all(text.startswith("How did people ") and text.endswith(" in the year 1850?") for text in kept), kept
+    assert len(kept) >= 5
+    assert {text for text in kept if text not in {GOOD.format(verb) for verb in VERBS}} == set()
     assert {"refusal", "not_answerable", "cut_off", "mentions_the_text", "empty", "below_threshold"} <= reasons.keys()
 
 
@@ -249,13 +252,15 @@ def test_rows_of_a_local_model_with_such_a_template(local: Callable[[str], Engin
     path = tmp_path / "prompt.txt"
     # The tiny model was trained on lines such as "article: How to cook rice".
     path.write_text("[system]\nA {language} text.\n[user]\n{passage} article:\n", "utf-8")
-    body = "{% for m in messages %}{{ m.content }}{% if not loop.last %}\n\n{% endif %}{% endfor %}"
+    body = "{% for m in messages %}{{ m.content }}{% if not loop.last %}{{ '\\n\\n' }}{% endif %}{% endfor %}"
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     thinks = "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}"
-    plain = instructions(written(local(body), str(path), max_tokens=12))
-    assert any(": How " in row or ": Explain " in row or ": What " in row for row in plain), plain
+    settings = {"max_tokens": 24, "min_chars": 1, "styles": ("search",)}
+    kept = written(local(body), str(path), **settings)
+    assert any(isinstance(outcome, Candidate) for outcome in kept), kept
+    plain = instructions(kept)
     for template in (refuses + body, body + thinks, refuses + body + thinks):
-        assert instructions(written(local(template), str(path), max_tokens=12)) == plain
+        assert instructions(written(local(template), str(path), **settings)) == plain
 
 
 def test_a_passage_is_read_once_for_all_styles(local: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch) -> None:

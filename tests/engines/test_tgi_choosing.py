@@ -245,6 +245,15 @@ def test_a_role_that_the_template_refuses(double: Double) -> None:
     )
 
 
+def test_a_template_without_a_system_role_is_found_by_the_probe(double: Double) -> None:
+    refused = '{"error": "Template error: System role not supported", "error_type": "template_error"}'
+    double.script("/chat_tokenize", says(422, refused))
+    engine = make(double)
+    assert not engine.probed.system_role
+    assert isinstance(one(engine, Completion(CHAT, 5)), Completed)
+    assert double.bodies("/generate")[-1]["inputs"] == "[user] Be brief.\n\nAsk something.\n[assistant]"
+
+
 def test_nothing_is_left_open(double: Double) -> None:
     engine = make(double, stream=True)
     going = engine.answer([Completion("a", 3)] * 20)

@@ -113,6 +113,12 @@ def test_refusals_in_the_language_of_the_response(tag: str, answer: str) -> None
     assert said(f"<think>\n…\n</think>\n\nRequest: {answer}", into=tag).reason == "refusal"
 
 
+def test_a_refusal_in_the_language_of_the_passage() -> None:
+    found = read("Anteeksi, mutta I cannot read Finnish.", "question", ENGLISH, True, source=language("fi"))
+    assert found.reason == "refusal"
+    assert read("Pole vaulting rules", "search", ENGLISH, True, source=language("sw")).reason is None
+
+
 def test_all_languages_of_the_paper_are_known() -> None:
     assert set(PAPER_LANGUAGES) <= KNOWN
     assert len(KNOWN) >= 20
@@ -323,6 +329,7 @@ def test_a_cut_off_answer_continues_its_opening() -> None:
 def test_a_line_that_is_followed_by_another_is_whole() -> None:
     assert said("Request: Explain the tides\n\nThis request", cut_off=True) == Reading("Explain the tides.")
     assert said("tide times dar es salaam\n\nThis", "search", cut_off=True) == Reading("Tide times dar es salaam")
+    assert said("Explain the tides\n\n", cut_off=True) == Reading("Explain the tides.")
     assert said("tide times dar es", "search", cut_off=True).reason == "cut_off"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from x_instruction.corpus.segment import ends, sentences
@@ -81,7 +82,15 @@ _QUESTION_WORDS = frozenset(
 )
 
 
-def read(answer: str, style: str, into: Language, chat: bool, opening: str = "", cut_off: bool = False) -> Reading:
+def read(
+    answer: str,
+    style: str,
+    into: Language,
+    chat: bool,
+    opening: str = "",
+    cut_off: bool = False,
+    source: Language | None = None,
+) -> Reading:
     """The instruction in an answer.
 
     Args:
@@ -91,15 +100,17 @@ def read(answer: str, style: str, into: Language, chat: bool, opening: str = "",
         chat: whether a chat model wrote it.
         opening: for base models, the beginning that the answer continues.
         cut_off: the answer reached its maximum length. A whole first sentence still counts.
+        source: language of the passage, in which a model may refuse as well.
     """
+    languages = (into,) if source is None else (into, source)
     if not chat:
-        return _finish(f"{opening}{answer}" if opening else answer, style, into, cut_off)
+        return _finish(f"{opening}{answer}" if opening else answer, style, languages, cut_off)
     said = without_thinking(answer)
     if not said.strip():
         # If cut off, the model was still thinking. Servers may return the thinking apart from the answer.
         return Reading("", "cut_off" if cut_off else "empty")
     line, whole = _request_line(said)
-    return _finish(line, style, into, cut_off and not whole)
+    return _finish(line, style, languages, cut_off and not whole)
 
 
 def without_thinking(answer: str) -> str:
@@ -121,10 +132,12 @@ def without_thinking(answer: str) -> str:
 
 
 def _request_line(said: str) -> tuple[str, bool]:
-    """The line with the instruction, and whether another line follows, so that it is whole."""
+    """The line with the instruction, and whether it ends with a line break, so that it is whole."""
     tagged = list(_ANSWER_TAG.finditer(said))
     said = tagged[-1][2] if tagged and tagged[-1][2] else said
-    lines = [line.strip() for line in _END_TOKEN.split(said)[0].splitlines() if not _FENCE.match(line)]
+    said = _END_TOKEN.split(said)[0]
+    broken = said.rstrip(" \t").endswith("\n")
+    lines = [line.strip() for line in said.splitlines() if not _FENCE.match(line)]
     lines = [line for line in lines if line.strip(_WRAPS)]
     if not lines:
         return "", True
@@ -135,14 +148,14 @@ def _request_line(said: str) -> tuple[str, bool]:
         if (match := _LABEL.match(line)) is None:
             continue
         if line[match.end() :].strip(_WRAPS):
-            labelled = line[match.end() :], number < len(lines) - 1
+            labelled = line[match.end() :], broken or number < len(lines) - 1
         elif number + 1 < len(lines) and not _LABEL.match(lines[number + 1]):
-            labelled = lines[number + 1], number + 1 < len(lines) - 1
+            labelled = lines[number + 1], broken or number + 1 < len(lines) - 1
     if labelled:
         return labelled
     while len(lines) > 1 and _is_preamble(lines[0]):
         del lines[0]
-    return _without_announcement(lines[0]), len(lines) > 1
+    return _without_announcement(lines[0]), broken or len(lines) > 1
 
 
 def _json_value(text: str) -> str | None:
@@ -178,7 +191,7 @@ def _without_announcement(line: str) -> str:
     return bare
 
 
-def _finish(text: str, style: str, into: Language, cut_off: bool) -> Reading:
+def _finish(text: str, style: str, languages: Sequence[Language], cut_off: bool) -> Reading:
     """The instruction as one line, without labels, quotation marks and markup, with a final mark."""
     text = " ".join(text.split()).strip(_WRAPS)
     while (label := _LABEL.match(text)) and label.end():
@@ -188,7 +201,7 @@ def _finish(text: str, style: str, into: Language, cut_off: bool) -> Reading:
         return Reading("", "empty")
     if _NONE.match(text):
         return Reading(text, "not_answerable")
-    if refuses(text, into) or refuses(_ASSENT.sub("", text, count=1), into):
+    if refuses(text, languages) or refuses(_ASSENT.sub("", text, count=1), languages):
         return Reading(text, "refusal")
     if cut_off:
         first = _first_sentence(text) if style != "search" else None

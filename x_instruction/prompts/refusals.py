@@ -7,6 +7,7 @@ but it does not begin with one. In languages whose verb is last, the beginning i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from x_instruction.languages import Language
 
@@ -89,7 +90,7 @@ _BY_LANGUAGE = {
         r"मैं .{0,40}(?:मदद|सहायता|उत्तर|जवाब|पूरा) .{0,10}नहीं",
     ),
     "sw": (
-        r"(?:samahani|pole|naomba radhi|niwie radhi|nasikitika|ninasikitika|kwa bahati mbaya)\b",
+        r"(?:samahani|pole(?=[,.!]| sana)|naomba radhi|niwie radhi|nasikitika|ninasikitika|kwa bahati mbaya)\b",
         r"(?:siwezi|sitaweza) (?:kukusaidia|kusaidia|kujibu|kutoa|kuandika|kufanya|kutimiza)",
         r"kama (?:ai|akili|modeli|mfumo wa lugha)\b",
         r"mimi ni (?:ai|akili bandia|modeli)\b",
@@ -182,15 +183,15 @@ _OF = {tag: _compiled(patterns) for tag, patterns in _BY_LANGUAGE.items()}
 KNOWN = frozenset(_OF)
 
 
-def refuses(text: str, into: Language) -> bool:
-    """Whether a text begins as refusals and apologies of assistants do, in English or in the language asked for.
+def refuses(text: str, languages: Iterable[Language]) -> bool:
+    """Whether a text begins as refusals and apologies of assistants do, in English or in one of these languages.
 
     Args:
         text: an answer, or what was read from it; without markup at its start.
-        into: language of the instruction. Of languages that are not in the list, only English refusals are known.
+        languages: of the instruction and of the passage. Those that are not in the list add nothing.
     """
     if _ANY.match(text):
         return True
-    tag = into.tag.split("-")[0]
-    own = _OF.get(_ALIKE.get(tag, tag))
-    return own is not None and own.match(text) is not None
+    tags = (language.tag.split("-")[0] for language in languages)
+    lists = (_OF.get(_ALIKE.get(tag, tag)) for tag in tags)
+    return any(own is not None and own.match(text) for own in lists)
