@@ -147,7 +147,7 @@ def find_fault(text: str, pair: Pair, settings: Rewriting, finish_reason: str = 
         return "empty", ""
     if finish_reason != "stop":
         return "cut_off", text[-80:]
-    if refuses(text, into):
+    if refuses(text, (into,)):
         return "refusal", text[:80]
     share = len(text) / max(1, len(pair.output))
     if share < settings.min_length:
