@@ -16,7 +16,11 @@ rater ``consensus`` uses the same encoder as the first measure, on the candidate
 
 ``flaws`` rates pages with their own title and summary against the same with a flaw.
 
-``fit`` writes the weights of the rater ``combined``: a candidate counts as good from a cosine of ``--good`` on.
+``--judged`` names files of judgements: JSON lines with ``id``, ``k``, ``sensible`` and ``on_topic`` (0 or 1). Then
+``compare`` also prints the share of picks that are both, and ``fit`` takes these for the good candidates.
+
+``fit`` writes the weights of the rater ``combined``: a candidate counts as good if it was judged so, or, without
+``--judged``, from a cosine of ``--good`` on.
 """
 
 from __future__ import annotations
@@ -50,13 +54,13 @@ Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 # Columns that each rater adds to the scores.
 RATERS: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
-    "pmi": {"pmi": (pmi, {}), "pmi_token": (pmi, {"per_token": True})},
-    "contrastive": {"contrastive": (contrastive, {}), "contrastive_token": (contrastive, {"per_token": True})},
+    "pmi": {"pmi": (pmi, {}), "pmi_per_token": (pmi, {"per_token": True})},
+    "contrastive": {"contrastive": (contrastive, {}), "contrastive_per_token": (contrastive, {"per_token": True})},
     "trained": {"trained": (trained, {"response_tokens": 64})},
     "prompted": {"prompted": (prompted, {"response_tokens": 96})},
 }
 # Combinations that ``fit`` writes, the preferred one first.
-COMBINATIONS = [("consensus", "contrastive"), ("consensus",)]
+COMBINATIONS = [("consensus", "pmi_per_token"), ("consensus",)]
 PAGES_AT_ONCE = 12
 
 
@@ -232,6 +236,9 @@ def gather(given: argparse.Namespace) -> list[Row]:
         for row in read(path):
             scores.setdefault((row["id"], row["k"]), {}).update(row)
     pages = {page["id"]: page for page in read(given.pages) if given.split in ("", page.get("split", ""))}
+    judged = {
+        (row["id"], row["k"]): float(row["sensible"] and row["on_topic"]) for path in given.judged for row in read(path)
+    }
     encoder = Embedder("embedded", threads=given.threads)
     found = []
     for row in (row for path in given.candidates for row in read(path)):
@@ -258,6 +265,7 @@ def gather(given: argparse.Namespace) -> list[Row]:
                 "chrf": np.array([chrf(text.casefold(), reference.casefold()) for text in texts]),
                 "words": np.array([_shared(text, english) for text in texts]),
                 "length": np.array([float(len(text)) for text in texts]),
+                "judged": np.array([judged.get((page["id"], one["k"]), np.nan) for one in own]),
             }
         )
     return found
@@ -271,7 +279,7 @@ def _shared(text: str, english: set[str]) -> float:
 
 def stacked(rows: Sequence[Row], names: Sequence[str], good: float) -> tuple[Floats, npt.NDArray[np.bool_], list[str]]:
     x = np.concatenate([np.column_stack([row["features"][n] for n in names]) for row in rows])
-    y = np.concatenate([row["cosine"] >= good for row in rows])
+    y = np.concatenate([row["cosine"] >= good if np.isnan(row["judged"]).any() else row["judged"] > 0 for row in rows])
     return x, y, [row["page"]["document"] for row in rows for _ in row["cosine"]]
 
 
@@ -301,9 +309,10 @@ def compare(given: argparse.Namespace) -> None:
     )
     print(f"{len(rows)} pages with {sum(len(row['cosine']) for row in rows)} passing candidates ({sources})\n")
     print(
-        "| pick | pages | cosine | against random | way to the best | chrF | words of the page | matched > mismatched |"
+        "| pick | pages | cosine | against random | way to the best | chrF | words of the page "
+        "| judged good, against random | matched > mismatched |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     print(line("random", rows, documents, lambda row, number: None, given.seed))
     for name, chosen in picks.items():
         print(line(name, rows, documents, lambda row, number, chosen=chosen: chosen[number], given.seed))  # type: ignore[misc]
@@ -331,12 +340,23 @@ def line(
             cells.append(f"{gains.mean() / room.mean():.2f}")
         else:
             cells.append(f"{values.mean():.3f}")
+    cells.append(_judged(chosen, seed))
     pairs = [[title.get(name, np.nan) for title in row["titles"]] for row, _ in chosen]
     known = np.array([pair for pair in pairs if not np.isnan(pair).any()], dtype=np.float64).reshape(-1, 2)
     cells.append(
         f"{metrics.auroc(known.T.ravel(), [True] * len(known) + [False] * len(known)):.3f}" if len(known) else ""
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _judged(chosen: Sequence[tuple[Row, int | None]], seed: int) -> str:
+    known = [(row, index) for row, index in chosen if not np.isnan(row["judged"]).any()]
+    if not known:
+        return ""
+    values = np.array([row["judged"].mean() if index is None else row["judged"][index] for row, index in known])
+    gains = values - np.array([row["judged"].mean() for row, _ in known])
+    low, high = interval_of(gains, [row["page"]["document"] for row, _ in known], seed)
+    return f"{values.mean():.3f}, {gains.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def interval_of(gains: Floats, documents: Sequence[str], seed: int) -> tuple[float, float]:
@@ -352,6 +372,8 @@ def interval_of(gains: Floats, documents: Sequence[str], seed: int) -> tuple[flo
 def fitted(rows: Sequence[Row], names: Sequence[str], good: float) -> combined.Combination:
     """Weights that order the candidates of a page, scaled so that they give the probability of a good one."""
     x, y, _ = stacked(rows, names, good)
+    if not any(np.isnan(row["judged"]).any() for row in rows):
+        return combined.fit(x, names, y)
     cosine = np.concatenate([row["cosine"] for row in rows])
     weights = logistic.fit_order(x, cosine, [number for number, row in enumerate(rows) for _ in row["cosine"]])
     scale = logistic.fit((x @ weights)[:, None], y)
@@ -365,18 +387,19 @@ def fit(given: argparse.Namespace) -> None:
     for names in given.features or COMBINATIONS:
         known = [row for row in rows if set(names) <= row["features"].keys()]
         made.append(fitted(known, names, given.good))
-        odds, ways, room = [], 0.0, 0.0
+        odds, ways, room, good = [], 0.0, 0.0, 0.0
         for row in known:
             document = row["page"]["document"]
             others = fitted([other for other in known if other["page"]["document"] != document], names, given.good)
             odds.append(others.model.log_odds(stacked([row], names, given.good)[0]))
             ways += row["cosine"][np.argmax(odds[-1])] - row["cosine"].mean()
             room += row["cosine"].max() - row["cosine"].mean()
+            good += stacked([row], names, given.good)[1][np.argmax(odds[-1])]
         p, y = logistic.sigmoid(np.concatenate(odds)), stacked(known, names, given.good)[1]
         print(
             f"{', '.join(names)}: {len(known)} pages, {y.mean():.2f} good, left out by document: AUROC "
             f"{metrics.auroc(p, y):.3f}, calibration error {metrics.calibration_error(p, y):.3f}, way to the best "
-            f"{ways / room:.2f}"
+            f"{ways / room:.2f}, of the picks {good / len(known):.3f} good"
         )
     if given.out:
         combined.write(made, given.note, given.out)
@@ -394,6 +417,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, action="append", default=[], help="files of weights to compare")
     parser.add_argument("--features", type=lambda text: tuple(text.split(",")), action="append")
     parser.add_argument("--good", type=float, default=0.45, help="least cosine of a good candidate")
+    parser.add_argument("--judged", type=Path, action="append", default=[], help="files of judgements")
     parser.add_argument("--note", default="", help="what the weights were fitted on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])

@@ -143,7 +143,7 @@ def test_what_is_asked() -> None:
     _, sent = run(["x"], settings, [passage()])
     assert [request.seed for request in sent] == [derive_seed(7, passage().id, number) for number in range(4)]
     openings = [str(request.prompt).rsplit(":", 1)[1] for request in sent]
-    assert openings == [" How to", " Explain how", " What is", " Describe"]
+    assert openings == [" What is", " Describe", " How to", " Explain how"]
     assert all("Finnish article:\nLohikeitto\n" in str(request.prompt) for request in sent)
     assert {(r.max_tokens, r.temperature, r.top_p, r.top_k) for r in sent} == {(48, 0.3, 0.8, 5)}
 

@@ -21,8 +21,8 @@ def test_auto_follows_the_model(chat: bool, name: str) -> None:
 
 def test_a_base_prompt_ends_in_the_opening() -> None:
     prompt, opening = ask(template("base-title", SLOTS), "Bahari\nhupwa.", SWAHILI, ENGLISH, "question", 0)
-    assert prompt == "Swahili article:\nBahari hupwa.\n\nEnglish title of the article: How to"
-    assert opening == "How to"
+    assert prompt == "Swahili article:\nBahari hupwa.\n\nEnglish title of the article: What is"
+    assert opening == "What is"
 
 
 def test_candidates_take_turns_over_the_openings() -> None:

@@ -8,10 +8,11 @@ from x_instruction.prompts import Template, template
 
 SLOTS = frozenset({"passage", "language", "instruction_language", "opening", "style", "form"})
 
-# Openings that lead a base model into a style: the model continues them. Candidates use them in turn.
+# Openings that lead a base model into a style: the model continues them. Candidates use them in turn. After these, a
+# small model keeps to the page more often than after "Why", "Tell" and "How does" (docs/benchmarks.md).
 OPENINGS = {
-    "question": (" How to", " What is", " How does", " Why", " How do"),
-    "instruction": (" Explain how", " Describe", " Explain why", " Tell"),
+    "question": (" What is", " How to"),
+    "instruction": (" Describe", " Explain how"),
     "search": ("",),
     "genre": (" Write a",),
 }

@@ -52,10 +52,10 @@ class Feature:
     value: Callable[[float], float] = float
 
 
-def _whole(rate: RateFunction) -> RateFunction:
-    """In nats, whatever the recipe says: the weights are for that scale."""
+def _scaled(rate: RateFunction, per_token: bool) -> RateFunction:
+    """In nats or nats per token, whatever the recipe says: the weights are for that scale."""
     return lambda candidates, settings, engine, ask: rate(
-        candidates, settings.replace(direction="instruction", per_token=False), engine, ask
+        candidates, settings.replace(direction="instruction", per_token=per_token), engine, ask
     )
 
 
@@ -66,8 +66,9 @@ def _log_odds(p: float) -> float:
 
 FEATURES = {
     "consensus": Feature(consensus.needs, consensus.rate),
-    "contrastive": Feature(contrastive.needs, _whole(contrastive.rate)),
-    "pmi": Feature(pmi.needs, _whole(pmi.rate)),
+    "contrastive": Feature(contrastive.needs, _scaled(contrastive.rate, per_token=False)),
+    "pmi": Feature(pmi.needs, _scaled(pmi.rate, per_token=False)),
+    "pmi_per_token": Feature(pmi.needs, _scaled(pmi.rate, per_token=True)),
     "prompted": Feature(prompted.needs, prompted.rate),
     "trained": Feature(trained.needs, trained.rate, _log_odds),
 }
