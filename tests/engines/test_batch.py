@@ -122,7 +122,8 @@ def test_a_line_is_what_the_live_engine_sends() -> None:
         Choice((("user", "rate"),), ("1", "2")),
     ]
     server = Server(extra_body='{"user": "me", "seed": null}')
-    own = BatchEngine(Model(name=MODEL, engine="batch", server=server))
+    # A batch service cannot be probed for the switch, so the recipe sets it.
+    own = BatchEngine(Model(name=MODEL, engine="batch", enable_thinking=False, server=server))
     lines = [batch.request_line(str(number), request, own.quirks) for number, request in enumerate(requests)]
     with OpenAIServer() as live:
         from x_instruction.engines.remote.openai import OpenAIEngine
