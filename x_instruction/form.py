@@ -49,7 +49,7 @@ _GENERIC = re.compile(
     re.I,
 )
 _REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
-# What stands around the text of a web page, and in no request: addresses, markup, menus, notices, dates of news.
+# What surrounds the text of a web page, and is in no request: addresses, markup, menus, notices, dates of news.
 _FURNITURE = re.compile(
     r"https?://|\bwww\.|</?[a-z]{1,10}\b[^>]{0,80}>|&(?:nbsp|amp|quot|lt|gt|#\d+);|\{\{|\}\}|\[(?:edit|\d+)\]"
     r"|©|\ball rights reserved\b|\bcopyright \d|\bprivacy policy\b|\bterms of (?:use|service)\b|\bcookies? policy\b"

@@ -5,7 +5,7 @@ sample, among all languages that it knows; and sentence by sentence, the share i
 one catches half-translated pages, which an identifier assigns to the language of their larger half.
 
 The identifier is py3langid (140 languages) or, with ``filters.lid_model``, a fastText model such as GlotLID; or several
-with ``filters.lid_ensemble``. Simplified and traditional Chinese are told apart by characters that only one of them
+with ``filters.lid_ensemble``. Simplified and traditional Chinese are distinguished by characters that only one of them
 has.
 """
 

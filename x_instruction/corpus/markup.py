@@ -50,7 +50,7 @@ _CUT_START = re.compile(r"\A[^<>]{0,4000}?[\"'/]\s*>")
 _CUT_END = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*(?:\s[^<>]*)?\Z")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _SPACE = re.compile(r"\s+")
-# Stands for a line break that the markup asks for, while other line breaks are spaces.
+# A sign for a line break that the markup asks for, while other line breaks are spaces.
 _BREAK = "\ue000"
 # A page with fewer tags per line has line breaks of its own. Those that Markdown needs around it do not count.
 _TAGS_PER_LINE = 0.3

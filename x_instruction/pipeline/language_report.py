@@ -36,7 +36,7 @@ _MAX_TOKENS = 96
 # English that the tokens of the other languages are compared with. Written for this project.
 ENGLISH = (
     "Rain fills the rivers of the valley in spring, and the farmers open the small gates of the canals so that "
-    "the water reaches every field. Each family has a day of the week. Nobody remembers who made the first list, "
+    "the water reaches every field. Each family has a day of the week. No one remembers who made the first list, "
     "but the order has not changed for eighty years. When two families marry, their days stay with the land and "
     "not with the people. In dry summers the elders meet under the old tree, shorten the turns and count the "
     "hours with a bowl that has a hole in it. Children learn to read the bowl before they learn to read a clock."

@@ -21,7 +21,7 @@ STYLES = {"question": "question", "instruction": "instruction", "search": "searc
 # What a request of the style looks like, for the slot ``form``.
 FORMS = {
     "question": "a question",
-    "instruction": "a task that an assistant is told to do",
+    "instruction": "a task for an assistant",
     "search": "a search query of a few words, without a final mark",
     "genre": "a task that names the kind of text to write, such as a news report, a story, a recipe or a letter",
 }
