@@ -14,7 +14,8 @@ OPENINGS = {
     "question": (" What is", " How to"),
     "instruction": (" Describe", " Explain how"),
     "search": ("",),
-    "genre": (" Write a",),
+    # " Write a" ends as a letter to a friend, whatever the passage.
+    "genre": ("",),
 }
 # Names of the styles in the slot ``style``. A text of a certain genre is asked for with an instruction.
 STYLES = {"question": "question", "instruction": "instruction", "search": "search query", "genre": "instruction"}
