@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from x_instruction.cli import cli
+from x_instruction.config import recipe
 from x_instruction.corpus.density import DENSITY
 from x_instruction.pipeline.language_report import ENGLISH, LEAST_KEPT
 
@@ -54,7 +55,8 @@ def test_the_figures_are_those_of_the_texts(tiny_model: Path, tmp_path: Path) ->
     assert (row["documents"], row["read"], row["kept"], row["share"], row["passages"]) == (1, 1, 1, 1.0, 1)
     assert row["tokens_per_character"] == pytest.approx(per_character, abs=1e-3)
     assert row["against_english"] == pytest.approx(per_character * DENSITY["Hans"] / english, abs=1e-2)
-    assert row["output_tokens"] == 4 * 96
+    generate = recipe.load("files").generate
+    assert row["output_tokens"] == generate.candidates * generate.max_tokens
     assert row["cost"] is None
 
 
