@@ -80,7 +80,7 @@ def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
         "contrastive": KEEP_ALL,
         "consensus": KEEP_ALL,
         "prompted": KEEP_ALL,
-        "combined": 0.4,
+        "combined": load("english-pages").refine.min_score,
     }
 
 

@@ -43,7 +43,7 @@ class Translating:
             return None
         told = "\n".join(message["content"] for message in body["messages"])
         task = _TASK.search(told)
-        if task is None and told == "Say yes.":
+        if task is None and told.endswith("Say yes."):
             # What the engine asks to find out about the server.
             return None
         if task is None:

@@ -22,6 +22,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.training import TrainConfig, TrainingRecipe, load
 from x_instruction.corpus.sources import Document, read
 from x_instruction.engines import Prompt
+from x_instruction.engines.local import transformers
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.errors import CorpusError, MissingExtra, RecipeError, TrainingError
@@ -185,15 +186,15 @@ def mixed(data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The tokens of every prompt that a model is asked."""
+    """The tokens of every prompt that a model is asked. Training encodes its rows itself."""
     found: list[list[int]] = []
-    encode = PromptEncoder.prompt
 
-    def record(self: PromptEncoder, prompt: Prompt) -> list[int]:
-        found.append(encode(self, prompt))
-        return found[-1]
+    class Recorder(PromptEncoder):
+        def prompt(self, prompt: Prompt) -> list[int]:
+            found.append(super().prompt(prompt))
+            return found[-1]
 
-    monkeypatch.setattr(PromptEncoder, "prompt", record)
+    monkeypatch.setattr(transformers, "PromptEncoder", Recorder)
     return found
 
 
@@ -314,7 +315,9 @@ def test_the_recipe_names_what_identifies(
     model = tmp_path / "lid.bin"
     model.touch()
     module: Any = types.ModuleType("fasttext")
-    module.load_model = lambda path: types.SimpleNamespace(predict=lambda text, k: (["__label__ewe_Latn"], [1.0]))
+    module.load_model = lambda path: types.SimpleNamespace(
+        predict=lambda text, k, threshold=0.0: (["__label__ewe_Latn"], [1.0])
+    )
     monkeypatch.setitem(sys.modules, "fasttext", module)
     monkeypatch.setattr(held_out, "answers", lambda rows, *given: [EWE] * len(rows))
     rows, _ = held_out.read([str(ewe)], 2)
