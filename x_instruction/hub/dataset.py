@@ -210,7 +210,8 @@ def _card_changes(old: Manifest | None, new: Manifest) -> list[str]:
     """What the new card says differently."""
     rows = {tag: language_set.rows for tag, language_set in new.languages.items()}
     if old is None:
-        return [f"card: new, {len(rows)} languages ({', '.join(rows)}), {sum(rows.values()):,} rows"]
+        languages = f"{len(rows)} language{'s' if len(rows) != 1 else ''}"
+        return [f"card: new, {languages} ({', '.join(rows)}), {sum(rows.values()):,} rows"]
     before = {tag: language_set.rows for tag, language_set in old.languages.items()}
     lines = [f"card: {tag} added, {rows[tag]:,} rows" for tag in rows if tag not in before]
     lines += [
