@@ -14,6 +14,8 @@ two measures without that encoder: chrF to the title and summary, and the share 
 English page has. Intervals (95 %) are of the difference to a random pick, 2,000 bootstrap samples of documents. The
 rater ``consensus`` uses the same encoder as the first measure, on the candidates alone.
 
+``openings`` prints the share of candidates that were judged good, by their first words (``--opening "What is"``).
+
 ``flaws`` rates pages with their own title and summary against the same with a flaw.
 
 ``--judged`` names files of judgements: JSON lines with ``id``, ``k``, ``sensible`` and ``on_topic`` (0 or 1). Then
@@ -387,27 +389,54 @@ def fit(given: argparse.Namespace) -> None:
     for names in given.features or COMBINATIONS:
         known = [row for row in rows if set(names) <= row["features"].keys()]
         made.append(fitted(known, names, given.good))
-        odds, ways, room, good = [], 0.0, 0.0, 0.0
+        odds, ways, room, picks = [], 0.0, 0.0, []
         for row in known:
             document = row["page"]["document"]
             others = fitted([other for other in known if other["page"]["document"] != document], names, given.good)
             odds.append(others.model.log_odds(stacked([row], names, given.good)[0]))
             ways += row["cosine"][np.argmax(odds[-1])] - row["cosine"].mean()
             room += row["cosine"].max() - row["cosine"].mean()
-            good += stacked([row], names, given.good)[1][np.argmax(odds[-1])]
+            best = int(np.argmax(odds[-1]))
+            picks.append((odds[-1][best], bool(stacked([row], names, given.good)[1][best])))
         p, y = logistic.sigmoid(np.concatenate(odds)), stacked(known, names, given.good)[1]
         print(
             f"{', '.join(names)}: {len(known)} pages, {y.mean():.2f} good, left out by document: AUROC "
             f"{metrics.auroc(p, y):.3f}, calibration error {metrics.calibration_error(p, y):.3f}, way to the best "
-            f"{ways / room:.2f}, of the picks {good / len(known):.3f} good"
+            f"{ways / room:.2f}, good of the picks {share_good(picks, 1.0):.3f}, "
+            f"of the fifth of the picks with the highest scores {share_good(picks, 0.2):.3f}"
         )
     if given.out:
         combined.write(made, given.note, given.out)
 
 
+def share_good(picks: Sequence[tuple[float, bool]], share: float) -> float:
+    """Share of good ones among this share of the picks, those with the highest scores."""
+    best = sorted(picks, reverse=True)[: max(1, round(share * len(picks)))]
+    return sum(good for _, good in best) / len(best)
+
+
+def openings(given: argparse.Namespace) -> None:
+    """Share of candidates that were judged good, by their first words."""
+    judged = {(row["id"], row["k"]): row for path in given.judged for row in read(path)}
+    pages = {page["id"] for page in read(given.pages) if given.split in ("", page.get("split", ""))}
+    texts = {
+        (row["id"], one["k"]): one["text"]
+        for path in given.candidates
+        for row in read(path)
+        for one in row["candidates"]
+    }
+    print("| opening | candidates | judged good |\n|---|---|---|")
+    for opening in given.opening:
+        marks = [
+            judged[key] for key, text in texts.items() if key in judged and key[0] in pages and text.startswith(opening)
+        ]
+        good = [mark["sensible"] and mark["on_topic"] for mark in marks]
+        print(f"| {opening} | {len(good)} | {np.mean(good) if good else np.nan:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["write", "rate", "compare", "fit", "flaws"])
+    parser.add_argument("action", choices=["write", "rate", "compare", "fit", "flaws", "openings"])
     parser.add_argument("pages", type=Path)
     parser.add_argument("files", type=Path, nargs="*", help="candidates*.jsonl, then scores*.jsonl")
     parser.add_argument("--recipe", default="files", help="whose [generate] writes, and gives the limits of the form")
@@ -417,6 +446,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, action="append", default=[], help="files of weights to compare")
     parser.add_argument("--features", type=lambda text: tuple(text.split(",")), action="append")
     parser.add_argument("--good", type=float, default=0.45, help="least cosine of a good candidate")
+    parser.add_argument("--opening", action="append", default=[], help="first words of candidates, for openings")
     parser.add_argument("--judged", type=Path, action="append", default=[], help="files of judgements")
     parser.add_argument("--note", default="", help="what the weights were fitted on")
     parser.add_argument("--threads", type=int, default=1)
@@ -426,7 +456,8 @@ def main() -> None:
     given = parser.parse_args()
     given.scores = [path for path in given.files if "scores" in path.name]
     given.candidates = [path for path in given.files if "scores" not in path.name]
-    {"write": write, "rate": rate, "compare": compare, "fit": fit, "flaws": flaws}[given.action](given)
+    actions = {"write": write, "rate": rate, "compare": compare, "fit": fit, "flaws": flaws, "openings": openings}
+    actions[given.action](given)
 
 
 if __name__ == "__main__":

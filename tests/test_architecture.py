@@ -124,7 +124,7 @@ def internal(path: Path, known: dict[str, Path]) -> set[str]:
 
 def layer(name: str) -> int:
     top = name.split(".")[0]
-    found = [number for wanted in (name, top) for number, names in enumerate(LAYERS) if wanted in names]
+    found = [number for expected in (name, top) for number, names in enumerate(LAYERS) if expected in names]
     assert found, f"{name} has no layer: give {top} a place in LAYERS and in docs/architecture.md"
     return found[0]
 

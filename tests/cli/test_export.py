@@ -37,7 +37,7 @@ def test_the_formats_of_the_command_are_those_of_the_library() -> None:
 def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (originals / "th.json").write_text('[{"instruction": "Why?", "output": "เพราะ"},\n {"instruction": "Why?"}]')
-    for wanted, arguments in {
+    for expected, arguments in {
         "line 2, column 2: row 1 has no 'output'": ["--languages", "th"],
         "did you mean": ["--languages", "swahilli"],
         "has no file fi.json for 'fi', only no, sw, th": ["--languages", "fi"],
@@ -46,7 +46,7 @@ def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path)
         done = cli(originals, "--format", "original", "--out", out, *arguments)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert (done.returncode, len(errors), "Traceback" in done.stderr) == (1, 1, False), done.stderr
-        assert wanted in errors[0]
+        assert expected in errors[0]
         assert not list(tmp_path.glob("out/*"))
     done = cli(originals, "--format", "csv", "--out", out)
     assert done.returncode == 2

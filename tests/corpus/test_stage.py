@@ -69,12 +69,12 @@ def test_no_two_have_the_same_id(corpus: Corpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("near", [True, False])
-@pytest.mark.parametrize("wanted", [1, 5, 12, 100])
-def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bool, wanted: int) -> None:
+@pytest.mark.parametrize("expected", [1, 5, 12, 100])
+def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bool, expected: int) -> None:
     whole, _ = run(corpus, tmp_path, near_duplicates=near)
-    kept, dropped = run(corpus.replace(passages=wanted), tmp_path, near_duplicates=near)
-    assert kept == whole[:wanted]
-    if wanted < 12:
+    kept, dropped = run(corpus.replace(passages=expected), tmp_path, near_duplicates=near)
+    assert kept == whole[:expected]
+    if expected < 12:
         assert "passage_limit" in {d.reason for d in dropped}
 
 

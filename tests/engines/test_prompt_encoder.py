@@ -108,7 +108,7 @@ def test_a_template_that_takes_a_system_message_gets_it(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "wanted"),
+    ("turns", "expected"),
     [
         ((("user", "x"),), (("user", "x"),)),
         ((("system", "a"), ("user", "b")), (("user", "a\n\nb"),)),
@@ -118,8 +118,8 @@ def test_a_template_that_takes_a_system_message_gets_it(tokenizer: Any) -> None:
         ((("system", "a"), ("assistant", "b"), ("user", "c")), (("assistant", "b"), ("user", "a\n\nc"))),
     ],
 )
-def test_without_system(turns: Any, wanted: Any) -> None:
-    assert without_system(turns) == wanted
+def test_without_system(turns: Any, expected: Any) -> None:
+    assert without_system(turns) == expected
 
 
 def test_thinking_is_turned_off_where_there_is_a_switch(tokenizer: Any) -> None:

@@ -22,7 +22,7 @@ def test_a_text_that_fits_is_unchanged(share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "wanted"),
+    ("share", "expected"),
     [
         (0.0, "word000 word001 word […]"),
         # The tail begins with a whole word.
@@ -30,8 +30,8 @@ def test_a_text_that_fits_is_unchanged(share: float) -> None:
         (1.0, "[…] word098 word099"),
     ],
 )
-def test_what_is_left_out_is_marked(share: float, wanted: str) -> None:
-    assert shorten(WORDS, 20, by_characters, share).strip() == wanted
+def test_what_is_left_out_is_marked(share: float, expected: str) -> None:
+    assert shorten(WORDS, 20, by_characters, share).strip() == expected
 
 
 def test_a_tail_does_not_begin_with_a_mark() -> None:

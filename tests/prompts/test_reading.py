@@ -12,7 +12,7 @@ from x_instruction.prompts.reading import Reading, read, without_thinking
 from x_instruction.prompts.refusals import KNOWN
 
 ENGLISH = language("en")
-WANTED = "How do tides work?"
+ASKED = "How do tides work?"
 
 
 def said(answer: str, style: str = "question", into: str = "en", cut_off: bool = False) -> Reading:
@@ -193,25 +193,25 @@ def test_what_no_one_would_ask_for(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        f"<think>\nA text on tides. Request: What is a tide?\n</think>\n\n{WANTED}",
-        f"A text on tides. Request: What is it?\n</think>\n\n{WANTED}",
-        f"<think></think>{WANTED}",
-        f"<THINK>x</THINK>{WANTED}",
-        f"<thinking>one</thinking>\n<thinking>two</thinking>\nRequest: {WANTED}",
-        f"<reasoning>x</reasoning>{WANTED}",
-        f"<thought>x</thought>{WANTED}",
-        f"[THINK]x[/THINK]{WANTED}",
-        f"◁think▷x◁/think▷{WANTED}",
-        f"<unused94>thought\nx<unused95>{WANTED}",
-        f"<|channel|>analysis<|message|>We need<|end|><|start|>assistant<|channel|>final<|message|>{WANTED}<|return|>",
-        f"analysisWe need a question. What about tides?assistantfinal{WANTED}",
-        f"<think>x</think><answer>{WANTED}</answer>",
-        f"<think>x</think>\n```\n{WANTED}\n```",
-        f"{WANTED}<|im_end|>",
+        f"<think>\nA text on tides. Request: What is a tide?\n</think>\n\n{ASKED}",
+        f"A text on tides. Request: What is it?\n</think>\n\n{ASKED}",
+        f"<think></think>{ASKED}",
+        f"<THINK>x</THINK>{ASKED}",
+        f"<thinking>one</thinking>\n<thinking>two</thinking>\nRequest: {ASKED}",
+        f"<reasoning>x</reasoning>{ASKED}",
+        f"<thought>x</thought>{ASKED}",
+        f"[THINK]x[/THINK]{ASKED}",
+        f"◁think▷x◁/think▷{ASKED}",
+        f"<unused94>thought\nx<unused95>{ASKED}",
+        f"<|channel|>analysis<|message|>We need<|end|><|start|>assistant<|channel|>final<|message|>{ASKED}<|return|>",
+        f"analysisWe need a question. What about tides?assistantfinal{ASKED}",
+        f"<think>x</think><answer>{ASKED}</answer>",
+        f"<think>x</think>\n```\n{ASKED}\n```",
+        f"{ASKED}<|im_end|>",
     ],
 )
 def test_thinking_is_cut(answer: str) -> None:
-    assert said(answer) == Reading(WANTED)
+    assert said(answer) == Reading(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -234,47 +234,47 @@ def test_an_answer_that_analyses_is_no_thinking() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        WANTED,
-        f"\n\n{WANTED}\n",
-        f"Request: {WANTED}",
-        f"request: {WANTED}",
-        f"Search query: {WANTED}",
-        f"User question: {WANTED}",
-        f"The final request: {WANTED}",
-        f"**Request:** {WANTED}",
-        f"**Request**: {WANTED}",
-        f"### Request (English): {WANTED}",
-        f"> *Question*: {WANTED}",
-        f"- Question 1: {WANTED}",
-        f"1. **Question:** {WANTED}",
-        f"Request:\n{WANTED}",
-        f"**Request:**\n\n{WANTED}\n\nIt asks for what is explained.",
-        f"Question: What is a tide?\nThat is too short.\nQuestion: {WANTED}",
-        f"The text is about tides.\nRequest: {WANTED}\nNote: it is a question.",
-        f"Here is a fitting question:\n\n{WANTED}",
-        f"Here is a fitting question: {WANTED}",
-        f"Here's a question that this text answers:\n{WANTED}",
-        f"Sure! Here's the question:\n\n{WANTED}",
-        f"Sure!\n\n{WANTED}",
-        f"Certainly! A fitting question would be: {WANTED}",
-        f"Of course. The following is a request that fits:\n\n> {WANTED}",
-        f"Based on the text, the question could be:\n\n{WANTED}",
-        f"A possible question is: “{WANTED}”",
-        f"```\n{WANTED}\n```",
-        f"```text\nRequest: {WANTED}\n```",
-        f"Here is the request:\n```markdown\n{WANTED}\n```\n",
-        f'"{WANTED}"',
-        f"1. {WANTED}\n2. What is a tide?",
-        f"- {WANTED}",
-        f"`{WANTED}`",
-        f"{WANTED}\n\nThis question asks for the causes of tides.",
-        f'{{"request": "{WANTED}"}}',
-        f'```json\n{{"question": "{WANTED}", "language": "English"}}\n```',
-        f"<request>{WANTED}</request>",
+        ASKED,
+        f"\n\n{ASKED}\n",
+        f"Request: {ASKED}",
+        f"request: {ASKED}",
+        f"Search query: {ASKED}",
+        f"User question: {ASKED}",
+        f"The final request: {ASKED}",
+        f"**Request:** {ASKED}",
+        f"**Request**: {ASKED}",
+        f"### Request (English): {ASKED}",
+        f"> *Question*: {ASKED}",
+        f"- Question 1: {ASKED}",
+        f"1. **Question:** {ASKED}",
+        f"Request:\n{ASKED}",
+        f"**Request:**\n\n{ASKED}\n\nIt asks for what is explained.",
+        f"Question: What is a tide?\nThat is too short.\nQuestion: {ASKED}",
+        f"The text is about tides.\nRequest: {ASKED}\nNote: it is a question.",
+        f"Here is a fitting question:\n\n{ASKED}",
+        f"Here is a fitting question: {ASKED}",
+        f"Here's a question that this text answers:\n{ASKED}",
+        f"Sure! Here's the question:\n\n{ASKED}",
+        f"Sure!\n\n{ASKED}",
+        f"Certainly! A fitting question would be: {ASKED}",
+        f"Of course. The following is a request that fits:\n\n> {ASKED}",
+        f"Based on the text, the question could be:\n\n{ASKED}",
+        f"A possible question is: “{ASKED}”",
+        f"```\n{ASKED}\n```",
+        f"```text\nRequest: {ASKED}\n```",
+        f"Here is the request:\n```markdown\n{ASKED}\n```\n",
+        f'"{ASKED}"',
+        f"1. {ASKED}\n2. What is a tide?",
+        f"- {ASKED}",
+        f"`{ASKED}`",
+        f"{ASKED}\n\nThis question asks for the causes of tides.",
+        f'{{"request": "{ASKED}"}}',
+        f'```json\n{{"question": "{ASKED}", "language": "English"}}\n```',
+        f"<request>{ASKED}</request>",
     ],
 )
 def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
-    assert said(answer) == Reading(WANTED)
+    assert said(answer) == Reading(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_a_search_query_loses_its_label() -> None:
 
 @pytest.mark.parametrize("read_", [said, continued])
 def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> None:
-    assert read_(f"{WANTED} Tides are the", cut_off=True) == Reading(WANTED)  # type: ignore[operator]
-    assert read_(WANTED, cut_off=True) == Reading(WANTED)  # type: ignore[operator]
+    assert read_(f"{ASKED} Tides are the", cut_off=True) == Reading(ASKED)  # type: ignore[operator]
+    assert read_(ASKED, cut_off=True) == Reading(ASKED)  # type: ignore[operator]
     assert read_("How do tides", cut_off=True).reason == "cut_off"  # type: ignore[operator]
 
 
@@ -353,7 +353,7 @@ def test_a_label_alone_is_nothing(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("answer", "expected"),
     [
         ("How do tides work?", "How do tides work?"),
         ("how do tides work", "How do tides work?"),
@@ -384,8 +384,8 @@ def test_a_label_alone_is_nothing(answer: str) -> None:
         ("น้ำขึ้นน้ำลงคืออะไร", "น้ำขึ้นน้ำลงคืออะไร."),
     ],
 )
-def test_a_continuation_is_read(answer: str, wanted: str) -> None:
-    assert continued(answer) == Reading(wanted)
+def test_a_continuation_is_read(answer: str, expected: str) -> None:
+    assert continued(answer) == Reading(expected)
 
 
 def test_an_answer_continues_its_opening() -> None:

@@ -56,7 +56,7 @@ def test_an_engine_that_cannot(candidates: list[Candidate], rater: str, verb: st
 
 
 @pytest.mark.parametrize(
-    ("scores", "changes", "wanted"),
+    ("scores", "changes", "expected"),
     [
         ([], {}, []),
         ([NAN], {}, ["no_score"]),
@@ -74,8 +74,8 @@ def test_an_engine_that_cannot(candidates: list[Candidate], rater: str, verb: st
         ([-5.0, -1.0], {"min_score": -INF}, ["not_best", "kept"]),
     ],
 )
-def test_keep_by_hand(scores: list[float], changes: dict[str, object], wanted: list[str]) -> None:
-    assert outcomes(scores, **changes) == wanted
+def test_keep_by_hand(scores: list[float], changes: dict[str, object], expected: list[str]) -> None:
+    assert outcomes(scores, **changes) == expected
 
 
 def calibrated(folder: Path) -> Refine:

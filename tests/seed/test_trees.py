@@ -30,7 +30,7 @@ TREES = [
     tree("regional", [reply("colour", 0, "en-GB")]),
     tree("reviewed", [reply("z", 0, review_result=True)], review_result=None),
 ]
-WANTED = {
+EXPECTED = {
     "two": "best",
     "two#2": "later_turn",
     "unranked": "no_answer",
@@ -65,7 +65,7 @@ def test_a_tree_a_line(tmp_path):
     path = tmp_path / "trees.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in TREES) + "{broken\n")
     made = list(read_trees(path, 10_000, "en", license="Apache-2.0"))
-    assert outcome(made) == WANTED | {"trees.jsonl:11": "malformed_json"}
+    assert outcome(made) == EXPECTED | {"trees.jsonl:11": "malformed_json"}
     assert (made[0].instruction, made[0].source, made[0].license) == ("two?", "trees.jsonl", "Apache-2.0")
 
 
@@ -75,7 +75,7 @@ def test_a_message_a_row_in_any_order(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows[::-1]), path)
     made = list(read_trees(path, 10_000, "en"))
     found = {m.id: m.reason if isinstance(m, Dropped) else m.output.split(": ")[1] for m in made}
-    assert found == WANTED
+    assert found == EXPECTED
 
 
 def test_of_two_first_replies_the_one_that_is_left_counts(tmp_path):

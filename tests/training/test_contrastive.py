@@ -98,10 +98,10 @@ def naive(left: list[list[float]], right: list[list[float]], temperature: float)
 @given(st.integers(2, 6), st.integers(1, 5), st.sampled_from([0.05, 0.3, 1.0]), st.integers(0, 10_000))
 def test_contrast_is_what_two_loops_find(n: int, width: int, temperature: float, seed: int) -> None:
     left, right = torch.randn(2, n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    wanted = naive(left.tolist(), right.tolist(), temperature)
-    assert info_nce(left, right, temperature).item() == pytest.approx(wanted, rel=1e-6, abs=1e-12)
-    assert info_nce(left.float(), right.float(), temperature).item() == pytest.approx(wanted, rel=1e-3, abs=1e-6)
-    both = (wanted + naive(right.tolist(), left.tolist(), temperature)) / 2
+    expected = naive(left.tolist(), right.tolist(), temperature)
+    assert info_nce(left, right, temperature).item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert info_nce(left.float(), right.float(), temperature).item() == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    both = (expected + naive(right.tolist(), left.tolist(), temperature)) / 2
     assert info_nce(left, right, temperature, symmetric=True).item() == pytest.approx(both, rel=1e-6, abs=1e-12)
 
 
@@ -137,13 +137,13 @@ def test_the_gradient_is_that_of_cross_entropy() -> None:
     left, right = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for tensor in (left, right):
         tensor.requires_grad_()
-    wanted = torch.autograd.grad(
+    expected = torch.autograd.grad(
         torch.nn.functional.cross_entropy(
             torch.nn.functional.cosine_similarity(left[:, None], right[None], dim=2) / 0.05, torch.arange(5)
         ),
         [left, right],
     )
-    for found, other in zip(torch.autograd.grad(info_nce(left, right, 0.05), [left, right]), wanted, strict=True):
+    for found, other in zip(torch.autograd.grad(info_nce(left, right, 0.05), [left, right]), expected, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-7, atol=1e-9)
 
 
@@ -182,18 +182,18 @@ def test_states_are_those_that_the_network_shows_and_no_layer_above_is_run(kind:
     network = networks()[kind].eval()
     ids = torch.tensor([[5, 6, 7, 8, 9], [7, 9, 11, 1, 1]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    wanted = network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    assert len(wanted) == 4
+    expected = network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    assert len(expected) == 4
     ran = []
     stack = next(part for part in network.get_decoder().children() if isinstance(part, torch.nn.ModuleList))
     for number, part in enumerate(stack):
         part.register_forward_hook(lambda *_, number=number: ran.append(number))
     found = hidden_states(network, ids, mask, layer)
-    assert torch.equal(found[mask.bool()], wanted[layer][mask.bool()])
+    assert torch.equal(found[mask.bool()], expected[layer][mask.bool()])
     assert ran == list(range(layer))
     # What was hooked for it is gone.
     again = network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    assert torch.equal(again[-1], wanted[-1])
+    assert torch.equal(again[-1], expected[-1])
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -220,9 +220,9 @@ def test_states_with_gradient_checkpointing_have_the_same_gradient(reentrant: bo
 def test_states_of_a_network_whose_layers_are_not_found_come_from_all_of_it() -> None:
     network = networks()["llama"].eval()
     ids = torch.tensor([[5, 6, 7]])
-    wanted = hidden_states(network, ids, torch.ones_like(ids), 1)
+    expected = hidden_states(network, ids, torch.ones_like(ids), 1)
     network.get_decoder().spare = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
-    assert torch.equal(hidden_states(network, ids, torch.ones_like(ids), 1), wanted)
+    assert torch.equal(hidden_states(network, ids, torch.ones_like(ids), 1), expected)
 
 
 # Over processes
@@ -264,11 +264,11 @@ def test_two_processes_have_the_loss_and_on_average_the_gradient_of_one(
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), *for_all]) for rank in range(len(shares))]
     assert [process.wait(120) for process in processes] == [0] * len(shares)
     weight, left, right = joint(sum(shares))
-    wanted = info_nce(left @ weight, right @ weight, 0.05, symmetric)
-    wanted.backward()
+    expected = info_nce(left @ weight, right @ weight, 0.05, symmetric)
+    expected.backward()
     for rank in range(len(shares)):
         loss, gradient = torch.load(tmp_path / f"{rank}.pt")
-        assert loss.item() == pytest.approx(wanted.item(), rel=1e-12)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
         torch.testing.assert_close(gradient, weight.grad, rtol=1e-9, atol=1e-12)
         assert gradient.abs().max() > 0.01
 

@@ -97,12 +97,14 @@ def _advice(folder: Path, files: list[RequestFile]) -> list[str]:
 
 
 def _lines(summary: ImportSummary, folder: Path, give_up: bool) -> list[str]:
+    from x_instruction.pipeline.losses import short
+
     lines = [f"{summary.answered:8,} answered"]
     lines += [f"{summary.known:8,} known before"] if summary.known else []
     if summary.failed:
         lines.append(f"{summary.failed.total():8,} failed, {'given up' if give_up else 'asked again by the next file'}")
         for reason, number in summary.failed.most_common():
-            lines.append(f"{number:12,} {reason}: {_short(summary.examples[reason])}")
+            lines.append(f"{number:12,} {reason}: {short(summary.examples[reason], 100)}")
     lines += [f"{summary.older:8,} for requests that this recipe does not ask"] if summary.older else []
     lines += [f"{summary.foreign:8,} of other runs"] if summary.foreign else []
     lines += [f"{summary.unreadable:8,} lines that could not be read"] if summary.unreadable else []
@@ -111,11 +113,6 @@ def _lines(summary: ImportSummary, folder: Path, give_up: bool) -> list[str]:
     else:
         lines.append("next: run the recipe again, every request has its answer")
     return lines
-
-
-def _short(text: str, most: int = 100) -> str:
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _megabytes(size: int) -> str:
