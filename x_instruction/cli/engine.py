@@ -148,7 +148,7 @@ def _show(known: ServedModel, looked: CheckResult, served: list[ServedModel]) ->
 def _show_instruction(engine: Engine, recipe: str) -> None:
     """Ask for one instruction as a recipe does, and show the answer and what is read from it."""
     from x_instruction.config.recipe import load
-    from x_instruction.generate import try_sample
+    from x_instruction.generate.sample import try_sample
 
     settings = load(recipe)
     tried = try_sample(settings.generate, engine, settings.languages[0], settings.seed)

@@ -6,28 +6,25 @@ candidates are sampled per passage. Obviously bad ones are dropped with a reason
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-from x_instruction import hashing
 from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
-from x_instruction.config.seeds import Translation
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
-from x_instruction.engines import FAILURES, Ask, Completed, Completion, Engine, Failed, Prompt, Request, Result
+from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
 from x_instruction.form import find_faults
+from x_instruction.generate.draft import Draft
+from x_instruction.generate.pivot import Pivot
 from x_instruction.hashing import derive_seed
 from x_instruction.languages import Language, language
 from x_instruction.prompts import Template
 from x_instruction.prompts import instruction as prompts
 from x_instruction.prompts.reading import read
-from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, text_digest
-from x_instruction.translate import Failure, SourceText, Translator
+from x_instruction.records import Candidate, Dropped, Passage, dropped, extend
+from x_instruction.translate import Failure, SourceText
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
 _HINT = re.compile(r" Answer in \d+ sentences?\.$")
@@ -108,92 +105,6 @@ def generate(
         )
 
 
-@dataclass(slots=True)
-class Draft:
-    """An instruction on its way: what was asked, what was answered, and why it is dropped.
-
-    Args:
-        passage: the passage.
-        number: number of the candidate.
-        style: style that was asked for.
-        source: the text that the model read.
-        opening: the beginning that a base model continues.
-        answer: what the model wrote.
-        finish_reason: how its answer ended.
-        text: the instruction as it was read.
-        reason: why it is dropped, or None.
-        detail: the finding in a few words.
-    """
-
-    passage: Passage
-    number: int
-    style: str
-    source: str = ""
-    opening: str = ""
-    answer: str = ""
-    finish_reason: str = ""
-    text: str = ""
-    reason: str | None = None
-    detail: str = ""
-
-    def drop(self, reason: str | None, detail: str) -> None:
-        """Set why it is dropped."""
-        self.reason, self.detail = reason, detail
-
-
-class Pivot:
-    """The route over another language (MURI, arXiv 2409.12958): passages are translated into it, instructions from it.
-
-    A model that reads and writes a language badly may still translate it; the instruction is written from the
-    translation, and the response stays the natural text.
-
-    Args:
-        settings: the section ``generate`` of the recipe.
-        engine: translates and writes.
-        ask: returns one result per request.
-    """
-
-    def __init__(self, settings: Generate, engine: Engine, ask: Ask) -> None:
-        self.language = language(settings.pivot)
-        self._translator = Translator(engine, ask, Translation(model=settings.model))
-
-    def digest(self, template: Template) -> str:
-        """Digest of the prompts."""
-        return hashing.digest([template.digest, self._translator.template.digest])
-
-    def translate(self, texts: Sequence[SourceText]) -> list[SourceText | Failure]:
-        """The texts in the language of the pivot; those that are in it already as they are."""
-        other = [text for text in texts if text.source != self.language]
-        translated = dict(zip(other, self._translator.translate(other), strict=True))
-        found = [translated.get(text, text.text) for text in texts]
-        return [
-            Failure(_translation_reason(text.reason), text.detail)
-            if isinstance(text, Failure)
-            else SourceText(text, self.language, self.language)
-            for text in found
-        ]
-
-    def translate_back(self, drafts: Sequence[Draft], settings: Generate, into: Language) -> None:
-        """Translate the instructions into the language that was asked for, and check their form there."""
-        open_drafts = [draft for draft in drafts if draft.reason is None]
-        if into != self.language:
-            texts = [SourceText(draft.text, self.language, into) for draft in open_drafts]
-            for draft, text in zip(open_drafts, self._translator.translate(texts), strict=True):
-                if isinstance(text, Failure):
-                    draft.drop(_translation_reason(text.reason), text.detail)
-                else:
-                    draft.answer, draft.text = f"{draft.text} -> {text}", " ".join(text.split())
-            open_drafts = [draft for draft in open_drafts if draft.reason is None]
-        faults = find_faults([(draft.text, draft.passage.text) for draft in open_drafts], settings, into)
-        for draft, fault in zip(open_drafts, faults, strict=True):
-            draft.drop(fault, draft.text)
-
-
-def _translation_reason(reason: str) -> str:
-    """The reason to drop a row of which a translation failed: that of the engine, or ``not_translated``."""
-    return reason if reason in FAILURES else "not_translated"
-
-
 def _sources(
     passages: Sequence[Passage], settings: Generate, engine: Engine, pivot: Pivot | None
 ) -> Sequence[SourceText | Failure]:
@@ -253,67 +164,6 @@ def _read(
     pairs = [(draft.text, draft.source if passages_as_read else draft.passage.text) for draft in open_drafts]
     for draft, fault in zip(open_drafts, find_faults(pairs, settings, into), strict=True):
         draft.drop(fault, draft.text)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleAnswer:
-    """An answer to one request, as it came and as it was read.
-
-    Args:
-        prompt: name of the prompt.
-        language: name of the passage's language.
-        answer: what the model wrote, or why it did not.
-        instruction: what was read from it.
-        reason: why it is dropped, or None.
-    """
-
-    prompt: str
-    language: str
-    answer: str
-    instruction: str
-    reason: str | None
-
-
-def try_sample(settings: Generate, engine: Engine, tag: str, seed: int) -> SampleAnswer:
-    """Ask for one instruction for a passage of the sample corpus.
-
-    Args:
-        settings: the section ``generate`` of the recipe.
-        engine: answers.
-        tag: language of the passage; Swahili if there is no sample of it.
-        seed: seed of the recipe.
-    """
-    samples = resources.files("x_instruction.corpus.sample")
-    tag = tag if samples.joinpath(f"{tag}.jsonl").is_file() else "sw"
-    text = json.loads(samples.joinpath(f"{tag}.jsonl").read_text("utf-8").splitlines()[0])["text"]
-    passage = Passage(
-        id=f"{tag}-sample",
-        language=tag,
-        text=text,
-        document_id="sample",
-        segment=0,
-        source="sample",
-        url="",
-        license="",
-        text_hash=text_digest(text),
-        identified=tag,
-        identified_confidence=1.0,
-    )
-    answers: list[str] = []
-
-    def ask(requests: Sequence[Request]) -> list[Result]:
-        engine.plan(requests)
-        results = [result for _, result in engine.answer(requests)]
-        for result in results:
-            assert isinstance(result, Completed | Failed)
-            answers.append(result.text if isinstance(result, Completed) else result.message)
-        return results
-
-    (outcome,) = generate([passage], settings.replace(candidates=1), engine, ask, seed)
-    name, source = prompts.choose(settings.prompt, engine.chat).name, language(tag).name
-    if isinstance(outcome, Candidate):
-        return SampleAnswer(name, source, answers[0], outcome.instruction, None)
-    return SampleAnswer(name, source, answers[0], outcome.detail, outcome.reason)
 
 
 def _hinted(text: str, passage: Passage, share: float, draw: int) -> str:
