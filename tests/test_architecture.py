@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [
     ["errors", "adapters", "processes"],
     ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock"],
-    ["records", "config", "cards.records"],
+    ["records", "config", "cards.records", "evaluation.record"],
     ["storage"],
     ["engines", "corpus", "seed"],
     ["form", "prompts"],
