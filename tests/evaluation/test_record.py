@@ -11,8 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from x_instruction.config.model import Model
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.evaluation import record
+from x_instruction.evaluation.models import model_info
 from x_instruction.evaluation.record import (
     Data,
     Instance,
@@ -216,3 +218,14 @@ def test_instances_of_another_record_are_refused(tmp_path: Path) -> None:
     samples.unlink()
     with pytest.raises(CorpusError, match="copy it beside the record"):
         list(read_instances(read))
+
+
+def test_a_model_is_known_by_its_content_and_not_by_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", "utf-8")
+    found = model_info(Model(name=str(folder)))
+    assert (found.name, found.engine, found.deployment) == ("my-model", "transformers", "self_deployed")
+    assert found.revision.startswith("sha256:")
+    assert str(tmp_path) not in str(found)
+    assert model_info(Model(name="gpt", engine="openai")) == ModelInfo(name="gpt", engine="openai")
