@@ -28,7 +28,6 @@ from x_instruction.evaluation.held_out import (
     bits_per_byte,
     difference,
     held_out_files,
-    in_language,
     measure,
     read,
     summary,
@@ -151,34 +150,6 @@ def test_answers_are_greedy(engine: TransformersEngine, rows: list[Row]) -> None
         written = ids[0, -6:].tolist()
         ended = written.index(1) if 1 in written else 6
         assert answer == engine.tokenizer.decode(written[:ended], skip_special_tokens=True)
-
-
-@pytest.mark.parametrize(
-    ("answer", "tag", "right"),
-    [
-        (FINNISH, "fi", True),
-        (FINNISH, "sw", False),
-        ("The rain began in the morning, and the children ran home before the storm.", "fi", False),
-        ("The rain began in the morning, and the children ran home before the storm.", "en", True),
-        (f"{FINNISH} But then the storm passed by, and all of the children went out to play again.", "fi", False),
-        ("ฝนตกหนักในเดือนมีนาคมและเมษายน ชาวนาปลูกข้าวโพด", "th", True),
-        ("", "fi", False),
-        ("", "th", False),
-        (" \n", "en", False),
-        ("12 345.", "fi", False),
-        ("ok", "fi", False),
-        ("the", "en", False),
-        ("水稻生长在水里。", "zh", True),
-        ("aaaaaaaaaaaaaaaaaaaa", "fi", False),
-    ],
-)
-def test_in_language(answer: str, tag: str, right: bool) -> None:
-    assert in_language([answer], [tag]) == [right]
-
-
-def test_languages_are_judged_apart_and_the_order_is_kept() -> None:
-    thai = "ฝนตกหนักในเดือนมีนาคมและเมษายน ชาวนาปลูกข้าวโพด"
-    assert in_language([FINNISH, thai, thai, FINNISH], ["fi", "fi", "th", "th"]) == [True, False, True, False]
 
 
 def row(id: str, bits: float, size: int, right: bool, tag: str = "fi") -> RowResult:

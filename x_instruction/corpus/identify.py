@@ -47,6 +47,7 @@ class Verdict(NamedTuple):
         reason: ``wrong_script``, ``wrong_language``, ``mixed_language``, or None if the passage is kept.
         detail: the measured value and the threshold, for people.
         foreign: share of the characters in sentences of another language, 0 to 1.
+        script: share of the letters in the language's script, 0 to 1.
     """
 
     identified: str
@@ -54,6 +55,7 @@ class Verdict(NamedTuple):
     reason: str | None
     detail: str
     foreign: float
+    script: float
 
 
 class LanguageCheck:
@@ -116,19 +118,19 @@ class LanguageCheck:
         limits, expected = self._limits, self._language
         if best is None:
             detail = f"{script:.0%} of letters in {expected.script}, at least {limits.min_script:.0%}"
-            return Verdict("und", 0.0, "wrong_script", detail, foreign)
+            return Verdict("und", 0.0, "wrong_script", detail, foreign, script)
         tag, confidence = closer(text, expected.tag, best)
         if foreign > limits.max_foreign_lines and (tag == expected.tag or foreign < 1 - limits.max_foreign_lines):
             detail = (
                 f"{foreign:.0%} of characters in sentences of another language, at most {limits.max_foreign_lines:g}"
             )
-            return Verdict(tag, confidence, "mixed_language", detail, foreign)
+            return Verdict(tag, confidence, "mixed_language", detail, foreign, script)
         if tag != expected.tag or confidence < limits.min_confidence:
             least = limits.min_confidence
             found = best.note or f"identified as {tag} ({confidence:.2f})"
             detail = f"{found}, expected {expected.tag} with at least {least:g}"
-            return Verdict(tag, confidence, "wrong_language", detail, foreign)
-        return Verdict(tag, confidence, None, "", foreign)
+            return Verdict(tag, confidence, "wrong_language", detail, foreign, script)
+        return Verdict(tag, confidence, None, "", foreign, script)
 
 
 def sample(text: str) -> str:

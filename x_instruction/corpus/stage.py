@@ -42,7 +42,7 @@ BATCH_CHARACTERS = 1 << 19
 # A segment of a document, and the whole sentences of it.
 Piece = tuple[str, str]
 # The verdict on a passage if languages are not checked.
-UNCHECKED = Verdict("und", 0.0, None, "", 0.0)
+UNCHECKED = Verdict("und", 0.0, None, "", 0.0, 1.0)
 
 
 @dataclass(slots=True)

@@ -21,14 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.bootstrap import Interval, intervals
-from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.corpus.cells import text_of
-from x_instruction.corpus.identify import LanguageCheck
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError
+from x_instruction.evaluation.language import answer_languages, language_checks
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.mixing.files import Source, sources
@@ -43,9 +42,6 @@ RESAMPLES = 2_000
 ALL = "all"
 # A server tokenizes prompt and response as one text, in which the response may have a few tokens more than alone.
 _EXTRA_TOKENS = 4
-# An answer with fewer bytes of letters is a word or a name, which many languages share. This is seven Latin letters or
-# two Chinese characters.
-_MIN_LETTER_BYTES = 8
 
 Render = Callable[[str], Prompt]
 Columns = npt.NDArray[np.float64]
@@ -177,10 +173,10 @@ def measure(
     checks = language_checks((row.language for row in rows), lid_model)
     likelihoods = bits_per_byte(rows, engine, render, max_tokens)
     texts = answers(rows, engine, render, answer_tokens)
-    correct = _check_languages(texts, [row.language for row in rows], checks)
+    found = answer_languages(texts, [row.language for row in rows], checks)
     return [
-        RowResult(row.id, row.language, digest([row.prompt, row.completion]), *likelihood, text, is_correct)
-        for row, likelihood, text, is_correct in zip(rows, likelihoods, texts, correct, strict=True)
+        RowResult(row.id, row.language, digest([row.prompt, row.completion]), *likelihood, text, own.right)
+        for row, likelihood, text, own in zip(rows, likelihoods, texts, found, strict=True)
     ]
 
 
@@ -251,49 +247,6 @@ def answers(rows: Sequence[Row], engine: Engine, render: Render, answer_tokens: 
     requests = [Completion(render(row.tagged_prompt), answer_tokens) for row in rows]
     results = zip(rows, _ask(engine, requests, "complete"), strict=True)
     return [_unwrap(result, row, Completed).text for row, result in results]
-
-
-def in_language(answers: Sequence[str], languages: Sequence[str], lid_model: str | None = None) -> list[bool]:
-    """Whether each answer is in its language, with the language check of the corpus.
-
-    Answers that are empty, too short to identify, or half in another language are not.
-
-    Args:
-        answers: the answers.
-        languages: the tag of the expected language for each answer.
-        lid_model: as in ``measure``.
-
-    Raises:
-        RecipeError: a language cannot be identified.
-    """
-    return _check_languages(answers, languages, language_checks(languages, lid_model))
-
-
-def language_checks(languages: Iterable[str], lid_model: str | None) -> dict[str, LanguageCheck]:
-    """The language check for each language.
-
-    Raises:
-        RecipeError: a language cannot be identified, or ``lid_model`` cannot be read.
-        MissingExtra: ``lid_model`` is set and fastText is not installed.
-    """
-    thresholds = LanguageThresholds(lid_model=lid_model)
-    return {tag: LanguageCheck(language(tag), thresholds) for tag in dict.fromkeys(languages)}
-
-
-def _check_languages(
-    answers: Sequence[str], languages: Sequence[str], checks: Mapping[str, LanguageCheck]
-) -> list[bool]:
-    correct = [False] * len(answers)
-    for tag, check in checks.items():
-        rows = [row for row, own in enumerate(languages) if own == tag and _is_identifiable(answers[row])]
-        verdicts = check.judge([answers[row] for row in rows]) if rows else []
-        for row, verdict in zip(rows, verdicts, strict=True):
-            correct[row] = verdict.reason is None
-    return correct
-
-
-def _is_identifiable(answer: str) -> bool:
-    return len("".join(filter(str.isalpha, answer)).encode("utf-8", "replace")) >= _MIN_LETTER_BYTES
 
 
 def _ask(engine: Engine, requests: Sequence[Request], capability: str) -> list[Result]:

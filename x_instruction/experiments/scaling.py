@@ -21,6 +21,7 @@ from x_instruction.config.training import TrainingRecipe
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import RecipeError
 from x_instruction.evaluation import held_out
+from x_instruction.evaluation.language import language_checks
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.sft import Data, evaluate, train
 
@@ -118,7 +119,7 @@ def curve(
     """
     check(sizes)
     part(data, max(sizes))
-    held_out.language_checks((row.language for row in rows), settings.lid_model)
+    language_checks((row.language for row in rows), settings.lid_model)
     asked, metrics = held_out.with_tags(rows, data.inference), {}
     evaluated = hashing.digest([[row.tagged_prompt, row.completion, row.language] for row in asked])
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from x_instruction.engines import open_engine
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.errors import CorpusError, TrainingError, UnknownLanguage
 from x_instruction.evaluation import held_out
+from x_instruction.evaluation.language import language_checks
 from x_instruction.languages import language
 from x_instruction.mixing.files import REPORT, Source, inference_tags
 from x_instruction.prompts.answer import SLOT, frame
@@ -147,7 +148,7 @@ def train(settings: TrainingRecipe, data: Data, target: Path, log: Callable[[str
     render = frame(settings.prompt, encoder.chat)
     pairs, search_pairs = _split(data.pairs, settings.lr_search_rows if settings.lr_search_rates else 0)
     # Before training: that a language cannot be identified must not turn up afterwards.
-    held_out.language_checks((pair.language for pair in search_pairs), settings.lid_model)
+    language_checks((pair.language for pair in search_pairs), settings.lid_model)
     examples = [
         TrainingExample(render(pair.asked), pair.output, True, *data.parallel.get(pair, ("", ""))) for pair in pairs
     ]
