@@ -43,10 +43,12 @@ class Page:
         self._asking, self._answering = asking, answering
         self._rest = b""
         self._count = 0
+        # What the page reported: scripts that failed, and what its content policy refused.
+        self.problems: list[str] = []
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "DOM", "CSS", "Runtime", "Network"):
+        for domain in ("Page", "DOM", "CSS", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -70,6 +72,10 @@ class Page:
             self._rest += block
         message, _, self._rest = self._rest.partition(b"\0")
         told: dict[str, Any] = json.loads(message)
+        if told.get("method") == "Runtime.exceptionThrown":
+            self.problems.append(str(told["params"]["exceptionDetails"]))
+        elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
+            self.problems.append(told["params"]["entry"]["text"])
         return told
 
     def open(self, address: str) -> None:
@@ -92,9 +98,60 @@ class Page:
         used = self.call("CSS.getPlatformFontsForNode", nodeId=node)["fonts"]
         return {one["familyName"]: int(one["glyphCount"]) for one in used}
 
-    def picture(self, path: Path) -> None:
-        """Write what is seen as a PNG."""
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def resize(self, width: int, height: int = 900, *, touch: bool = False) -> None:
+        """Give the page a size in CSS pixels. With touch it is a phone."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=touch)
+
+    def dark(self, dark: bool = True) -> None:
+        """Ask for dark or light colours."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        x, y = self.value(
+            f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
+            "found.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const box = found.getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+        )
+        return x, y
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element with the mouse."""
+        x, y = self._middle(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def tap(self, selector: str) -> None:
+        """Tap the middle of an element with a finger."""
+        x, y = self._middle(selector)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def press(self, key: str) -> None:
+        """Press a key, such as ``a``, ``Enter`` or ``ArrowDown``."""
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32, "ArrowUp": 38, "ArrowDown": 40}
+        code = codes.get(key) or ord(key.upper()[0])
+        text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    def type(self, text: str) -> None:
+        """Type a text into the element that has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def pdf(self, path: Path) -> None:
+        """Print the page to a PDF."""
+        path.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"]))
+
+    def picture(self, path: Path, *, whole: bool = False) -> None:
+        """Write what is seen, or the whole page, as a PNG."""
+        clip: dict[str, Any] = {}
+        if whole:
+            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+            clip = {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
 

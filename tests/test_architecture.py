@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 # entry only without a cycle.
 LAYERS = [
     ["errors", "adapters", "processes"],
-    ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock"],
+    ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock", "pages"],
     ["records", "config", "cards.records", "evaluation.record"],
     ["storage"],
     ["engines", "corpus", "seed"],
