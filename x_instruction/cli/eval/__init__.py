@@ -5,6 +5,8 @@ import click
 from x_instruction.cli.groups import CommandGroup
 
 
-@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["held-out", "representations", "raters"]})
+@click.group(
+    cls=CommandGroup, package=__name__, sections={"Commands": ["held-out", "representations", "raters", "compare"]}
+)
 def command() -> None:
     """Evaluate models on held-out data, and compare raters."""

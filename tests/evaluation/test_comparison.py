@@ -1,0 +1,66 @@
+"""Two records side by side, in the package and on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from x_instruction.cli import cli
+from x_instruction.errors import CorpusError
+from x_instruction.evaluation.comparison import compare
+from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, read_records, write_record
+
+
+def result(
+    folder: Path, scores: dict[str, float], name: str = "accuracy", value: float | None = None, instances: bool = True
+) -> Path:
+    mean = sum(scores.values()) / len(scores)
+    metric = Metric(
+        task="belebele", name=name, value=mean if value is None else value, n=len(scores), data=Data(name="b"),
+        language="sw",
+    )  # fmt: skip
+    samples = [
+        Instance(metric=metric.id, id=id, input=f"question {id}", score=score, correct=score > 0.5)
+        for id, score in scores.items()
+    ]
+    return write_record(
+        folder, "benchmarks", ModelInfo(name=folder.name), [metric], samples if instances else [], settings={}
+    )
+
+
+A = {str(number): float(number % 2) for number in range(40)}
+B = {str(number): float(number % 4 != 0) for number in range(40)}
+
+
+def test_differences_are_paired_by_sample(tmp_path: Path) -> None:
+    result(tmp_path / "a", A)
+    # Ten samples of another model are missing; another order does not matter.
+    result(tmp_path / "b", dict(reversed(list(B.items())[:30])))
+    (compared,) = compare(read_records(tmp_path / "a"), read_records(tmp_path / "b"))
+    assert compared.pairs == 30
+    assert compared.difference == pytest.approx(7 / 30)
+    assert compared.low is not None
+    assert compared.high is not None
+    assert 0 < compared.low < compared.difference < compared.high < 0.45
+    printed = CliRunner().invoke(cli, ["eval", "compare", str(tmp_path / "a"), str(tmp_path / "b" / "benchmarks.json")])
+    assert printed.output.startswith("A  a\nB  b\n")
+    assert "↑" in printed.output
+    rows = CliRunner().invoke(cli, ["eval", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
+    assert json.loads(rows.output)[0]["better"] is True
+
+
+@pytest.mark.parametrize("changes", [{"instances": False}, {"value": 0.9}])
+def test_what_cannot_be_paired_has_no_interval(changes: dict[str, float], tmp_path: Path) -> None:
+    left, right = result(tmp_path / "a", A), result(tmp_path / "b", B, **changes)  # type: ignore[arg-type]
+    (compared,) = compare(read_records(left), read_records(right))
+    assert (compared.low, compared.pairs) == (None, 0)
+    assert compared.difference == compared.b.value - compared.a.value
+
+
+def test_results_without_a_common_metric_are_refused(tmp_path: Path) -> None:
+    left, right = result(tmp_path / "a", A), result(tmp_path / "b", B, name="f1")
+    with pytest.raises(CorpusError, match=r"the first has belebele/sw/accuracy, the second belebele/sw/f1"):
+        compare(read_records(left), read_records(right))

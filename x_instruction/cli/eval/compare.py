@@ -1,0 +1,78 @@
+"""``x-instruction eval compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from x_instruction.cli.tables import Column, Format, Row, emit, format_options
+
+if TYPE_CHECKING:
+    from x_instruction.evaluation.comparison import Compared
+    from x_instruction.evaluation.record import Record
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@format_options
+def command(a: Path, b: Path, form: Format | None) -> None:
+    """Compare the results A and B of two models.
+
+    A and B are records that the commands of `eval` wrote (.json), or folders of them. The difference is B minus A.
+    Where both have their instance files, it is taken on the samples that both have, and parentheses hold its 95 %
+    interval by a paired bootstrap. An arrow marks differences whose interval excludes 0: ↑ better, ↓ worse.
+    """
+    from x_instruction.evaluation.comparison import compare
+    from x_instruction.evaluation.record import read_records
+
+    left, right = read_records(a), read_records(b)
+    rows = [_row(compared) for compared in compare(left, right)]
+    if not form:
+        click.echo(f"A  {_models(left)}\nB  {_models(right)}\n")
+    emit(rows, _COLUMNS, form)
+
+
+def _models(records: list[Record]) -> str:
+    names = [record.model.name + (f" + {record.model.adapter}" if record.model.adapter else "") for record in records]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _row(compared: Compared) -> dict[str, Any]:
+    metric = compared.a
+    better = None
+    if compared.low is not None and compared.high is not None and not compared.low <= 0 <= compared.high:
+        better = (compared.difference > 0) == metric.higher_is_better
+    name = " ".join([metric.name, *(f"{key}={value}" for key, value in sorted(metric.parameters.items()))])
+    return {
+        "task": metric.task,
+        "language": metric.language or "all",
+        "metric": name,
+        "a": metric.value,
+        "b": compared.b.value,
+        "difference": compared.difference,
+        "low": compared.low,
+        "high": compared.high,
+        "pairs": compared.pairs,
+        "better": better,
+    }
+
+
+def _difference(row: Row) -> str:
+    if row["low"] is None:
+        return f"{row['difference']:+.3f}"
+    mark = {None: "", True: " ↑", False: " ↓"}[row["better"]]
+    return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}){mark}"
+
+
+_COLUMNS = [
+    Column("task", "task"),
+    Column("language", "language"),
+    Column("metric", "metric"),
+    Column("A", "a", ".3f"),
+    Column("B", "b", ".3f"),
+    Column("samples", lambda row: f"{row['pairs'] or '-'}"),
+    Column("difference", _difference),
+]
