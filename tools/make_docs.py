@@ -15,7 +15,7 @@ from x_instruction.config import mixing
 from x_instruction.config.corpus import Corpus, Filters, LanguageThresholds
 from x_instruction.config.diversify import Diversify
 from x_instruction.config.explain import section_of
-from x_instruction.config.generate import Generate
+from x_instruction.config.generate import Generate, Span
 from x_instruction.config.model import Model, Server, Vllm
 from x_instruction.config.publish import Publish
 from x_instruction.config.recipe import Recipe
@@ -78,6 +78,7 @@ SECTIONS: dict[str, type[Section]] = {
     "corpus.filters": Filters,
     "corpus.filters, seeds": LanguageThresholds,
     "generate": Generate,
+    "generate.span": Span,
     "generate.model, refine.model": Model,
     "generate.model.server, refine.model.server": Server,
     "generate.model.vllm, refine.model.vllm": Vllm,

@@ -1,6 +1,7 @@
 """Records: one training pair at each of its four stages, and the fixed Arrow schema of each stage.
 
 ``Passage -> Candidate -> Rated -> Curated``. A stage adds fields and changes none, so provenance is kept to the end.
+``generate.span`` is the one exception: the text of a candidate is then a part of the text of the passage with its id.
 All shards of a stage have the same schema: an all-null column in one shard would otherwise break readers
 (datasets issues 4491, 7092, 7222).
 """

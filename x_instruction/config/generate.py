@@ -24,6 +24,21 @@ from x_instruction.config.section import Section
 from x_instruction.config.training import TrainConfig
 
 
+class Span(Section):
+    """Which part of a passage is the response."""
+
+    prompt: Prompt = "span-chat"
+    """Name of a prompt, or path of a text with `{passage}` and its `{language}`. The answer has two lines, `First:` and
+    `Last:` with the first and the last words of the part, or is `NONE`."""
+    fallback: Literal["drop", "passage"] = "drop"
+    """What becomes of a passage if the quoted words are not in it exactly once, or if the part is too short: it is
+    dropped, or kept whole and counted as `whole_passage`. A passage without any answer (`NONE`) is always dropped."""
+    min_length: Share = 0.2
+    """Shortest part, as a share of the passage."""
+    max_tokens: Positive = 160
+    """Most new tokens of the answer."""
+
+
 class Generate(Section):
     """How instructions are written for passages (paper, section 3.1; docs/method.md 2.2)."""
 
@@ -45,6 +60,9 @@ class Generate(Section):
     instruction from the translation, and translates that into `instruction_language`."""
     pivot: Tag = "en"
     """For `route = "translate"`: language in which the instruction is written."""
+    span: Span | None = None
+    """The model first chooses the part of the passage that is an answer by itself, and quotes its first and last words.
+    The response is that part of the text, character by character. Without this section it is the whole passage."""
     passage_tokens: Annotated[Positive, ALSO_TRAINING] = 512
     """Most tokens of a passage that the generator reads."""
     max_tokens: Positive | None = None
@@ -83,6 +101,10 @@ class Generate(Section):
                 "length_hint",
                 f"is {self.length_hint:g} and instruction_language is {self.instruction_language!r}, expected 0: the "
                 "hint is an English sentence",
+            )
+        if self.span and self.train:
+            raise Invalid(
+                "span", "is set and [generate.train] is set, expected a prompted model: it also chooses spans"
             )
         if self.route == "translate" and (self.train or self.model.engine == "batch"):
             got = "[generate.train] is set" if self.train else 'model.engine is "batch"'

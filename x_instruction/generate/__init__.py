@@ -16,6 +16,7 @@ from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
 from x_instruction.form import find_faults
+from x_instruction.generate import span
 from x_instruction.generate.draft import Draft
 from x_instruction.generate.pivot import Pivot
 from x_instruction.hashing import derive_seed
@@ -39,7 +40,7 @@ def generate(
     round: int = 0,
     before: Sequence[Candidate] = (),
 ) -> Iterator[Candidate | Dropped]:
-    """Candidates for passages of one language, in their order.
+    """Candidates for passages of one language, in their order; first the passages without a span, if those are chosen.
 
     Args:
         passages: passages of one language.
@@ -53,6 +54,8 @@ def generate(
     if not passages:
         return
     into = language(asked_in(settings.instruction_language, passages[0].language))
+    passages, refused = span.choose(passages, settings, engine, ask)
+    yield from refused
     pivot = Pivot(settings, engine, ask) if settings.route == "translate" else None
     written_in = pivot.language if pivot else into
     template = prompts.choose(settings.prompt, engine.chat)
@@ -76,7 +79,7 @@ def generate(
     _read(drafts, ask(requests), settings, template, written_in, passages_as_read=pivot is not None)
     if pivot:
         pivot.translate_back(drafts, settings, into)
-    digest = pivot.digest(template) if pivot else template.digest
+    digest = span.digest(settings, pivot.digest(template) if pivot else template.digest)
     written: dict[str, set[str]] = {}
     for candidate in before:
         written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())

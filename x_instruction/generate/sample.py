@@ -69,7 +69,7 @@ def try_sample(settings: Generate, engine: Engine, tag: str, seed: int) -> Sampl
             answers.append(result.text if isinstance(result, Completed) else result.message)
         return results
 
-    (outcome,) = generate([passage], settings.replace(candidates=1), engine, ask, seed)
+    (outcome,) = generate([passage], settings.replace(candidates=1, span=None), engine, ask, seed)
     name, source = prompts.choose(settings.prompt, engine.chat).name, language(tag).name
     if isinstance(outcome, Candidate):
         return SampleAnswer(name, source, answers[0], outcome.instruction, None)

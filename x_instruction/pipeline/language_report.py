@@ -220,7 +220,11 @@ def _writing(
     read = sum(min(count(text), generate.passage_tokens) for text in found.kept) / len(found.kept)
     requests = rows * generate.candidates
     written = (generate.max_tokens or _MAX_TOKENS) + generate.thinking_tokens
-    return round(requests * (frame + read)), requests * written
+    prompt, output = requests * (frame + read), requests * written
+    if span := generate.span:
+        prompt += rows * (count(read_text(span.prompt)) + read)
+        output += rows * (span.max_tokens + generate.thinking_tokens)
+    return round(prompt), output
 
 
 def _against(found: _Yield, expected: Language, against_english: float | None) -> str:

@@ -135,6 +135,8 @@ class Plan:
         if isinstance(section, Generate) and section.route == "translate":
             # The prompts to translate with are those of the folder.
             recorded[f"{name}.translate.digest"] = digest_of("auto")
+        if isinstance(section, Generate) and section.span:
+            recorded[f"{name}.span.prompt.digest"] = digest_of(section.span.prompt)
         if isinstance(section, Diversify):
             recorded[f"{name}.embedder.files"] = located(_embedder(section.embedder), section.revision).revision
         if isinstance(section, Refine) and section.rater in ("consensus", "combined"):

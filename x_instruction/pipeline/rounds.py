@@ -16,7 +16,7 @@ from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines import engine_spec
 from x_instruction.errors import RecipeError
-from x_instruction.prompts import digest_of
+from x_instruction.prompts import template
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
@@ -121,7 +121,8 @@ def check(settings: Recipe) -> None:
 
     Raises:
         RecipeError: a model to train runs on a server or has an adapter already, generator and rater cannot start from
-            each other as set, or a key names a prompt or label strategy that does not exist.
+            each other as set, or a key names a prompt or label strategy that does not exist, or a prompt without its
+            slots.
         CorpusError: a file of labelled pairs cannot be read.
     """
     from x_instruction.refine import label_files, labels
@@ -135,12 +136,23 @@ def check(settings: Recipe) -> None:
             label_files.read(Path(path))
         if not refine.validation:
             raise RecipeError("refine.validation is 0, expected more: a trained rater is calibrated on these pairs")
-    for prompt in (generate.prompt, generate.trained_prompt, refine.prompt):
-        digest_of(prompt)
+    _check_prompts(generate, refine)
     if generate.train:
         _check_trainable("generate", generate.model)
     if refine.train:
         _check_trainable("refine", refine.rater_model)
+
+
+def _check_prompts(generate: Generate, refine: Refine) -> None:
+    """Refuse prompts that do not exist or have other slots, before anything is read."""
+    from x_instruction.generate.span import SLOTS as SPAN
+    from x_instruction.prompts.instruction import SLOTS as WRITING
+    from x_instruction.refine.prompted import SLOTS as RATING
+
+    prompts = [(generate.prompt, WRITING), (generate.trained_prompt, WRITING), (refine.prompt, RATING)]
+    for name, slots in [*prompts, *([(generate.span.prompt, SPAN)] if generate.span else [])]:
+        if name not in ("auto", "trained-auto"):
+            template(name, slots)
 
 
 def _check_start(generator: TrainConfig, rater: TrainConfig) -> None:

@@ -131,6 +131,11 @@ def without_thinking(answer: str) -> str:
     return rest[: opened.start()] if opened else rest
 
 
+def is_none(said: str) -> bool:
+    """Whether an answer, without its thinking, says that there is nothing to write."""
+    return _NONE.match(_without_announcement(_request_line(said)[0])) is not None
+
+
 def _request_line(said: str) -> tuple[str, bool]:
     """The line with the instruction, and whether it ends with a line break, so that it is whole."""
     tagged = list(_ANSWER_TAG.finditer(said))
