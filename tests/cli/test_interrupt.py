@@ -1,4 +1,4 @@
-"""Ctrl-C: one line that says what is kept, exit code 130, and a run that continues."""
+"""Ctrl-C and other signals: one line that says what is kept, the signal's exit code, and a run that continues."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ from x_instruction.cli import cli
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize(("workers", "after"), [(1, "corpus: fi"), (2, "corpus: 2 tasks"), (2, "generate: fi")])
-def test_a_run_is_interrupted_and_continues(recipe_file: Write, tmp_path: Path, workers: int, after: str) -> None:
+@pytest.mark.parametrize(
+    ("workers", "after", "number", "said"),
+    [
+        (1, "corpus: fi", signal.SIGINT, "interrupted"),
+        (2, "corpus: 2 tasks", signal.SIGHUP, "ended by SIGHUP"),
+        (2, "generate: fi", signal.SIGINT, "interrupted"),
+        (1, "corpus: fi", signal.SIGTERM, "ended by SIGTERM"),
+    ],
+)
+def test_a_run_is_interrupted_and_continues(
+    recipe_file: Write, tmp_path: Path, workers: int, after: str, number: signal.Signals, said: str
+) -> None:
     root = tmp_path / "run"
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(root), "--until", "generate"]
     line += ["--languages", "fi,th", "--workers", str(workers)]
@@ -26,13 +36,13 @@ def test_a_run_is_interrupted_and_continues(recipe_file: Write, tmp_path: Path, 
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
         assert run.stderr is not None
-        said = next(text for text in run.stderr if text.startswith(after))
+        line_before = next(text for text in run.stderr if text.startswith(after))
         # As a terminal does: to every process of the group.
-        os.killpg(run.pid, signal.SIGINT)
+        os.killpg(run.pid, number)
         out, errors = run.communicate(timeout=120)
-    assert run.returncode == 130, said + errors
+    assert run.returncode == 128 + number, line_before + errors
     last = errors.splitlines()[-1]
-    assert last == f"interrupted: finished shards and answers are kept in {root}; rerun the same command to continue"
+    assert last == f"{said}: finished shards and answers are kept in {root}; rerun the same command to continue"
     assert "Traceback" not in errors
     assert "Aborted" not in errors
     assert out == ""

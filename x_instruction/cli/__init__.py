@@ -9,7 +9,9 @@ import click
 
 from x_instruction import __version__
 from x_instruction.cli.groups import CommandGroup
+from x_instruction.cli.interrupt import catch_signals
 from x_instruction.cli.options import message
+from x_instruction.cli.wrapping import WrappingHandler, echo
 from x_instruction.errors import XInstructionError
 
 # Sections of the help and their commands, in the order of the work.
@@ -52,10 +54,11 @@ def main() -> None:
 
     An error of the package is one line and exit code 1. Any other exception is a defect and keeps its traceback.
     """
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", handlers=[WrappingHandler()])
     logging.getLogger("x_instruction").setLevel(logging.INFO)
+    catch_signals()
     try:
         cli(prog_name="x-instruction")
     except XInstructionError as error:
-        click.echo(f"error: {message(error, sys.argv[1:])}", err=True)
+        echo(f"error: {message(error, sys.argv[1:])}", err=True)
         sys.exit(1)

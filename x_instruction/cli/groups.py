@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from x_instruction.cli.interrupt import interrupted
+from x_instruction.cli.wrapping import echo
 
 # Options of earlier versions, and what took their place: in a command that has it, or always.
 RENAMED = {
@@ -70,7 +71,7 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interrupt ends it with one line and exit code 130."""
+        """Run the command. An interrupt ends it with one line and the exit code that shells give to the signal."""
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
@@ -78,11 +79,12 @@ class CommandGroup(click.Group):
             if not new:
                 raise
             raise click.UsageError(f"{error.option_name} is now {new}", error.ctx) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if ctx.parent is not None:
                 raise
-            click.echo(interrupted(ctx), err=True)
-            ctx.exit(130)
+            line, code = interrupted(ctx, error)
+            echo(line, err=True)
+            ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section, one line for each."""

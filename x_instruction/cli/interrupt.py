@@ -1,14 +1,35 @@
-"""What a command prints when it is interrupted."""
+"""What a command prints when a signal ends it: Ctrl-C, ``kill``, or a terminal that closes."""
 
 from __future__ import annotations
+
+import signal
 
 import click
 
 _KEY = "x_instruction.kept"
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP. Code that cleans up after an interrupt does so after these, too.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def catch_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, except where they are ignored, as ``nohup`` has it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
 def kept(text: str) -> None:
-    """State what the running command keeps if the user interrupts it.
+    """State what the running command keeps if a signal ends it.
 
     Args:
         text: a clause such as ``finished shards are kept in runs/demo; rerun the same command to continue``.
@@ -16,6 +37,13 @@ def kept(text: str) -> None:
     click.get_current_context().meta[_KEY] = text
 
 
-def interrupted(ctx: click.Context) -> str:
-    """The line to print after an interrupt."""
-    return f"interrupted: {ctx.meta.get(_KEY, 'rerun the same command to start again')}"
+def interrupted(ctx: click.Context, error: KeyboardInterrupt) -> tuple[str, int]:
+    """The line to print after an interrupt, and the exit code: 128 and the number of the signal, as shells have it."""
+    clause = ctx.meta.get(_KEY, "rerun the same command to start again")
+    if isinstance(error, Ended):
+        return f"ended by {signal.Signals(error.number).name}: {clause}", 128 + error.number
+    return f"interrupted: {clause}", 128 + signal.SIGINT
+
+
+def _end(number: int, _: object) -> None:
+    raise Ended(number)

@@ -9,6 +9,7 @@ import click
 
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import out_option, overwrite_option, read_recipe, recipe_options, workers_option
+from x_instruction.cli.status import drops_option, show
 
 
 @click.command()
@@ -30,6 +31,7 @@ from x_instruction.cli.options import out_option, overwrite_option, read_recipe,
 )
 @click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
+@drops_option
 @recipe_options
 def command(
     recipe: str,
@@ -41,6 +43,7 @@ def command(
     budget: float | None,
     rank: int,
     of: int,
+    drops: bool,
     languages: tuple[str, ...],
     limit: int | None,
     sets: tuple[str, ...],
@@ -49,14 +52,14 @@ def command(
 
     RECIPE is a file, or the name of a recipe that ships: see `x-instruction recipe list`.
 
-    If interrupted, rerun the same command to continue. Output of other settings is an error unless you pass
-    --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is made again.
+    If Ctrl-C, SIGTERM or SIGHUP ends the run, rerun the same command to continue. Output of other settings is an error
+    unless you pass --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is
+    made again.
 
     If a stage keeps no row of a language, or drops over 90 % of its rows for one reason, a warning names the reason and
     the first such row, and the exit code is 2. All shards are written.
     """
     from x_instruction import api
-    from x_instruction.cli.status import show
     from x_instruction.pipeline.rounds import SECTIONS
 
     settings = read_recipe(recipe, languages, limit, sets)
@@ -74,7 +77,7 @@ def command(
         rank=rank,
         of=of,
     )
-    show(run)
+    show(run, drops)
     lost = len(run.losses(last))
     if until != "diversify":
         click.echo(f"stopped after {until}: {root}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,72 +16,148 @@ from x_instruction.cli.options import languages_option, limit_option
 from x_instruction.errors import RecipeError
 
 if TYPE_CHECKING:
-    from x_instruction.records import Passage
-    from x_instruction.storage.run_folder import RunFolder
-    from x_instruction.storage.shard_key import StageKey
+    from x_instruction.cli.rows import Entry, Rows
 
 # Named here because help must not import the records; a test holds them equal to ``records.STAGES``.
 STAGES = ("passage", "candidate", "rated", "curated")
+# Characters of a text, unless one row is asked for.
+_MOST = 600
+# Columns of a text in a file or a pipe.
+_WIDTH = 100
+# Characters that change the direction of what follows. A text that is cut may leave them open.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source")
+@click.option("--stage", type=click.Choice(STAGES), metavar="STAGE", help=f"Rows of a run: {', '.join(STAGES)}.")
+@click.option("--round", type=click.IntRange(0), metavar="N", help="Round of refinement of these rows.")
 @click.option(
-    "--stage",
-    type=click.Choice(STAGES),
-    metavar="STAGE",
-    default="curated",
-    show_default=True,
-    help=f"Kind of rows: {', '.join(STAGES)}.",
+    "--dropped", is_flag=False, flag_value="", metavar="[REASON]", help="Dropped rows of a run, of any or one reason."
 )
-@click.option(
-    "--round",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Round of refinement of these rows.",
-)
-@languages_option("all of the run")
+@click.option("--search", metavar="TEXT", help="Only rows that contain TEXT, in any case.")
+@click.option("--id", "row_id", metavar="ID", help="Only the row with this id, with its whole text.")
+@languages_option("all")
 @limit_option("rows", default=5)
-def command(folder: Path, stage: str, round: int, languages: tuple[str, ...], limit: int) -> None:
-    """Print rows of the run in FOLDER."""
-    from x_instruction.api import read_run
-    from x_instruction.languages import language
-    from x_instruction.storage.run_folder import RunFolder
-    from x_instruction.storage.shard_key import StageKey
+@click.option("--no-pager", is_flag=True, help="Print at once, without a pager.")
+def command(
+    source: str,
+    stage: str | None,
+    round: int | None,
+    dropped: str | None,
+    search: str | None,
+    row_id: str | None,
+    languages: tuple[str, ...],
+    limit: int,
+    no_pager: bool,
+) -> None:
+    """Show rows of SOURCE: instruction above response.
 
-    run, made_at, shown = RunFolder(folder), StageKey(stage, round), 0
-    chosen = [language(tag) for tag in languages or read_run(folder).languages]
-    for one in chosen:
-        rows = list(islice(_rows(run, made_at, one.tag), limit))
-        if languages and not rows:
-            raise RecipeError(f"{folder} has no {made_at} rows of {one.name}: see `x-instruction status {folder}`")
-        shown += len(rows)
-        for record in rows:
-            _print(record)
-    if not shown:
-        raise RecipeError(f"{folder} has no {made_at} rows: see `x-instruction status {folder}`")
+    SOURCE is the folder of a run or of a built data set, the id of a data set on the
+    Hub, or a Parquet, JSON or JSON Lines file. Of a run, the last stage that has rows
+    is shown. On a terminal, a pager opens if the rows do not fit.
+    """
+    from x_instruction.cli.rows import dropped_as, find_rows
 
-
-def _rows(run: RunFolder, stage: StageKey, tag: str) -> Iterator[Passage]:
-    for key in run.shards(stage, tag):
-        yield from run.read(key)
-
-
-def _print(record: Passage) -> None:
-    from x_instruction.records import Candidate, Rated
-
-    if isinstance(record, Rated):
-        click.echo(f"{record.id}  score {record.score:.3f}  {record.rater}")
+    rows = find_rows(source, stage, round, dropped)
+    tags = _languages(source, rows, languages)
+    chosen = _chosen(rows, tags, search, row_id, limit)
+    first = next(chosen, None)
+    if first is None:
+        raise RecipeError(_nothing(source, rows, languages, search, row_id) + (dropped_as(source, row_id or "")))
+    terminal = sys.stdout.isatty()
+    width = max(20, shutil.get_terminal_size().columns - 1) if terminal else _WIDTH
+    most = None if row_id else _MOST
+    pages = (shown(one, width, most, terminal) for one in (first, *chosen))
+    if terminal and not no_pager:
+        # Quit at once if all fits, keep colours, and leave what was shown on the screen.
+        os.environ.setdefault("LESS", "-FRX")
+        click.echo_via_pager(pages, color=True)
     else:
-        click.echo(record.id)
-    if isinstance(record, Candidate):
-        click.echo(f"  > {plain(record.instruction)}")
-    click.echo(f"  {plain(record.text)}\n")
+        for page in pages:
+            click.echo(page, nl=False)
 
 
-def plain(text: str, most: int = 300) -> str:
-    """Text that cannot move the cursor or colour the terminal: control characters become spaces."""
-    shown = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text[:most])
-    return shown + ("…" if len(text) > most else "")
+def _languages(source: str, rows: Rows, names: tuple[str, ...]) -> list[str]:
+    """The tags to show.
+
+    Raises:
+        RecipeError: the source does not have one of them.
+    """
+    from x_instruction.languages import language
+
+    tags = [language(name).tag for name in names] or rows.languages
+    for tag in tags:
+        if tag not in rows.languages:
+            known = ", ".join(rows.languages) if any(rows.languages) else "not named in its rows"
+            raise RecipeError(f"{source} does not have the language {tag!r}; its languages are {known}")
+    return tags
+
+
+def _chosen(rows: Rows, tags: list[str], search: str | None, row_id: str | None, limit: int) -> Iterator[Entry]:
+    for tag in tags:
+        found = (
+            one
+            for one in rows.entries(tag)
+            if (row_id is None or one.id == row_id) and (search is None or one.has(search))
+        )
+        yield from islice(found, limit)
+
+
+def _nothing(source: str, rows: Rows, languages: tuple[str, ...], search: str | None, row_id: str | None) -> str:
+    """The message where there is no row to show."""
+    if row_id is not None:
+        ids = [one.id for one in islice((one for tag in rows.languages for one in rows.entries(tag)), 2)]
+        return f"{source} has no row with the id {row_id!r} here; its first ids are {', '.join(ids) or 'none'}"
+    stage = f"{rows.stage} " if hasattr(rows, "stage") else ""
+    of = f" of {', '.join(languages)}" if languages else ""
+    if search is not None:
+        return f"{source} has no {stage}row{of} that contains {search!r}"
+    return f"{source} has no {stage}rows{of}: see `x-instruction status {source}`"
+
+
+def shown(one: Entry, width: int, most: int | None, colour: bool) -> str:
+    """A row for people: its id and facts, the instruction, and the response, wrapped to ``width`` columns.
+
+    Args:
+        most: characters of instruction and text at most; None for all.
+        colour: mark the parts with colours.
+    """
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(width=width, force_terminal=colour, color_system="standard" if colour else None, highlight=False)
+    head = Text(plain(one.id, None), "bold")
+    if one.reason:
+        head.append(f"  {plain(one.reason)}", "red")
+    if one.facts:
+        head.append(f"  {plain(one.facts)}", "not bold dim")
+    with console.capture() as captured:
+        console.print(head)
+        if one.prompt:
+            console.print(Padding(Text(plain(one.prompt, most), "green"), (0, 0, 0, 2)))
+        if one.text:
+            console.print(Padding(Text(plain(one.text, most)), (0, 0, 0, 2)))
+    # Padding fills lines with spaces to their end, which a terminal would wrap after it was made narrower.
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n\n"
+
+
+def plain(text: str, most: int | None = 300) -> str:
+    """Text that cannot move the cursor, colour the terminal or turn its direction: such characters are escaped.
+
+    Line breaks stay. Joiners stay, which Persian and Indic scripts need.
+
+    Args:
+        text: any text.
+        most: characters at most; None for all.
+    """
+    cut = text if most is None or len(text) <= most else f"{text[:most]}…"
+    lines = cut.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    return "\n".join("".join(map(_escaped, line)) for line in lines)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI:
+        return character.encode("unicode_escape").decode()
+    return character

@@ -28,7 +28,8 @@ class Column:
     Args:
         title: the head of the column.
         value: the key of the row, or a function that gives the cell's text.
-        spec: format specification for a number, such as ``,`` or ``.3f``; the column is then aligned to the right.
+        spec: format specification for a number, such as ``,`` or ``.3f``, or ``>`` for text; the column is then
+            aligned to the right.
     """
 
     title: str

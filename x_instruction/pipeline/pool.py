@@ -216,11 +216,12 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: it goes to all processes of a terminal, and this one ends the others.
+    """Start processes that Ctrl-C and a closed terminal do not reach: both signals go to all processes of a terminal,
+    and this one ends the others.
 
-    A process inherits what is blocked, and an interrupt that comes meanwhile reaches this one afterwards.
+    A process inherits what is blocked, and a signal that comes meanwhile reaches this one afterwards.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

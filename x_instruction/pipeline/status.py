@@ -90,3 +90,12 @@ def spending(run: RunFolder, settings: Recipe, summed: list[Total]) -> list[str]
 def money(amount: float) -> str:
     """An amount in the currency of the prices, with more digits for small amounts."""
     return f"{amount:,.2f}" if amount >= 100 else f"{amount:.4f}"
+
+
+def short_number(number: float) -> str:
+    """A number in at most six characters, such as ``1,024``, ``34.1k`` or ``1.25M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            scaled = number / (1e3 if unit == "k" else size)
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{number:,.0f}"
