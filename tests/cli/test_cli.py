@@ -168,9 +168,7 @@ def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, t
     head, sums = cli("status", tmp_path / "run").stdout.splitlines()
     assert (head.split()[:2], sums.split()[:2]) == (["language", "passages"], ["fi", "4"])
     (_, drops) = cli("status", tmp_path / "run", "--drops").stdout.split("\n\n")
-    assert drops.splitlines()[1].split() == [
-        *("fi", "passage", f"{row['rows_in']}", "4", "passage_limit", "8")
-    ]
+    assert drops.splitlines()[1].split() == [*("fi", "passage", f"{row['rows_in']}", "4", "passage_limit", "8")]
     shown = cli("show", tmp_path / "run", "--stage", "passage", "--limit", 2)
     assert shown.returncode == 0, shown.stderr
     assert len([line for line in shown.stdout.splitlines() if line and not line.startswith(" ")]) == 2
