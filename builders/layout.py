@@ -2,6 +2,7 @@
 
     <folder>/README.md                                    metadata and card
     <folder>/croissant.json                               the same for machines
+    <folder>/report.html                                  a page to look at the rows, if one was made
     <folder>/manifest.json                                digests of every file and of every config's rows, and the
                                                           facts that the card shows
     <folder>/data/<tag>/<split>-00000-of-00002.parquet    rows
@@ -35,9 +36,12 @@ from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, ShardKey
 
-__all__ = ["README", "Built", "build", "texts_and_manifest", "verify"]
+__all__ = ["README", "REPORT", "Built", "MakeReport", "build", "texts_and_manifest", "verify"]
 
 README = "README.md"
+REPORT = "report.html"
+# Makes the page of a report from a folder whose rows are complete, and its manifest.
+MakeReport = Callable[[Path, Manifest], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,13 @@ class Built:
     skipped: dict[str, str]
 
 
-def build(run: RunFolder, recipe: Recipe, folder: Path, progress: Callable[[str], None] = lambda line: None) -> Built:
+def build(
+    run: RunFolder,
+    recipe: Recipe,
+    folder: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    report: MakeReport | None = None,
+) -> Built:
     """Write the data set of a run, check it, and replace an older one.
 
     Args:
@@ -63,6 +73,7 @@ def build(run: RunFolder, recipe: Recipe, folder: Path, progress: Callable[[str]
         recipe: Languages (the first is the default config), splits and file sizes.
         folder: Folder of the data set. Until it is complete, a hidden folder beside it holds the files.
         progress: Receives a line per language and step.
+        report: Makes the report that is written beside the card. None for a data set without one.
 
     Raises:
         RecipeError: A language cannot be a config, or the folder holds other files.
@@ -80,6 +91,9 @@ def build(run: RunFolder, recipe: Recipe, folder: Path, progress: Callable[[str]
         staging.mkdir(parents=True)
         sets, skipped = _write_rows(run, recipe, staging, progress)
         texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name)
+        if report is not None:
+            progress("writing the report")
+            texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name, report=report(staging, manifest))
         for path, text in texts.items():
             with atomic(staging / path) as stream:
                 stream.write(text)
@@ -140,7 +154,7 @@ def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards
 
 
 def texts_and_manifest(
-    sets: Mapping[str, LanguageSet], pretty_name: str, repository: str | None = None
+    sets: Mapping[str, LanguageSet], pretty_name: str, repository: str | None = None, report: bytes | None = None
 ) -> tuple[dict[str, bytes], Manifest]:
     """Every file beside the rows, and the manifest.
 
@@ -148,9 +162,12 @@ def texts_and_manifest(
         sets: Tag to language, the default first. Just written, or read from published manifests.
         pretty_name: Title.
         repository: Id on the Hub that the card's examples load. None for the folder of the card.
+        report: The page of the report, if there is one.
     """
     facts = DatasetFacts.of(sets, pretty_name)
-    texts = {README: readme(facts, repository).encode(), CROISSANT: croissant(facts).encode()}
+    pages = {} if report is None else {REPORT: report}
+    card = readme(facts, repository, REPORT if pages else "")
+    texts = {README: card.encode(), CROISSANT: croissant(facts).encode(), **pages}
     return texts, Manifest.of(sets, pretty_name, texts)
 
 

@@ -26,6 +26,7 @@ LAYERS = [
     ["evaluation"],
     ["training"],
     ["pipeline", "builders", "cards"],
+    ["report"],
     ["experiments"],
     ["hub"],
     ["api"],
@@ -83,6 +84,7 @@ HEAVY = {
     "starlette": LOCAL_HUB,
     "uvicorn": {"local_hub.server"},
     "lz4": {"local_hub.xet"},
+    "vl_convert": {"report.charts"},
     "markdown_it": {"local_hub.rendering"},
 }
 

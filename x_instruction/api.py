@@ -266,6 +266,10 @@ class Run:
         """
         return build(self.folder, out, log)
 
+    def report(self, out: str | Path | None = None, compare: str | Path | None = None) -> Path:
+        """Write the report of this run, a page to look at. See ``api.report``."""
+        return report(self.folder, out, compare=compare)
+
     def publish(self, repo: str, **options: Any) -> PublishPlan | Published:
         """Publish the data set of this run, which is built first where it is missing. See ``publish``."""
         folder = self.folder / "dataset"
@@ -299,7 +303,7 @@ class Run:
 
 
 def build(folder: str | Path, out: str | Path | None = None, log: Log = print) -> Path:
-    """Build the data set of a run: Parquet files, card and manifest, loaded back and compared.
+    """Build the data set of a run: Parquet files, card, report and manifest, loaded back and compared.
 
     Args:
         folder: folder of the run.
@@ -309,10 +313,44 @@ def build(folder: str | Path, out: str | Path | None = None, log: Log = print) -
     Raises:
         ShardError: nothing to publish, a damaged shard, or a full disk; what ``out`` held before is untouched.
     """
+    from importlib.util import find_spec
+
     from x_instruction.builders.layout import build as build_dataset
+    from x_instruction.report.write import of_build
 
     root = Path(folder)
-    return build_dataset(RunFolder(root), read_run(root), Path(out) if out else root / "dataset", log).folder
+    run, recipe = RunFolder(root), read_run(root)
+    make = of_build(run, recipe) if find_spec("vl_convert") else None
+    if make is None:
+        log("no report.html, which needs another package: pip install 'x_instruction[report]'")
+    return build_dataset(run, recipe, Path(out) if out else root / "dataset", log, make).folder
+
+
+def report(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    compare: str | Path | None = None,
+    results: Sequence[str | Path] = (),
+) -> Path:
+    """Write the report of a run or data set: one HTML page that works offline.
+
+    Args:
+        source: folder of a run or of a built data set, or id of a data set on the Hub.
+        out: the page. Default: ``report.html`` in the folder of a run, and ``<name>-report.html`` beside the folder of
+            a data set, or in the current folder for one on the Hub.
+        compare: a second set that is shown beside it.
+        results: records of evaluations to show, or folders of them.
+
+    Raises:
+        RecipeError: ``source`` is none of these or has no rows, the two sets have no language in common, or another
+            file is in the way.
+        HubError: the Hub refuses.
+        MissingExtra: the package that draws charts is not installed.
+    """
+    from x_instruction.report.write import write_report
+
+    return write_report(source, Path(out) if out else None, compare, [Path(path) for path in results])
 
 
 def publish(

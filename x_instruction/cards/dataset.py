@@ -9,12 +9,13 @@ from x_instruction.cards.metadata import metadata
 from x_instruction.cards.templates import render
 
 
-def readme(facts: DatasetFacts, repository: str | None = None) -> str:
+def readme(facts: DatasetFacts, repository: str | None = None, report: str = "") -> str:
     """The whole README.
 
     Args:
         facts: Facts over all languages.
         repository: Id on the Hub that the examples load. None for the folder that the card is in.
+        report: Name of the report beside the card, or empty.
     """
-    values = {"data": facts, "repository": repository, "columns": COLUMNS, "limits": limits(facts)}
+    values = {"data": facts, "repository": repository, "columns": COLUMNS, "limits": limits(facts), "report": report}
     return f"---\n{metadata(facts).to_yaml()}\n---\n\n{render('dataset.md.jinja', values)}"

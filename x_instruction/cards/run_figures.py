@@ -76,10 +76,11 @@ def _spreads(run: RunFolder, tag: str) -> dict[FigureName, Spread]:
         parts["instruction"].append(pc.utf8_length(table["instruction"]).to_numpy())
         parts["response"].append(pc.utf8_length(table["text"]).to_numpy())
         parts["score"].append(table["score"].to_numpy())
-    return {name: _spread(values) for name, arrays in parts.items() if len(values := np.concatenate(arrays))}
+    return {name: spread(values) for name, arrays in parts.items() if len(values := np.concatenate(arrays))}
 
 
-def _spread(values: Any) -> Spread:
+def spread(values: Any) -> Spread:
+    """Mean, standard deviation and quantiles of an array with at least one value."""
     return Spread(float(values.mean()), float(values.std()), *map(float, np.quantile(values, [0, 0.5, 0.95, 1])))
 
 

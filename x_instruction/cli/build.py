@@ -15,9 +15,9 @@ from x_instruction.cli.options import out_option
 def command(folder: Path, out: Path | None) -> None:
     """Build the data set of the run in FOLDER.
 
-    Writes the layout of the Hub: Parquet files of one schema, one config per language, and a card whose
-    numbers come from the run's reports; then loads the data set and compares it
-    with the run.
+    Writes the layout of the Hub: Parquet files of one schema, one config per language, a card whose
+    numbers come from the run's reports, and a page to look at (report.html); then
+    loads the data set and compares it with the run.
     """
     from x_instruction.api import Run
     from x_instruction.builders.manifest import Manifest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from x_instruction.builders.layout import README, texts_and_manifest
+from x_instruction.builders.layout import README, REPORT, texts_and_manifest
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.schema import DATA, VERSION
 from x_instruction.cards.facts import LanguageSet
@@ -71,10 +71,11 @@ class DatasetContent:
         title = self.folder.manifest.pretty_name
         if published is not None and sets.keys() != self.folder.sets.keys():
             title = published.pretty_name
-        texts, manifest = texts_and_manifest(sets, title, self.repo)
+        report = self._report(sets)
+        texts, manifest = texts_and_manifest(sets, title, self.repo, report)
         texts |= {MANIFEST: manifest.encoded()}
         sources: dict[str, Source] = {**texts}
-        deleted: list[str] = []
+        deleted = [REPORT] if report is None and published is not None and REPORT in published.files else []
         for tag, language_set in self.folder.sets.items():
             sources |= {path: self.folder.path / path for path in language_set.files}
             deleted += sorted(
@@ -90,6 +91,12 @@ class DatasetContent:
             notes=_card_changes(published, manifest),
         )
         return replace(changes, title=_title(changes))
+
+    def _report(self, sets: Mapping[str, LanguageSet]) -> bytes | None:
+        """The report of the folder. It would mislead where published languages stay that it does not show."""
+        if REPORT not in self.folder.manifest.files or sets.keys() != self.folder.sets.keys():
+            return None
+        return (self.folder.path / REPORT).read_bytes()
 
     def describe(self, changes: Changes) -> list[str]:
         """Files by language, with the bytes to send, and the texts beside them."""

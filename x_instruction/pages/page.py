@@ -16,6 +16,8 @@ from importlib import resources
 
 from x_instruction.pages.text import escape, visible
 
+# In every page, so that a command tells an older page of its own from another file.
+GENERATOR = '<meta name="generator" content="x-instruction">'
 # What ends a script element or a line of JavaScript, and what an editor could reorder. JSON reads the escapes back.
 _UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -56,6 +58,7 @@ def page(
     head = [
         '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy(all_styles, all_scripts, connect=connect)}">',
+        GENERATOR,
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',

@@ -1,0 +1,1 @@
+from report_run import browser, other, run  # noqa: F401 - fixtures

@@ -1,0 +1,200 @@
+"""What a report holds, its default place, bad input, and the report that ``build`` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from report_run import TEXTS, rows, write_run
+
+from x_instruction.api import build, report
+from x_instruction.builders.manifest import Manifest
+from x_instruction.builders.readback import verify
+from x_instruction.cli import cli
+from x_instruction.errors import RecipeError, XInstructionError
+from x_instruction.evaluation.record import Data, Metric, ModelInfo, write_record
+from x_instruction.report.rows import FIELDS, sample
+from x_instruction.report.similar import positions
+from x_instruction.storage.run_folder import RunFolder
+
+
+def data(page: Path, name: str) -> Any:
+    """What a page holds for its script."""
+    text = page.read_text("utf-8")
+    found = re.search(rf'id="data-{name}">(.*?)</script>', text, re.DOTALL)
+    assert found, name
+    return json.loads(found[1])
+
+
+def test_a_report_of_a_run_has_its_rows_drops_and_candidates(run: RunFolder, tmp_path: Path) -> None:
+    page = report(run.root, tmp_path / "page.html")
+    held, summary = data(page, "rows"), data(page, "set")
+    assert tuple(held["fields"]) == FIELDS
+    assert (summary["total"], summary["sampled"], len(summary["languages"])) == (60, 60, 10)
+    state = held["fields"].index("state")
+    states = [held["pools"]["state"][row[state]] for row in held["rows"]]
+    assert {name: states.count(name) for name in states} == {"kept": 60, "too_short": 10, "empty": 10, "not_best": 60}
+    first = rows("sw")[0]
+    assert held["candidates"][first.id] == [
+        [f"A worse one: {first.instruction}", "question", 0.01, 0, "not_best"],
+        [first.instruction, "question", 0.1, 0, "kept"],
+    ]
+    # A dropped candidate is shown beside its passage.
+    lost = [dict(zip(FIELDS, row, strict=True)) for row in held["rows"] if row[state] != states.index("kept")]
+    beside = next(row for row in lost if row["id"] == f"{rows('ur')[0].id}-0")
+    assert beside["output"] == rows("ur")[0].text
+    for heading in ("Funnel", "Lengths", "Scores", "Verbs and nouns", "Map", "Near-duplicates", "Sources", "Cost"):
+        assert f">{heading}" in page.read_text("utf-8")
+
+
+def test_equal_runs_give_equal_bytes(run: RunFolder, tmp_path: Path) -> None:
+    one = report(run.root, tmp_path / "a" / "page.html").read_bytes()
+    assert report(run.root, tmp_path / "b" / "page.html").read_bytes() == one
+    assert report(run.root, tmp_path / "a" / "page.html").read_bytes() == one
+
+
+def test_two_sets_are_compared(run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
+    page = report(run.root, tmp_path / "page.html", compare=other.root)
+    others = data(page, "rows")["others"]
+    assert len(others) == 3 * 6
+    assert all(values[0][0].endswith(" Answer briefly.") for values in others.values())
+    text = page.read_text("utf-8")
+    assert "6 responses in both sets, 0 only in scripts, 0 only in other." in text
+    assert "Only scripts has he, ta" in text
+
+
+def test_results_of_evaluations_are_shown(run: RunFolder, tmp_path: Path) -> None:
+    metric = Metric(
+        task="belebele", name="accuracy", value=0.41, low=0.38, high=0.44, n=900, data=Data(name="b"), language="sw"
+    )
+    write_record(tmp_path / "results", "benchmarks", ModelInfo(name="org/model"), [metric], [], settings={})
+    page = report(run.root, tmp_path / "page.html", results=[tmp_path / "results"]).read_text("utf-8")
+    assert "org/model" in page
+    assert "0.38 to 0.44" in page
+
+
+def test_build_writes_a_report_that_belongs_to_the_set(run: RunFolder, tmp_path: Path) -> None:
+    first, second = (build(run.root, tmp_path / name, lambda line: None) for name in ("a", "b"))
+    assert (first / "report.html").read_bytes() == (second / "report.html").read_bytes()
+    assert "report.html" in Manifest.read(first).files
+    assert "(report.html)" in (first / "README.md").read_text("utf-8")
+    verify(first)
+    # The set says where its files are, and has the run's candidates.
+    assert data(first / "report.html", "set")["files"]["sw"] == ["data/sw/train-00000-of-00001.parquet"]
+    assert data(first / "report.html", "rows")["candidates"]
+    # A set alone has the same rows and no candidates; its report is beside it, because the set is complete.
+    page = report(first)
+    assert page == tmp_path / "a-report.html"
+    assert data(page, "set")["sampled"] == 60
+    assert data(page, "rows")["candidates"] == {}
+    with pytest.raises(RecipeError, match="choose another --out"):
+        report(first, first / "report.html")
+
+
+def test_other_files_are_not_replaced_and_reports_are(run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "notes.html").write_text("<p>mine", "utf-8")
+    with pytest.raises(RecipeError, match="is not a report"):
+        report(run.root, tmp_path / "notes.html")
+    assert (tmp_path / "notes.html").read_text("utf-8") == "<p>mine"
+    with pytest.raises(RecipeError, match="is a folder"):
+        report(run.root, tmp_path)
+    assert report(run.root) == run.root / "report.html" == report(run.root)
+    (run.root / "report.html").unlink()
+
+
+def damaged(folder: Path, name: str) -> Path:
+    """A source that cannot be reported on."""
+    target = folder / name
+    write_run(target, ("sw",))
+    shard = target / "curated/sw/00000.parquet"
+    if name == "empty":
+        pq.write_table(pq.read_table(shard).slice(0, 0), shard)
+        table = json.loads(shard.with_suffix(".report.json").read_text("utf-8"))
+        shard.with_suffix(".report.json").write_text(json.dumps(table | {"kept": 0}), "utf-8")
+    elif name == "broken":
+        shard.write_bytes(b"PAR1 not parquet PAR1")
+    elif name == "unfinished":
+        shutil.rmtree(target / "curated")
+    elif name == "nothing":
+        shutil.rmtree(target)
+        target.mkdir()
+        (target / "letter.txt").write_text("hello", "utf-8")
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty", "has no rows to report on"),
+        ("broken", "cannot read"),
+        ("unfinished", "has no rows to report on"),
+        ("nothing", "expected a built data set"),
+        ("absent", "is not a folder"),
+    ],
+)
+def test_bad_sources_are_one_line(tmp_path: Path, name: str, message: str) -> None:
+    source = tmp_path / "absent" / "x" / "y" if name == "absent" else damaged(tmp_path, name)
+    page = tmp_path / "page.html"
+    with pytest.raises(XInstructionError, match=message) as raised:
+        report(source, page)
+    assert "\n" not in str(raised.value)
+    assert not page.exists()
+
+
+def test_two_sets_without_a_common_language_are_refused(other: RunFolder, tmp_path: Path) -> None:
+    bengali, _ = write_run(tmp_path / "bengali", ("bn",))
+    with pytest.raises(RecipeError, match="expected a language that both have"):
+        report(other.root, tmp_path / "page.html", compare=bengali.root)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_command_prints_the_path(other: RunFolder, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(cli, ["report", str(other.root), "--out", str(page)], catch_exceptions=False)
+    assert (result.exit_code, result.output) == (0, f"{page}\n")
+    assert page.read_bytes().startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize(("rows_of_set", "most"), [(5, 10), (1_000, 10), (11, 10), (3, 1)])
+def test_a_sample_spreads_over_the_scores(rows_of_set: int, most: int) -> None:
+    scores = np.random.default_rng(0).permutation(rows_of_set).astype(float)
+    chosen = sample(scores, most)
+    assert len(chosen) == len(set(chosen)) == min(rows_of_set, most)
+    if 1 < most < rows_of_set:
+        picked = np.sort(scores[chosen])
+        assert (picked[0], picked[-1]) == (0, rows_of_set - 1)
+        assert np.diff(picked).max() <= 2 * rows_of_set / most
+
+
+def test_the_map_puts_like_instructions_near_each_other() -> None:
+    texts = ["write a story of rivers", "write a long story of rivers", "list the fields", "list the big fields"] * 3
+    points = positions(texts)
+    near = np.linalg.norm(points[0] - points[1])
+    far = np.linalg.norm(points[0] - points[2])
+    assert near < far / 2
+    assert positions(["one", "two", "three"]).tolist() == [[0, 0]] * 3
+    assert (points == positions(texts)).all()
+
+
+def test_hidden_columns_are_not_needed(tmp_path: Path) -> None:
+    """A published set has every column that a report reads, and no other is read."""
+    run, _ = write_run(tmp_path / "run", ("sw",))
+    built = build(run.root, tmp_path / "set", lambda line: None)
+    names = set(pq.read_schema(next((built / "data/sw").glob("*.parquet"))).names)
+    from x_instruction.report.source import COLUMNS
+
+    assert set(COLUMNS) <= names
+    assert pa.string() == pq.read_schema(next((built / "data/sw").glob("*.parquet"))).field("id").type
+
+
+def test_every_language_of_the_run_is_there(run: RunFolder, tmp_path: Path) -> None:
+    page = report(run.root, tmp_path / "page.html")
+    assert [tag for tag, _, _ in data(page, "set")["languages"]] == list(TEXTS)

@@ -1,0 +1,197 @@
+"use strict";
+// The browser of rows, and the switch of the language.
+(() => {
+  const PAGE = 20, SHORT = 1200;
+  const set = pages.data("set"), data = pages.data("rows");
+  const $ = id => document.getElementById(id);
+  const rows = data.rows.map((values, number) => {
+    const row = {number};
+    data.fields.forEach((field, place) => {
+      row[field] = field in data.pools ? data.pools[field][values[place]] : values[place];
+    });
+    return row;
+  });
+  const collapsed = text => text.normalize("NFC").toLowerCase();
+  let page = 0, found = rows;
+
+  function haystack(row) {
+    row.text ??= collapsed(row.instruction + "\n" + row.output + "\n" + row.id + "\n" + (row.url ?? ""));
+    return row.text;
+  }
+
+  function count(number, noun) {
+    return number.toLocaleString("en") + " " + noun + (number === 1 ? "" : "s");
+  }
+
+  function options(select, values, names) {
+    select.replaceChildren(...values.map((value, place) => pages.make("option", {value}, names[place])));
+  }
+
+  function setUp() {
+    const reasons = new Map();
+    for (const row of rows) if (row.state !== "kept") reasons.set(row.state, (reasons.get(row.state) ?? 0) + 1);
+    const names = [...reasons.keys()].sort();
+    const states = ["kept", ...(names.length ? ["dropped", ...names.map(name => "=" + name)] : [])];
+    options($("state"), states, ["kept rows", ...(names.length ? ["dropped rows", ...names.map(name => "dropped: " + name)] : [])]);
+    const sources = [...new Set(rows.filter(row => row.state === "kept").map(row => row.source))].sort();
+    options($("source"), ["", ...sources], ["all sources", ...sources.map(name => name || "none stated")]);
+  }
+
+  function matches(row, filter) {
+    if (filter.language && row.language !== filter.language) return false;
+    if (filter.state === "kept" ? row.state !== "kept" : row.state === "kept") return false;
+    if (filter.state.startsWith("=") && row.state !== filter.state.slice(1)) return false;
+    if (filter.source && row.source !== filter.source) return false;
+    if (filter.least !== null && !(row.score >= filter.least)) return false;
+    return !filter.query || haystack(row).includes(filter.query);
+  }
+
+  const ORDERS = {
+    "score-down": (a, b) => b.score - a.score, "score-up": (a, b) => a.score - b.score,
+    "long": (a, b) => b.chars - a.chars, "short": (a, b) => a.chars - b.chars,
+  };
+
+  function update() {
+    const least = $("least").value;
+    const filter = {
+      language: $("language").value, state: $("state").value, source: $("source").value,
+      least: least === "" ? null : Number(least), query: collapsed($("search").value.trim()),
+    };
+    found = rows.filter(row => matches(row, filter));
+    const order = ORDERS[$("sort").value];
+    if (order) found.sort((a, b) => order(a, b) || a.number - b.number);
+    page = 0;
+    draw();
+  }
+
+  function draw() {
+    const first = page * PAGE, shown = found.slice(first, first + PAGE);
+    const kept = set.sampled < set.total ? " of the sample of " + count(set.sampled, "row") + " in this page (" + count(set.total, "row") + " in the set)" : "";
+    $("count").textContent = found.length
+      ? count(found.length, "row") + kept + ", " + (first + 1).toLocaleString("en") + " to " + (first + shown.length).toLocaleString("en") + " shown"
+      : "No row matches" + kept + ".";
+    $("list").replaceChildren(...shown.map(drawRow));
+    drawPager();
+    highlight();
+  }
+
+  function drawPager() {
+    const last = Math.max(0, Math.ceil(found.length / PAGE) - 1);
+    const turn = (name, target) => pages.make("button", {type: "button", disabled: target < 0 || target > last, onclick: () => {
+      page = target;
+      draw();
+      $("rows").scrollIntoView();
+      $("count").focus();
+    }}, name);
+    $("pager").replaceChildren(turn("Previous", page - 1), pages.make("span", {}, "Page " + (page + 1) + " of " + (last + 1)), turn("Next", page + 1));
+  }
+
+  // A text, the start of it if it is long.
+  function passage(language, value, chars) {
+    const text = pages.text("p", language, value.slice(0, SHORT));
+    if (value.length <= SHORT && chars <= value.length) return [text];
+    const cut = chars > [...value].length ? "The Parquet file has all of its " + count(chars, "character") + "." : "";
+    const button = pages.make("button", {type: "button", className: "more"}, "Show " + count(Math.min(chars, value.length), "character"));
+    button.addEventListener("click", () => {
+      text.replaceChildren();
+      pages.show(text, value);
+      button.replaceWith(pages.make("span", {className: "note"}, cut));
+    });
+    return value.length > SHORT ? [text, button] : [text, pages.make("span", {className: "note"}, cut)];
+  }
+
+  function drawRow(row) {
+    const isKept = row.state === "kept";
+    const instruction = pages.make("div", {}, pages.make("h3", {}, "Instruction"),
+      ...(row.instruction ? passage(row.instruction_language || "", row.instruction, 0) : [pages.make("p", {className: "note"}, "none: the passage was dropped")]));
+    const response = pages.make("div", {}, pages.make("h3", {}, "Response"),
+      ...(row.output ? passage(row.language, row.output, row.chars) : [pages.make("p", {className: "note"}, "not stored")]));
+    const details = pages.make("div", {className: "details", hidden: true});
+    const button = pages.make("button", {type: "button"}, "Details");
+    button.setAttribute("aria-expanded", "false");
+    button.setAttribute("aria-label", "Details of " + row.id);
+    button.addEventListener("click", () => {
+      if (!details.children.length) details.append(...drawDetails(row));
+      details.hidden = !details.hidden;
+      button.setAttribute("aria-expanded", String(!details.hidden));
+    });
+    const facts = [pages.make("span", {}, languageName(row.language))];
+    if (!isKept) facts.push(pages.make("span", {className: "mark"}, row.state), pages.make("span", {}, row.stage + (row.detail ? ": " + row.detail : "")));
+    if (row.score !== null) facts.push(pages.make("span", {}, "score ", pages.make("b", {}, String(row.score))));
+    if (data.others[row.id]) facts.push(pages.make("span", {className: "mark"}, "also in " + set.other));
+    facts.push(pages.make("code", {}, row.id));
+    return pages.make("li", {className: isKept ? "row" : "row dropped"},
+      pages.make("div", {className: "pair"}, instruction, response),
+      pages.make("div", {className: "foot"}, ...facts, ...(isKept ? [button] : [])), details);
+  }
+
+  function languageName(tag) {
+    const entry = set.languages.find(one => one[0] === tag);
+    return entry ? entry[1] : tag;
+  }
+
+  function drawDetails(row) {
+    const list = pages.make("dl", {});
+    const fields = {
+      "source": row.source, "address": row.url, "licence": row.license, "document": row.document_id, "split": row.split,
+      "language confidence": row.confidence, "style": row.style, "generator": row.generator, "rater": row.rater,
+      "round": row.round, "cluster": row.cluster, "rank in the selection": row.rank, "characters of the response": row.chars,
+    };
+    for (const [name, value] of Object.entries(fields)) {
+      if (value !== "" && value !== null && value !== undefined) list.append(pages.make("dt", {}, name), pages.make("dd", {dir: "auto"}, String(value)));
+    }
+    const parts = [list];
+    const candidates = data.candidates[row.id.replace(/-\d+(-r\d+)?$/, "")];
+    if (candidates) parts.push(table("All instructions for this response", ["Instruction", "Style", "Score", "Round", "Fate"], candidates, row.instruction_language));
+    const others = data.others[row.id];
+    if (others) parts.push(table("In " + set.other, ["Instruction", "Style", "Score", "Generator"], others, row.instruction_language));
+    return parts;
+  }
+
+  function table(title, heads, lines, language) {
+    const head = pages.make("tr", {}, ...heads.map(name => pages.make("th", {scope: "col"}, name)));
+    const body = lines.map(line => pages.make("tr", {}, ...line.map((value, place) => place === 0
+      ? pages.text("td", language, value)
+      : pages.make("td", {}, value === null ? "none" : String(typeof value === "number" ? Number(value.toFixed(4)) : value)))));
+    const region = pages.make("div", {className: "scroll", tabIndex: 0}, pages.make("table", {}, pages.make("caption", {}, title), pages.make("thead", {}, head), pages.make("tbody", {}, ...body)));
+    region.setAttribute("role", "region");
+    region.setAttribute("aria-label", title);
+    return region;
+  }
+
+  // Mark what was searched for, where the browser can.
+  function highlight() {
+    if (!window.Highlight) return;
+    CSS.highlights.delete("found");
+    const query = collapsed($("search").value.trim());
+    if (!query) return;
+    const marks = new Highlight(), walker = document.createTreeWalker($("list"), NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      const text = node.data.toLowerCase();
+      for (let at = text.indexOf(query); at >= 0 && text.length === node.data.length; at = text.indexOf(query, at + query.length)) {
+        const range = new Range();
+        range.setStart(node, at);
+        range.setEnd(node, at + query.length);
+        marks.add(range);
+      }
+    }
+    CSS.highlights.set("found", marks);
+  }
+
+  function switchLanguage() {
+    const chosen = $("language").value;
+    for (const element of document.querySelectorAll("[data-language]")) {
+      element.hidden = chosen !== "" && element.dataset.language !== chosen;
+      if (chosen && element.localName === "details") element.open = true;
+    }
+    update();
+  }
+
+  setUp();
+  $("language").addEventListener("change", switchLanguage);
+  $("filters").addEventListener("input", update);
+  $("filters").addEventListener("submit", event => event.preventDefault());
+  $("filters").addEventListener("reset", () => setTimeout(update));
+  $("count").tabIndex = -1;
+  update();
+})();
