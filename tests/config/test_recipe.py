@@ -239,7 +239,18 @@ def test_an_override_may_open_a_section(small: Callable[..., Recipe]) -> None:
 
 
 def test_recipes_that_ship() -> None:
-    assert {"demo", "eight-gpus", "files", "one-gpu", "x-instruction"} <= set(names())
+    assert {"demo", "eight-gpus", "files", "muri", "one-gpu", "x-instruction"} <= set(names())
+
+
+def test_combined_rates_only_what_its_weights_were_fitted_to() -> None:
+    """The included weights were fitted to candidates of the embedded model, so other recipes need a rater without."""
+    raters = {name: load(name).refine for name in names()}
+    combined = {name for name, refine in raters.items() if refine.rater == "combined" and not refine.weights}
+    assert combined == {"demo", "english-pages", "files", "translated-pages"}
+    for name in ("x-instruction", "one-gpu", "eight-gpus", "muri"):
+        found = load(name)
+        assert found.generate.model.name == raters[name].rater_model.name
+        assert {model.engine for model in found.models} == {"vllm"}
 
 
 @pytest.mark.parametrize("name", names())

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.openai_server import OpenAIServer, reply, write_recipe
+from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.errors import RecipeError, RunChanged
 from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.progress import NullProgress
+from x_instruction.pipeline.rounds import stages
 from x_instruction.records import Candidate
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
@@ -27,6 +29,9 @@ BACK = {
     "Thai": "ทำไมผู้คนจึงไปซาวน่าหลังเลิกงานในปี {}",
 }
 _TASK = re.compile(r"You translate from (\w+) into (\w+)\.")
+
+
+SERVED = {"name": MODEL, "engine": "openai"}
 
 
 class Translating:
@@ -123,6 +128,26 @@ def test_english_instructions_are_not_translated_back(tmp_path: Path) -> None:
         run = go(recipe(tmp_path, server.url, **{"generate.instruction_language": "en"}), tmp_path / "run")
     assert {c.instruction_language for c in candidates(run, "fi")} == {"en"}
     assert set(model.read) == {"write", "Finnish-English", "Thai-English"}
+
+
+def test_the_recipe_of_this_route(tmp_path: Path) -> None:
+    """The recipe that ships, on another corpus and a scripted server."""
+    model = Translating()
+    with OpenAIServer(fault=model) as server:
+        served = {
+            f"{section}.model.{key}": value for section in ("generate", "refine") for key, value in SERVED.items()
+        }
+        served |= {f"{section}.model.server.url": server.url for section in ("generate", "refine")}
+        corpus = {"corpus.source": "sample", "corpus.passages": 5}
+        settings = load("muri", corpus | served | {"languages": ["fi"], "refine.min_score": 1.0})
+        plan = Plan(RunFolder(tmp_path / "run"), settings)
+        assert [str(task.key) for stage in stages(settings) for task in plan.tasks(stage)] == ["passage/fi/00000"]
+        run = execute(settings, tmp_path / "run", 1, False, "rated", NullProgress())
+    rated = [record for report in run.reports(StageKey("rated")) for record in run.read(report.key)]
+    assert len(rated) == len({record.id for record in rated}) >= 3
+    assert {c.instruction_language for c in candidates(run, "fi")} == {"fi"}
+    assert model.read["write"] == 10
+    assert all(ENGLISH in told for told in model.written_from)
 
 
 @pytest.mark.parametrize(
