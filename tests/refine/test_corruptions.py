@@ -13,7 +13,7 @@ from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.segment import sentences
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
-from x_instruction.refine.corruptions import SHOWN, partly_foreign, shuffled, truncated
+from x_instruction.refine.corruptions import SHOWN, disfluent, padded, partly_foreign, shuffled, truncated
 
 FINNISH = "Sauna on lämmin. Vesi on kylmä!\n\nMetsä on vihreä? Lumi on valkea."
 SAMPLES = [
@@ -33,6 +33,8 @@ def test_what_cannot_be_made_worse(text: str) -> None:
     assert shuffled(text, Random(0), True) is None
     assert partly_foreign(text, True, FINNISH, True, Random(0)) is None
     assert partly_foreign(FINNISH, True, "", True, Random(0)) is None
+    assert disfluent(text, Random(0), True) is None
+    assert padded(text, FINNISH, True) is None
 
 
 @pytest.mark.parametrize(
@@ -126,3 +128,31 @@ def test_the_break_of_a_long_response_is_where_it_is_seen() -> None:
 def test_no_break_between_a_letter_and_its_mark() -> None:
     text = "กิ" * 40
     assert {len(truncated(text, Random(n), False) or "") % 2 for n in range(100)} == {0}
+
+
+def test_a_disfluent_text_has_its_words_in_another_order_and_fewer() -> None:
+    text = "yksi kaksi kolme neljä viisi\n\nkuusi seitsemän kahdeksan yhdeksän kymmenen"
+    changed = disfluent(text, Random(0), True)
+    assert changed is not None
+    words = changed.split()
+    assert (words[0], words[-1]) == ("yksi", "kymmenen")
+    assert set(words) < set(text.split())
+    assert len(words) == 9
+    assert "\n\n" in changed
+    assert words != [word for word in text.split() if word in words]
+    assert disfluent("yksi kaksi kolme neljä viisi kuusi seitsemän", Random(0), True) is None
+
+
+@pytest.mark.parametrize(("text", "spaced"), SAMPLES)
+def test_real_texts_are_made_disfluent_in_every_script(text: str, spaced: bool) -> None:
+    changed = disfluent(text, Random(0), spaced)
+    assert changed is not None and changed != text
+    assert 0.75 * len(text) < len(changed) <= len(text)
+
+
+def test_a_padded_text_is_longer_and_half_of_it_is_about_something_else() -> None:
+    other = "Kissa nukkuu matolla. Koira juoksee pihalla. Lintu laulaa puussa."
+    changed = padded(FINNISH, other, True)
+    assert changed == "Sauna on lämmin. Vesi on kylmä!\nKissa nukkuu matolla.\nKoira juoksee pihalla."
+    assert len(changed) >= 1.2 * len(FINNISH)
+    assert padded(FINNISH, "Kissa.", True) is None

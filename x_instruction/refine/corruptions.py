@@ -1,4 +1,4 @@
-"""Corruptions of responses: truncated, shuffled, partly in another language.
+"""Corruptions of responses: truncated, shuffled, partly in another language, disfluent, padded.
 
 A rater reads only the first tokens of a response, so a corruption must begin within the first ``SHOWN`` characters.
 """
@@ -16,6 +16,11 @@ SHOWN = 400
 LEAST_KEPT, MOST_KEPT = 0.1, 0.4
 
 _SPACES = re.compile(r"\s+")
+_WORD = re.compile(r"\S+")
+# A piece of a script without spaces.
+_PIECE = re.compile(r"\S{1,4}")
+# Characters of a padded text, as a multiple of the original.
+_PADDED = 1.2
 
 
 def truncated(text: str, random: Random, spaced: bool) -> str | None:
@@ -81,6 +86,48 @@ def partly_foreign(text: str, spaced: bool, other: str, other_spaced: bool, rand
     pieces[start : start + count] = [other[slice(*span)] for span in other_spans[:count]]
     result = _put(text, spans, pieces)
     return result if result != text else None
+
+
+def disfluent(text: str, random: Random, spaced: bool) -> str | None:
+    """A text with words in the wrong order and some words missing; None with fewer than eight words.
+
+    In every four words, two neighbours are exchanged; in every second four, one is left out. A script without spaces
+    has pieces of a few characters for words. The first and the last word stay, so that the ends do not reveal it.
+    """
+    spans = [match.span() for match in (_WORD if spaced else _PIECE).finditer(text)]
+    if not spaced:
+        spans = [(start, end) for start, end in spans if boundary(text, start) and boundary(text, end)]
+    if len(spans) < 8:
+        return None
+    words = [text[start:end] for start, end in spans]
+    for group, start in enumerate(range(1, len(words) - 4, 4)):
+        position = start + random.randrange(3)
+        words[position], words[position + 1] = words[position + 1], words[position]
+        if group % 2:
+            words[start + random.randrange(4)] = ""
+    result = re.sub(" {2,}", " ", _put(text, spans, words))
+    return result if result != text else None
+
+
+def padded(text: str, other: str, spaced: bool) -> str | None:
+    """A longer and worse text: the first half of a text's sentences, then sentences of another text in its language.
+
+    The result has at least 1.2 times the characters; None if there are too few sentences for that.
+
+    Args:
+        text: the text.
+        other: a text about something else.
+        spaced: the script puts spaces between words.
+    """
+    spans = sentences(text, spaced)
+    if len(spans) < 2:
+        return None
+    result = text[: spans[(len(spans) - 1) // 2][1]]
+    for start, end in sentences(other, spaced):
+        if len(result) >= _PADDED * len(text):
+            break
+        result += ("\n" if "\n" in text else " ") + other[start:end]
+    return result if len(result) >= _PADDED * len(text) else None
 
 
 def _solid(text: str, position: int) -> bool:
