@@ -146,13 +146,17 @@ def test_a_disfluent_text_has_its_words_in_another_order_and_fewer() -> None:
 @pytest.mark.parametrize(("text", "spaced"), SAMPLES)
 def test_real_texts_are_made_disfluent_in_every_script(text: str, spaced: bool) -> None:
     changed = disfluent(text, Random(0), spaced)
-    assert changed is not None and changed != text
+    assert changed is not None
+    assert changed != text
     assert 0.75 * len(text) < len(changed) <= len(text)
 
 
 def test_a_padded_text_is_longer_and_half_of_it_is_about_something_else() -> None:
     other = "Kissa nukkuu matolla. Koira juoksee pihalla. Lintu laulaa puussa."
     changed = padded(FINNISH, other, True)
-    assert changed == "Sauna on lämmin. Vesi on kylmä!\nKissa nukkuu matolla.\nKoira juoksee pihalla."
+    assert (
+        changed
+        == "Sauna on lämmin. Vesi on kylmä!\nKissa nukkuu matolla.\nKoira juoksee pihalla.\nLintu laulaa puussa."
+    )
     assert len(changed) >= 1.2 * len(FINNISH)
     assert padded(FINNISH, "Kissa.", True) is None

@@ -6,7 +6,9 @@ from x_instruction.cli.groups import CommandGroup
 
 
 @click.group(
-    cls=CommandGroup, package=__name__, sections={"Commands": ["held-out", "representations", "raters", "compare"]}
+    cls=CommandGroup,
+    package=__name__,
+    sections={"Commands": ["held-out", "representations", "raters", "answers", "judge", "judge-passport", "compare"]},
 )
 def command() -> None:
     """Evaluate models on held-out data, and compare raters."""

@@ -1,0 +1,52 @@
+"""What the commands share that ask a model outside of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from x_instruction.cli.options import read_sets
+
+if TYPE_CHECKING:
+    from x_instruction.config.model import Model
+
+
+def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--budget``: the most that requests may cost."""
+    return click.option(
+        "--budget",
+        type=float,
+        metavar="AMOUNT",
+        help="Stop when this much is spent, at the prices of server.prompt_price and server.output_price.",
+    )(command)
+
+
+def model_settings(name: str, adapter: str | None, sets: tuple[str, ...]) -> Model:
+    """The model of a command's arguments.
+
+    Raises:
+        RecipeError: an unknown key, or an engine that does not answer at once.
+    """
+    from x_instruction.config.model import Model
+    from x_instruction.config.section import validate
+    from x_instruction.errors import RecipeError
+
+    overrides = {"name": name, **read_sets(sets)}
+    if adapter is not None:
+        overrides["adapter"] = adapter
+    settings = validate(Model, {}, overrides)
+    if settings.engine == "batch":
+        raise RecipeError('engine is "batch", expected an engine that answers at once, such as openai')
+    return settings
+
+
+def progress() -> Callable[[int, int], None]:
+    """A line that counts requests, if standard error is a terminal."""
+    return _count if sys.stderr.isatty() else lambda done, known: None
+
+
+def _count(done: int, known: int) -> None:
+    click.echo(f"\r{done:,} of {known:,} requests", err=True, nl=done == known)
