@@ -86,6 +86,7 @@ HEAVY = {
     "lz4": {"local_hub.xet"},
     "vl_convert": {"report.charts"},
     "markdown_it": {"local_hub.rendering"},
+    "lm_eval": {"evaluation.harness"},
 }
 
 

@@ -46,10 +46,17 @@ def shown(encoder: PromptEncoder, turns: Any) -> str:
 def test_a_prompt_that_cannot_be_encoded(tokenizer: Any) -> None:
     with pytest.raises(EngineError, match="tiny has no chat template: use a plain prompt, or a chat model"):
         encoder(tokenizer, None).prompt((("user", "x"),))
+    tokenizer.bos_token = tokenizer.eos_token = None
     with pytest.raises(EngineError, match="an empty prompt cannot be continued"):
         encoder(tokenizer).prompt("")
     with pytest.raises(EngineError, match="the chat template of tiny refuses the prompt: no tools"):
         encoder(tokenizer, "{{ raise_exception('no tools') }}").prompt((("user", "x"),))
+
+
+def test_an_empty_prompt_is_the_token_that_begins_texts(tokenizer: Any) -> None:
+    assert encoder(tokenizer).prompt("") == [tokenizer.bos_token_id]
+    tokenizer.bos_token = None
+    assert encoder(tokenizer).prompt("") == [tokenizer.eos_token_id]
 
 
 def test_text_without_control_tokens_is_encoded_as_by_the_tokenizer(tokenizer: Any) -> None:

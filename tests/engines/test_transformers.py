@@ -145,10 +145,14 @@ def test_a_chat_prompt_needs_a_chat_template(engine: TransformersEngine) -> None
         engine.plan([Completion((("user", "Hei"),), 4)])
 
 
-def test_an_empty_prompt_is_refused(engine: TransformersEngine) -> None:
-    for request in (Completion("", 4), Scoring("", "a"), Choice("", ("1", "2"))):
-        with pytest.raises(EngineError, match="an empty prompt"):
-            engine.plan([request])
+def test_an_empty_prompt_is_the_token_that_begins_texts(engine: TransformersEngine, ask: Ask) -> None:
+    (scored,) = ask(engine, [Scoring("", "Hei")])
+    ids = torch.tensor([[engine.tokenizer.bos_token_id, *engine.encoder.text("Hei")]])
+    with torch.inference_mode():
+        steps = torch.log_softmax(engine.network(ids).logits[0].double(), -1)
+    expected = sum(float(steps[n, token]) for n, token in enumerate(ids[0, 1:].tolist()))
+    assert isinstance(scored, Scored)
+    assert scored.log_likelihood == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_empty_continuation_is_refused(engine: TransformersEngine, ask: Ask) -> None:

@@ -8,7 +8,18 @@ from x_instruction.cli.groups import CommandGroup
 @click.group(
     cls=CommandGroup,
     package=__name__,
-    sections={"Commands": ["held-out", "representations", "raters", "answers", "judge", "judge-passport", "compare"]},
+    sections={
+        "Commands": [
+            "held-out",
+            "benchmarks",
+            "representations",
+            "raters",
+            "answers",
+            "judge",
+            "judge-passport",
+            "compare",
+        ]
+    },
 )
 def command() -> None:
     """Evaluate models on held-out data, and compare raters."""

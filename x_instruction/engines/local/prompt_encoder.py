@@ -40,16 +40,18 @@ class PromptEncoder:
         self.thinks = bool(enable_thinking)
 
     def prompt(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt to be continued.
+        """Token ids of a prompt to be continued. An empty one is the token that begins texts, or else ends them.
 
         Raises:
-            EngineError: the prompt is empty, or a chat prompt that the model's chat template does not render.
+            EngineError: the prompt is empty and the tokenizer has no such token, or the model's chat template does not
+                render the prompt.
         """
         if not isinstance(prompt, str):
             return self.turns(prompt, True)
-        encoded = self._plain(prompt, True)
+        edges = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        encoded = self._plain(prompt, True) or [token for token in edges if token is not None][:1]
         if not encoded:
-            raise EngineError("an empty prompt cannot be continued")
+            raise EngineError("an empty prompt cannot be continued: the tokenizer has no token that begins texts")
         return encoded
 
     def text(self, text: str) -> list[int]:
