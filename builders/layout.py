@@ -14,10 +14,12 @@ complete. Equal shards and reports give equal bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from x_instruction.builders.corrections import corrected
+from x_instruction.builders.corrections import read as read_corrections
 from x_instruction.builders.files import check_ids, split_writers
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.readback import verify
@@ -65,6 +67,7 @@ def build(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
     report: MakeReport | None = None,
+    corrections: Sequence[Path] = (),
 ) -> Built:
     """Write the data set of a run, check it, and replace an older one.
 
@@ -74,6 +77,7 @@ def build(
         folder: Folder of the data set. Until it is complete, a hidden folder beside it holds the files.
         progress: Receives a line per language and step.
         report: Makes the report that is written beside the card. None for a data set without one.
+        corrections: Files of instructions that people corrected (``builders.corrections``).
 
     Raises:
         RecipeError: A language cannot be a config, or the folder holds other files.
@@ -84,12 +88,13 @@ def build(
         raise RecipeError(f"the language {ALL!r} (Allar) has the name of the config with all languages: leave it out")
     target = folder.resolve()
     _check_target(target)
+    edits = read_corrections(corrections)
     staging = target.with_name(f".{target.name}.building")
     try:
         # Left behind by an interrupted build.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        sets, skipped = _write_rows(run, recipe, staging, progress)
+        sets, skipped = _write_rows(run, recipe, staging, progress, edits)
         texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name)
         if report is not None:
             progress("writing the report")
@@ -113,14 +118,18 @@ def build(
 
 
 def _write_rows(
-    run: RunFolder, recipe: Recipe, root: Path, progress: Callable[[str], None]
+    run: RunFolder,
+    recipe: Recipe,
+    root: Path,
+    progress: Callable[[str], None],
+    corrections: Mapping[tuple[str, str], str],
 ) -> tuple[dict[str, LanguageSet], dict[str, str]]:
     """Write every language. Returns those with rows, and the reasons why others have none."""
     sets: dict[str, LanguageSet] = {}
     skipped: dict[str, str] = {}
     for tag in recipe.languages:
         shards = run.shards(CURATED, tag)
-        language_set = _write_language(run, recipe, root, tag, shards) if shards else None
+        language_set = _write_language(run, recipe, root, tag, shards, corrections) if shards else None
         if language_set is not None and language_set.rows:
             sets[tag] = language_set
             progress(f"{tag}: {counted(language_set.rows, 'row')}")
@@ -136,7 +145,14 @@ def _write_rows(
     return sets, skipped
 
 
-def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards: list[ShardKey]) -> LanguageSet:
+def _write_language(
+    run: RunFolder,
+    recipe: Recipe,
+    root: Path,
+    tag: str,
+    shards: list[ShardKey],
+    corrections: Mapping[tuple[str, str], str],
+) -> LanguageSet:
     shares = Shares.of(recipe)
     facts = RowFacts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
@@ -145,8 +161,9 @@ def _write_language(run: RunFolder, recipe: Recipe, root: Path, tag: str, shards
                 if not isinstance(record, Curated) or record.language != tag:
                     path = run.path(key)
                     raise ShardError(f"{path} has a record in {record.language!r}, expected {tag!r}: remove the shard")
-                writers[split_of(record.document_id, shares)].add(published(record))
-                facts.add(record)
+                row = corrected(record, corrections)
+                writers[split_of(row.document_id, shares)].add(published(row))
+                facts.add(row)
         # Empty splits are left out, as readers cannot infer the columns of a split without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])

@@ -27,7 +27,7 @@ LAYERS = [
     ["training"],
     ["pipeline", "builders", "cards"],
     ["report"],
-    ["experiments"],
+    ["experiments", "review"],
     ["hub"],
     ["api"],
     ["cli"],

@@ -258,13 +258,13 @@ class Run:
             )
         return datasets.Dataset(pa.concat_tables([pq.read_table(path) for path in shards]))
 
-    def build(self, out: str | Path | None = None, log: Log = print) -> Path:
-        """Build the data set: Parquet files, card and manifest, loaded back and compared.
+    def build(self, out: str | Path | None = None, log: Log = print, corrections: Sequence[str | Path] = ()) -> Path:
+        """Build the data set: Parquet files, card and manifest, loaded back and compared. See ``build``.
 
         Returns:
             The folder. Default: ``<folder of the run>/dataset``.
         """
-        return build(self.folder, out, log)
+        return build(self.folder, out, log, corrections)
 
     def report(self, out: str | Path | None = None, compare: str | Path | None = None) -> Path:
         """Write the report of this run, a page to look at. See ``api.report``."""
@@ -302,15 +302,22 @@ class Run:
         return []
 
 
-def build(folder: str | Path, out: str | Path | None = None, log: Log = print) -> Path:
+def build(
+    folder: str | Path,
+    out: str | Path | None = None,
+    log: Log = print,
+    corrections: Sequence[str | Path] = (),
+) -> Path:
     """Build the data set of a run: Parquet files, card, report and manifest, loaded back and compared.
 
     Args:
         folder: folder of the run.
         out: folder of the data set. Default: ``<folder>/dataset``.
         log: called with one line per language and step.
+        corrections: files of instructions that people corrected, which `review collect` wrote.
 
     Raises:
+        RecipeError: a file of corrections cannot be read.
         ShardError: nothing to publish, a damaged shard, or a full disk; what ``out`` held before is untouched.
     """
     from importlib.util import find_spec
@@ -323,7 +330,8 @@ def build(folder: str | Path, out: str | Path | None = None, log: Log = print) -
     make = of_build(run, recipe) if find_spec("vl_convert") else None
     if make is None:
         log("no report.html, which needs another package: pip install 'x_instruction[report]'")
-    return build_dataset(run, recipe, Path(out) if out else root / "dataset", log, make).folder
+    target = Path(out) if out else root / "dataset"
+    return build_dataset(run, recipe, target, log, make, [Path(file) for file in corrections]).folder
 
 
 def report(

@@ -11,8 +11,15 @@ from x_instruction.cli.options import out_option
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--corrections",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Corrected instructions that `review collect` wrote. Repeatable.",
+)
 @out_option("Folder of the data set", "FOLDER/dataset")
-def command(folder: Path, out: Path | None) -> None:
+def command(folder: Path, corrections: tuple[Path, ...], out: Path | None) -> None:
     """Build the data set of the run in FOLDER.
 
     Writes the layout of the Hub: Parquet files of one schema, one config per language, a card whose
@@ -22,6 +29,6 @@ def command(folder: Path, out: Path | None) -> None:
     from x_instruction.api import Run
     from x_instruction.builders.manifest import Manifest
 
-    target = Run(folder).build(out, lambda text: click.echo(text, err=True))
+    target = Run(folder).build(out, lambda text: click.echo(text, err=True), corrections)
     # Not the first language of the recipe, which may have no rows.
     click.echo(f'{target}: load_dataset("{target}", "{Manifest.read(target).default}")')

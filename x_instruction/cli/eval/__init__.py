@@ -17,9 +17,10 @@ from x_instruction.cli.groups import CommandGroup
             "answers",
             "judge",
             "judge-passport",
+            "rate",
             "compare",
         ]
     },
 )
 def command() -> None:
-    """Evaluate models on held-out data, and compare raters."""
+    """Evaluate models and raters, and compare their results."""

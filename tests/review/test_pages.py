@@ -1,0 +1,260 @@
+"""The pages of raters in a real browser: by keys and by touch, saved, kept, collected, and legible in every script."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe import violations
+from click.testing import CliRunner
+from headless import Page, browse, found
+
+from x_instruction.cli import cli
+from x_instruction.evaluation.record import read_instances, read_record
+from x_instruction.refine import label_files
+from x_instruction.review import preference, quality
+from x_instruction.review.sheet import Item, Sheet, read_answers, read_key, write
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(found() is None and os.environ.get("CI") != "true", reason="no chromium"),
+]
+SAMPLE = Path(quality.__file__).parent.parent / "corpus" / "sample"
+TAGS = ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi")
+RIGHT_TO_LEFT = {"ur"}
+EVIL = '</script><script>document.title="evil"</script><img src=x onerror="document.title=1"> \u202egnp.exe'
+# The end of the answers of the system that the scripted raters prefer.
+MARK = " ✓"
+
+
+def text(tag: str, number: int = 0) -> str:
+    lines = (SAMPLE / f"{tag}.jsonl").read_text("utf-8").splitlines()
+    return str(json.loads(lines[number])["text"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sheet of 20 pairs in ten languages, one of which is hostile, and the pages of three raters."""
+    root = tmp_path_factory.mktemp("rate")
+    rows = [
+        {
+            "id": f"{tag}-{number}",
+            "instruction": EVIL if (tag, number) == ("sw", 1) else f"What should I know about subject {number}?",
+            "language": tag,
+            "output_a": text(tag, number),
+            "output_b": (EVIL if (tag, number) == ("sw", 1) else text(tag, number)[::2]) + MARK,
+        }
+        for tag in TAGS
+        for number in (0, 1)
+    ]
+    (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    made = CliRunner().invoke(
+        cli,
+        [
+            *("eval", "rate", "make", str(root / "pairs.jsonl"), "--out", str(root / "sheet")),
+            *("--names", "base,tuned", "--aspect", "language", "--raters", "3"),
+        ],
+    )
+    assert made.exit_code == 0, made.output
+    return root / "sheet"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    root = tmp_path_factory.mktemp("browser")
+    with browse(root / "profile") as page:
+        page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(root))
+        yield page
+
+
+def saved(folder: Path, name: str) -> Path:
+    """A file that the browser saves."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if found := [path for path in folder.parent.parent.rglob(name) if path.stat().st_size]:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{name} was not saved")
+
+
+def count(page: Page) -> str:
+    return str(page.value("document.getElementById('count').textContent"))
+
+
+def preferred(page: Page) -> int:
+    """The number of the choice that prefers the marked answer: overall there are four, else three."""
+    first = page.value(f"document.querySelector('#texts .text').textContent.endsWith('{MARK}')")
+    return 1 if first else int(page.value("document.querySelectorAll('#choices button').length"))
+
+
+def shown_id(page: Page, sheet: Sheet) -> Item:
+    asked, texts = page.value(
+        "[document.querySelector('#asked .text').textContent,"
+        "[...document.querySelectorAll('#texts .text')].map(one => one.textContent)]"
+    )
+    return next(item for item in sheet.items if item.instruction == asked and item.texts[0] in texts)
+
+
+def test_twenty_pairs_by_keyboard_and_by_touch_give_the_verdict(folder: Path, browser: Page, tmp_path: Path) -> None:
+    sheet = read_key(folder)
+    browser.resize(1400)
+    browser.open((folder / "rater-1.html").as_uri())
+    for _ in sheet.items:
+        browser.press(str(preferred(browser)))
+        browser.press(str(preferred(browser)))
+    assert count(browser) == "20 of 20 answered"
+    assert browser.value("document.activeElement.id") == "save"
+    browser.press("s")
+    browser.resize(400, 800, touch=True)
+    browser.open((folder / "rater-2.html").as_uri())
+    for _ in sheet.items:
+        browser.tap(f"#choices button:nth-child({preferred(browser)})")
+        browser.tap(f"#choices button:nth-child({preferred(browser)})")
+    assert count(browser) == "20 of 20 answered"
+    browser.tap("#save")
+    files = [saved(folder, f"answers-{sheet.id[:8]}-{number}.json") for number in (1, 2)]
+    assert browser.problems == []
+    collected = CliRunner().invoke(cli, ["eval", "rate", "collect", *map(str, files), "--sheet", str(folder)])
+    assert collected.exit_code == 0, collected.output
+    assert "how often base is better than tuned" in collected.output
+    record = read_record(folder / "human-rating.json")
+    overall = [metric for metric in record.metrics if metric.name == "win_rate"]
+    assert {(metric.language, metric.value) for metric in overall} == {(tag, 0.0) for tag in (*TAGS, "")}
+    assert len(list(read_instances(record))) == 2 * 2 * 20
+    labels = label_files.read(folder / "labels.jsonl")
+    assert {(label.level, label.text.endswith(MARK)) for label in labels} == {("best", True), ("flawed", False)}
+    assert len(labels) == 40
+    # Each rater saw another order.
+    assert [sheet.swapped(1, item) for item in sheet.items] != [sheet.swapped(2, item) for item in sheet.items]
+
+
+def test_answers_are_kept_undone_and_opened_again(folder: Path, browser: Page) -> None:
+    page = (folder / "rater-3.html").as_uri()
+    browser.resize(1400)
+    browser.open(page)
+    for key in ("1", "2", "2", "1"):
+        browser.press(key)
+    assert count(browser) == "2 of 20 answered"
+    assert browser.value("document.getElementById('pair').textContent") == "Pair 3 of 20"
+    browser.press("u")
+    assert count(browser) == "1 of 20 answered"
+    assert browser.value("document.getElementById('pair').textContent") == "Pair 2 of 20"
+    browser.open(page)
+    assert count(browser) == "1 of 20 answered"
+    # A comment is typed, not read as commands.
+    browser.press("c")
+    browser.type("1u2s")
+    browser.press("Escape")
+    browser.press("ArrowLeft")
+    browser.press("ArrowRight")
+    assert browser.value("document.getElementById('comment').value") == "1u2s"
+    assert count(browser) == "1 of 20 answered"
+
+
+def test_a_browser_without_storage_says_so(folder: Path, browser: Page) -> None:
+    refuse = (
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }});"
+    )
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=refuse)["identifier"]
+    browser.open((folder / "rater-3.html").as_uri())
+    browser.press("1")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert "Save them to a file before you close" in browser.value("document.getElementById('message').textContent")
+    assert browser.value("document.querySelector('#chips button').textContent").startswith("Which answer is better?")
+    # Otherwise the page would ask before it is left.
+    browser.press("s")
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_every_script_is_laid_out_and_inert(folder: Path, browser: Page, width: int, tmp_path: Path) -> None:
+    sheet = read_key(folder)
+    browser.resize(width, 900, touch=width < 500)
+    browser.open((folder / "rater-1.html").as_uri())
+    for _ in range(len(sheet.items)):
+        browser.press("p")
+    for _ in range(len(sheet.items)):
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth")
+        direction = browser.value("getComputedStyle(document.querySelector('#texts .text')).direction")
+        tag = browser.value("document.querySelector('#texts .text').lang")
+        evil = browser.value("document.querySelectorAll('.hidden-char').length") > 0
+        if not evil:
+            assert direction == ("rtl" if tag in RIGHT_TO_LEFT else "ltr")
+            # Buttons are large enough for a finger.
+            sizes = "[...document.querySelectorAll('.dock button:not([hidden])')].map(one => one.offsetHeight)"
+            assert min(browser.value(sizes)) >= 44
+        browser.press("n")
+    assert browser.value("document.title") == "Which answer is better?"
+    assert browser.value("document.querySelectorAll('main img, main script').length") == 0
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(folder: Path, browser: Page, dark: bool) -> None:
+    browser.resize(1400)
+    browser.dark(dark)
+    browser.open((folder / "rater-1.html").as_uri())
+    browser.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert violations(browser) == []
+    browser.dark(False)
+
+
+def hidden_of(tag: str, number: int) -> dict[str, Any]:
+    return {"passage": f"{tag}-{number}", "document": str(number), "score": 0.5, "weight": 1.0, "kept": True}
+
+
+def review_sheet() -> Sheet:
+    items = [
+        Item(
+            f"{tag}-{number}", tag, "en", f"What is text {number} about?", (text(tag, number),), hidden_of(tag, number)
+        )
+        for tag in ("ur", "th", "ta")
+        for number in range(2)
+    ]
+    limits = {"min_chars": 12, "max_chars": 600, "max_sentences": 1, "max_copy": 0.5}
+    hidden = {"run": "r", "language": "ur", "pool": 6, "rater": "pmi", "precision": None, "limits": limits}
+    guide = "Read the instruction, then the response."
+    return Sheet("review", "Review of pairs", guide, ("Response",), quality.QUESTIONS, tuple(items), True, 0, hidden)
+
+
+def test_a_review_by_keyboard_takes_flaws_and_corrected_instructions(browser: Page, tmp_path: Path) -> None:
+    sheet = review_sheet()
+    write(sheet, tmp_path / "sheet", 1)
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.resize(400, 800, touch=True)
+    browser.open((tmp_path / "sheet" / "rater-1.html").as_uri())
+    browser.click("#name")
+    browser.type("Asha")
+    browser.press("Escape")
+    first = shown_id(browser, sheet)
+    browser.press("e")
+    browser.value("document.getElementById('edit').select()")
+    browser.type("How do people cook rice?")
+    browser.press("Escape")
+    browser.press("2")
+    assert browser.value("document.getElementById('question').textContent") == "What is wrong?"
+    browser.press("1")
+    second = shown_id(browser, sheet)
+    browser.press("1")
+    assert count(browser) == "2 of 6 answered"
+    assert violations(browser) == []
+    browser.press("s")
+    file = saved(tmp_path / "sheet" / "x", f"answers-{sheet.id[:8]}-1.json")
+    (rater,) = read_answers(sheet, [file])
+    assert rater.name == "Asha"
+    assert rater.answers[first.id].choices == {"quality": "flawed", "flaw": "off_topic"}
+    assert rater.answers[second.id].choices == {"quality": "good"}
+    review = quality.read(sheet, [rater], 0.8)
+    assert [correction.corrected for correction in review.corrections] == ["How do people cook rice?"]
+    assert review.flaws == {"off_topic": 1}
+    assert browser.problems == []
+
+
+def test_aspects_of_the_command_are_those_of_the_module() -> None:
+    from x_instruction.cli.eval.rate.make import ASPECTS
+
+    assert tuple(preference.ASPECTS) == ASPECTS

@@ -1,0 +1,257 @@
+"""Review of a run's pairs: the sample, what scripted raters make of it, and files that do not fit."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import factories
+import pytest
+from click.testing import CliRunner, Result
+
+from x_instruction.builders import corrections
+from x_instruction.cli import cli
+from x_instruction.config.recipe import Recipe
+from x_instruction.config.seeds import Seeds
+from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.evaluation.record import read_record
+from x_instruction.records import Dropped, Passage, dropped
+from x_instruction.refine import label_files
+from x_instruction.review import quality
+from x_instruction.review.sheet import Item, Sheet, read_answers, read_key, write
+from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.shard_key import PASSAGE, StageKey
+
+SAMPLE = Path(quality.__file__).parent.parent / "corpus" / "sample" / "sw.jsonl"
+PASSAGES = 240
+# From here on, most pairs are good.
+EDGE = 0.4
+
+
+def true_quality(number: int) -> bool:
+    """Whether the pair of a passage is good: 19 of 20 with a score of ``EDGE`` or more, else 1 of 10."""
+    return number * 7 % 20 != 0 if score(number) >= EDGE else number * 7 % 10 == 0
+
+
+def score(number: int) -> float:
+    return round(number / PASSAGES, 3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Recipe]:
+    """A run in Swahili with a pair for each passage: half are kept, the others below the threshold."""
+    root = tmp_path_factory.mktemp("review")
+    texts = [json.loads(line)["text"] for line in SAMPLE.read_text("utf-8").splitlines()]
+    seeds = [
+        {"id": str(number), "instruction": f"What is there to know about subject {number}?", "output": text}
+        for number, text in enumerate(texts)
+    ]
+    (root / "seeds.jsonl").write_text("\n".join(json.dumps(row) for row in seeds), "utf-8")
+    recipe = factories.settings(("sw",)).replace(seeds=Seeds(paths=(str(root / "seeds.jsonl"),)))
+    run = RunFolder(root / "run")
+    passages = [factories.passage(f"Maandishi ya {n}.", document_id=str(n)) for n in range(PASSAGES)]
+    rated: list[Passage | Dropped] = []
+    for number, passage in enumerate(passages):
+        instruction = f"What is text {number}?"
+        if score(number) >= 0.5:
+            rated.append(factories.rated(passage.text, instruction=instruction, score=score(number)))
+        else:
+            rated.append(dropped(f"{passage.id}-0", "below_threshold", f"{score(number):.3f}", instruction))
+        # A worse candidate of the same passage does not count.
+        rated.append(dropped(f"{passage.id}-1", "not_best", f"{score(number) - 0.001:.3f}", "Another one?"))
+    run.write(ShardReport(PASSAGE.shard("sw")), passages)
+    run.finish(PASSAGE, "sw", 1)
+    run.write(ShardReport(StageKey("rated").shard("sw")), rated)
+    run.finish(StageKey("rated"), "sw", 1)
+    (run.root / "recipe.json").write_text(recipe.model_dump_json(), "utf-8")
+    return run, recipe
+
+
+def number_of(item: Item) -> int:
+    return int(item.instruction.split()[-1].strip("?"))
+
+
+def truth(item: Item) -> bool:
+    return item.hidden["level"] == "best" if "level" in item.hidden else true_quality(number_of(item))
+
+
+def answers(
+    sheet: Sheet, path: Path, rater: int, correct: float, change: Callable[[Item], dict[str, Any]] = lambda item: {}
+) -> Path:
+    """The file of a scripted rater who is right with a probability."""
+    source = random.Random(rater)
+    found = {}
+    for item in sheet.items:
+        is_good = truth(item) == (source.random() < correct)
+        choices = {"quality": "good"} if is_good else {"quality": "flawed", "flaw": "off_topic"}
+        found[item.id] = {"choices": choices, **change(item)}
+    table = {"format": "x_instruction answers", "version": 1, "sheet": sheet.id, "rater": rater, "answers": found}
+    path.write_text(json.dumps(table), "utf-8")
+    return path
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=True)
+
+
+def test_the_sample_covers_all_scores_and_hides_what_raters_must_not_know(
+    made: tuple[RunFolder, Recipe], tmp_path: Path
+) -> None:
+    run, recipe = made
+    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    drawn = [item for item in sheet.items if "level" not in item.hidden]
+    assert len(drawn) == 60
+    assert sum(item.hidden["weight"] for item in drawn) == pytest.approx(PASSAGES)
+    tenths = [int(item.hidden["score"] * 10) for item in drawn]
+    assert {tenths.count(tenth) for tenth in range(10)} == {6}
+    known = [item.hidden["level"] for item in sheet.items if "level" in item.hidden]
+    assert (len(known), known.count("best")) == (20, 10)
+    assert sheet == quality.make(run, recipe, "sw", 60, 20, 0)
+    first, second = (page.read_text("utf-8") for page in write(sheet, tmp_path, 2))
+    assert first != second
+    for word in ("truncated", "hidden", "weight", "score", sheet.items[0].hidden.get("passage", "sw-")):
+        assert word not in first.split('id="data-sheet">')[1].split("</script>")[0]
+    assert read_key(tmp_path) == sheet
+
+
+def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
+    made: tuple[RunFolder, Recipe], tmp_path: Path
+) -> None:
+    run, recipe = made
+    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    write(sheet, tmp_path, 2)
+    files = [answers(sheet, tmp_path / f"answers-{rater}.json", rater, 0.9) for rater in (1, 2)]
+    review = quality.read(sheet, read_answers(sheet, files), 0.8)
+    assert review.corrected
+    for accuracy in review.accuracies.values():
+        assert accuracy.interval[0] < 0.9 < accuracy.interval[1]
+    for row in [row for row in review.rows if row.judged >= 10]:
+        above = [number for number in range(PASSAGES) if score(number) >= row.threshold]
+        assert row.low <= sum(map(true_quality, above)) / len(above) <= row.high
+        assert row.kept == pytest.approx(len(above) / PASSAGES, abs=0.05)
+    # From 0.27 on, 0.8 of the pairs are good: the threshold of the run, 0.5, drops pairs that it need not drop.
+    assert review.threshold == pytest.approx(0.27, abs=0.1)
+    assert len(review.labels) == 60
+    printed = call("review", "collect", *files, "--precision", "0.8")
+    assert printed.exit_code == 0, printed.output
+    assert f"set refine.min_score = {review.threshold:.3f}" in printed.output
+    assert "kappa" in printed.output
+    assert max(map(len, printed.stdout.split("\n\n")[0].splitlines())) <= 80
+    assert len(label_files.read(tmp_path / "labels.jsonl")) == 60
+    record = read_record(tmp_path / "review.json")
+    assert {metric.name for metric in record.metrics} == {"precision"}
+
+
+def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    run, recipe = made
+    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    files = [answers(sheet, tmp_path / f"{rater}.json", rater, right) for rater, right in ((1, 0.95), (2, 0.5))]
+    review = quality.read(sheet, read_answers(sheet, files), 0.8)
+    assert review.trusted == ("rater 1",)
+    only = quality.read(sheet, read_answers(sheet, files[1:]), 0.8)
+    assert (only.rows, only.threshold, only.labels) == ((), None, ())
+
+
+def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    run, recipe = made
+    sheet = quality.make(run, recipe, "sw", 20, 10, 0)
+    write(sheet, tmp_path, 1)
+    drawn = [item for item in sheet.items if "level" not in item.hidden]
+    edits = dict(
+        zip(
+            [item.id for item in drawn[:4]],
+            [
+                "How do people fish in the lake?",
+                "Je, watu wanavua samaki namna gani ziwani?",
+                "Why",
+                drawn[3].instruction,
+            ],
+            strict=True,
+        )
+    )
+    file = answers(sheet, tmp_path / "a.json", 1, 1.0, lambda item: {"instruction": edits.get(item.id, "")})
+    printed = call("review", "collect", file)
+    assert "wrong language, expected English" in printed.output
+    assert "'Why': too short" in printed.output
+    table = corrections.read([tmp_path / "corrections.jsonl"])
+    assert table == {(drawn[0].hidden["passage"], drawn[0].instruction): "How do people fish in the lake?"}
+    record = factories.curated(drawn[0].texts[0], instruction=drawn[0].instruction, id=drawn[0].hidden["passage"])
+    taken = corrections.corrected(record, table)
+    assert (taken.instruction, taken.generator) == ("How do people fish in the lake?", "org/generator+reviewed")
+    untouched = factories.curated("Another.")
+    assert corrections.corrected(untouched, table) == untouched
+
+
+def test_raters_who_correct_a_row_differently_are_named(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    sheet = quality.make(*made, "sw", 5, 0, 0)
+    files = [
+        answers(sheet, tmp_path / f"{n}.json", n, 1.0, lambda item, n=n: {"instruction": f"How do {n} people fish?"})
+        for n in (1, 2)
+    ]
+    review = quality.read(sheet, read_answers(sheet, files), 0.8)
+    assert (review.corrections, len(review.refused)) == ((), 5)
+    assert review.refused[0].rater == "rater 1 and rater 2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sheet": "0" * 32}, "answers another sheet"),
+        ({"format": "x"}, "is not a file of answers"),
+        ({"version": 2}, "has version 2, expected 1"),
+        ({"answers": {"nothing": {"choices": {}}}}, "which is not on the sheet"),
+        ({"answers": 3}, "answers is 3"),
+        ({"more": 1}, "unknown key more"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(
+    change: dict[str, Any], message: str, made: tuple[RunFolder, Recipe], tmp_path: Path
+) -> None:
+    sheet = quality.make(*made, "sw", 5, 0, 0)
+    write(sheet, tmp_path, 1)
+    file = answers(sheet, tmp_path / "a.json", 1, 1.0)
+    table = json.loads(file.read_text("utf-8")) | change
+    file.write_text(json.dumps(table), "utf-8")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert message in str(call("review", "collect", file).exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_two_files_of_a_rater_and_an_unknown_choice_are_refused(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    sheet = quality.make(*made, "sw", 5, 0, 0)
+    file = answers(sheet, tmp_path / "a.json", 1, 1.0)
+    with pytest.raises(CorpusError, match="are both of rater 1: name only the newest"):
+        read_answers(sheet, [file, file])
+    answers(sheet, file, 1, 1.0, lambda item: {"choices": {"quality": "great"}})
+    with pytest.raises(CorpusError, match="'quality' by 'great', which is no choice"):
+        read_answers(sheet, [file])
+
+
+def test_another_sheet_and_another_folder_are_not_overwritten(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    run, recipe = made
+    write(quality.make(run, recipe, "sw", 5, 0, 0), tmp_path, 1)
+    before = (tmp_path / "key.json").read_bytes()
+    with pytest.raises(RecipeError, match="has another sheet"):
+        write(quality.make(run, recipe, "sw", 6, 0, 0), tmp_path, 1)
+    assert (tmp_path / "key.json").read_bytes() == before
+    with pytest.raises(RecipeError, match="has no th, only sw"):
+        quality.make(run, recipe, "th", 5, 0, 0)
+    (tmp_path / "key.json").write_bytes(before.replace(b'"seed": 0', b'"seed": 1'))
+    with pytest.raises(CorpusError, match="was changed after it was written"):
+        read_key(tmp_path)
+
+
+def test_make_writes_pages_beside_the_run(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    printed = call("review", "make", made[0].root, "--languages", "swahili", "--rows", "10", "--out", tmp_path / "out")
+    assert printed.exit_code == 0, printed.output
+    assert "20 pairs, 10 of known quality" in printed.output
+    assert sorted(path.name for path in (tmp_path / "out" / "sw").iterdir()) == [
+        "key.json",
+        "rater-1.html",
+        "rater-2.html",
+    ]
+    refused = call("review", "make", tmp_path, "--languages", "sw")
+    assert "is not a run" in str(refused.exception)
