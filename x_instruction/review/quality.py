@@ -368,7 +368,7 @@ def _thresholds(
     judged = np.sort(score[np.isnan(truth)])
     edges = np.quantile(judged[: len(judged) - LEAST_ABOVE + 1], np.linspace(0, 1, THRESHOLDS), method="nearest")
     thresholds = np.unique(edges)
-    group = np.searchsorted(np.quantile(judged, (1 / 3, 2 / 3)), score)
+    group = np.searchsorted(np.quantile(judged, (1 / 3, 2 / 3)), score).astype(np.float64)
     corrected = len(raters) > 1 or min((truth == 1).sum(), (truth == 0).sum()) >= LEAST_KNOWN
 
     def precisions(said: Floats, truth: Floats, group: Floats, score: Floats, weight: Floats) -> Floats:
