@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from factories import curated, settings
@@ -43,15 +44,22 @@ def built(
     test: float = 0.0,
 ) -> Path:
     """A folder with some languages, each with as many rows of as many characters."""
+    records = {tag: [row(tag, number, chars, seed) for number in range(rows)] for tag in tags}
+    return written(folder, records, rows_per_file, test)
+
+
+def written(
+    folder: Path, records: Mapping[str, Iterable[Curated]], rows_per_file: int = 100_000, test: float = 0.0
+) -> Path:
+    """A folder with the rows of each language."""
     sets = {}
-    asked = settings(tags, test=test)
+    asked = settings(tuple(records), test=test)
     shares = Shares.of(asked)
     report = describe(["Write of rice"], clusters=[0])
-    for tag in tags:
+    for tag, several in records.items():
         facts = RowFacts()
         with split_writers(folder, tag, shares.splits, rows_per_file) as writers:
-            for number in range(rows):
-                record = row(tag, number, chars, seed)
+            for record in several:
                 writers[split_of(record.document_id, shares)].add(published(record))
                 facts.add(record)
             splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
+import layout
 import pytest
 from axe import violations
 from headless import Page, browse, found
@@ -116,6 +118,24 @@ def test_equal_arguments_give_equal_bytes_of_valid_utf8() -> None:
     one = page(HOSTILE, BODY, data={"row": HOSTILE}, scripts=[SCRIPT])
     assert one == page(HOSTILE, BODY, data={"row": HOSTILE}, scripts=[SCRIPT])
     assert "\ud83d" not in one.decode("utf-8")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_check_of_the_layout_finds_what_is_wrong(shown: Page, tmp_path: Path) -> None:
+    """The tests of other pages rely on it."""
+    styles = {
+        "cut off": "#one { overflow: hidden; white-space: nowrap; width: 3rem; }",
+        "outside": "#one { position: absolute; left: 98vw; white-space: nowrap; }",
+        "overlap": "#one { margin-bottom: -3rem; }",
+        "": "",
+    }
+    for name, style in styles.items():
+        body = '<main><p id="one">Some words of a line</p><p id="two">Other words of a line</p></main>'
+        (tmp_path / "page.html").write_bytes(page("t", body, styles=[style]))
+        shown.open((tmp_path / "page.html").as_uri())
+        names = {problem.split(":")[0] for problem in layout.problems(shown)}
+        assert names - {"the page scrolls sideways"} == {name} - {""}
 
 
 @pytest.mark.parametrize("part", ["</script>", "</STYLE >"])

@@ -105,7 +105,8 @@ def report(
             "files": files,
         },
     }
-    scripts = [asset(__package__, "report.js")]
+    # Reads the other rows from their files, where there are files to read.
+    scripts = [asset(__package__, name) for name in (*(["parquet.js"] if files else []), "report.js")]
     return page(title, body, data=data, styles=[asset(__package__, "report.css")], scripts=scripts, connect=bool(files))
 
 
@@ -269,7 +270,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": lambda value: str(number(value)),
         "counted": lambda count, noun: str(counted(count, noun)),
-        "percent": lambda value: f"{value:.1%}",
+        "language_name": lambda tag: language(tag).name,
     }
     environment.globals |= {"language": language, "listed": LISTED}
     return environment.get_template("report.html.jinja")

@@ -1,7 +1,7 @@
 "use strict";
 // The browser of rows, and the switch of the language.
 (() => {
-  const PAGE = 20, SHORT = 1200;
+  const PAGE = 20, SHORT = 700, MOST_FOUND = 500, CHUNK = 1000;
   const set = pages.data("set"), data = pages.data("rows");
   const $ = id => document.getElementById(id);
   const rows = data.rows.map((values, number) => {
@@ -12,7 +12,7 @@
     return row;
   });
   const collapsed = text => text.normalize("NFC").toLowerCase();
-  let page = 0, found = rows;
+  let page = 0, found = rows, whole = null, scan = 0;
 
   function haystack(row) {
     row.text ??= collapsed(row.instruction + "\n" + row.output + "\n" + row.id + "\n" + (row.url ?? ""));
@@ -51,12 +51,17 @@
     "long": (a, b) => b.chars - a.chars, "short": (a, b) => a.chars - b.chars,
   };
 
-  function update() {
+  function chosen() {
     const least = $("least").value;
-    const filter = {
+    return {
       language: $("language").value, state: $("state").value, source: $("source").value,
       least: least === "" ? null : Number(least), query: collapsed($("search").value.trim()),
     };
+  }
+
+  function update() {
+    if (whole) return void searchWhole();
+    const filter = chosen();
     found = rows.filter(row => matches(row, filter));
     const order = ORDERS[$("sort").value];
     if (order) found.sort((a, b) => order(a, b) || a.number - b.number);
@@ -65,18 +70,19 @@
   }
 
   function draw() {
+    if (whole && !whole.found) return void drawWhole();
     const first = page * PAGE, shown = found.slice(first, first + PAGE);
-    const kept = set.sampled < set.total ? " of the sample of " + count(set.sampled, "row") + " in this page (" + count(set.total, "row") + " in the set)" : "";
+    const kept = !whole && set.sampled < set.total ? " of the sample of " + count(set.sampled, "row") + " in this page (" + count(set.total, "row") + " in the set)" : "";
     $("count").textContent = found.length
       ? count(found.length, "row") + kept + ", " + (first + 1).toLocaleString("en") + " to " + (first + shown.length).toLocaleString("en") + " shown"
       : "No row matches" + kept + ".";
     $("list").replaceChildren(...shown.map(drawRow));
-    drawPager();
+    drawPager(found.length);
     highlight();
   }
 
-  function drawPager() {
-    const last = Math.max(0, Math.ceil(found.length / PAGE) - 1);
+  function drawPager(number) {
+    const last = Math.max(0, Math.ceil(number / PAGE) - 1);
     const turn = (name, target) => pages.make("button", {type: "button", disabled: target < 0 || target > last, onclick: () => {
       page = target;
       draw();
@@ -138,7 +144,7 @@
       "round": row.round, "cluster": row.cluster, "rank in the selection": row.rank, "characters of the response": row.chars,
     };
     for (const [name, value] of Object.entries(fields)) {
-      if (value !== "" && value !== null && value !== undefined) list.append(pages.make("dt", {}, name), pages.make("dd", {dir: "auto"}, String(value)));
+      if (value !== "" && value !== null && value !== undefined) list.append(pages.make("dt", {}, name), pages.make("dd", {}, pages.make("bdi", {}, String(value))));
     }
     const parts = [list];
     const candidates = data.candidates[row.id.replace(/-\d+(-r\d+)?$/, "")];
@@ -178,6 +184,84 @@
     CSS.highlights.set("found", marks);
   }
 
+  // All rows of a language, read from its Parquet files in ranges. Only a server has the files at hand.
+  function offerWhole() {
+    const tags = Object.keys(set.files);
+    if (!location.protocol.startsWith("http") || !tags.length) return;
+    const button = pages.make("button", {type: "button"}, "Read all rows");
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", async () => {
+      if (whole) whole = null;
+      else await openWhole($("language").value || tags[0]);
+      button.setAttribute("aria-pressed", String(whole !== null));
+      $("sort").disabled = $("state").disabled = whole !== null;
+      update();
+    });
+    $("whole").append(button, pages.make("span", {className: "note"}, "from the Parquet files beside this page, of the language chosen above."));
+    $("whole").hidden = false;
+  }
+
+  async function openWhole(tag) {
+    try {
+      const files = [];
+      let total = 0;
+      for (const path of set.files[tag]) {
+        const file = await parquet.open(path);
+        files.push({file, start: total, split: path.split("/").pop().split("-")[0]});
+        total += file.rows;
+      }
+      whole = {tag, files, total, found: null};
+      $("language").value = tag;
+    } catch (error) {
+      $("count").textContent = "The Parquet files cannot be read: " + error.message;
+    }
+  }
+
+  async function readWhole(first, last) {
+    const read = [];
+    for (const {file, start, split} of whole.files) {
+      const from = Math.max(first - start, 0), to = Math.min(last - start, file.rows);
+      if (from < to) for (const row of await parquet.read(file, from, to)) read.push(published(row, split, first + read.length));
+    }
+    return read;
+  }
+
+  // A row as in the sample. Shards of a run have other names for the response and the id.
+  function published(row, split, number) {
+    const output = row.output ?? row.text;
+    const id = row.output === undefined ? row.id + "-" + row.candidate + (row.round ? "-r" + row.round : "") : row.id;
+    return {...row, id, output, number, split, state: "kept", chars: [...output].length, confidence: row.identified_confidence, generator: row.generator + " @ " + row.generator_revision, text: undefined};
+  }
+
+  async function drawWhole() {
+    const first = page * PAGE, last = Math.min(first + PAGE, whole.total), drawn = page;
+    $("count").textContent = "Reading…";
+    const shown = await readWhole(first, last);
+    if (!whole || page !== drawn || whole.found) return;
+    $("count").textContent = "All " + count(whole.total, "row") + " of " + languageName(whole.tag) + ", " + (first + 1).toLocaleString("en") + " to " + last.toLocaleString("en") + " shown";
+    $("list").replaceChildren(...shown.map(drawRow));
+    drawPager(whole.total);
+  }
+
+  // Scan the files for rows that match, and show them as they are found.
+  async function searchWhole() {
+    const mine = ++scan;
+    const filter = {...chosen(), language: "", state: "kept"};
+    if ($("language").value && $("language").value !== whole.tag) await openWhole($("language").value);
+    page = 0;
+    whole.found = null;
+    if (!filter.query && !filter.source && filter.least === null) return drawWhole();
+    whole.found = found = [];
+    for (let first = 0; first < whole.total && found.length < MOST_FOUND; first += CHUNK) {
+      const read = await readWhole(first, Math.min(first + CHUNK, whole.total));
+      if (!whole || mine !== scan) return;
+      found.push(...read.filter(row => matches(row, filter)));
+      draw();
+      const read_rows = Math.min(first + CHUNK, whole.total);
+      $("count").textContent += read_rows < whole.total ? "; " + read_rows.toLocaleString("en") + " of " + count(whole.total, "row") + " read" : "; all " + count(whole.total, "row") + " read";
+    }
+  }
+
   function switchLanguage() {
     const chosen = $("language").value;
     for (const element of document.querySelectorAll("[data-language]")) {
@@ -188,6 +272,7 @@
   }
 
   setUp();
+  offerWhole();
   $("language").addEventListener("change", switchLanguage);
   $("filters").addEventListener("input", update);
   $("filters").addEventListener("submit", event => event.preventDefault());
