@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from x_instruction.evaluation.held_out import Measurement
     from x_instruction.hub.publish import Published, PublishPlan
     from x_instruction.pipeline.losses import Loss
+    from x_instruction.pipeline.preview import Preview
     from x_instruction.pipeline.progress import Progress
     from x_instruction.pipeline.status import Total
     from x_instruction.training.job import TrainResult
@@ -148,27 +149,43 @@ def run(
 
 def preview(
     recipe: RecipeLike,
+    out: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     limit: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     workers: int = 0,
-) -> pd.DataFrame:
-    """Estimate what a run takes, from a small probe of the real corpus and model. Nothing is kept.
+    progress: Progress | None = None,
+) -> Preview:
+    """Send three passages of each of up to three languages through all stages, and estimate what the run takes.
+
+    A run in the same folder uses the answers, and does not ask for them again. A notebook shows the result in colour.
+
+    Args:
+        recipe, languages, limit, overrides, workers, progress: as for ``run``.
+        out: folder of the run. Default: ``runs/<name of the recipe>``.
 
     Returns:
-        A row per language: documents, passages, requests, tokens, seconds of one worker and cost; missing where the
-        size of the corpus is not known.
-    """
-    import pandas as pd
+        The passages with all of their candidates, and the estimate. ``frame()`` gives the estimate as a table with a
+        row per language: documents, passages, requests, tokens, seconds of one worker and cost.
 
-    from x_instruction.pipeline.estimate import estimate
+    Raises:
+        RecipeError: a key, a language or an argument is wrong, or an engine of the recipe answers through batch files.
+        XInstructionError: see ``x_instruction.errors``; answers are kept.
+    """
+    from x_instruction.pipeline import preview as previewing
     from x_instruction.pipeline.execute import default_workers
+    from x_instruction.pipeline.progress import shown
     from x_instruction.refine import check
 
     settings = read_recipe(recipe, languages=languages, limit=limit, overrides=overrides)
     check(settings.refine)
-    return pd.DataFrame([asdict(row) for row in estimate(settings, workers or default_workers(settings)).languages])
+    root = Path(out) if out is not None else Path("runs") / settings.name
+    display = progress or shown()
+    try:
+        return previewing.preview(settings, root, workers or default_workers(settings), display)
+    finally:
+        display.close()
 
 
 def read_run(folder: Path) -> Recipe:

@@ -16,7 +16,6 @@ from x_instruction.config.recipe import Recipe, load
 from x_instruction.config.section import toml_value
 from x_instruction.errors import BudgetReached, RecipeError, RunChanged
 from x_instruction.pipeline.costs import priced, spent
-from x_instruction.pipeline.estimate import estimate
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import money, spending, totals
@@ -115,20 +114,6 @@ def test_what_is_spent_on_shards_that_are_not_complete_counts(
     found = totals(run, recipe)
     assert spent(run, recipe) > sum(t.cost for t in found)
     assert "for shards that are not complete" in spending(run, recipe, found)[0]
-
-
-def test_an_estimate_says_what_it_will_cost(served_recipe: Write) -> None:
-    found = estimate(served_recipe(**flat(PRICES)), 1)
-    assert all(row.cost for row in found.languages)
-    assert "to pay" in found.summary()
-    found = estimate(served_recipe(), 1)
-    assert not any(row.cost for row in found.languages)
-    assert "to pay" not in found.summary()
-
-
-def test_files_cannot_be_probed(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a preview asks the model"):
-        estimate(load(write_recipe(tmp_path / "recipe.toml")), 1)
 
 
 # Budgets

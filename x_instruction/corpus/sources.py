@@ -7,6 +7,7 @@ missing column makes the whole corpus unusable and raises ``CorpusError``.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from x_instruction.records import Dropped, dropped
 
 SAMPLE_SOURCE = "x_instruction sample (synthetic)"
 SAMPLE_LICENSE = "Apache-2.0"
+# Chunks of files that are read at least before their number of rows is estimated.
+_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,48 @@ def count(corpus: Corpus, language: Language) -> int | None:
     if rows is None or corpus.documents is None:
         return rows
     return min(rows, corpus.documents)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The number of documents of a corpus.
+
+    Args:
+        documents: rows; None if only reading all of it would tell.
+        counted: whether the number is exact.
+    """
+
+    documents: int | None
+    counted: bool
+
+
+def measure(corpus: Corpus, language: Language, seconds: float) -> Size:
+    """The number of documents of a corpus: as its metadata says, or else counted for some time and scaled by bytes.
+
+    Raises:
+        CorpusError: the input does not exist, or is damaged.
+    """
+    known = count(corpus, language)
+    if known is not None or corpus.source != "files":
+        return Size(known, known is not None)
+    files = find(corpus.paths, language)
+    total = sum(filesystem.size(path) or 0 for filesystem, path in files)
+    end, found, before, chunks = time.monotonic() + seconds, 0, 0, 0
+    for filesystem, path in files:
+        with filesystem.open(path, "rb") as stream:
+            read = 0
+            for _ in rows(stream, path, (corpus.text_column,), corpus.max_row_bytes):
+                # Readers read ahead in chunks: only where a chunk ends do rows and bytes belong together.
+                if stream.tell() != read:
+                    if chunks >= _CHUNKS and time.monotonic() > end:
+                        scaled = round(found * total / (before + read))
+                        return Size(min(scaled, corpus.documents or scaled), False)
+                    read, chunks = stream.tell(), chunks + 1
+                found += 1
+                if found == corpus.documents:
+                    return Size(found, True)
+        before += filesystem.size(path) or 0
+    return Size(found, True)
 
 
 def _sample(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:

@@ -4,6 +4,9 @@ The key of an answer is a digest of the whole request, the model and its revisio
 model is a new request. An atomic batch is answered from the cache only if all its answers are there: batches depend on
 the requests alone, and running a part of one would round differently. Failures are reported but not cached, so they are
 retried when the shard is made again, except those imported with ``give_up``.
+
+A preview asks for a few passages of a shard first. Its answers are taken over when the cache of the shard is created,
+and used whatever their batch was. The other requests are batched without them, in every attempt at the shard alike.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class RequestCache:
         settings: everything else that affects an answer (data type, threads, batch sizes).
         on_progress: called with the number of requests answered and the number asked so far.
         budget: limits the spend; unlimited by default.
+        preview: cache file of a preview of this shard, if there was one.
     """
 
     def __init__(
@@ -61,12 +65,14 @@ class RequestCache:
         settings: dict[str, Any],
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         budget: Budget | None = None,
+        preview: Path | None = None,
     ) -> None:
         self.engine = engine
         self.on_progress = on_progress
         self.budget = budget or Budget()
         self.answered = 0
         self.asked = 0
+        self.tokens = 0
         self._identity = [engine.model, engine.revision, settings]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,7 @@ class RequestCache:
                 "seconds REAL DEFAULT 0, prompt_tokens INTEGER DEFAULT 0, output_tokens INTEGER DEFAULT 0)"
             )
             self._file.execute("CREATE TABLE IF NOT EXISTS brought (line TEXT PRIMARY KEY)")
+            self._previewed = self._take_over(preview)
         except (sqlite3.Error, OSError) as error:
             raise ShardError(f"cannot use the request cache {path}: {error}; remove it and run again") from error
         self._path = path
@@ -102,7 +109,10 @@ class RequestCache:
         self.asked += len(requests)
         answers: dict[int, Result] = {}
         try:
-            for batch in self.engine.plan(requests) if requests else []:
+            answers |= self._use_preview(keys)
+            left = [row for row in range(len(requests)) if row not in answers]
+            for planned in self.engine.plan([requests[row] for row in left]) if left else []:
+                batch = dataclasses.replace(planned, rows=tuple(left[row] for row in planned.rows))
                 cached = {row: answer for row in batch.rows if (answer := self.lookup(keys[row]))}
                 if batch.atomic and len(cached) < len(batch.rows):
                     cached = {}
@@ -164,6 +174,43 @@ class RequestCache:
         ).fetchone()
         return dict(zip(("requests_sent", "seconds", "prompt_tokens", "output_tokens"), row, strict=True))
 
+    def _take_over(self, preview: Path | None) -> set[str]:
+        """Copy the answers of a preview into a new cache, and return the keys of those that were copied at any time.
+
+        A preview that was made after work on the shard began is left alone: batches would change with it.
+        """
+        new = self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'preview'").fetchone() is None
+        self._file.execute("CREATE TABLE IF NOT EXISTS preview (key TEXT PRIMARY KEY, kind TEXT, answer TEXT)")
+        begun = self._file.execute("SELECT 1 FROM work LIMIT 1").fetchone() is not None
+        if new and not begun and preview is not None and preview.exists():
+            self._file.execute("ATTACH ? AS earlier", (str(preview),))
+            self._file.execute(
+                "INSERT INTO preview SELECT key, kind, answer FROM earlier.answers WHERE kind != 'Failed'"
+            )
+            self._file.execute("DETACH earlier")
+        return {key for (key,) in self._file.execute("SELECT key FROM preview")}
+
+    def _use_preview(self, keys: Sequence[str]) -> dict[int, Result]:
+        """The answers that a preview has, by position. Their tokens are counted once."""
+        found: dict[int, Result] = {}
+        work = [0, 0, 0]
+        if not self._previewed.isdisjoint(keys):
+            self._file.execute("BEGIN")
+            for row, key in enumerate(keys):
+                if key not in self._previewed:
+                    continue
+                answer = found[row] = self._answer(
+                    self._file.execute("SELECT kind, answer FROM preview WHERE key = ?", (key,)).fetchone()
+                )
+                if self.lookup(key) is None:
+                    self._store(key, answer)
+                    work = [work[0] + 1, work[1] + answer.prompt_tokens, work[2] + answer.output_tokens]
+            if work[0]:
+                self._file.execute("INSERT INTO work (requests, prompt_tokens, output_tokens) VALUES (?, ?, ?)", work)
+            self._file.execute("COMMIT")
+            self._progress(len(found))
+        return found
+
     def _run(self, requests: Sequence[Request], batch: Batch, keys: Sequence[str]) -> dict[int, Result]:
         self.budget.check()
         # Counted before it is sent: the requests of a killed batch were paid for too.
@@ -178,6 +225,7 @@ class RequestCache:
                 results[row] = answer
                 self._store(keys[row], answer)
                 tokens = [tokens[0] + answer.prompt_tokens, tokens[1] + answer.output_tokens]
+                self.tokens += answer.prompt_tokens + answer.output_tokens
                 self.budget.add(answer.prompt_tokens, answer.output_tokens)
                 self._progress(1)
                 if time.monotonic() - committed > _COMMIT_SECONDS:
@@ -208,8 +256,9 @@ class RequestCache:
     def lookup(self, key: str) -> Result | None:
         """The cached result of a key, or None."""
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
+        return None if row is None else self._answer(row)
+
+    def _answer(self, row: tuple[str, str]) -> Result:
         values = json.loads(row[1])
         if row[0] == "Chosen":
             values["probabilities"] = tuple(values["probabilities"])
@@ -241,6 +290,22 @@ def tokens_used(path: Path) -> tuple[int, int]:
     except sqlite3.Error as error:
         raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
     return int(prompt), int(output)
+
+
+def answer_tokens(path: Path) -> list[tuple[int, int]]:
+    """Prompt tokens and output tokens of each answer in a cache file; none if there is no file.
+
+    Raises:
+        ShardError: the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            answers = [json.loads(answer) for (answer,) in file.execute("SELECT answer FROM answers")]
+    except sqlite3.Error as error:
+        raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
+    return [(answer["prompt_tokens"], answer["output_tokens"]) for answer in answers]
 
 
 def forget_failures(path: Path) -> None:

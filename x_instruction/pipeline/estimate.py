@@ -1,26 +1,89 @@
-"""An estimate before a run: a small probe of the real corpus and the real model, extrapolated."""
+"""What a run is expected to take: from a sample of its corpus and the requests of its preview."""
 
 from __future__ import annotations
 
+import math
+import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
-from x_instruction.corpus import ensemble
-from x_instruction.errors import RecipeError
+from x_instruction.engines import engine_spec
+from x_instruction.engines.budget import cost
+from x_instruction.engines.request_cache import answer_tokens
 from x_instruction.languages import language
-from x_instruction.pipeline.batch import by_files
 from x_instruction.pipeline.costs import priced
-from x_instruction.pipeline.progress import NullProgress, duration
-from x_instruction.pipeline.rounds import stages
-from x_instruction.pipeline.status import money, totals
+from x_instruction.pipeline.progress import duration
+from x_instruction.pipeline.rounds import model_of
+from x_instruction.pipeline.status import money
 from x_instruction.records import Dropped
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
-# Documents read and passages sent to the models by the probe.
+# Documents of a language that are read at most, and seconds for all languages.
 _DOCUMENTS = 200
-_PASSAGES = 4
+_LEAST_DOCUMENTS = 20
+_SECONDS = 4.0
+# 97.5 % quantiles of Student's t distribution, by degrees of freedom.
+_T = {1: 12.7, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31}
+_ASKED = (StageKey("candidate"), StageKey("rated"))
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSample:
+    """The beginning of a corpus in one language.
+
+    Args:
+        documents: rows of the whole corpus; None if only reading all of it would tell.
+        counted: whether that number is exact. Otherwise it is estimated from the size of the files.
+        kept: passages that were kept of each document that was read.
+        dropped: rows that were dropped, by reason.
+        seconds: of reading.
+    """
+
+    documents: int | None
+    counted: bool
+    kept: tuple[int, ...]
+    dropped: dict[str, int]
+    seconds: float
+
+
+@dataclass(slots=True)
+class Startup:
+    """What a run takes whatever its size.
+
+    Args:
+        seconds: until workers have loaded their models, over all stages.
+        memory: bytes of the largest worker.
+    """
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNeeds:
+    """What a model of the recipe needs.
+
+    Args:
+        name: as the recipe names it, with its adapter.
+        engine: that runs it.
+        size: bytes of its weights; None for a model on a server.
+        where: address of the server, or empty.
+    """
+
+    name: str
+    engine: str
+    size: int | None
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +91,29 @@ class Expected:
     """What one language is expected to take.
 
     Args:
-        documents: in the corpus; None when only reading all of it would tell.
-        passages: that the filters keep of them.
+        documents: of the corpus; None when only reading all of it would tell.
+        counted: whether they were counted; otherwise their number is an estimate.
+        read: documents that the sample read, of which ``kept`` passages passed the filters.
+        dropped: what the filters dropped of them, by reason.
+        passages: that the run keeps of the corpus.
         seconds: of one worker, all stages.
         cost: by the recipe's prices.
+        error: half width of the 95 % interval of requests, tokens, time and cost, as a share of them.
     """
 
     language: str
     documents: int | None
+    counted: bool
+    read: int
+    kept: int
+    dropped: dict[str, int]
     passages: int | None
     requests: int | None
     prompt_tokens: int | None
     output_tokens: int | None
     seconds: float | None
     cost: float | None
+    error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,105 +121,261 @@ class Estimate:
     """What a run is expected to take.
 
     Args:
-        rows: passages that the probe sent to the models.
-        language: of the probe.
-        workers: processes that would work.
         languages: one entry per language of the recipe.
+        workers: processes that would work.
+        seconds: of the whole run, with these workers.
+        memory: bytes of the largest worker of the preview.
+        models: what the models need.
         priced: whether the recipe has prices.
         trains: whether the run also trains models, which is not part of the estimate.
     """
 
-    rows: int
-    language: str
-    workers: int
     languages: tuple[Expected, ...]
+    workers: int
+    seconds: float
+    memory: int
+    models: tuple[ModelNeeds, ...]
     priced: bool
     trains: bool
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A table with a row per language."""
+        return [asdict(expected) for expected in self.languages]
+
+    @property
+    def error(self) -> float:
+        """Half width of the 95 % interval of the sums, as a share of them."""
+        known = [expected for expected in self.languages if expected.error is not None and expected.seconds]
+        total = sum(expected.seconds or 0.0 for expected in known)
+        # The languages share the passages of the preview, so their errors add up.
+        return sum((expected.error or 0.0) * (expected.seconds or 0.0) for expected in known) / total if total else 0.0
+
+    def interval(self, figure: float) -> Interval:
+        """The 95 % interval of a sum."""
+        return figure * max(0.0, 1 - self.error), figure * (1 + self.error)
+
+    @property
+    def cost(self) -> float:
+        """The cost of all languages, at the prices of the recipe."""
+        return sum(expected.cost or 0.0 for expected in self.languages)
+
     def summary(self) -> str:
         """The time of all languages together, and the cost, as one line."""
-        seconds = sum(found.seconds or 0.0 for found in self.languages) / max(1, self.workers)
-        cost = f", {money(sum(found.cost or 0.0 for found in self.languages))} to pay" if self.priced else ""
-        unknown = any(found.seconds is None for found in self.languages)
-        more = "; languages without figures have no known size: bound them with --limit" if unknown else ""
-        more += "; training and rounds are not included" if self.trains else ""
-        return f"about {duration(seconds)} with {self.workers} worker{'s' if self.workers != 1 else ''}{cost}{more}"
+        low, high = map(duration, self.interval(self.seconds))
+        workers = f"{self.workers} worker{'s' if self.workers != 1 else ''}"
+        text = f"about {duration(self.seconds)} ({low} to {high}) with {workers}"
+        if self.priced:
+            low, high = map(money, self.interval(self.cost))
+            text += f", {money(self.cost)} ({low} to {high}) to pay"
+        if any(expected.seconds is None for expected in self.languages):
+            text += "; languages without figures have no known size: bound them with --limit"
+        return text + ("; training and rounds are not included" if self.trains else "")
 
 
-def estimate(settings: Recipe, workers: int) -> Estimate:
-    """Rows, requests, tokens and time by language, from a probe that keeps nothing.
-
-    Args:
-        workers: processes that would work.
+def measure_corpus(settings: Recipe) -> dict[str, CorpusSample]:
+    """The corpus of each language, from its first documents.
 
     Raises:
-        RecipeError: an engine of the recipe answers through batch files, or no identifier knows a language.
+        CorpusError: a corpus cannot be read.
     """
-    from x_instruction.pipeline.execute import execute
-
-    if any(by_files(settings, stage) for stage in stages(settings)):
-        raise RecipeError(
-            'a preview asks the model a few requests, which engine = "batch" cannot answer: `x-instruction run`, then '
-            "`x-instruction batch write` count them instead"
-        )
-    ensemble.check([language(tag) for tag in settings.languages], settings.corpus.filters)
-    with tempfile.TemporaryDirectory() as folder:
-        probe = settings.replace(
-            languages=settings.languages[:1],
-            corpus=settings.corpus.replace(
-                passages=_PASSAGES, documents=min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
-            ),
-            # A base model answers as quickly as what is trained from it, and training is not part of the estimate.
-            generate=settings.generate.replace(train=None),
-            refine=settings.refine.replace(train=None, init_from="base", rounds=0, precision=None),
-        )
-        # Loading models is no cost per row, so the probe is timed by its request caches, which start after loading.
-        measured = totals(execute(probe, Path(folder), 1, False, "rated", NullProgress()), settings)
-    rows = max(1, next(t.kept for t in measured if t.stage == "passage"))
-    per_row = {
-        name: sum(getattr(t, name) for t in measured) / rows
-        for name in ("requests", "prompt_tokens", "output_tokens", "seconds", "cost")
-    }
-    return Estimate(
-        rows,
-        settings.languages[0],
-        workers,
-        tuple(_expected(settings, tag, per_row) for tag in settings.languages),
-        priced(settings),
-        any(section.train for section in (settings.generate, settings.refine)),
-    )
+    found: dict[str, CorpusSample] = {}
+    documents = _DOCUMENTS
+    for left, tag in zip(range(len(settings.languages), 0, -1), settings.languages, strict=True):
+        found[tag] = _sample(settings, tag, documents, _SECONDS / len(settings.languages))
+        spent = sum(sample.seconds for sample in found.values())
+        read = max(1, len(found[tag].kept))
+        affordable = (_SECONDS - spent) / max(1, left - 1) / max(1e-6, found[tag].seconds / read)
+        documents = round(min(_DOCUMENTS, max(_LEAST_DOCUMENTS, affordable)))
+    return found
 
 
-def _expected(settings: Recipe, tag: str, per_row: dict[str, float]) -> Expected:
-    from x_instruction.corpus.sources import count
+def _sample(settings: Recipe, tag: str, documents: int, seconds: float) -> CorpusSample:
+    from x_instruction.corpus.sources import measure
     from x_instruction.corpus.stage import passages
 
-    sample = min(settings.corpus.documents or _DOCUMENTS, _DOCUMENTS)
-    corpus = settings.corpus.replace(documents=sample, passages=None)
-    started, read, kept = time.monotonic(), 0, 0
+    most = min(settings.corpus.documents or documents, documents)
+    corpus = settings.corpus.replace(documents=most, passages=None)
+    started, read = time.monotonic(), 0
+    kept: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
 
-    def seen(documents: int) -> None:
+    def seen(number: int) -> None:
         nonlocal read
-        read = documents
+        read = number
 
     with tempfile.TemporaryDirectory() as folder:
         for record in passages(corpus, language(tag), Path(folder), seen):
-            kept += not isinstance(record, Dropped)
-    seconds = time.monotonic() - started
-    documents = count(settings.corpus, language(tag))
-    limit = settings.corpus.passages
-    if documents is None and limit is None:
-        return Expected(tag, None, None, None, None, None, None, None)
-    rows = limit if documents is None else round(documents * kept / max(1, read))
-    rows = min(rows or 0, limit or rows or 0)
-    reading = seconds / max(1, kept) * rows
-    return Expected(
-        tag,
-        documents,
-        rows,
-        round(per_row["requests"] * rows),
-        round(per_row["prompt_tokens"] * rows),
-        round(per_row["output_tokens"] * rows),
-        per_row["seconds"] * rows + reading,
-        per_row["cost"] * rows,
+            if isinstance(record, Dropped):
+                reasons[record.reason] += 1
+            else:
+                kept[record.document_id] += 1
+    elapsed = time.monotonic() - started
+    size = measure(settings.corpus, language(tag), seconds)
+    counts = [*kept.values(), *[0] * max(0, read - len(kept))]
+    return CorpusSample(size.documents, size.counted, tuple(counts), dict(reasons.most_common()), elapsed)
+
+
+def estimate(
+    settings: Recipe,
+    run: RunFolder,
+    previewed: Sequence[str],
+    workers: int,
+    corpus: dict[str, CorpusSample],
+    startup: Startup,
+) -> Estimate:
+    """The estimate of a run.
+
+    Args:
+        settings: the recipe.
+        run: the folder of the preview.
+        previewed: languages that the preview made.
+        workers: processes that would work.
+        corpus: the sample of each language.
+        startup: what the preview took to start.
+    """
+    asked = _Asked(settings, run, previewed)
+    languages = tuple(_expected(settings, tag, corpus[tag], asked) for tag in settings.languages)
+    seconds = [expected.seconds or 0.0 for expected in languages]
+    return Estimate(
+        languages=languages,
+        workers=workers,
+        # A language is worked on by one worker at a time, so more workers than languages do not help.
+        seconds=startup.seconds + max(sum(seconds) / max(1, workers), max(seconds, default=0.0)),
+        memory=startup.memory,
+        models=tuple(dict.fromkeys(map(_needs, settings.models))),
+        priced=priced(settings),
+        trains=any(section.train for section in (settings.generate, settings.refine)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _PerPassage:
+    """What the requests for one passage take, at one stage."""
+
+    requests: float
+    prompt_tokens: float
+    output_tokens: float
+    seconds: float
+
+
+class _Asked:
+    """What the preview asked for a passage, by language.
+
+    Args:
+        settings: the recipe.
+        run: the folder of the preview.
+        previewed: languages that the preview made.
+    """
+
+    def __init__(self, settings: Recipe, run: RunFolder, previewed: Sequence[str]) -> None:
+        self.recipe = settings
+        self.passages = {tag: run.report(PASSAGE.shard(tag)).kept for tag in previewed}
+        self.by_language = {
+            (stage, tag): self._per_passage(run, stage, tag)
+            for stage in _ASKED
+            for tag, passages in self.passages.items()
+            if passages
+        }
+        self.curating = max((run.report(CURATED.shard(tag)).seconds for tag in previewed), default=0.0)
+        self.error = self._error(run)
+
+    def of(self, stage: StageKey, tag: str) -> _PerPassage:
+        """For a language that was not previewed, the mean of the others."""
+        if (stage, tag) in self.by_language:
+            return self.by_language[stage, tag]
+        others = [found for (made_at, _), found in self.by_language.items() if made_at == stage]
+        mean = {
+            name: statistics.fmean(getattr(found, name) for found in others) if others else 0.0
+            for name in _PerPassage.__dataclass_fields__
+        }
+        return _PerPassage(**mean)
+
+    def _per_passage(self, run: RunFolder, stage: StageKey, tag: str) -> _PerPassage:
+        report, passages = run.report(stage.shard(tag)), self.passages[tag]
+        model = model_of(self.recipe, stage)
+        # A server answers many requests at once: what counts is how long it is busy for each.
+        at_once = 1 if model is None else _at_once(model, report.requests)
+        return _PerPassage(
+            report.requests / passages,
+            report.prompt_tokens / passages,
+            report.output_tokens / passages,
+            report.seconds * at_once / passages,
+        )
+
+    def _error(self, run: RunFolder) -> float:
+        """Relative half width of the 95 % interval of tokens per passage.
+
+        Requests of one passage are not independent, so each passage counts once.
+        """
+        passages = sum(self.passages.values())
+        tokens = [sum(pair) for stage, tag in self.by_language for pair in answer_tokens(run.cache(stage.shard(tag)))]
+        if passages < 2 or len(tokens) < 2:
+            return 1.0
+        quantile = _T.get(passages - 1, 1.96)
+        return quantile * statistics.stdev(tokens) / statistics.fmean(tokens) / math.sqrt(passages)
+
+
+def _expected(settings: Recipe, tag: str, sample: CorpusSample, asked: _Asked) -> Expected:
+    limit, read, kept = settings.corpus.passages, len(sample.kept), sum(sample.kept)
+    known: dict[str, Any] = {
+        "language": tag,
+        "documents": sample.documents,
+        "counted": sample.counted,
+        "read": read,
+        "kept": kept,
+        "dropped": sample.dropped,
+    }
+    found = None if sample.documents is None else sample.documents * kept / max(1, read)
+    if found is None and limit is None:
+        figures = ("passages", "requests", "prompt_tokens", "output_tokens", "seconds", "cost", "error")
+        return Expected(**known, **dict.fromkeys(figures))
+    limited = limit is not None and (found is None or found >= limit)
+    passages = limit if limit is not None and limited else round(found or 0.0)
+    requests, prompt_tokens, output_tokens, seconds, money_spent = 0, 0, 0, asked.curating, 0.0
+    for stage in _ASKED:
+        per, model = asked.of(stage, tag), model_of(settings, stage)
+        more = round(per.requests * passages)
+        tokens = round(per.prompt_tokens * passages), round(per.output_tokens * passages)
+        requests, prompt_tokens, output_tokens = requests + more, prompt_tokens + tokens[0], output_tokens + tokens[1]
+        seconds += per.seconds * passages / (1 if model is None else _at_once(model, more))
+        money_spent += 0.0 if model is None else cost(model, *tokens)
+    documents = passages * read / max(1, kept)
+    seconds += sample.seconds / max(1, read) * min(sample.documents or documents, documents)
+    error = math.hypot(asked.error, 0.0 if limited else _yield_error(sample))
+    return Expected(
+        **known,
+        passages=passages,
+        requests=requests,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        seconds=seconds,
+        cost=money_spent,
+        error=error,
+    )
+
+
+def _yield_error(sample: CorpusSample) -> float:
+    """Relative half width of the 95 % interval of passages per document; 0 if all documents were read."""
+    read = len(sample.kept)
+    if sample.counted and sample.documents is not None and read >= sample.documents:
+        return 0.0
+    if read < 2 or not sum(sample.kept):
+        return 1.0
+    left = 1 - min(1.0, read / (sample.documents or math.inf))
+    return 1.96 * statistics.stdev(sample.kept) / statistics.fmean(sample.kept) * math.sqrt(left / read)
+
+
+def _at_once(model: Model, requests: int) -> int:
+    """Requests that are answered at the same time."""
+    return max(1, min(requests, model.server.concurrency)) if engine_spec(model).remote else 1
+
+
+def _needs(model: Model) -> ModelNeeds:
+    from x_instruction.engines.models import locate
+
+    name = " + ".join(filter(None, (model.name, model.adapter)))
+    if engine_spec(model).remote:
+        return ModelNeeds(name, model.engine, None, model.server.url)
+    folders = [locate(model.name, model.revision).folder, *([locate(model.adapter).folder] if model.adapter else [])]
+    size = sum(file.stat().st_size for folder in folders for file in folder.glob("*.safetensors"))
+    return ModelNeeds(name, model.engine, size, "")

@@ -133,7 +133,8 @@ class Worker:
     ) -> RequestCache:
         """The request cache of a shard."""
         budget = Budget(self.limit, self.spent, model)
-        return RequestCache(self.run.cache(key), self.engine(model), fingerprint(model), on_progress, budget)
+        preview = self.run.preview_cache(key)
+        return RequestCache(self.run.cache(key), self.engine(model), fingerprint(model), on_progress, budget, preview)
 
     def _make_passages(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages

@@ -40,6 +40,8 @@ BATCH = 1_000
 # Version of the layout of a run folder. Layout 1 had no run.json, and named rounds in folders such as rated_1.
 LAYOUT = 2
 _LAYOUT_FILE = "run.json"
+# The folder of a run for its preview, which is a small run of its own.
+PREVIEW = "preview"
 
 
 @dataclass(slots=True)
@@ -129,6 +131,10 @@ class RunFolder:
     def cache(self, key: ShardKey) -> Path:
         """The request cache of a shard."""
         return (self.root / "cache" / key.path).with_suffix(".sqlite")
+
+    def preview_cache(self, key: ShardKey) -> Path:
+        """The request cache of the preview of a shard, which may not exist."""
+        return RunFolder(self.root / PREVIEW).cache(key)
 
     def complete(self, key: ShardKey) -> bool:
         """Whether the shard exists. A shard that exists is whole."""
