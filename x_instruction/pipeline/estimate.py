@@ -34,6 +34,11 @@ _SECONDS = 4.0
 _T = {1: 12.7, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31}
 _ASKED = (StageKey("candidate"), StageKey("rated"))
 
+# Figures of a language whose corpus has no known size.
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    ("passages", "requests", "prompt_tokens", "output_tokens", "seconds", "cost", "error")
+)
+
 Interval = tuple[float, float]
 
 
@@ -327,8 +332,7 @@ def _expected(settings: Recipe, tag: str, sample: CorpusSample, asked: _Asked) -
     }
     found = None if sample.documents is None else sample.documents * kept / max(1, read)
     if found is None and limit is None:
-        figures = ("passages", "requests", "prompt_tokens", "output_tokens", "seconds", "cost", "error")
-        return Expected(**known, **dict.fromkeys(figures))
+        return Expected(**known, **_UNKNOWN)
     limited = limit is not None and (found is None or found >= limit)
     passages = limit if limit is not None and limited else round(found or 0.0)
     requests, prompt_tokens, output_tokens, seconds, money_spent = 0, 0, 0, asked.curating, 0.0
