@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
@@ -26,12 +26,11 @@ from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.rounds import stages, title
+from x_instruction.pipeline.samples import Sample, samples
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.records import Candidate, Curated, Passage, Rated
-from x_instruction.refine import scores
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import PREVIEW, RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import StageKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,33 +43,6 @@ LANGUAGES = 3
 SECONDS = 20.0
 # Rows of the corpus that are read for the passages.
 _DOCUMENTS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A candidate for a passage and what became of it.
-
-    Args:
-        number: of the candidate.
-        text: the instruction, or what the model wrote if it is not one.
-        score: of the rater; None if it was not rated.
-        rank: by score, from 1; None if it was not rated.
-        reason: why it was dropped; empty for the chosen one.
-    """
-
-    number: int
-    text: str
-    score: float | None
-    rank: int | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A passage with its candidates, the best ones first."""
-
-    passage: Passage
-    candidates: tuple[Choice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +71,8 @@ class Preview:
         """The preview for a terminal."""
         from x_instruction.pipeline.preview_text import parts
 
-        yield from parts(self)
+        left_out = f"left out, to stay near {SECONDS:.0f} s: {', '.join(self.left_out)} (name them with --languages)"
+        yield from parts(self.samples, left_out if self.left_out else "", self.estimate, self.seconds)
 
     def __str__(self) -> str:
         return self._rendered(False)
@@ -156,7 +129,7 @@ def preview(settings: Recipe, root: Path, workers: int, progress: Progress) -> P
         measured = corpus.result()
     tags = maker.languages
     return Preview(
-        tuple(sample for tag in tags for sample in _samples(run, tag)),
+        tuple(sample for tag in tags for sample in samples(run, tag)),
         tuple(tag for tag in probe.languages if tag not in tags),
         estimate(settings, run, tags, workers, measured, maker.startup),
         time.monotonic() - started,
@@ -255,42 +228,3 @@ def _peak_memory(workers: int) -> int:
     who = resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF
     # Kilobytes, but on macOS bytes.
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _samples(run: RunFolder, tag: str) -> list[Sample]:
-    candidate, rated = StageKey("candidate"), StageKey("rated")
-    written = cast(list[Candidate], _kept(run, candidate.shard(tag)))
-    kept = cast(list[Rated], _kept(run, rated.shard(tag)))
-    chosen = {(row.id, row.candidate) for row in cast(list[Curated], _kept(run, CURATED.shard(tag)))}
-    lost = {row.id: row for key in (candidate, rated) for row in run.dropped(key.shard(tag))}
-    undiverse = {row.id: row.reason for row in run.dropped(CURATED.shard(tag))}
-    found = {f"{row.id}-{row.candidate}": row.score for row in kept} | scores(lost.values())
-    texts = {f"{row.id}-{row.candidate}": row.instruction for row in written}
-    samples = []
-    for passage in _kept(run, PASSAGE.shard(tag)):
-        names = [name for name in texts.keys() | lost.keys() if name.rpartition("-")[0] == passage.id]
-        ranked = sorted(names, key=lambda name: (-found.get(name, float("-inf")), int(name.rpartition("-")[2])))
-        samples.append(
-            Sample(
-                passage,
-                tuple(
-                    Choice(
-                        number := int(name.rpartition("-")[2]),
-                        texts[name] if name in texts else lost[name].text or lost[name].detail,
-                        found.get(name),
-                        place if name in found else None,
-                        ""
-                        if (passage.id, number) in chosen
-                        else lost[name].reason
-                        if name in lost
-                        else undiverse.get(name) or undiverse.get(passage.id, "not_chosen"),
-                    )
-                    for place, name in enumerate(ranked, start=1)
-                ),
-            )
-        )
-    return samples
-
-
-def _kept(run: RunFolder, key: ShardKey) -> list[Any]:
-    return list(run.read(key)) if run.complete(key) else []

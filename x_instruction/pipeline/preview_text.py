@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rich.padding import Padding
@@ -13,8 +13,8 @@ from rich.text import Text
 
 from x_instruction.languages import language
 from x_instruction.pipeline.estimate import Estimate, Expected
-from x_instruction.pipeline.preview import SECONDS, Choice, Preview, Sample
 from x_instruction.pipeline.progress import duration
+from x_instruction.pipeline.samples import Choice, Sample
 from x_instruction.pipeline.status import money, short_number
 
 Part = Text | Table | Rule | Padding | str
@@ -23,21 +23,27 @@ Justify = Literal["left", "right"]
 _PASSAGE, _INSTRUCTION = 240, 300
 
 
-def parts(preview: Preview) -> Iterator[Part]:
-    """The parts of a preview, from top to bottom."""
+def parts(samples: Sequence[Sample], note: str, estimate: Estimate, seconds: float) -> Iterator[Part]:
+    """The parts of a preview, from top to bottom.
+
+    Args:
+        samples: its passages.
+        note: printed below them; may be empty.
+        estimate: of the run.
+        seconds: that the preview took.
+    """
     last = ""
-    for sample in preview.samples:
+    for sample in samples:
         if sample.passage.language != last:
             last = sample.passage.language
             yield Rule(Text(language(last).name, "bold"), align="left")
         yield from _sample(sample)
-    if not preview.samples:
+    if not samples:
         yield Text("no passage passed the filters: see the reasons below", "red")
-    if preview.left_out:
-        names = ", ".join(preview.left_out)
-        yield Text(f"left out, to stay near {SECONDS:.0f} s: {names} (name them with --languages)\n", "dim")
-    yield from _estimate(preview.estimate)
-    yield Text(f"preview: {duration(preview.seconds)}; its answers are kept for the run", "dim")
+    if note:
+        yield Text(f"{note}\n", "dim")
+    yield from _estimate(estimate)
+    yield Text(f"preview: {duration(seconds)}; its answers are kept for the run", "dim")
 
 
 def _sample(sample: Sample) -> Iterator[Part]:
