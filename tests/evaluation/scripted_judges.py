@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,14 @@ class JudgeServer(OpenAIServer):
     Args:
         decide: the judge.
         logprobs: whether it returns log-probabilities.
+        latency: seconds before each answer.
     """
 
-    def __init__(self, decide: Decide, logprobs: bool = True) -> None:
+    def __init__(self, decide: Decide, logprobs: bool = True, latency: float = 0) -> None:
         super().__init__(self._reply, models=("judge",))
-        self.decide, self.logprobs = decide, logprobs
+        self.decide, self.logprobs, self.latency = decide, logprobs, latency
         self.judged: list[str] = []
+        self.answered = 0
 
     def _reply(self, path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
         if "logprobs" in body and body["logprobs"] and not self.logprobs:
@@ -99,6 +102,9 @@ class JudgeServer(OpenAIServer):
         if not path.endswith("/chat/completions"):
             # A hosted judge: chat only.
             return (404, {"detail": "Not Found"}) if path.endswith("/completions") else None
+        self.answered += 1
+        # The server has one thread, so answers come one at a time.
+        time.sleep(self.latency)
         text = "\n".join(message["content"] for message in body["messages"])
         parts = {name: found[1] for name, pattern in _PARTS.items() if (found := pattern.search(text))}
         if len(parts) < len(_PARTS):

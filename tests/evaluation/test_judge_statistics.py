@@ -13,10 +13,11 @@ from x_instruction.errors import CorpusError
 from x_instruction.evaluation.judge.statistics import (
     agreement,
     bradley_terry,
-    estimates,
+    draw_weights,
     kappa,
     length_controlled,
     mean_estimate,
+    means,
     side_by_side,
     sign_flip,
 )
@@ -87,11 +88,19 @@ def test_intervals_are_over_questions() -> None:
 
 def test_the_bootstrap_by_question_by_hand() -> None:
     """Questions of 1 and 3 rows: the draws are (1, 1), (1, 2), (2, 1), (2, 2), with means 1, 1/4, 1/4 and 0."""
-    means: list[float] = []
-    rows = np.array([1.0, 0.0, 0.0, 0.0])
-    estimates(lambda chosen: [means.append(float(rows[chosen].mean())) or means[-1]], ["1", "2", "2", "2"])
-    assert set(means) == {1.0, 0.25, 0.0}
-    assert np.mean([value == 0.25 for value in means[1:]]) == pytest.approx(0.5, abs=0.06)
+    weights = draw_weights(["1", "2", "2", "2"])
+    assert weights[0].tolist() == [1, 1, 1, 1]
+    assert {tuple(row) for row in weights[1:]} == {(2, 0, 0, 0), (1, 1, 1, 1), (0, 2, 2, 2)}
+    found = means(weights, [1.0, 0.0, 0.0, 0.0])
+    assert found[0] == 0.25
+    assert set(found[1:]) == {1.0, 0.25, 0.0}
+    assert np.mean(found[1:] == 0.25) == pytest.approx(0.5, abs=0.06)
+
+
+def test_means_leave_out_what_is_missing() -> None:
+    assert means(np.array([[1.0, 1.0, 2.0], [0.0, 3.0, 0.0]]), [0.0, math.nan, 1.0]).tolist() == pytest.approx(
+        [2 / 3, math.nan], nan_ok=True
+    )
 
 
 def test_bradley_terry_of_two_systems_is_the_log_odds() -> None:

@@ -79,8 +79,9 @@ def command(
     {tag} is replaced by the language of the questions.
 
     Questions in English end with "Answer in Swahili." (--direction cross). With --direction same, they are in the
-    language of the answer. The folder then has one folder for each direction, and in it one for each language, with
-    question.jsonl and answer.LANGUAGE.SYSTEM.eval.jsonl. `eval judge` compares the systems of such a folder.
+    language of the answer. Each language has a folder with question.jsonl and answer.LANGUAGE.SYSTEM.eval.jsonl, the
+    layout of the paper's evaluation; with --direction both, they are below cross and same. `eval judge` compares the
+    systems of such a folder.
 
     If interrupted, rerun the same command to continue.
     """

@@ -27,10 +27,11 @@ from x_instruction.evaluation.answers import Question, asked
 from x_instruction.evaluation.judge.statistics import (
     Estimate,
     Floats,
-    Rows,
-    estimates,
-    mean,
+    draw_weights,
+    estimate,
     mean_estimate,
+    mean_of,
+    means,
     sign_flip,
 )
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
@@ -310,12 +311,8 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
     longer = np.array([np.sign(np.subtract(*item.comparison.lengths)) for item, _ in flawed])
     present = [kind for kind in FLAWS if kind in kinds]
 
-    def figures(chosen: Rows) -> list[float]:
-        drawn = values[chosen]
-        by_kind = [mean(drawn[kinds[chosen] == kind]) for kind in present]
-        return [mean(np.array(by_kind)), _balanced(drawn, longer[chosen]), *by_kind]
-
-    accuracy, balanced, *by_kind = estimates(figures, ids, seed)
+    weights = draw_weights(ids, seed)
+    by_kind = [means(weights, np.where(kinds == kind, values, np.nan)) for kind in present]
     leads = {
         "position": [(lead, _id(item), 0.0) for item, judgement in rows for lead in judgement.first_shown],
         "length": _leads(rows, EQUAL),
@@ -329,9 +326,11 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
     return Passport(
         language=tag,
         documents=len({_id(item) for item, _ in rows}),
-        by_flaw=dict(zip(present, by_kind, strict=True)),
-        accuracy=accuracy,
-        balanced=balanced,
+        by_flaw={
+            kind: estimate(found, int(np.sum(kinds == kind))) for kind, found in zip(present, by_kind, strict=True)
+        },
+        accuracy=estimate(mean_of(by_kind) if by_kind else [np.nan], len(ids)),
+        balanced=estimate(_balanced(weights, values, longer), len(ids)),
         answered=sum(call.preference is not None for call in calls) / len(calls),
         consistency=mean_estimate([found for found, _ in consistent], [id for _, id in consistent], seed),
         position=biases["position"][0],
@@ -356,9 +355,9 @@ def _sizes(groups: npt.NDArray[Any]) -> Floats:
     return np.asarray(counts[group], dtype=np.float64)
 
 
-def _balanced(values: Floats, signs: Floats) -> float:
-    """The mean of two means, of the rows with a positive and with a negative sign; or of one if there is no other."""
-    return mean(np.array([mean(values[signs > 0]), mean(values[signs < 0])]))
+def _balanced(weights: Floats, values: Floats, signs: Floats) -> Floats:
+    """In each draw the mean of two means, of the rows with a positive and with a negative sign; or the one there is."""
+    return mean_of([means(weights, np.where(sign * signs > 0, values, np.nan)) for sign in (1, -1)])
 
 
 def _leads(rows: Sequence[tuple[Item, Judgement]], kind: str) -> list[tuple[float, str, float]]:
@@ -381,5 +380,5 @@ def _bias(leads: Sequence[tuple[float, str, float]], is_balanced: bool, seed: in
     ids = [id for _, id, _ in leads]
     if not is_balanced or not np.any(signs > 0) or not np.any(signs < 0):
         return mean_estimate(values, ids, seed), sign_flip(values, ids, seed)
-    size = estimates(lambda chosen: [_balanced(values[chosen], signs[chosen])], ids, seed)[0]
+    size = estimate(_balanced(draw_weights(ids, seed), values, signs), len(ids))
     return size, sign_flip(values * np.abs(signs) / _sizes(signs), ids, seed)

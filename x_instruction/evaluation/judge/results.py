@@ -13,12 +13,10 @@ from x_instruction.errors import RecipeError
 from x_instruction.evaluation.answers import AnswerSet
 from x_instruction.evaluation.judge.statistics import (
     Estimate,
-    Rows,
     SideBySide,
     Strengths,
     bradley_terry,
-    estimates,
-    length_controlled,
+    length_controlled_estimate,
     mean_estimate,
     side_by_side,
 )
@@ -169,12 +167,7 @@ def _result(
     gated = np.array([gated_value(judgement, languages) for judgement in answered], dtype=np.float64)
     consistent = np.array([judgement.is_consistent for judgement in answered], dtype=np.float64)
     lengths = np.array([judgement.comparison.lengths for judgement in answered], dtype=np.float64).reshape(-1, 2)
-
-    def controlled(rows: Rows) -> list[float]:
-        if tag == ALL:
-            return [float("nan")]
-        return [length_controlled(preferences[rows], lengths[rows, 0], lengths[rows, 1])]
-
+    nan = float("nan")
     return PairResult(
         language=tag,
         systems=systems,
@@ -183,7 +176,9 @@ def _result(
         no_answer=len(judgements) - len(answered),
         ungated=side_by_side(values, ids, seed),
         gated=side_by_side(gated, ids, seed),
-        length_controlled=estimates(controlled, ids, seed)[0],
+        length_controlled=Estimate(nan, nan, nan, len(ids))
+        if tag == ALL
+        else length_controlled_estimate(preferences, lengths[:, 0], lengths[:, 1], ids, seed),
         consistency=mean_estimate(consistent, ids, seed),
         position=position(judgements, seed),
     )

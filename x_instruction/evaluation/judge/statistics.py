@@ -1,31 +1,33 @@
 """Statistics of judgements, each with a 95 % bootstrap interval over questions.
 
 Questions are drawn, not judgements: the answers to one question, in several languages or of several systems, are not
-independent of each other.
+independent of each other. A draw is a weight for each row, the number of times that its question was drawn. So every
+statistic is computed for all draws at once, as a function of weights of shape (draws, rows).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.bootstrap import intervals
 from x_instruction.errors import CorpusError
 from x_instruction.refine.logistic import sigmoid
 
 Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 DRAWS = 1_000
+_PERCENTILES = (2.5, 97.5)
 # Random signs of a test; its p-value is a multiple of 1 / 10,000.
 _FLIPS = 9_999
 # Of the squared slope of the length, so that it stays finite where length separates wins from losses. The constant, on
-# which the win rate depends, has none.
-_RIDGE = 1e-3
-_STEPS = 100
+# which the win rate depends, has none but what keeps a matrix invertible.
+_RIDGE, _TINY = 1e-3, 1e-9
+_STEPS = 40
+# Newton's method may overshoot where probabilities are near 0 or 1.
+_LONGEST_STEP = 4.0
 _NAN = float("nan")
 
 
@@ -44,10 +46,6 @@ class Estimate:
     high: float
     n: int
 
-    def excludes(self, value: float) -> bool:
-        """Whether a value is outside the interval."""
-        return self.low > value or self.high < value
-
     def text(self, spec: str = ".2f") -> str:
         """The figure and its interval, such as ``0.52 (0.41 to 0.63)``."""
         if np.isnan(self.value):
@@ -55,43 +53,70 @@ class Estimate:
         return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 
-def estimates(
-    function: Callable[[Rows], Sequence[float]], questions: Sequence[Hashable], seed: int = 0, draws: int = DRAWS
-) -> list[Estimate]:
-    """Figures of rows, with intervals over the questions of the rows.
+def draw_weights(questions: Sequence[Hashable], seed: int = 0, draws: int = DRAWS) -> Floats:
+    """The weight of each row in each draw of the questions, (1 + draws, rows). The first draw is the data itself.
 
     Args:
-        function: takes the numbers of rows, some of them several times, and returns figures.
         questions: the question of each row.
         seed: seed of the draws.
         draws: number of draws.
     """
-    members: dict[Hashable, list[int]] = {}
-    for row, question in enumerate(questions):
-        members.setdefault(question, []).append(row)
-    groups = [np.array(rows, dtype=np.int64) for rows in members.values()]
-    values = list(function(np.arange(len(questions))))
+    number = {question: row for row, question in enumerate(dict.fromkeys(questions))}
+    owner = np.array([number[question] for question in questions], dtype=np.int64)
+    weights = np.ones((1 + draws, len(owner)))
+    if len(number):
+        share = np.full(len(number), 1 / len(number))
+        weights[1:] = np.random.default_rng(seed).multinomial(len(number), share, size=draws)[:, owner]
+    return weights
 
-    def drawn(chosen: Rows) -> Sequence[float]:
-        return function(np.concatenate([groups[number] for number in chosen]))
 
-    ends = intervals(drawn, [np.arange(len(groups))], draws, seed) if groups else [(_NAN, _NAN)] * len(values)
-    return [
-        Estimate(float(value), *((_NAN, _NAN) if np.isnan(value) else end), len(questions))
-        for value, end in zip(values, ends, strict=True)
-    ]
+def estimate(figures: npt.ArrayLike, n: int) -> Estimate:
+    """The estimate of a figure.
+
+    Args:
+        figures: (1 + draws,), the figure of the data, then of each draw. Draws without one are left out.
+        n: number of rows.
+    """
+    value, *drawn = np.asarray(figures, dtype=np.float64)
+    numbers = np.array(drawn)[~np.isnan(drawn)]
+    if np.isnan(value) or not len(numbers):
+        return Estimate(float(value), _NAN, _NAN, n)
+    low, high = np.percentile(numbers, _PERCENTILES).tolist()
+    return Estimate(float(value), low, high, n)
+
+
+def means(weights: Floats, values: npt.ArrayLike) -> Floats:
+    """The mean of a column in each draw, (draws,). Rows that are NaN are left out; NaN if no row is left.
+
+    Args:
+        weights: (draws, rows).
+        values: (rows,).
+    """
+    column = np.asarray(values, dtype=np.float64)
+    valid = ~np.isnan(column)
+    total = weights @ valid
+    summed = weights @ np.where(valid, column, 0.0)
+    return _ratio(summed, total)
+
+
+def mean_of(columns: Sequence[Floats]) -> Floats:
+    """The mean of several figures in each draw, without those that are NaN."""
+    table = np.array(columns)
+    valid = ~np.isnan(table)
+    count = valid.sum(axis=0)
+    summed = np.where(valid, table, 0.0).sum(axis=0)
+    return _ratio(summed, count)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """The quotients; NaN where the whole is 0 or less."""
+    found: Floats = np.divide(part, whole, out=np.full(len(whole), _NAN), where=whole > 0)
+    return found
 
 
 def mean_estimate(values: npt.ArrayLike, questions: Sequence[Hashable], seed: int = 0) -> Estimate:
     """The mean of values with its interval."""
-    rows = np.asarray(values, dtype=np.float64)
-    return estimates(lambda chosen: [mean(rows[chosen])], questions, seed)[0]
-
-
-def mean(values: Floats) -> float:
-    """The mean of the values that are numbers; NaN if there are none."""
-    numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if len(numbers) else _NAN
+    return estimate(means(draw_weights(questions, seed), values), len(questions))
 
 
 def sign_flip(values: npt.ArrayLike, questions: Sequence[Hashable], seed: int = 0, one_sided: bool = False) -> float:
@@ -108,15 +133,15 @@ def sign_flip(values: npt.ArrayLike, questions: Sequence[Hashable], seed: int = 
     Returns:
         The p-value; 1 without values.
     """
-    names = {question: row for row, question in enumerate(dict.fromkeys(questions))}
-    sums = np.bincount([names[question] for question in questions], np.asarray(values, dtype=np.float64))
-    if not len(sums) or not np.any(sums):
+    number = {question: row for row, question in enumerate(dict.fromkeys(questions))}
+    sums = np.bincount([number[question] for question in questions], np.asarray(values, dtype=np.float64))
+    if not np.any(sums):
         return 1.0
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(_FLIPS, len(sums)))
     drawn, found = signs @ sums, float(sums.sum())
     if not one_sided:
         drawn, found = np.abs(drawn), abs(found)
-    return float((1 + np.sum(drawn >= found - 1e-9)) / (1 + _FLIPS))
+    return float((1 + np.sum(drawn >= found - _TINY)) / (1 + _FLIPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +167,9 @@ def side_by_side(values: npt.ArrayLike, questions: Sequence[Hashable], seed: int
         questions: the question of each.
         seed: seed of the intervals.
     """
-    rows = np.asarray(values, dtype=np.float64)
-
-    def figures(chosen: Rows) -> list[float]:
-        drawn = rows[chosen]
-        if not len(drawn):
-            return [_NAN] * 4
-        return [float(np.mean(drawn == value)) for value in (1.0, 0.5, 0.0)] + [float(drawn.mean())]
-
-    return SideBySide(*estimates(figures, questions, seed))
+    rows, weights = np.asarray(values, dtype=np.float64), draw_weights(questions, seed)
+    columns = [rows == 1.0, rows == 0.5, rows == 0.0, rows]
+    return SideBySide(*(estimate(means(weights, column), len(rows)) for column in columns))
 
 
 def length_controlled(preferences: npt.ArrayLike, lengths: npt.ArrayLike, others: npt.ArrayLike) -> float:
@@ -167,24 +186,49 @@ def length_controlled(preferences: npt.ArrayLike, lengths: npt.ArrayLike, others
     Returns:
         0 to 1; NaN without rows.
     """
+    preferences = np.asarray(preferences, dtype=np.float64)
+    return float(_length_controlled(np.ones((1, len(preferences))), preferences, lengths, others)[0])
+
+
+def length_controlled_estimate(
+    preferences: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    others: npt.ArrayLike,
+    questions: Sequence[Hashable],
+    seed: int = 0,
+) -> Estimate:
+    """``length_controlled`` with its interval."""
+    return estimate(_length_controlled(draw_weights(questions, seed), preferences, lengths, others), len(questions))
+
+
+def _length_controlled(
+    weights: Floats, preferences: npt.ArrayLike, lengths: npt.ArrayLike, others: npt.ArrayLike
+) -> Floats:
     y = np.asarray(preferences, dtype=np.float64)
     difference = np.asarray(lengths, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     if not len(y):
-        return _NAN
-    if np.all(y == y[0]):
-        return float(y[0])
-    deviation = difference.std(ddof=1) if len(y) > 1 else 0.0
-    x = np.column_stack([np.ones(len(y)), np.tanh(difference / deviation) if deviation else np.zeros(len(y))])
-    penalty = np.diag([1e-9, _RIDGE])
-    beta = np.zeros(2)
+        return np.full(len(weights), _NAN)
+    count = weights.sum(axis=1, keepdims=True)
+    centered = difference - (weights @ difference)[:, None] / count
+    variance = (weights * centered**2).sum(axis=1, keepdims=True) / np.maximum(count - 1, 1)
+    x = np.tanh(np.divide(difference, np.sqrt(variance), out=np.zeros_like(weights), where=variance > 0))
+    constant, slope = np.zeros(len(weights)), np.zeros(len(weights))
     for _ in range(_STEPS):
-        p = sigmoid(x @ beta)
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + penalty, x.T @ (y - p) - penalty @ beta)
-        # A step of Newton's method may overshoot where the probabilities are near 0 or 1.
-        beta += np.clip(step, -4, 4)
-        if np.abs(step).max() < 1e-9:
+        p = sigmoid(constant[:, None] + slope[:, None] * x)
+        curvature, rest = weights * p * (1 - p), weights * (y - p)
+        # Newton's method for two parameters, by the inverse of a symmetric matrix of two rows.
+        a, b = curvature.sum(axis=1) + _TINY, (curvature * x).sum(axis=1)
+        c = (curvature * x * x).sum(axis=1) + _RIDGE
+        first, second = rest.sum(axis=1) - _TINY * constant, (rest * x).sum(axis=1) - _RIDGE * slope
+        determinant = a * c - b * b
+        steps = np.array([c * first - b * second, a * second - b * first]) / determinant
+        steps = np.clip(steps, -_LONGEST_STEP, _LONGEST_STEP)
+        constant, slope = constant + steps[0], slope + steps[1]
+        if np.abs(steps).max() < 1e-7:
             break
-    return float(sigmoid(beta[0]))
+    # Where all preferences of a draw are 0 or 1, the constant has no end.
+    same = weights @ y
+    return np.where((same <= 0) | (same >= count[:, 0]), same / count[:, 0], sigmoid(constant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,22 +266,19 @@ def bradley_terry(
         CorpusError: no chain of comparisons connects all systems.
     """
     names = tuple(dict.fromkeys(name for pair in pairs for name in pair))
-    number = {name: row for row, name in enumerate(names)}
-    first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
-    second = np.array([number[b] for _, b in pairs], dtype=np.int64)
-    won = np.asarray(values, dtype=np.float64)
     size = len(names)
+    first, second = (np.array([names.index(pair[side]) for pair in pairs], dtype=np.int64) for side in (0, 1))
+    won = np.asarray(values, dtype=np.float64)
     compared = np.zeros((size, size))
     compared[first, second] = compared[second, first] = 1.0
     _check_connected(compared, names)
-
-    def figures(chosen: Rows) -> Sequence[float]:
-        wins = prior * compared
-        np.add.at(wins, (first[chosen], second[chosen]), won[chosen])
-        np.add.at(wins, (second[chosen], first[chosen]), 1 - won[chosen])
-        return [float(value) for value in _strengths(wins)]
-
-    return Strengths(names, tuple(estimates(figures, questions, seed)))
+    # The wins of each comparison, (rows, pairs of systems): of the first system, and of the second.
+    table = np.zeros((len(pairs), size * size))
+    table[np.arange(len(pairs)), first * size + second] = won
+    table[np.arange(len(pairs)), second * size + first] = 1 - won
+    wins = (draw_weights(questions, seed) @ table).reshape(-1, size, size) + prior * compared
+    strengths = _strengths(wins)
+    return Strengths(names, tuple(estimate(strengths[:, row], len(pairs)) for row in range(size)))
 
 
 def _check_connected(compared: Floats, names: Sequence[str]) -> None:
@@ -256,20 +297,21 @@ def _check_connected(compared: Floats, names: Sequence[str]) -> None:
 
 
 def _strengths(wins: Floats) -> Floats:
-    """Maximum likelihood by Newton's method, with mean 0."""
-    games = wins + wins.T
-    theta = np.zeros(len(wins))
+    """Maximum likelihood by Newton's method, with mean 0: (draws, systems) from (draws, systems, systems)."""
+    games = wins + wins.transpose(0, 2, 1)
+    size = wins.shape[1]
+    theta = np.zeros(wins.shape[:2])
     for _ in range(_STEPS):
-        p = sigmoid(theta[:, None] - theta[None, :])
-        gradient = wins.sum(axis=1) - (games * p).sum(axis=1)
-        weights = games * p * (1 - p)
+        p = sigmoid(theta[:, :, None] - theta[:, None, :])
+        gradient = (wins - games * p).sum(axis=2)
+        curvature = games * p * (1 - p)
         # Strengths are known up to a constant: the matrix of ones fixes their sum.
-        hessian = np.diag(weights.sum(axis=1)) - weights + np.ones_like(wins)
-        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        theta += np.clip(step, -2, 2)
+        hessian = np.eye(size) * (curvature.sum(axis=2) + _TINY)[:, :, None] - curvature + 1.0
+        step = np.clip(np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], -_LONGEST_STEP, _LONGEST_STEP)
+        theta += step
         if np.abs(step).max() < 1e-9:
             break
-    return np.asarray(theta - theta.mean(), dtype=np.float64)
+    return np.asarray(theta - theta.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
 def kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
@@ -278,21 +320,22 @@ def kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
     Returns:
         At most 1; 0 is chance. NaN without rows, or if both always say the same one thing.
     """
-    rows = list(zip(one, other, strict=True))
-    if not rows:
-        return _NAN
-    observed = sum(a == b for a, b in rows) / len(rows)
-    expected = (
-        sum(sum(a == label for a, _ in rows) * sum(b == label for _, b in rows) for label in {a for a, _ in rows})
-        / len(rows) ** 2
-    )
-    return (observed - expected) / (1 - expected) if expected < 1 else _NAN
+    return float(_kappa(np.ones((1, len(one))), one, other)[0])
 
 
 def agreement(
     one: Sequence[Hashable], other: Sequence[Hashable], questions: Sequence[Hashable], seed: int = 0
 ) -> Estimate:
     """Cohen's kappa with its interval."""
-    return estimates(
-        lambda chosen: [kappa([one[row] for row in chosen], [other[row] for row in chosen])], questions, seed
-    )[0]
+    return estimate(_kappa(draw_weights(questions, seed), one, other), len(one))
+
+
+def _kappa(weights: Floats, one: Sequence[Hashable], other: Sequence[Hashable]) -> Floats:
+    labels = list(dict.fromkeys([*one, *other]))
+    left, right = (np.array([[given == label for label in labels] for given in rows]) for rows in (one, other))
+    if not len(left):
+        return np.full(len(weights), _NAN)
+    count = weights.sum(axis=1)
+    observed = weights @ (left & right).any(axis=1) / count
+    expected = ((weights @ left) * (weights @ right)).sum(axis=1) / count**2
+    return _ratio(observed - expected, np.where(expected < 1 - _TINY, 1 - expected, 0.0))
