@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from x_instruction.cli.interrupt import kept
-from x_instruction.cli.options import languages_option, out_option, overwrite_option, read_sets, set_option
+from x_instruction.cli.options import languages_option, limit_option, out_option, overwrite_option, read_sets, set_option
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--tasks", metavar="NAMES", help="Benchmarks or tasks, such as xcopa,xnli. [default: belebele]")
 @languages_option("those of the paper that a benchmark has")
 @click.option("--shots", default="0", show_default=True, metavar="NUMBERS", help="Examples in the prompt, such as 0,5.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N items of each task.")
+@limit_option("items")
 @click.option(
     "--include",
     multiple=True,
