@@ -254,8 +254,8 @@ def test_results_of_other_settings_are_not_overwritten(tiny_model: Path, folder:
         (["--tasks", "capitals", "--shots", "few"], RecipeError, "--shots is 'few', expected numbers such as 0,5"),
         (
             ["--tasks", "capitals", "--languages", "fi", "--set", "engine=batch"],
-            NotCapable,
-            "needs a model that can score",
+            RecipeError,
+            "expected an engine that answers at once",
         ),
         (["--tasks", "lost"], CorpusError, "cannot load the data of task lost"),
     ],
@@ -301,6 +301,17 @@ def test_the_list_shows_what_is_there(folder: Path) -> None:
     assert found.exit_code == 0, found.exception
     rows = json.loads(found.stdout)
     assert {row["benchmark"]: row["origin"] for row in rows}["multiblimp"] == "native"
+
+
+def test_a_model_that_cannot_score(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Refusing()
+    writer.capabilities = frozenset({"complete"})
+    monkeypatch.setattr(benchmarks, "open_engine", lambda model: writer)
+    model = Model(name="writer", engine="openai")
+    with pytest.raises(
+        NotCapable, match="task capitals_fi_prompt_1 needs a model that can score, and the engine of wri"
+    ):
+        benchmarks.run(model, ["capitals"], ["fi"], [0], 1, [folder], tmp_path)
 
 
 def test_no_model() -> None:

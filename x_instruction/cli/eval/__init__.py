@@ -12,6 +12,7 @@ from x_instruction.cli.groups import CommandGroup
         "Commands": [
             "held-out",
             "benchmarks",
+            "language",
             "representations",
             "raters",
             "answers",

@@ -45,8 +45,10 @@ def model_settings(name: str, adapter: str | None, sets: tuple[str, ...]) -> Mod
 
 def progress() -> Callable[[int, int], None]:
     """A line that counts requests, if standard error is a terminal."""
-    return _count if sys.stderr.isatty() else lambda done, known: None
+    # The terminal of now: lm-evaluation-harness is silenced by replacing sys.stderr.
+    stream = sys.stderr
 
+    def count(done: int, known: int) -> None:
+        click.echo(f"\r{done:,} of {known:,} requests", stream, nl=done == known)
 
-def _count(done: int, known: int) -> None:
-    click.echo(f"\r{done:,} of {known:,} requests", err=True, nl=done == known)
+    return count if stream.isatty() else lambda done, known: None

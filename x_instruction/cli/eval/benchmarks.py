@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from x_instruction.cli.eval.asking import model_settings, progress
 from x_instruction.cli.interrupt import kept
-from x_instruction.cli.options import languages_option, limit_option, out_option, overwrite_option, read_sets, set_option
+from x_instruction.cli.options import (
+    languages_option,
+    limit_option,
+    out_option,
+    overwrite_option,
+    set_option,
+)
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
@@ -68,50 +73,26 @@ def command(
         return
     if not model:
         raise RecipeError("no model is named: expected `x-instruction eval benchmarks MODEL`, or --list")
-    from x_instruction.config.model import Model
-    from x_instruction.config.section import validate
     from x_instruction.evaluation.benchmarks import check_shots, run
 
     numbers = check_shots(shots)
-    overrides: dict[str, Any] = {"name": model, "threads": os.cpu_count() or 1, **read_sets(sets)}
-    if adapter is not None:
-        overrides["adapter"] = adapter
+    settings = model_settings(model, adapter, (f"threads={os.cpu_count() or 1}", *sets))
     folder = out or Path("evals") / Path(model).name
     kept(f"answers are kept in {folder}; rerun the same command to continue")
-    with _progress() as on_progress:
-        metrics = run(
-            validate(Model, {}, overrides),
-            names,
-            languages,
-            numbers,
-            limit,
-            include,
-            folder,
-            overwrite=overwrite,
-            log=lambda text: click.echo(text, err=True),
-            on_progress=on_progress,
-        )
+    metrics = run(
+        settings,
+        names,
+        languages,
+        numbers,
+        limit,
+        include,
+        folder,
+        overwrite=overwrite,
+        log=lambda text: click.echo(text, err=True),
+        on_progress=progress(),
+    )
     emit([_row(metric) for metric in metrics], _COLUMNS, form)
     click.echo(f"written: {folder / 'benchmarks.json'}", err=True)
-
-
-class _progress:
-    """A line of progress on a terminal, which lm-evaluation-harness does not hide."""
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        stream = sys.stderr
-        self._shown = stream.isatty()
-
-        def show(done: int, total: int) -> None:
-            if self._shown:
-                stream.write(f"\r{done:,} of {total:,} requests\x1b[K\r")
-                stream.flush()
-
-        return show
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\x1b[K")
 
 
 def _list(languages: tuple[str, ...], include: tuple[Path, ...], form: Format | None) -> None:

@@ -130,7 +130,7 @@ def judge_answers(
             "answers": digest(sorted([c.question_id, c.question, *c.systems, *c.answers] for c in comparisons)),
         }
         verdicts = read_verdicts(passport, settings) if passport else None
-        systems = {name: _system(sets, name) for name in sorted(sets[0].systems)}
+        systems = {name: system_info(sets, name) for name in sorted(sets[0].systems)}
         for name, info in systems.items():
             check_target(out, f"judge-{name}", info, settings, overwrite)
         judged = ask(comparisons)
@@ -162,7 +162,7 @@ def _limited(answers: AnswerSet, limit: int | None) -> AnswerSet:
     return dataclasses.replace(answers, questions=answers.questions[:limit])
 
 
-def _system(sets: Sequence[AnswerSet], name: str) -> ModelInfo:
+def system_info(sets: Sequence[AnswerSet], name: str) -> ModelInfo:
     """The model behind a system, as the report beside its answers states it."""
     report = system_report(sets[0].systems[name].path) or {}
     return ModelInfo(name=name, revision=str(report.get("revision", "")), engine=str(report.get("engine", "")))
