@@ -138,7 +138,7 @@ def test_the_recipe_of_this_route(tmp_path: Path) -> None:
             f"{section}.model.{key}": value for section in ("generate", "refine") for key, value in SERVED.items()
         }
         served |= {f"{section}.model.server.url": server.url for section in ("generate", "refine")}
-        corpus = {"corpus.source": "sample", "corpus.passages": 5}
+        corpus = {"corpus.source": "sample", "corpus.passages": 5, "corpus.decontaminate": []}
         settings = load("muri", corpus | served | {"languages": ["fi"], "refine.min_score": 1.0})
         plan = Plan(RunFolder(tmp_path / "run"), settings)
         assert [str(task.key) for stage in stages(settings) for task in plan.tasks(stage)] == ["passage/fi/00000"]

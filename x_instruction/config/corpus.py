@@ -136,8 +136,10 @@ class Corpus(Section):
     license: str = "unknown"
     """Licence of documents whose rows do not state one."""
     decontaminate: Strings = ()
-    """Files of evaluation sets, such as `eval/belebele.{tag}.jsonl` or `hf://datasets/ORG/NAME/{tag}/*.parquet`. Takes
-    the placeholders and formats of `paths`. Passages that share a run of words with any text of one are dropped."""
+    """Evaluation sets: names, or files such as `eval/mine.{tag}.jsonl` and `hf://datasets/ORG/NAME/{tag}/*.parquet`,
+    with the placeholders and formats of `paths`. Passages that share a run of words with any text of one are dropped.
+    Names are `belebele`, `flores`, `global-mmlu`, `mgsm`, `paws-x`, `sib200`, `xcopa`, `xnli` and `xquad`. These are
+    read from the Hub, without splits for training. A set that lacks a language drops nothing of it."""
     overlap_words: Positive = 8
     """Length of such a run, in words; 1 word is 3 characters in scripts without spaces. A shorter text of an evaluation
     set counts as a whole, if it has at least 6 words."""

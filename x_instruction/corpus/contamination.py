@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from x_instruction.corpus import known_sets
 from x_instruction.corpus.files import check_regular, find, is_local
 from x_instruction.corpus.readers import rows, suffix
 from x_instruction.corpus.rows import RowError, as_utf8
@@ -68,6 +69,16 @@ class ContaminationIndex:
         if not number:
             raise CorpusError(f"{path} holds no text to compare with: name the evaluation set's own file")
         return number
+
+    def read_known(self, name: str, language: Language) -> None:
+        """Add every text of a set that has a name, in one language.
+
+        Raises:
+            CorpusError: the set cannot be read.
+        """
+        for row in known_sets.rows(name, language):
+            for text in _strings(row):
+                self.add(text, name)
 
     def add(self, text: str, name: str) -> None:
         """Add one text of the set called ``name``."""
@@ -144,18 +155,20 @@ def evaluation_sets(paths: tuple[str, ...], language: Language, words: int, limi
     """The evaluation sets of a corpus, or None if there are none.
 
     Args:
-        paths: paths with placeholders and wildcards, as in ``corpus.paths``.
+        paths: names of ``known_sets.SETS``, and paths with placeholders and wildcards, as in ``corpus.paths``.
         language: the language to read.
         words: length of the shared runs, in words.
         limit: bytes of the longest row that is read.
 
     Raises:
-        CorpusError: no file matches, or a file or one of its rows cannot be read.
+        CorpusError: no file matches, or a set, a file or one of its rows cannot be read.
     """
     if not paths:
         return None
     index = ContaminationIndex(words)
-    for filesystem, path in find(paths, language, "corpus.decontaminate"):
+    for name in known_sets.named(paths):
+        index.read_known(name, language)
+    for filesystem, path in find(known_sets.unnamed(paths), language, "corpus.decontaminate"):
         index.read(path if is_local(filesystem) else filesystem.unstrip_protocol(path), limit)
     return index
 

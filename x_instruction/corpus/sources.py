@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.config.corpus import Corpus
+from x_instruction.corpus import known_sets, streamed
 from x_instruction.corpus.cells import LicenseError, license_of, text_of
 from x_instruction.corpus.files import digest, fill, find, is_local
 from x_instruction.corpus.quality import digest as head_digest
@@ -84,8 +85,11 @@ def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
     """
     found = _input(corpus, language)
     if corpus.decontaminate:
-        digests = _digests(corpus.decontaminate, language, "corpus.decontaminate")
+        digests = _digests(known_sets.unnamed(corpus.decontaminate), language, "corpus.decontaminate")
         found |= {f"decontaminate.{path}": key for path, key in digests.items()}
+        for name in known_sets.named(corpus.decontaminate):
+            data_set = _data_set(known_sets.SETS[name].dataset, "main")
+            found |= {f"decontaminate.{name}:{part}": key for part, key in data_set.items()}
     if corpus.filters.quality_head:
         found["quality_head"] = head_digest(Path(corpus.filters.quality_head))
     return found
@@ -96,15 +100,17 @@ def _input(corpus: Corpus, language: Language) -> dict[str, str]:
         name, content = _sample_file(language)
         return {name: hashlib.sha256(content).hexdigest()}
     if corpus.source == "hub":
-        from x_instruction.corpus.streamed import revision
-
-        dataset = corpus.dataset or ""
-        folder = Path(dataset)
-        if folder.is_dir():
-            files = sorted(p for p in folder.rglob("*") if p.is_file())
-            return {str(p.relative_to(folder)): digest(p) for p in files}
-        return {dataset: revision(dataset, corpus.revision)}
+        return _data_set(corpus.dataset or "", corpus.revision)
     return _digests(corpus.paths, language, "corpus.paths")
+
+
+def _data_set(dataset: str, revision: str) -> dict[str, str]:
+    """The digest of each file of a local folder, or the commit of a data set on the Hub."""
+    folder = Path(dataset)
+    if folder.is_dir():
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        return {str(p.relative_to(folder)): digest(p) for p in files}
+    return {dataset: streamed.revision(dataset, revision)}
 
 
 def _digests(paths: tuple[str, ...], language: Language, key: str) -> dict[str, str]:
@@ -127,10 +133,8 @@ def count(corpus: Corpus, language: Language) -> int | None:
     if corpus.source == "sample":
         rows = _sample_file(language)[1].count(b"\n")
     elif corpus.source == "hub":
-        from x_instruction.corpus.streamed import size
-
         config = fill(corpus.config, language) if corpus.config else None
-        rows = size(corpus.dataset or "", config, corpus.split, corpus.revision)
+        rows = streamed.size(corpus.dataset or "", config, corpus.split, corpus.revision)
     else:
         files = find(corpus.paths, language)
         if all(suffix(path) == ".parquet" for _, path in files):
@@ -221,11 +225,9 @@ def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dro
 
 
 def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
-    from x_instruction.corpus.streamed import stream
-
     columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
     config = fill(corpus.config, language) if corpus.config else None
-    table = stream(corpus.dataset or "", config, corpus.split, corpus.revision)
+    table = streamed.stream(corpus.dataset or "", config, corpus.split, corpus.revision)
     # Only the last part of a local path is kept: published data must not contain the paths of a machine.
     folder = Path(corpus.dataset or "")
     name = folder.name if folder.is_dir() else corpus.dataset or ""

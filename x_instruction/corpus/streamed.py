@@ -47,6 +47,30 @@ def size(dataset: str, config: str | None, split: str, revision: str) -> int | N
     return int(rows) if rows else None
 
 
+def configs(dataset: str) -> list[str]:
+    """Names of the configs of a data set.
+
+    Raises:
+        CorpusError: no such data set, no access or no connection.
+    """
+    import datasets
+
+    with _as_corpus_error(f"data set {dataset!r}"):
+        return list(datasets.get_dataset_config_names(dataset))
+
+
+def splits(dataset: str, config: str) -> list[str]:
+    """Names of the splits of a config.
+
+    Raises:
+        CorpusError: no such data set or config, no access or no connection.
+    """
+    import datasets
+
+    with _as_corpus_error(f"data set {dataset!r}, config {config!r}"):
+        return list(datasets.get_dataset_split_names(dataset, config))
+
+
 @contextlib.contextmanager
 def _as_corpus_error(where: str) -> Iterator[None]:
     """Raise errors of the Hub and of its files as ``CorpusError``."""
