@@ -5,6 +5,7 @@ with one request takes its start-up off. Requests a second are counted by the se
 to the last answer.
 
     --client datatrove=/path/to/python    adds a client, run by an interpreter that has it
+    --judge                               judges answers, against the engine alone with the same requests
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SCRIPTS = {
     "bare": ("bare.py",),
     "engine": ("ours.py", "engine"),
     "ours": ("ours.py",),
+    "judge's requests": ("judge.py", "engine"),
+    "judge": ("judge.py",),
     "datatrove": ("datatrove_runner.py",),
     "distilabel": ("distilabel_llm.py",),
     "curator": ("curator_llm.py",),
@@ -78,8 +81,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--client", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--judge", action="store_true")
     given = parser.parse_args()
-    clients = {"bare": sys.executable, "engine": sys.executable, "ours": sys.executable}
+    names = ["judge's requests", "judge"] if given.judge else ["bare", "engine", "ours"]
+    clients = dict.fromkeys(names, sys.executable)
     clients |= dict(entry.split("=", 1) for entry in given.client)
     found: dict[str, list[Measured]] = {client: [] for client in clients}
     for number in range(given.repeats):
@@ -87,11 +92,11 @@ def main() -> None:
         for client in list(clients)[:: 1 if number % 2 else -1]:
             found[client].append(measured(client, clients[client], given.requests, given.concurrency, given.latency))
             print(f"{number} {client}: {found[client][-1]}", file=sys.stderr, flush=True)
-    bare = statistics.median(m.per_second for m in found["bare"])
+    bare = statistics.median(m.per_second for m in found[names[0]])
     print(
         f"{given.requests} requests, {given.concurrency} at once, {given.latency * 1000:g} ms, {given.repeats} repeats"
     )
-    print("| client | requests/s | of bare | CPU s / 1,000 requests |\n|---|---|---|---|")
+    print(f"| client | requests/s | of {names[0]} | CPU s / 1,000 requests |\n|---|---|---|---|")
     for client, runs in found.items():
         rate = statistics.median(m.per_second for m in runs)
         print(f"| {client} | {rate:.0f} | {rate / bare:.3f} | {statistics.median(m.cpu for m in runs):.2f} |")

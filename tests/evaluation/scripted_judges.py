@@ -88,10 +88,20 @@ class JudgeServer(OpenAIServer):
         decide: the judge.
         logprobs: whether it returns log-probabilities.
         latency: seconds before each answer.
+        answer: answers a request, from the name of the model and the request; by default in a manner of its own.
+        models: names of the models.
     """
 
-    def __init__(self, decide: Decide, logprobs: bool = True, latency: float = 0) -> None:
-        super().__init__(self._reply, models=("judge",))
+    def __init__(
+        self,
+        decide: Decide,
+        logprobs: bool = True,
+        latency: float = 0,
+        answer: Callable[[str, str], str] = lambda model, request: OWN + request[::-1],
+        models: tuple[str, ...] = ("judge",),
+    ) -> None:
+        super().__init__(self._reply, models=models)
+        self.answer = answer
         self.decide, self.logprobs, self.latency = decide, logprobs, latency
         self.judged: list[str] = []
         self.answered = 0
@@ -108,7 +118,7 @@ class JudgeServer(OpenAIServer):
         text = "\n".join(message["content"] for message in body["messages"])
         parts = {name: found[1] for name, pattern in _PARTS.items() if (found := pattern.search(text))}
         if len(parts) < len(_PARTS):
-            return 200, _answer(OWN + text[::-1], 0.5 if body.get("logprobs") else None)
+            return 200, _answer(self.answer(body["model"], text), 0.5 if body.get("logprobs") else None)
         self.judged.append(text)
         p = self.decide(parts["request"], parts["first"], parts["second"])
         if isinstance(p, str):

@@ -30,7 +30,8 @@ def answered(natural: Natural, tmp_path: Path) -> Path:
         foreign = [natural.responses[request] for request in requests[other]]
         systems = {"good": good, "shifted": good[1:] + good[:1], "foreign": foreign}
         lines = [
-            {"question_id": n, "text": requests[tag][n], "category": "x", "language": "en"} for n in range(QUESTIONS)
+            {"question_id": n, "text": f"Tell me about topic {n}.", "category": "x", "language": "en"}
+            for n in range(QUESTIONS)
         ]
         write(folder / tag / "question.jsonl", lines)
         for name, texts in systems.items():
@@ -75,7 +76,7 @@ def test_a_sound_judge_finds_the_better_system(natural: Natural, answered: Path,
     assert {key[0] for key in found} == {"fi", "sw", "all"}
     good = found["all", "good", "shifted", "overall"]
     assert (good["win"], good["tie"], good["loss"], good["n"]) == (1.0, 0.0, 0.0, 2 * QUESTIONS)
-    assert good["verdict"] == "counts"
+    assert good["verdict"] == "verdicts count"
     # The judge thinks that these two are equal; the gate does not.
     gated = found["sw", "foreign", "shifted", "overall"]
     assert (gated["score_without_gate"], gated["loss"]) == (0.5, 1.0)

@@ -125,12 +125,17 @@ def command(
     \b
     win, tie, loss   shares of the judgements with an answer
     score            wins and half of the ties; 0.5 is parity
-    equal length     win rate at equal lengths of the answers (after AlpacaEval 2)
-    no answer        judgements that could not be read, of either order
-    verdict          whether the passport of the judge lets it count
+    equal length     win rate of the judge's preference at equal lengths of the
+                     answers (after AlpacaEval 2), without the gate
+    no answer        pairs for which the judge gave no answer in an order
+    consistency      share of pairs with the same verdict in both orders
+    position         win rate of the first answer minus that of the second
 
-    For three or more systems, a second table has their strengths (Bradley and Terry). Judgements are written in the
-    layout of the paper, and one record for each system. If interrupted, rerun the same command to continue.
+    For three or more systems, a table has their strengths (Bradley and Terry). The last lines say in which languages
+    the verdicts count, according to the passport.
+
+    Judgements are written in the layout of the paper, and one record for each system. If interrupted, rerun the same
+    command to continue.
     """
     from x_instruction.evaluation.judge.protocols import protocol as protocol_of
     from x_instruction.evaluation.judge.run import judge_answers
@@ -155,7 +160,11 @@ def command(
     )
     for name, number in judged.left_out.items():
         click.echo(f"{name}: {number} questions are left out, because it could not be asked", err=True)
-    emit([_row(result, judged) for result in judged.results], _COLUMNS, form)
+    rows = [_row(result, judged) for result in judged.results]
+    emit(rows, _COLUMNS, form)
+    if not form:
+        click.echo()
+        emit(rows, _CHECKS)
     strengths = [
         {"language": tag, "system": name} | figures("strength", estimate)
         for tag, fitted in judged.strengths.items()
@@ -166,6 +175,10 @@ def command(
     if strengths and not form:
         click.echo("\nstrength (log-odds; 0 is the mean)")
         emit(strengths, _STRENGTHS)
+    if not form:
+        click.echo()
+        for tag, verdict in {row["language"]: row["verdict"] for row in rows}.items():
+            click.echo(f"{tag}: {verdict}")
     if judged.spent:
         click.echo(f"spent {judged.spent:.4f}", err=True)
 
@@ -189,7 +202,7 @@ def _row(result: PairResult, judged: Judged) -> dict[str, Any]:
     row |= figures("score", gated.score) | {"score_without_gate": result.ungated.score.value}
     row |= figures("equal_length", result.length_controlled)
     row |= figures("consistency", result.consistency) | figures("position_bias", result.position)
-    return row | {"no_answer": result.no_answer, "verdict": f"no verdict: {reason}" if reason else "counts"}
+    return row | {"no_answer": result.no_answer, "verdict": f"no verdict: {reason}" if reason else "verdicts count"}
 
 
 def interval(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -215,8 +228,13 @@ _COLUMNS = [
     Column("tie", "tie", ".2f"),
     Column("loss", "loss", ".2f"),
     Column("score", interval("score")),
+]
+_CHECKS = [
+    Column("language", "language"),
+    Column("systems", _systems),
     Column("equal length", interval("equal_length")),
     Column("no answer", "no_answer", ","),
-    Column("verdict", "verdict"),
+    Column("consistency", "consistency", ".2f"),
+    Column("position", "position_bias", "+.2f"),
 ]
 _STRENGTHS = [Column("language", "language"), Column("system", "system"), Column("strength", interval("strength"))]

@@ -95,8 +95,9 @@ def command(
     emit(rows, _COLUMNS, form)
     if form:
         return
-    click.echo()
-    emit(rows, _BIASES)
+    for columns in (_ORDER, _OTHER):
+        click.echo()
+        emit(rows, columns)
     click.echo()
     for passport in passports.values():
         for line in _sentences(passport):
@@ -106,7 +107,7 @@ def command(
 def _sentences(passport: Passport) -> list[str]:
     """What the passport says, in words: the verdict, the biases, and what it cannot see."""
     reason = passport.no_verdict
-    lines = [f"no verdict: {reason}" if reason else "its verdicts count"]
+    lines = [f"no verdict: {reason}" if reason else "verdicts count"]
     lines += [f"{bias.text} ({bias.name} bias {bias.size.text('+.2f')})" for bias in passport.biases]
     blind = [flaw for flaw, estimate in passport.by_flaw.items() if not estimate.low > 0.5]
     if blind and not reason:
@@ -138,12 +139,15 @@ _COLUMNS = [
     Column("balanced", interval("balanced")),
     Column("by flaw", _by_flaw),
 ]
-_BIASES = [
+_ORDER = [
     Column("language", "language"),
     Column("answered", "answered", ".2f"),
     Column("consistency", "consistency", ".2f"),
     Column("position", interval("position")),
     Column("length", interval("length")),
+]
+_OTHER = [
+    Column("language", "language"),
     Column("own", interval("own")),
     Column("wrong language", interval("wrong_language")),
 ]

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from x_instruction.errors import RecipeError
-from x_instruction.evaluation.answers import AnswerSet
+from x_instruction.evaluation.answers import AnswerSet, asked
 from x_instruction.evaluation.judge.statistics import (
     Estimate,
     SideBySide,
@@ -22,6 +22,7 @@ from x_instruction.evaluation.judge.statistics import (
 )
 from x_instruction.evaluation.judge.verdicts import OVERALL, Comparison, Judgement
 from x_instruction.evaluation.language import AnswerLanguage, answer_languages, gated_preference, language_checks
+from x_instruction.languages import language
 
 Pick = Literal["shortest", "longest", "first"]
 # Language of a figure over all languages.
@@ -98,7 +99,7 @@ def compare_systems(
             comparisons += [
                 Comparison(
                     question_id=str(question.id),
-                    question=question.text,
+                    question=asked(question, language(answers.tag)),
                     question_language=question.language,
                     language=answers.tag,
                     systems=(a, b),
@@ -149,7 +150,9 @@ def pair_results(judged: Sequence[tuple[Judgement, ...]], languages: Languages, 
         comparison = judgement.comparison
         for tag in (comparison.language, ALL) if len(tags) > 1 else (comparison.language,):
             groups.setdefault((tag, comparison.systems, judgement.aspect), []).append(judgement)
-    return [_result(*key, judgements, languages, seed) for key, judgements in groups.items()]
+    # Over all languages last.
+    ordered = sorted(groups.items(), key=lambda item: item[0][0] == ALL)
+    return [_result(*key, judgements, languages, seed) for key, judgements in ordered]
 
 
 def _result(
