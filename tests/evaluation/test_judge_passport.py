@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +24,12 @@ from scripted_judges import (
 
 from x_instruction.config.model import Model, Server
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
+from x_instruction.evaluation.judge.labels import read_labels
 from x_instruction.evaluation.judge.passport import EQUAL, FLAWS, OWN, Documents, Passport, items
 from x_instruction.evaluation.judge.protocols import Protocol, ProtocolName, protocol
 from x_instruction.evaluation.judge.records import read_verdicts
 from x_instruction.evaluation.judge.run import measure_judge
-from x_instruction.evaluation.record import read_instances, read_record
+from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, read_instances, read_record, write_record
 from x_instruction.seed.pairs import Pair
 
 
@@ -136,10 +138,10 @@ def test_verdicts_are_those_of_the_same_judge_and_protocol(natural: Natural, tmp
 def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     request, response = next(iter(natural.responses.items()))
-    pairs = [(response, f"x{n}", "1") for n in range(6)] + [(f"x{n}", response, "2") for n in range(6)]
+    pairs = [(response, f"x{n}", "a") for n in range(6)] + [(f"x{n}", response, "b") for n in range(6)]
     # People disagree about two of them.
-    pairs[0], pairs[6] = (*pairs[0][:2], "tie"), (*pairs[6][:2], "1")
-    rows = [{"question": request, "answer_1": a, "answer_2": b, "language": "fi", "winner": w} for a, b, w in pairs]
+    pairs[0], pairs[6] = (*pairs[0][:2], "tie"), (*pairs[6][:2], "a")
+    rows = [{"instruction": request, "output_a": a, "output_b": b, "language": "fi", "winner": w} for a, b, w in pairs]
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     passports, _ = measured(sound(natural.responses), natural, tmp_path / "out", labels=labels)
     people = passports["fi"].people
@@ -148,8 +150,8 @@ def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
     assert people.value == pytest.approx((10 / 12 - 66 / 144) / (1 - 66 / 144))
     assert people.low < people.value < people.high
     assert passports["sw"].people is None
-    labels.write_text(json.dumps(rows[0] | {"winner": "A"}), "utf-8")
-    with pytest.raises(CorpusError, match="row 1: winner is 'A', expected 1, 2 or tie"):
+    labels.write_text(json.dumps(rows[0] | {"winner": "1"}), "utf-8")
+    with pytest.raises(CorpusError, match="row 1: winner is '1', expected a, b or tie"):
         measured(sound(natural.responses), natural, tmp_path / "out", labels=labels)
 
 
@@ -189,3 +191,35 @@ def test_pairs_of_real_pages(tag: str) -> None:
         if item.kind == "disfluent":
             assert 0.7 * len(first) < len(second) <= len(first)
             assert (first[0], first[-1]) == (second[0], second[-1])
+
+
+def test_labels_of_a_record_of_people(tmp_path: Path) -> None:
+    metric = Metric(
+        task="human-rating",
+        name="win_rate",
+        value=0.5,
+        n=2,
+        data=Data(name="pairs"),
+        language="fi",
+        parameters={"b": "x"},
+    )
+    fluency = dataclasses.replace(metric, name="fluency_win_rate")
+    judged = [("1", 1.0), ("2", 0.25), ("3", 0.5)]
+    instances = [
+        Instance(
+            metric=own.id,
+            id=id,
+            input="Why?",
+            outputs=("a",),
+            references=("b",),
+            score=score,
+            correct=score > 0.5,
+            details={"language": "fi"},
+        )
+        for own in (metric, fluency)
+        for id, score in judged
+    ]
+    path = write_record(tmp_path, "human-rating", ModelInfo(name="a"), [metric, fluency], instances, settings={})
+    labels = read_labels(path)
+    assert [(label.comparison.question_id, label.value) for label in labels] == [("1", 1.0), ("2", 0.0), ("3", 0.5)]
+    assert labels[0].comparison.answers == ("a", "b")

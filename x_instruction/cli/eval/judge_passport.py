@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     "--labels",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Pairs that people judged: question, answer_1, answer_2, language, winner (1, 2 or tie).",
+    help="Pairs that people judged: the record of `eval rate collect`, or rows with instruction, output_a, "
+    "output_b, language and winner (a, b or tie).",
 )
 @languages_option("all of DATA")
 @budget_option

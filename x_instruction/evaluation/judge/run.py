@@ -15,8 +15,9 @@ from x_instruction.engines import open_engine
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError
-from x_instruction.evaluation.answers import AnswerSet, Sampling, answer, read_folder, read_jsonl, system_report
+from x_instruction.evaluation.answers import AnswerSet, Sampling, answer, read_folder, system_report
 from x_instruction.evaluation.judge.files import read_judgements, write_judgements
+from x_instruction.evaluation.judge.labels import agreement_with_people, read_labels
 from x_instruction.evaluation.judge.passport import Documents, Passport, items, measure, question_of
 from x_instruction.evaluation.judge.protocols import Protocol, judge, prompt_digest, template
 from x_instruction.evaluation.judge.records import PASSPORT, Verdicts, read_verdicts, write_passport, write_results
@@ -28,7 +29,7 @@ from x_instruction.evaluation.judge.results import (
     pair_results,
     system_strengths,
 )
-from x_instruction.evaluation.judge.statistics import Estimate, Strengths, agreement
+from x_instruction.evaluation.judge.statistics import Strengths
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
 from x_instruction.evaluation.models import model_info
 from x_instruction.evaluation.record import Data, Judging, ModelInfo, check_target
@@ -42,7 +43,6 @@ from x_instruction.seed.pairs import Pair, read_pairs
 REQUESTS = "judge.requests.sqlite"
 # An answer of the judge itself is compared with a response of about that length.
 _OWN_TOKENS = 256
-WINNERS = {"1": 1.0, "2": 0.0, "tie": 0.5}
 
 Seen = Callable[[int, int], None]
 
@@ -221,7 +221,7 @@ def measure_judge(
         tags: the languages; all by default.
         per_language: at most this many documents of each language.
         own: have the judge answer requests itself, to measure whether it prefers its own answers.
-        labels: a file of pairs that people judged; see ``read_labels``.
+        labels: pairs that people judged; see ``labels.read_labels``.
         budget: stop when this much is spent.
         overwrite: replace a passport of other settings.
         seed: seed of the pairs and the intervals.
@@ -246,17 +246,17 @@ def measure_judge(
         "prompt": prompt_digest(protocol, engine.chat),
         "documents": _digest(documents),
         "own": own,
-        "labels": digest([[c.question, *c.answers, value] for c, value in labelled]),
+        "labels": digest([[label.comparison.question, *label.comparison.answers, label.value] for label in labelled]),
         "seed": seed,
     }
     check_target(out, PASSPORT, info, settings, overwrite)
     with RequestCache(cache, engine, fingerprint(model), seen, left) as requests:
         answers = _own_answers(documents, requests) if own else {}
         measured = items(documents, answers)
-        comparisons = [item.comparison for item in measured] + [comparison for comparison, _ in labelled]
+        comparisons = [item.comparison for item in measured] + [label.comparison for label in labelled]
         judged = [judgements[0] for judgements in judge(comparisons, protocol, engine, requests.ask)]
     passports = measure(measured, judged[: len(measured)], seed)
-    people = _people(labelled, judged[len(measured) :], seed)
+    people = agreement_with_people(labelled, judged[len(measured) :], seed)
     passports = {tag: dataclasses.replace(own_, people=people.get(tag)) for tag, own_ in passports.items()}
     write_passport(
         out,
@@ -308,46 +308,3 @@ def _own_answers(documents: Documents, requests: RequestCache) -> dict[tuple[str
             (tag, pair.id): given[0] for pair, given in zip(pairs, answers, strict=True) if isinstance(given, tuple)
         }
     return found
-
-
-def read_labels(path: Path) -> list[tuple[Comparison, float]]:
-    """Pairs that people judged: rows with question, answer_1, answer_2, language and winner (1, 2 or tie).
-
-    Raises:
-        CorpusError: it cannot be read, or a row lacks one of these.
-    """
-    labelled = []
-    for position, row in read_jsonl(path):
-        where = f"{path}, row {position}"
-        texts = [row.get(key) for key in ("question", "answer_1", "answer_2", "language")]
-        if not all(isinstance(text, str) and text for text in texts):
-            raise CorpusError(f"{where}: expected text in question, answer_1, answer_2 and language")
-        if str(row.get("winner")) not in WINNERS:
-            raise CorpusError(f"{where}: winner is {row.get('winner')!r}, expected 1, 2 or tie")
-        question, first, second, tag = map(str, texts)
-        comparison = Comparison(
-            question_id=str(row.get("question_id", position)),
-            question=question,
-            question_language=language(str(row.get("question_language") or tag)).tag,
-            language=language(tag).tag,
-            systems=("1", "2"),
-            answers=(first, second),
-        )
-        labelled.append((comparison, WINNERS[str(row["winner"])]))
-    if not labelled:
-        raise CorpusError(f"{path} has no rows, expected pairs that people judged")
-    return labelled
-
-
-def _people(
-    labelled: Sequence[tuple[Comparison, float]], judged: Sequence[Judgement], seed: int
-) -> dict[str, Estimate]:
-    """Cohen's kappa of the judge and people, by language."""
-    rows: dict[str, list[tuple[float, float, str]]] = {}
-    for (comparison, value), judgement in zip(labelled, judged, strict=True):
-        if judgement.value is not None:
-            rows.setdefault(comparison.language, []).append((value, judgement.value, comparison.question_id))
-    return {
-        tag: agreement([row[0] for row in found], [row[1] for row in found], [row[2] for row in found], seed)
-        for tag, found in rows.items()
-    }
