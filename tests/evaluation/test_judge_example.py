@@ -42,7 +42,7 @@ def test_the_example(natural: Natural, tmp_path: Path, monkeypatch: pytest.Monke
         found = steps()
         assert len(found) == 4
         for command, shown in found:
-            arguments = shlex.split(command.replace("$SERVER", f"--set engine=openai --set server.url={server.url}"))
+            arguments = shlex.split(command.replace("$URL", server.url))
             code, printed, errors = say(*arguments[1:])
             assert code == 0, errors
             assert printed.rstrip("\n") == shown, printed
