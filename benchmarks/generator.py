@@ -16,6 +16,7 @@ import sys
 import time
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from x_instruction.config.refine import Refine
 from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.local.embedder import Embedder
 from x_instruction.engines.request_cache import RequestCache
+from x_instruction.evaluation.record import ModelInfo, write_record
 from x_instruction.generate import generate
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Candidate, Passage, text_digest
@@ -38,6 +40,11 @@ FIGURES = {
     "usable": "share of candidates that pass the checks",
     "cosine": "similarity of the candidate and the page's topic, all-MiniLM-L6-v2",
     "pmi": "nats that a candidate gains from its page, scored by the base",
+}
+# Their ranges and units, where they are not shares.
+SCALES: dict[str, dict[str, Any]] = {
+    "cosine": {"minimum": -1.0, "unit": "cosine"},
+    "pmi": {"minimum": None, "maximum": None, "unit": "nats"},
 }
 
 
@@ -103,13 +110,18 @@ def main() -> None:
             cells.append(np.nanmean(np.array(per_page), axis=0))
         for number, (metric, what) in enumerate(FIGURES.items()):
             note = f"{what}; prompted base: {cells[0][number]:.3f}"
-            results.append(on_the_sample(tag, metric, float(cells[1][number]), len(rows), note))
+            results.append(
+                on_the_sample(
+                    "generator", tag, metric, float(cells[1][number]), len(rows), note, **SCALES.get(metric, {})
+                )
+            )
         print(
             f"| {tag} | " + " | ".join(f"{cell[n]:.2f}" for n in range(len(FIGURES)) for cell in cells) + " |",
             flush=True,
         )
     if given.out:
-        given.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        model = ModelInfo(name=Path(given.adapter).name, engine="transformers", deployment="self_deployed")
+        write_record(given.out.parent, given.out.stem, model, results, [], settings={})
     random = np.random.default_rng(0)
     first, second = (np.array(values[name]) for name in ("prompted", "tuned"))
     for number, title in enumerate(FIGURES):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
 from typing import Any
 
-from x_instruction.cards.records import Evaluation, Training
+from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, Training, text
+from x_instruction.evaluation.record import Data, Metric, ModelInfo, Record, write_record
 
 CONFIGURATION = 'model = "tiny"\nlearning_rate = 1e-5\n# ```\n</details> <script>alert(1)</script>\n'
 
@@ -32,15 +35,33 @@ def training(**changes: Any) -> Training:
     return Training(**values | changes)
 
 
-def evaluation(**changes: Any) -> Evaluation:
+def evaluation(**changes: Any) -> Metric:
+    """A figure; keyword arguments replace its fields, or those of its data."""
+    data = {"name": "facts-org/questions", "revision": "v2", "config": "default", "split": "test", "on_hub": True}
+    data |= {name: changes.pop(name) for name in tuple(changes) if name in Data.__dataclass_fields__ and name != "name"}
+    data["name"] = changes.pop("dataset", data["name"])
     values: dict[str, Any] = {
-        "dataset": "facts-org/questions",
-        "dataset_revision": "v2",
-        "language": "th",
-        "metric": "win_rate",
+        "task": "questions",
+        "name": "win_rate",
         "value": 0.53,
-        "rows": 80,
-        "date": "2026-11-20",
+        "low": 0.42,
+        "high": 0.64,
+        "n": 80,
+        "language": "th",
         "notes": "judged in both orders",
     }
-    return Evaluation(**values | changes)
+    return Metric(data=Data(**data), **values | changes)
+
+
+def records(*metrics: Metric, training: Training) -> ModelRecords:
+    """What a card is made of, without files."""
+    path, model = Path("evaluation.json"), ModelInfo(name="model")
+    record = Record(path=path, id="x", date="2026-11-20", model=model, metrics=metrics, settings={}, samples=None)
+    return ModelRecords(training, (record,) if metrics else ())
+
+
+def write(folder: Path, training: Training, *metrics: Metric) -> None:
+    """Leave the records of a model in its folder."""
+    (folder / TRAINING).write_text(text(training), "utf-8")
+    day = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
+    write_record(folder / EVALUATION, "results", ModelInfo(name="model"), metrics, [], settings={}, when=day)

@@ -15,7 +15,6 @@ What an engine and a card need is copied from the run's folder, figures of ``ben
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import shutil
@@ -26,7 +25,8 @@ from typing import Any
 import x_instruction
 from x_instruction.cards import records
 from x_instruction.cards.model import model_card
-from x_instruction.errors import XInstructionError
+from x_instruction.errors import CorpusError, XInstructionError
+from x_instruction.evaluation.record import Data, Metric, ModelInfo, read_record, write_record
 
 PACKAGE = Path(x_instruction.__file__).parent
 ROLES = {"generator": "instructions", "rater": "ratings"}
@@ -40,37 +40,31 @@ class Unfit(ValueError):
     """What was given cannot ship."""
 
 
-def on_the_sample(language: str, metric: str, value: float, rows: int, notes: str) -> dict[str, Any]:
-    """A result (``cards.records.Evaluation``) on the sample corpus in one language, of today."""
+def on_the_sample(task: str, language: str, metric: str, value: float, rows: int, notes: str, **more: Any) -> Metric:
+    """A result on the sample corpus in one language. ``more`` are fields of ``evaluation.record.Metric``."""
     sample = sorted((PACKAGE / "corpus" / "sample").glob("*.jsonl"))
     revision = hashlib.sha256(b"".join(path.read_bytes() for path in sample)).hexdigest()[:32]
-    return {
-        "dataset": "x_instruction sample corpus",
-        "dataset_revision": f"sha256:{revision}",
-        "config": language,
-        "split": "train",
-        "language": language,
-        "metric": metric,
-        "value": round(value, 3),
-        "rows": rows,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "notes": notes,
-    }
+    data = Data(name="x_instruction sample corpus", revision=f"sha256:{revision}", config=language, split="train")
+    return Metric(
+        task=task, name=metric, value=round(value, 3), n=rows, data=data, language=language, notes=notes, **more
+    )
 
 
-def of_raters(compared: Path) -> list[dict[str, Any]]:
+def of_raters(compared: Path) -> list[Metric]:
     """Results of the trained rater, one a language."""
     try:
         figures = json.loads(compared.read_text("utf-8"))["figures"]
         chosen = [one for one in figures if one["rater"] == "trained" and one["language"] != "all"]
         return [
             on_the_sample(
+                "rater",
                 one["language"],
                 "auroc",
                 one["best_worst"]["value"],
                 one["pairs"],
-                "pages with their own topic against the next page's topic; 95 % interval "
-                f"{one['best_worst']['low']:.3f} to {one['best_worst']['high']:.3f}",
+                "pages with their own topic against the next page's topic",
+                low=round(one["best_worst"]["low"], 3),
+                high=round(one["best_worst"]["high"], 3),
             )
             for one in chosen
         ]
@@ -78,16 +72,15 @@ def of_raters(compared: Path) -> list[dict[str, Any]]:
         raise Unfit(f"{compared}: expected what `x-instruction eval raters --out` writes ({error!r})") from None
 
 
-def given_results(path: Path) -> list[dict[str, Any]]:
-    """Results as they stand in a file."""
+def given_results(path: Path) -> list[Metric]:
+    """Results of a record."""
     try:
-        rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return list(read_record(path).metrics)
+    except CorpusError as error:
         raise Unfit(f"{path}: expected what benchmarks/generator.py --out writes ({error})") from None
-    return rows
 
 
-def ship(source: Path, role: str, target: Path, results: list[dict[str, Any]]) -> None:
+def ship(source: Path, role: str, target: Path, results: list[Metric]) -> None:
     """Fill ``target`` anew; nothing there is touched when the source is unfit.
 
     Raises:
@@ -111,7 +104,8 @@ def ship(source: Path, role: str, target: Path, results: list[dict[str, Any]]) -
     table = json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": training.base_model}
     path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
     if results:
-        (target / records.EVALUATION).write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        model = ModelInfo(name=f"embedded-{role}", engine="transformers", deployment="self_deployed")
+        write_record(target / records.EVALUATION, role, model, results, [], settings={})
     (target / "README.md").write_text(model_card(records.read(target), f"embedded-{role}"), "utf-8")
 
 

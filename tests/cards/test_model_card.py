@@ -8,10 +8,9 @@ import tomllib
 import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
-from model_facts import evaluation, training
+from model_facts import evaluation, records, training
 
 from x_instruction.cards.model import eval_results, license_of, model_card
-from x_instruction.cards.records import ModelRecords
 from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
 
@@ -19,7 +18,7 @@ HOSTILE = "<script>alert(1)</script> | a |\n\n---\nlicense: mit\n# T ](http://x)
 
 
 def card(evaluations=(), repo="facts-org/model", **changes):
-    return model_card(ModelRecords(training(**changes), tuple(evaluations)), repo)
+    return model_card(records(*evaluations, training=training(**changes)), repo)
 
 
 @pytest.mark.parametrize("stated", ["", "unknown", "  "])
@@ -64,7 +63,7 @@ def test_other_terms_have_name_and_address():
 
 @pytest.mark.parametrize(("relation", "library"), [("adapter", "peft"), ("merge", "transformers")])
 def test_the_metadata_says_what_the_model_is(relation, library):
-    figures = [evaluation(), evaluation(language="ur", metric="accuracy", value=0.25)]
+    figures = [evaluation(), evaluation(language="ur", name="accuracy", value=0.25)]
     data = ModelCard(card(figures, relation=relation)).data
     assert data.base_model == "facts-org/base"
     assert data.base_model_relation == relation
@@ -94,7 +93,7 @@ def test_results_on_a_registered_benchmark_are_files_of_their_own():
         evaluation(dataset="bench/a", benchmark_task="th"),
         evaluation(dataset="bench/a", benchmark_task="ur", language="ur", value=1),
     ]
-    files = eval_results(figures)
+    files = eval_results(records(*figures, training=training()).figures)
     assert list(files) == [".eval_results/bench--a.yaml"]
     entries = parse_eval_result_entries(yaml.safe_load(files[".eval_results/bench--a.yaml"]))
     assert [(one.dataset_id, one.task_id, one.value, one.date) for one in entries] == [
@@ -107,7 +106,7 @@ def test_hostile_records_change_nothing():
     names = ("hardware", "dataset", "dataset_revision", "base_revision", "example", "configuration")
     evil = dict.fromkeys(names, HOSTILE)
     evil |= {"prompt": HOSTILE + "{instruction}", "software": {HOSTILE: HOSTILE}, "hyperparameters": {HOSTILE: HOSTILE}}
-    text = card([evaluation(dataset=HOSTILE, metric=HOSTILE, notes=HOSTILE, config=HOSTILE)], **evil)
+    text = card([evaluation(dataset=HOSTILE, name=HOSTILE, notes=HOSTILE, config=HOSTILE)], **evil)
     _, head, body = text.split("---\n", 2)
     assert yaml.safe_load(head)["license"] == "apache-2.0"
     fence = re.search(r"^(````+)text\n.*?^\1$", body, flags=re.MULTILINE | re.DOTALL)
@@ -206,7 +205,7 @@ def test_models_of_the_pipeline_are_not_said_to_answer(task):
 
 
 def test_results_of_a_rater_are_no_generated_text():
-    data = ModelCard(card([evaluation(metric="auroc")], task="ratings")).data
+    data = ModelCard(card([evaluation(name="auroc")], task="ratings")).data
     assert (data.eval_results[0].task_type, data.eval_results[0].task_name) == (
         "text-classification",
         "Rating of pairs in Thai",

@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 
 import pytest
-from model_facts import evaluation, training
+from model_facts import evaluation, training, write
 
-from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, read, write
-from x_instruction.errors import RecipeError
+from x_instruction.cards.records import EVALUATION, TRAINING, read
+from x_instruction.errors import CorpusError, RecipeError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path, ModelRecords(training(), (evaluation(), evaluation(language="ur", value=0.5))))
+    write(tmp_path, training(), evaluation(), evaluation(language="ur", value=0.5))
     return tmp_path
 
 
 def change(folder, name, **changes):
     table = json.loads((folder / name).read_text("utf-8"))
-    row = table[1] if isinstance(table, list) else table
     for key, value in changes.items():
         if value is ...:
-            del row[key]
+            del table[key]
         else:
-            row[key] = value
+            table[key] = value
     (folder / name).write_text(json.dumps(table), "utf-8")
 
 
@@ -54,22 +53,6 @@ def test_a_bad_training_record_is_refused_by_name(folder, changes, said):
         read(folder)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"value": "good"}, "figure 2: value is 'good', expected a number"),
-        ({"date": "yesterday"}, "figure 2: date is 'yesterday', expected a day"),
-        ({"rows": 0}, "rows is 0"),
-        ({"metric": ...}, "figure 2: metric is missing"),
-        ({"dataset": "mine", "benchmark_task": "default"}, "expected the id of a data set on the Hub"),
-    ],
-)
-def test_a_bad_figure_is_refused_by_its_number(folder, changes, said):
-    change(folder, EVALUATION, **changes)
-    with pytest.raises(RecipeError, match=said):
-        read(folder)
-
-
 @pytest.mark.parametrize("text", ["", "[]", "{", "3", "[" * 100_000, "\ufeff{}"])
 def test_what_is_no_record_is_said(folder, text):
     (folder / TRAINING).write_text(text, "utf-8")
@@ -82,14 +65,21 @@ def test_no_training_record_says_what_makes_one(tmp_path):
         read(tmp_path)
 
 
-def test_an_evaluation_is_a_list(folder):
-    (folder / EVALUATION).write_text("{}", "utf-8")
-    with pytest.raises(RecipeError, match="is an object, expected a list"):
+def test_a_record_of_another_version_and_the_old_list_are_refused(folder):
+    change(folder, f"{EVALUATION}/results.json", schema_version="0.2.2")
+    with pytest.raises(CorpusError, match=r"schema_version '0\.2\.2', expected '0\.3\.0'"):
+        read(folder)
+    (folder / "evaluation.json").write_text("[]", "utf-8")
+    with pytest.raises(RecipeError, match=r"is of an earlier version, expected records in .*/evaluation"):
         read(folder)
 
 
 def test_records_read_back_as_they_were_written(folder):
     facts = read(folder)
-    assert facts == ModelRecords(training(), (evaluation(), evaluation(language="ur", value=0.5)))
-    (folder / EVALUATION).unlink()
-    assert read(folder) == ModelRecords(facts.training)
+    assert facts.training == training()
+    assert [(figure.metric, figure.date) for figure in facts.figures] == [
+        (evaluation(), "2026-11-20"),
+        (evaluation(language="ur", value=0.5), "2026-11-20"),
+    ]
+    (folder / EVALUATION / "results.json").unlink()
+    assert read(folder).evaluations == ()

@@ -166,6 +166,10 @@ def test_a_failure_leaves_the_results_that_exist(tmp_path: Path) -> None:
     [
         ({"metrics": [ACCURACY, ACCURACY]}, "two metrics are belebele/sw/accuracy/shots=5"),
         ({"metrics": [dataclasses.replace(ACCURACY, value=float("nan"))]}, "is nan, expected a number"),
+        (
+            {"metrics": [dataclasses.replace(ACCURACY, data=Data(name="mine", benchmark_task="t"))]},
+            "has the benchmark task 't' of 'mine', expected data on the Hub",
+        ),
         ({"metrics": [WINS]}, "instance 1 is of 'belebele/sw/accuracy/shots=5', expected one of judge/all/win_rate"),
         ({"model": dataclasses.replace(MODEL, deployment="mine")}, "deployment_type must be one of"),
     ],

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from local_hub_fixture import RunningHub
-from model_facts import evaluation, training
+from model_facts import evaluation, training, write
 
-from x_instruction.cards.records import TRAINING, ModelRecords, write
+from x_instruction.cards.records import TRAINING
 from x_instruction.refine.calibration import Calibration
 
 TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}"
@@ -88,8 +88,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, base: str
     edit(root / "adapter" / "adapter_config.json", base_model_name_or_path=BASE)
     for kind, relation in (("whole", "merge"), ("adapter", "adapter")):
         tokenizer.save_pretrained(root / kind)
-        figures = (evaluation(), evaluation(dataset="bench/a", benchmark_task="th"))
-        write(root / kind, ModelRecords(record.replace(relation=relation), figures))
+        figures = (evaluation(), evaluation(dataset="bench/a", benchmark_task="th", task="a"))
+        write(root / kind, record.replace(relation=relation), *figures)
     return root
 
 
@@ -108,7 +108,7 @@ def adapter(models: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def rater(adapter: Path) -> Path:
     """An adapter as a run leaves it: no tokenizer, for the base's is asked with."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "evaluation.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "evaluation/results.json"):
         (adapter / name).unlink()
     edit(adapter / TRAINING, task="ratings", prompt="")
     Calibration(2.0, ((0.5, 1.0, 1.0),)).write(adapter)
@@ -307,7 +307,7 @@ def test_a_whole_model_is_published_and_loads_back(push: Pusher, whole: Path, tm
     assert "loads with the same weights" in said
     info = hub.ask(f"/api/models/{repo}").json
     files = {one["rfilename"] for one in info["siblings"]}
-    kept = {path.name for path in whole.iterdir()}
+    kept = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
     assert files - {".gitattributes"} == kept | {"README.md", ".eval_results/bench--a.yaml"}
     assert len(commits(hub, repo)) == 2
     assert hub.ask(f"/api/models/{repo}/revision/v1").json["sha"] == info["sha"]

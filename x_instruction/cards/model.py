@@ -12,10 +12,11 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from x_instruction import __version__
 from x_instruction.cards.escaping import plain
 from x_instruction.cards.licenses import hub_license
-from x_instruction.cards.records import Evaluation, ModelRecords, Training
+from x_instruction.cards.records import Figure, ModelRecords, Training
 from x_instruction.cards.templates import counted, render
 from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
+from x_instruction.evaluation.record import Metric
 from x_instruction.languages import language
 
 # The Hub's identifiers for licences of models alone.
@@ -56,8 +57,10 @@ def model_card(records: ModelRecords, repository: str) -> str:
         "repository": repository,
         "name": repository.rpartition("/")[2],
         "training": training,
-        "evaluations": records.evaluations,
-        "evaluated_data": dict.fromkeys((figure.dataset, figure.dataset_revision) for figure in records.evaluations),
+        "figures": records.figures,
+        "evaluated_data": dict.fromkeys(
+            (figure.metric.data.name, figure.metric.data.revision) for figure in records.figures
+        ),
         "licence": license_of(training),
         "languages": [language(tag) for tag in training.languages],
         "base_in_recipe": _in_recipe(training),
@@ -92,21 +95,23 @@ def license_of(training: Training) -> dict[str, str]:
     return {"license": "other", "license_name": name, "license_link": training.base_license_link}
 
 
-def eval_results(evaluations: Iterable[Evaluation]) -> dict[str, str]:
+def eval_results(figures: Iterable[Figure]) -> dict[str, str]:
     """Files of ``.eval_results``: path to YAML, one for each benchmark that is registered on the Hub."""
     entries: dict[str, list[EvalResultEntry]] = {}
-    for figure in evaluations:
-        if figure.benchmark_task:
-            notes = (figure.metric, figure.language, counted(figure.rows, "row"), figure.notes)
+    for figure in figures:
+        metric, data = figure.metric, figure.metric.data
+        if data.benchmark_task and data.on_hub:
+            interval = "95 % interval {:.3f} to {:.3f}".format(*metric.interval) if metric.interval else ""
+            notes = (metric.name, metric.language, counted(metric.n, "row"), interval, metric.notes)
             entry = EvalResultEntry(
-                dataset_id=figure.dataset,
-                task_id=figure.benchmark_task,
-                value=figure.value,
-                dataset_revision=figure.dataset_revision,
-                date=figure.date,
+                dataset_id=data.name,
+                task_id=data.benchmark_task,
+                value=metric.value,
+                dataset_revision=data.revision or None,
+                date=figure.date or None,
                 notes="; ".join(note for note in notes if note),
             )
-            entries.setdefault(figure.dataset, []).append(entry)
+            entries.setdefault(data.name, []).append(entry)
     return {
         f".eval_results/{dataset.replace('/', '--')}.yaml": yaml.safe_dump(
             eval_result_entries_to_yaml(several), sort_keys=False, allow_unicode=True
@@ -133,9 +138,9 @@ def _metadata(records: ModelRecords, repository: str) -> Any:
         base_model=training.base_model,
         base_model_relation=training.relation,
         datasets=[training.dataset] if HUB_ID.fullmatch(training.dataset) else None,
-        metrics=sorted({plain(figure.metric) for figure in records.evaluations}) or None,
+        metrics=sorted({plain(figure.metric.name) for figure in records.figures}) or None,
         tags=["x-instruction", "instruction-tuning", "cross-lingual"],
-        eval_results=[_result(figure, training.task) for figure in records.evaluations] or None,
+        eval_results=[_result(figure.metric, training.task) for figure in records.figures] or None,
         **license_of(training),
     )
 
@@ -148,17 +153,22 @@ def _in_recipe(training: Training) -> str:
     )
 
 
-def _result(figure: Evaluation, task: str) -> EvalResult:
+def _result(metric: Metric, task: str) -> EvalResult:
     task_type, description = TASKS[task]
+    data = metric.data
+    spoken = language(metric.language).name if metric.language else "all languages"
+    asked = ", ".join(
+        [metric.language or "all", *(f"{key} {value}" for key, value in sorted(metric.parameters.items()))]
+    )
     return EvalResult(
         task_type=task_type,
-        task_name=f"{description} in {language(figure.language).name}",
-        dataset_type=plain(figure.dataset),
-        dataset_name=plain(f"{figure.dataset} ({figure.config})"),
-        dataset_config=plain(figure.config),
-        dataset_split=plain(figure.split),
-        dataset_revision=plain(figure.dataset_revision),
-        metric_type=plain(figure.metric),
-        metric_name=plain(f"{figure.metric} ({figure.language})"),
-        metric_value=figure.value,
+        task_name=f"{description} in {spoken}",
+        dataset_type=plain(data.name),
+        dataset_name=plain(f"{data.name} ({data.config})" if data.config else data.name),
+        dataset_config=plain(data.config) or None,
+        dataset_split=plain(data.split) or None,
+        dataset_revision=plain(data.revision) or None,
+        metric_type=plain(metric.name),
+        metric_name=plain(f"{metric.name} ({asked})"),
+        metric_value=metric.value,
     )

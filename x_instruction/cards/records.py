@@ -1,14 +1,13 @@
 """What a model card shows: the records that training and evaluation leave beside a model.
 
-    <model>/training.json      one ``Training``
-    <model>/evaluation.json    a list of ``Evaluation``, or no file if nothing was evaluated
+    <model>/training.json        one ``Training``
+    <model>/evaluation/*.json    records of evaluations (``evaluation.record``), or none if nothing was evaluated
 
-Both are plain JSON. An unknown key is an error, so that a misspelt fact is not a missing one.
+An unknown key is an error, so that a misspelt fact is not a missing one.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +18,17 @@ from pydantic import AfterValidator, Field, model_validator
 from x_instruction.config.fields import Invalid, Positive, PositiveFloat, Tag, Tags
 from x_instruction.config.section import AnySection, Section, validate
 from x_instruction.errors import RecipeError
+from x_instruction.evaluation.record import Metric, Record, read_record
 
 TRAINING = "training.json"
-EVALUATION = "evaluation.json"
+EVALUATION = "evaluation"
+# A list of figures, which earlier versions wrote.
+_OLD = "evaluation.json"
 
 
 def _stated(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty, expected the fact that the card shows")
-    return text
-
-
-def _day(text: str) -> str:
-    try:
-        datetime.date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"is {text!r}, expected a day such as 2026-11-21") from None
     return text
 
 
@@ -96,40 +90,12 @@ class Training(Section):
         return self
 
 
-class Evaluation(Section):
-    """One figure of an evaluation."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of an evaluation, and the day of its measurement."""
 
-    dataset: Stated
-    """Hub id, or a name, of the evaluation data."""
-    dataset_revision: Stated
-    """Commit of the evaluation data, or the digest of its content."""
-    config: str = "default"
-    """Config of that data."""
-    split: str = "test"
-    """Split of that data."""
-    language: Tag
-    """Language of the instructions or texts."""
-    metric: Stated
-    """Short name, such as `accuracy` or `win_rate`."""
-    value: float
-    """The figure. Shares are between 0 and 1."""
-    rows: Positive
-    """Rows that it is a mean of."""
-    benchmark_task: str = ""
-    """Id of the task, if `dataset` is a benchmark that is registered on the Hub. Such figures also go into
-    `.eval_results`."""
-    date: Annotated[str, AfterValidator(_day)]
-    """Day of the measurement, such as `2026-11-21`."""
-    notes: str = ""
-    """How it was measured, in a sentence: judge, prompt, decoding."""
-
-    @model_validator(mode="after")
-    def _benchmark_is_on_the_hub(self) -> Self:
-        if self.benchmark_task and self.dataset.count("/") != 1:
-            raise Invalid(
-                "dataset", f"is {self.dataset!r} and benchmark_task is set, expected the id of a data set on the Hub"
-            )
-        return self
+    metric: Metric
+    date: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +103,20 @@ class ModelRecords:
     """Everything that a model card is made of."""
 
     training: Training
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[Record, ...] = ()
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures of all evaluations."""
+        return [Figure(metric, record.date) for record in self.evaluations for metric in record.metrics]
 
 
 def read(folder: Path) -> ModelRecords:
     """The records in a model's folder.
 
     Raises:
-        RecipeError: The training record is missing, or a record is damaged or incomplete.
+        RecipeError: The training record is missing, damaged or incomplete.
+        CorpusError: A record of an evaluation is damaged, or of another version.
     """
     path = folder / TRAINING
     if not path.is_file():
@@ -153,24 +125,18 @@ def read(folder: Path) -> ModelRecords:
             "one with the fields of x_instruction.cards.records.Training"
         )
     training = _record(Training, _json(path), str(path))
-    path = folder / EVALUATION
-    rows = _json(path) if path.is_file() else []
-    if not isinstance(rows, list):
-        raise RecipeError(f"{path} is {_json_type(rows)}, expected a list with an object for each figure")
-    evaluations = (_record(Evaluation, row, f"{path}, figure {number}") for number, row in enumerate(rows, 1))
-    return ModelRecords(training, tuple(evaluations))
+    if (folder / _OLD).exists():
+        raise RecipeError(
+            f"{folder / _OLD} is of an earlier version, expected records in {folder / EVALUATION}: evaluate again with "
+            f"`x-instruction eval` and --out {folder / EVALUATION}, and remove the file"
+        )
+    paths = sorted((folder / EVALUATION).glob("*.json"))
+    return ModelRecords(training, tuple(read_record(path) for path in paths))
 
 
-def write(folder: Path, records: ModelRecords) -> None:
-    """Write the records into a folder."""
-    (folder / TRAINING).write_text(text(records.training), "utf-8")
-    (folder / EVALUATION).write_text(text(records.evaluations), "utf-8")
-
-
-def text(record: Training | tuple[Evaluation, ...]) -> str:
-    """The content of a record's file."""
-    plain = [each.model_dump() for each in record] if isinstance(record, tuple) else record.model_dump()
-    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+def text(record: Training) -> str:
+    """The content of the file of a training record."""
+    return json.dumps(record.model_dump(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _json(path: Path) -> Any:

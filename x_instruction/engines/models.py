@@ -15,7 +15,15 @@ from x_instruction.errors import EngineError
 _HASHED_BYTES = 1 << 20
 # Reports about a model do not identify it: the same weights with another training time are the same model.
 _NOT_HASHED = frozenset(
-    {"training.json", "evaluation.json", "train_result.json", "made.json", "learning_rates.json", "README.md"}
+    {
+        "training.json",
+        "evaluation",
+        "evaluation.json",
+        "train_result.json",
+        "made.json",
+        "learning_rates.json",
+        "README.md",
+    }
 )
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*/config.json"]
 
@@ -72,9 +80,7 @@ def _digest(folder: Path) -> str:
             f"{folder} is not a transformers model folder: expected a config.json or an adapter_config.json in it"
         )
     checksum = hashlib.sha256()
-    for path in sorted(
-        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name not in _NOT_HASHED
-    ):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and _decides(p.relative_to(folder))):
         size = path.stat().st_size
         checksum.update(f"{path.relative_to(folder)}:{size}:".encode())
         with open(path, "rb") as stream:
@@ -83,6 +89,10 @@ def _digest(folder: Path) -> str:
                 stream.seek(-_HASHED_BYTES, os.SEEK_END)
             checksum.update(stream.read())
     return f"sha256:{checksum.hexdigest()[:32]}"
+
+
+def _decides(path: Path) -> bool:
+    return not path.name.startswith(".") and not {path.name, path.parts[0]} & _NOT_HASHED
 
 
 def _from_hub(name: str, revision: str) -> ModelFiles:

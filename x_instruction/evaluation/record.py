@@ -418,6 +418,11 @@ def _check_metrics(metrics: Sequence[Metric]) -> None:
         if metric.id in seen:
             raise RecipeError(f"two metrics are {metric.id}, expected one: tell them apart by their parameters")
         seen.add(metric.id)
+        if metric.data.benchmark_task and not metric.data.on_hub:
+            raise RecipeError(
+                f"{metric.id} has the benchmark task {metric.data.benchmark_task!r} of {metric.data.name!r}, expected "
+                "data on the Hub"
+            )
 
 
 def _model(model: ModelInfo) -> dict[str, Any]:

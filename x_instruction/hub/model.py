@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from x_instruction.cards.model import license_of
+from x_instruction.cards.records import EVALUATION
 from x_instruction.hub import model_readback
 from x_instruction.hub.client import RepoTarget, RepoType
 from x_instruction.hub.model_folder import Model, check_folder
@@ -72,7 +73,7 @@ class ModelContent:
         sources: dict[str, Source] = {path: self.model.folder / path for path in self.model.files}
         others = sorted(remote.files.keys() - self.digests.keys())
         deleted = [path for path in others if "/" not in path and path.endswith(_REPLACED)]
-        deleted += [path for path in others if path.startswith(".eval_results/")]
+        deleted += [path for path in others if path.startswith((".eval_results/", f"{EVALUATION}/"))]
         training = self.model.records.training
         licence = license_of(training)
         return compare_files(

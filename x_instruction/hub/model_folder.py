@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.cards.model import HUB_ID, eval_results, license_of, model_card
-from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, read, text
+from x_instruction.cards.records import TRAINING, ModelRecords, read, text
 from x_instruction.errors import RecipeError
 from x_instruction.refine import calibration
 from x_instruction.training.job import RESULT
@@ -21,7 +21,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 TEXTS = (
     *(CONFIG, ADAPTER, "generation_config.json", "tokenizer.json", TOKENIZER, "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model"),
-    *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING, EVALUATION),
+    *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", TRAINING),
     *(calibration.FILE, RESULT),
 )
 
@@ -44,7 +44,7 @@ class Model:
 
     def texts(self, repository: str) -> dict[str, bytes]:
         """The files that publishing writes: the card, results, and the record if a licence was stated."""
-        texts = {README: model_card(self.records, repository), **eval_results(self.records.evaluations)}
+        texts = {README: model_card(self.records, repository), **eval_results(self.records.figures)}
         if TRAINING not in self.files:
             texts[TRAINING] = text(self.records.training)
         return {path: content.encode() for path, content in texts.items()}
@@ -88,7 +88,9 @@ def check_folder(folder: Path, base_license: str = "", base_license_link: str = 
     _check_tokenizer(folder, records, adapter)
     calibration.read(folder)
     texts = [name for name in TEXTS if (folder / name).is_file() and not (stated and name == TRAINING)]
-    return Model(folder, records, adapter, (*texts, *weights))
+    # Instances beside the records may hold texts of benchmarks that must not be published.
+    results = [record.path.relative_to(folder).as_posix() for record in records.evaluations]
+    return Model(folder, records, adapter, (*texts, *results, *weights))
 
 
 def _check_relation(folder: Path, records: ModelRecords, adapter: bool) -> None:

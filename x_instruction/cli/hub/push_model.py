@@ -33,10 +33,10 @@ def command(
 ) -> None:
     """Publish the model in FOLDER on the Hub.
 
-    FOLDER holds a whole model or an adapter, REPO is NAMESPACE/NAME. Its card is made from training.json and
-    evaluation.json in FOLDER. The update is atomic; afterwards the published files are compared with FOLDER's, weight
-    by weight, and the model is loaded (an adapter only if its base is on the Hub). A licence that you pass is added to
-    the published training.json.
+    FOLDER holds a whole model or an adapter, REPO is NAMESPACE/NAME. Its card is made from training.json in FOLDER and
+    the records of evaluations in FOLDER/evaluation. The update is atomic; afterwards the published files are compared
+    with FOLDER's, weight by weight, and the model is loaded (an adapter only if its base is on the Hub). A licence that
+    you pass is added to the published training.json.
 
     Log in with HF_TOKEN or `hf auth login`. HF_ENDPOINT names another Hub.
     """
