@@ -30,6 +30,11 @@ def wrapped(text: str, terminal: bool) -> str:
 class WrappingHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Log records on standard error, wrapped as ``echo`` does."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. A live display replaces standard error while it is shown."""
+        self.stream = sys.stderr
+        super().emit(record)
+
     def format(self, record: logging.LogRecord) -> str:
         """The message of a record."""
         return wrapped(super().format(record), self.stream.isatty())

@@ -16,7 +16,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from x_instruction.config.model import Model
 from x_instruction.errors import RecipeError
@@ -195,6 +195,14 @@ class Engine(Protocol):
             should_continue: called before each request is sent. Once it returns False, requests in flight are still
                 answered and no others are sent.
         """
+
+
+@runtime_checkable
+class ReportsTokens(Protocol):
+    """An engine that says how far it is within a batch, which can take minutes on a CPU."""
+
+    on_tokens: Callable[[int], None]
+    """Called with the number of new tokens after every step."""
 
 
 @dataclass(frozen=True, slots=True)

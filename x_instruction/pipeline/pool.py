@@ -10,10 +10,10 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -24,15 +24,13 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.engines.budget import LocalSpend, SpendCounter
 from x_instruction.engines.local.devices import gpus
 from x_instruction.errors import BudgetReached, EngineError, XInstructionError, rebuild_error
+from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.processes import end_process, end_with_parent
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 
-# Seconds between two progress messages of a worker.
-_INTERVAL = 0.2
-
-# Called with a task, how many of its requests are done, and how many are known so far.
-OnProgress = Callable[[ShardTask, int, int], None]
+# Called with a task and the work on it so far.
+OnProgress = Callable[[ShardTask, Activity], None]
 OnDone = Callable[[ShardTask, list[ShardReport]], None]
 
 
@@ -113,7 +111,7 @@ class InlineExecutor(Executor):
     def run(self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone) -> None:
         """Run the tasks one after the other."""
         for task in tasks:
-            on_done(task, self.worker.make(task, lambda n, total, task=task: on_progress(task, n, total)))  # type: ignore[misc]
+            on_done(task, self.worker.make(task, partial(on_progress, task)))
 
 
 class ProcessExecutor(Executor):
@@ -238,13 +236,9 @@ def _worker_main(
     # By default tqdm creates a lock between processes, which would outlive a worker that is terminated.
     tqdm.set_lock(threading.RLock())
     worker = Worker(RunFolder(Path(root)), settings, budget, spent)
-    last = 0.0
 
-    def on_progress(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _INTERVAL:
-            last = time.monotonic()
-            connection.send(("progress", done, total))
+    def on_activity(activity: Activity) -> None:
+        connection.send(("progress", activity))
 
     while True:
         try:
@@ -252,7 +246,7 @@ def _worker_main(
         except (EOFError, OSError):
             end_process(0)
         try:
-            connection.send(("done", worker.make(task, on_progress)))
+            connection.send(("done", worker.make(task, on_activity)))
         except XInstructionError as error:
             connection.send(("failed", type(error).__name__, str(error), ""))
         except Exception as error:

@@ -1,18 +1,27 @@
-"""Progress: a live display on a terminal, plain lines elsewhere (``nohup``, CI)."""
+"""Progress: a live display on a terminal or in a notebook, plain lines elsewhere (``nohup``, CI)."""
 
 from __future__ import annotations
 
-import importlib.util
+import html
 import sys
 import threading
 import time
-from typing import IO, Protocol
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.shard_key import ShardKey
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 # Seconds between plain lines.
 _INTERVAL = 10.0
+# Complete tasks that a notebook shows.
+_LINES = 12
+# What the numbers of a stage count; requests for the others.
+_UNITS = {"corpus": "documents", "diversify": "pairs"}
 
 
 class Progress(Protocol):
@@ -24,8 +33,8 @@ class Progress(Protocol):
     def stage(self, name: str, tasks: int) -> None:
         """A stage begins, with this number of tasks."""
 
-    def update(self, task: ShardTask, done: int, total: int) -> None:
-        """A task has done this number of its requests or documents; ``total`` is 0 while unknown."""
+    def update(self, task: ShardTask, activity: Activity) -> None:
+        """The work on a task so far."""
 
     def done(self, task: ShardTask, text: str) -> None:
         """A task is complete; the text is its result."""
@@ -46,7 +55,7 @@ class NullProgress:
     def stage(self, name: str, tasks: int) -> None:
         """Show nothing."""
 
-    def update(self, task: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, activity: Activity) -> None:
         """Show nothing."""
 
     def done(self, task: ShardTask, text: str) -> None:
@@ -64,8 +73,7 @@ class LogProgress:
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
-        self.name = ""
-        self.count = _Count(0)
+        self.count: _Count | None = None
         self._last = time.monotonic()
         self._ended = threading.Event()
         # A batch on a CPU can take a minute without an event: lines in between show that the run is not stuck.
@@ -79,22 +87,23 @@ class LogProgress:
 
     def stage(self, name: str, tasks: int) -> None:
         """Begin a stage."""
-        self.count = _Count(tasks)
-        self.name = name
+        self.count = _Count(name, tasks)
         self.say(f"{name}: {tasks} task{'s' if tasks != 1 else ''}")
 
-    def update(self, task: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, activity: Activity) -> None:
         """Count the progress of a task."""
-        self.count.update(task, done, total)
+        if self.count is not None:
+            self.count.update(task, activity)
 
     def done(self, task: ShardTask, text: str) -> None:
         """Count a complete task, and show its result."""
-        self.count.done(task)
-        self.say(f"{self.name}: {text}")
+        if self.count is not None:
+            self.count.done(task)
+            self.say(f"{self.count.name}: {text}")
 
     def end(self) -> None:
         """End the stage."""
-        self.name = ""
+        self.count = None
 
     def close(self) -> None:
         """End the display."""
@@ -102,86 +111,164 @@ class LogProgress:
 
     def _tick(self) -> None:
         while not self._ended.wait(1.0):
-            if self.name and time.monotonic() - self._last > _INTERVAL:
-                self.say(f"{self.name}: {self.count.text()}")
+            count = self.count
+            if count is not None and time.monotonic() - self._last > _INTERVAL:
+                self.say(f"{count.name}: {', '.join(count.lines())}")
 
 
 class RichProgress:
-    """A bar at the bottom of a terminal, with complete tasks above it."""
+    """Three lines at the bottom of a terminal that change all the time, with complete tasks above them."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.live import Live
 
         self.console = Console(stderr=True, highlight=False)
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
+        self.count: _Count | None = None
+        self.live = Live(
+            get_renderable=self._shown,
             console=self.console,
             transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,
         )
-        self.task = self.bar.add_task("", total=1.0, text="", visible=False)
-        self.bar.start()
+        self.live.start()
 
     def say(self, text: str) -> None:
-        """Show one line above the bar."""
-        self.bar.console.print(text, markup=False)
+        """Show one line above the display."""
+        self.console.print(text, markup=False)
 
     def stage(self, name: str, tasks: int) -> None:
         """Begin a stage."""
-        self.name, self.count = name, _Count(tasks)
-        self.bar.update(self.task, description=name, completed=0.0, text="", visible=True)
+        self.count = _Count(name, tasks)
 
-    def update(self, task: ShardTask, done: int, total: int) -> None:
+    def update(self, task: ShardTask, activity: Activity) -> None:
         """Count the progress of a task."""
-        self.count.update(task, done, total)
-        self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
+        if self.count is not None:
+            self.count.update(task, activity)
 
     def done(self, task: ShardTask, text: str) -> None:
         """Count a complete task, and show its result."""
-        self.count.done(task)
-        self.say(f"{self.name}: {text}")
-        self.bar.update(self.task, completed=self.count.share(), text=self.count.text())
+        if self.count is not None:
+            self.count.done(task)
+            self.say(f"{self.count.name}: {text}")
 
     def end(self) -> None:
         """End the stage."""
-        self.bar.update(self.task, visible=False)
+        self.count = None
 
     def close(self) -> None:
-        """Remove the bar."""
-        self.bar.stop()
+        """Remove the display."""
+        self.live.stop()
+
+    def _shown(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        count = self.count
+        if count is None:
+            return Text()
+        first, *others = count.lines()
+        head = Table.grid(padding=(0, 1))
+        # One column is left free, because some terminals wrap after the last one.
+        head.add_column(width=1)
+        head.add_column(no_wrap=True, overflow="ellipsis", max_width=max(10, self.console.width - 40))
+        head.add_column(width=20)
+        head.add_column(no_wrap=True)
+        # The phase of the spinner follows the clock, as a new one is made for every picture.
+        spinner = Spinner("dots" if (self.console.encoding or "").startswith("utf") else "line")
+        spinner.start_time = 0.0
+        head.add_row(spinner, count.title(), ProgressBar(total=1.0, completed=count.share()), first)
+        rest = Text("\n".join(f"  {line}" for line in others), no_wrap=True, overflow="ellipsis")
+        return Group(head, rest)
+
+
+class NotebookProgress(LogProgress):
+    """One output of a notebook cell that changes every second: the last complete tasks, and the stage."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self.said: list[str] = []
+        self.handle: Any = display(self._page(), display_id=True)
+        super().__init__(sys.stderr)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self.said.append(text)
+        self.handle.update(self._page())
+
+    def close(self) -> None:
+        """Leave the last lines."""
+        super().close()
+        self.count = None
+        self.handle.update(self._page())
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1.0):
+            if self.count is not None:
+                self.handle.update(self._page())
+
+    def _page(self) -> Any:
+        from IPython.display import HTML
+
+        count = getattr(self, "count", None)
+        lines = self.said[-_LINES:]
+        if count is not None:
+            lines = [*lines, f"{count.title()}: {', '.join(count.lines())}"]
+        return HTML(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
 
 class _Count:
-    """The progress of a stage."""
+    """The progress of a stage.
 
-    def __init__(self, tasks: int) -> None:
+    Args:
+        name: of the stage.
+        tasks: number of its tasks.
+    """
+
+    def __init__(self, name: str, tasks: int) -> None:
+        self.name = name
         self.tasks = tasks
         self.started = time.monotonic()
         self.ended: set[ShardKey] = set()
-        self.parts: dict[ShardKey, tuple[int, int]] = {}
+        self.activities: dict[ShardKey, Activity] = {}
 
-    def update(self, task: ShardTask, done: int, total: int) -> None:
-        self.parts[task.key] = (done, total)
+    def update(self, task: ShardTask, activity: Activity) -> None:
+        self.activities[task.key] = activity
 
     def done(self, task: ShardTask) -> None:
         self.ended.add(task.key)
-        done, _ = self.parts.get(task.key, (0, 0))
-        self.parts[task.key] = (done, done)
 
     def share(self) -> float:
-        running = sum(d / t for key, (d, t) in list(self.parts.items()) if t and key not in self.ended)
-        return (len(self.ended) + running) / max(1, self.tasks)
+        """The share of the stage that is done, from 0 to 1."""
+        running = sum(a.done / a.total for key, a in list(self.activities.items()) if a.total and key not in self.ended)
+        return min(1.0, (len(self.ended) + running) / max(1, self.tasks))
 
-    def text(self) -> str:
-        """Share, number, rate, elapsed time and time left."""
+    def title(self) -> str:
+        """The stage and the languages that are worked on."""
+        tags = dict.fromkeys(key.language for key in list(self.activities) if key not in self.ended)
+        return f"{self.name} {', '.join(tags)}".rstrip()
+
+    def lines(self) -> list[str]:
+        """Tasks; what is done, rate and time left; and dropped rows, as short lines. The last one may be missing."""
         seconds = max(1e-9, time.monotonic() - self.started)
-        done = sum(d for d, _ in list(self.parts.values()))
+        activities = list(self.activities.values())
+        done, tokens = (sum(getattr(a, name) for a in activities) for name in ("done", "tokens"))
         share = self.share()
-        left = f", about {duration(seconds * (1 - share) / share)} left" if 0.02 < share < 1 else ""
-        return f"{share:.0%}, {done:,} done, {done / seconds:,.1f}/s, {duration(seconds)}{left}"
+        parts = [f"{done:,} {_UNITS.get(self.name.removeprefix('preview: '), 'requests')}"]
+        if tokens:
+            parts.append(f"{tokens / seconds:,.0f} tokens/s")
+        parts.append(duration(seconds))
+        if 0.02 < share < 1:
+            parts.append(f"about {duration(seconds * (1 - share) / share)} left")
+        dropped: Counter[str] = sum((Counter(a.dropped) for a in activities), Counter())
+        lost = ", ".join(f"{reason} {number:,}" for reason, number in dropped.most_common(4))
+        lines = [f"{len(self.ended)}/{self.tasks} tasks, {share:.0%}", ", ".join(parts)]
+        return [*lines, f"dropped: {lost}"] if lost else lines
 
 
 def duration(seconds: float) -> str:
@@ -193,6 +280,6 @@ def duration(seconds: float) -> str:
 
 def shown() -> Progress:
     """The display for standard error: live on a terminal or in a notebook, lines elsewhere."""
-    # In a notebook rich draws with ipywidgets; without them it can only warn.
-    notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
-    return RichProgress() if sys.stderr.isatty() or notebook else LogProgress(sys.stderr)
+    if "ipykernel" in sys.modules:
+        return NotebookProgress()
+    return RichProgress() if sys.stderr.isatty() else LogProgress(sys.stderr)

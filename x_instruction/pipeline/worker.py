@@ -11,18 +11,16 @@ from typing import Any, cast
 
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
-from x_instruction.engines import Ask, Engine, open_engine
+from x_instruction.engines import Ask, Engine, ReportsTokens, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import language
+from x_instruction.pipeline.activity import Meter, OnActivity
 from x_instruction.pipeline.rounds import last_round, rating, writing
 from x_instruction.records import Candidate, Dropped, Passage, Rated
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
-
-# Called with how many requests are done, and how many are known so far (0 while that is not known).
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,12 @@ class Worker:
         self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
 
-    def make(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+    def make(self, task: ShardTask, on_activity: OnActivity) -> list[ShardReport]:
         """Make the shards of a task.
+
+        Args:
+            task: the task.
+            on_activity: called a few times per second with the work so far.
 
         Returns:
             A report for each shard that was made.
@@ -82,11 +84,12 @@ class Worker:
         Raises:
             XInstructionError: a stage or its engine failed. No incomplete file is left under the name of a shard.
         """
+        meter = Meter(on_activity)
         if task.key.stage == "passage":
-            return self._make_passages(task, on_progress)
+            return self._make_passages(task, meter)
         if task.key.stage == "curated":
-            return self._make_curated(task, on_progress)
-        return self._make_asked(task, on_progress)
+            return self._make_curated(task, meter)
+        return self._make_asked(task, meter)
 
     def stage_task(self, key: ShardKey) -> StageTask:
         """What the stage of a shard does, for the stages that ask a model."""
@@ -129,14 +132,14 @@ class Worker:
         return self._engine[1]
 
     def request_cache(
-        self, key: ShardKey, model: Model, on_progress: OnProgress = lambda done, total: None
+        self, key: ShardKey, model: Model, on_progress: Callable[[int, int], None] = lambda done, total: None
     ) -> RequestCache:
         """The request cache of a shard."""
         budget = Budget(self.limit, self.spent, model)
         preview = self.run.preview_cache(key)
         return RequestCache(self.run.cache(key), self.engine(model), fingerprint(model), on_progress, budget, preview)
 
-    def _make_passages(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+    def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages
 
         tag = task.key.language
@@ -148,9 +151,9 @@ class Worker:
         def count(documents: int) -> None:
             nonlocal read
             read = documents
-            on_progress(documents, 0)
+            meter.progress(documents, 0)
 
-        records: Iterator[Passage | Dropped] = passages(self.recipe.corpus, language(tag), scratch, count)
+        records = meter.counted(passages(self.recipe.corpus, language(tag), scratch, count))
         reports: list[ShardReport] = []
         try:
             head = list(_take(records, 1))
@@ -169,10 +172,10 @@ class Worker:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self.run.finish(PASSAGE, tag, len(reports))
-        on_progress(read, read)
+        meter.progress(read, read)
         return reports
 
-    def _make_curated(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+    def _make_curated(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         from x_instruction.diversify import diversify
 
         rated = StageKey("rated", last_round(self.run, self.recipe))
@@ -185,13 +188,13 @@ class Worker:
             report.seconds = time.monotonic() - started
 
         curated = diversify(
-            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: on_progress(n, len(records))
+            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: meter.progress(n, len(records))
         )
-        self.run.write(report, curated, finish)
-        on_progress(len(records), len(records))
+        self.run.write(report, meter.counted(curated), finish)
+        meter.progress(len(records), len(records))
         return [report]
 
-    def _make_asked(self, task: ShardTask, on_progress: OnProgress) -> list[ShardReport]:
+    def _make_asked(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         """Make a shard of a stage that asks a model. Its answers are kept in the request cache of the shard."""
         stage = self.stage_task(task.key)
         report = ShardReport(task.key, task.settings, rows_in=stage.rows)
@@ -199,10 +202,13 @@ class Worker:
         if model is None:
             from x_instruction.refine.null_rater import NullEngine
 
-            self.run.write(report, stage.records(NullEngine(), lambda requests: []))
-            on_progress(stage.rows, stage.rows)
+            self.run.write(report, meter.counted(stage.records(NullEngine(), lambda requests: [])))
+            meter.progress(stage.rows, stage.rows)
             return [report]
-        with self.request_cache(task.key, model, on_progress) as cache:
+        with self.request_cache(task.key, model) as cache:
+            cache.on_progress = lambda done, total: meter.progress(done, total, cache.tokens)
+            if isinstance(cache.engine, ReportsTokens):
+                cache.engine.on_tokens = meter.generating
 
             def finish(report: ShardReport) -> None:
                 report.requests = cache.answered
@@ -210,7 +216,7 @@ class Worker:
                     setattr(report, name, value)
                 report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
-            self.run.write(report, stage.records(cache.engine, cache.ask), finish)
+            self.run.write(report, meter.counted(stage.records(cache.engine, cache.ask)), finish)
         return [report]
 
     def _embed(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
@@ -41,6 +41,18 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         drawn = (top + gumbel.to(top.device)).argmax(-1, keepdim=True)
         chosen = torch.full_like(scores, float("-inf"))
         return chosen.scatter(-1, tokens.gather(-1, drawn), 0.0)
+
+
+class EachStep(StoppingCriteria):  # type: ignore[misc]
+    """Calls a function after every step, and ends no row."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        """That no row is finished, as a boolean tensor (rows,)."""
+        self.function()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 class StopAt(StoppingCriteria):  # type: ignore[misc]

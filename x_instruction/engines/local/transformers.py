@@ -50,7 +50,7 @@ try:
     )
     from transformers.utils import logging as library_logging
 
-    from x_instruction.engines.local.sampling import SeededSampling, StopAt
+    from x_instruction.engines.local.sampling import EachStep, SeededSampling, StopAt
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "transformers", "transformers") from error
 
@@ -96,6 +96,7 @@ class TransformersEngine:
         self.pad = (
             self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stops, default=0)
         )
+        self.on_tokens: Callable[[int], None] = lambda tokens: None
         self._prefix: tuple[tuple[int, ...], DynamicCache | None] = ((), None)
         self._continuous = settings.batching == "continuous" or (
             settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
@@ -276,7 +277,10 @@ class TransformersEngine:
             past_key_values=cache,
             generation_config=config,
             logits_processor=[SeededSampling(requests)],
-            stopping_criteria=[StopAt(self.tokenizer, first.stop, width)] if first.stop else None,
+            stopping_criteria=[
+                EachStep(lambda: self.on_tokens(len(requests))),
+                *([StopAt(self.tokenizer, first.stop, width)] if first.stop else []),
+            ],
         )
         return [
             self._completed(request, tokens, length)
