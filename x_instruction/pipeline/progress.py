@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import sys
 import threading
 import time
@@ -190,10 +191,10 @@ class NotebookProgress(LogProgress):
     """One output of a notebook cell that changes every second: the last complete tasks, and the stage."""
 
     def __init__(self) -> None:
-        from IPython.display import display
-
+        # The kernel of a notebook brings it, and this package needs it nowhere else.
+        self.ipython: Any = importlib.import_module("IPython.display")
         self.said: list[str] = []
-        self.handle: Any = display(self._page(), display_id=True)
+        self.handle: Any = self.ipython.display(self._page(), display_id=True)
         super().__init__(sys.stderr)
 
     def say(self, text: str) -> None:
@@ -213,13 +214,11 @@ class NotebookProgress(LogProgress):
                 self.handle.update(self._page())
 
     def _page(self) -> Any:
-        from IPython.display import HTML
-
         count = getattr(self, "count", None)
         lines = self.said[-_LINES:]
         if count is not None:
             lines = [*lines, f"{count.title()}: {', '.join(count.lines())}"]
-        return HTML(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+        return self.ipython.HTML(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
 
 class _Count:
