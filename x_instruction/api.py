@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -521,8 +521,8 @@ def evaluate(
         max_tokens: tokens of a response that are scored at most.
         answer_tokens: tokens of the model's own answers at most.
         prompt: ``auto``, ``chat``, ``answer``, or a file.
-        tag: text at the end of prompts, such as ``Answer in {name}.``; an empty string for none. Default: as the model
-            was trained.
+        tag: text at the end of prompts; an empty string for none. Default: as the model was trained, else ``Answer in
+            {name}.`` where the instruction is in another language.
         lid_model: fastText model for languages that py3langid does not know.
         overrides: keys of the model's settings, such as ``{"engine": "vllm"}``.
         out: JSON file for the results of every row.
@@ -580,10 +580,12 @@ def measure_held_out(
     tag: str | None,
     lid_model: str | None,
     log: Log,
+    gain: bool = False,
 ) -> Measurement:
-    """The results of every row; the arguments are those of ``evaluate``."""
+    """The results of every row; the arguments are those of ``evaluate``, and ``gain`` adds the conditional gain."""
     from x_instruction.engines import open_engine
-    from x_instruction.evaluation.held_out import Measurement, measure, read, with_tags
+    from x_instruction.evaluation.held_out import Measurement, measure, read, with_cue, with_tags
+    from x_instruction.evaluation.intrinsic import conditional
     from x_instruction.prompts.answer import frame
 
     rows, dropped = read(data, limit)
@@ -593,8 +595,14 @@ def measure_held_out(
     for name, text in sorted(tags.items()):
         log(f"ask      {name:24} {text}")
     engine = open_engine(model)
-    results = measure(with_tags(rows, tags), engine, frame(prompt, engine.chat), max_tokens, answer_tokens, lid_model)
+    asked = with_tags(rows, tags)
+    asked = with_cue(asked) if tag is None else asked
+    render = frame(prompt, engine.chat)
+    results = measure(asked, engine, render, max_tokens, answer_tokens, lid_model)
     lengths = {"max_tokens": max_tokens, "answer_tokens": answer_tokens}
+    if gain:
+        found = zip(results, conditional(asked, engine, render, max_tokens), strict=True)
+        results = [replace(result, gain=own.gain, found=own.found) for result, own in found]
     return Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(results), tags)
 
 

@@ -108,3 +108,30 @@ def test_an_adapter_is_another_model(tiny_model: Path, tmp_path: Path, data: Pat
     assert kept[1]["model"] == f"{tiny_model.name}+lora"
     pairs = zip(kept[0]["results"], kept[1]["results"], strict=True)
     assert all(abs(base["bits"] - tuned["bits"]) > 1e-3 for base, tuned in pairs)
+
+
+def test_the_gain_and_the_record(tmp_path: Path, tiny_model: Path, data: Path) -> None:
+    from x_instruction.evaluation.comparison import compare
+    from x_instruction.evaluation.record import read_instances, read_record
+
+    done = heldout(tiny_model, data, *SHORT, "--gain", "--record", tmp_path / "a", "--json")
+    assert done.exit_code == 0, done.exception
+    rows = {row["language"]: row for row in json.loads(done.stdout)}
+    assert set(rows) == {"bn", "fi", "th", "all"}
+    # Two responses of each language: the own one is found among both by chance in one of two.
+    assert {row["chance"] for row in rows.values()} == {0.5}
+    record = read_record(tmp_path / "a" / "held-out.json")
+    metrics = {metric.id: metric for metric in record.metrics}
+    assert metrics["held-out/fi/conditional_gain"].value == rows["fi"]["gain"]
+    assert metrics["held-out/all/own_response_found"].value == rows["all"]["found"]
+    assert metrics["held-out/fi/bits_per_byte"].value == rows["fi"]["bits_per_byte"]
+    assert not metrics["held-out/fi/bits_per_byte"].higher_is_better
+    gains = [row.score for row in read_instances(record) if row.metric == "held-out/fi/conditional_gain"]
+    assert sum(gains) / len(gains) == pytest.approx(rows["fi"]["gain"])
+    pairs = {pair.a.id: pair for pair in compare([record], [record])}
+    assert (pairs["held-out/fi/conditional_gain"].pairs, pairs["held-out/fi/conditional_gain"].difference) == (2, 0.0)
+    table = heldout(tiny_model, data, *SHORT, "--gain").stdout
+    assert "conditional gain" in table
+    said = refused(tiny_model, data, *SHORT, "--record", tmp_path / "a")
+    assert "gain" in said
+    assert read_record(tmp_path / "a" / "held-out.json").id == record.id

@@ -16,6 +16,7 @@ from x_instruction.cli.eval.raters import _RATERS
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.refine import UNASKED
 from x_instruction.corpus.sources import Document, read
+from x_instruction.evaluation.record import read_record
 from x_instruction.languages import language
 from x_instruction.refine import RATERS
 from x_instruction.refine.calibration import Calibration
@@ -123,7 +124,12 @@ def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> No
         assert line.endswith(" -") == (figures["rater"] in ("pmi", "contrastive"))
     # What was answered is kept: the same command asks nothing and says the same.
     assert say("eval", "raters", recipe, labels, "--out", out)[1] == shown
-    code, one, _ = say("eval", "raters", recipe, labels, "--rater", "pmi", "--languages", "th")
+    pmi = ("eval", "raters", recipe, labels, "--rater", "pmi", "--languages", "th")
+    code, one, _ = say(*pmi, "--record", tmp_path / "record")
+    metrics = {metric.id: metric for metric in read_record(tmp_path / "record" / "raters-pmi.json").metrics}
+    (figures,) = (line for line in table["figures"] if (line["rater"], line["language"]) == ("pmi", "th"))
+    assert metrics["raters/th/auroc_best_worst/rater=pmi"].value == pytest.approx(figures["best_worst"]["value"])
+    assert "raters/th/calibration_error/rater=pmi" not in metrics
     assert [line.split()[:3] for line in one.splitlines()[1:]] == [["th", "pmi", "24"]]
     assert one.splitlines()[1].split() in [line.split() for line in lines]
 

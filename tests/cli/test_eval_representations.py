@@ -65,3 +65,15 @@ def test_every_layer(data: Path, tiny_model: Path) -> None:
     assert rows == [[tag, str(layer)] for layer in range(3) for tag in ("fi", "th")] + [
         ["mean", str(layer)] for layer in range(3)
     ]
+
+
+def test_a_record(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    from x_instruction.evaluation.record import read_record
+
+    assert call(tiny_model, data, "--layers", "all", "--record", tmp_path / "r").exit_code == 0
+    metrics = {metric.id: metric for metric in read_record(tmp_path / "r" / "representations.json").metrics}
+    assert len(metrics) == 2 * 3 * 3  # languages, layers, figures
+    assert not metrics["representations/fi/uniformity/layer=1"].higher_is_better
+    changed = call(tiny_model, data, "--record", tmp_path / "r")
+    assert "layers" in str(changed.exception)
+    assert call(tiny_model, data, "--record", tmp_path / "r", "--overwrite").exit_code == 0

@@ -31,6 +31,7 @@ from x_instruction.evaluation.held_out import (
     measure,
     read,
     summary,
+    with_cue,
     with_tags,
 )
 from x_instruction.languages import language
@@ -239,6 +240,20 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        (Row("1", "Why?", "x", "fi", asked_in="en"), "Why? Answer in Finnish."),
+        (Row("1", "Why?", "x", "fi"), "Why? Answer in Finnish."),
+        (Row("1", "Miksi?", "x", "fi", asked_in="fi"), "Miksi?"),
+        (Row("1", "Why?", "x", "fi", tag=" Web.", asked_in="en"), "Why? Web."),
+        (Row("1", "Why? Answer in Finnish.", "x", "fi", asked_in="en"), "Why? Answer in Finnish."),
+    ],
+)
+def test_prompts_name_the_language_of_the_answer(row: Row, asked: str) -> None:
+    assert with_cue([row])[0].tagged_prompt == asked
+
+
 def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
     path = write(
         tmp_path / "rows.jsonl",
@@ -251,7 +266,8 @@ def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
         {"id": "5", "instruction": "Why?", "output": "f", "language": "no such"},
     )
     rows, gone = read([str(path)])
-    assert rows == [Row("1", "Why?\nRain", "a \ufffd", "fi"), Row("1", "Why?", "c", "sw")]
+    expected = [Row("1", "Why?\nRain", "a \ufffd", "fi"), Row("1", "Why?", "c", "sw")]
+    assert rows == [replace(row, asked_in="en") for row in expected]
     assert {record.id: record.reason for record in gone} == {
         "1": "same_id",
         "2": "no_instruction",

@@ -27,11 +27,12 @@ from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt,
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError
+from x_instruction.evaluation.answers import TAG
 from x_instruction.evaluation.language import answer_languages, language_checks
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.mixing.files import Source, sources
-from x_instruction.mixing.tags import SEPARATOR
+from x_instruction.mixing.tags import SEPARATOR, format_tag
 from x_instruction.records import Dropped, dropped
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs
 from x_instruction.storage.atomic import atomic
@@ -58,6 +59,7 @@ class Row:
         completion: the reference response.
         language: tag of the response's language.
         tag: text that a mix adds to the prompt, with its separator; or empty.
+        asked_in: tag of the instruction's language; empty if it is not known.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Row:
     completion: str
     language: str
     tag: str = ""
+    asked_in: str = ""
 
     @property
     def tagged_prompt(self) -> str:
@@ -94,6 +97,7 @@ class RowResult:
         bits, bytes: as in ``Likelihood``.
         answer: the model's answer.
         in_language: whether the answer is in the row's language.
+        gain, found: as in ``intrinsic.Conditional``; None if they were not measured.
     """
 
     id: str
@@ -103,6 +107,8 @@ class RowResult:
     bytes: int
     answer: str
     in_language: bool
+    gain: float | None = None
+    found: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,19 @@ def with_tags(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
         replace(row, tag="" if row.prompt.endswith(SEPARATOR + tags[row.language]) else SEPARATOR + tags[row.language])
         if tags.get(row.language)
         else row
+        for row in rows
+    ]
+
+
+def with_cue(rows: Iterable[Row]) -> list[Row]:
+    """Rows whose prompt names the language of the answer, unless they have a tag or the instruction is in it.
+
+    Without the name, a model can only guess the language, and bits per byte measure its guess.
+    """
+    return [
+        row
+        if row.tag or row.asked_in == row.language or row.prompt.endswith(format_tag(TAG, row.language))
+        else replace(row, tag=SEPARATOR + format_tag(TAG, row.language))
         for row in rows
     ]
 
@@ -470,7 +489,8 @@ def _row(pair: Pair, own: str) -> Row | Dropped:
         tag = language(pair.language).tag
     except RecipeError as error:
         return dropped(pair.id, "unknown_language", str(error), pair.instruction)
-    return Row(pair.id, text_of(pair.asked.removesuffix(own)), text_of(pair.output), tag, own)
+    asked = text_of(pair.asked.removesuffix(own))
+    return Row(pair.id, asked, text_of(pair.output), tag, own, pair.instruction_language)
 
 
 def _limit(rows: Mapping[tuple[str, str], Row], number: int | None) -> list[Row]:

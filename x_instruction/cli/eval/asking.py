@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,12 @@ def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="AMOUNT",
         help="Stop when this much is spent, at the prices of server.prompt_price and server.output_price.",
     )(command)
+
+
+def record_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--record``: where the figures are written as a record."""
+    text = "Folder for a record of the figures, for `eval compare` and model cards."
+    return click.option("--record", type=click.Path(path_type=Path), metavar="FOLDER", help=text)(command)
 
 
 def model_settings(name: str, adapter: str | None, sets: tuple[str, ...]) -> Model:

@@ -6,18 +6,20 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from x_instruction.cli.eval.asking import record_option
 from x_instruction.cli.interrupt import kept
-from x_instruction.cli.options import languages_option, out_option, read_recipe, set_option
+from x_instruction.cli.options import languages_option, out_option, overwrite_option, read_recipe, set_option
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
     from x_instruction.config.model import Model
     from x_instruction.config.recipe import Recipe
     from x_instruction.config.refine import Refine
+    from x_instruction.evaluation.record import ModelInfo
     from x_instruction.refine.compare import RaterMetrics
     from x_instruction.refine.labels import Example
 
@@ -42,6 +44,8 @@ _RATERS = ("trained", "pmi", "contrastive", "prompted", "combined")
     help="LoRA adapter of the trained raters (trained, combined).  [default: the recipe's]",
 )
 @out_option("Write the figures to a file, .json; answers are kept beside it")
+@record_option
+@overwrite_option
 @languages_option("all of LABELS")
 @set_option("refine.response_tokens=256")
 @format_options
@@ -51,6 +55,8 @@ def command(
     raters: tuple[str, ...],
     adapter: str | None,
     out: Path | None,
+    record: Path | None,
+    overwrite: bool,
     languages: tuple[str, ...],
     sets: tuple[str, ...],
     form: Format | None,
@@ -69,7 +75,11 @@ def command(
     recall       share of the best pairs that the threshold keeps
     calibration  expected calibration error of the probability of best
     """
+    from x_instruction.engines.fingerprint import fingerprint
     from x_instruction.errors import CorpusError, RecipeError
+    from x_instruction.evaluation.intrinsic_records import RATERS, write_raters
+    from x_instruction.evaluation.models import model_info
+    from x_instruction.evaluation.record import check_target
     from x_instruction.refine import check
     from x_instruction.refine.compare import settings_for
     from x_instruction.refine.label_files import read
@@ -84,6 +94,11 @@ def command(
     chosen = [settings_for(settings.refine, name, adapter) for name in dict.fromkeys(raters or _RATERS)]
     for refine in chosen:
         check(refine)
+    common = {"labels": labelled.name, "seed": settings.seed}
+    decisive: dict[str, dict[str, Any]] = {refine.rater: fingerprint(refine) | common for refine in chosen}
+    models: dict[str, ModelInfo] = {refine.rater: model_info(refine.rater_model) for refine in chosen} if record else {}
+    for name, info in models.items():
+        check_target(record or Path(), f"{RATERS}-{name}", info, decisive[name], overwrite)
     if out:
         kept(f"answers are kept beside {out}; rerun the same command to continue")
     measured: list[RaterMetrics] = []
@@ -94,6 +109,9 @@ def command(
         # Also the raters before one that fails.
         if measured:
             emit([line.plain() for line in measured], _COLUMNS, form)
+    if record:
+        for path in write_raters(record, models, measured, decisive, overwrite):
+            click.echo(f"written: {path}", err=True)
     if out:
         with atomic(out) as stream:
             table = {"labels": labelled.name, "figures": [line.plain() for line in measured]}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from x_instruction.cli.options import limit_option, out_option
+from x_instruction.cli.eval.asking import record_option
+from x_instruction.cli.options import limit_option, out_option, overwrite_option
 from x_instruction.cli.tables import Column, Format, emit, format_options
 from x_instruction.errors import RecipeError
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 )
 @limit_option("pairs", least=2)
 @out_option("Write the results to a file, .json")
+@record_option
+@overwrite_option
 @format_options
 def command(
     model: str,
@@ -44,6 +47,8 @@ def command(
     pooling: Literal["last", "mean"],
     limit: int | None,
     out: Path | None,
+    record: Path | None,
+    overwrite: bool,
     form: Format | None,
 ) -> None:
     """Measure how close representations of translations are.
@@ -62,16 +67,31 @@ def command(
     uniformity  0 if all states are equal; lower as they spread
     """
     from x_instruction.config.model import Model
+    from x_instruction.evaluation.intrinsic_records import REPRESENTATIONS, write_representations
+    from x_instruction.evaluation.models import model_info
+    from x_instruction.evaluation.record import check_target
     from x_instruction.evaluation.representations import Encoder, measure, read
     from x_instruction.storage.atomic import atomic
 
     if layer is not None and layers is not None:
         raise RecipeError("--layer and --layers exclude each other: leave one out")
     pairs = read(data, limit)
-    encoder = Encoder.load(Model(name=model, adapter=adapter, threads=os.cpu_count() or 1))
+    settings = Model(name=model, adapter=adapter, threads=os.cpu_count() or 1)
+    decisive = {
+        "data": [Path(name).name for name in data],
+        "limit": limit,
+        "pooling": pooling,
+        "layers": layers or layer,
+    }
+    if record:
+        check_target(record, REPRESENTATIONS, model_info(settings), decisive, overwrite)
+    encoder = Encoder.load(settings)
     measured_layers = range(encoder.layers + 1) if layers else [1 if layer is None else layer]
     alignments = list(measure(encoder, pairs, measured_layers, pooling))
     emit(_rows(alignments), _COLUMNS, form)
+    if record:
+        path = write_representations(record, model_info(settings), alignments, decisive, overwrite)
+        click.echo(f"written: {path}", err=True)
     if out is not None:
         what = {
             "model": model,
