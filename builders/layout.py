@@ -1,6 +1,7 @@
 """``build``: from the curated shards of a run to the folder of a data set, in the layout of the Hub.
 
     <folder>/README.md                                    metadata and card
+    <folder>/languages.svg                                the plot of the card
     <folder>/croissant.json                               the same for machines
     <folder>/report.html                                  a page to look at the rows, if one was made
     <folder>/manifest.json                                digests of every file and of every config's rows, and the
@@ -29,6 +30,7 @@ from x_instruction.cards.croissant import CROISSANT, croissant
 from x_instruction.cards.dataset import readme
 from x_instruction.cards.dataset_facts import DatasetFacts
 from x_instruction.cards.facts import LanguageSet, RowFacts
+from x_instruction.cards.plot import PLOT, plot
 from x_instruction.cards.run_figures import provenance
 from x_instruction.cards.templates import counted
 from x_instruction.config.recipe import Recipe
@@ -184,7 +186,7 @@ def texts_and_manifest(
     facts = DatasetFacts.of(sets, pretty_name)
     pages = {} if report is None else {REPORT: report}
     card = readme(facts, repository, REPORT if pages else "")
-    texts = {README: card.encode(), CROISSANT: croissant(facts).encode(), **pages}
+    texts = {README: card.encode(), PLOT: plot(sets).encode(), CROISSANT: croissant(facts).encode(), **pages}
     return texts, Manifest.of(sets, pretty_name, texts)
 
 

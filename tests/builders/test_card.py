@@ -3,7 +3,10 @@ import json
 import os
 import re
 import sys
+from xml.etree import ElementTree
 
+import built_set
+import datasets
 import pytest
 import warm
 import yaml
@@ -12,9 +15,11 @@ from click.testing import CliRunner
 from x_instruction.builders.layout import build, texts_and_manifest
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.reading import load
+from x_instruction.builders.schema import COLUMNS, features
 from x_instruction.cards.escaping import code, code_block, escape, model, plain
 from x_instruction.cards.facts import MAX_DISTINCT, SHOWN, Tally
 from x_instruction.cards.licenses import hub_license, license_metadata, model_terms
+from x_instruction.cards.plot import plot
 from x_instruction.cards.templates import bibtex
 from x_instruction.cli import cli
 from x_instruction.config.model import Server
@@ -132,6 +137,36 @@ def test_a_manifest_of_other_types_is_refused(built, path, value, said):
     part[path[-1]] = value
     with pytest.raises(ValueError, match=said):
         Manifest.parse(json.dumps(table).encode())
+
+
+def test_a_card_is_short_before_what_is_collapsed(tmp_path):
+    folder = built_set.built(tmp_path, ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi"))
+    text = (folder / "README.md").read_text("utf-8")
+    assert len(text[: text.index("<details>")].splitlines()) <= 250
+    assert text.count("dtype: float64") == [column.dtype for column in COLUMNS].count("float64")
+    infos = datasets.info.DatasetInfosDict.from_directory(str(folder))
+    assert {name: info.features for name, info in infos.items()} == dict.fromkeys(infos, features())
+    assert len(infos) == 11
+    # Entity codes are for what others wrote.
+    assert not re.search(r"&#?\w+;", text)
+
+
+def test_the_plot_has_a_bar_for_each_language_the_largest_first(run, kit, folder):
+    kit.write(run, "sw", kit.records("sw", 3))
+    build(run, kit.recipe(("sw", "th", "ur")), folder)
+    root = ElementTree.parse(folder / "languages.svg").getroot()
+    labels = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert labels == ["Thai", "24", "Urdu", "24", "Swahili", "3"]
+    widths = [float(element.get("width")) for element in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert widths == sorted(widths, reverse=True)
+    assert "![Rows of each language](languages.svg)" in (folder / "README.md").read_text("utf-8")
+    assert "languages.svg" in Manifest.read(folder).files
+
+
+def test_many_languages_are_one_bar(built):
+    language_set = Manifest.read(built).languages["sw"]
+    sets = {f"q{number}": language_set for number in range(50)}
+    assert "10 others" in plot(sets)
 
 
 def test_yaml_keeps_norwegian_a_language(run, kit, folder):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from x_instruction.builders.schema import COLUMNS
 from x_instruction.cards.dataset_facts import DatasetFacts
 from x_instruction.cards.limits import limits
-from x_instruction.cards.metadata import metadata
+from x_instruction.cards.metadata import metadata, yaml_text
+from x_instruction.cards.plot import PLOT
 from x_instruction.cards.templates import render
 
 
@@ -17,5 +18,12 @@ def readme(facts: DatasetFacts, repository: str | None = None, report: str = "")
         repository: Id on the Hub that the examples load. None for the folder that the card is in.
         report: Name of the report beside the card, or empty.
     """
-    values = {"data": facts, "repository": repository, "columns": COLUMNS, "limits": limits(facts), "report": report}
-    return f"---\n{metadata(facts).to_yaml()}\n---\n\n{render('dataset.md.jinja', values)}"
+    values = {
+        "data": facts,
+        "repository": repository,
+        "columns": COLUMNS,
+        "limits": limits(facts),
+        "report": report,
+        "plot": PLOT,
+    }
+    return f"---\n{yaml_text(metadata(facts))}---\n\n{render('dataset.md.jinja', values)}"

@@ -1,12 +1,13 @@
-"""The YAML metadata of a data set's README. The libraries' own classes write it.
+"""The YAML metadata of a data set's README, from the libraries' own classes.
 
-Written by hand, ``config_name: no`` would be the boolean False in YAML. The libraries quote it.
+Written by hand, ``config_name: no`` would be the boolean False in YAML. The YAML library quotes it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import yaml
 from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
@@ -44,6 +45,18 @@ def metadata(facts: DatasetFacts) -> Any:
     _configs(facts).to_dataset_card_data(data)
     _infos(facts).to_dataset_card_data(data)
     return data
+
+
+def yaml_text(data: Any) -> str:
+    """Card data as YAML. The columns, which are those of every config, are written once and referred to."""
+    table: dict[str, Any] = data.to_dict()
+    infos = table["dataset_info"]
+    for info in infos if isinstance(infos, list) else []:
+        if info["features"] == infos[0]["features"]:
+            # YAML writes one object that is in several places as an anchor and aliases.
+            info["features"] = infos[0]["features"]
+    text: str = yaml.safe_dump(table, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return text
 
 
 def _configs(facts: DatasetFacts) -> Any:
