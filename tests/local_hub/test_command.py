@@ -31,6 +31,7 @@ def test_the_first_start_makes_an_account(tmp_path: Path) -> None:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert process.stdout.readline().startswith("export HF_ENDPOINT=http://127.0.0.1:")
+        assert process.stdout.readline() == f"export HF_TOKEN={first.split()[-1]}\n"
         # Not SIGINT, which what runs in the background of a shell may ignore.
         process.terminate()
         process.wait(15)

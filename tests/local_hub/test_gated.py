@@ -53,7 +53,7 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
             {
                 **{"plural": "datasets", "namespace": "gates", "name": "d", "revision": "main", "path": "a.txt"},
                 **{"num": "1", "status": "pending", "first": blob[:2], "rest": blob[2:], "oid": "0" * 64},
-                **{"slug": "none", "branch": "main", "id": head},
+                **{"slug": "none", "branch": "main", "id": head, "config": "default", "split": "train"},
             },
         )
 
@@ -93,6 +93,10 @@ def test_no_route_shows_files_to_who_was_not_let_in(gated: Gated) -> None:
         f"/datasets/{REPO}/objects/{gated.parts['first']}/{gated.parts['rest']}",
         f"/datasets/{REPO}",
         f"/datasets/{REPO}/discussions/1",
+        f"/datasets/{REPO}/blob/main/a.txt",
+        f"/datasets/{REPO}/view/main/a.txt",
+        f"/datasets/{REPO}/viewer/default/train",
+        f"/datasets/{REPO}/commit/main",
         f"/api/datasets/{REPO}/discussions/1?diff=1&expand=1&full=1&blobs=1&recursive=1",
     ):
         assert address in seen

@@ -69,20 +69,113 @@ def test_a_data_set_is_shown(local_hub: RunningHub, repo: str) -> None:
     assert answer.status == 200
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "script-src" not in answer.headers["Content-Security-Policy"]
-    assert '<td dir="auto" lang="ur">یہ اردو کا متن ہے</td>' in page
-    assert '<td dir="auto" lang="en">&lt;img src=x onerror=alert(&#34;row&#34;)&gt;</td>' in page
-    assert re.search("x{300}…</td>", page)
-    assert "x" * 301 not in page
-    assert "100 rows in the first file" in page
+    assert '<td dir="auto" lang="ur" class="text">یہ اردو کا متن ہے</td>' in page
+    assert '<td dir="auto" lang="en" class="text">&lt;img src=x onerror=alert(&quot;row&quot;)&gt;</td>' in page
+    assert re.search("x{1000}…</td>", page)
+    assert "x" * 1001 not in page
+    assert "100 rows" in page
+    assert "Page 1 of 5" in page
     assert "train: 1 file" in page
-    assert "data/broken.parquet cannot be read" in page
-    assert "No Parquet file." in page
+    for config in ("ur", "broken", "none"):
+        assert f'href="/datasets/{repo}/viewer/{config}"' in page
     assert "<strong>bold</strong>" in page
     assert f'href="/datasets/{repo}/resolve/main/data/ur/"' in page
     assert "apache-2.0" in page
     assert "LFS" in page
     assert "Change &lt;script&gt;it" in page
     assert f"git clone {local_hub.endpoint}/datasets/{repo}" in page
+
+
+def test_instruction_and_output_come_first(local_hub: RunningHub, repo: str) -> None:
+    page = local_hub.ask(f"/datasets/{repo}/viewer/ur", token=None).text
+    assert re.findall(r"<th[^>]*>(\w+)<small>", page) == ["instruction", "output", "instruction_language", "turns"]
+
+
+def test_rows_are_paged(local_hub: RunningHub, repo: str) -> None:
+    last = local_hub.ask(f"/datasets/{repo}/viewer/ur/train?p=4", token=None).text
+    assert "Page 5 of 5" in last
+    assert last.count("<tr>") == 1 + 20
+    assert "There are no more rows." in local_hub.ask(f"/datasets/{repo}/viewer/ur/train?p=99", token=None).text
+    assert "Page 1 of 5" in local_hub.ask(f"/datasets/{repo}/viewer/ur/train?p=-3", token=None).text
+    test = local_hub.ask(f"/datasets/{repo}/viewer/ur/test", token=None).text
+    assert "2 rows" in test
+    assert "Page 1" not in test
+    broken = local_hub.ask(f"/datasets/{repo}/viewer/broken", token=None).text
+    assert "data/broken.parquet cannot be read" in broken
+    for path in ("viewer/ur/none", "viewer/fi"):
+        assert local_hub.ask(f"/datasets/{repo}/{path}", token=None).status == 404, path
+
+
+def test_rows_over_several_files_and_row_groups(local_hub: RunningHub) -> None:
+    repo = local_hub.create("pages-org/long")
+    for number in range(3):
+        sink = io.BytesIO()
+        rows = [{"output": f"row {number * 30 + place}."} for place in range(30)]
+        pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=7)
+        local_hub.commit(repo, {f"data/train-{number}.parquet": sink.getvalue()})
+    found: list[str] = []
+    for number in range(5):
+        found += re.findall(r"row \d+\.", local_hub.ask(f"/datasets/{repo}/viewer/default?p={number}", token=None).text)
+    assert found == [f"row {number}." for number in range(90)]
+
+
+def test_files_folders_and_commits_have_pages(local_hub: RunningHub, repo: str) -> None:
+    page = local_hub.ask(f"/datasets/{repo}/blob/main/README.md", token=None)
+    assert page.status == 200
+    assert "# A card with &lt;script&gt;" in page.text
+    odd = local_hub.ask(f"/datasets/{repo}/blob/main/odd%20%22%3Cb%3E.txt", token=None)
+    assert "odd &quot;&lt;b&gt;.txt" in odd.text
+    assert (
+        "sha256" in local_hub.ask(f"/datasets/{repo}/blob/main/data/ur/train-00000-of-00001.parquet", token=None).text
+    )
+    folder = local_hub.ask(f"/datasets/{repo}/tree/main/data/ur", token=None).text
+    assert folder.count("/blob/main/data/ur/") == 2
+    head = local_hub.ask(f"/api/datasets/{repo}").json["sha"]
+    commit = local_hub.ask(f"/datasets/{repo}/commit/{head}", token=None).text
+    assert ">added<" in commit
+    assert "+# A card with &lt;script&gt;" in commit
+    commits = local_hub.ask(f"/datasets/{repo}/commits/main", token=None).text
+    assert f"/datasets/{repo}/commit/{head}" in commits
+    first = re.findall(rf"/datasets/{repo}/commit/(\w+)", commits)[-1]
+    assert "initial commit" in local_hub.ask(f"/datasets/{repo}/commit/{first}", token=None).text
+    for path in ("blob/main/none.txt", "tree/main/none", "commit/none", "commits/none", "blob/none/README.md"):
+        assert local_hub.ask(f"/datasets/{repo}/{path}", token=None).status == 404, path
+
+
+def test_each_type_has_a_page(local_hub: RunningHub, repo: str) -> None:
+    local_hub.create("pages-org/kind", "model")
+    data, models = (local_hub.ask(f"/{plural}", token=None).text for plural in ("datasets", "models"))
+    assert f'href="/datasets/{repo}"' in data
+    assert 'href="/pages-org/kind"' not in data
+    assert 'href="/pages-org/kind"' in models
+    assert repo not in models
+
+
+def test_pictures_are_pictures_and_pages_are_kept_in_a_sandbox(local_hub: RunningHub) -> None:
+    repo = local_hub.create("pages-org/report")
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    local_hub.commit(repo, {"plot.svg": drawing, "report.html": b"<script>1</script>", "README.md": b"![p](plot.svg)"})
+    assert f'src="/datasets/{repo}/resolve/main/plot.svg"' in local_hub.ask(f"/datasets/{repo}", token=None).text
+    picture = local_hub.ask(f"/datasets/{repo}/resolve/main/plot.svg", token=None)
+    assert picture.headers["Content-Type"].startswith("image/svg+xml")
+    assert picture.headers["Content-Security-Policy"].endswith("sandbox")
+    assert f'href="/datasets/{repo}/view/main/report.html"' in local_hub.ask(f"/datasets/{repo}", token=None).text
+    page = local_hub.ask(f"/datasets/{repo}/view/main/report.html", token=None)
+    assert page.headers["Content-Type"].startswith("text/html")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox allow-scripts allow-downloads; default-src 'none'")
+    assert "allow-same-origin" not in policy
+    assert page.headers["Access-Control-Allow-Origin"] == "*"
+    # Elsewhere it is no page, and a private one is not shared.
+    assert (
+        local_hub.ask(f"/datasets/{repo}/resolve/main/report.html").headers["Content-Type"]
+        == "application/octet-stream"
+    )
+    other = local_hub.ask(f"/datasets/{repo}/view/main/plot.svg", token=None)
+    assert other.headers["Content-Security-Policy"].endswith("sandbox")
+    local_hub.ask(f"/api/datasets/{repo}/settings", "PUT", {"private": True})
+    assert "Access-Control-Allow-Origin" not in local_hub.ask(f"/datasets/{repo}/view/main/report.html").headers
+    assert local_hub.ask(f"/datasets/{repo}/view/main/report.html", token=None).status in (401, 404)
 
 
 def test_nothing_of_a_repository_runs(local_hub: RunningHub, repo: str) -> None:

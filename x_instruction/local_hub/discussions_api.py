@@ -92,7 +92,11 @@ def diff(visit: Visit, one: Discussion) -> str:
         Refused: 401 or 403, the visitor may not see what is in the files.
     """
     repository = visit.contents
-    base, head = repository.find(one["base"]), repository.find(f"{PULLS}{one['num']}")
+    return diff_of(repository, repository.find(one["base"]), repository.find(f"{PULLS}{one['num']}"))
+
+
+def diff_of(repository: Repository, base: Commit | None, head: Commit) -> str:
+    """The difference of two commits as a unified diff of bounded length; of a first commit, what it added."""
     text = ""
     for piece in _diffs(repository, base, head):
         text += piece
@@ -101,7 +105,7 @@ def diff(visit: Visit, one: Discussion) -> str:
     return text
 
 
-def _diffs(repository: Repository, base: Commit, head: Commit) -> Iterator[str]:
+def _diffs(repository: Repository, base: Commit | None, head: Commit) -> Iterator[str]:
     old, new = repository.files(base), repository.files(head)
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)

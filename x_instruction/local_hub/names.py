@@ -12,7 +12,18 @@ from x_instruction.local_hub.refused import Refused
 PLURALS = {"model": "models", "dataset": "datasets", "space": "spaces"}
 TYPES = {plural: kind for kind, plural in PLURALS.items()}
 # Words that addresses begin with, or may begin with one day.
-RESERVED = {"api", "datasets", "models", "spaces", "collections", "kernels", "buckets", "xet", "local-hub.css"}
+RESERVED = {
+    "api",
+    "datasets",
+    "models",
+    "spaces",
+    "collections",
+    "kernels",
+    "buckets",
+    "xet",
+    "local-hub.css",
+    "favicon.ico",
+}
 MAX_PATH = 1024
 MAX_PART = 255
 

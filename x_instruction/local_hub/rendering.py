@@ -31,6 +31,9 @@ def render(text: str, files: str) -> Markup:
         if token.type in _BLOCKS:
             # Each block by itself: a card holds text from left to right and from right to left.
             token.attrSet("dir", "auto")
+        if token.type == "table_open":
+            # A wide table scrolls by itself, also by keyboard.
+            token.attrSet("tabindex", "0")
         if "right" in str(token.attrs.pop("style", "")):
             token.attrSet("class", "number")
     return Markup(parser.renderer.render(tokens, parser.options, {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,6 +17,17 @@ from x_instruction.local_hub.refused import Refused
 from x_instruction.storage.atomic import open_plain
 
 PREFIXES = ("/datasets/{namespace}/{name}", "/spaces/{namespace}/{name}", "/{namespace}/{name}")
+# Pictures, so that a card can show them. A drawing may have styles and, in the sandbox, no scripts.
+_PICTURES = {
+    ".svg": {
+        "Content-Type": "image/svg+xml",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    },
+    ".png": {"Content-Type": "image/png"},
+    ".jpg": {"Content-Type": "image/jpeg"},
+    ".webp": {"Content-Type": "image/webp"},
+}
+PICTURES = tuple(_PICTURES)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PIECE = 1 << 20
 # A file of a repository is never a page of this server: no script of it runs, nothing of it is guessed.
@@ -38,6 +49,29 @@ def resolve(request: Request) -> Response:
     return send_file(request, found.repository.large.path(pointer.oid), pointer.size, headers)
 
 
+def view(request: Request) -> Response:
+    """A page of a repository as a page, and the files beside it for its script.
+
+    The page has no origin, so it reads nothing here that needs a token, and connects to the files beside it alone.
+    """
+    found, commit, path, oid = _asked(request)
+    public = not found.settings.private and not found.settings.gated
+    # A page without an origin may read only what says so. Nothing but what everyone may read says so.
+    shared = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Content-Range"} if public else {}
+    if not path.endswith(".html") or found.repository.objects.size(oid).pointer is not None:
+        answer = resolve(request)
+        answer.headers.update(shared)
+        return answer
+    files = f"{found.url}/view/{quote(param(request, 'revision'), safe='')}/"
+    headers = _headers(commit, path, oid) | {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": "sandbox allow-scripts allow-downloads; default-src 'none'; "
+        "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+        f"connect-src {files}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    }
+    return _send_bytes(request, found.repository.objects.blob(oid), headers | shared)
+
+
 def raw(request: Request) -> Response:
     """A file of a revision as git has it, to be read as text; of a large one the pointer."""
     found, commit, path, oid = _asked(request)
@@ -55,11 +89,15 @@ def _asked(request: Request) -> tuple[Visit, str, str, str]:
 def _headers(commit: str, path: str, etag: str) -> dict[str, str]:
     name = path.rpartition("/")[2]
     ascii_name = re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
-    return _HARMLESS | {
-        "ETag": f'"{etag}"',
-        "X-Repo-Commit": commit,
-        "Content-Disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{ascii_name}\";",
-    }
+    return (
+        _HARMLESS
+        | _PICTURES.get(PurePosixPath(name).suffix.lower(), {})
+        | {
+            "ETag": f'"{etag}"',
+            "X-Repo-Commit": commit,
+            "Content-Disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{ascii_name}\";",
+        }
+    )
 
 
 def _revision_and_path(revision: str, path: str) -> tuple[str, str]:
@@ -115,5 +153,5 @@ def _pieces(path: Path, begin: int, end: int) -> Iterator[bytes]:
 routes = [
     Route(f"{prefix}/{verb}/{{revision}}/{{path:path}}", give)
     for prefix in PREFIXES
-    for verb, give in (("resolve", resolve), ("raw", raw))
+    for verb, give in (("resolve", resolve), ("raw", raw), ("view", view))
 ]

@@ -1,4 +1,4 @@
-"""The first rows of each config of a data set: from the footer and the first row group of its first Parquet file."""
+"""The rows of a config of a data set, page by page: from the footers and the row groups of its Parquet files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from x_instruction.local_hub.objects import Entry
 from x_instruction.local_hub.repository import Files, Repository
 from x_instruction.storage.atomic import open_plain
 
-ROWS = 5
-CELL_CHARS = 300
+ROWS = 20
+CELL_CHARS = 1_000
 MAX_COLUMNS = 60
-MAX_CONFIGS = 40
+MAX_FILES = 2_000
 MAX_ROW_GROUP = 256 << 20
-# Columns that hold text of a language, even where it is written in ASCII.
-_TEXTS = frozenset({"instruction", "input", "output", "text", "prompt", "completion", "response"})
+# Columns that hold text of a language, even where it is written in ASCII. They come first, in this order.
+TEXTS = ("instruction", "prompt", "input", "output", "response", "completion", "text")
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -46,16 +46,27 @@ class Config:
     Args:
         name: its name.
         files: paths of its files by split.
-        columns: name and type of each column.
-        rows: its first rows.
-        total: rows of the first file.
-        note: why there are no rows.
     """
 
     name: str
     files: dict[str, list[str]]
+
+
+@dataclass(slots=True)
+class Page:
+    """Some rows of a split.
+
+    Args:
+        columns: name and type of each column, those with texts first.
+        rows: the rows.
+        first: number of the first of them, from 0.
+        total: rows of the split.
+        note: why there are no rows.
+    """
+
     columns: list[tuple[str, str]] = field(default_factory=list)
     rows: list[list[Cell]] = field(default_factory=list)
+    first: int = 0
     total: int = 0
     note: str = ""
 
@@ -72,7 +83,7 @@ def configs(card: dict[str, Any], files: Files) -> list[Config]:
     parquet = sorted(path for path in files if path.endswith(".parquet"))
     if not found and parquet:
         found.append(Config("default", {"train": parquet}))
-    return found[:MAX_CONFIGS]
+    return found
 
 
 def _splits(data_files: Any, paths: list[str]) -> dict[str, list[str]]:
@@ -87,17 +98,30 @@ def _splits(data_files: Any, paths: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def fill(repository: Repository, files: Files, config: Config) -> None:
-    """Read the first rows of a config."""
-    first = next((path for paths in config.files.values() for path in paths if path.endswith(".parquet")), None)
-    if first is None:
-        config.note = "No Parquet file."
-        return
-    try:
-        with _open(repository, files[first]) as stream, pq.ParquetFile(stream) as parquet:
-            _read(parquet, config)
-    except (OSError, pa.ArrowException) as error:
-        config.note = f"{first} cannot be read: {error}"[:CELL_CHARS]
+def page(repository: Repository, files: Files, config: Config, split: str, number: int) -> Page:
+    """Rows of a split.
+
+    Args:
+        repository: where the files are.
+        files: every file of the revision.
+        config: the config.
+        split: one of its splits.
+        number: number of the page, from 0.
+    """
+    paths = [path for path in config.files.get(split, []) if path.endswith(".parquet")][:MAX_FILES]
+    found = Page(first=number * ROWS)
+    if not paths:
+        found.note = "No Parquet file."
+    for path in paths:
+        try:
+            with _open(repository, files[path]) as stream, pq.ParquetFile(stream) as parquet:
+                _read(parquet, found, config.name)
+        except (OSError, pa.ArrowException) as error:
+            found.note = f"{path} cannot be read: {error}"[:CELL_CHARS]
+            break
+    if not found.rows and not found.note:
+        found.note = "No rows." if not found.total else "There are no more rows."
+    return found
 
 
 def _open(repository: Repository, entry: Entry) -> IO[bytes]:
@@ -105,20 +129,24 @@ def _open(repository: Repository, entry: Entry) -> IO[bytes]:
     return open_plain(repository.large.path(pointer.oid)) if pointer else io.BytesIO(repository.objects.blob(entry.oid))
 
 
-def _read(parquet: Any, config: Config) -> None:
-    schema = parquet.schema_arrow
-    config.columns = [(str(column.name), str(column.type)) for column in schema][:MAX_COLUMNS]
-    config.total = parquet.metadata.num_rows
-    if not parquet.num_row_groups or not config.total:
-        config.note = "No rows."
-        return
-    if parquet.metadata.row_group(0).total_byte_size > MAX_ROW_GROUP:
-        config.note = "The first row group is too large to be shown."
-        return
-    names = [name for name, _ in config.columns]
-    for batch in parquet.iter_batches(batch_size=ROWS, row_groups=[0], columns=names):
-        config.rows = [[_cell(row, name, config.name) for name in names] for row in batch.to_pylist()]
-        return
+def _read(parquet: Any, found: Page, config: str) -> None:
+    """Add the rows of a file that are on the page, and the number of all its rows."""
+    if not found.columns:
+        columns = [(str(column.name), str(column.type)) for column in parquet.schema_arrow][:MAX_COLUMNS]
+        order = {name: place for place, name in enumerate(TEXTS)}
+        found.columns = sorted(columns, key=lambda column: order.get(column[0], len(order)))
+    names = [name for name, _ in found.columns]
+    for group in range(parquet.num_row_groups):
+        metadata = parquet.metadata.row_group(group)
+        begin = found.first + len(found.rows) - found.total
+        wanted = min(ROWS - len(found.rows), metadata.num_rows - begin)
+        if begin >= 0 and wanted > 0:
+            if metadata.total_byte_size > MAX_ROW_GROUP:
+                found.note = "A row group is too large to be shown."
+                return
+            table = parquet.read_row_group(group, columns=names).slice(begin, wanted)
+            found.rows += [[_cell(row, name, config) for name in names] for row in table.to_pylist()]
+        found.total += metadata.num_rows
 
 
 def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
@@ -127,7 +155,7 @@ def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
         return Cell(_short(json.dumps(value, ensure_ascii=False, default=str)))
     own = row.get("instruction_language" if name.startswith("instruction") else "language", config)
     # Ids, codes and addresses beside a text are in no language.
-    known = isinstance(own, str) and _TAG.fullmatch(own) and (name in _TEXTS or not value.isascii())
+    known = isinstance(own, str) and _TAG.fullmatch(own) and (name in TEXTS or not value.isascii())
     return Cell(_short(value), str(own) if known else "")
 
 

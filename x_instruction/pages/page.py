@@ -62,6 +62,7 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',
+        '<link rel="icon" href="data:,">',
         f"<title>{escape(visible(title))}</title>",
         *(f"<style>{style}</style>" for style in all_styles),
     ]

@@ -74,5 +74,8 @@ def command(
         for name, token in made.items():
             click.echo(f"token of {name} ({accounts.get(name, 'write')}), shown once: {token}")
         click.echo(f"export HF_ENDPOINT={address(listening)}")
+        # Of an account that can write, if one was made now: a token is shown once.
+        writers = [token for name, token in made.items() if accounts.get(name, "write") == "write"]
+        click.echo(f"export HF_TOKEN={writers[0] if writers else '...   # as printed when its account was created'}")
         sys.stdout.flush()
         serve(application(hub), listening)
