@@ -456,3 +456,26 @@ def test_continuous_batching_that_fails_goes_on_static(
     ]
     ask(paged, requests)
     assert len(caplog.messages) == 1
+
+
+def test_rows_that_leave_their_batch_when_complete_have_the_same_texts(
+    engine: TransformersEngine, ask: Ask, texts: Texts
+) -> None:
+    requests = [
+        Completion(prompt, 4 + number % 7, temperature=0.8, top_p=0.9, top_k=40, stop=("a",), seed=number)
+        for number, prompt in enumerate(prompts(texts))
+    ]
+    shrinking = TransformersEngine(engine.settings)
+    shrinking.shrinks = True
+    steps: list[int] = []
+    shrinking.on_tokens = steps.append
+    found = completed(ask(shrinking, requests))
+    assert [result.text for result in found] == [result.text for result in completed(ask(engine, requests))]
+    assert min(steps) < max(steps)
+    # A penalty on repetition is applied by ``generate`` only.
+    shrinking.network.generation_config.repetition_penalty = 1.3
+    engine.network.generation_config.repetition_penalty = 1.3
+    try:
+        assert ask(shrinking, requests) == ask(engine, requests)
+    finally:
+        engine.network.generation_config.repetition_penalty = None

@@ -6,6 +6,7 @@ each worker sees one GPU, or the group of GPUs over which vLLM splits a model.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from x_instruction.config.recipe import Recipe
+from x_instruction.engines import engine_spec
 from x_instruction.engines.budget import LocalSpend, SpendCounter
 from x_instruction.engines.local.devices import gpus
 from x_instruction.errors import BudgetReached, EngineError, XInstructionError, rebuild_error
@@ -58,7 +60,7 @@ class WorkerPool:
         devices = groups(settings, workers)
         # This process gives back GPU memory only when it ends, and training needs all of it.
         tunes = settings.generate.train or settings.refine.train
-        if workers == 1 and not (tunes and devices):
+        if workers == 1 and not (tunes and devices) and not (_in_event_loop() and asks_servers(settings)):
             self._start: Callable[[], Executor] = lambda: InlineExecutor(
                 Worker(run, settings, budget, LocalSpend(spent))
             )
@@ -190,6 +192,20 @@ class ProcessExecutor(Executor):
             connection.close()
             process.terminate()
             process.join()
+
+
+def asks_servers(settings: Recipe) -> bool:
+    """Whether a model of the recipe runs on a server."""
+    return any(engine_spec(model).remote for model in settings.models)
+
+
+def _in_event_loop() -> bool:
+    """Whether this thread runs an event loop, as notebooks do. A client of a server needs a loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def span(settings: Recipe) -> int:

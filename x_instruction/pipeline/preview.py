@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.corpus import ensemble
-from x_instruction.engines import engine_spec
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
 from x_instruction.pipeline.batch import by_files
 from x_instruction.pipeline.estimate import Estimate, Startup, estimate, measure_corpus
 from x_instruction.pipeline.plan import Plan
-from x_instruction.pipeline.pool import WorkerPool
+from x_instruction.pipeline.pool import WorkerPool, asks_servers
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.samples import Sample, samples
@@ -155,10 +152,6 @@ def _probe(settings: Recipe) -> Recipe:
     )
 
 
-def _local(models: Sequence[Model]) -> bool:
-    return all(not engine_spec(model).remote for model in models)
-
-
 class _Maker:
     """Makes the stages of a preview, for as many languages as there is time for.
 
@@ -177,7 +170,7 @@ class _Maker:
         self.languages = list(settings.languages)
         self.startup = Startup()
         # A server answers many requests at once; a model on this machine keeps a core busy.
-        self.workers = min(os.cpu_count() or 1, len(self.languages)) if _local(settings.models) else 1
+        self.workers = min(os.cpu_count() or 1, len(self.languages)) if not asks_servers(settings) else 1
 
     def make(self) -> None:
         """Make all stages."""
@@ -193,12 +186,12 @@ class _Maker:
                         break
                     self._run(pool, tasks, stage)
                 plan.finish(stage)
-        self.startup.memory = _peak_memory(self.workers)
+        self.startup.memory = _peak_memory()
 
     def _waves(self, tasks: list[ShardTask], stage: StageKey) -> list[list[ShardTask]]:
         """The tasks of the languages of the preview: as many as there are workers first, then the others."""
         own = [task for task in tasks if task.key.language in self.languages and task.key.index == 0]
-        first = self.workers if stage.stage == "candidate" and _local(self.recipe.models) else len(own)
+        first = self.workers if stage.stage == "candidate" and not asks_servers(self.recipe) else len(own)
         return [wave for wave in (own[:first], own[first:]) if wave]
 
     def _time_for_more(self, began: float) -> bool:
@@ -220,11 +213,11 @@ class _Maker:
             self.startup.seconds += max(0.0, time.monotonic() - began - asked)
 
 
-def _peak_memory(workers: int) -> int:
+def _peak_memory() -> int:
     """Bytes of the largest process that worked."""
     import resource
     import sys
 
-    who = resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     # Kilobytes, but on macOS bytes.
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return largest * (1 if sys.platform == "darwin" else 1024)

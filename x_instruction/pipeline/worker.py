@@ -128,7 +128,10 @@ class Worker:
         """The engine of a model, loaded once. An earlier engine is freed first, since a GPU may not hold two models."""
         if self._engine is None or self._engine[0] != model:
             self._engine = None
-            self._engine = model, open_engine(model)
+            engine = open_engine(model)
+            if self.run.is_preview and hasattr(engine, "shrinks"):
+                engine.shrinks = True
+            self._engine = model, engine
         return self._engine[1]
 
     def request_cache(

@@ -132,6 +132,11 @@ class RunFolder:
         """The request cache of a shard."""
         return (self.root / "cache" / key.path).with_suffix(".sqlite")
 
+    @property
+    def is_preview(self) -> bool:
+        """Whether the folder is the preview of a run."""
+        return self.root.name == PREVIEW
+
     def preview_cache(self, key: ShardKey) -> Path:
         """The request cache of the preview of a shard, which may not exist."""
         return RunFolder(self.root / PREVIEW).cache(key)

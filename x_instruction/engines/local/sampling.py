@@ -10,7 +10,7 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCrite
 from x_instruction.engines import Completion
 
 # Stop strings are searched in the text of this many last tokens, which is enough for every stop of the prompts here.
-_TAIL = 8
+STOP_TAIL = 8
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]
@@ -42,6 +42,10 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         chosen = torch.full_like(scores, float("-inf"))
         return chosen.scatter(-1, tokens.gather(-1, drawn), 0.0)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave all rows but these out from now on."""
+        self.generators = [self.generators[row] for row in rows]
+
 
 class EachStep(StoppingCriteria):  # type: ignore[misc]
     """Calls a function after every step, and ends no row."""
@@ -65,7 +69,7 @@ class StopAt(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
         """Whether each row is finished, as a boolean tensor (rows,)."""
-        new = input_ids[:, max(self.prompt_length, input_ids.shape[1] - _TAIL) :]
+        new = input_ids[:, max(self.prompt_length, input_ids.shape[1] - STOP_TAIL) :]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         done = [any(stop in text for stop in self.stops) for text in texts]
         return torch.tensor(done, device=input_ids.device)

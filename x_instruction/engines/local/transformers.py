@@ -50,7 +50,7 @@ try:
     )
     from transformers.utils import logging as library_logging
 
-    from x_instruction.engines.local.sampling import EachStep, SeededSampling, StopAt
+    from x_instruction.engines.local.sampling import STOP_TAIL, EachStep, SeededSampling, StopAt
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "transformers", "transformers") from error
 
@@ -97,6 +97,9 @@ class TransformersEngine:
             self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stops, default=0)
         )
         self.on_tokens: Callable[[int], None] = lambda tokens: None
+        # Complete rows leave their batch, which is faster and rounds differently. For previews, whose answers are
+        # used whatever their batch was.
+        self.shrinks = False
         self._prefix: tuple[tuple[int, ...], DynamicCache | None] = ((), None)
         self._continuous = settings.batching == "continuous" or (
             settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
@@ -265,6 +268,13 @@ class TransformersEngine:
         cache, ids, mask, lengths = self._prefill([r.prompt for r in requests], shared)
         width = ids.shape[1]
         first = requests[0]
+        if self.shrinks and self._has_plain_decoding():
+            return [
+                self._completed(request, tokens, length)
+                for request, tokens, length in zip(
+                    requests, self._decode(requests, cache, ids, mask), lengths, strict=True
+                )
+            ]
         config = GenerationConfig(
             max_new_tokens=max(r.max_tokens for r in requests),
             do_sample=False,
@@ -286,6 +296,42 @@ class TransformersEngine:
             self._completed(request, tokens, length)
             for request, tokens, length in zip(requests, generated[:, width:].tolist(), lengths, strict=True)
         ]
+
+    def _has_plain_decoding(self) -> bool:
+        """Whether ``generate`` would change no score before it samples."""
+        config = self.network.generation_config
+        names = ("no_repeat_ngram_size", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias")
+        penalties = (config.repetition_penalty, config.encoder_repetition_penalty)
+        return all(value in (None, 1.0) for value in penalties) and not any(getattr(config, n, None) for n in names)
+
+    def _decode(
+        self, requests: Sequence[Completion], cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor
+    ) -> list[list[int]]:
+        """The new tokens of each row, as ``generate`` makes them. A row that is complete is not computed any more."""
+        new: list[list[int]] = [[] for _ in requests]
+        rows, last = list(range(len(requests))), ids[:, -1:]
+        sampling = SeededSampling(requests)
+        while True:
+            scores = sampling(ids, self._logits(self._forward(last, mask, cache)[:, -1]))
+            drawn = scores.argmax(-1)
+            for row, token in zip(rows, drawn.tolist(), strict=True):
+                new[row].append(token)
+            self.on_tokens(len(rows))
+            kept = [n for n, row in enumerate(rows) if not self._is_complete(requests[row], new[row])]
+            if not kept:
+                return new
+            if len(kept) < len(rows):
+                index = torch.tensor(kept, device=self.device)
+                cache.batch_select_indices(index)
+                mask, drawn = mask[index], drawn[index]
+                rows = [rows[n] for n in kept]
+                sampling.keep(kept)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            last = drawn[:, None]
+
+    def _is_complete(self, request: Completion, tokens: list[int]) -> bool:
+        ended = tokens[-1] in self.stops or len(tokens) >= request.max_tokens
+        return ended or (bool(request.stop) and self._has_stop(tokens[-STOP_TAIL:], request.stop))
 
     def _completed(self, request: Completion, tokens: list[int], prompt_tokens: int) -> Completed:
         tokens = tokens[: request.max_tokens]
