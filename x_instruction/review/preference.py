@@ -14,6 +14,7 @@ from x_instruction.config.fields import MAX_ROW_BYTES
 from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.evaluation.answers import read_folder
 from x_instruction.evaluation.record import Data, Instance, Metric
 from x_instruction.hashing import digest
 from x_instruction.languages import language
@@ -73,10 +74,10 @@ def make(files: Sequence[Path], systems: Sequence[str], aspects: Sequence[str], 
     """A sheet of pairs of answers.
 
     Args:
-        files: one file of pairs (``instruction``, ``language``, ``output_a``, ``output_b``), or the answers of two
-            systems (``id``, ``instruction``, ``language``, ``output``), joined by id.
-        systems: names of the two systems; empty for those in the columns ``system_a`` and ``system_b``, or for the
-            names of the two files.
+        files: one file of pairs (``instruction``, ``language``, ``output_a``, ``output_b``), the answers of two systems
+            (``id``, ``instruction``, ``language``, ``output``), joined by id, or a folder that ``eval answers`` wrote.
+        systems: names of the two systems; empty for those in the columns ``system_a`` and ``system_b``, for the names
+            of the two files, or for the two systems of the folder.
         aspects: names of ``ASPECTS`` that are asked beside the overall choice.
         seed: decides all orders.
 
@@ -89,7 +90,10 @@ def make(files: Sequence[Path], systems: Sequence[str], aspects: Sequence[str], 
         raise RecipeError(f"got {len(files)} files, expected 1 file of pairs, or the answers of 2 systems")
     if systems and len(systems) != 2:
         raise RecipeError(f"--names has {len(systems)} names, expected 2, such as base,tuned")
-    rows = list(_pairs(files[0]) if len(files) == 1 else _joined(*files))
+    if files[0].is_dir():
+        rows = list(_folder(files[0], systems))
+    else:
+        rows = list(_pairs(files[0]) if len(files) == 1 else _joined(*files))
     if not rows:
         raise CorpusError(f"{files[0]} has no pairs")
     names = tuple(systems) or (rows[0].systems if len(files) == 1 else (files[0].stem, files[1].stem))
@@ -157,6 +161,27 @@ def _joined(one: Path, other: Path) -> Iterator[_Row]:
         if row.instruction != right[id].instruction:
             raise CorpusError(f"{id!r} is another question in {one} than in {other}: expected answers to the same ones")
         yield _Row(id, row.language, row.instruction_language, row.instruction, (*row.answers, *right[id].answers))
+
+
+def _folder(folder: Path, systems: Sequence[str]) -> Iterator[_Row]:
+    """The first samples of two systems in every language of a folder, where both answered."""
+    for answers in read_folder(folder):
+        names = systems or tuple(answers.systems)
+        if len(names) != 2 or not set(names) <= answers.systems.keys():
+            shown = ", ".join(answers.systems) or "none"
+            raise RecipeError(f"{folder} has the systems {shown} in {answers.tag}: name 2 of them with --names")
+        first, second = (answers.systems[name].answers for name in names)
+        for question in answers.questions:
+            id = str(question.id)
+            if id in first and id in second:
+                yield _Row(
+                    f"{answers.tag}/{id}",
+                    answers.tag,
+                    question.language,
+                    question.text,
+                    (first[id][0], second[id][0]),
+                    (names[0], names[1]),
+                )
 
 
 def _rows(path: Path, answers: Sequence[tuple[str, ...]]) -> Iterator[_Row]:

@@ -29,8 +29,8 @@ ASPECTS = ("language", "helpfulness", "factuality", "coherence", "harmlessness",
 def command(pairs: tuple[Path, ...], out: Path, names: str, aspects: tuple[str, ...], raters: int, seed: int) -> None:
     """Write pages on which people compare the answers of two systems.
 
-    PAIRS is a file with instruction, language, output_a and output_b in each row, or two files with the answers of a
-    system each (id, instruction, language, output).
+    PAIRS is a folder that `eval answers` wrote, a file with instruction, language, output_a and output_b in each row,
+    or two files with the answers of a system each (id, instruction, language, output).
 
     A page works offline, on a phone and by keyboard. Raters do not see which system an answer is of, and the order is
     random for each rater and pair. `eval rate collect` reads the files that they send back. Keep key.json to yourself:
