@@ -107,7 +107,7 @@ def _say(sheet: Sheet, raters: list[Rater], review: Review) -> None:
     for pair in agreements(judged, sheet.seed):
         low, high = pair.kappa_interval
         click.echo(
-            f"{' and '.join(pair.raters)}: the same answer on {pair.share:.0%} of {pair.rows} rows, "
+            f"{' and '.join(pair.raters)}: equal on {pair.share:.0%} of {pair.rows} rows, "
             f"kappa {pair.kappa:.2f} ({low:.2f} to {high:.2f})"
         )
     if review.flaws:
@@ -116,7 +116,7 @@ def _say(sheet: Sheet, raters: list[Rater], review: Review) -> None:
 
 
 def _advice(sheet: Sheet, review: Review) -> str:
-    corrected = " (corrected for the errors of raters)" if review.corrected else ""
+    corrected = ", corrected for raters' errors" if review.corrected else ""
     if not review.rows:
         return "too few judged pairs for a threshold: at least 5 from raters who are better than chance are needed"
     if sheet.hidden["rater"] == "none":
@@ -130,9 +130,9 @@ def _advice(sheet: Sheet, review: Review) -> str:
     chosen = next(row for row in review.rows if row.threshold == review.threshold)
     unset = " and remove refine.precision" if sheet.hidden.get("precision") is not None else ""
     return (
-        f"for a precision of {review.precision:g}, set refine.min_score = {chosen.threshold:.3f}{unset}: it keeps "
-        f"{chosen.kept:.0%} of the passages, {chosen.precision:.0%} ({chosen.low:.0%} to {chosen.high:.0%}) of them "
-        f"good{corrected}"
+        f"for a precision of {review.precision:g}, set refine.min_score = {chosen.threshold:.3f}{unset}\n"
+        f"it keeps {chosen.kept:.0%} of the passages; {chosen.precision:.0%} ({chosen.low:.0%} to {chosen.high:.0%}) of "
+        f"them are good{corrected}"
     )
 
 
