@@ -131,8 +131,8 @@ def _advice(sheet: Sheet, review: Review) -> str:
     unset = " and remove refine.precision" if sheet.hidden.get("precision") is not None else ""
     return (
         f"for a precision of {review.precision:g}, set refine.min_score = {chosen.threshold:.3f}{unset}\n"
-        f"it keeps {chosen.kept:.0%} of the passages; {chosen.precision:.0%} ({chosen.low:.0%} to {chosen.high:.0%}) of "
-        f"them are good{corrected}"
+        f"it keeps {chosen.kept:.0%} of the passages; {chosen.precision:.0%} of them are good "
+        f"({chosen.low:.0%} to {chosen.high:.0%}{corrected})"
     )
 
 
