@@ -52,10 +52,8 @@ def main() -> None:
     given = parser.parse_args()
     expected = next(t / 1000 for t in range(1000) if precision(t / 1000) >= TARGET)
     print(f"threshold for a precision of {TARGET}: {expected:.2f}")
-    print(
     print("| raters are right on | in the interval | error of precision | threshold found, middle half |")
     print("|---|---|---|---|")
-    )
     for right in (0.95, 0.9, 0.8):
         inside, errors, thresholds = [], [], []
         for seed in range(given.sheets):
