@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from built_set import built
 from click.testing import CliRunner
 from factories import curated, rated, settings
+from local_hub_fixture import RunningHub
 from rich.cells import cell_len
 
 from x_instruction.cli import cli
@@ -143,3 +145,14 @@ def test_records_of_all_stages_are_entries() -> None:
         one = entry({name: row[name] for name in record_type.__dataclass_fields__})
         assert one.text == "Maandishi."
         assert bool(one.prompt) == (record_type is not Passage)
+
+
+def test_a_data_set_on_the_hub(local_hub: RunningHub, tmp_path: Path) -> None:
+    folder = built(tmp_path / "set", ("sw", "th"), rows=2)
+    repo = local_hub.create("shown/rows")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    local_hub.commit(repo, files)
+    line = [sys.executable, "-m", "x_instruction", "show", repo, "--languages", "Thai", "--limit", "1"]
+    out = local_hub.run(line, cwd=tmp_path)
+    assert out.startswith("th-")
+    assert "What is known of number 0?" in out
