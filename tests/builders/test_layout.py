@@ -9,6 +9,8 @@ import pytest
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
+from x_instruction.builders import corrections
+from x_instruction.builders.corrections import Correction
 from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
 from x_instruction.builders.reading import load
@@ -38,6 +40,27 @@ def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
     together = datasets.load_dataset(str(folder), "all")
     assert sum(data.num_rows for data in together.values()) == 24 * len(kit.languages)
     assert datasets.load_dataset(str(folder), split="train")["language"][0] == "sw"
+
+
+def test_corrected_instructions_take_the_place_of_those_of_the_run(run, kit, split_recipe, folder, tmp_path):
+    first, second = kit.records("sw")[:2]
+    edits = [Correction(record.id, "sw", record.instruction, f"Corrected {record.id}?") for record in (first, second)]
+    corrections.write(edits, tmp_path / "a.jsonl")
+    build(run, split_recipe, folder, corrections=[tmp_path / "a.jsonl"])
+    rows = {row["id"]: row for split in datasets.load_dataset(str(folder), "sw").values() for row in split}
+    changed = [row for row in rows.values() if row["generator"].endswith("+reviewed")]
+    assert sorted(row["instruction"] for row in changed) == sorted(edit.corrected for edit in edits)
+    assert len(rows) == len(kit.records("sw"))
+    assert "+reviewed" in (folder / "README.md").read_text("utf-8")
+    before = bytes_of(folder)
+    other = dataclasses.replace(edits[0], corrected="Another?")
+    corrections.write([other], tmp_path / "b.jsonl")
+    with pytest.raises(RecipeError, match=r"b\.jsonl, line 1: another file corrects this row differently"):
+        build(run, split_recipe, folder, corrections=[tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    (tmp_path / "c.jsonl").write_text('{"passage": 1}\n', "utf-8")
+    with pytest.raises(RecipeError, match=r"c\.jsonl, line 1 is not a correction"):
+        build(run, split_recipe, folder, corrections=[tmp_path / "c.jsonl"])
+    assert bytes_of(folder) == before
 
 
 def test_the_yaml_says_what_the_files_hold(run, split_recipe, folder):

@@ -29,7 +29,7 @@ from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed, digest
 from x_instruction.languages import language
 from x_instruction.pipeline.rounds import last_round
-from x_instruction.records import Passage, Rated
+from x_instruction.records import Passage, Rated, storable
 from x_instruction.refine import labels, scores
 from x_instruction.refine.labels import JUDGED, Example
 from x_instruction.review.agreement import RESAMPLES, Accuracy, accuracy, wilson
@@ -442,7 +442,11 @@ def _corrections(sheet: Sheet, raters: Sequence[Rater]) -> tuple[list[Correction
     # Without validation, which would miss a model: the checks of the form read these keys alone.
     limits = Generate.model_construct(**sheet.hidden["limits"])
     for item in sheet.items:
-        edits = {rater.name: rater.answers[item.id].instruction.strip() for rater in raters if item.id in rater.answers}
+        edits = {
+            rater.name: storable(rater.answers[item.id].instruction).strip()
+            for rater in raters
+            if item.id in rater.answers
+        }
         edits = {name: text for name, text in edits.items() if text and text != item.instruction.strip()}
         if not edits or "level" in item.hidden:
             continue
