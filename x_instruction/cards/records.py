@@ -127,8 +127,8 @@ def read(folder: Path) -> ModelRecords:
     training = _record(Training, _json(path), str(path))
     if (folder / _OLD).exists():
         raise RecipeError(
-            f"{folder / _OLD} is of an earlier version, expected records in {folder / EVALUATION}: evaluate again, write "
-            "the records of `x-instruction eval` into that folder, and remove the file"
+            f"{folder / _OLD} is of an earlier version, expected records in {folder / EVALUATION}: evaluate again, "
+            "write the records of `x-instruction eval` into that folder, and remove the file"
         )
     paths = sorted((folder / EVALUATION).glob("*.json"))
     return ModelRecords(training, tuple(read_record(path) for path in paths))
