@@ -10,6 +10,7 @@ from factories import curated, settings
 
 from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import texts_and_manifest
+from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.schema import published
 from x_instruction.builders.splits import Shares, split_of
 from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
@@ -72,6 +73,16 @@ def written(
         )
         sets[tag] = LanguageSet(tag, splits, facts, made)
     texts, manifest = texts_and_manifest(sets, "A set")
+    for path, text in texts.items():
+        (folder / path).write_bytes(text)
+    manifest.write(folder)
+    return folder
+
+
+def with_report(folder: Path, page: bytes) -> Path:
+    """A built folder with a report beside its card."""
+    read = Manifest.read(folder)
+    texts, manifest = texts_and_manifest(read.languages, read.pretty_name, report=page)
     for path, text in texts.items():
         (folder / path).write_bytes(text)
     manifest.write(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from built_set import with_report
 from local_hub_fixture import RunningHub
 
 MODES = pytest.mark.parametrize("mode", [{}, {"HF_HUB_DISABLE_XET": "1"}], ids=["xet", "lfs"])
@@ -86,6 +87,17 @@ def test_again_makes_no_commit_and_languages_come_and_are_replaced(
     publish.loads((repo, None, {"sw": 8, "th": 3, "ur": 6}))
     (again,) = publish.many((fewer, repo))
     assert "nothing to publish" in again.out
+
+
+def test_a_report_is_published_while_it_shows_every_language(local_hub: RunningHub, make: Make, publish: Any) -> None:
+    repo, folder = "round/report", with_report(make("sw"), b"<!doctype html>")
+    first, again, more = publish.many((folder, repo, "--yes"), (folder, repo), (make("ur"), repo, "--yes"))
+    assert "report.html: added" in first.err
+    assert "nothing to publish" in again.out
+    more.ok()
+    assert "report.html" not in publish.files(repo)
+    assert "(report.html)" not in local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
+    publish.loads((repo, None, {"sw": 8, "ur": 8}))
 
 
 def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,16 @@ def test_a_report_is_opened_from_the_hub(
     )
     assert browser.value("document.querySelectorAll('#list > li').length") == 6
     assert browser.problems == []
+    # The command takes the id of the data set, too.
+    command = [sys.executable, "-m", "x_instruction", "report", repo]
+    environment = local_hub.env()
+    (tmp_path / "cwd").mkdir()
+    done = subprocess.run(command, cwd=tmp_path / "cwd", env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("report-report.html\n", 0), done.stderr
+    browser.open((tmp_path / "cwd/report-report.html").as_uri())
+    assert browser.value("document.querySelectorAll('#list > li').length") == 12
+    command[-1] = "look-org/none"
+    done = subprocess.run(command, cwd=tmp_path / "cwd", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot read look-org/none (")
+    assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ from x_instruction.cli.options import out_option
 @click.option(
     "--results",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="PATH",
     help="Results of `x-instruction eval` to show. Repeatable.",
 )

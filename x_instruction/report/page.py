@@ -175,12 +175,16 @@ def _funnel(measured: Iterable[LanguageFigures]) -> list[dict[str, Any]]:
 
 def _scores(measured: Iterable[LanguageFigures]) -> list[dict[str, Any]]:
     """Bins of the scores: of every candidate by round and fate, or of the rows if there is no run."""
-    groups: dict[str, list[float]] = {}
+    measured = list(measured)
+    turns = sorted({turn for one in measured for turn in one.stage_scores})
+    groups: dict[str, list[float]] = {
+        f"{fate}{f', round {turn}' if len(turns) > 1 else ''}": [] for turn in turns for fate in ("kept", "dropped")
+    }
     for one in measured:
         for turn, (kept, lost) in one.stage_scores.items():
-            after = f", round {turn}" if len(one.stage_scores) > 1 else ""
-            groups.setdefault(f"kept{after}", []).extend(kept)
-            groups.setdefault(f"dropped{after}", []).extend(lost)
+            after = f", round {turn}" if len(turns) > 1 else ""
+            groups[f"kept{after}"] += kept
+            groups[f"dropped{after}"] += lost
         if not one.stage_scores:
             groups.setdefault("rows", []).extend(one.scores.tolist())
     values = np.array([score for scores in groups.values() for score in scores if np.isfinite(score)])
