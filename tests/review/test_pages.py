@@ -86,6 +86,12 @@ def count(page: Page) -> str:
     return str(page.value("document.getElementById('count').textContent"))
 
 
+def eventually(page: Page, expression: str) -> Any:
+    """The value of an expression once it is true."""
+    look = f"const look = () => {{ const found = {expression}; found ? done(found) : setTimeout(look, 10); }}; look();"
+    return page.value(f"new Promise(done => {{ {look} }})")
+
+
 def preferred(page: Page) -> int:
     """The number of the choice that prefers the marked answer: overall there are four, else three."""
     first = page.value(f"document.querySelector('#texts .text').textContent.endsWith('{MARK}')")
@@ -154,6 +160,34 @@ def test_answers_are_kept_undone_and_opened_again(folder: Path, browser: Page) -
     browser.press("ArrowRight")
     assert browser.value("document.getElementById('comment').value") == "1u2s"
     assert count(browser) == "1 of 20 answered"
+
+
+def test_answers_are_shared_and_continued_from_a_file(folder: Path, browser: Page, tmp_path: Path) -> None:
+    # Headless Chromium cannot share, so the page is given a share that keeps the file.
+    share = """
+        navigator.canShare = () => true;
+        navigator.share = async data => { window.shared = [data.files[0].name, await data.files[0].text()]; };
+    """
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=share)["identifier"]
+    browser.resize(400, 800, touch=True)
+    browser.open((folder / "rater-3.html").as_uri())
+    browser.tap("#share")
+    name, content = eventually(browser, "window.shared")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    file = tmp_path / name
+    file.write_text(content, "utf-8")
+    (rater,) = read_answers(read_key(folder), [file])
+    number = sum(len(answer.choices) == 2 for answer in rater.answers.values())
+    browser.value("localStorage.clear()")
+    browser.open((folder / "rater-3.html").as_uri())
+    assert count(browser) == "0 of 20 answered"
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    for path, said in ((file, f"Opened {name}."), (folder / "key.json", "key.json is not a file of answers.")):
+        node = browser.call("DOM.querySelector", nodeId=root, selector="#open")["nodeId"]
+        browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        message = "document.getElementById('message').textContent"
+        assert eventually(browser, f"{message} === {json.dumps(said)} && {message}") == said
+        assert count(browser) == f"{number} of 20 answered"
 
 
 def test_a_browser_without_storage_says_so(folder: Path, browser: Page) -> None:

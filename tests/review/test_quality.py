@@ -141,6 +141,7 @@ def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
     assert "kappa" in printed.output
     assert max(map(len, printed.stdout.split("\n\n")[0].splitlines())) <= 80
     assert len(label_files.read(tmp_path / "labels.jsonl")) == 60
+    assert (tmp_path / "comments.jsonl").read_bytes() == b""
     record = read_record(tmp_path / "review.json")
     assert {metric.name for metric in record.metrics} == {"precision"}
 
@@ -172,10 +173,18 @@ def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFo
             strict=True,
         )
     )
-    file = answers(sheet, tmp_path / "a.json", 1, 1.0, lambda item: {"instruction": edits.get(item.id, "")})
+    file = answers(
+        sheet,
+        tmp_path / "a.json",
+        1,
+        1.0,
+        lambda item: {"instruction": edits.get(item.id, ""), "comment": "Good." if item == drawn[0] else ""},
+    )
     printed = call("review", "collect", file)
     assert "wrong language, expected English" in printed.output
     assert "'Why': too short" in printed.output
+    (comment,) = map(json.loads, (tmp_path / "comments.jsonl").read_text("utf-8").splitlines())
+    assert (comment["rater"], comment["comment"], comment["texts"]) == ("rater 1", "Good.", list(drawn[0].texts))
     table = corrections.read([tmp_path / "corrections.jsonl"])
     assert table == {(drawn[0].hidden["passage"], drawn[0].instruction): "How do people fish in the lake?"}
     record = factories.curated(drawn[0].texts[0], instruction=drawn[0].instruction, id=drawn[0].hidden["passage"])

@@ -159,6 +159,7 @@
   async function open(file) {
     try {
       const found = JSON.parse(await file.text());
+      if (found.format !== "x_instruction answers") throw new TypeError("another format");
       if (found.sheet !== sheet.id) return tell(`${file.name} has answers to another sheet.`, true);
       take(found);
       history = [];

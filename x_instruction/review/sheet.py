@@ -291,6 +291,27 @@ def read_answers(sheet: Sheet, files: Sequence[Path]) -> list[Rater]:
     return raters
 
 
+def write_comments(sheet: Sheet, raters: Sequence[Rater], path: Path) -> int:
+    """Write what raters commented as JSON lines, with the pairs, and return the number of comments."""
+    rows = [
+        {
+            "rater": rater.name,
+            "comment": storable(answer.comment.strip()),
+            "choices": answer.choices,
+            "language": item.language,
+            "instruction": item.instruction,
+            "texts": item.texts,
+        }
+        for item in sheet.items
+        for rater in raters
+        if (answer := rater.answers.get(item.id)) and answer.comment.strip()
+    ]
+    with atomic(path) as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return len(rows)
+
+
 def _answers(sheet: Sheet, path: Path) -> Answers:
     table = _object(path)
     if table.get("format") != _ANSWERS:

@@ -39,6 +39,7 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     \b
     labels.jsonl       judged pairs for the rater: refine.label_files
     corrections.jsonl  corrected instructions: build --corrections
+    comments.jsonl     comments, with their pairs
     review.json        the figures, as a record
 
     are written into the folder of the sheet. Corrected instructions that are malformed or in a wrong language are
@@ -48,7 +49,7 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     from x_instruction.evaluation.record import write_record
     from x_instruction.refine.label_files import write as write_labels
     from x_instruction.review.quality import metrics, model, read
-    from x_instruction.review.sheet import read_answers, read_key
+    from x_instruction.review.sheet import read_answers, read_key, write_comments
 
     folder = folder or files[0].parent
     sheet = read_key(folder)
@@ -63,9 +64,10 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
         write_record(folder, "review", model(sheet), metrics(sheet, review), [], settings={"sheet": sheet.id})
     write_labels(review.labels, folder / "labels.jsonl")
     write_corrections(review.corrections, folder / "corrections.jsonl")
+    comments = write_comments(sheet, raters, folder / "comments.jsonl")
     click.echo(
         f"{folder}: {len(review.labels)} labels, {len(review.corrections)} corrected instructions, "
-        f"{len(review.refused)} left out",
+        f"{len(review.refused)} left out, comments: {comments}",
         err=True,
     )
 

@@ -28,6 +28,7 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     \b
     human-rating.json  the verdicts, as a record
     labels.jsonl       pairs that all raters agree about: refine.label_files
+    comments.jsonl     comments, with their pairs
 
     are written into the folder of the sheet.
     """
@@ -35,7 +36,7 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     from x_instruction.refine.label_files import write as write_labels
     from x_instruction.review.agreement import agreements
     from x_instruction.review.preference import choices, instances, labels, metrics, verdicts
-    from x_instruction.review.sheet import read_answers, read_key
+    from x_instruction.review.sheet import read_answers, read_key, write_comments
 
     folder = folder or files[0].parent
     sheet = read_key(folder)
@@ -59,7 +60,8 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     record = write_record(folder, "human-rating", ModelInfo(name=first), made, samples, settings={"sheet": sheet.id})
     labelled = labels(sheet, raters)
     write_labels(labelled, folder / "labels.jsonl")
-    click.echo(f"{record}; {len(labelled)} labels in {folder / 'labels.jsonl'}", err=True)
+    comments = write_comments(sheet, raters, folder / "comments.jsonl")
+    click.echo(f"{record}; {len(labelled)} labels in {folder / 'labels.jsonl'}, comments: {comments}", err=True)
 
 
 _COLUMNS = [
