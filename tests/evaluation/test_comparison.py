@@ -50,6 +50,8 @@ def test_differences_are_paired_by_sample(tmp_path: Path) -> None:
     assert "↑" in printed.output
     rows = CliRunner().invoke(cli, ["eval", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
     assert json.loads(rows.output)[0]["better"] is True
+    # Of 30 samples B is better in 7, and A in none: (7 * 100 + 23 * 50) / 30.
+    assert json.loads(rows.output)[0]["side_by_side"] == pytest.approx(1850 / 30)
 
 
 @pytest.mark.parametrize("changes", [{"instances": False}, {"value": 0.9}])

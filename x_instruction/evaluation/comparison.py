@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from x_instruction.bootstrap import interval
+from x_instruction.bootstrap import Interval, interval
 from x_instruction.errors import CorpusError
+from x_instruction.evaluation.agreement import side_by_side
 from x_instruction.evaluation.record import Instance, Metric, Record, read_instances
 
 RESAMPLES = 2_000
@@ -27,6 +28,7 @@ class Compared:
         low, high: 95 % interval of the difference, by a bootstrap over the common samples. None if a record has no
             instances of the metric, or if the metric is not the mean of its samples.
         pairs: number of common samples; 0 if the difference is not paired.
+        side_by_side: Pinch's score of B, with its interval, if A is the reference: 50 is parity. None if not paired.
     """
 
     a: Metric
@@ -35,6 +37,7 @@ class Compared:
     low: float | None
     high: float | None
     pairs: int
+    side_by_side: tuple[float, Interval] | None = None
 
 
 def compare(a: Sequence[Record], b: Sequence[Record], seed: int = 0) -> list[Compared]:
@@ -93,7 +96,9 @@ def _compared(
         return Compared(a, b, b.value - a.value, None, None, 0)
     differences = np.array([right[key] - left[key] for key in common])
     low, high = interval(np.mean, [differences], RESAMPLES, seed)
-    return Compared(a, b, float(differences.mean()), low, high, len(common))
+    sign = 1 if a.higher_is_better else -1
+    sides = side_by_side([sign * left[key] for key in common], [sign * right[key] for key in common], seed=seed)
+    return Compared(a, b, float(differences.mean()), low, high, len(common), sides)
 
 
 def _is_mean(metric: Metric, scores: Mapping[tuple[str, str], float]) -> bool:

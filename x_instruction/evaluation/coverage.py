@@ -56,7 +56,6 @@ BENCHMARKS = {
         Benchmark("tydiqa", "native", "reading comprehension, written answers", "tydiqa_goldp"),
         Benchmark("xquad", "translated", "reading comprehension, written answers"),
         Benchmark("mgsm", "translated", "arithmetic, written answers", "mgsm_direct"),
-        Benchmark("global-mmlu", "translated", "knowledge, 4 choices", "global_mmlu"),
         Benchmark("m-mmlu", "machine-translated", "knowledge, 4 choices", "m_mmlu"),
         Benchmark("hellaswag", "machine-translated", "everyday scenes, 4 choices"),
         Benchmark("arc", "machine-translated", "science, 4 choices"),

@@ -24,6 +24,9 @@ def command(a: Path, b: Path, form: Format | None) -> None:
     A and B are records that the commands of `eval` wrote (.json), or folders of them. The difference is B minus A.
     Where both have their instance files, it is taken on the samples that both have, and parentheses hold its 95 %
     interval by a paired bootstrap. An arrow marks differences whose interval excludes 0: ↑ better, ↓ worse.
+
+    JSON and CSV also have side_by_side, Pinch's score of B against the reference A, such as a model trained in the
+    language alone: 100 for a sample that B does better, 0 for one that A does, and 50 if they are equal. 50 is parity.
     """
     from x_instruction.evaluation.comparison import compare
     from x_instruction.evaluation.record import read_records
@@ -57,6 +60,9 @@ def _row(compared: Compared) -> dict[str, Any]:
         "high": compared.high,
         "pairs": compared.pairs,
         "better": better,
+        "side_by_side": compared.side_by_side[0] if compared.side_by_side else None,
+        "side_by_side_low": compared.side_by_side[1][0] if compared.side_by_side else None,
+        "side_by_side_high": compared.side_by_side[1][1] if compared.side_by_side else None,
     }
 
 
