@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Say
+from local_hub_fixture import RunningHub
 from real_texts import DATA, needs_real_texts
 from scripted_judges import OWN, JudgeServer, noise, rows
 
@@ -76,6 +77,26 @@ def test_the_questions_of_vicuna(tag: str) -> None:
     questions = read_questions(f"{DATA}/eval/vicuna/question.{{tag}}.jsonl", language(tag))
     assert len(questions) == len({question.id for question in questions}) == 80
     assert {question.language for question in questions} == {tag}
+
+
+def test_questions_of_a_data_set_on_the_hub(local_hub: RunningHub) -> None:
+    repo = local_hub.create("questions/suite")
+    rows = [
+        {"id": n, "inputs": f"Kwa nini {n}?", "targets": "", "language": tag} for n, tag in enumerate(["swh", "fin"])
+    ]
+    card = "---\nconfigs:\n- config_name: translated\n  data_files:\n  - split: test\n    path: rows.jsonl\n---\n"
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    local_hub.commit(repo, {"README.md": card.encode(), "rows.jsonl": content.encode()})
+    read = """
+        import sys
+        from x_instruction.evaluation.answers import read_questions
+        from x_instruction.languages import language
+        print(read_questions(sys.argv[1], language("sw")))
+    """
+    for name in (repo, f"{repo}:translated", f"{repo}:translated:test"):
+        assert (
+            local_hub.python(read, name).strip() == "[Question(id=0, text='Kwa nini 0?', language='sw', category='')]"
+        )
 
 
 @pytest.mark.parametrize(

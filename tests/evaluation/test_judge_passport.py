@@ -64,7 +64,7 @@ BIASED: list[tuple[Callable[[Natural], Decide], dict[str, float], str]] = [
     (lambda natural: always_longest, {"length": 1.0}, "not clearly better than chance"),
     (lambda natural: always_itself, {"own": 1.0}, "not clearly better than chance"),
     (lambda natural: noise, {}, "not clearly better than chance"),
-    (lambda natural: garbage, {}, "no answer to 100% of the requests"),
+    (lambda natural: garbage, {}, "no answer to 100% of the requests ("),
     (lambda natural: wrong_language(natural.languages), {"language": 1.0}, "not clearly better than chance"),
 ]
 

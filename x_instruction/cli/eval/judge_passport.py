@@ -76,11 +76,13 @@ def command(
     There is no verdict in a language where accuracy, or balanced, is not clearly better than chance, 0.5.
     """
     from x_instruction.evaluation.judge.protocols import protocol as protocol_of
-    from x_instruction.evaluation.judge.run import measure_judge
+    from x_instruction.evaluation.judge.run import PASSPORT_REQUESTS, measure_judge
+    from x_instruction.evaluation.spending import spent
 
     kept(f"answers of the judge are kept in {out}; rerun the same command to continue")
+    settings = model_settings(model, None, sets)
     passports = measure_judge(
-        model_settings(model, None, sets),
+        settings,
         data,
         out,
         protocol_of(protocol, split(aspects), prompt, prompt_language, retries),
@@ -94,6 +96,8 @@ def command(
     )
     rows = [_row(passport) for passport in passports.values()]
     emit(rows, _COLUMNS, form)
+    if paid := spent(settings, [out / PASSPORT_REQUESTS]):
+        click.echo(f"spent {paid:.4f}", err=True)
     if form:
         return
     for columns in (_ORDER, _OTHER):

@@ -12,6 +12,7 @@ rarely pass by chance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -232,6 +233,7 @@ class Passport:
         accuracy: mean over the flaws.
         balanced: mean of the accuracies where the better answer is the longer one and where it is the shorter one.
         answered: share of requests with an answer.
+        failures: number of the others by reason.
         consistency: share of flawed pairs with the same verdict in both orders.
         position: win rate of the answer that is shown first minus that of the other, -1 to 1.
         length: win rate of the longer answer minus that of the shorter one, on equal pairs, -1 to 1.
@@ -247,6 +249,7 @@ class Passport:
     accuracy: Estimate
     balanced: Estimate
     answered: float
+    failures: Mapping[str, int]
     consistency: Estimate
     position: Estimate
     length: Estimate
@@ -261,7 +264,8 @@ class Passport:
         if self.documents < LEAST_DOCUMENTS:
             return f"measured on {self.documents} documents, expected at least {LEAST_DOCUMENTS}"
         if self.answered < LEAST_ANSWERED:
-            return f"no answer to {1 - self.answered:.0%} of the requests"
+            reasons = ", ".join(f"{reason} {number:,}" for reason, number in self.failures.items())
+            return f"no answer to {1 - self.answered:.0%} of the requests ({reasons})"
         for name, figure, when in (
             ("accuracy", self.accuracy, ""),
             ("balanced", self.balanced, ", once length is balanced"),
@@ -332,6 +336,7 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
         accuracy=estimate(mean_of(by_kind) if by_kind else [np.nan], len(ids)),
         balanced=estimate(_balanced(weights, values, longer), len(ids)),
         answered=sum(call.preference is not None for call in calls) / len(calls),
+        failures=Counter(call.failure for call in calls if call.failure),
         consistency=mean_estimate([found for found, _ in consistent], [id for _, id in consistent], seed),
         position=biases["position"][0],
         length=biases["length"][0],

@@ -41,6 +41,7 @@ from x_instruction.records import Dropped
 from x_instruction.seed.pairs import Pair, read_pairs
 
 REQUESTS = "judge.requests.sqlite"
+PASSPORT_REQUESTS = f"{PASSPORT}.requests.sqlite"
 # An answer of the judge itself is compared with a response of about that length.
 _OWN_TOKENS = 256
 
@@ -235,7 +236,7 @@ def measure_judge(
     chosen = {language(tag).tag for tag in tags}
     documents = Documents(_pairs(data, chosen), chosen, per_language, seed)
     labelled = read_labels(labels) if labels else []
-    cache = out / f"{PASSPORT}.requests.sqlite"
+    cache = out / PASSPORT_REQUESTS
     left = budget_for(model, budget, [cache])
     engine = open_engine(model)
     info = model_info(model)
