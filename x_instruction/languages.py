@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The ten languages of the paper (arXiv 2405.19744, section 4.1), in its order: two tiers of resources.
 PAPER_LANGUAGES = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 
+# ISO 15924 codes of scripts that run from right to left. pages.js has the same list.
+RIGHT_TO_LEFT = frozenset({"Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"})
+
 # Codes for "undetermined", "multiple", "uncoded" and "no linguistic content", which are not languages.
 _NO_LANGUAGE = frozenset({"und", "mul", "mis", "zxx"})
 
@@ -122,6 +125,14 @@ def language(tag: str) -> Language:
         iso639_3=individual or parsed.to_alpha3(),
         confused_with=confused,
     )
+
+
+def direction(tag: str) -> str:
+    """The direction of a language's script for HTML: ``ltr``, ``rtl``, or ``auto`` if the language is unknown."""
+    try:
+        return "rtl" if language(tag).script in RIGHT_TO_LEFT else "ltr"
+    except UnknownLanguage:
+        return "auto"
 
 
 @cache

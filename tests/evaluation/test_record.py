@@ -130,6 +130,20 @@ def test_a_record_without_instances_has_no_file_of_them(tmp_path: Path) -> None:
     assert list(read_instances(read_record(path))) == []
 
 
+@pytest.mark.parametrize(
+    ("library", "settings"),
+    [("lm_eval", "temperature=0"), ("lm_eval", "[1]"), ("lm_eval", '{"a": 1}'), ("x_instruction", "{")],
+)
+def test_settings_of_another_tool_are_not_read(library: str, settings: str, tmp_path: Path) -> None:
+    path = write(tmp_path, instances=[])
+    document = json.loads(path.read_text("utf-8"))
+    document["eval_library"] |= {"name": library, "additional_details": {"settings": settings}}
+    path.write_text(json.dumps(document), "utf-8")
+    assert read_record(path).settings == {}
+    with pytest.raises(RunChanged):
+        check_target(tmp_path, "results", MODEL, SETTINGS, overwrite=False)
+
+
 def test_ids_tell_metrics_apart_and_not_models() -> None:
     assert ACCURACY.id == "belebele/sw/accuracy/shots=5"
     assert WINS.id == "judge/all/win_rate"

@@ -12,6 +12,7 @@ import pytest
 from axe import violations
 from headless import Page, browse, found
 
+from x_instruction.languages import direction
 from x_instruction.pages.page import inert_json, page
 from x_instruction.pages.text import escape, visible
 
@@ -104,6 +105,19 @@ def test_python_and_javascript_mark_the_same_characters(shown: Page) -> None:
     )
     points = [*range(0xF0000), *range(0xF00FF, 0x110000, 0x100)]
     assert marked == [point for point in points if visible(chr(point)) != chr(point)]
+
+
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [("ur", "rtl"), ("pa-Arab", "rtl"), ("he", "rtl"), ("dv", "rtl"), ("nqo", "rtl"), ("syr", "rtl"), ("sw", "ltr"),
+     ("pa", "ltr"), ("th", "ltr"), ("", "auto"), ("und", "auto"), ("not a tag", "auto")],
+)  # fmt: skip
+def test_text_runs_in_the_direction_of_its_script(shown: Page, tag: str, expected: str) -> None:
+    # A text that begins with a Latin name would run from left to right by its first letter.
+    assert shown.value(f"pages.text('p', {inert_json(tag)}, 'Linux ایک نظام ہے').dir") == expected
+    assert direction(tag) == expected
 
 
 def test_spelling_is_kept_and_every_other_format_character_is_marked() -> None:

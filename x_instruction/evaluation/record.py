@@ -344,7 +344,6 @@ def read_record(path: Path) -> Record:
             "the tools of every_eval_ever, or evaluate again"
         )
     _check_schema("eval.schema.json", document, str(path))
-    details = document["eval_library"].get("additional_details", {})
     samples = samples_of(path)
     return Record(
         path=path,
@@ -352,7 +351,7 @@ def read_record(path: Path) -> Record:
         date=_date(document),
         model=_read_model(document["model_info"]),
         metrics=tuple(_read_metric(result) for result in document["evaluation_results"]),
-        settings=json.loads(details.get("settings", "{}")),
+        settings=_settings(document["eval_library"]),
         samples=samples if "detailed_evaluation_results" in document else None,
     )
 
@@ -647,6 +646,17 @@ def _flat(model: ModelInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _short(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
     return "not set" if value in (None, "") else str(value)[:60]
+
+
+def _settings(library: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record of ours; none of another tool, which may name anything so."""
+    if library["name"] != _LIBRARY:
+        return {}
+    try:
+        settings = json.loads(library.get("additional_details", {}).get("settings", "{}"))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _json(path: Path) -> Any:

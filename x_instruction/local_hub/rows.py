@@ -12,6 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from x_instruction.languages import direction
 from x_instruction.local_hub.objects import Entry
 from x_instruction.local_hub.repository import Files, Repository
 from x_instruction.storage.atomic import open_plain
@@ -33,10 +34,12 @@ class Cell:
     Args:
         text: the value.
         lang: BCP-47 tag of its language, or empty.
+        dir: direction of the language that the row states, or ``auto``.
     """
 
     text: str
     lang: str = ""
+    dir: str = "auto"
 
 
 @dataclass(slots=True)
@@ -153,10 +156,15 @@ def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
     value = row.get(name)
     if not isinstance(value, str):
         return Cell(_short(json.dumps(value, ensure_ascii=False, default=str)))
-    own = row.get("instruction_language" if name.startswith("instruction") else "language", config)
+    column = "instruction_language" if name.startswith("instruction") else "language"
+    own = row.get(column, config)
     # Ids, codes and addresses beside a text are in no language.
     known = isinstance(own, str) and _TAG.fullmatch(own) and (name in TEXTS or not value.isascii())
-    return Cell(_short(value), str(own) if known else "")
+    return (
+        Cell(_short(value), str(own), direction(str(own)) if column in row else "auto")
+        if known
+        else Cell(_short(value))
+    )
 
 
 def _short(text: str) -> str:

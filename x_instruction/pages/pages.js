@@ -38,12 +38,25 @@ const pages = (() => {
     return element;
   }
 
-  // An element with text of a language: it runs in the direction of its first strong letter.
+  // Scripts that run from right to left. languages.py has the same list.
+  const rightToLeft = ["Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"];
+
+  // The direction of a language's script; of the first strong letter ("auto") if the language or its script is unknown.
+  function direction(language) {
+    try {
+      const locale = new Intl.Locale(language), script = locale.language !== "und" && locale.maximize().script;
+      return !script ? "auto" : rightToLeft.includes(script) ? "rtl" : "ltr";
+    } catch {
+      return "auto";
+    }
+  }
+
+  // An element with text of a language. An Urdu text that begins with a Latin name runs from right to left, too.
   function text(tag, language, value, className = "text") {
-    const element = make(tag, {dir: "auto", className}, value);
+    const element = make(tag, {dir: direction(language), className}, value);
     if (language) element.lang = language;
     return element;
   }
 
-  return {data, show, make, text};
+  return {data, show, make, text, direction};
 })();
