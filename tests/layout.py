@@ -12,17 +12,21 @@ _SCRIPT = """
     one.checkVisibility({visibilityProperty: true}) && !one.closest(hidden)
     && [...one.childNodes].some(child => child.nodeType === Node.TEXT_NODE && child.data.trim()));
   const name = one => one.localName + "." + one.className + " " + one.textContent.trim().slice(0, 40);
+  // What scrolls by itself may have text beyond the edge of the page; a sticky bar is over what scrolls under it.
+  const moves = one => one && (["auto", "scroll"].includes(getComputedStyle(one).overflowX)
+    || getComputedStyle(one).position === "sticky" || moves(one.parentElement));
   const boxes = [];
   for (const one of shown) {
-    if (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible" && one.clientWidth)
+    const hides = ["hidden", "clip"].includes(getComputedStyle(one).overflowX);
+    if (hides && one.clientWidth && one.scrollWidth > one.clientWidth + 1)
       problems.push("cut off: " + name(one));
+    const scrolls = moves(one);
     const range = document.createRange();
     for (const child of one.childNodes) {
       if (child.nodeType !== Node.TEXT_NODE || !child.data.trim()) continue;
       range.selectNodeContents(child);
       for (const box of range.getClientRects()) {
         if (box.width < 1 || box.height < 1) continue;
-        const scrolls = one.closest(".scroll, pre, .chart, .bar");
         if (!scrolls && (box.left < -1 || box.right > innerWidth + 1)) problems.push("outside: " + name(one));
         if (!scrolls) boxes.push([one, box]);
       }

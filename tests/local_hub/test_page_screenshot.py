@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import layout
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from axe import violations
 from headless import Page, browse, fonts, found
 from local_hub_fixture import RunningHub
 
@@ -155,3 +157,20 @@ def test_numbers_stand_at_the_end_and_words_are_whole(page: Page, tmp_path: Path
     assert max(page.value(lines)) < 40
     page.picture(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize(
+    "path",
+    ["", "/viewer/ur", "/viewer/ta/train", "/blob/main/README.md", "/tree/main/data", "/commit/main", "/commits/main"],
+)
+def test_pages_are_laid_out_and_accessible(page: Page, local_hub: RunningHub, path: str, width: int) -> None:
+    page.resize(width, touch=width == 400)
+    try:
+        page.open(f"{local_hub.endpoint}/datasets/look-org/set{path}")
+        assert layout.problems(page) == []
+        assert violations(page) == []
+    finally:
+        page.resize(1400)
+        page.open(f"{local_hub.endpoint}/datasets/look-org/set")
+        page.value("document.querySelectorAll('details').forEach(one => one.open = true)")

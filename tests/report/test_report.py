@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from x_instruction.api import build, report
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.readback import verify
 from x_instruction.cli import cli
-from x_instruction.errors import RecipeError, XInstructionError
+from x_instruction.errors import MissingExtra, RecipeError, XInstructionError
 from x_instruction.evaluation.record import Data, Metric, ModelInfo, write_record
 from x_instruction.report.rows import FIELDS, sample
 from x_instruction.report.similar import positions
@@ -97,6 +98,20 @@ def test_build_writes_a_report_that_belongs_to_the_set(run: RunFolder, tmp_path:
     assert data(page, "rows")["candidates"] == {}
     with pytest.raises(RecipeError, match="choose another --out"):
         report(first, first / "report.html")
+
+
+def test_without_the_package_that_draws(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(MissingExtra, match=re.escape("pip install 'x_instruction[report]'")):
+        report(run.root, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+    # The data set does not depend on it.
+    lines: list[str] = []
+    built = build(run.root, tmp_path / "set", lines.append)
+    assert "x_instruction[report]" in lines[0]
+    assert not (built / "report.html").exists()
+    assert "report.html" not in (built / "README.md").read_text("utf-8")
+    verify(built)
 
 
 def test_other_files_are_not_replaced_and_reports_are(run: RunFolder, tmp_path: Path) -> None:
