@@ -3,7 +3,7 @@
     python tools/make_captures.py
 
 It needs tmux, and a few minutes on two cores with the embedded models. It fails if a line wraps, or if the display of a
-run stands still for more than a second.
+run does not change for more than a second.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def wait(ended: Callable[[str], bool], timeout: float = 600.0) -> float:
     """Wait for a picture.
 
     Returns:
-        The longest time in seconds for which the screen stood still.
+        The longest time in seconds without a change of the screen.
     """
     started = changed = time.monotonic()
     longest, before = 0.0, ""

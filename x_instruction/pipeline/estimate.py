@@ -308,16 +308,35 @@ class _Asked:
         )
 
     def _error(self, run: RunFolder) -> float:
-        """Relative half width of the 95 % interval of tokens per passage.
-
-        Requests of one passage are not independent, so each passage counts once.
-        """
+        """Relative half width of the 95 % interval of what a passage takes: its length, and candidates to rate."""
         passages = sum(self.passages.values())
-        tokens = [sum(pair) for stage, tag in self.by_language for pair in answer_tokens(run.cache(stage.shard(tag)))]
-        if passages < 2 or len(tokens) < 2:
+        if passages < 2:
             return 1.0
-        quantile = _T.get(passages - 1, 1.96)
-        return quantile * statistics.stdev(tokens) / statistics.fmean(tokens) / math.sqrt(passages)
+        lengths: list[float] = []
+        kept: list[int] = []
+        for tag, number in self.passages.items():
+            tokens = [sum(pair) for pair in answer_tokens(run.cache(_ASKED[0].shard(tag)))]
+            # Languages differ in tokens per passage, which is known for each of them.
+            lengths += [count / statistics.fmean(tokens) for count in tokens]
+            counts = Counter(record.id for record in run.read(_ASKED[0].shard(tag)))
+            kept += [*counts.values(), *[0] * (number - len(counts))]
+        # Requests of one passage are not independent, so each passage counts once.
+        scale = _T.get(passages - 1, 1.96) / math.sqrt(passages)
+        return scale * math.hypot(_spread(lengths), self._rated_share() * _spread(kept))
+
+    def _rated_share(self) -> float:
+        """The share of ratings in all tokens."""
+        sums = {
+            stage: sum(found.prompt_tokens for (made_at, _), found in self.by_language.items() if made_at == stage)
+            for stage in _ASKED
+        }
+        return sums[_ASKED[1]] / (sum(sums.values()) or 1.0)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """The standard deviation as a share of the mean."""
+    mean = statistics.fmean(values) if values else 0.0
+    return statistics.stdev(values) / mean if mean and len(values) > 1 else 0.0
 
 
 def _expected(settings: Recipe, tag: str, sample: CorpusSample, asked: _Asked) -> Expected:
