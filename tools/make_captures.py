@@ -9,6 +9,7 @@ run does not change for more than a second.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from rich.cells import cell_len
 TARGET = Path(__file__).parent.parent / "docs" / "terminal.md"
 COLUMNS, LINES = 80, 24
 SESSION = f"captures-{os.getpid()}"
-RUN = "x-instruction run demo --languages sw,th --limit 4 --out look"
+RUN = "x-instruction run demo --languages fi,th --limit 4 --out look"
 HEAD = """# In the terminal
 
 Pictures of a terminal of 80 columns and 24 lines, written by `python tools/make_captures.py` with the embedded models.
@@ -65,9 +66,10 @@ def prompt(picture: str) -> bool:
 def start(command: str) -> None:
     """Type a command on an empty screen."""
     tmux("send-keys", "-t", SESSION, "clear", "Enter")
-    wait(prompt)
+    wait(lambda picture: picture == "$")
     tmux("clear-history", "-t", SESSION)
     tmux("send-keys", "-t", SESSION, command, "Enter")
+    wait(lambda picture: picture != "$")
 
 
 def block(title: str, picture: str) -> str:
@@ -84,12 +86,12 @@ def block(title: str, picture: str) -> str:
 
 def captures() -> str:
     """The page."""
-    start("x-instruction preview demo --languages sw --out look")
+    start("x-instruction preview demo --languages fi --out look")
     wait(prompt)
     sections = [block("A preview", screen(200))]
     start(RUN)
-    pause = wait(lambda picture: "generate sw" in picture and "tokens/s" in picture)
-    pause = max(pause, wait(lambda picture: "generate:" in picture or "5s" in picture))
+    wait(lambda picture: "tasks" in picture)
+    pause = wait(lambda picture: re.search(r"[1-9]\d* tokens/s", picture) is not None)
     sections.append(block("A run", screen()))
     tmux("send-keys", "-t", SESSION, "C-c", "")
     wait(prompt)

@@ -75,9 +75,10 @@ def _estimate(estimate: Estimate) -> Iterator[Part]:
         size = f"{short_number(model.size)}B of weights" if model.size is not None else model.where
         yield Text(clean(f"model: {model.name} ({model.engine}), {size}"))
     if estimate.memory:
-        workers = f" for {estimate.workers} workers" if estimate.workers > 1 else ""
-        total = estimate.memory * max(1, estimate.workers)
-        yield Text(f"memory: {short_number(estimate.memory)}B for one worker, {short_number(total)}B{workers}")
+        memory = f"memory: {short_number(estimate.memory)}B for one worker"
+        if estimate.workers > 1:
+            memory += f", {short_number(estimate.memory * estimate.workers)}B for {estimate.workers}"
+        yield Text(memory)
     yield Text(estimate.summary(), "bold")
 
 

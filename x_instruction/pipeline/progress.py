@@ -152,7 +152,9 @@ class RichProgress:
         """Count a complete task, and show its result."""
         if self.count is not None:
             self.count.done(task)
-            self.say(f"{self.count.name}: {text}")
+            # One line each, so that they can be compared; the summary of the run has all figures.
+            line = f"{self.count.name}: {text}"
+            self.console.print(line, markup=False, no_wrap=True, overflow="ellipsis")
 
     def end(self) -> None:
         """End the stage."""
