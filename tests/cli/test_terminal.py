@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -59,6 +60,16 @@ def test_a_run_moves_every_second_until_it_is_interrupted(folder: Path) -> None:
     rows = Terminal("show", "run", "--limit", 1, "--no-pager", folder=folder).finish()
     assert fits(rows)
     assert "  fi-" not in rows
+
+
+def test_a_terminal_that_is_closed_ends_the_run(folder: Path) -> None:
+    line = ("run", "recipe.toml", "--out", "run", "--languages", "fi", "--workers", 1, *SLOW)
+    running = Terminal(*line, folder=folder)
+    next(lines for _, lines in running.pictures() if "generate fi" in "\n".join(lines))
+    os.close(running.ours)
+    running.send(signal.SIGHUP)
+    assert running.process.wait(30) == 128 + signal.SIGHUP
+    assert "12" in Terminal("status", "run", folder=folder).finish()
 
 
 def test_a_preview_fits(folder: Path) -> None:

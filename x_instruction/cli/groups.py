@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,8 @@ class CommandGroup(click.Group):
             if ctx.parent is not None:
                 raise
             line, code = interrupted(ctx, error)
-            echo(line, err=True)
+            with contextlib.suppress(OSError):
+                echo(line, err=True)
             ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

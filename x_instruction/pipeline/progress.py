@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib
 import sys
@@ -162,7 +163,9 @@ class RichProgress:
 
     def close(self) -> None:
         """Remove the display."""
-        self.live.stop()
+        # A terminal that was closed takes no output, and the run ends because of that.
+        with contextlib.suppress(OSError):
+            self.live.stop()
 
     def _shown(self) -> RenderableType:
         from rich.console import Group
