@@ -12,14 +12,20 @@ Rows of both are mixed, so that a reader does not know which run wrote a row. Ea
 
 prints for each run the share of rows that both readers find sensible and on topic: of all rows that both marked, and of
 those with the highest scores. Intervals (95 %) are of 2,000 bootstrap samples of documents. docs/benchmarks.md has the
-rubric.
+rubric. And
+
+    python benchmarks/judged_rows.py compare BEFORE NOW reader-1 reader-2 --pages pages.jsonl
+
+compares the rows of the same pages: the share that both readers find good, and the cosine of the instruction to the
+page's English title and summary (all-MiniLM-L6-v2), where ``pages.jsonl`` has them. Its rows have ``id``, which is the
+document of a passage, ``document``, ``source``, ``title_en`` and ``summary_en``. Intervals are paired.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -94,7 +100,38 @@ def tally(given: argparse.Namespace) -> None:
             print(f"  best {best}, score {least:.3f} and more: {np.mean(good[:best]):.3f} ({low:.3f} to {high:.3f})")
 
 
-def interval(good: list[bool], documents: list[str]) -> tuple[float, float]:
+def compare(given: argparse.Namespace) -> None:
+    from x_instruction.engines.local.embedder import Embedder
+
+    runs, readers = given.folders[:2], given.folders[2:]
+    pages = {page["id"]: page for page in map(json.loads, given.pages.read_text("utf-8").splitlines())}
+    first, second = ({row.document_id: row for row in curated(folder)} for folder in runs)
+    both = [id for id in first if id in second and id in pages]
+    by_reader = [marks(runs, reader) for reader in readers]
+    good = [
+        [all(reader[n, row.id, row.candidate] for reader in by_reader) for row in (rows[id] for id in both)]
+        for n, rows in enumerate((first, second))
+    ]
+    titles = [". ".join(filter(None, map(pages[id].get, ("title_en", "summary_en")))) for id in both]
+    encoder = Embedder("embedded")
+    true = encoder.encode(titles)
+    cosines = [(encoder.encode([rows[id].instruction for id in both]) * true).sum(axis=1) for rows in (first, second)]
+    for source in ("", *sorted({pages[id]["source"] for id in both})):
+        for name, (a, b) in (("good", good), ("cosine", cosines)):
+            chosen = [
+                n for n, id in enumerate(both) if source in ("", pages[id]["source"]) and (name == "good" or titles[n])
+            ]
+            if not chosen:
+                continue
+            before, now = np.array(a, dtype=np.float64)[chosen], np.array(b, dtype=np.float64)[chosen]
+            low, high = interval((now - before).tolist(), [pages[both[n]]["document"] for n in chosen])
+            print(
+                f"{source or 'all'}, {name}: {before.mean():.3f}, {now.mean():.3f}, {(now - before).mean():+.3f} "
+                f"({low:+.3f} to {high:+.3f}) of {len(chosen)} pages"
+            )
+
+
+def interval(good: Sequence[float], documents: list[str]) -> tuple[float, float]:
     numbers = {document: number for number, document in enumerate(dict.fromkeys(documents))}
     owner = np.array([numbers[document] for document in documents])
     sums, counts = np.bincount(owner, weights=good), np.bincount(owner)
@@ -105,15 +142,16 @@ def interval(good: list[bool], documents: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["mix", "tally"])
+    parser.add_argument("action", choices=["mix", "tally", "compare"])
     parser.add_argument(
-        "folders", type=Path, nargs="+", help="two run folders; for tally, then the folders of two readers"
+        "folders", type=Path, nargs="+", help="two run folders; for tally and compare, then the folders of two readers"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--best", type=int, nargs="*", default=[28, 43, 82])
+    parser.add_argument("--pages", type=Path, help="for compare: the pages with their English titles, .jsonl")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    {"mix": mix, "tally": tally}[given.action](given)
+    {"mix": mix, "tally": tally, "compare": compare}[given.action](given)
 
 
 if __name__ == "__main__":
