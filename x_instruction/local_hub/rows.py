@@ -34,7 +34,7 @@ class Cell:
     Args:
         text: the value.
         lang: BCP-47 tag of its language, or empty.
-        dir: direction of the language that the row states, or ``auto``.
+        dir: direction of its language, or ``auto``.
     """
 
     text: str
@@ -160,11 +160,11 @@ def _cell(row: dict[str, Any], name: str, config: str) -> Cell:
     own = row.get(column, config)
     # Ids, codes and addresses beside a text are in no language.
     known = isinstance(own, str) and _TAG.fullmatch(own) and (name in TEXTS or not value.isascii())
-    return (
-        Cell(_short(value), str(own), direction(str(own)) if column in row else "auto")
-        if known
-        else Cell(_short(value))
-    )
+    if not known:
+        return Cell(_short(value))
+    # Instructions are often in English, not in the language of the configuration.
+    sure = column == "language" or column in row
+    return Cell(_short(value), str(own), direction(str(own)) if sure else "auto")
 
 
 def _short(text: str) -> str:
