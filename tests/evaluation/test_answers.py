@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Say
 from local_hub_fixture import RunningHub
+from natural_pairs import Say
 from real_texts import DATA, needs_real_texts
 from scripted_judges import OWN, JudgeServer, noise, rows
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Natural, Say
+from natural_pairs import Natural, Say
 from scripted_judges import JudgeServer, always_first, always_longest, garbage, rows, sound
 
 from x_instruction.evaluation.judge.results import choose

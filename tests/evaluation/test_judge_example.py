@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import Natural, Say
+from natural_pairs import Natural, Say
 from scripted_judges import OWN, JudgeServer, sound
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "evaluation.md"

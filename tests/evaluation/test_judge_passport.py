@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Natural, Say
+from natural_pairs import Natural, Say
 from real_texts import DATA, needs_real_texts
 from scripted_judges import (
     Decide,
