@@ -8,22 +8,25 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from report_run import TEXTS, rows, write_run
 
 from x_instruction.api import build, report
+from x_instruction.builders import schema
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.readback import verify
 from x_instruction.cli import cli
 from x_instruction.errors import MissingExtra, RecipeError, XInstructionError
 from x_instruction.evaluation.record import Data, Metric, ModelInfo, write_record
+from x_instruction.report import charts
 from x_instruction.report.rows import FIELDS, sample
 from x_instruction.report.similar import positions
+from x_instruction.report.source import COLUMNS
 from x_instruction.storage.run_folder import RunFolder
 
 
@@ -199,17 +202,21 @@ def test_the_map_puts_like_instructions_near_each_other() -> None:
     assert (points == positions(texts)).all()
 
 
-def test_hidden_columns_are_not_needed(tmp_path: Path) -> None:
-    """A published set has every column that a report reads, and no other is read."""
-    run, _ = write_run(tmp_path / "run", ("sw",))
-    built = build(run.root, tmp_path / "set", lambda line: None)
-    names = set(pq.read_schema(next((built / "data/sw").glob("*.parquet"))).names)
-    from x_instruction.report.source import COLUMNS
-
-    assert set(COLUMNS) <= names
-    assert pa.string() == pq.read_schema(next((built / "data/sw").glob("*.parquet"))).field("id").type
+def test_a_published_set_has_the_columns_that_a_report_reads() -> None:
+    assert set(COLUMNS) <= {column.name for column in schema.COLUMNS}
 
 
 def test_every_language_of_the_run_is_there(run: RunFolder, tmp_path: Path) -> None:
     page = report(run.root, tmp_path / "page.html")
     assert [tag for tag, _, _ in data(page, "set")["languages"]] == list(TEXTS)
+
+
+def test_names_in_a_chart_are_text() -> None:
+    """Stages and reasons come from manifests that others published."""
+    hostile = '</text><script>alert(1)</script>" onload="x'
+    drawn = charts.funnel([{"stage": hostile, "fate": hostile, "records": 1}], [hostile])
+    root = ElementTree.fromstring(drawn)
+    assert {element.tag.partition("}")[2] for element in root.iter()} <= {"svg", "g", "path", "text", "line", "rect"}
+    assert not [name for element in root.iter() for name in element.attrib if name.startswith("on")]
+    assert "alert(1)" in "".join(root.itertext())
+    assert not re.search(r"\sstyle=", drawn)
