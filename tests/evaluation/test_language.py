@@ -21,6 +21,7 @@ ENGLISH = "The rain began in the morning, and the children ran home before the s
 RIGHT = AnswerLanguage(True, None, "fi", 1.0, 0.0)
 WRONG = AnswerLanguage(False, "wrong_language", "en", 1.0, 0.0)
 MIXED = AnswerLanguage(False, "mixed_language", "fi", 1.0, 0.5)
+SHORT = AnswerLanguage(False, "too_short", "und", 1.0, 0.0)
 EMPTY = AnswerLanguage(False, "empty", "und", 0.0, 0.0)
 
 
@@ -34,7 +35,11 @@ EMPTY = AnswerLanguage(False, "empty", "und", 0.0, 0.0)
         (ENGLISH, "th", "wrong_script"),
         (f"{FINNISH} But then the storm passed by, and all of the children went out to play.", "fi", "mixed_language"),
         (f"{FINNISH}\n\n```python\nfor child in children:\n    print('ran home before the storm')\n```", "fi", None),
-        (f"```\n{FINNISH}", "fi", "empty"),
+        (f"```\n{FINNISH}", "fi", "too_short"),
+        ("Nairobi", "sw", "too_short"),
+        ("Nairobi", "th", "wrong_script"),
+        ("42", "th", "too_short"),
+        ("Helsinki on", "fi", "unsure"),
         (THAI, "th", None),
         ("", "fi", "empty"),
         (" \n", "en", "empty"),
@@ -85,6 +90,9 @@ def test_scores_count_only_where_the_language_is_right() -> None:
         (0.0, RIGHT, WRONG, 1.0),
         (1.0, MIXED, RIGHT, 0.0),
         (1.0, WRONG, EMPTY, 0.5),
+        (0.0, RIGHT, SHORT, 0.0),
+        (0.0, SHORT, WRONG, 1.0),
+        (1.0, EMPTY, SHORT, 0.0),
     ],
 )
 def test_the_gate_of_a_preference(
@@ -95,12 +103,15 @@ def test_the_gate_of_a_preference(
 
 def test_shares_by_hand() -> None:
     found = language_metrics([RIGHT, RIGHT, MIXED, EMPTY])
-    assert (found.answers, found.right, found.script_share) == (4, 0.5, 1.0)
+    assert (found.answers, found.identified, found.right, found.script_share) == (4, 3, 0.5, 1.0)
     # Of the three that have letters, one is half in another language.
     assert found.switched == pytest.approx(1 / 6)
     assert found.reasons == {"mixed_language": 1, "empty": 1}
     low, high = found.right_interval
     assert 0.0 <= low < 0.5 < high <= 1.0
     assert language_metrics([EMPTY]).script_share != language_metrics([EMPTY]).script_share  # not a number
+    # Three equal answers to each question say no more than one.
+    once, thrice = language_metrics([RIGHT, MIXED]), language_metrics([RIGHT] * 3 + [MIXED] * 3, ["a"] * 3 + ["b"] * 3)
+    assert (once.right, once.right_interval) == (thrice.right, thrice.right_interval)
     with pytest.raises(ValueError, match="no answers"):
         language_metrics([])

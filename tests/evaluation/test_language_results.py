@@ -57,6 +57,15 @@ def test_shares_reasons_and_records(folder: Path, tiny_model: Path) -> None:
     assert not read_record(folder / "language-bad.json").metrics[0].value
 
 
+def test_a_request_that_failed_is_no_answer(folder: Path) -> None:
+    file = folder / "fi" / "answer.fi.good.eval.jsonl"
+    lines = file.read_text("utf-8").splitlines()
+    failed = json.loads(lines[2]) | {"output": "", "error": "engine_refused: no"}
+    file.write_text("\n".join([*lines[:2], json.dumps(failed)]) + "\n", "utf-8")
+    found = {row["system"]: row for row in json.loads(invoke(folder, "--json").stdout)}
+    assert (found["good"]["answers"], found["good"]["failed"], found["good"]["right"]) == (2, 1, 1.0)
+
+
 def test_changed_answers_are_not_overwritten(folder: Path) -> None:
     assert invoke(folder).exit_code == 0
     before = (folder / "language-bad.json").read_bytes()
@@ -72,6 +81,7 @@ def test_changed_answers_are_not_overwritten(folder: Path) -> None:
     [
         (["--languages", "th"], CorpusError, "has no questions in th, only in fi"),
         (["--lid-model", "none.bin"], RecipeError, "none.bin"),
+        (["--set", "threads=2"], RecipeError, "--set is for the model of --fluency"),
     ],
 )
 def test_bad_input(folder: Path, arguments: list[str], error: type[Exception], message: str) -> None:

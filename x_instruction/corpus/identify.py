@@ -101,6 +101,10 @@ class LanguageCheck:
             foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
         return [self._verdict(texts[i], scripts[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
 
+    def script_share(self, text: str) -> float | None:
+        """Share of the letters in the script of the language; None for a text without letters."""
+        return _script(text, self._known)[0] if any(map(str.isalpha, text)) else None
+
     def without_foreign_lines(self, texts: Sequence[str]) -> list[str]:
         """Each text without the lines that are clearly in another script or language."""
         lines = [text.split("\n") for text in texts]

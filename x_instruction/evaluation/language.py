@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from x_instruction.bootstrap import Interval, intervals
 from x_instruction.config.corpus import LanguageThresholds
-from x_instruction.corpus.identify import LanguageCheck
+from x_instruction.corpus.identify import LanguageCheck, Verdict
 from x_instruction.languages import language
 
 # An answer with fewer bytes of letters is a word or a name, which many languages share. This is seven Latin letters or
@@ -33,8 +33,9 @@ class AnswerLanguage:
 
     Args:
         right: whether the answer is in the expected language.
-        reason: why not: ``empty``, ``too_short`` to identify, ``wrong_script``, ``wrong_language`` or
-            ``mixed_language``; None if it is right.
+        reason: why not; None if it is right. ``empty``; ``too_short`` to identify, such as a name or code alone;
+            ``unsure`` if the language is the most likely one, but not likely enough; ``wrong_script``,
+            ``wrong_language`` or ``mixed_language``.
         identified: tag of the most likely language; ``und`` if nothing was identified.
         script_share: share of the letters in the script of the expected language, 0 to 1.
         switched: share of the characters in sentences of another language or script, 0 to 1.
@@ -46,19 +47,26 @@ class AnswerLanguage:
     script_share: float
     switched: float
 
+    @property
+    def passes(self) -> bool:
+        """Whether the answer passes the gate: it is right, or nothing shows that it is wrong."""
+        return self.right or self.reason in ("too_short", "unsure")
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageMetrics:
-    """The language of many answers, with 95 % bootstrap intervals over the answers.
+    """The language of many answers, with 95 % bootstrap intervals over the questions.
 
     Args:
         answers: number of answers.
+        identified: number of those with enough letters to identify a language.
         right: share of answers in the right language.
-        script_share, switched: means of the answers that have letters; NaN if none has.
+        script_share, switched: means of the identified answers; NaN if there are none.
         reasons: number of answers by reason, of those that are not right.
     """
 
     answers: int
+    identified: int
     right: float
     script_share: float
     switched: float
@@ -112,15 +120,32 @@ def answer_languages(
         checks: of ``language_checks``, for all these languages.
     """
     proses = [_CODE.sub("", text).strip() for text in texts]
-    found = [AnswerLanguage(False, "too_short" if prose else "empty", "und", 0.0, 0.0) for prose in proses]
+    found = [
+        _short(prose, checks[tag]) if text.strip() else AnswerLanguage(False, "empty", "und", 0.0, 0.0)
+        for text, prose, tag in zip(texts, proses, languages, strict=True)
+    ]
     for tag, check in checks.items():
         rows = [row for row, own in enumerate(languages) if own == tag and _is_identifiable(proses[row])]
         verdicts = check.judge([proses[row] for row in rows]) if rows else []
         for row, verdict in zip(rows, verdicts, strict=True):
-            found[row] = AnswerLanguage(
-                verdict.reason is None, verdict.reason, verdict.identified, verdict.script, verdict.foreign
-            )
+            found[row] = _identified(verdict, tag)
     return found
+
+
+def _short(prose: str, check: LanguageCheck) -> AnswerLanguage:
+    """An answer with too few letters to identify more than its script."""
+    share = check.script_share(prose)
+    wrong = share is not None and share < 0.5
+    return AnswerLanguage(False, "wrong_script" if wrong else "too_short", "und", share or 0.0, 0.0)
+
+
+def _identified(verdict: Verdict, tag: str) -> AnswerLanguage:
+    reason = verdict.reason
+    if reason in ("mixed_language", "wrong_language") and verdict.identified not in (tag, "und"):
+        reason = "wrong_language"
+    elif reason == "wrong_language":
+        reason = "unsure"
+    return AnswerLanguage(reason is None, reason, verdict.identified, verdict.script, verdict.foreign)
 
 
 def _is_identifiable(prose: str) -> bool:
@@ -128,48 +153,75 @@ def _is_identifiable(prose: str) -> bool:
 
 
 def gated(scores: Sequence[float], answers: Sequence[AnswerLanguage], worst: float = 0.0) -> list[float]:
-    """The scores of answers in the right language; all others get the worst score.
+    """The scores of answers that pass the gate; all others get the worst score.
 
     Args:
         scores: one score per answer.
         answers: the language of each answer.
         worst: the lowest score of the scale.
     """
-    return [score if answer.right else worst for score, answer in zip(scores, answers, strict=True)]
+    return [score if answer.passes else worst for score, answer in zip(scores, answers, strict=True)]
 
 
 def gated_preference(preference: float, first: AnswerLanguage, second: AnswerLanguage) -> float:
     """A preference between two answers after the gate.
 
-    Only one in the right language wins, whatever was preferred. Two in the wrong language are a tie.
+    Only one that passes wins, whatever was preferred. Two that do not pass are a tie.
 
     Args:
         preference: 1 if the first answer is better, 0 if the second is, 0.5 for a tie, or a probability.
     """
-    if first.right != second.right:
-        return float(first.right)
-    return preference if first.right else 0.5
+    if first.passes != second.passes:
+        return float(first.passes)
+    return preference if first.passes else 0.5
 
 
-def language_metrics(answers: Sequence[AnswerLanguage], draws: int = 2_000, seed: int = 0) -> LanguageMetrics:
+def language_metrics(
+    answers: Sequence[AnswerLanguage], questions: Sequence[str] = (), draws: int = 2_000, seed: int = 0
+) -> LanguageMetrics:
     """Shares and means over answers of one language.
+
+    Args:
+        answers: the answers.
+        questions: id of the question of each answer, whose answers are drawn together. Each its own by default.
+        draws, seed: of the bootstrap.
 
     Raises:
         ValueError: no answers.
     """
     if not answers:
         raise ValueError("no answers, expected at least one")
-    unidentified = ("empty", "too_short")
-    columns = np.array(
-        [(a.right, a.reason not in unidentified, a.script_share, a.switched) for a in answers], dtype=np.float64
-    )
+    # Answers, right ones, identified ones, and the sums of script share and switching of these: a row per question.
+    rows = [
+        (1, own.right, has, own.script_share * has, own.switched * has)
+        for own in answers
+        for has in [own.reason not in ("empty", "too_short")]
+    ]
+    columns = by_question(rows, questions or [str(number) for number in range(len(answers))])
 
-    def figures(rows: npt.NDArray[np.float64]) -> list[float]:
-        identified = rows[rows[:, 1] == 1]
-        means = identified[:, 2:].mean(axis=0) if len(identified) else (float("nan"),) * 2
-        return [float(rows[:, 0].mean()), *map(float, means)]
+    def figures(sums: npt.NDArray[np.float64]) -> list[float]:
+        count, right, identified, script, switched = sums.sum(axis=0)
+        means = (script / identified, switched / identified) if identified else (float("nan"),) * 2
+        return [float(right / count), *map(float, means)]
 
-    reasons = Counter(answer.reason for answer in answers if answer.reason)
     right, script, switched = figures(columns)
     ends = intervals(figures, (columns,), draws, seed)
-    return LanguageMetrics(len(answers), right, script, switched, ends[0], ends[1], ends[2], reasons)
+    return LanguageMetrics(
+        answers=len(answers),
+        identified=int(columns[:, 2].sum()),
+        right=right,
+        script_share=script,
+        switched=switched,
+        right_interval=ends[0],
+        script_share_interval=ends[1],
+        switched_interval=ends[2],
+        reasons=Counter(answer.reason for answer in answers if answer.reason),
+    )
+
+
+def by_question(rows: Sequence[Sequence[float]], questions: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The sums of the rows of each question, (questions, columns), for a bootstrap over questions."""
+    sums: dict[str, npt.NDArray[np.float64]] = {}
+    for row, question in zip(rows, questions, strict=True):
+        sums[question] = sums.get(question, np.zeros(len(row))) + np.array(row, dtype=np.float64)
+    return np.array(list(sums.values()))

@@ -23,6 +23,7 @@ from x_instruction.evaluation.language import (
     AnswerLanguage,
     LanguageMetrics,
     answer_languages,
+    by_question,
     language_checks,
     language_metrics,
 )
@@ -38,7 +39,7 @@ class Fluency:
 
     Args:
         bits_per_byte: sum of bits over sum of bytes; lower is more fluent.
-        interval: its 95 % bootstrap interval over the answers.
+        interval: its 95 % bootstrap interval over the questions.
         answers: number of answers in the right language.
     """
 
@@ -54,15 +55,16 @@ class LanguageResult:
     Args:
         system: its name.
         language: tag of the expected language.
-        metrics: shares and means over the answers. A question that the system could not be asked counts as an empty
-            answer.
+        metrics: shares and means over the answers; None if there are none.
+        failed: number of questions that the system could not be asked.
         fluency: None without a reference model, or if no answer is in the right language.
         answers: question id, question, answer and the language of the answer.
     """
 
     system: str
     language: str
-    metrics: LanguageMetrics
+    metrics: LanguageMetrics | None
+    failed: int
     fluency: Fluency | None
     answers: tuple[tuple[str, str, str, AnswerLanguage], ...]
 
@@ -130,14 +132,14 @@ def _measure(
     given = asked.systems[name]
     questions = {str(question.id): question.text for question in asked.questions}
     flat = [(id, text) for id, texts in given.answers.items() for text in texts]
-    flat += [(id, "") for id in sorted(given.failed)]
     texts = [text for _, text in flat]
     answers = answer_languages(texts, [asked.tag] * len(texts), checks)
     right = [Row(id, "", text, asked.tag) for (id, text), own in zip(flat, answers, strict=True) if own.right]
     return LanguageResult(
         system=name,
         language=asked.tag,
-        metrics=language_metrics(answers),
+        metrics=language_metrics(answers, [id for id, _ in flat]) if answers else None,
+        failed=len(given.failed),
         fluency=fluency(right, engine, max_tokens) if engine and right else None,
         answers=tuple((id, questions[id], text, own) for (id, text), own in zip(flat, answers, strict=True)),
     )
@@ -156,23 +158,26 @@ def fluency(rows: Sequence[Row], engine: Engine, max_tokens: int) -> Fluency:
         EngineError: the engine failed on a text.
     """
     likelihoods = bits_per_byte(rows, engine, lambda text: text, max_tokens)
-    columns = np.array([each.bits for each in likelihoods]), np.array([float(each.bytes) for each in likelihoods])
+    columns = by_question([(each.bits, each.bytes) for each in likelihoods], [row.id for row in rows])
 
-    def rate(bits: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> float:
-        return float(bits.sum() / size.sum())
+    def rate(sums: npt.NDArray[np.float64]) -> float:
+        bits, size = sums.sum(axis=0)
+        return float(bits / size)
 
-    return Fluency(rate(*columns), interval(rate, columns, RESAMPLES, 0), len(rows))
+    return Fluency(rate(columns), interval(rate, [columns], RESAMPLES, 0), len(rows))
 
 
 def result_metrics(result: LanguageResult, data: Data) -> list[Metric]:
     """The figures of one system in one language, as metrics of a record."""
     found = result.metrics
+    if found is None:
+        return []
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(found.reasons.items()))
     not_right = f"not right: {reasons}" if reasons else ""
     shares = (
-        ("right_language", found.right, found.right_interval, True, not_right),
-        ("script_share", found.script_share, found.script_share_interval, True, "share of letters"),
-        ("switched", found.switched, found.switched_interval, False, "share of characters in other languages"),
+        ("right_language", found.right, found.right_interval, found.answers, True, not_right),
+        ("script_share", found.script_share, found.script_share_interval, found.identified, True, "share of letters"),
+        ("switched", found.switched, found.switched_interval, found.identified, False, "share of characters"),
     )
     metrics = [
         Metric(
@@ -181,13 +186,14 @@ def result_metrics(result: LanguageResult, data: Data) -> list[Metric]:
             value=value,
             low=ends[0],
             high=ends[1],
-            n=found.answers,
+            n=number,
             data=data,
             language=result.language,
             higher_is_better=better,
+            interval_method="bootstrap by question",
             notes=notes,
         )
-        for name, value, ends, better, notes in shares
+        for name, value, ends, number, better, notes in shares
         if not math.isnan(value)
     ]
     if result.fluency:
@@ -203,6 +209,7 @@ def result_metrics(result: LanguageResult, data: Data) -> list[Metric]:
             higher_is_better=False,
             maximum=None,
             unit="bits per byte",
+            interval_method="bootstrap by question",
             notes="of a reference model, over answers in the right language",
         )
         metrics.append(fluent)
@@ -210,7 +217,8 @@ def result_metrics(result: LanguageResult, data: Data) -> list[Metric]:
 
 
 def _instances(result: LanguageResult, data: Data) -> Iterator[Instance]:
-    right = result_metrics(result, data)[0].id
+    metrics = result_metrics(result, data)
+    right = metrics[0].id if metrics else ""
     numbers: Counter[str] = Counter()
     for id, question, text, own in result.answers:
         numbers[id] += 1

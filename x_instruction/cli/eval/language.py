@@ -49,6 +49,7 @@ def command(
     all answers beside it. Parentheses hold 95 % bootstrap intervals.
 
     \b
+    failed    questions that the system could not be asked; they do not count
     right     share of answers in their language; empty ones, and those too short
               to identify, are not
     script    share of letters in the script of the language
@@ -56,8 +57,11 @@ def command(
     fluency   bits per byte of the answers in the right language to the model of
               --fluency; lower is more fluent
     """
+    from x_instruction.errors import RecipeError
     from x_instruction.evaluation.language_results import measure_languages
 
+    if sets and not fluency:
+        raise RecipeError("--set is for the model of --fluency, expected both or neither")
     found = measure_languages(
         answers,
         languages,
@@ -73,21 +77,22 @@ def command(
 
 def _row(result: LanguageResult) -> dict[str, Any]:
     found = result.metrics
-    row: dict[str, Any] = {"language": result.language, "system": result.system, "answers": found.answers}
+    row: dict[str, Any] = {"language": result.language, "system": result.system}
+    row |= {"answers": found.answers if found else 0, "failed": result.failed}
     for name in ("right", "script_share", "switched"):
-        low, high = getattr(found, f"{name}_interval")
-        row |= {name: getattr(found, name), f"{name}_low": low, f"{name}_high": high}
+        low, high = getattr(found, f"{name}_interval") if found else (None, None)
+        row |= {name: getattr(found, name) if found else None, f"{name}_low": low, f"{name}_high": high}
     low, high = result.fluency.interval if result.fluency else (None, None)
     row |= {
         "fluency": result.fluency.bits_per_byte if result.fluency else None,
         "fluency_low": low,
         "fluency_high": high,
     }
-    return row | {"reasons": dict(found.reasons)}
+    return row | {"reasons": dict(found.reasons) if found else {}}
 
 
 def _right(row: Row) -> str:
-    return f"{row['right']:.3f} ({row['right_low']:.3f} to {row['right_high']:.3f})"
+    return "-" if row["right"] is None else f"{row['right']:.3f} ({row['right_low']:.3f} to {row['right_high']:.3f})"
 
 
 def _reasons(row: Row) -> str:
@@ -98,6 +103,7 @@ _COLUMNS = [
     Column("language", "language"),
     Column("system", "system"),
     Column("answers", "answers", ","),
+    Column("failed", "failed", ","),
     Column("right", _right),
     Column("script", "script_share", ".3f"),
     Column("switched", "switched", ".3f"),
