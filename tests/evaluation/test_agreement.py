@@ -48,7 +48,8 @@ def test_the_median_over_prompts() -> None:
         [[0, 0], [0, 0]],  # ½, 1, 2/3
         [[0, 0], [1, None]],  # ¼, 0, 0
     ]
-    found = agreement(prompts, [0, 1], 2)
+    scores = [[[float(own == right) for own, right in zip(row, (0, 1), strict=True)] for row in p] for p in prompts]
+    found = agreement(prompts, scores, 2)
     assert (found.accuracy, found.consistency) == (0.5, 1.0)
     assert found.ac3 == pytest.approx(2 / 3)
     assert found.invalid == pytest.approx(1 / 12)

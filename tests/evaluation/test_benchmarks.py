@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from benchmark_tasks import main as write_tasks
 from click.testing import CliRunner
 
@@ -72,6 +73,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exact = task | {"task": "exact_fi", "output_type": "loglikelihood", "doc_to_target": " {{a}}"}
     exact |= {"metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]}
     (made / "exact_fi.yaml").write_text(json.dumps(exact), "utf-8")
+    filters = [
+        {"name": name, "filter": [{"function": "regex", "regex_pattern": pattern}, {"function": "take_first"}]}
+        for name, pattern in (("all", "(.*)"), ("first", "^(.)"))
+    ]
+    (made / "filtered_fi.yaml").write_text(json.dumps(task | {"task": "filtered_fi", "filter_list": filters}), "utf-8")
+    choice = json.loads(json.dumps(yaml.safe_load((made / "capitals_fi_prompt_2.yaml").read_text("utf-8"))))
+    for name, changes in {
+        "same_fi": {"doc_to_target": 0},
+        "same_sw": {"doc_to_target": 0},
+        "several_fi": {"doc_to_target": "{{[0, label]}}"},
+        "several_sw": {"doc_to_target": "{{[0, label]}}"},
+        "zero_fi": {"num_fewshot": 0},
+        "mutual_fi": {"metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}]},
+    }.items():
+        (made / f"{name}.yaml").write_text(json.dumps(choice | changes | {"task": name}), "utf-8")
     lost = (made / "whole_fi.yaml").read_text("utf-8").replace("whole_fi", "lost").replace("fi.jsonl", "gone.jsonl")
     (made / "lost.yaml").write_text(lost, "utf-8")
     return made
@@ -257,6 +273,7 @@ def test_results_of_other_settings_are_not_overwritten(tiny_model: Path, folder:
             RecipeError,
             "expected an engine that answers at once",
         ),
+        (["--tasks", "zero_fi", "--shots", "0,2"], RecipeError, "task zero_fi is for 0 shots only"),
         (["--tasks", "lost"], CorpusError, "cannot load the data of task lost"),
     ],
 )
@@ -267,6 +284,60 @@ def test_bad_input(
     assert isinstance(found.exception, error), found.exception
     assert message in str(found.exception)
     assert not (tmp_path / "out" / "benchmarks.json").exists()
+
+
+def run_tasks(model: Path, folder: Path, out: Path, *names: str, limit: int | None = None) -> tuple[Any, list[str]]:
+    said: list[str] = []
+    metrics = benchmarks.run(Model(name=str(model)), names, [], [0], limit, [folder], out, log=said.append)
+    return {metric.id: metric for metric in metrics}, said
+
+
+def test_items_that_are_not_the_same_are_not_compared(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    metrics, said = run_tasks(tiny_model, folder, tmp_path, "same_fi", "same_sw", "several_fi", "several_sw")
+    assert not [id for id in metrics if "consistency" in id and "same" in id]
+    assert "same, 0 shots: no agreement over languages, because all right answers are equal" in "\n".join(said)
+    # Right answers that are lists are compared, too.
+    assert metrics["several/all/consistency_2/shots=0"].value == 1.0
+
+
+def test_every_filter_has_its_figure(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    metrics, _ = run_tasks(tiny_model, folder, tmp_path, "filtered_fi")
+    assert set(metrics) == {f"filtered/fi/exact_match/filter={name}/shots=0" for name in ("all", "first")}
+
+
+def test_choices_of_mutual_information_and_of_contexts(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    run_tasks(tiny_model, folder, tmp_path / "a", "mutual_fi", "capitals_fi_prompt_2")
+    samples = list(read_instances(read_record(tmp_path / "a" / "benchmarks.json")))
+    assert {len(sample.choices) for sample in samples} == {3}
+    for sample in samples:
+        assert sample.extracted in sample.choices
+        # Each metric names the choice that it counts; mutual information is not shown as a choice.
+        if not sample.metric.startswith("mutual/fi/acc_mutual_info"):
+            assert (sample.extracted == sample.references[0]) == sample.correct, sample
+
+
+def test_changed_data_are_other_settings(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "items.jsonl"
+    data.write_text((folder / "fi.jsonl").read_text("utf-8"), "utf-8")
+    tasks = tmp_path / "tasks"
+    write_tasks(
+        [
+            "mine",
+            f"fi={data}",
+            "--choices",
+            "{{[a, b, c]}}",
+            "--answer",
+            "label",
+            "--prompt",
+            "{{country}}",
+            "--out",
+            str(tasks),
+        ]
+    )
+    before = Tasks([tasks], defaults=False).fingerprint("mine_fi")
+    assert Tasks([tasks], defaults=False).fingerprint("mine_fi") == before
+    data.write_text(data.read_text("utf-8").replace("Nairobi", "Kisumu"), "utf-8")
+    assert Tasks([tasks], defaults=False).fingerprint("mine_fi") != before
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -321,4 +392,4 @@ def test_no_model() -> None:
 def test_the_engine_of_a_recipe_runs_a_task(tiny_model: Path, tasks: Tasks) -> None:
     engine = open_engine(Model(name=str(tiny_model)))
     with RequestCache(Path(":memory:"), engine, {}) as made:
-        assert 0 <= tasks.run("capitals_fi_prompt_2", made.ask, 0, 2).figures["acc"] <= 1
+        assert 0 <= tasks.run("capitals_fi_prompt_2", made.ask, 0, 2).figures["acc", "none"] <= 1

@@ -70,23 +70,24 @@ def ac3(accuracy: float, consistency: float) -> float:
 
 
 def agreement(
-    prompts: Sequence[Predictions], answers: Sequence[int | str], size: int, draws: int = RESAMPLES, seed: int = 0
+    prompts: Sequence[Predictions],
+    scores: Sequence[Sequence[Sequence[float]]],
+    size: int,
+    draws: int = RESAMPLES,
+    seed: int = 0,
 ) -> Agreement:
     """Accuracy, Consistency and AC3 of a model that answered the same items in several languages.
 
     Args:
         prompts: the predictions with each variant of the prompt. CrossIn has five.
-        answers: the right answer of each item.
+        scores: in the shape of the predictions, 1 for a right answer and 0 for a wrong one.
         size: number of languages in a set.
         draws, seed: of the bootstrap.
 
     Raises:
         ValueError: a wrong ``size``, or rows of unequal length.
     """
-    right = [
-        [sum(own == answer for own in column) / len(column) for column, answer in _items(rows, answers)]
-        for rows in prompts
-    ]
+    right = [[sum(column) / len(column) for column in zip(*rows, strict=True)] for rows in scores]
     agreed = [consistency(rows, size) for rows in prompts]
 
     def figures(right: npt.NDArray[np.float64], agreed: npt.NDArray[np.float64]) -> list[float]:
@@ -100,7 +101,7 @@ def agreement(
     flat = [answer for rows in prompts for row in rows for answer in row]
     return Agreement(
         languages=len(prompts[0]),
-        items=len(answers),
+        items=len(right[0]),
         prompts=len(prompts),
         size=size,
         accuracy=values[0],
@@ -111,10 +112,6 @@ def agreement(
         consistency_interval=ends[1],
         ac3_interval=ends[2],
     )
-
-
-def _items(rows: Predictions, answers: Sequence[int | str]) -> list[tuple[tuple[int | str | None, ...], int | str]]:
-    return list(zip(zip(*rows, strict=True), answers, strict=True))
 
 
 def side_by_side(

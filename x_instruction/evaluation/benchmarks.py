@@ -22,7 +22,7 @@ from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.evaluation.agreement import RESAMPLES, agreement
-from x_instruction.evaluation.coverage import DEFAULT, TaskName, resolve, tasks_of
+from x_instruction.evaluation.coverage import BENCHMARKS, DEFAULT, TaskName, resolve, tasks_of
 from x_instruction.evaluation.harness import TaskResult, Tasks
 from x_instruction.evaluation.models import model_info
 from x_instruction.evaluation.record import Data, Instance, Metric, check_target, write_record
@@ -105,8 +105,9 @@ def run(
     chosen = choose(names, tags, tasks)
     _check_capabilities(engine_spec(model).capabilities, model.name, chosen, tasks)
     info = model_info(model)
+    _check_shots(shots, chosen, tasks, log)
     settings = {
-        "tasks": {task.name: digest(tasks.settings(task.name)) for task in chosen},
+        "tasks": {task.name: tasks.fingerprint(task.name) for task in chosen},
         "shots": sorted(set(shots)),
         "limit": limit,
         "lm_eval": version("lm_eval"),
@@ -119,9 +120,9 @@ def run(
         for number, task in product(sorted(set(shots)), chosen):
             result = tasks.run(task.name, cache.ask, number, limit)
             done.append(Answered(task, number, result))
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
+            figures = ", ".join(f"{_shown(name, result)} {value:.3f}" for name, value in result.figures.items())
             log(f"{task.name}, {number} shots: {len(result.samples)} items, {figures}")
-    metrics = [metric for each in done for metric in task_metrics(each)] + agreement_metrics(done)
+    metrics = [metric for each in done for metric in task_metrics(each)] + agreement_metrics(done, log)
     write_record(
         out,
         NAME,
@@ -145,14 +146,28 @@ def _check_capabilities(capabilities: Sequence[str] | frozenset[str], model: str
             )
 
 
+def _check_shots(shots: Sequence[int], chosen: Sequence[TaskName], tasks: Tasks, log: Log) -> None:
+    """Refuse examples that a task does not have, before the model is loaded."""
+    for task in chosen if any(shots) else ():
+        settings = tasks.settings(task.name)
+        if settings.get("num_fewshot") == 0:
+            raise RecipeError(f"task {task.name} is for 0 shots only: leave the others out of --shots")
+        if not any(settings.get(f"{part}_split") for part in ("fewshot", "training", "validation")):
+            log(f"{task.name} has no examples of its own: they are taken from the items that are asked")
+
+
+def _shown(name: tuple[str, str], result: TaskResult) -> str:
+    return name[0] if len(result.by_filter) == 1 else f"{name[0]} ({name[1]})"
+
+
 # Figures and samples
 
 
 def task_metrics(answered: Answered) -> list[Metric]:
     """The metrics of a task, with intervals by item where a metric is the mean of its items."""
     found = []
-    for name, value in answered.result.figures.items():
-        scores = _scores(answered.result, name)
+    for (name, reader), value in answered.result.figures.items():
+        scores = _scores(answered.result, name, reader)
         low, high = interval(np.mean, [scores], RESAMPLES, 0) if scores else (None, None)
         share = name in _SHARES
         metric = Metric(
@@ -169,22 +184,23 @@ def task_metrics(answered: Answered) -> list[Metric]:
             maximum=1.0 if share else None,
             unit="proportion" if share else name,
             interval_method="bootstrap by item",
-            parameters=_parameters(answered),
+            parameters=_parameters(answered, reader),
         )
         found.append(metric)
     return found
 
 
-def _parameters(answered: Answered) -> dict[str, str | float | bool | None]:
+def _parameters(answered: Answered, reader: str) -> dict[str, str | float | bool | None]:
     prompt = {"prompt": answered.task.prompt} if answered.task.prompt else {}
-    return {"shots": answered.shots, **prompt}
+    several = {"filter": reader} if len(answered.result.by_filter) > 1 else {}
+    return {"shots": answered.shots, **prompt, **several}
 
 
-def _scores(result: TaskResult, metric: str) -> list[float]:
+def _scores(result: TaskResult, metric: str, reader: str) -> list[float]:
     """The metric of each item; empty if it is not the mean of its items."""
-    scores = [sample.get(metric) for sample in result.samples]
+    scores = [sample.get(metric) for sample in result.by_filter[reader]]
     numbers = [float(score) for score in scores if isinstance(score, int | float)]
-    if len(numbers) < len(scores) or not numbers or not np.isclose(np.mean(numbers), result.figures[metric]):
+    if len(numbers) < len(scores) or not numbers or not np.isclose(np.mean(numbers), result.figures[metric, reader]):
         return []
     return numbers
 
@@ -205,75 +221,122 @@ def _data(answered: Answered) -> Data:
 
 def task_instances(answered: Answered) -> Iterator[Instance]:
     """The samples of a task, once for each metric."""
-    for metric in task_metrics(answered):
-        scores = _scores(answered.result, metric.name)
-        for sample, score in zip(answered.result.samples, scores, strict=False):
+    result = answered.result
+    for metric, (name, reader) in zip(task_metrics(answered), result.figures, strict=True):
+        scores = _scores(result, name, reader)
+        for sample, score in zip(result.by_filter[reader], scores, strict=False):
             yield _instance(metric, sample, score, answered)
 
 
 def _instance(metric: Metric, sample: Mapping[str, Any], score: float, answered: Answered) -> Instance:
-    arguments = sample["arguments"]
-    choices = () if answered.result.written else tuple(str(argument[-1]) for argument in arguments)
+    result = answered.result
+    arguments = choices_of(sample)
+    contexts = [str(context) for context, *_ in arguments]
+    # In some tasks the choices are contexts, before one and the same continuation.
+    asked = contexts[0] if len(set(contexts)) == 1 else ""
+    choices = () if result.written else tuple(context[len(asked) :] + str(last) for context, last in arguments)
     target = sample["target"]
     gold = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)
-    answer = prediction(sample, answered.result.written)
+    delimiter = str(result.config.get("target_delimiter") or "")
+    normalized = metric.name == "acc_norm"
+    answer = prediction(sample, result.written, delimiter if normalized else None)
     details = {"task": answered.task.name, "doc_hash": str(sample["doc_hash"])}
     if choices:
         details["log_likelihoods"] = " ".join(f"{response[0]:.6f}" for response in sample["filtered_resps"])
+    per_character = "highest log-likelihood per character"
+    likeliest = per_character if normalized else "highest log-likelihood"
     return Instance(
         metric=metric.id,
         id=f"{answered.task.name}/{sample['doc_id']}",
-        input=str(arguments[0][0]),
+        input=asked,
         score=score,
         correct=score >= 1.0,
-        outputs=tuple(map(str, sample["resps"][0])) if answered.result.written else (),
+        outputs=tuple(map(str, sample["resps"][0])) if result.written else (),
         references=(gold,),
         choices=choices,
         extracted=choices[answer] if isinstance(answer, int) and choices else str("" if answer is None else answer),
-        method="answer of the task's filter" if answered.result.written else "highest log-likelihood",
+        method=f"filter {sample['filter']}" if result.written else likeliest,
         details=details,
     )
 
 
-def prediction(sample: Mapping[str, Any], written: bool) -> int | str | None:
-    """The choice with the highest log-likelihood, or the written answer; None if there is no answer."""
+def choices_of(sample: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The requests for the choices, without those for mutual information, which follow them."""
+    arguments = list(sample["arguments"])
+    return arguments[: len(arguments) // 2] if "acc_mutual_info" in sample["metrics"] else arguments
+
+
+def prediction(sample: Mapping[str, Any], written: bool, delimiter: str | None = None) -> int | str | None:
+    """The choice with the highest log-likelihood, or the written answer; None if there is no answer.
+
+    Args:
+        sample: of lm-evaluation-harness.
+        written: whether the model wrote the answer.
+        delimiter: divide log-likelihoods by the characters of the choice, which follows this text.
+    """
     responses = sample["filtered_resps"]
     if written:
         text = str(responses[0]).strip()
         return None if text in _NO_ANSWER else text
-    return int(np.argmax([likelihood for likelihood, _ in responses])) if len(responses) > 1 else None
+    arguments = choices_of(sample)
+    if len(arguments) < 2:
+        return None
+    likelihoods = [response[0] for response in responses[: len(arguments)]]
+    if delimiter is not None:
+        sizes = [max(1, len(str(last).removeprefix(delimiter))) for *_, last in arguments]
+        likelihoods = [each / size for each, size in zip(likelihoods, sizes, strict=True)]
+    return int(np.argmax(likelihoods))
 
 
 # Agreement over languages
 
 
-def agreement_metrics(done: Sequence[Answered]) -> list[Metric]:
-    """Consistency and AC3 of every benchmark whose items are the same in several languages."""
+def agreement_metrics(done: Sequence[Answered], log: Log = lambda text: None) -> list[Metric]:
+    """Consistency and AC3 of every benchmark whose items are the same in several languages.
+
+    Args:
+        done: all results.
+        log: called with the reason if a benchmark in several languages has none.
+    """
     found: list[Metric] = []
     keys = dict.fromkeys((each.task.benchmark, each.shots) for each in done)
     for benchmark, shots in keys:
         own = [each for each in done if (each.task.benchmark, each.shots) == (benchmark, shots) and each.task.language]
-        found += _agreement(benchmark, shots, own)
+        tags = list(dict.fromkeys(each.task.language for each in own))
+        if len(tags) < 2 or (benchmark in BENCHMARKS and not BENCHMARKS[benchmark].parallel):
+            continue
+        if reason := _not_aligned(own):
+            log(f"{benchmark}, {shots} shots: no agreement over languages, because {reason}")
+        else:
+            found += _agreement(benchmark, shots, own, tags)
     return found
 
 
-def _agreement(benchmark: str, shots: int, done: Sequence[Answered]) -> list[Metric]:
-    tags = list(dict.fromkeys(each.task.language for each in done))
+def _not_aligned(done: Sequence[Answered]) -> str:
+    """Why the items of a benchmark cannot be compared over languages; empty if they can."""
+    targets = [[sample["target"] for sample in each.result.samples] for each in done]
+    if len({(each.task.prompt, each.task.language) for each in done}) < len({each.task.prompt for each in done}) * len(
+        {each.task.language for each in done}
+    ):
+        return "a language lacks a prompt"
+    if any(own != targets[0] for own in targets):
+        return "items differ in number or in right answers"
+    if all(target == targets[0][0] for target in targets[0]):
+        return "all right answers are equal, so the order of items is not known"
+    return ""
+
+
+def _agreement(benchmark: str, shots: int, done: Sequence[Answered], tags: Sequence[str]) -> list[Metric]:
     prompts = sorted({each.task.prompt for each in done})
-    by_key = {(each.task.prompt, each.task.language): each.result for each in done}
-    if len(tags) < 2 or len(by_key) < len(prompts) * len(tags):
+    results = {(each.task.prompt, each.task.language): each.result for each in done}
+    rows = [[results[prompt, tag] for tag in tags] for prompt in prompts]
+    predictions = [[[prediction(s, own.written) for s in own.samples] for own in row] for row in rows]
+    scores = [[_right(own) for own in row] for row in rows]
+    if not all(own for row in scores for own in row):
         return []
-    targets = {_targets(result) for result in by_key.values()}
-    # Items in another order, or other items, have other answers.
-    if len(targets) > 1:
-        return []
-    predictions = [
-        [[prediction(s, by_key[prompt, tag].written) for s in by_key[prompt, tag].samples] for tag in tags]
-        for prompt in prompts
-    ]
     found = []
     for size in sorted({2, min(3, len(tags)), len(tags)}):
-        one = agreement(predictions, next(iter(targets)), size)
+        one = agreement(predictions, scores, size)
         for name, value, ends in (
             (f"consistency_{size}", one.consistency, one.consistency_interval),
             (f"ac3_{size}", one.ac3, one.ac3_interval),
@@ -288,15 +351,19 @@ def _agreement(benchmark: str, shots: int, done: Sequence[Answered]) -> list[Met
                 data=Data(name=benchmark),
                 interval_method="bootstrap by item",
                 parameters={"shots": shots},
-                notes=f"over {len(tags)} languages ({', '.join(tags)}), median of {len(prompts)} prompts; "
+                notes=f"over {len(tags)} languages ({', '.join(tags)}), median of {len(prompts)} prompts; items are "
+                "paired by position, and their right answers are equal; "
                 f"{one.invalid:.1%} of answers are invalid and agree with nothing",
             )
             found.append(metric)
     return found
 
 
-def _targets(result: TaskResult) -> tuple[Any, ...]:
-    return tuple(sample["target"] for sample in result.samples)
+def _right(result: TaskResult) -> list[float]:
+    """Whether each item is right, by accuracy or else the first metric, as the last filter reads it."""
+    reader = result.last_filter
+    names = [name for name, other in result.figures if other == reader]
+    return _scores(result, "acc" if "acc" in names else names[0], reader) if names else []
 
 
 def check_shots(text: str) -> tuple[int, ...]:

@@ -37,6 +37,11 @@ class Benchmark:
     task: str = ""
 
     @property
+    def parallel(self) -> bool:
+        """Whether its items are the same in every language."""
+        return self.origin != "native"
+
+    @property
     def prefix(self) -> str:
         """Beginning of the names of its tasks."""
         return self.task or self.name

@@ -17,6 +17,8 @@ from typing import Any
 
 from x_instruction.engines import Ask, Completed, Completion, Failed, Request, Result, Scored, Scoring
 from x_instruction.errors import CorpusError, EngineError, MissingExtra, RecipeError
+from x_instruction.hashing import digest
+from x_instruction.storage.atomic import file_digest
 
 try:
     from lm_eval.api.model import LM
@@ -124,18 +126,28 @@ class TaskResult:
     """The results of a task.
 
     Args:
-        figures: value by name of the metric, such as ``acc``.
+        figures: value by name of the metric and of the filter that reads the answer, such as ``("acc", "none")``.
         better: whether higher is better, by name of the metric.
-        samples: what lm-evaluation-harness logs for each item.
+        by_filter: what lm-evaluation-harness logs for each item, by filter.
         config: the configuration of the task.
         written: whether the model writes answers; else likelihoods are read.
     """
 
-    figures: Mapping[str, float]
+    figures: Mapping[tuple[str, str], float]
     better: Mapping[str, bool]
-    samples: Sequence[Mapping[str, Any]]
+    by_filter: Mapping[str, Sequence[Mapping[str, Any]]]
     config: Mapping[str, Any]
     written: bool
+
+    @property
+    def last_filter(self) -> str:
+        """Name of the last filter, which reads most answers: of several, the strictest is first."""
+        return list(self.by_filter)[-1]
+
+    @property
+    def samples(self) -> Sequence[Mapping[str, Any]]:
+        """The items as the last filter reads them."""
+        return self.by_filter[self.last_filter]
 
 
 class Tasks:
@@ -160,14 +172,24 @@ class Tasks:
 
     def members(self, name: str) -> list[str]:
         """Names of the tasks of a group or tag; empty if the name is none."""
-        if name not in self._manager.all_groups and name not in self._manager.all_tags:
+        index = self._manager.task_index
+        if name in self._manager.all_tags:
+            return sorted(other for other, entry in index.items() if name in entry.tags)
+        if name not in self._manager.all_groups:
             return []
-        with quiet():
-            return list(self._load(name))
+        found: list[str] = []
+        for part in (index[name].cfg or {}).get("task", []):
+            member = str(part.get("task", part.get("group")) if isinstance(part, dict) else part)
+            found += [member] if member in self.names else self.members(member)
+        return found
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The YAML file of a task as plain data, which decides what is asked."""
+        """The YAML file of a task as plain data."""
         return {key: value for key, value in (self._manager.task_index[name].cfg or {}).items() if key != "task"}
+
+    def fingerprint(self, name: str) -> str:
+        """Digest of what decides a task's items: its YAML file, its functions and its local data, wherever they are."""
+        return digest(_content(self.settings(name)))
 
     def run(self, name: str, ask: Ask, shots: int, limit: int | None) -> TaskResult:
         """Evaluate a model on a task.
@@ -185,26 +207,20 @@ class Tasks:
         with quiet():
             task = self._load(name)[name]
             written = task.OUTPUT_TYPE == "generate_until"
-            # A task that sets 0 has no examples to give.
-            if task.get_config("num_fewshot") != 0 or not shots:
-                task.set_config(key="num_fewshot", value=shots)
-            elif shots:
-                raise RecipeError(f"task {name} is for 0 shots only: leave the others out of --shots")
+            task.set_config(key="num_fewshot", value=shots)
             task.set_fewshot_seed(seed=_EXAMPLES_SEED)
             model = EngineLM(ask, {name} if task.OUTPUT_TYPE == "loglikelihood" else ())
             found = evaluate(model, {"tasks": {name: task}}, limit=limit, bootstrap_iters=0, log_samples=True)
-        # Names are "metric,filter"; with several filters the first counts.
-        figures: dict[str, float] = {}
+        figures: dict[tuple[str, str], float] = {}
         for key, value in found["results"][name].items():
-            metric = key.split(",")[0]
-            if "," in key and not metric.endswith("_stderr") and isinstance(value, int | float):
-                figures.setdefault(metric, float(value))
-        better = {metric: found["higher_is_better"][name].get(metric) is not False for metric in figures}
-        samples = found["samples"][name]
-        first = samples[0]["filter"] if samples else ""
-        return TaskResult(
-            figures, better, [sample for sample in samples if sample["filter"] == first], task.dump_config(), written
-        )
+            metric, _, reader = key.partition(",")
+            if reader and not metric.endswith("_stderr") and isinstance(value, int | float):
+                figures[metric, reader] = float(value)
+        better = {metric: found["higher_is_better"][name].get(metric) is not False for metric, _ in figures}
+        by_filter: dict[str, list[Mapping[str, Any]]] = {}
+        for sample in found["samples"][name]:
+            by_filter.setdefault(sample["filter"], []).append(sample)
+        return TaskResult(figures, better, by_filter, task.dump_config(), written)
 
     def _load(self, name: str) -> dict[str, Any]:
         from datasets.exceptions import DatasetsError
@@ -218,6 +234,22 @@ class Tasks:
                 "paths in its YAML file, or name a task over local files with --include"
             ) from error
         return loaded
+
+
+def _content(value: Any) -> Any:
+    """A value of a YAML file with the content of the files that it names, instead of their paths."""
+    if isinstance(value, dict):
+        return {key: _content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_content(item) for item in value]
+    if not isinstance(value, str) or "\n" in value or len(value) > 1_000:
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+    # A function is named by the path of its module and its name.
+    module, _, function = value.rpartition(".")
+    for file, rest in ((Path(value), ""), (Path(f"{module}.py"), function)):
+        if file.is_file():
+            return [file.name, rest, file_digest(file)]
+    return value
 
 
 @contextlib.contextmanager
