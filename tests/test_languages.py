@@ -45,7 +45,7 @@ def test_a_typo_gets_a_suggestion() -> None:
         language("swahli")
 
 
-def test_the_message_says_what_is_wanted_and_is_caught_as_a_recipe_error() -> None:
+def test_the_message_says_what_is_expected_and_is_caught_as_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match=r"expected a BCP-47 tag such as 'sw', 'zh-Hans', or a code such"):
         language("qqq")
 

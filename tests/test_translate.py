@@ -126,7 +126,7 @@ def test_a_prompt_without_its_slots(tmp_path: Path, text: str, missing: str) -> 
         Translator(engine, engine.results, settings(prompt=str(tmp_path / "mine.txt")))
 
 
-def test_what_cannot_be_done_is_told_before_anything_is_asked() -> None:
+def test_what_cannot_be_done_is_reported_before_anything_is_asked() -> None:
     engine = Scripted(GOOD)
     engine.capabilities = frozenset({"complete"})
     with pytest.raises(NotCapable, match='score = "likelihood", but the engine of scripted cannot score'):

@@ -188,7 +188,7 @@ def test_the_card_tells_what_every_stage_kept_and_took(run, kit, folder):
     assert "| `sw` | after | 24 | 6 |" in body
 
 
-def test_costs_are_told_where_the_recipe_has_prices(run, kit, folder):
+def test_costs_are_reported_where_the_recipe_has_prices(run, kit, folder):
     recipe = kit.recipe(("sw",))
     model = recipe.generate.model.replace(server=Server(prompt_price=500.0, output_price=5000.0))
     build(run, recipe.replace(generate=recipe.generate.replace(model=model)), folder)

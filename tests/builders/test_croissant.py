@@ -45,10 +45,10 @@ def test_it_is_valid_and_has_a_record_set_for_every_config(whole, kit, caplog):
 
 
 def test_rows_are_those_that_datasets_loads(whole, caplog):
-    wanted = datasets.load_dataset(str(whole), "ur")
+    expected = datasets.load_dataset(str(whole), "ur")
     rows = list(opened(whole, caplog).records("ur"))
-    assert len(rows) == sum(map(len, wanted.values()))
-    by_id = {row["id"]: (split, row) for split, data in wanted.items() for row in data}
+    assert len(rows) == sum(map(len, expected.values()))
+    by_id = {row["id"]: (split, row) for split, data in expected.items() for row in data}
     for row in rows:
         text = {key.partition("/")[2]: v.decode() if isinstance(v, bytes) else v for key, v in row.items()}
         split, same = by_id[text["id"]]
@@ -71,7 +71,7 @@ def test_what_it_tells_comes_from_the_run(whole):
     assert "None" not in json.dumps(table)
 
 
-def test_what_nobody_rated_is_not_said_to_be_rated(run, kit, folder):
+def test_what_was_not_rated_is_not_said_to_be_rated(run, kit, folder):
     nobody = {"rater": "none", "rater_revision": ""}
     asked = kit.recipe(("sw", "ur"))
     kit.write(run, "ur", [kit.curated("ur", number, **nobody) for number in range(5)])

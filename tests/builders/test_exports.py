@@ -36,7 +36,7 @@ def read(path: Path) -> list[dict]:
 
 def test_bad_input_is_one_error_and_no_file(run, tmp_path):
     out = tmp_path / "out"
-    for wanted, changes in {
+    for expected, changes in {
         r"unknown format 'csv' \(known: original, jsonl": {"form": "csv"},
         r"does not have 'fi', only no, sw, th, ur": {"languages": ["Finnish"]},
         "unknown language 'swahilli', did you mean": {"languages": ["swahilli"]},
@@ -46,7 +46,7 @@ def test_bad_input_is_one_error_and_no_file(run, tmp_path):
         "is not a folder": {"source": "./nothing-here"},
         "cannot load org/name from the Hub": {"source": "org/name"},
     }.items():
-        with pytest.raises(RecipeError, match=wanted):
+        with pytest.raises(RecipeError, match=expected):
             export(**{"source": run.root, "out": out, "form": "jsonl"} | changes)
         assert not out.exists()
 

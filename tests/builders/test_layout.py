@@ -30,11 +30,11 @@ def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
     assert built.skipped == {}
     assert sorted(datasets.get_dataset_config_names(str(folder))) == sorted([*kit.languages, "all"])
     for tag in kit.languages:
-        wanted = {row["id"]: row for row in map(published, kit.records(tag))}
+        expected = {row["id"]: row for row in map(published, kit.records(tag))}
         loaded = datasets.load_dataset(str(folder), tag)
         streamed = datasets.load_dataset(str(folder), tag, streaming=True)
         for data in (loaded, streamed):
-            assert {row["id"]: row for split in data.values() for row in split} == wanted
+            assert {row["id"]: row for split in data.values() for row in split} == expected
             assert all(split.features == features() for split in data.values())
         assert {split: data.num_rows for split, data in loaded.items()} == built.rows[tag]
     together = datasets.load_dataset(str(folder), "all")
@@ -173,7 +173,7 @@ def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folde
     verify(folder)
 
 
-def test_a_language_without_rows_is_left_out_and_said(run, kit, folder):
+def test_a_language_without_rows_is_left_out_and_reported(run, kit, folder):
     kit.write(run, "th", [])
     shutil.rmtree(run.root / "curated" / "ur")
     lines = []
@@ -194,7 +194,7 @@ def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
     assert not folder.exists()
 
 
-def test_a_damaged_shard_is_said_and_nothing_is_built(run, kit, folder):
+def test_a_damaged_shard_is_reported_and_nothing_is_built(run, kit, folder):
     path = run.path(CURATED.shard("th", 1))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ShardError, match="cannot read shard"):

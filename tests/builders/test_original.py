@@ -26,7 +26,7 @@ def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("", r"line 1, column 1: expected a list of objects, got the end of the file"),
         (GOOD, r"line 1, column 1: expected a list of objects, got '\{'"),
@@ -50,11 +50,11 @@ def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_damage_is_named_by_its_place(tmp_path, text, wanted, streaming, monkeypatch):
+def test_damage_is_named_by_its_place(tmp_path, text, expected, streaming, monkeypatch):
     # Small reads: every place is found across many of them, too.
     monkeypatch.setattr(json_list, "CHUNK", 7 if len(text) < 1000 else 1 << 20)
     write(tmp_path / "original", text)
-    with pytest.raises(ShardError, match=wanted) as error:
+    with pytest.raises(ShardError, match=expected) as error:
         list(load("sw", tmp_path / "original", split="train", streaming=streaming))
     assert str(tmp_path / "original" / "sw.json") in str(error.value)
 

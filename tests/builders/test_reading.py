@@ -26,13 +26,13 @@ def source(request, run):
 def test_a_run_and_a_built_folder_load_alike(source, kit):
     for tag in (*kit.languages, "all"):
         tags = kit.languages if tag == "all" else [tag]
-        wanted = {(row["language"], row["id"]): row for one in tags for row in map(published, kit.records(one))}
+        expected = {(row["language"], row["id"]): row for one in tags for row in map(published, kit.records(one))}
         loaded = load(tag, source)
         streamed = load(tag, source, streaming=True)
         assert list(loaded) == list(streamed) == ["train"]
         for data in (loaded["train"], streamed["train"]):
             assert data.features == features()
-            assert {(row["language"], row["id"]): row for row in data} == wanted
+            assert {(row["language"], row["id"]): row for row in data} == expected
 
 
 def test_aliases(source):

@@ -103,11 +103,11 @@ def test_hostile_and_long_texts_come_through(run, kit, streaming):
 
 
 def test_plain_load_dataset_and_a_function_of_a_row(built):
-    wanted = load("sw", built, view="chat", split="train")["messages"]
+    expected = load("sw", built, view="chat", split="train")["messages"]
     for streaming in (False, True):
         rows = datasets.load_dataset(str(built), "sw", split="train", streaming=streaming)
-        assert [row["messages"] for row in rows.map(chat)] == list(wanted)
-        assert [row["messages"] for row in x_instruction.view(rows, "chat")] == list(wanted)
+        assert [row["messages"] for row in rows.map(chat)] == list(expected)
+        assert [row["messages"] for row in x_instruction.view(rows, "chat")] == list(expected)
 
 
 def test_a_slice_and_processes(built):
@@ -147,11 +147,11 @@ CLIENT = """
         for streaming in (False, True):
             rows = x_instruction.load("swh_Latn", repo, split="train", view=name, streaming=streaming)
             assert rows.features == local.features and list(rows) == list(local)
-    for bad, wanted in {"fi": "does not have 'fi'", "swahilli": "did you mean"}.items():
+    for bad, expected in {"fi": "does not have 'fi'", "swahilli": "did you mean"}.items():
         try:
             x_instruction.load(bad, repo, view="chat")
         except RecipeError as error:
-            assert wanted in str(error), error
+            assert expected in str(error), error
     export(repo, __import__("pathlib").Path(out), "original")
 """
 

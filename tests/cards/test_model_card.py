@@ -40,7 +40,7 @@ def test_a_base_that_nobody_else_can_get_is_refused(base):
 
 
 @pytest.mark.parametrize(
-    ("stated", "wanted"),
+    ("stated", "expected"),
     [
         ("apache-2.0", {"license": "apache-2.0"}),
         ("Apache 2.0", {"license": "apache-2.0"}),
@@ -48,8 +48,8 @@ def test_a_base_that_nobody_else_can_get_is_refused(base):
         ("llama3.1", {"license": "llama3.1"}),
     ],
 )
-def test_the_licence_is_the_bases(stated, wanted):
-    assert license_of(training(base_license=stated)) == wanted
+def test_the_licence_is_the_bases(stated, expected):
+    assert license_of(training(base_license=stated)) == expected
 
 
 def test_other_terms_have_name_and_address():

@@ -54,7 +54,7 @@ def test_a_bad_training_record_is_refused_by_name(folder, changes, said):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "3", "[" * 100_000, "\ufeff{}"])
-def test_what_is_no_record_is_said(folder, text):
+def test_what_is_no_record_is_reported(folder, text):
     (folder / TRAINING).write_text(text, "utf-8")
     with pytest.raises(RecipeError, match=r"training\.json"):
         read(folder)

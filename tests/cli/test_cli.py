@@ -88,7 +88,7 @@ def row(text: object, **more: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "wanted"),
+    ("name", "body", "expected"),
     [
         ("empty_jsonl", b"", "empty"),
         ("cut_gz", gzip.compress(row("x" * 5000) * 50, mtime=0)[:60], "cut"),
@@ -96,11 +96,11 @@ def row(text: object, **more: object) -> bytes:
         ("bad_parquet", b"PAR1 nothing here", "bad"),
     ],
 )
-def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: bytes, wanted: str) -> None:
+def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: bytes, expected: str) -> None:
     name = name.replace("cut_gz", "cut_jsonl_gz")
     recipe = recipe_file(corpus=files(tmp_path, **{name: body}))
     line = refused("run", recipe, "--out", tmp_path / "run", "--languages", "fi")
-    assert wanted in line
+    assert expected in line
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
@@ -117,7 +117,7 @@ def test_missing_files(recipe_file: Write, tmp_path: Path) -> None:
     assert "nothing-*.jsonl" in refused("run", recipe, "--out", tmp_path / "run")
 
 
-def test_bad_lines_are_counted_and_the_run_goes_on(recipe_file: Write, tmp_path: Path) -> None:
+def test_bad_lines_are_counted_and_the_run_continues(recipe_file: Write, tmp_path: Path) -> None:
     sample = (Path(__file__).parents[2] / "x_instruction/corpus/sample/fi.jsonl").read_bytes()
     bad = b'{"text": "\xff\xfe"}\n' + b"not json\n" + row(None) + row(7) + row("null\x00bytes " * 40)
     long = row("a" * 100_000_000)

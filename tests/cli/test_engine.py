@@ -76,8 +76,8 @@ def test_what_is_not_installed_says_which_extra_brings_it() -> None:
 def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: OpenAIServer, tmp_path: Path) -> None:
     code, shown, _ = say("engine", "check", server.url)
     assert code == 0
-    for wanted in (f"{server.url} answers", MODEL, "4,096 tokens", "plain, chat", "seconds"):
-        assert wanted in shown
+    for expected in (f"{server.url} answers", MODEL, "4,096 tokens", "plain, chat", "seconds"):
+        assert expected in shown
     assert "no: it does not echo a prompt's log-probabilities" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
     lines = "\n".join(shown.split("in a recipe")[1].splitlines()[1:])

@@ -40,7 +40,7 @@ def refused(*arguments: object) -> str:
 SHORT = ("--max-tokens", "16", "--answer-tokens", "4")
 
 
-def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, data: Path) -> None:
+def test_bad_input_is_reported_before_a_model_is_loaded(tmp_path: Path, data: Path) -> None:
     assert heldout(tmp_path).exit_code == 2
     assert "cannot read" in refused("/no/model", tmp_path / "none.jsonl")
     assert "unknown key engin, did you mean 'engine'" in refused("/no/model", data, "--set", "engin=vllm")

@@ -328,7 +328,7 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
         ("", ""),
     ],
 )
-def test_a_place_on_this_machine_is_told_by_its_last_part(text: str, told: str) -> None:
+def test_a_place_on_this_machine_is_reported_by_its_last_part(text: str, told: str) -> None:
     assert without_folder(text) == told
 
 

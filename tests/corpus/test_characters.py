@@ -41,7 +41,7 @@ def test_scripts_without_spaces() -> None:
     assert [spaced(language(tag)) for tag in ("fi", "bn", "ko", "vi", "am")] == [True] * 5
 
 
-def test_an_unknown_script_is_told() -> None:
+def test_an_unknown_script_is_reported() -> None:
     with pytest.raises(CorpusError, match=r"'Zzzz' has no letters"):
         script_kinds("Zzzz")
 

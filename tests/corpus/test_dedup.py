@@ -113,7 +113,7 @@ def test_order_and_content_survive(tmp_path: Path) -> None:
     assert found == [passage(text, f"p{i}") for i, text in enumerate(texts)]
 
 
-def test_what_is_let_go_is_near_something_before_it(tmp_path: Path) -> None:
+def test_what_is_dropped_is_near_something_before_it(tmp_path: Path) -> None:
     rng = random.Random(0)
     texts: list[str] = []
     for number in range(400):

@@ -40,12 +40,12 @@ def check() -> Callable[[str, str], str | None]:
     return run
 
 
-def test_a_language_that_nobody_knows_is_told() -> None:
+def test_a_language_that_no_identifier_knows_is_reported() -> None:
     with pytest.raises(RecipeError, match=r"py3langid does not know Ewe \('ee'\): set lid_model to the file of"):
         LanguageCheck(language("ee"), Filters())
 
 
-def test_a_missing_fasttext_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_fasttext_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fasttext", None)
     with pytest.raises(MissingExtra, match=r"x_instruction\[lid\]"):
         LanguageCheck(language("ee"), Filters(lid_model="model.bin"))
@@ -197,7 +197,7 @@ def test_a_fasttext_model_is_used_where_one_is_named(fasttext: Path) -> None:
     assert checks.judge([ewe])[0].confidence == pytest.approx(0.9)
 
 
-def test_a_model_file_that_is_missing_or_damaged_is_told(fasttext: Path, tmp_path: Path) -> None:
+def test_a_model_file_that_is_missing_or_damaged_is_reported(fasttext: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is not a file: name a fastText model"):
         FastText(tmp_path / "none.bin", language("ee"))
     (tmp_path / "empty.bin").write_bytes(b"")
@@ -242,7 +242,7 @@ def test_all_unknown_languages_are_named_at_once() -> None:
         ensemble.check([language(tag) for tag in tags], Filters())
 
 
-def test_a_fasttext_model_without_the_language_is_told(fasttext: Path) -> None:
+def test_a_fasttext_model_without_the_language_is_reported(fasttext: Path) -> None:
     with pytest.raises(RecipeError, match=r"^model.bin does not know Wolof \('wo'\)"):
         LanguageCheck(language("wo"), Filters(lid_model=str(fasttext)))
 

@@ -78,7 +78,7 @@ def test_an_unknown_name(name: str, message: str) -> None:
             read()
 
 
-def test_a_set_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETS, "belebele", KnownSet(str(tmp_path / "nowhere"), "{code}"))
     with pytest.raises(CorpusError, match="nowhere"):
         evaluation_sets(("belebele",), language("fi"), 8, 100_000)

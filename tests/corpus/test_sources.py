@@ -64,7 +64,7 @@ def packed(name: str, content: bytes) -> bytes:
         ("nowhere://x/corpus.jsonl", "cannot look up nowhere://x/corpus.jsonl"),
     ],
 )
-def test_unusable_paths_are_told(tmp_path: Path, name: str, message: str) -> None:
+def test_unusable_paths_are_reported(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "corpus.xlsx").write_text("text\nx")
     (tmp_path / "empty.jsonl").write_bytes(b"")
@@ -75,7 +75,7 @@ def test_unusable_paths_are_told(tmp_path: Path, name: str, message: str) -> Non
 
 @pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.jsonl.zst", "corpus.parquet"])
 @pytest.mark.parametrize("share", [0.5, 0.999])
-def test_a_truncated_file_is_told(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path, name: str, share: float) -> None:
     # Hashes do not compress, so the cut falls into the data and not into its end only.
     rows = [{"text": str(hash((i, "x"))) * 20} for i in range(3000)]
     if name.endswith("parquet"):
@@ -90,7 +90,7 @@ def test_a_truncated_file_is_told(tmp_path: Path, name: str, share: float) -> No
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.jsonl.zst", "corpus.parquet"])
-def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> None:
+def test_a_file_of_another_format_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(lines(GOOD))
     with pytest.raises(CorpusError, match=r"damaged"):
         list(read(files(tmp_path / name), SW))
@@ -166,7 +166,7 @@ def test_parquet_with_invalid_utf8_and_other_types(tmp_path: Path) -> None:
         list(read(files(tmp_path / "n.parquet"), SW))
 
 
-def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec.implementations.local
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -289,7 +289,7 @@ def test_the_sample_is_read_and_identified() -> None:
         list(read(corpus, language("yo")))
 
 
-def test_count_is_told_only_where_it_is_known(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+def test_count_is_reported_only_where_it_is_known(jsonl: Callable[..., Path], tmp_path: Path) -> None:
     assert count(files(jsonl(GOOD)), SW) is None
     pq.write_table(pa.Table.from_pylist(GOOD), tmp_path / "c.parquet")
     assert count(files(tmp_path / "c.parquet"), SW) == 5

@@ -38,24 +38,24 @@ def hub(folder: Path, config: str = "{code}", split: str = "train") -> Corpus:
 
 
 @pytest.mark.parametrize(("config", "split"), [("xyz", "train"), ("{code}", "test")])
-def test_an_unknown_config_or_split_is_told(folder: Path, config: str, split: str) -> None:
+def test_an_unknown_config_or_split_is_reported(folder: Path, config: str, split: str) -> None:
     with pytest.raises(CorpusError, match=r"cannot read data set"):
         list(read(hub(folder, config, split), language("sw")))
 
 
-def test_a_missing_column_is_told(folder: Path) -> None:
+def test_a_missing_column_is_reported(folder: Path) -> None:
     (folder / "swh_Latn" / "0.jsonl").write_text('{"body": "x"}\n')
     with pytest.raises(CorpusError, match=r"no column 'text', there are 'body'"):
         list(read(hub(folder), language("sw")))
 
 
-def test_a_damaged_file_is_told(folder: Path) -> None:
+def test_a_damaged_file_is_reported(folder: Path) -> None:
     (folder / "swh_Latn" / "0.jsonl").write_bytes(b'{"text": \xff\xff\n')
     with pytest.raises(CorpusError, match=r"cannot read data set"):
         list(read(hub(folder), language("sw")))
 
 
-def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
+def test_two_columns_of_one_name_are_reported(tmp_path: Path) -> None:
     columns = pa.Table.from_arrays([pa.array(["x"])] * 2, names=["text", "text"])
     pq.write_table(columns, tmp_path / "train-00000.parquet")
     with pytest.raises(CorpusError, match=r"two columns are called 'text'; rename one of them$") as caught:
@@ -63,7 +63,7 @@ def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_set_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_is_nowhere_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     corpus = Corpus(source="hub", dataset="nobody/nothing", config="x")

@@ -112,7 +112,7 @@ def test_two_candidates_of_one_passage_are_told_apart(rated, encoder):
     assert list(diversify(records, section(), 1, encoder)) == list(diversify(records[::-1], section(), 1, encoder))
 
 
-def test_progress_is_told(rated, encoder):
+def test_progress_is_reported(rated, encoder):
     done = []
     list(diversify(many(rated), section(), 1, encoder, seen=done.append))
     assert done == [60]

@@ -242,7 +242,7 @@ def _answered(path: Path) -> set[str]:
     return {row["custom_id"] for row in rows if row["response"]["status_code"] == 200}
 
 
-def test_shards_that_are_answered_go_on_by_themselves(served_recipe: Write, tmp_path: Path) -> None:
+def test_shards_that_are_answered_continue_by_themselves(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
@@ -462,7 +462,7 @@ def test_lines_that_are_nested_too_deep_are_unreadable(served_recipe: Write, tmp
     assert found.unreadable + found.failed.total() == 51
 
 
-def test_a_run_without_files_or_passages_is_told(served_recipe: Write, tmp_path: Path) -> None:
+def test_a_run_without_files_or_passages_is_reported(served_recipe: Write, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no model in the recipe of"):
         waiting(tmp_path / "run", served_recipe("http://127.0.0.1:1/v1"))
     with pytest.raises(XInstructionError, match="has no passages yet"):

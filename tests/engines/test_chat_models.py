@@ -144,7 +144,7 @@ def test_what_a_server_is_sent_follows_from_its_probe() -> None:
         assert openai_protocol.body(Completion((("user", "b"),), 4), engine.quirks)[THINKING]["enable_thinking"] is True
 
 
-def test_a_server_without_a_switch_for_thinking_is_told() -> None:
+def test_a_server_without_a_switch_for_thinking_is_reported() -> None:
     with (
         OpenAIServer(fault=refusing((THINKING,))) as server,
         pytest.raises(

@@ -95,7 +95,7 @@ def test_a_file_damaged_in_the_middle_is_named(path: Path) -> None:
         ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
 
 
-def test_a_file_where_a_folder_is_wanted(path: Path) -> None:
+def test_a_file_where_a_folder_is_expected(path: Path) -> None:
     path.parent.parent.mkdir(parents=True)
     path.parent.write_text("in the way")
     with pytest.raises(ShardError, match="cannot use the request cache"):
@@ -154,7 +154,7 @@ def test_an_answer_that_an_older_version_kept_can_be_stored(path: Path) -> None:
         assert ledger.ask(REQUESTS[:1]) == [Completed("half \ufffd", "stop", 3, 2)]
 
 
-def test_progress_is_told(path: Path) -> None:
+def test_progress_is_reported(path: Path) -> None:
     told: list[tuple[int, int]] = []
     with RequestCache(path, Scripted(), {}, lambda done, total: told.append((done, total))) as ledger:
         ledger.ask(REQUESTS[:3])

@@ -41,8 +41,8 @@ def test_draws_follow_the_truncated_softmax(temperature: float, top_k: int, top_
     scores = torch.tensor([SCORES])
     for _ in range(2_000):
         counts[int(sampling(torch.empty(0), scores).argmax())] += 1
-    wanted = exact(temperature, top_k, top_p) if top_p else [0, 0, 0, 1, 0, 0]
-    for count, share in zip(counts, wanted, strict=True):
+    expected = exact(temperature, top_k, top_p) if top_p else [0, 0, 0, 1, 0, 0]
+    for count, share in zip(counts, expected, strict=True):
         # Five standard deviations: with a fixed seed this passes or fails for good.
         assert abs(count - 2_000 * share) <= 5 * math.sqrt(2_000 * share * (1 - share))
 
@@ -77,7 +77,7 @@ def test_a_row_draws_the_same_in_any_company() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "stops", "wanted"),
+    ("text", "stops", "expected"),
     [
         ("", (), ("", False)),
         ("abc", (), ("abc", False)),
@@ -88,8 +88,8 @@ def test_a_row_draws_the_same_in_any_company() -> None:
         ("น้ำ\nขึ้น", ("\n",), ("น้ำ", True)),
     ],
 )
-def test_cut(text: str, stops: tuple[str, ...], wanted: tuple[str, bool]) -> None:
-    assert cut_at_stop(text, stops) == wanted
+def test_cut(text: str, stops: tuple[str, ...], expected: tuple[str, bool]) -> None:
+    assert cut_at_stop(text, stops) == expected
 
 
 @given(st.text("abc"), st.lists(st.text("abc", min_size=1), max_size=3))

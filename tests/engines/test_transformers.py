@@ -444,7 +444,7 @@ def test_continuous_batching_samples_the_same_twice(noisy_model: Path, ask: Ask)
     assert completed(ask(paged, requests)) == completed(ask(paged, requests))
 
 
-def test_continuous_batching_that_fails_goes_on_static(
+def test_continuous_batching_that_fails_continues_static(
     noisy_model: Path, ask: Ask, engine: TransformersEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     paged = TransformersEngine(Model(name=str(noisy_model), batching="continuous"))

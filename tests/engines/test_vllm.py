@@ -177,7 +177,7 @@ class TestFailures:
                 list(vllm.answer([Completion("x", 4)]))
         assert len(list(vllm.answer([Completion("x", 4)]))) == 1
 
-    def test_unknown_versions_are_told_in_a_line(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_unknown_versions_are_reported_in_a_line(self, caplog: pytest.LogCaptureFixture) -> None:
         from x_instruction.engines.local import vllm_model
 
         vllm_model.check_version("0.33.1+cpu")
@@ -297,7 +297,7 @@ class TestStream:
         assert next(answers)[0] == 1
         assert [position for position, _ in answers] == [0]
 
-    def test_it_stops_sending_when_told_to(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_stops_sending_when_asked_to(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vllm, "window", 3)
         left = iter([True, True, True, True, False, True, True])
         found = list(vllm.answer([Completion(f"{n}", 4) for n in range(10)], 0, lambda: next(left)))

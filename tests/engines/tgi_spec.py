@@ -91,8 +91,8 @@ def _example(schema: dict[str, Any], required: bool) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
     if schema.get("type") == "object":
-        wanted = schema.get("required", []) if required else schema.get("properties", {})
-        return {name: _example(schema["properties"][name], required) for name in wanted}
+        expected = schema.get("required", []) if required else schema.get("properties", {})
+        return {name: _example(schema["properties"][name], required) for name in expected}
     if schema.get("type") == "array":
         return [_example(schema["items"], required)]
     shown, kind = schema.get("example"), schema.get("type", "string")

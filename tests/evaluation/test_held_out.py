@@ -108,7 +108,7 @@ def test_too_few_tokens_for_a_character(engine: TransformersEngine) -> None:
         bits_per_byte([Row("r1", "Why?", "𓀀", "fi")], engine, RENDER, 1)
 
 
-def test_a_language_that_nobody_identifies_is_told_before_the_model_works() -> None:
+def test_a_language_that_no_identifier_knows_is_reported_before_the_model_works() -> None:
     asked = Scripted()
     with pytest.raises(RecipeError, match="py3langid does not know"):
         measure([Row("r1", "Why?", "x", "bm")], asked, RENDER)

@@ -224,14 +224,14 @@ def test_states_are_the_models_own_whatever_the_batch(pooling: Any, tiny_model: 
     for place, text in enumerate(texts):
         shown = network(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
         for layer, hidden in enumerate(shown):
-            wanted = hidden[0, -1] if pooling == "last" else hidden[0].mean(0)
-            torch.testing.assert_close(torch.tensor(all_layers[layer, place]), wanted.detach(), rtol=1e-4, atol=1e-5)
+            expected = hidden[0, -1] if pooling == "last" else hidden[0].mean(0)
+            torch.testing.assert_close(torch.tensor(all_layers[layer, place]), expected.detach(), rtol=1e-4, atol=1e-5)
     one = Encoder(network, tokenizer, batch_size=2).encode(texts, [1], pooling)
     np.testing.assert_allclose(one[0], all_layers[1], rtol=1e-4, atol=1e-5)
     short = Encoder(network, tokenizer, max_tokens=2).encode(texts, [1], "mean")
     ids = torch.tensor([tokenizer(texts[0])["input_ids"][:2]])
-    wanted = network(input_ids=ids, output_hidden_states=True).hidden_states[1][0].mean(0)
-    torch.testing.assert_close(torch.tensor(short[0, 0]), wanted.detach(), rtol=1e-4, atol=1e-5)
+    expected = network(input_ids=ids, output_hidden_states=True).hidden_states[1][0].mean(0)
+    torch.testing.assert_close(torch.tensor(short[0, 0]), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_every_language_is_measured_at_every_layer(tiny_model: Path) -> None:

@@ -91,7 +91,7 @@ def test_without_a_rating_nothing_learns_from_it() -> None:
     assert without.generate == recipe.generate
 
 
-def test_a_rater_that_nobody_tuned_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_rater_that_was_not_trained_is_reported_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="answer with levels, which embedded does not"):
         next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, NullProgress()))
     assert not (tmp_path / "runs").exists()
@@ -220,7 +220,9 @@ def test_models_are_taken_over_where_they_would_be_made_alike(
     assert len(set.union(*caches)) == sum(map(len, caches)), "ledgers are written into"
 
 
-def test_rounds_go_on_from_the_rounds_before(learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path) -> None:
+def test_rounds_continue_from_the_rounds_before(
+    learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path
+) -> None:
     done = list(ablate(learning(**{"refine.init_from": '"base"'}), "rounds", tmp_path, 1, False, NullProgress()))
     assert [one.variant for one in done] == [f"{number}-rounds" for number in range(4)]
     assert tuned == [f"{number}-rounds/{role}-{number}" for number in range(4) for role in ("generator", "rater")]
@@ -235,11 +237,11 @@ def test_killed_while_it_takes_over(
     variant = variants(recipe, "diversification")["no-diversification"]
     whole, root = RunFolder(tmp_path / "whole"), tmp_path / "no-diversification"
     _link_common([whole], tmp_path / "undisturbed", variant)
-    wanted = inodes(tmp_path / "undisturbed")
+    expected = inodes(tmp_path / "undisturbed")
     # The version of the layout is written, and not linked.
-    del wanted["run.json"]
+    del expected["run.json"]
     link = os.link
-    for last in range(len(wanted)):
+    for last in range(len(expected)):
         left = itertools.count(last, -1)
 
         def killed(source: str, target: str, left: Iterator[int] = left, **more: Any) -> None:
@@ -254,8 +256,8 @@ def test_killed_while_it_takes_over(
         assert not root.exists()
     outcomes = list(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
     assert outcomes[0].kept == outcomes[1].kept > 0
-    assert wanted.items() <= inodes(root).items()
-    assert {name.split("/")[0] for name in wanted} == {"seeds", "passage", "models", "candidate", "rated"}
+    assert expected.items() <= inodes(root).items()
+    assert {name.split("/")[0] for name in expected} == {"seeds", "passage", "models", "candidate", "rated"}
     assert tuned == ["whole/generator-0", "whole/rater-0"]
     assert not list(tmp_path.glob(".*.tmp"))
 

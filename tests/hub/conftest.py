@@ -35,15 +35,15 @@ print(json.dumps(found))
 LOAD = """
     import json, sys
     from datasets import get_dataset_config_names, load_dataset
-    for repo, revision, wanted in json.loads(sys.argv[1]):
-        assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*wanted, "all"])
-        for tag, rows in wanted.items():
+    for repo, revision, expected in json.loads(sys.argv[1]):
+        assert sorted(get_dataset_config_names(repo, revision=revision)) == sorted([*expected, "all"])
+        for tag, rows in expected.items():
             loaded = load_dataset(repo, tag, revision=revision)
             streamed = load_dataset(repo, tag, revision=revision, streaming=True)
             assert sum(part.num_rows for part in loaded.values()) == rows, tag
             assert sum(1 for part in streamed.values() for row in part if row["language"] == tag) == rows, tag
         together = load_dataset(repo, "all", revision=revision)
-        assert sum(part.num_rows for part in together.values()) == sum(wanted.values())
+        assert sum(part.num_rows for part in together.values()) == sum(expected.values())
 """
 
 
@@ -107,10 +107,10 @@ class Publisher:
         """Paths that are published."""
         return self.git(repo, "ls-tree", "-r", "--name-only", revision).split()
 
-    def loads(self, *wanted: tuple[str, str | None, dict[str, int]], **env: str) -> None:
+    def loads(self, *expected: tuple[str, str | None, dict[str, int]], **env: str) -> None:
         """Load every config of data sets at revisions without a token, and compare rows per language."""
         # Streaming would import torch, which takes longer than all the rest.
-        self.hub.python(LOAD, json.dumps(wanted), token=None, USE_TORCH="0", **env)
+        self.hub.python(LOAD, json.dumps(expected), token=None, USE_TORCH="0", **env)
 
 
 @pytest.fixture

@@ -228,12 +228,12 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
             shutil.copytree(good, tmp_path / spoil.__name__)
             spoil(tmp_path / spoil.__name__)
             commands.append((tmp_path / spoil.__name__, "push-org/bad", "--yes"))
-    wanted = [
+    expected = [
         "is not a folder",
         "neither config.json nor adapter_config.json",
         *(said for _, said in [*WHOLE, *ADAPTER]),
     ]
-    for (status, said), part in zip(push(*commands), wanted, strict=True):
+    for (status, said), part in zip(push(*commands), expected, strict=True):
         assert status == 1
         assert re.search(part, said, flags=re.DOTALL), said
     assert push.state() == before
@@ -254,8 +254,8 @@ def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) 
         (("push-org/bad", "--create-pr", "--tag", "v1"), "leave out --revision and --tag"),
     ]
     commands = [(whole, *arguments, "--yes") for arguments, _ in cases if "refs/pr/9" not in arguments]
-    wanted = [said for arguments, said in cases if "refs/pr/9" not in arguments]
-    for (status, said), part in zip(push(*commands), wanted, strict=True):
+    expected = [said for arguments, said in cases if "refs/pr/9" not in arguments]
+    for (status, said), part in zip(push(*commands), expected, strict=True):
         assert status == 1
         assert part in said
     assert push.state() == before
@@ -364,12 +364,12 @@ def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: P
     broken = rater.with_name("broken")
     shutil.copytree(rater, broken)
     edit(broken / "adapter_config.json", target_modules=["nothing"])
-    wanted = [
+    expected = [
         ("push-org/lost", r"its files equal the folder's, and loading it on push-org/base at 000000000000 failed"),
         ("push-org/broken", r"its files equal the folder's, and loading it on push-org/base at \w+ failed"),
     ]
     found = push((lost, "push-org/lost", "--yes"), (broken, "push-org/broken", "--yes"))
-    for (status, said), (repo, result) in zip(found, wanted, strict=True):
+    for (status, said), (repo, result) in zip(found, expected, strict=True):
         assert status == 1
         assert re.search(rf"{repo} was published at \w{{12}}: {result}", said), said
 
@@ -387,7 +387,7 @@ AutoTokenizer.from_pretrained = trip
     assert "'NoneType' object has no attribute 'x'" in said
 
 
-def test_a_licence_that_is_stated_stands_in_card_and_record(push: Pusher, rater: Path) -> None:
+def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Path) -> None:
     hub, repo = push.hub, "push-org/licensed"
     no_licence(rater)
     link = "https://example.org/terms"

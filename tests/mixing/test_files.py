@@ -195,7 +195,7 @@ def test_an_earlier_mix_outlives_a_refusal(tmp_path, mixing):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_a_language_without_rows_is_told(tmp_path):
+def test_a_language_without_rows_is_reported(tmp_path):
     data = [asked_in(tmp_path, "en", "sw"), asked_in(tmp_path, "en", "fi", 1)]
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "r"\nlanguages = ["sw", "th", "fi", "vi"]\n[x_instruction]')
@@ -248,7 +248,7 @@ def test_the_command(tmp_path):
     shutil.rmtree(out)
 
 
-def test_a_data_set_that_was_built_is_mixed_as_it_stands(tmp_path, mixing):
+def test_a_data_set_that_was_built_is_mixed_as_it_is(tmp_path, mixing):
     from x_instruction.builders.schema import arrow_schema
 
     columns = arrow_schema()
@@ -293,7 +293,7 @@ SEED, WEB = "Answer in Swahili and the style of an AI assistant.", "Answer in Sw
         ("none", "seed web", ""),
     ],
 )
-def test_the_tag_to_ask_with_stands_in_the_mix(tmp_path, mixing, inference, kinds, tag):
+def test_the_tag_to_ask_with_is_in_the_mix(tmp_path, mixing, inference, kinds, tag):
     row = {"id": "1", "language": "sw", "instruction": "x", "output": "y"}
     data = [Source(lines(tmp_path / f"{kind}.jsonl", [row]), kind) for kind in kinds.split()]
     recipe = mixing(f'languages = ["sw", "fi"]\n[x_instruction]\ninference = "{inference}"')

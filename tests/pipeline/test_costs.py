@@ -69,7 +69,7 @@ def flat(prices: dict[str, Any]) -> dict[str, str]:
 # Costs
 
 
-def test_costs_are_told_by_stage_and_language_and_once(served_recipe: Write, tmp_path: Path) -> None:
+def test_costs_are_reported_by_stage_and_language_and_once(served_recipe: Write, tmp_path: Path) -> None:
     recipe = served_recipe(**flat(PRICES))
     run = go(recipe, tmp_path / "run")
     found = {(t.stage, t.language): t for t in totals(run, recipe)}
@@ -120,7 +120,7 @@ def test_what_is_spent_on_shards_that_are_not_complete_counts(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_stops_at_its_budget_and_goes_on_with_a_larger_one(
+def test_a_run_stops_at_its_budget_and_continues_with_a_larger_one(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path, workers: int
 ) -> None:
     recipe, root = served_recipe(**flat(PRICES)), tmp_path / "run"
@@ -245,7 +245,7 @@ def test_a_retry_is_no_leave_to_change_settings(served_recipe: Write, server: Op
         go(served_recipe(generate__temperature="0.1"), tmp_path / "run", retry_failed=True)
 
 
-def test_a_retry_that_is_cut_off_goes_on_with_the_same_command(
+def test_a_retry_that_is_cut_off_continues_with_the_same_command(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe, root = served_recipe(), tmp_path / "run"

@@ -26,7 +26,7 @@ def split(recipe_file: Write, gpus: int, **model: object) -> Recipe:
 
 
 @pytest.mark.parametrize(("visible", "gpus"), [("", 0), ("0", 1), ("0,1,2", 3)])
-def test_too_few_gpus_are_told_in_numbers(
+def test_too_few_gpus_are_reported_in_numbers(
     recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str, gpus: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

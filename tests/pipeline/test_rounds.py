@@ -254,7 +254,7 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
         ({"refine.train.method": '"full"', "refine.init_from": '"generator"'}, "which is an adapter"),
     ],
 )
-def test_what_a_rater_lacks_is_told_before_the_corpus_is_read(
+def test_what_a_rater_lacks_is_reported_before_the_corpus_is_read(
     looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):

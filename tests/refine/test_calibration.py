@@ -107,10 +107,10 @@ def test_curve_by_hand() -> None:
     levels = [0, 0, 1, 2, 0]
     known = fit([[s, (1 - s) / 2, (1 - s) / 2] for s in scores], levels)
     calibrated = known.apply([[s, (1 - s) / 2, (1 - s) / 2] for s in (0.2, 0.4, 0.7, 0.9)])[:, 0]
-    wanted = [(3 / 5, 3 / 3), (2 / 4, 2 / 3), (2 / 3, 2 / 3), (1 / 1, 1 / 3)]
+    expected = [(3 / 5, 3 / 3), (2 / 4, 2 / 3), (2 / 3, 2 / 3), (1 / 1, 1 / 3)]
     assert [point[0] for point in known.curve] == calibrated.tolist()
-    assert [point[1] for point in known.curve] == pytest.approx([precision for precision, _ in wanted])
-    assert [point[2] for point in known.curve] == pytest.approx([recall for _, recall in wanted])
+    assert [point[1] for point in known.curve] == pytest.approx([precision for precision, _ in expected])
+    assert [point[2] for point in known.curve] == pytest.approx([recall for _, recall in expected])
     assert known.threshold(0.55) == calibrated[0]
     assert known.threshold(0.65) == calibrated[2]
     assert known.threshold(1.0) == calibrated[3]

@@ -146,8 +146,8 @@ def test_one_language_has_nothing_foreign() -> None:
 def test_near_miss_by_hand() -> None:
     texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "Paint a boat.")
     seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
-    wanted = {"a": texts[1], "b": texts[0], "c": texts[3], "d": texts[2]}
-    assert {example.document: example.instruction for example in of("hard-negative", seeds)} == wanted
+    expected = {"a": texts[1], "b": texts[0], "c": texts[3], "d": texts[2]}
+    assert {example.document: example.instruction for example in of("hard-negative", seeds)} == expected
 
 
 def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
@@ -236,8 +236,8 @@ def test_split_keeps_documents_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("documents", "share", "wanted"),
+    ("documents", "share", "expected"),
     [(0, 0.5, 0), (2, 1e-9, 1), (3, 1 - 1e-9, 2), (8, 1e-9, 2), (8, 1 - 1e-9, 6), (8, 0, 0), (8, 1, 8)],
 )
-def test_split_at_its_ends(documents: int, share: float, wanted: int) -> None:
-    assert len(split(SEEDS[:documents], share, 0)[1]) == wanted
+def test_split_at_its_ends(documents: int, share: float, expected: int) -> None:
+    assert len(split(SEEDS[:documents], share, 0)[1]) == expected

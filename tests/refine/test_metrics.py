@@ -40,7 +40,7 @@ def test_bad_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "good", "wanted"),
+    ("scores", "good", "expected"),
     [
         ([], [], NAN),
         ([1.0, 2.0], [True, True], NAN),
@@ -52,33 +52,33 @@ def test_bad_columns() -> None:
         ([3.0, 2.0, 2.0, 1.0], [True, True, False, False], 3.5 / 4),
     ],
 )
-def test_auroc_by_hand(scores: list[float], good: list[bool], wanted: float) -> None:
-    assert auroc(scores, good) == pytest.approx(wanted, nan_ok=True)
+def test_auroc_by_hand(scores: list[float], good: list[bool], expected: float) -> None:
+    assert auroc(scores, good) == pytest.approx(expected, nan_ok=True)
 
 
 @given(Rows)
 def test_auroc_counts_couples(rows: list[tuple[float, bool]]) -> None:
     good, bad = [s for s, g in rows if g], [s for s, g in rows if not g]
     won = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in product(good, bad)]
-    wanted = sum(won) / len(won) if won else NAN
-    assert auroc([s for s, _ in rows], [g for _, g in rows]) == pytest.approx(wanted, nan_ok=True)
+    expected = sum(won) / len(won) if won else NAN
+    assert auroc([s for s, _ in rows], [g for _, g in rows]) == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "wanted"), [(0.5, (2 / 3, 2 / 3)), (0.8, (1.0, 1 / 3)), (0.0, (3 / 5, 1.0)), (2.0, (NAN, 0.0))]
+    ("threshold", "expected"), [(0.5, (2 / 3, 2 / 3)), (0.8, (1.0, 1 / 3)), (0.0, (3 / 5, 1.0)), (2.0, (NAN, 0.0))]
 )
-def test_precision_and_recall_by_hand(threshold: float, wanted: tuple[float, float]) -> None:
+def test_precision_and_recall_by_hand(threshold: float, expected: tuple[float, float]) -> None:
     scores, good = [0.9, 0.5, 0.5, 0.4, 0.1], [True, True, False, False, True]
-    assert precision_recall(scores, good, threshold) == pytest.approx(wanted, nan_ok=True)
+    assert precision_recall(scores, good, threshold) == pytest.approx(expected, nan_ok=True)
 
 
 @given(Rows, st.sampled_from([-INF, 0.0, 0.25, 1.0]))
 def test_precision_and_recall_count(rows: list[tuple[float, bool]], threshold: float) -> None:
     kept = [good for score, good in rows if score >= threshold]
     right, all_good = sum(kept), sum(good for _, good in rows)
-    wanted = (right / len(kept) if kept else NAN, right / all_good if all_good else NAN)
+    expected = (right / len(kept) if kept else NAN, right / all_good if all_good else NAN)
     found = precision_recall([s for s, _ in rows], [g for _, g in rows], threshold)
-    assert found == pytest.approx(wanted, nan_ok=True)
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -95,11 +95,11 @@ def test_calibration_error_bin_by_bin(rows: list[tuple[float, bool]], bins: int)
     found: dict[int, list[tuple[float, bool]]] = {}
     for p, good in rows:
         found.setdefault(min(int(p * bins), bins - 1), []).append((p, good))
-    wanted = 0.0
+    expected = 0.0
     for part in found.values():
         gap = abs(sum(p for p, _ in part) / len(part) - sum(good for _, good in part) / len(part))
-        wanted += len(part) / len(rows) * gap
-    assert calibration_error([p for p, _ in rows], [g for _, g in rows], bins) == pytest.approx(wanted, abs=1e-12)
+        expected += len(part) / len(rows) * gap
+    assert calibration_error([p for p, _ in rows], [g for _, g in rows], bins) == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_interval_is_that_of_plain_draws() -> None:

@@ -17,8 +17,8 @@ def test_cosine_by_hand() -> None:
     found = nearest("cook rice", "cook beans", "paint roofs roofs")
     # "cook" is in two of three, the others in one.
     shared, own = math.log(1 + 3 / 2), math.log(1 + 3)
-    wanted = shared**2 / (shared**2 + own**2)
-    assert found.similarity(0).tolist() == pytest.approx([1, wanted, 0])
+    expected = shared**2 / (shared**2 + own**2)
+    assert found.similarity(0).tolist() == pytest.approx([1, expected, 0])
     assert found.similarity(2).tolist() == pytest.approx([0, 0, 1])
     assert [found.of(row) for row in range(3)] == [1, 0, None]
 

@@ -86,7 +86,7 @@ def calibrated(folder: Path) -> Refine:
     return Refine(rater="trained", model=model, min_score=0.1, precision=0.9, keep=9)
 
 
-def test_a_rater_that_nobody_tuned(tmp_path: Path) -> None:
+def test_a_rater_that_was_not_trained(tmp_path: Path) -> None:
     untuned = Refine(rater="trained", model=Model(name="embedded"))
     # The other raters that may use an adapter do without.
     check(untuned.replace(rater="combined"))

@@ -55,7 +55,9 @@ def test_a_language_that_is_none() -> None:
         question("Sauna.", "zzzz", "Why?", "en", SETTINGS, Characters())
 
 
-def test_a_damaged_calibration_is_told(engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path) -> None:
+def test_a_damaged_calibration_is_reported(
+    engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
+) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "calibration.json").write_text("{")
     settings = SETTINGS.replace(model=Model(name="m", adapter=str(tmp_path)))
@@ -147,8 +149,8 @@ def test_probabilities_are_calibrated(
     for before, after in zip(plain, warm, strict=True):
         assert not isinstance(before, Failed)
         assert not isinstance(after, Failed)
-        wanted = np.cbrt([before.p_best, before.p_flawed, before.p_worst])
-        assert [after.p_best, after.p_flawed, after.p_worst] == pytest.approx((wanted / wanted.sum()).tolist())
+        expected = np.cbrt([before.p_best, before.p_flawed, before.p_worst])
+        assert [after.p_best, after.p_flawed, after.p_worst] == pytest.approx((expected / expected.sum()).tolist())
         assert after.score == after.p_best != before.p_best
 
 

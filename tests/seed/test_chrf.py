@@ -15,7 +15,7 @@ def test_nothing_in_common_is_zero(texts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hypothesis", "reference", "order", "beta", "wanted"),
+    ("hypothesis", "reference", "order", "beta", "expected"),
     [
         # ab, abc: one-grams 2 of 2 and 2 of 3, two-grams 1 of 1 and 1 of 2; precision 1, recall 7/12.
         ("ab", "abc", 6, 2.0, 5 * (7 / 12) / (4 + 7 / 12)),
@@ -30,8 +30,8 @@ def test_nothing_in_common_is_zero(texts: tuple[str, str]) -> None:
         ("ฝนตก", "ฝนตก", 6, 2.0, 1.0),
     ],
 )
-def test_by_hand(hypothesis: str, reference: str, order: int, beta: float, wanted: float) -> None:
-    assert chrf(hypothesis, reference, order, beta) == pytest.approx(wanted)
+def test_by_hand(hypothesis: str, reference: str, order: int, beta: float, expected: float) -> None:
+    assert chrf(hypothesis, reference, order, beta) == pytest.approx(expected)
 
 
 CASES = [
@@ -48,9 +48,9 @@ CASES = [
 FIGURES = [0.352395245, 0.593711349, 0.122146854, 0.577864838, 0.357710583, 1.0, 0.5]
 
 
-@pytest.mark.parametrize(("texts", "wanted"), list(zip(CASES, FIGURES, strict=True)))
-def test_as_sacrebleu(texts: tuple[str, str], wanted: float) -> None:
-    assert chrf(*texts) == pytest.approx(wanted, abs=5e-7)
+@pytest.mark.parametrize(("texts", "expected"), list(zip(CASES, FIGURES, strict=True)))
+def test_as_sacrebleu(texts: tuple[str, str], expected: float) -> None:
+    assert chrf(*texts) == pytest.approx(expected, abs=5e-7)
 
 
 @given(st.text(), st.text())

@@ -187,7 +187,7 @@ def test_bad_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "wanted"),
+    ("row", "expected"),
     [
         ({"prompt": {"text": "a", "replies": []}}, "trees"),
         ({"parent_id": None, "text": "a"}, "trees"),
@@ -196,13 +196,13 @@ def test_bad_files(tmp_path):
         ({"messages": []}, "pairs"),
     ],
 )
-def test_the_form_is_told_by_the_columns(tmp_path, row, wanted):
+def test_the_format_follows_from_the_columns(tmp_path, row, expected):
     path = tmp_path / "x.jsonl"
     path.write_text("oops\n" + json.dumps(row))
-    assert detect_format(path, 1_000) == wanted
+    assert detect_format(path, 1_000) == expected
 
 
-def test_a_gigantic_row_is_let_go_unread(tmp_path):
+def test_a_gigantic_row_is_dropped_unread(tmp_path):
     path = source(tmp_path)
     with path.open("a") as stream:
         stream.write(json.dumps({"instruction": "x" * 50_000, "output": "y"}) + "\n")

@@ -67,7 +67,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
 
 
-def test_a_language_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:
+def test_a_language_of_which_nothing_is_kept_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
     write(tmp_path / "fi.jsonl", FINNISH)
     said: list[str] = []

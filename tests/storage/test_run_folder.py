@@ -75,7 +75,7 @@ def test_a_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
     assert path.stat().st_size == 100_000
 
 
-def test_a_file_where_a_folder_is_wanted(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_is_expected(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("in the way")
     with (
         pytest.raises(ShardError, match=r"cannot write .*folder/file: (File exists|Not a directory)"),

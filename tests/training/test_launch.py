@@ -120,7 +120,7 @@ def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_what_one_process_of_two_refuses_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_one_process_of_two_refuses_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     wanted = job(tiny_model, processes=2, target_modules=("nothing",))
     with pytest.raises(TrainingError, match=r"train\.target_modules has 'nothing'"):
         launch(wanted, LESSONS, tmp_path / "model")
@@ -225,7 +225,7 @@ def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("begun")
-def test_what_was_said_last_is_told(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_said_last_is_reported(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate puts a table behind it, and says there that a process was killed."""
     said = (
         "[rank1]: torch.OutOfMemoryError: CUDA out of memory.\n"
@@ -277,7 +277,7 @@ def test_what_decides_a_tuning(tiny_model: Path) -> None:
 @pytest.mark.usefixtures("warm_trainings")
 @pytest.mark.parametrize("sampling", ["random", "by_length"])
 @pytest.mark.parametrize("change", [{}, {"device_batch_size": 4}, {"device_batch_size": 2, "processes": 2}])
-def test_in_other_pieces_it_goes_on_to_the_same_weights(
+def test_in_other_pieces_it_continues_to_the_same_weights(
     sampling: str, change: dict[str, Any], tiny_model: Path, tmp_path: Path, stopped: dict[str, Path]
 ) -> None:
     shutil.copytree(stopped[sampling], tmp_path / ".model.training")

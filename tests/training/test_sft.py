@@ -293,7 +293,7 @@ def ewe(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_language_that_nobody_identifies_is_told_before_anything_is_tuned(
+def test_a_language_that_no_identifier_knows_is_reported_before_anything_is_tuned(
     tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sft, "launch", lambda *given, **more: pytest.fail("tuned"))
@@ -325,7 +325,7 @@ def test_the_recipe_names_what_identifies(
     assert sft.evaluate(asked, tiny_model, rows)["ee"].language_accuracy == 1.0
 
 
-def test_a_language_that_there_is_not_is_told_before_anything_is_tuned(tmp_path: Path) -> None:
+def test_a_language_that_there_is_not_is_reported_before_anything_is_tuned(tmp_path: Path) -> None:
     rows = [{"instruction": "a", "output": "b", "language": tag} for tag in ("fi", "zz", "unknown")]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -388,7 +388,7 @@ def test_scores_of_other_rows_choose_no_learning_rate(
     assert tried == ["0.001", "0.0001"] * 2
 
 
-def test_a_size_curve_goes_on_and_takes_nothing_of_other_settings(
+def test_a_size_curve_continues_and_takes_nothing_of_other_settings(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, _ = held_out.read((str(data),), 1)

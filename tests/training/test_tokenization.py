@@ -68,7 +68,7 @@ def test_the_loss_covers_exactly_the_output(reader: ExampleEncoder, prompt: str,
     assert row["input_ids"][-1] == reader.tokenizer.eos_token_id
 
 
-def test_an_output_that_goes_on_has_no_end(reader: ExampleEncoder) -> None:
+def test_an_output_that_continues_has_no_end(reader: ExampleEncoder) -> None:
     rows, _ = reader.rows([TrainingExample("Q:", " yes", end=False)], None, 100)
     assert learned(reader, rows[0]) == " yes"
 
