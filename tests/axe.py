@@ -11,7 +11,9 @@ from headless import Page
 
 def script() -> str:
     """The source of axe-core. The package is not imported: it would import playwright, which is not installed."""
-    return Path(str(distribution("axe-playwright-python").locate_file("axe_playwright_python/axe.min.js"))).read_text("utf-8")
+    return Path(str(distribution("axe-playwright-python").locate_file("axe_playwright_python/axe.min.js"))).read_text(
+        "utf-8"
+    )
 
 
 def violations(page: Page, impacts: tuple[str, ...] = ("serious", "critical")) -> list[str]:
