@@ -78,6 +78,7 @@ def test_a_run_after_a_preview_asks_for_the_rest_only(served: Recipe, server: Op
     server.asked.clear()
     preview(served, tmp_path / "run")
     assert worked(server) == []
+    assert [RunFolder(root).is_preview for root in (made.root, made.root / "preview")] == [False, True]
 
 
 def test_a_local_run_keeps_the_answers_of_its_preview(recipe_file: Callable[..., Path], tmp_path: Path) -> None:

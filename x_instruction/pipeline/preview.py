@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from x_instruction.config.recipe import Recipe
+from x_instruction.config.recipe import Recipe, dumps
 from x_instruction.corpus import ensemble
 from x_instruction.errors import RecipeError
 from x_instruction.languages import language
@@ -25,6 +25,7 @@ from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.samples import Sample, samples
 from x_instruction.pipeline.worker import ShardTask
+from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import PREVIEW, RunFolder
 from x_instruction.storage.shard_key import StageKey
@@ -118,7 +119,9 @@ def preview(settings: Recipe, root: Path, workers: int, progress: Progress) -> P
     probe = _probe(settings)
     run = RunFolder(root / PREVIEW)
     with run_lock(run.root), ThreadPoolExecutor(1) as background:
-        run.mark_layout()
+        run.mark_layout(preview=True)
+        with atomic(run.root / "recipe.json") as stream:
+            stream.write(dumps(probe).encode())
         # The corpus is read while the workers start.
         corpus = background.submit(measure_corpus, settings)
         maker = _Maker(run, probe, progress, started)

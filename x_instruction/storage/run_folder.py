@@ -118,11 +118,16 @@ class RunFolder:
                 "the version that made it, or make the data again in another --out folder"
             )
 
-    def mark_layout(self) -> None:
-        """Write the version of the layout, if it is not there yet."""
+    def mark_layout(self, preview: bool = False) -> None:
+        """Write the version of the layout, if it is not there yet.
+
+        Args:
+            preview: whether the folder is the preview of a run.
+        """
         if not (self.root / _LAYOUT_FILE).exists():
+            marks = {"layout": LAYOUT} | ({"preview": True} if preview else {})
             with atomic(self.root / _LAYOUT_FILE) as stream:
-                stream.write(json.dumps({"layout": LAYOUT}).encode())
+                stream.write(json.dumps(marks).encode())
 
     def path(self, key: ShardKey, suffix: str = ".parquet") -> Path:
         """The path of a shard, or of its ``.report.json`` or ``.dropped.parquet``."""
@@ -135,7 +140,8 @@ class RunFolder:
     @property
     def is_preview(self) -> bool:
         """Whether the folder is the preview of a run."""
-        return self.root.name == PREVIEW
+        file = self.root / _LAYOUT_FILE
+        return file.exists() and _json(file, lambda table: bool(table.get("preview")))
 
     def preview_cache(self, key: ShardKey) -> Path:
         """The request cache of the preview of a shard, which may not exist."""
