@@ -13,6 +13,7 @@ Only the module of an engine imports that engine's library.
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -300,6 +301,13 @@ def open_engine(model: Model) -> Engine:
         EngineError: the model cannot be loaded or reached; the message says why.
     """
     spec = engine_spec(model)
-    engine_class: Any = getattr(importlib.import_module(spec.module), spec.name)
-    engine: Engine = engine_class(model)
+    # Large packages and vocabularies create millions of objects, none of which is garbage: looking for it takes seconds.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        engine_class: Any = getattr(importlib.import_module(spec.module), spec.name)
+        engine: Engine = engine_class(model)
+    finally:
+        if collecting:
+            gc.enable()
     return engine

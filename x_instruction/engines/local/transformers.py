@@ -9,7 +9,6 @@ displaces the farthest tokens of the window.
 from __future__ import annotations
 
 import copy
-import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -460,14 +459,7 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
 @lru_cache(maxsize=2)
 def _tokenizer(folder: Path, revision: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. A large one takes seconds to read, and raters often share the generator's."""
-    # Reading a large vocabulary creates millions of objects, none of which is garbage: looking for it doubles the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    finally:
-        if collecting:
-            gc.enable()
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def _device(name: str) -> torch.device:
