@@ -301,7 +301,7 @@ def open_engine(model: Model) -> Engine:
         EngineError: the model cannot be loaded or reached; the message says why.
     """
     spec = engine_spec(model)
-    # Large packages and vocabularies create millions of objects, none of which is garbage: looking for it takes seconds.
+    # Large packages and vocabularies create millions of objects that are no garbage: looking for it takes seconds.
     collecting = gc.isenabled()
     gc.disable()
     try:
