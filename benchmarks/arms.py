@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--languages", default="fi,sw,th")
     parser.add_argument("--rows", type=int, default=8, help="held-out rows and questions per language")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=12, help="of 4 rows")
     options = parser.parse_args()
     work, tags = options.work, options.languages.split(",")
     work.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,11 @@ def main() -> None:
     benchmark_tasks.main(["topics", *named, "--out", str(work / "tasks"), *asked])
     for arm, file in files.items():
         if not (work / "models" / arm).exists():
-            steps = ["--set", f"train.steps={options.steps}", "--set", "train.max_tokens=192"]
+            steps = [
+                *("--set", f"train.steps={options.steps}"),
+                *("--set", "train.batch_size=4"),
+                *("--set", "train.max_tokens=128"),
+            ]
             run("train", "sft", "embedded", file, "--out", work / "models" / arm, *steps)
     for arm in ARMS:
         evaluate(work, options.data, arm, work / "models" / arm, tags, options.rows)
