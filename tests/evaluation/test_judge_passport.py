@@ -196,7 +196,7 @@ def test_pairs_of_real_pages(tag: str) -> None:
 def test_labels_of_a_record_of_people(tmp_path: Path) -> None:
     metric = Metric(
         task="human-rating",
-        name="win_rate",
+        name="score",
         value=0.5,
         n=2,
         data=Data(name="pairs"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.record import read_record
 from x_instruction.records import Dropped, Passage, dropped
 from x_instruction.refine import label_files
-from x_instruction.review import quality
+from x_instruction.review import agreement, quality
 from x_instruction.review.sheet import Item, Sheet, read_answers, read_key, write
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, StageKey
@@ -146,6 +148,70 @@ def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
     assert {metric.name for metric in record.metrics} == {"precision"}
 
 
+def test_raters_without_rows_of_known_quality_are_averaged(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    sheet = quality.make(*made, "sw", 60, 0, 0)
+    files = [answers(sheet, tmp_path / f"{rater}.json", rater, 0.85) for rater in (1, 2)]
+    raters = read_answers(sheet, files)
+    review = quality.read(sheet, raters, 0.8)
+    assert not review.corrected
+    lowest = review.rows[0]
+    above = [item for item in sheet.items if item.hidden["score"] >= lowest.threshold]
+    weights = [item.hidden["weight"] for item in above]
+    good = [sum(rater.answers[item.id].choices["quality"] == "good" for rater in raters) / 2 for item in above]
+    assert lowest.precision == pytest.approx(sum(map(mul, weights, good)) / sum(weights))
+    # Each rater needs known rows: those of another one say nothing about it.
+    known = quality.make(*made, "sw", 60, 20, 0)
+    one, other = read_answers(known, [answers(known, tmp_path / f"k{n}.json", n, 0.85) for n in (1, 2)])
+    planted = {item.id for item in known.items if "level" in item.hidden}
+    blind = dataclasses.replace(
+        other, answers={id: answer for id, answer in other.answers.items() if id not in planted}
+    )
+    assert quality.read(known, [one, other], 0.8).corrected
+    assert not quality.read(known, [one, blind], 0.8).corrected
+
+
+@pytest.mark.parametrize(
+    ("right", "rows", "expected"),
+    [(5, 10, True), (6, 10, True), (7, 10, False), (8, 10, False), (4, 5, False), (0, 10, True), (10, 20, True),
+     (13, 20, True), (15, 20, False), (20, 20, False), (110, 200, True), (130, 200, False), (0, 0, False)],
+)  # fmt: skip
+def test_only_raters_who_are_no_better_than_chance_are_left_out(right: int, rows: int, expected: bool) -> None:
+    assert agreement.accuracy([number < right for number in range(rows)]).is_chance == expected
+
+
+def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    """Rows of known quality, on which these raters agree, do not count. Names cannot move the cursor."""
+    sheet = quality.make(*made, "sw", 20, 20, 0)
+    write(sheet, tmp_path, 2)
+    files = []
+    for number, name in ((1, "y\x1b]0;pwn\x07"), (2, "\u202egnp")):
+        opposite = "good" if number == 1 else "bad"
+        file = answers(
+            sheet,
+            tmp_path / f"{number}.json",
+            number,
+            1.0,
+            lambda item, said=opposite: {} if "level" in item.hidden else {"choices": {"quality": said}},
+        )
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"name": name}), "utf-8")
+        files.append(file)
+    printed = call("review", "collect", *files)
+    assert printed.exit_code == 0, printed.output
+    assert "equal on 0% of 20 pairs" in printed.output
+    assert "judged 20 of 20 pairs, right on 100%" in printed.output
+    assert not {"\x1b", "\x07", "\u202e"} & set(printed.output)
+
+
+def test_lone_surrogates_of_answers_are_stored(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+    sheet = quality.make(*made, "sw", 5, 0, 0)
+    write(sheet, tmp_path, 1)
+    broken = {"instruction": "How do people fish in the lake \ud800 ?", "comment": "\ud83d\0"}
+    printed = call("review", "collect", answers(sheet, tmp_path / "a.json", 1, 1.0, lambda item: broken))
+    assert printed.exit_code == 0, printed.output
+    assert all((tmp_path / name).exists() for name in ("labels.jsonl", "corrections.jsonl", "comments.jsonl"))
+    assert json.loads((tmp_path / "comments.jsonl").read_text("utf-8").splitlines()[0])["comment"] == "\ufffd"
+
+
 def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
     sheet = quality.make(run, recipe, "sw", 60, 20, 0)
@@ -232,8 +298,15 @@ def test_files_that_do_not_fit_are_refused(
 def test_two_files_of_a_rater_and_an_unknown_choice_are_refused(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     sheet = quality.make(*made, "sw", 5, 0, 0)
     file = answers(sheet, tmp_path / "a.json", 1, 1.0)
-    with pytest.raises(CorpusError, match="are both of rater 1: name only the newest"):
+    newer = answers(sheet, tmp_path / "a (1).json", 1, 1.0)
+    for path, name, when in ((file, "", "2026-01-01T10:00:00Z"), (newer, "Asha", "2026-01-01T11:00:00Z")):
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"name": name, "saved": when}), "utf-8")
+    with pytest.raises(CorpusError, match="are both of page 1: name only one of them; each rater needs"):
         read_answers(sheet, [file, file])
+    # The same person with and without a name is one rater.
+    for order in ([file, newer], [newer, file]):
+        with pytest.raises(CorpusError, match=r"name only the newest, a \(1\).json, saved '2026-01-01T11:00:00'"):
+            read_answers(sheet, order)
     answers(sheet, file, 1, 1.0, lambda item: {"choices": {"quality": "great"}})
     with pytest.raises(CorpusError, match="'quality' by 'great', which is no choice"):
         read_answers(sheet, [file])
@@ -256,7 +329,7 @@ def test_another_sheet_and_another_folder_are_not_overwritten(made: tuple[RunFol
 def test_make_writes_pages_beside_the_run(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     printed = call("review", "make", made[0].root, "--languages", "swahili", "--rows", "10", "--out", tmp_path / "out")
     assert printed.exit_code == 0, printed.output
-    assert "20 pairs, 10 of known quality" in printed.output
+    assert "30 pairs, 20 of known quality" in printed.output
     assert sorted(path.name for path in (tmp_path / "out" / "sw").iterdir()) == [
         "key.json",
         "rater-1.html",

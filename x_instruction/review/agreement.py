@@ -12,6 +12,8 @@ from x_instruction.bootstrap import Interval, interval
 from x_instruction.evaluation.judge.statistics import kappa
 
 RESAMPLES = 2_000
+# A rater who is right on this share of rows is a good one.
+GOOD_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,21 @@ class Accuracy:
         rows: number of these rows that the rater judged.
         share: share that is right, 0 to 1; NaN without rows.
         interval: its 95 % interval (Wilson 1927).
+        chance: probability that a rater who guesses is right on as many rows or more.
     """
 
     rows: int
     share: float
     interval: Interval
+    chance: float
 
     @property
     def is_chance(self) -> bool:
-        """True if the rows show that the rater may not be better than chance."""
-        return self.rows > 0 and self.interval[0] <= 0.5
+        """True if the rows tell the rater from a good one, and not from one who guesses.
+
+        A good rater errs too: 8 of 10 right rows are no reason to leave a rater out.
+        """
+        return self.rows > 0 and self.chance > 0.05 and self.interval[1] < GOOD_SHARE
 
 
 def agreements(judged: Mapping[str, Mapping[str, str]], seed: int = 0) -> list[Agreement]:
@@ -81,8 +88,10 @@ def agreements(judged: Mapping[str, Mapping[str, str]], seed: int = 0) -> list[A
 
 def accuracy(right: Sequence[bool]) -> Accuracy:
     """The accuracy of a rater, from whether each answer to a row of known quality is right."""
-    share = sum(right) / len(right) if right else float("nan")
-    return Accuracy(len(right), share, wilson(share, len(right)))
+    rows, number = len(right), sum(right)
+    share = number / rows if rows else float("nan")
+    chance = sum(math.comb(rows, k) for k in range(number, rows + 1)) / 2**rows
+    return Accuracy(rows, share, wilson(share, rows), chance)
 
 
 def wilson(share: float, rows: int) -> Interval:

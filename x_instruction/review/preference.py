@@ -18,6 +18,7 @@ from x_instruction.evaluation.answers import read_folder
 from x_instruction.evaluation.record import Data, Instance, Metric
 from x_instruction.hashing import digest
 from x_instruction.languages import language
+from x_instruction.records import storable
 from x_instruction.refine.labels import JUDGED, Example
 from x_instruction.review.agreement import RESAMPLES
 from x_instruction.review.sheet import Choice, Item, Question, Rater, Sheet
@@ -56,7 +57,7 @@ class Verdict:
         language: tag; empty for all languages.
         pairs: judged pairs.
         wins, ties, losses: of the first system, by the mean of the raters' answers.
-        rate: win rate of the first system, ties counted as half.
+        rate: score of the first system: share of wins, ties counted as half.
         interval: its 95 % interval, by a bootstrap over the pairs.
     """
 
@@ -206,7 +207,7 @@ def _rows(path: Path, answers: Sequence[tuple[str, ...]]) -> Iterator[_Row]:
 
 
 def _text(row: Mapping[str, object], names: Sequence[str], where: str, default: str = "") -> str:
-    found = next((text for name in names if (text := text_of(row.get(name)).strip())), default)
+    found = next((text for name in names if (text := storable(text_of(row.get(name))).strip())), default)
     if not found:
         raise CorpusError(
             f"{where}: {' or '.join(names)} is missing or empty; got {', '.join(map(repr, row)) or 'none'}"
@@ -234,7 +235,7 @@ def choices(sheet: Sheet, rater: Rater, question: str) -> dict[str, str]:
 
 
 def verdicts(sheet: Sheet, raters: Sequence[Rater]) -> list[Verdict]:
-    """Win rates of the first system, by aspect and language, those over all languages last.
+    """Scores of the first system, by aspect and language, those over all languages last.
 
     Raises:
         CorpusError: the sheet is of another kind, or nothing was judged.
@@ -318,7 +319,8 @@ def metrics(sheet: Sheet, found: Sequence[Verdict], raters: int) -> list[Metric]
     return [
         Metric(
             task="human-rating",
-            name="win_rate" if verdict.aspect == OVERALL else f"{verdict.aspect}_win_rate",
+            # As in records of a judge: win_rate would be the share of wins alone.
+            name="score" if verdict.aspect == OVERALL else f"{verdict.aspect}_score",
             value=verdict.rate,
             low=verdict.interval[0],
             high=verdict.interval[1],

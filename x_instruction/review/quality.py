@@ -29,7 +29,7 @@ from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed, digest
 from x_instruction.languages import language
 from x_instruction.pipeline.rounds import last_round
-from x_instruction.records import Passage, Rated, storable
+from x_instruction.records import Passage, Rated
 from x_instruction.refine import labels, scores
 from x_instruction.refine.labels import JUDGED, Example
 from x_instruction.review.agreement import RESAMPLES, Accuracy, accuracy, wilson
@@ -46,6 +46,8 @@ STRATA = 10
 THRESHOLDS = 20
 # Fewer rows of known quality of either kind say too little to correct estimates with.
 LEAST_KNOWN = 5
+# With fewer rows of known quality, a rater who guesses can hardly be distinguished from a good one.
+LEAST_PLANTED = 20
 # Steps of expectation maximization; the rates change by less than 0.001 after about 10.
 _EM_STEPS = 15
 # Fewer judged pairs above a threshold say too little about it.
@@ -101,7 +103,8 @@ class ThresholdRow:
         threshold: the lowest score that is kept.
         kept: share of the run's best candidates that reach it.
         judged: judged pairs that reach it.
-        precision: share of good ones among them, corrected for the errors of raters where rows of known quality allow.
+        precision: share of good ones among them by the mean of the raters, or corrected for their errors where rows of
+            known quality allow.
         low, high: its 95 % interval, the wider one of a bootstrap and of Wilson.
     """
 
@@ -129,7 +132,7 @@ class Review:
 
     Args:
         accuracies: rater to its accuracy on rows of known quality.
-        trusted: raters whose answers count: all but those who may not be better than chance.
+        trusted: raters whose answers count: all but those who are no better than chance on rows of known quality.
         rows: one for each judged threshold, by increasing threshold.
         corrected: whether precisions are corrected for the errors of raters.
         precision: share of good pairs that was asked for.
@@ -161,7 +164,7 @@ def make(run: RunFolder, recipe: Recipe, tag: str, rows: int, known: int | None,
         tag: the language.
         rows: number of pairs from the run.
         known: number of rows of known quality among them, from the seeds of the recipe. Without seeds of the language
-            they are corruptions of the run's own pairs. None for a fifth of ``rows``, at least 10.
+            they are corruptions of the run's own pairs. None for a fifth of ``rows``, at least 20.
         seed: decides the sample.
 
     Raises:
@@ -178,7 +181,7 @@ def make(run: RunFolder, recipe: Recipe, tag: str, rows: int, known: int | None,
     items = [_item(one, weight, into, seed) for one, weight in zip(sample, weights, strict=True)]
     items += [
         _known_item(example, seed)
-        for example in _known(recipe, tag, pool, max(10, rows // 5) if known is None else known, seed)
+        for example in _known(recipe, tag, pool, max(LEAST_PLANTED, rows // 5) if known is None else known, seed)
     ]
     spoken, asked = language(tag), language(into)
     return Sheet(
@@ -369,10 +372,12 @@ def _thresholds(
     edges = np.quantile(judged[: len(judged) - LEAST_ABOVE + 1], np.linspace(0, 1, THRESHOLDS), method="nearest")
     thresholds = np.unique(edges)
     group = np.searchsorted(np.quantile(judged, (1 / 3, 2 / 3)), score).astype(np.float64)
-    corrected = len(raters) > 1 or min((truth == 1).sum(), (truth == 0).sum()) >= LEAST_KNOWN
+    # Two raters alone do not tell their errors from the truth: each needs rows of known quality of both kinds.
+    anchors = [(~np.isnan(said[truth == kind])).sum(axis=0).min(initial=len(items)) for kind in (0.0, 1.0)]
+    corrected = min(anchors) >= LEAST_KNOWN
 
     def precisions(said: Floats, truth: Floats, group: Floats, score: Floats, weight: Floats) -> Floats:
-        good = posterior(said, truth, group) if corrected else said[:, 0]
+        good = posterior(said, truth, group) if corrected else np.nanmean(said, axis=1)
         # Rows of known quality have no weight.
         above = (score >= thresholds[:, None]) * weight
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -442,11 +447,7 @@ def _corrections(sheet: Sheet, raters: Sequence[Rater]) -> tuple[list[Correction
     # Without validation, which would miss a model: the checks of the form read these keys alone.
     limits = Generate.model_construct(**sheet.hidden["limits"])
     for item in sheet.items:
-        edits = {
-            rater.name: storable(rater.answers[item.id].instruction).strip()
-            for rater in raters
-            if item.id in rater.answers
-        }
+        edits = {rater.name: rater.answers[item.id].instruction.strip() for rater in raters if item.id in rater.answers}
         edits = {name: text for name, text in edits.items() if text and text != item.instruction.strip()}
         if not edits or "level" in item.hidden:
             continue

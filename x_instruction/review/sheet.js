@@ -9,7 +9,7 @@
   let history = [];
   let focus = null;
   let unsaved = false;
-  let stored = true;
+  let drawn = "", changedAt = 0;
 
   // Questions of a pair that apply, given its answers: a question may need another one's answer.
   function applicable(answer) {
@@ -23,6 +23,7 @@
     const answer = answerOf(id);
     return applicable(answer).every(question => !question.required || question.id in answer.choices);
   };
+  const some = answer => Boolean(Object.keys(answer.choices).length || answer.comment || answer.instruction);
   const answered = () => sheet.items.filter(one => complete(one.id)).length;
 
   // The question that keys and the buttons at the bottom answer.
@@ -39,38 +40,67 @@
     element.textContent = text;
   }
 
-  // Autosave. A browser may refuse storage to files; then the person is told to save a file.
+  // Autosave. The page may be open twice, so what the other one wrote is read first. A browser may refuse storage to
+  // files; then the person is asked to save a file, for as long as nothing is kept.
   function keep() {
     unsaved = true;
     try {
+      merge(JSON.parse(localStorage.getItem(place) || "null"));
       localStorage.setItem(place, JSON.stringify(state));
+      byId("warning").hidden = true;
     } catch {
-      if (stored) tell("This browser cannot keep your answers. Save them to a file before you close the page.", true);
-      stored = false;
+      byId("warning").hidden = false;
     }
   }
 
   function restore() {
     try {
-      const found = JSON.parse(localStorage.getItem(place) || "null");
-      if (found && found.answers) take(found);
+      merge(JSON.parse(localStorage.getItem(place) || "null"));
     } catch {
-      stored = false;
+      byId("warning").hidden = false;
     }
+    toFirstOpen();
   }
 
-  function take(found) {
+  // Add answers of the same page: of each pair, the answer that was changed last counts.
+  function merge(found) {
+    if (!found || !found.answers) return;
     const known = new Set(sheet.items.map(one => one.id));
-    const answers = Object.entries(found.answers).filter(([id, answer]) => known.has(id) && answer && answer.choices);
-    state = {name: String(found.name || ""), at: 0, answers: Object.fromEntries(answers)};
+    for (const [id, answer] of Object.entries(found.answers)) {
+      const own = state.answers[id];
+      if (known.has(id) && answer && answer.choices && (!own || (answer.changed || 0) > (own.changed || 0)))
+        state.answers[id] = answer;
+    }
+    state.name ||= String(found.name || "");
+  }
+
+  function toFirstOpen() {
     const first = sheet.items.findIndex(one => !complete(one.id));
     state.at = first < 0 ? sheet.items.length - 1 : first;
   }
 
-  function change(id, next) {
-    history.push({id, before: state.answers[id]});
-    state.answers[id] = next;
+  // Another tab with this page wrote something.
+  function follow(event) {
+    if (event.key !== place || !event.newValue) return;
+    const found = JSON.parse(event.newValue);
+    if (found.name && document.activeElement !== byId("name")) byId("name").value = state.name = found.name;
+    merge(found);
+    // Text that is being typed is not drawn over.
+    if (!document.activeElement.closest("textarea")) draw();
+  }
+
+  // An answer that was taken back stays, empty, so that an older one does not come back.
+  function put(id, answer) {
+    state.answers[id] = {...answer, changed: Math.max(Date.now(), (answerOf(id).changed || 0) + 1)};
     keep();
+  }
+
+  // Letters that are typed into a field are one step of the history.
+  function change(id, next, field) {
+    const last = history[history.length - 1];
+    if (!field || !last || last.id !== id || last.field !== field) history.push({id, field, before: answerOf(id)});
+    put(id, next);
+    byId("undo").disabled = false;
   }
 
   function choose(choice) {
@@ -82,12 +112,18 @@
     change(id, {...before, choices});
     focus = null;
     const rest = applicable(answerOf(id)).some(one => !(one.id in choices));
-    if (rest) return draw();
+    if (rest) return ask();
     if (answered() === sheet.items.length) {
       draw();
       tell("All pairs are answered. Save your answers to a file, or share them.");
       byId("save").focus();
     } else go(nextOpen());
+  }
+
+  // Draw the present question, and say it to screen readers: the button that was pressed is no longer there.
+  function ask() {
+    draw();
+    byId("question").focus({preventScroll: true});
   }
 
   // The next pair without an answer, after this one or else from the start.
@@ -110,9 +146,7 @@
   function undo() {
     const last = history.pop();
     if (!last) return tell("There is nothing to undo.");
-    if (last.before === undefined) delete state.answers[last.id];
-    else state.answers[last.id] = last.before;
-    keep();
+    put(last.id, last.before);
     go(sheet.items.findIndex(one => one.id === last.id));
     tell("Undone.");
   }
@@ -122,13 +156,14 @@
     // An instruction that equals the given one is no edit.
     if (!value.trim() || (field === "instruction" && value.trim() === item().instruction.trim())) delete next[field];
     else next[field] = value.trim();
-    if (JSON.stringify(next) !== JSON.stringify(before)) change(id, next);
+    if (JSON.stringify(next) !== JSON.stringify(before)) change(id, next, field);
   }
 
   function exported() {
     return JSON.stringify({
       format: "x_instruction answers", version: 1, sheet: sheet.id, rater: sheet.rater, name: state.name.trim(),
-      saved: new Date().toISOString(), answers: state.answers,
+      saved: new Date().toISOString(),
+      answers: Object.fromEntries(Object.entries(state.answers).filter(([, answer]) => some(answer))),
     }, null, 1);
   }
 
@@ -145,8 +180,11 @@
     tell(`Saved ${answered()} of ${sheet.items.length} pairs as ${fileName()}.`);
   }
 
+  // Browsers share text files, but not JSON.
+  const shared = text => new File([text], fileName().replace(".json", ".txt"), {type: "text/plain"});
+
   async function share() {
-    const file = new File([exported()], fileName(), {type: "application/json"});
+    const file = shared(exported());
     try {
       await navigator.share({files: [file], title: sheet.title});
       unsaved = false;
@@ -161,12 +199,14 @@
       const found = JSON.parse(await file.text());
       if (found.format !== "x_instruction answers") throw new TypeError("another format");
       if (found.sheet !== sheet.id) return tell(`${file.name} has answers to another sheet.`, true);
-      take(found);
-      history = [];
+      if (found.rater !== sheet.rater)
+        return tell(`${file.name} is of rater ${found.rater}: open it on the page rater-${found.rater}.html.`, true);
+      merge(found);
       keep();
+      toFirstOpen();
       byId("name").value = state.name;
       draw();
-      tell(`Opened ${file.name}.`);
+      tell(`Added the answers of ${file.name}. Newer ones on this page are kept.`);
     } catch {
       tell(`${file.name} is not a file of answers.`, true);
     }
@@ -187,6 +227,7 @@
     if (sheet.editable) {
       byId("edit").value = answer.instruction ?? one.instruction;
       byId("edit").lang = one.instruction_language;
+      byId("edit").dir = pages.direction(one.instruction_language);
     }
     byId("undo").disabled = !history.length;
     byId("back").disabled = state.at === 0;
@@ -198,7 +239,7 @@
     const chips = applicable(answer).filter(question => question.id in answer.choices).map(question => {
       const choice = question.choices.find(one => one.id === answer.choices[question.id]);
       const chip = pages.make("button", {type: "button"}, `${question.text} ${choice ? choice.text : ""}`);
-      chip.addEventListener("click", () => { focus = question.id; draw(); });
+      chip.addEventListener("click", () => { focus = question.id; ask(); });
       return pages.make("li", {}, chip);
     });
     byId("chips").replaceChildren(...chips);
@@ -206,32 +247,43 @@
   }
 
   function drawQuestion(answer) {
-    const question = current();
+    const question = current(), now = `${item().id} ${question.id}`;
+    if (drawn !== now) [drawn, changedAt] = [now, performance.now()];
     byId("question").textContent = question.text;
     byId("choices").classList.toggle("four", question.choices.length === 4);
     byId("choices").replaceChildren(...question.choices.map((choice, place) => {
       const pressed = answer.choices[question.id] === choice.id;
       const button = pages.make("button", {type: "button", "aria-pressed": String(pressed)}, `${choice.text} `,
         pages.make("kbd", {"aria-hidden": "true"}, String(place + 1)));
-      button.addEventListener("click", () => choose(choice));
+      // The second tap of a double tap is for the question before. A click by keyboard has no detail.
+      button.addEventListener("click", event => event.detail && performance.now() - changedAt < 300 || choose(choice));
       return button;
     }));
   }
 
+  // The key as on a Latin keyboard: others have letters and digits of their own in the same places.
+  function keyOf(event) {
+    if (event.key.length > 1) return event.key;
+    if (/[a-z0-9]/i.test(event.key)) return event.key.toLowerCase();
+    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code), letter = /^Key([A-Z])$/.exec(event.code);
+    return digit && !event.shiftKey ? digit[1] : letter ? letter[1].toLowerCase() : event.key;
+  }
+
   function pressed(event) {
-    const typing = event.target.closest("input, textarea, select");
-    if (event.key === "Escape" && typing) return typing.blur();
-    if (typing || event.altKey) return;
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return undo(); }
+    const typing = event.target.closest("input, textarea, select"), key = keyOf(event);
+    if (key === "Escape" && typing) return typing.blur();
+    // A key that is held is pressed once.
+    if (typing || event.altKey || event.repeat) return;
+    if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); return undo(); }
     if (event.ctrlKey || event.metaKey) return;
-    const question = current(), choice = question.choices[Number(event.key) - 1];
+    const question = current(), choice = question.choices[Number(key) - 1];
     if (choice) { event.preventDefault(); return choose(choice); }
     const actions = {
       ArrowRight: () => go(state.at + 1), n: () => go(state.at + 1),
       ArrowLeft: () => go(state.at - 1), p: () => go(state.at - 1),
       u: undo, s: save, c: () => type("comment"), e: () => sheet.editable && type("edit"),
     };
-    if (event.key in actions) { event.preventDefault(); actions[event.key](); }
+    if (key in actions) { event.preventDefault(); actions[key](); }
   }
 
   function type(id) {
@@ -244,22 +296,26 @@
     restore();
     byId("name").value = state.name;
     byId("name").addEventListener("input", event => { state.name = event.target.value; keep(); });
-    byId("comment").addEventListener("change", event => write("comment", event.target.value));
-    if (sheet.editable) byId("edit").addEventListener("change", event => write("instruction", event.target.value));
+    byId("comment").addEventListener("input", event => write("comment", event.target.value));
+    if (sheet.editable) byId("edit").addEventListener("input", event => write("instruction", event.target.value));
     byId("back").addEventListener("click", () => go(state.at - 1));
     byId("next").addEventListener("click", () => go(state.at + 1));
     byId("undo").addEventListener("click", undo);
     byId("save").addEventListener("click", save);
-    byId("open").addEventListener("change", event => event.target.files[0] && open(event.target.files[0]));
-    const file = new File([""], "answers.json", {type: "application/json"});
-    if (navigator.canShare && navigator.canShare({files: [file]})) {
+    byId("open").addEventListener("change", event => {
+      const [file] = event.target.files;
+      // So that choosing the same file again is a change, too.
+      event.target.value = "";
+      if (file) open(file);
+    });
+    if (navigator.canShare && navigator.canShare({files: [shared("")]})) {
       byId("share").hidden = false;
       byId("share").addEventListener("click", share);
     }
     document.addEventListener("keydown", pressed);
-    addEventListener("beforeunload", event => { if (unsaved && !stored) event.preventDefault(); });
+    addEventListener("storage", follow);
+    addEventListener("beforeunload", event => { if (unsaved && !byId("warning").hidden) event.preventDefault(); });
     draw();
-    if (!stored) tell("This browser cannot keep your answers. Save them to a file before you close the page.", true);
   }
 
   start();

@@ -130,6 +130,8 @@ class Answer(Section):
     """The corrected instruction; empty if it was not changed."""
     comment: str = ""
     """Anything else."""
+    changed: float = 0
+    """When it was changed last, in milliseconds since 1970; 0 if unknown."""
 
 
 class Answers(Section):
@@ -276,19 +278,29 @@ def read_answers(sheet: Sheet, files: Sequence[Path]) -> list[Rater]:
     """The answers of several people, in the order of the files.
 
     Raises:
-        CorpusError: a file cannot be read, answers another sheet, or is of a rater whose answers another file has.
+        CorpusError: a file cannot be read, answers another sheet, or is of a page whose answers another file has.
     """
     raters: list[Rater] = []
+    read: dict[int, tuple[Path, Answers]] = {}
     for path in files:
         answers = _answers(sheet, path)
-        name = storable(answers.name.strip()) or f"rater {answers.rater}"
-        for other in raters:
-            if (other.name, other.number) == (name, answers.rater):
-                raise CorpusError(f"{path} and {other.file} are both of {name}: name only the newest")
+        if answers.rater in read:
+            raise CorpusError(_twice(read[answers.rater], (path, answers)))
+        read[answers.rater] = path, answers
+        name = " ".join(storable(answers.name).split()) or f"rater {answers.rater}"
         if any(other.name == name for other in raters):
             name = f"{name} ({answers.rater})"
         raters.append(Rater(name, path, answers.rater, answers.answers))
     return raters
+
+
+def _twice(one: tuple[Path, Answers], other: tuple[Path, Answers]) -> str:
+    """What to do about two files of a page: a person who saved twice is not two raters, whatever the names are."""
+    advice = "name only one of them"
+    if one[1].saved != other[1].saved:
+        newest = max(one, other, key=lambda file: file[1].saved)
+        advice = f"name only the newest, {newest[0].name}, saved {newest[1].saved[:19]!r}"
+    return f"{one[0]} and {other[0]} are both of page {one[1].rater}: {advice}; each rater needs a page of their own"
 
 
 def write_comments(sheet: Sheet, raters: Sequence[Rater], path: Path) -> int:
@@ -296,7 +308,7 @@ def write_comments(sheet: Sheet, raters: Sequence[Rater], path: Path) -> int:
     rows = [
         {
             "rater": rater.name,
-            "comment": storable(answer.comment.strip()),
+            "comment": answer.comment.strip(),
             "choices": answer.choices,
             "language": item.language,
             "instruction": item.instruction,
@@ -335,7 +347,11 @@ def _answers(sheet: Sheet, path: Path) -> Answers:
         for question, choice in answer.choices.items():
             if choice not in choices.get(question, ()):
                 raise CorpusError(f"{path} answers {question!r} by {choice!r}, which is no choice: save them again")
-    return answers
+    stored = {
+        id: answer.replace(instruction=storable(answer.instruction), comment=storable(answer.comment))
+        for id, answer in answers.answers.items()
+    }
+    return answers.replace(answers=stored)
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -375,6 +391,8 @@ def _body(sheet: Sheet) -> str:
 <details class="no-print"><summary>How to answer</summary>{guide}<table class="keys">{keys}</table></details>
 <div class="progress"><progress id="done" aria-label="Answered pairs"></progress><span id="count"></span></div>
 <p id="message" role="status"></p>
+<p id="warning" class="problem" role="alert" hidden>This browser cannot keep your answers. Save them to a file before \
+you close the page.</p>
 <noscript><p>This page needs JavaScript: allow it, or open the page in another browser.</p></noscript>
 <h2 id="pair" tabindex="-1"></h2>
 <section class="panel asked"><h3>Instruction</h3><div id="asked"></div></section>
@@ -383,11 +401,11 @@ def _body(sheet: Sheet) -> str:
 <details id="more"><summary>{more}</summary>{edit}
 <label class="wide">Comment<textarea id="comment" dir="auto"></textarea></label></details>
 <div class="dock no-print">
-<fieldset><legend id="question"></legend><div class="choices" id="choices"></div></fieldset>
+<fieldset><legend id="question" tabindex="-1"></legend><div class="choices" id="choices"></div></fieldset>
 <div class="row"><button id="back" type="button">Back</button><button id="next" type="button">Next</button>
 <button id="undo" type="button">Undo</button>
 <button id="share" type="button" class="push" hidden>Share</button>
 <button id="save" type="button">Save to a file</button></div>
 </div>
-<label class="no-print">Continue from a saved file<input id="open" type="file" accept="application/json,.json"></label>
+<label class="no-print">Continue from a saved file<input id="open" type="file"></label>
 </main>"""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from x_instruction.cli.show import plain
 from x_instruction.cli.tables import Column, Format, emit, format_options
+from x_instruction.cli.wrapping import echo
 
 if TYPE_CHECKING:
     from x_instruction.review.quality import Review
@@ -33,8 +35,8 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     """Read the FILES that raters sent back.
 
     Prints the agreement of raters, how often each is right on rows of known quality, and the precision of each
-    threshold with its 95 % interval. Raters who may not be better than chance are left out. With enough rows of known
-    quality, precisions are corrected for the errors of raters.
+    threshold with its 95 % interval. Raters who are no better than chance are left out. If every rater judged enough
+    rows of known quality, good and spoilt ones, precisions are corrected for the errors of raters.
 
     \b
     labels.jsonl       judged pairs for the rater: refine.label_files
@@ -56,7 +58,8 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     raters = read_answers(sheet, files)
     review = read(sheet, raters, precision or sheet.hidden.get("precision") or 0.8)
     for refused in review.refused:
-        click.echo(f"left out, corrected by {refused.rater}: {refused.instruction[:60]!r}: {refused.reason}", err=True)
+        text = f"left out, corrected by {refused.rater}: {refused.instruction[:60]!r}: {refused.reason}"
+        echo(plain(text, None), err=True)
     emit(_thresholds(review), _THRESHOLDS, form)
     if not form:
         _say(sheet, raters, review)
@@ -65,7 +68,7 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     write_labels(review.labels, folder / "labels.jsonl")
     write_corrections(review.corrections, folder / "corrections.jsonl")
     comments = write_comments(sheet, raters, folder / "comments.jsonl")
-    click.echo(
+    echo(
         f"{folder}: {len(review.labels)} labels, {len(review.corrections)} corrected instructions, "
         f"{len(review.refused)} left out, comments: {comments}",
         err=True,
@@ -90,9 +93,13 @@ def _thresholds(review: Review) -> list[dict[str, Any]]:
 def _say(sheet: Sheet, raters: list[Rater], review: Review) -> None:
     from x_instruction.review.agreement import agreements
 
+    # Rows of known quality are easier than the others, and would make raters agree more than they do.
+    pairs = {item.id for item in sheet.items if "level" not in item.hidden}
     judged = {
         rater.name: {
-            id: answer.choices["quality"] for id, answer in rater.answers.items() if "quality" in answer.choices
+            id: answer.choices["quality"]
+            for id, answer in rater.answers.items()
+            if id in pairs and "quality" in answer.choices
         }
         for rater in raters
     }
@@ -104,17 +111,18 @@ def _say(sheet: Sheet, raters: list[Rater], review: Review) -> None:
             if found.rows
             else "judged no row of known quality"
         )
-        left_out = "" if rater.name in review.trusted else "; left out, as this may be chance"
-        click.echo(f"{rater.name}: judged {len(judged[rater.name])} of {len(sheet.items)}, {right}{left_out}")
+        left_out = "" if rater.name in review.trusted else "; left out, as this is no better than chance"
+        echo(plain(f"{rater.name}: judged {len(judged[rater.name])} of {len(pairs)} pairs, {right}{left_out}", None))
     for pair in agreements(judged, sheet.seed):
         low, high = pair.kappa_interval
-        click.echo(
-            f"{' and '.join(pair.raters)}: equal on {pair.share:.0%} of {pair.rows} rows, "
+        line = (
+            f"{' and '.join(pair.raters)}: equal on {pair.share:.0%} of {pair.rows} pairs, "
             f"kappa {pair.kappa:.2f} ({low:.2f} to {high:.2f})"
         )
+        echo(plain(line, None))
     if review.flaws:
-        click.echo("flaws: " + ", ".join(f"{name} {count}" for name, count in review.flaws.items()))
-    click.echo(_advice(sheet, review))
+        echo("flaws: " + ", ".join(f"{name} {count}" for name, count in review.flaws.items()))
+    echo(_advice(sheet, review))
 
 
 def _advice(sheet: Sheet, review: Review) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.options import languages_option, out_option
+from x_instruction.cli.wrapping import echo
 
 
 @click.command()
@@ -18,7 +19,7 @@ from x_instruction.cli.options import languages_option, out_option
     "--known",
     type=click.IntRange(0),
     metavar="N",
-    help="Rows of known quality among them.  [default: a fifth of --rows, at least 10]",
+    help="Rows of known quality among them.  [default: a fifth of --rows, at least 20]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the sample and all orders.")
 @out_option("Folder of the pages, one in it for each language", "RUN/review")
@@ -54,8 +55,8 @@ def command(
         for page in write(sheet, folder, raters):
             click.echo(page)
         planted = sum("level" in item.hidden for item in sheet.items)
-        click.echo(
-            f"{tag}: {len(sheet.items)} pairs, {planted} of known quality; next: x-instruction review collect "
-            f"{folder}/answers-*.json",
+        echo(
+            f"{tag}: {len(sheet.items)} pairs, {planted} of known quality\n"
+            f"next: x-instruction review collect {folder}/answers-*",
             err=True,
         )

@@ -48,7 +48,7 @@ def read_labels(path: Path) -> list[Label]:
 
 def _of_record(path: Path) -> list[Label]:
     record = read_record(path)
-    overall = {metric.id for metric in record.metrics if (metric.task, metric.name) == ("human-rating", "win_rate")}
+    overall = {metric.id for metric in record.metrics if (metric.task, metric.name) == ("human-rating", "score")}
     found: dict[tuple[str, str], Label] = {}
     for instance in read_instances(record):
         if instance.metric in overall:

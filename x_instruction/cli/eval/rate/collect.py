@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from x_instruction.cli.show import plain
 from x_instruction.cli.tables import Column, Format, emit, format_options
+from x_instruction.cli.wrapping import echo
 
 
 @click.command()
@@ -44,24 +46,25 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     found = verdicts(sheet, raters)
     first, second = sheet.hidden["systems"]
     if not form:
-        click.echo(f"how often {first} is better than {second}")
+        echo(plain(f"how often {first} is better than {second}; ties count half", None))
     emit([asdict(verdict) for verdict in found], _COLUMNS, form)
     if not form:
         click.echo()
         for question in sheet.questions:
             for pair in agreements({rater.name: choices(sheet, rater, question.id) for rater in raters}, sheet.seed):
                 low, high = pair.kappa_interval
-                click.echo(
+                line = (
                     f"{question.id}: {' and '.join(pair.raters)} agree on {pair.share:.0%} of {pair.rows} pairs, "
                     f"kappa {pair.kappa:.2f} ({low:.2f} to {high:.2f})"
                 )
+                echo(plain(line, None))
     made = metrics(sheet, found, len(raters))
     samples = instances(sheet, raters, made, found)
     record = write_record(folder, "human-rating", ModelInfo(name=first), made, samples, settings={"sheet": sheet.id})
     labelled = labels(sheet, raters)
     write_labels(labelled, folder / "labels.jsonl")
     comments = write_comments(sheet, raters, folder / "comments.jsonl")
-    click.echo(f"{record}; {len(labelled)} labels in {folder / 'labels.jsonl'}, comments: {comments}", err=True)
+    echo(f"{record}; {len(labelled)} labels in {folder / 'labels.jsonl'}, comments: {comments}", err=True)
 
 
 _COLUMNS = [
@@ -71,5 +74,5 @@ _COLUMNS = [
     Column("wins", "wins", ","),
     Column("ties", "ties", ","),
     Column("losses", "losses", ","),
-    Column("win rate", lambda row: f"{row['rate']:.2f} ({row['interval'][0]:.2f} to {row['interval'][1]:.2f})"),
+    Column("score", lambda row: f"{row['rate']:.2f} ({row['interval'][0]:.2f} to {row['interval'][1]:.2f})"),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.options import out_option
+from x_instruction.cli.wrapping import echo
 
 # Named here because help must not import the reader of files; a test holds them equal to ``preference.ASPECTS``.
 ASPECTS = ("language", "helpfulness", "factuality", "coherence", "harmlessness", "culture")
@@ -43,4 +44,4 @@ def command(pairs: tuple[Path, ...], out: Path, names: str, aspects: tuple[str, 
     sheet = make(pairs, systems, tuple(dict.fromkeys(aspects)), seed)
     for page in write(sheet, out, raters):
         click.echo(page)
-    click.echo(f"{len(sheet.items)} pairs; next: x-instruction eval rate collect FILES", err=True)
+    echo(f"{len(sheet.items)} pairs\nnext: x-instruction eval rate collect {out}/answers-*", err=True)
