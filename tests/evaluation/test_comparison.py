@@ -15,7 +15,12 @@ from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, r
 
 
 def result(
-    folder: Path, scores: dict[str, float], name: str = "accuracy", value: float | None = None, instances: bool = True
+    folder: Path,
+    scores: dict[str, float],
+    name: str = "accuracy",
+    value: float | None = None,
+    instances: bool = True,
+    file: str = "benchmarks",
 ) -> Path:
     mean = sum(scores.values()) / len(scores)
     metric = Metric(
@@ -26,9 +31,7 @@ def result(
         Instance(metric=metric.id, id=id, input=f"question {id}", score=score, correct=score > 0.5)
         for id, score in scores.items()
     ]
-    return write_record(
-        folder, "benchmarks", ModelInfo(name=folder.name), [metric], samples if instances else [], settings={}
-    )
+    return write_record(folder, file, ModelInfo(name=folder.name), [metric], samples if instances else [], settings={})
 
 
 A = {str(number): float(number % 2) for number in range(40)}
@@ -66,3 +69,21 @@ def test_results_without_a_common_metric_are_refused(tmp_path: Path) -> None:
     left, right = result(tmp_path / "a", A), result(tmp_path / "b", B, name="f1")
     with pytest.raises(CorpusError, match=r"the first has belebele/sw/accuracy, the second belebele/sw/f1"):
         compare(read_records(left), read_records(right))
+
+
+def test_records_of_several_systems_are_compared_by_file_name(tmp_path: Path) -> None:
+    for folder, system, scores in (("j", "base", A), ("j", "tuned", B), ("k", "base", A), ("k", "tuned", A)):
+        result(tmp_path / folder, scores, file=f"judge-{system}")
+    found = compare(read_records(tmp_path / "j"), read_records(tmp_path / "k"))
+    assert [(one.record, one.difference) for one in found] == [("judge-base", 0), ("judge-tuned", -0.25)]
+    printed = CliRunner().invoke(cli, ["eval", "compare", str(tmp_path / "j"), str(tmp_path / "k")])
+    assert "judge-tuned" in printed.output
+    result(tmp_path / "other", A)
+    with pytest.raises(CorpusError, match=r"is in judge-base.json and judge-tuned.json of .*j, and no file name is in"):
+        compare(read_records(tmp_path / "j"), read_records(tmp_path / "other"))
+
+
+def test_differences_without_an_interval_are_explained(tmp_path: Path) -> None:
+    left, right = result(tmp_path / "a", A), result(tmp_path / "b", B, instances=False)
+    printed = CliRunner().invoke(cli, ["eval", "compare", str(left), str(right)])
+    assert "differences without an interval: 1 of 1" in printed.output

@@ -150,8 +150,13 @@ def test_garbage_is_counted(answered: Path, tmp_path: Path, say: Say) -> None:
     written = rows(tmp_path / "a/judgement.fi.foreign.vs.good.jsonl")
     assert {(row["score_1"], row["failure"]) for row in written} == {(None, "not_parsed")}
     assert "it depends" in written[0]["text"]
-    metrics = {metric.id: metric.value for metric in read_record(tmp_path / "a/judge-good.json").metrics}
+    record = read_record(tmp_path / "a/judge-good.json")
+    metrics = {metric.id: metric.value for metric in record.metrics}
     assert set(metrics.values()) == {0.0}
+    # The instances show what the judge said instead.
+    failed = [row for row in read_instances(record) if row.metric == "judge/fi/answered/against=foreign"]
+    assert len(failed) == QUESTIONS
+    assert {(row.score, row.correct, row.error) for row in failed} == {(0.0, False, "not_parsed")}
     assert "judge/fi/answered/against=foreign" in metrics
 
 

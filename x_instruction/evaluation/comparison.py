@@ -23,6 +23,7 @@ class Compared:
     """A metric of two records.
 
     Args:
+        record: name of the two files, if a metric is in several records.
         a, b: the metric in each.
         difference: ``b - a``; on the common samples if there are any.
         low, high: 95 % interval of the difference, by a bootstrap over the common samples. None if a record has no
@@ -31,6 +32,7 @@ class Compared:
         side_by_side: Pinch's score of B, with its interval, if A is the reference: 50 is parity. None if not paired.
     """
 
+    record: str
     a: Metric
     b: Metric
     difference: float
@@ -43,12 +45,26 @@ class Compared:
 def compare(a: Sequence[Record], b: Sequence[Record], seed: int = 0) -> list[Compared]:
     """Compare the metrics that two sets of records have in common, in the order of the first.
 
-    Samples are the same if their ids are equal, and their inputs and references.
+    Samples are the same if their ids are equal, and their inputs and references. If a metric is in several records of a
+    set, such as those of several systems, records of the same file name are compared.
 
     Raises:
-        CorpusError: they have no metric in common, or one of them has a metric twice.
+        CorpusError: they have no metric in common, or a metric is in several records and no file name is in both.
     """
-    left, right = _metrics(a), _metrics(b)
+    twice = _twice(a) or _twice(b)
+    if not twice:
+        return _compare(a, b, "", seed)
+    left, right = ({record.path.stem: record for record in records} for records in (a, b))
+    common = [name for name in left if name in right]
+    if not common:
+        raise CorpusError(
+            f"{twice}, and no file name is in both folders: name one file of each, such as {a[0].path} {b[0].path}"
+        )
+    return [row for name in common for row in _compare([left[name]], [right[name]], name, seed)]
+
+
+def _compare(a: Sequence[Record], b: Sequence[Record], name: str, seed: int) -> list[Compared]:
+    left, right = ({metric.id: metric for record in records for metric in record.metrics} for records in (a, b))
     common = [id for id in left if id in right]
     if not common:
         raise CorpusError(
@@ -56,17 +72,19 @@ def compare(a: Sequence[Record], b: Sequence[Record], seed: int = 0) -> list[Com
             f"{_some(right)}; compare results of the same command and data"
         )
     samples = _scores(a, set(common)), _scores(b, set(common))
-    return [_compared(left[id], right[id], samples[0].get(id, {}), samples[1].get(id, {}), seed) for id in common]
+    return [_compared(name, left[id], right[id], samples[0].get(id, {}), samples[1].get(id, {}), seed) for id in common]
 
 
-def _metrics(records: Sequence[Record]) -> dict[str, Metric]:
-    found: dict[str, Metric] = {}
+def _twice(records: Sequence[Record]) -> str:
+    """Which metric is in which two records; empty if none is."""
+    found: dict[str, Record] = {}
     for record in records:
         for metric in record.metrics:
             if metric.id in found:
-                raise CorpusError(f"{metric.id} is in two records of {record.path.parent}: name one of them")
-            found[metric.id] = metric
-    return found
+                first = found[metric.id].path
+                return f"{metric.id} is in {first.name} and {record.path.name} of {record.path.parent}"
+            found[metric.id] = record
+    return ""
 
 
 def _some(metrics: Mapping[str, Metric]) -> str:
@@ -89,16 +107,21 @@ def _key(instance: Instance) -> tuple[str, str]:
 
 
 def _compared(
-    a: Metric, b: Metric, left: Mapping[tuple[str, str], float], right: Mapping[tuple[str, str], float], seed: int
+    name: str,
+    a: Metric,
+    b: Metric,
+    left: Mapping[tuple[str, str], float],
+    right: Mapping[tuple[str, str], float],
+    seed: int,
 ) -> Compared:
     common = [key for key in left if key in right]
     if not common or not (_is_mean(a, left) and _is_mean(b, right)):
-        return Compared(a, b, b.value - a.value, None, None, 0)
+        return Compared(name, a, b, b.value - a.value, None, None, 0)
     differences = np.array([right[key] - left[key] for key in common])
     low, high = interval(np.mean, [differences], RESAMPLES, seed)
     sign = 1 if a.higher_is_better else -1
     sides = side_by_side([sign * left[key] for key in common], [sign * right[key] for key in common], seed=seed)
-    return Compared(a, b, float(differences.mean()), low, high, len(common), sides)
+    return Compared(name, a, b, float(differences.mean()), low, high, len(common), sides)
 
 
 def _is_mean(metric: Metric, scores: Mapping[tuple[str, str], float]) -> bool:

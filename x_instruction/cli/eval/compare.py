@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
+from x_instruction.cli.wrapping import echo
 
 if TYPE_CHECKING:
     from x_instruction.evaluation.comparison import Compared
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def command(a: Path, b: Path, form: Format | None) -> None:
     """Compare the results A and B of two models.
 
-    A and B are records that the commands of `eval` wrote (.json), or folders of them. The difference is B minus A.
+    A and B are records that the commands of `eval` wrote (.json), or folders of them. If the records of a folder share
+    metrics, as those of several systems do, records of the same file name are compared. The difference is B minus A.
     Where both have their instance files, it is taken on the samples that both have, and parentheses hold its 95 %
     interval by a paired bootstrap. An arrow marks differences whose interval excludes 0: ↑ better, ↓ worse.
 
@@ -32,10 +34,17 @@ def command(a: Path, b: Path, form: Format | None) -> None:
     from x_instruction.evaluation.record import read_records
 
     left, right = read_records(a), read_records(b)
-    rows = [_row(compared) for compared in compare(left, right)]
+    found = compare(left, right)
+    rows = [_row(compared) for compared in found]
     if not form:
         click.echo(f"A  {_models(left)}\nB  {_models(right)}\n")
-    emit(rows, _COLUMNS, form)
+    several = any(compared.record for compared in found)
+    emit(rows, [Column("record", "record"), *_COLUMNS] if several else _COLUMNS, form)
+    if not form and (rest := sum(not compared.pairs for compared in found)):
+        echo(
+            f"\ndifferences without an interval: {rest} of {len(found)}; their metric is not the mean of samples that "
+            "both records hold"
+        )
 
 
 def _models(records: list[Record]) -> str:
@@ -50,6 +59,7 @@ def _row(compared: Compared) -> dict[str, Any]:
         better = (compared.difference > 0) == metric.higher_is_better
     name = " ".join([metric.name, *(f"{key}={value}" for key, value in sorted(metric.parameters.items()))])
     return {
+        **({"record": compared.record} if compared.record else {}),
         "task": metric.task,
         "language": metric.language or "all",
         "metric": name,

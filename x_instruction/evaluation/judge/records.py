@@ -20,6 +20,7 @@ METHOD = "bootstrap by question"
 PASSPORT = "judge-passport"
 TASK = "judge"
 _SCORE = "score"
+_ANSWERED = "answered"
 # What a passport and the judgements that rest on it must have in common.
 _COMMON = ("judge", "protocol", "aspects", "prompt")
 
@@ -240,7 +241,7 @@ def _result_metrics(
                 metric, estimate, result.language, data, judging, parameters, 0.0, 1.0, "proportion", notes, better
             )
     answered = Estimate(result.n / (result.n + result.no_answer), math.nan, math.nan, result.n + result.no_answer)
-    yield _metric("answered", answered, result.language, data, judging, parameters, 0.0, 1.0, "proportion", "")
+    yield _metric(_ANSWERED, answered, result.language, data, judging, parameters, 0.0, 1.0, "proportion", "")
 
 
 def _complement(estimate: Estimate) -> Estimate:
@@ -281,25 +282,25 @@ def _metric(
 
 
 def _instances(name: str, judged: Sequence[tuple[Judgement, ...]], languages: Languages) -> Iterator[Instance]:
-    """The judgements of a system, as its score against the other one."""
+    """The judgements of a system: whether each has an answer, and its score against the other system if it has."""
     for judgement in (judgement for judgements in judged for judgement in judgements):
         comparison = judgement.comparison
         if name not in comparison.systems:
             continue
         own = judgement if comparison.systems[0] == name else judgement.swapped()
         value = gated_value(own, languages)
-        if value is None:
-            continue
         parameters = {"against": own.comparison.systems[1]}
         if judgement.aspect != OVERALL:
             parameters["aspect"] = judgement.aspect
-        metric = Metric(
-            task=TASK,
-            name=_SCORE,
-            value=0,
-            n=0,
-            data=Data(name=""),
-            language=comparison.language,
-            parameters=parameters,
-        )
-        yield _instance(metric.id, own, value)
+        scores = {_ANSWERED: float(value is not None)} | ({} if value is None else {_SCORE: value})
+        for metric, score in scores.items():
+            id = Metric(
+                task=TASK,
+                name=metric,
+                value=0,
+                n=0,
+                data=Data(name=""),
+                language=comparison.language,
+                parameters=parameters,
+            ).id
+            yield _instance(id, own, score)
