@@ -11,9 +11,18 @@ from collections.abc import Sequence
 from x_instruction.prompts.reading import without_thinking
 
 HIGHEST_SCORE = 10
-# Words between "answer" and what it is.
-_IS = r"\s*(?:is|are|would be|could be|ni|:)?\s*[,:]?\s*(?:option\s*)?"
+# Between "answer" and what it is: a verb or a colon. "Answer B" alone begins many a sentence that is against B.
+_IS = r"\s*(?:(?:is|are|would be|could be|ni)\b\s*[,:]?|:)\s*(?:(?:option|reply|answer|response)\s*)?"
 _ANSWER = rf"\b(?:answer|choice|winner|jibu|better|better (?:reply|answer|response))\b{_IS}"
+# What may follow a letter that is chosen: the end of the clause, or the reason.
+_END = r"(?=\s*(?:$|[.,;:!?)\]\"'”*–—\n(-]|(?:because|since|as|for)\b))"
+# In a clause with these words, a letter is not the better one.
+_AGAINST = re.compile(
+    r"\b(?:worse|worst|not|cannot|never|less|least|neither|nor|wrong|incorrect|bad|poor(?:er)?|weaker|inferior|los(?:er|es|ing))\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[.,;:!?\n]")
 _NAME = r"(?:assistant|answer|reply|response|model)\s*#?\s*(\d+|[A-Z])\b"
 _CHAIN = re.compile(rf"{_NAME}(?:\s*[>=]\s*{_NAME})+", re.IGNORECASE)
 _ALL_EQUAL = re.compile(
@@ -48,10 +57,13 @@ def read_choice(text: str, labels: Sequence[str]) -> str | None:
     """
     text = without_thinking(text).strip()
     one = rf"[\"'“(\[*]*({'|'.join(map(re.escape, labels))})(?![\w'’])"
-    alone = re.fullmatch(rf"{one}[\"'”)\]*.\s]*", text)
+    alone = re.fullmatch(rf"(?i:(?:answer|reply|response|option)\s+)?{one}[\"'”)\]*.\s]*", text)
     if alone:
         return alone[1]
-    said = [match[1] for match in re.finditer(rf"(?i:{_ANSWER}){one}", text)]
+    found = list(re.finditer(rf"(?i:{_ANSWER}){one}{_END}", text))
+    if any(_AGAINST.search(_CLAUSE.split(text[: match.start()])[-1]) for match in found):
+        return None
+    said = [match[1] for match in found]
     # "0" or "1" is no choice.
     unclear = re.search(rf"(?i:{_ANSWER}){one}[\"'”)\]*]*\s*(?:or|and|/)\s*{one}", text)
     return said[-1] if len(set(said)) == 1 and not unclear else None
