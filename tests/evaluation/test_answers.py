@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from local_hub_fixture import RunningHub
 from natural_pairs import Say
 from real_texts import DATA, needs_real_texts
-from scripted_judges import OWN, JudgeServer, noise, rows
+from scripted_judges import OWN, JudgeServer, OpenAIServer, noise, rows
 
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.answers import (
@@ -165,6 +166,33 @@ def test_answers_in_both_directions(questions: str, tmp_path: Path, say: Say) ->
     (answers, other) = read_folder(out / "cross")
     assert (answers.tag, other.tag) == ("fi", "sw")
     assert len(answers.systems["judge"].answers["0"]) == 3
+
+
+def test_what_failed_is_asked_again(questions: str, tmp_path: Path, say: Say) -> None:
+    out = tmp_path / "answers"
+    refused, asked = ["Why 3?"], []
+
+    def fault(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
+        text = json.dumps(body)
+        if "Answer in Swahili." in text:
+            asked.append(text)
+        return (400, {"error": {"message": "no"}}) if any(each in text for each in refused) else None
+
+    with OpenAIServer(fault, models=("judge",)) as server:
+        arguments = ["eval", "answers", "judge", questions, "--languages", "sw", "--out", out]
+        arguments += ["--set", "engine=openai", "--set", f"server.url={server.url}"]
+        code, shown, _ = say(*arguments)
+        assert (code, len(asked)) == (0, 5)
+        assert "engine_refused 1" in shown
+        assert rows(answer_path(out, "sw", "judge"))[3]["error"].startswith("engine_refused")
+        refused.clear()
+        for _ in range(2):
+            assert say(*arguments)[0] == 0
+            assert len(asked) == 6
+            assert "error" not in rows(answer_path(out, "sw", "judge"))[3]
+        code, _, errors = say(*arguments, "--direction", "same")
+        assert code == 1
+        assert "(language of the questions was en, is sw): pass --overwrite to replace it, or choose another" in errors
 
 
 def test_the_layout_of_the_paper_with_two_lines_of_debugging(tmp_path: Path) -> None:

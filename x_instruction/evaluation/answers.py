@@ -277,7 +277,7 @@ def write_answers(
     overwrite: bool = False,
     seen: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Json]:
-    """Ask a model, and write its answers. Languages that are complete are not asked again.
+    """Ask a model, and write its answers. Languages that are complete are not asked again; what failed is.
 
     Args:
         settings: the model.
@@ -306,7 +306,8 @@ def write_answers(
     for tag, path in paths.items():
         _check_questions(question_path(folder, tag), questions[tag], overwrite)
         found = system_report(path)
-        if found is not None and not _differences(path, found, decisive[tag], overwrite):
+        # What failed is asked again; the cache has all other answers.
+        if found is not None and not _differences(path, found, decisive[tag], overwrite) and not found.get("failed"):
             reports[tag] = found
     if len(reports) == len(questions):
         return reports
@@ -344,7 +345,10 @@ def _check_questions(path: Path, questions: Sequence[Question], overwrite: bool)
     """Refuse to put answers to other questions into a folder: systems there could not be compared."""
     if not path.exists() or overwrite:
         return
-    known = read_questions(str(path), language(questions[0].language))
+    known = _read_question_file(path, path.parent.name)
+    if known[0].language != questions[0].language:
+        change = Difference("language of the questions", known[0].language, questions[0].language)
+        raise RunChanged(str(path), [change])
     if _digest(known) != _digest(questions):
         raise RunChanged(str(path), [Difference("questions", f"{len(known)} questions", f"{len(questions)} others")])
 
