@@ -128,6 +128,57 @@ def test_judgements_in_the_layout_of_the_paper(natural: Natural, answered: Path,
     )
 
 
+def test_judgements_that_exist_count_by_the_passport_of_their_judge(
+    natural: Natural, answered: Path, tmp_path: Path, say: Say
+) -> None:
+    """The passport is of Finnish alone, so nothing counts in Swahili, nor for the whole."""
+    with JudgeServer(sound(natural.responses)) as server:
+        passport = ["eval", "judge-passport", "judge", *natural.paths, "--out", tmp_path / "passport"]
+        assert say(*passport, "--languages", "fi", "--limit", "10", "--no-own", *served(server))[0] == 0
+        arguments = ["eval", "judge", "judge", answered]
+        code, shown, _ = say(*arguments, "--out", tmp_path / "a", *served(server))
+        assert code == 0
+        assert shown.count("no verdict") == 3 * 3 + 3, "each strength, and each language"
+        counted = [*arguments, "--judgements", tmp_path / "a", "--passport", tmp_path / "passport"]
+        asked = len(server.judged)
+        code, shown, _ = say(*counted, "--out", tmp_path / "b", *served(server), "--json")
+        assert (code, len(server.judged)) == (0, asked)
+    unmeasured = "judge-passport.json has not measured this language"
+    assert {key[0]: row["verdict"] for key, row in table(shown).items()} == {
+        "fi": "verdicts count",
+        "sw": f"no verdict: {unmeasured}",
+        "all": f"no verdict: sw: {unmeasured}",
+    }
+    record = read_record(tmp_path / "b/judge-good.json")
+    notes = {metric.id: metric.notes for metric in record.metrics}
+    assert (
+        notes["judge/all/bradley_terry"] == notes["judge/all/score/against=shifted"] == f"no verdict: sw: {unmeasured}"
+    )
+    ungated = "both orders agree, without a gate by language"
+    gated = "both orders agree; only an answer in the right language wins"
+    of_fi = {name.split("/")[2]: text for name, text in notes.items() if name.startswith("judge/fi/")}
+    assert of_fi == {
+        "win_rate": gated,
+        "tie_rate": gated,
+        "loss_rate": gated,
+        "score": gated,
+        "score_without_gate": ungated,
+        "length_controlled_win_rate": "mean preference of both orders, without a gate by language",
+        "answered": "",
+        "bradley_terry": gated,
+    }
+    assert record.metrics[0].judging is not None
+    assert record.metrics[0].judging.judge.name == "judge"
+    # Other judgements, or no passport, are other settings.
+    for changed in (counted[:-2], [*counted, "--no-gate"]):
+        code, _, errors = say(*changed, "--out", tmp_path / "b", "--set", "engine=openai")
+        assert code == 1
+        assert "pass --overwrite to replace it" in errors
+    path = tmp_path / "a/judgement.fi.good.vs.shifted.jsonl"
+    write(path, [row | {"preference": 0.4} for row in rows(path)])
+    assert "(judgements was" in say(*counted, "--out", tmp_path / "b", "--set", "engine=openai")[2]
+
+
 def test_what_a_judge_prefers_shows(answered: Path, tmp_path: Path, say: Say) -> None:
     with JudgeServer(always_first) as server:
         code, shown, _ = say("eval", "judge", "judge", answered, "--out", tmp_path / "a", *served(server), "--json")
@@ -241,6 +292,18 @@ def test_refusals(options: list[str], message: str, natural: Natural, answered: 
         assert code == 1
         assert message in errors
         assert server.judged == []
+
+
+def test_questions_that_all_failed_are_no_result(answered: Path, tmp_path: Path, say: Say) -> None:
+    for path in answered.glob("*/answer.*.good.*"):
+        write(path, [row | {"output": "", "error": "engine_refused: no"} for row in rows(path)])
+    arguments = ["eval", "judge", "judge", answered, "--out", tmp_path / "a", "--set", "engine=openai"]
+    for path in answered.glob("*/answer.*.foreign.*"):
+        path.unlink()
+    code, _, errors = say(*arguments)
+    assert code == 1
+    assert "no question has answers of two systems: run the command `eval answers` again" in errors
+    assert not (tmp_path / "a").exists()
 
 
 def test_one_system_is_not_enough(answered: Path, tmp_path: Path, say: Say) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from natural_pairs import Natural, Say
 from real_texts import DATA, needs_real_texts
+from scripted_judges import OWN as OWN_TEXT
 from scripted_judges import (
     Decide,
     JudgeServer,
     always_first,
     always_itself,
     always_longest,
+    always_whole,
     garbage,
     noise,
     sound,
@@ -23,6 +25,7 @@ from scripted_judges import (
 )
 
 from x_instruction.config.model import Model, Server
+from x_instruction.corpus.segment import ends
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.evaluation.judge.labels import read_labels
 from x_instruction.evaluation.judge.passport import EQUAL, FLAWS, OWN, Documents, Passport, items
@@ -40,7 +43,8 @@ def model(server: JudgeServer) -> Model:
 def measured(
     decide: Decide, natural: Natural, out: Path, asked: Protocol | None = None, **options: object
 ) -> tuple[dict[str, Passport], JudgeServer]:
-    with JudgeServer(decide) as server:
+    # About as long as a sentence or two.
+    with JudgeServer(decide, answer=lambda model, request: OWN_TEXT * 3 + request[::-1] + ".") as server:
         data = list(map(str, natural.paths))
         return measure_judge(model(server), data, out, asked or protocol("choice"), **options), server
 
@@ -65,13 +69,16 @@ BIASED: list[tuple[Callable[[Natural], Decide], dict[str, float], str]] = [
     (lambda natural: always_itself, {"own": 1.0}, "not clearly better than chance"),
     (lambda natural: noise, {}, "not clearly better than chance"),
     (lambda natural: garbage, {}, "no answer to 100% of the requests ("),
+    (lambda natural: always_whole, {}, "not clearly better than chance"),
     (lambda natural: wrong_language(natural.languages), {"language": 1.0}, "not clearly better than chance"),
 ]
 
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize(
-    ("make", "biases", "reason"), BIASED, ids=["first", "longest", "itself", "noise", "garbage", "wrong-language"]
+    ("make", "biases", "reason"),
+    BIASED,
+    ids=["first", "longest", "itself", "noise", "garbage", "whole", "wrong-language"],
 )
 def test_biased_judges_are_named(
     make: Callable[[Natural], Decide],
@@ -126,13 +133,25 @@ def test_the_command_says_it_and_the_record_holds_it(natural: Natural, tmp_path:
 def test_verdicts_are_those_of_the_same_judge_and_protocol(natural: Natural, tmp_path: Path) -> None:
     measured(sound(natural.responses), natural, tmp_path)
     settings = read_record(tmp_path / "judge-passport.json").settings
-    verdicts = read_verdicts(tmp_path, settings)
+    verdicts = read_verdicts(tmp_path, settings, ["fi", "sw"])
     assert (verdicts.reason("fi"), verdicts.reason("all")) == ("", "")
+    verdicts = read_verdicts(tmp_path, settings, ["fi", "th"])
     assert verdicts.reason("th") == "judge-passport.json has not measured this language"
+    # What is not measured counts nowhere, so it does not count for the whole either.
+    assert verdicts.reason("all") == "th: judge-passport.json has not measured this language"
     with pytest.raises(RecipeError, match="was made with another protocol"):
-        read_verdicts(tmp_path, settings | {"protocol": "rubric"})
-    with pytest.raises(RunChanged, match="seed was 0, is 1"):
-        measured(sound(natural.responses), natural, tmp_path, seed=1)
+        read_verdicts(tmp_path, settings | {"protocol": "rubric"}, ["fi"])
+    with pytest.raises(RecipeError, match="--passport needs the judge of --judgements"):
+        read_verdicts(tmp_path, {"judgements": "x"}, ["fi"])
+    for options, difference in (
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"per_language": 3}, "limit was 40, is 3"),
+        ({"tags": ["sw"]}, r"languages was .*fi.*sw.*, is .*sw"),
+        ({"asked": protocol("choice", max_tokens=9)}, "max_tokens was not set, is 9"),
+        ({"asked": protocol("choice", retries=0)}, "retries was 1, is 0"),
+    ):
+        with pytest.raises(RunChanged, match=difference):
+            measured(sound(natural.responses), natural, tmp_path, **options)  # type: ignore[arg-type]
 
 
 def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
@@ -150,6 +169,9 @@ def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
     assert people.value == pytest.approx((10 / 12 - 66 / 144) / (1 - 66 / 144))
     assert people.low < people.value < people.high
     assert passports["sw"].people is None
+    with pytest.raises(CorpusError, match="has pairs in fi, and there are no documents in fi to measure"):
+        measured(noise, natural, tmp_path / "sw", labels=labels, tags=["sw"])
+    assert not (tmp_path / "sw").exists()
     labels.write_text(json.dumps(rows[0] | {"winner": "1"}), "utf-8")
     with pytest.raises(CorpusError, match="row 1: winner is '1', expected a, b or tie"):
         measured(sound(natural.responses), natural, tmp_path / "out", labels=labels)
@@ -187,7 +209,10 @@ def test_pairs_of_real_pages(tag: str) -> None:
         if item.kind == "padded":
             assert len(second) >= 1.2 * len(first)
         if item.kind == OWN:
-            assert abs(len(first) - len(second)) <= 4
+            assert first == own[tag, "0"]
+            page = next(page for page in texts if page.startswith(second))
+            # The Thai pages have no full stops, so a space is the end of a sentence.
+            assert len(second) in ends(page) | {len(page)} or (tag == "th" and page[len(second)] == " ")
         if item.kind == "disfluent":
             assert 0.7 * len(first) < len(second) <= len(first)
             assert (first[0], first[-1]) == (second[0], second[-1])

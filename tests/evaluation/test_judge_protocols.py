@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,10 +98,27 @@ def test_an_unread_answer_is_asked_again_and_then_counted() -> None:
     assert judgement.forward.failure == "not_parsed"
     assert judgement.forward.text == "<score1>7</score1>"
     assert judgement.value is None
-    assert [request.seed for request in engine.asked if isinstance(request, Completion)] == [0, 0, 1]
+    completions = [request for request in engine.asked if isinstance(request, Completion)]
+    # At temperature 0, another seed would give the same answer.
+    assert [(request.seed, request.temperature) for request in completions] == [(0, 0.0), (0, 0.0), (1, 0.3)]
     engine = Scripted([Failed("engine_timeout", "slow"), text("<score1>1</score1><score2>1</score2>")])
     (judgement,) = run(engine, protocol("x-instruction", retries=3))
     assert judgement.forward.failure == "engine_timeout"
+
+
+def test_an_answer_that_is_cut_off_is_counted_and_not_asked_again() -> None:
+    cut = Completed("Both replies name", "length", 1, 5)
+    engine = Scripted([cut, text("<score1>1</score1><score2>9</score2>")])
+    (judgement,) = run(engine, protocol("x-instruction", retries=1, max_tokens=5))
+    assert (judgement.forward.failure, judgement.forward.text) == ("cut_off", "Both replies name")
+    assert [request.max_tokens for request in engine.asked if isinstance(request, Completion)] == [5, 5]
+
+
+def test_probabilities_that_are_no_numbers_are_no_tie() -> None:
+    engine = Scripted([Chosen((math.nan, math.nan), 1), Chosen((0.4, 0.6), 1)])
+    (judgement,) = run(engine, protocol("choice"))
+    assert judgement.forward.failure == "not_finite"
+    assert judgement.value is None
 
 
 def test_choices_are_probabilities() -> None:

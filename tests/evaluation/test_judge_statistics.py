@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -74,6 +75,15 @@ def test_side_by_side_of_pinch() -> None:
     assert found.score.value == 0.625
     assert found.score.low < 0.625 < found.score.high
     assert math.isnan(side_by_side([], []).win.value)
+
+
+@pytest.mark.parametrize(("questions", "low"), [(range(8), 0.6756), (["1", "2"] * 4, 0.3424)])
+def test_the_interval_of_wins_alone_is_that_of_wilson(questions: Sequence[object], low: float) -> None:
+    """8 / (8 + 1.96 ** 2) for eight questions; what is certain of the others is their complement."""
+    found = side_by_side([1.0] * 8, list(map(str, questions)))
+    assert (found.win.low, found.win.high) == (pytest.approx(low, abs=1e-4), 1.0)
+    assert (found.loss.low, found.loss.high) == (0.0, pytest.approx(1 - low, abs=1e-4))
+    assert found.score == found.win
 
 
 def test_intervals_are_over_questions() -> None:

@@ -9,7 +9,7 @@ from itertools import combinations
 from operator import eq
 
 from x_instruction.bootstrap import Interval, interval
-from x_instruction.evaluation.judge.statistics import kappa
+from x_instruction.evaluation.judge.statistics import kappa, wilson
 
 RESAMPLES = 2_000
 # A rater who is right on this share of rows is a good one.
@@ -92,13 +92,3 @@ def accuracy(right: Sequence[bool]) -> Accuracy:
     share = number / rows if rows else float("nan")
     chance = sum(math.comb(rows, k) for k in range(number, rows + 1)) / 2**rows
     return Accuracy(rows, share, wilson(share, rows), chance)
-
-
-def wilson(share: float, rows: int) -> Interval:
-    """The 95 % interval of a share (Wilson 1927), which is sound for few rows and for shares of 0 and 1."""
-    if not rows or math.isnan(share):
-        return float("nan"), float("nan")
-    z = 1.959964
-    center = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
-    return max(0.0, center - half), min(1.0, center + half)

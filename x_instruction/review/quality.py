@@ -24,6 +24,7 @@ from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import CorpusError, RecipeError
+from x_instruction.evaluation.judge.statistics import wilson
 from x_instruction.evaluation.record import Data, Metric, ModelInfo
 from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed, digest
@@ -32,7 +33,7 @@ from x_instruction.pipeline.rounds import last_round
 from x_instruction.records import Passage, Rated
 from x_instruction.refine import labels, scores
 from x_instruction.refine.labels import JUDGED, Example
-from x_instruction.review.agreement import RESAMPLES, Accuracy, accuracy, wilson
+from x_instruction.review.agreement import RESAMPLES, Accuracy, accuracy
 from x_instruction.review.sheet import Choice, Item, Needs, Question, Rater, Sheet
 from x_instruction.seed.gather import gather
 from x_instruction.seed.pairs import Pair

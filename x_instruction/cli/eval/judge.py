@@ -29,7 +29,13 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="N",
             default=1,
             show_default=True,
-            help="Ask again, with another seed, for an answer that cannot be read.",
+            help="Ask again, at temperature 0.3, for an answer that cannot be read.",
+        ),
+        click.option(
+            "--max-tokens",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Tokens of an answer that MODEL writes.  [default: 256 for scores, 8 for a letter]",
         ),
         click.option(
             "--prompt-language",
@@ -103,6 +109,7 @@ def command(
     prompt: str,
     prompt_language: Literal["en", "answer"],
     retries: int,
+    max_tokens: int | None,
     passport: Path | None,
     baseline: str | None,
     pick: Pick,
@@ -145,7 +152,7 @@ def command(
         model_settings(model, None, sets),
         answers,
         out,
-        protocol_of(protocol, split(aspects), prompt, prompt_language, retries),
+        protocol_of(protocol, split(aspects), prompt, prompt_language, retries, max_tokens),
         tags=languages,
         limit=limit,
         pick=pick,
@@ -159,14 +166,17 @@ def command(
         seen=progress(),
     )
     for name, number in judged.left_out.items():
-        click.echo(f"{name}: {number} questions are left out, because it could not be asked", err=True)
+        click.echo(
+            f"{name}: {number:,} {'question' if number == 1 else 'questions'} without an answer, not judged", err=True
+        )
+    warn_of_cuts(judged.cut_off)
     rows = [_row(result, judged) for result in judged.results]
     emit(rows, _COLUMNS, form)
     if not form:
         click.echo()
         emit(rows, _CHECKS)
     strengths = [
-        {"language": tag, "system": name} | figures("strength", estimate)
+        {"language": tag, "system": name} | figures("strength", estimate) | {"verdict": _verdict(tag, judged)}
         for tag, fitted in judged.strengths.items()
         for name, estimate in sorted(
             zip(fitted.systems, fitted.strengths, strict=True), key=lambda item: -item[1].value
@@ -183,6 +193,18 @@ def command(
         click.echo(f"spent {judged.spent:.4f}", err=True)
 
 
+def warn_of_cuts(number: int) -> None:
+    """Say that answers of a judge were cut off before they said anything."""
+    if number:
+        answers = "answer of the judge was" if number == 1 else "answers of the judge were"
+        click.echo(f"{number:,} {answers} cut off: pass a larger --max-tokens", err=True)
+
+
+def _verdict(tag: str, judged: Judged) -> str:
+    reason = judged.verdicts.reason(tag) if judged.verdicts else "no passport"
+    return f"no verdict: {reason}" if reason else "verdicts count"
+
+
 def split(names: str | None) -> tuple[str, ...]:
     """Names that are separated by commas."""
     return tuple(name.strip() for name in (names or "").split(",") if name.strip())
@@ -194,7 +216,6 @@ def figures(name: str, estimate: Estimate) -> dict[str, float]:
 
 
 def _row(result: PairResult, judged: Judged) -> dict[str, Any]:
-    reason = judged.verdicts.reason(result.language) if judged.verdicts else "no passport"
     gated = result.gated
     row: dict[str, Any] = {"language": result.language, "a": result.systems[0], "b": result.systems[1]}
     row |= {"aspect": result.aspect, "n": result.n}
@@ -202,7 +223,7 @@ def _row(result: PairResult, judged: Judged) -> dict[str, Any]:
     row |= figures("score", gated.score) | {"score_without_gate": result.ungated.score.value}
     row |= figures("equal_length", result.length_controlled)
     row |= figures("consistency", result.consistency) | figures("position_bias", result.position)
-    return row | {"no_answer": result.no_answer, "verdict": f"no verdict: {reason}" if reason else "verdicts count"}
+    return row | {"no_answer": result.no_answer, "verdict": _verdict(result.language, judged)}
 
 
 def interval(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -237,4 +258,9 @@ _CHECKS = [
     Column("consistency", "consistency", ".2f"),
     Column("position", "position_bias", "+.2f"),
 ]
-_STRENGTHS = [Column("language", "language"), Column("system", "system"), Column("strength", interval("strength"))]
+_STRENGTHS = [
+    Column("language", "language"),
+    Column("system", "system"),
+    Column("strength", interval("strength")),
+    Column("verdict", lambda row: row["verdict"].partition(":")[0]),
+]

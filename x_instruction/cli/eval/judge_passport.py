@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from x_instruction.cli.eval.asking import budget_option, model_settings, progress
-from x_instruction.cli.eval.judge import figures, interval, protocol_options, split
+from x_instruction.cli.eval.judge import figures, interval, protocol_options, split, warn_of_cuts
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import languages_option, limit_option, out_option, overwrite_option, set_option
 from x_instruction.cli.tables import Column, Format, emit, format_options
@@ -46,6 +46,7 @@ def command(
     prompt: str,
     prompt_language: Literal["en", "answer"],
     retries: int,
+    max_tokens: int | None,
     limit: int,
     own: bool,
     labels: Path | None,
@@ -75,6 +76,7 @@ def command(
 
     There is no verdict in a language where accuracy, or balanced, is not clearly better than chance, 0.5.
     """
+    from x_instruction.evaluation.judge.protocols import CUT_OFF
     from x_instruction.evaluation.judge.protocols import protocol as protocol_of
     from x_instruction.evaluation.judge.run import PASSPORT_REQUESTS, measure_judge
     from x_instruction.evaluation.spending import spent
@@ -85,7 +87,7 @@ def command(
         settings,
         data,
         out,
-        protocol_of(protocol, split(aspects), prompt, prompt_language, retries),
+        protocol_of(protocol, split(aspects), prompt, prompt_language, retries, max_tokens),
         tags=languages,
         per_language=limit,
         own=own,
@@ -98,6 +100,7 @@ def command(
     emit(rows, _COLUMNS, form)
     if paid := spent(settings, [out / PASSPORT_REQUESTS]):
         click.echo(f"spent {paid:.4f}", err=True)
+    warn_of_cuts(sum(passport.failures.get(CUT_OFF, 0) for passport in passports.values()))
     if form:
         return
     for columns in (_ORDER, _OTHER):

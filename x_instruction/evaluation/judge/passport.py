@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.corpus import characters
-from x_instruction.corpus.segment import boundary
+from x_instruction.corpus.segment import ends, sentences
 from x_instruction.errors import CorpusError
 from x_instruction.evaluation.answers import Question, asked
 from x_instruction.evaluation.judge.statistics import (
@@ -33,6 +33,7 @@ from x_instruction.evaluation.judge.statistics import (
     mean_estimate,
     mean_of,
     means,
+    share_estimate,
     sign_flip,
 )
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
@@ -55,6 +56,8 @@ LEAST_DOCUMENTS = 10
 LEAST_ANSWERED = 0.5
 # Responses of other documents among which the longest and the shortest make a pair.
 _DRAWN = 6
+# Responses of other documents whose beginnings are compared with an answer of the judge in length.
+_TRIED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +175,30 @@ def _equal(documents: Documents, pair: Pair) -> list[Item]:
 
 
 def _own(documents: Documents, pair: Pair, own: Mapping[tuple[str, str], str]) -> list[Item]:
-    """An answer of the judge to another request, and a natural response to another, cut to the same length."""
-    others = documents.others(pair, documents.random(pair, OWN), len(documents.by_language[pair.language]))
+    """An answer of the judge to another request, and a natural response to another, of about the same length.
+
+    Both end with a sentence, because a judge may dislike any text that is cut inside one. Whether the longer one is the
+    judge's own is drawn.
+    """
+    random = documents.random(pair, OWN)
+    others = documents.others(pair, random, len(documents.by_language[pair.language]))
     answered = [other for other in others if own.get((other.language, other.id), "").strip()]
     if not answered or len(others) < 2:
         return []
     first = answered[0]
-    second = next(other for other in others if other is not first)
-    texts = own[first.language, first.id].strip(), second.output
-    length = min(map(len, texts))
-    return [Item(_comparison(pair, (OWN, GOOD), (_cut(texts[0], length), _cut(texts[1], length))), OWN)]
+    spaced = characters.spaced(language(pair.language))
+    text = _whole(own[first.language, first.id].strip(), spaced)
+    natural = [other.output for other in others if other is not first][:_TRIED]
+    beginnings = [other[:end] for other in natural for _, end in sentences(other, spaced)]
+    is_longer = random.random() < 0.5
+    second = min(beginnings, key=lambda other: ((len(other) > len(text)) != is_longer, abs(len(other) - len(text))))
+    return [Item(_comparison(pair, (OWN, GOOD), (text, second)), OWN)]
 
 
-def _cut(text: str, length: int) -> str:
-    while not boundary(text, length):
-        length -= 1
-    return text[:length]
+def _whole(text: str, spaced: bool) -> str:
+    """A text without its last sentence, if that has no end and is not the only one."""
+    spans = sentences(text, spaced)
+    return text if len(spans) < 2 or len(text) in ends(text) else text[: spans[-2][1]]
 
 
 def _comparison(pair: Pair, systems: tuple[str, str], answers: tuple[str, str]) -> Comparison:
@@ -324,20 +335,23 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
         # The second answer of these pairs is the one in the wrong language.
         "language": [(0.0 - lead, id, sign) for lead, id, sign in _leads(rows, "wrong-language")],
     }
-    biases = {name: _bias(found, name == "language", seed) for name, found in leads.items()}
+    biases = {name: _bias(found, name in ("own", "language"), seed) for name, found in leads.items()}
     calls = [call for _, judgement in rows for call in (judgement.forward, judgement.backward)]
-    consistent = [(found, _id(item)) for item, judgement in flawed if (found := judgement.is_consistent) is not None]
+    consistent = [
+        (float(found), _id(item)) for item, judgement in flawed if (found := judgement.is_consistent) is not None
+    ]
     return Passport(
         language=tag,
         documents=len({_id(item) for item, _ in rows}),
         by_flaw={
-            kind: estimate(found, int(np.sum(kinds == kind))) for kind, found in zip(present, by_kind, strict=True)
+            kind: share_estimate(found, int(np.sum(kinds == kind)), np.array(ids)[kinds == kind].tolist())
+            for kind, found in zip(present, by_kind, strict=True)
         },
-        accuracy=estimate(mean_of(by_kind) if by_kind else [np.nan], len(ids)),
-        balanced=estimate(_balanced(weights, values, longer), len(ids)),
+        accuracy=share_estimate(mean_of(by_kind) if by_kind else [np.nan], len(ids), ids),
+        balanced=share_estimate(_balanced(weights, values, longer), len(ids), ids),
         answered=sum(call.preference is not None for call in calls) / len(calls),
         failures=Counter(call.failure for call in calls if call.failure),
-        consistency=mean_estimate([found for found, _ in consistent], [id for _, id in consistent], seed),
+        consistency=_share(consistent, seed),
         position=biases["position"][0],
         length=biases["length"][0],
         own=biases["own"][0],
@@ -348,6 +362,12 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
             **{name: p for name, (_, p) in biases.items()},
         },
     )
+
+
+def _share(rows: Sequence[tuple[float, str]], seed: int) -> Estimate:
+    """The mean of shares, each with its document."""
+    ids = [id for _, id in rows]
+    return share_estimate(means(draw_weights(ids, seed), [value for value, _ in rows]), len(rows), ids)
 
 
 def _id(item: Item) -> str:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ from x_instruction.prompts import Template
 ProtocolName = Literal["x-instruction", "choice", "rubric"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("choice", "rubric", "x-instruction")
 NOT_PARSED = "not_parsed"
+# An answer that ends at its limit of tokens, and says nothing before. The same limit would cut it again.
+CUT_OFF = "cut_off"
+# Probabilities that are not numbers, such as those of a model whose half precision overflows.
+NOT_FINITE = "not_finite"
 LETTERS = ("A", "B")
 # Judges and people hardly agree about culture (UPDESH, arXiv 2509.21294), so it is judged only if it is named, and
 # never counts for the whole.
@@ -38,6 +43,9 @@ _SLOTS = _REQUIRED | {"question_language", "language", "criterion"}
 _SECTION = re.compile(r"^\[(\w+)\]$", re.MULTILINE)
 # A letter, and what a model may put around it.
 _LETTER_TOKENS = 8
+_SCORE_TOKENS = 256
+# At temperature 0, another seed gives the same answer.
+_RETRY_TEMPERATURE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +57,15 @@ class Protocol:
         aspects: what it is asked about.
         prompt: ``auto``, or the path of a prompt of one's own.
         prompt_language: ``en``, or ``answer`` for prompts in the language of the answers.
-        max_tokens: most tokens of an answer with scores.
-        retries: times to ask again with another seed if an answer cannot be read.
+        max_tokens: most tokens of an answer that is written; 256 for scores and 8 for a letter by default.
+        retries: times to ask again, at temperature 0.3, if an answer cannot be read.
     """
 
     name: ProtocolName = "choice"
     aspects: tuple[str, ...] = (OVERALL,)
     prompt: str = "auto"
     prompt_language: Literal["en", "answer"] = "en"
-    max_tokens: int = 256
+    max_tokens: int | None = None
     retries: int = 1
 
     def __post_init__(self) -> None:
@@ -81,10 +89,11 @@ def protocol(
     prompt: str = "auto",
     prompt_language: Literal["en", "answer"] = "en",
     retries: int = 1,
+    max_tokens: int | None = None,
 ) -> Protocol:
     """A protocol with the default aspects of its name."""
     default = ASPECTS if name == "rubric" else (OVERALL,)
-    return Protocol(name, tuple(dict.fromkeys(aspects)) or default, prompt, prompt_language, retries=retries)
+    return Protocol(name, tuple(dict.fromkeys(aspects)) or default, prompt, prompt_language, max_tokens, retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +143,15 @@ def _with_whole(judgements: Sequence[Judgement], protocol: Protocol) -> tuple[Ju
 
 
 def _calls(requests: Sequence[Request], protocol: Protocol, ask: Ask) -> list[Call]:
-    """Ask, and ask again with another seed what could not be read."""
+    """Ask, and ask again what could not be read."""
     calls = [_read(result, protocol) for result in ask(requests)] if requests else []
     for attempt in range(1, protocol.retries + 1):
         rows = [row for row, call in enumerate(calls) if call.failure == NOT_PARSED]
-        again = [replace(request, seed=attempt) for row in rows if isinstance(request := requests[row], Completion)]
+        again = [
+            replace(request, seed=attempt, temperature=_RETRY_TEMPERATURE)
+            for row in rows
+            if isinstance(request := requests[row], Completion)
+        ]
         if not again:
             break
         for row, result in zip(rows, ask(again), strict=True):
@@ -150,16 +163,19 @@ def _read(result: Result, protocol: Protocol) -> Call:
     if isinstance(result, Failed):
         return Call(failure=result.reason, text=result.message)
     if isinstance(result, Chosen):
+        if not all(map(math.isfinite, result.probabilities)):
+            return Call(failure=NOT_FINITE)
         return Call(preference=result.probabilities[0])
     assert isinstance(result, Completed)
+    unread = Call(failure=CUT_OFF if result.finish_reason == "length" else NOT_PARSED, text=result.text)
     if protocol.name == "x-instruction":
         scores = read_scores(result.text)
         if scores is None:
-            return Call(failure=NOT_PARSED, text=result.text)
+            return unread
         return from_scores(scores, result.text)
     letter = read_choice(result.text, LETTERS)
     if letter is None:
-        return Call(failure=NOT_PARSED, text=result.text)
+        return unread
     return Call(preference=float(letter == LETTERS[0]), text=result.text)
 
 
@@ -181,10 +197,10 @@ def _request(comparison: Comparison, item: _Asked, protocol: Protocol, engine: E
         criterion=criterion(item.aspect).replace("{language}", into.name),
     )
     if protocol.name == "x-instruction":
-        return Completion(filled, protocol.max_tokens)
+        return Completion(filled, protocol.max_tokens or _SCORE_TOKENS)
     if "choose" in engine.capabilities:
         return Choice(filled, LETTERS if prompt.chat else tuple(f" {letter}" for letter in LETTERS))
-    return Completion(filled, _LETTER_TOKENS)
+    return Completion(filled, protocol.max_tokens or _LETTER_TOKENS)
 
 
 def _user_language(comparison: Comparison, protocol: Protocol) -> str:

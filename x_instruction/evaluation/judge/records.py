@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,24 @@ PASSPORT = "judge-passport"
 TASK = "judge"
 _SCORE = "score"
 _ANSWERED = "answered"
+_WITHOUT_GATE, _LENGTH_CONTROLLED = "score_without_gate", "length_controlled_win_rate"
+_UNGATED = "both orders agree, without a gate by language"
 # What a passport and the judgements that rest on it must have in common.
-_COMMON = ("judge", "protocol", "aspects", "prompt")
+COMMON = ("judge", "protocol", "aspects", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """For each language of a passport, why the judge gives no verdict there; empty if it gives one."""
+    """For each language that is judged, why the judge gives no verdict there; empty if it gives one."""
 
     path: Path
     reasons: Mapping[str, str]
 
     def reason(self, tag: str) -> str:
-        """Why a verdict in a language does not count; empty if it does."""
-        if tag in self.reasons:
-            return self.reasons[tag]
+        """Why a verdict in a language, or over ``all``, does not count; empty if it does."""
         if tag == ALL:
             return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items() if reason)
-        return f"{self.path.name} has not measured this language"
+        return self.reasons[tag]
 
 
 def write_passport(
@@ -144,12 +144,13 @@ def _said(call: Call) -> str:
     return f"{call.preference:.4f}"
 
 
-def read_verdicts(path: Path, settings: Mapping[str, Any]) -> Verdicts:
+def read_verdicts(path: Path, settings: Mapping[str, Any], tags: Iterable[str]) -> Verdicts:
     """Where a judge gives verdicts, according to its passport.
 
     Args:
         path: the record, or its folder.
         settings: of the judgements that rest on it.
+        tags: the languages that are judged.
 
     Raises:
         CorpusError: the record is not a passport.
@@ -163,13 +164,19 @@ def read_verdicts(path: Path, settings: Mapping[str, Any]) -> Verdicts:
     if not found:
         raise CorpusError(f"{file} is not a passport: expected a record that `x-instruction eval judge-passport` wrote")
     now = json.loads(json.dumps(settings))
-    for key in _COMMON:
+    if "judge" not in now:
+        raise RecipeError(
+            "--passport needs the judge of --judgements, and no record (judge-SYSTEM.json) beside them names it: leave "
+            "out --passport, or judge again"
+        )
+    for key in COMMON:
         if record.settings.get(key) != now.get(key):
             raise RecipeError(
                 f"{file} was made with another {key} ({_short(record.settings.get(key))}), here it is "
                 f"{_short(now.get(key))}: make a passport with the judge, the protocol and the prompt of the judgements"
             )
-    return Verdicts(file, {tag: "" if metric.value else metric.notes for tag, metric in found.items()})
+    reasons = {tag: "" if metric.value else metric.notes for tag, metric in found.items()}
+    return Verdicts(file, {tag: reasons.get(tag, f"{file.name} has not measured this language") for tag in tags})
 
 
 def _short(value: Any) -> str:
@@ -201,12 +208,15 @@ def write_results(
             metric
             for result in results
             if name in result.systems
-            for metric in _result_metrics(result, name, verdicts, data, judging)
+            for metric in _result_metrics(result, name, verdicts, bool(languages), data, judging)
         ]
         for tag, fitted in strengths.items():
             if name in fitted.systems:
                 estimate = fitted.strengths[fitted.systems.index(name)]
-                metrics.append(_metric("bradley_terry", estimate, tag, data, judging, {}, None, None, "log-odds", ""))
+                notes = _notes(verdicts, tag, _gated(bool(languages)))
+                metrics.append(
+                    _metric("bradley_terry", estimate, tag, data, judging, {}, None, None, "log-odds", notes)
+                )
         known = {metric.id for metric in metrics}
         instances = [instance for instance in _instances(name, judged, languages) if instance.metric in known]
         paths.append(
@@ -215,28 +225,38 @@ def write_results(
     return paths
 
 
+def _notes(verdicts: Verdicts | None, tag: str, what: str) -> str:
+    """Why a figure does not count, or else what it is."""
+    reason = verdicts.reason(tag) if verdicts else "the judge has no passport"
+    return f"no verdict: {reason}" if reason else what
+
+
+def _gated(is_gated: bool) -> str:
+    return "both orders agree; only an answer in the right language wins" if is_gated else _UNGATED
+
+
 def _result_metrics(
-    result: PairResult, name: str, verdicts: Verdicts | None, data: Data, judging: Judging
+    result: PairResult, name: str, verdicts: Verdicts | None, is_gated: bool, data: Data, judging: Judging
 ) -> Iterator[Metric]:
     is_first = result.systems[0] == name
     other = result.systems[1] if is_first else result.systems[0]
     parameters: dict[str, str | float | bool | None] = {"against": other}
     if result.aspect != OVERALL:
         parameters["aspect"] = result.aspect
-    reason = verdicts.reason(result.language) if verdicts else "the judge has no passport"
-    notes = f"no verdict: {reason}" if reason else "both orders agree; only an answer in the right language wins"
+    others = {_WITHOUT_GATE: _UNGATED, _LENGTH_CONTROLLED: "mean preference of both orders, without a gate by language"}
     sides = result.gated
     figures = {
         "win_rate": sides.win if is_first else sides.loss,
         "tie_rate": sides.tie,
         "loss_rate": sides.loss if is_first else sides.win,
         _SCORE: sides.score if is_first else _complement(sides.score),
-        "score_without_gate": result.ungated.score if is_first else _complement(result.ungated.score),
-        "length_controlled_win_rate": result.length_controlled if is_first else _complement(result.length_controlled),
+        _WITHOUT_GATE: result.ungated.score if is_first else _complement(result.ungated.score),
+        _LENGTH_CONTROLLED: result.length_controlled if is_first else _complement(result.length_controlled),
     }
     for metric, estimate in figures.items():
         if not math.isnan(estimate.value):
             better = metric not in ("loss_rate",)
+            notes = _notes(verdicts, result.language, others.get(metric, _gated(is_gated)))
             yield _metric(
                 metric, estimate, result.language, data, judging, parameters, 0.0, 1.0, "proportion", notes, better
             )

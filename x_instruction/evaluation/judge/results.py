@@ -9,15 +9,18 @@ from typing import Literal
 
 import numpy as np
 
-from x_instruction.errors import RecipeError
+from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.answers import AnswerSet, asked
 from x_instruction.evaluation.judge.statistics import (
     Estimate,
     SideBySide,
     Strengths,
     bradley_terry,
+    draw_weights,
     length_controlled_estimate,
     mean_estimate,
+    means,
+    share_estimate,
     side_by_side,
 )
 from x_instruction.evaluation.judge.verdicts import OVERALL, Comparison, Judgement
@@ -80,6 +83,7 @@ def compare_systems(
         The comparisons, and how many questions each system could not answer.
 
     Raises:
+        CorpusError: no question has answers of two systems.
         RecipeError: fewer than two systems, or no such baseline.
     """
     names = sorted({name for answers in sets for name in answers.systems})
@@ -109,6 +113,10 @@ def compare_systems(
                 for question in answers.questions
                 if str(question.id) in one and str(question.id) in other
             ]
+    if not comparisons:
+        raise CorpusError(
+            "no question has answers of two systems: run the command `eval answers` again, which asks what failed again"
+        )
     return comparisons, left_out
 
 
@@ -182,7 +190,7 @@ def _result(
         length_controlled=Estimate(nan, nan, nan, len(ids))
         if tag == ALL
         else length_controlled_estimate(preferences, lengths[:, 0], lengths[:, 1], ids, seed),
-        consistency=mean_estimate(consistent, ids, seed),
+        consistency=share_estimate(means(draw_weights(ids, seed), consistent), len(ids), ids),
         position=position(judgements, seed),
     )
 

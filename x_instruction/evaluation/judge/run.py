@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,17 @@ from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError
 from x_instruction.evaluation.answers import AnswerSet, Sampling, answer, read_folder, system_report
 from x_instruction.evaluation.judge.files import read_judgements, write_judgements
-from x_instruction.evaluation.judge.labels import agreement_with_people, read_labels
+from x_instruction.evaluation.judge.labels import Label, agreement_with_people, read_labels
 from x_instruction.evaluation.judge.passport import Documents, Passport, items, measure, question_of
-from x_instruction.evaluation.judge.protocols import Protocol, judge, prompt_digest, template
-from x_instruction.evaluation.judge.records import PASSPORT, Verdicts, read_verdicts, write_passport, write_results
+from x_instruction.evaluation.judge.protocols import CUT_OFF, Protocol, judge, prompt_digest, template
+from x_instruction.evaluation.judge.records import (
+    COMMON,
+    PASSPORT,
+    Verdicts,
+    read_verdicts,
+    write_passport,
+    write_results,
+)
 from x_instruction.evaluation.judge.results import (
     PairResult,
     Pick,
@@ -32,13 +39,14 @@ from x_instruction.evaluation.judge.results import (
 from x_instruction.evaluation.judge.statistics import Strengths
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
 from x_instruction.evaluation.models import model_info
-from x_instruction.evaluation.record import Data, Judging, ModelInfo, check_target
+from x_instruction.evaluation.record import Data, Judging, ModelInfo, check_target, read_record
 from x_instruction.evaluation.spending import budget_for, spent
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.mixing.files import sources
 from x_instruction.records import Dropped
 from x_instruction.seed.pairs import Pair, read_pairs
+from x_instruction.storage.atomic import file_digest
 
 REQUESTS = "judge.requests.sqlite"
 PASSPORT_REQUESTS = f"{PASSPORT}.requests.sqlite"
@@ -61,6 +69,7 @@ class Judged:
         strengths: of all systems, by language, where there are at least three.
         verdicts: where the judge gives verdicts; None without a passport.
         left_out: questions that a system could not be asked, by system.
+        cut_off: answers of the judge that its limit of tokens cut off before it said anything.
         records: files of the results.
         spent: cost of all requests so far, at the prices of the model.
     """
@@ -69,6 +78,7 @@ class Judged:
     strengths: Mapping[str, Strengths]
     verdicts: Verdicts | None
     left_out: Mapping[str, int]
+    cut_off: int
     records: Sequence[Path]
     spent: float
 
@@ -128,9 +138,14 @@ def judge_answers(
             "pick": pick,
             "baseline": baseline,
             "gate": gate,
-            "answers": digest(sorted([c.question_id, c.question, *c.systems, *c.answers] for c in comparisons)),
+            "lid_model": file_digest(Path(lid_model)) if lid_model else None,
+            "answers": digest(
+                sorted([c.language, c.question_id, c.question, *c.systems, *c.answers] for c in comparisons)
+            ),
         }
-        verdicts = read_verdicts(passport, settings) if passport else None
+        judged_in = dict.fromkeys(comparison.language for comparison in comparisons)
+        verdicts = read_verdicts(passport, settings, judged_in) if passport else None
+        settings["passport"] = digest(sorted(verdicts.reasons.items())) if verdicts else None
         systems = {name: system_info(sets, name) for name in sorted(sets[0].systems)}
         for name, info in systems.items():
             check_target(out, f"judge-{name}", info, settings, overwrite)
@@ -156,7 +171,9 @@ def judge_answers(
         settings=settings,
         overwrite=overwrite,
     )
-    return Judged(results, strengths, verdicts, left_out, records, spent(model, [cache]))
+    asked = [j for judgements in judged for j in judgements if j.aspect in protocol.aspects]
+    cut_off = sum(call.failure == CUT_OFF for j in asked for call in (j.forward, j.backward))
+    return Judged(results, strengths, verdicts, left_out, cut_off, records, spent(model, [cache]))
 
 
 def _limited(answers: AnswerSet, limit: int | None) -> AnswerSet:
@@ -180,21 +197,35 @@ def _asking(
     left = budget_for(model, budget, [path])
     engine = open_engine(model)
     prompt = template(protocol, "en", engine.chat)
-    settings = {
-        "judge": fingerprint(model),
-        "protocol": protocol.name,
-        "aspects": list(protocol.aspects),
-        "prompt": prompt_digest(protocol, engine.chat),
-    }
+    settings = _judge_settings(model, protocol, engine.chat)
     judging = Judging(judge=model_info(model), prompt=prompt.text, temperature=0.0)
     with RequestCache(path, engine, fingerprint(model), seen, left) as cache:
         yield lambda comparisons: judge(comparisons, protocol, cache.engine, cache.ask), settings, judging
 
 
+def _judge_settings(model: Model, protocol: Protocol, chat: bool) -> dict[str, Any]:
+    """Who judges, and how it is asked."""
+    return {
+        "judge": fingerprint(model),
+        "protocol": protocol.name,
+        "aspects": list(protocol.aspects),
+        "prompt": prompt_digest(protocol, chat),
+        "max_tokens": protocol.max_tokens,
+        "retries": protocol.retries,
+    }
+
+
 @contextmanager
 def _judgements(folder: Path, comparisons: Sequence[Comparison]) -> Iterator[tuple[_Ask, dict[str, Any], Judging]]:
+    """Counts judgements that exist. Records beside them say who judged, and how; published ones have none."""
+    judged = read_judgements(folder, comparisons)
+    calls = [[(j.aspect, astuple(j.forward), astuple(j.backward)) for j in judgements] for judgements in judged]
+    settings: dict[str, Any] = {"judgements": digest(calls)}
     judging = Judging(judge=ModelInfo(name="unknown"), prompt="unknown: judgements were read from files")
-    yield lambda comparisons: read_judgements(folder, comparisons), {"judgements": folder.resolve().name}, judging
+    if records := [read_record(path) for path in sorted(folder.glob("judge-*.json")) if path.stem != PASSPORT]:
+        settings |= {key: records[0].settings.get(key) for key in COMMON}
+        judging = next((metric.judging for metric in records[0].metrics if metric.judging), judging)
+    yield lambda _: judged, settings, judging
 
 
 def measure_judge(
@@ -235,17 +266,15 @@ def measure_judge(
     """
     chosen = {language(tag).tag for tag in tags}
     documents = Documents(_pairs(data, chosen), chosen, per_language, seed)
-    labelled = read_labels(labels) if labels else []
+    labelled = _labels(labels, documents, chosen) if labels else []
     cache = out / PASSPORT_REQUESTS
     left = budget_for(model, budget, [cache])
     engine = open_engine(model)
     info = model_info(model)
-    settings = {
-        "judge": fingerprint(model),
-        "protocol": protocol.name,
-        "aspects": list(protocol.aspects),
-        "prompt": prompt_digest(protocol, engine.chat),
+    settings = _judge_settings(model, protocol, engine.chat) | {
         "documents": _digest(documents),
+        "languages": sorted(documents.judged),
+        "limit": per_language,
         "own": own,
         "labels": digest([[label.comparison.question, *label.comparison.answers, label.value] for label in labelled]),
         "seed": seed,
@@ -271,6 +300,23 @@ def measure_judge(
         overwrite=overwrite,
     )
     return passports
+
+
+def _labels(path: Path, documents: Documents, chosen: set[str]) -> list[Label]:
+    """The labels in the languages that are judged.
+
+    Raises:
+        CorpusError: there are none, or, unless languages were chosen, some in a language without documents.
+    """
+    labels = read_labels(path)
+    other = sorted({label.comparison.language for label in labels} - documents.judged.keys())
+    own = [label for label in labels if label.comparison.language in documents.judged]
+    if other and not (chosen and own):
+        raise CorpusError(
+            f"{path} has pairs in {other[0]}, and there are no documents in {other[0]} to measure the judge on: add "
+            f"some to DATA, or choose languages that both have with --languages"
+        )
+    return own
 
 
 def _digest(documents: Documents) -> str:

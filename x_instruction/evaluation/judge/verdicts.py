@@ -47,7 +47,7 @@ class Call:
             probability; None if there is no answer.
         scores: of the answers as they were shown, for a protocol with scores.
         text: what the judge wrote; empty if only probabilities were read.
-        failure: why there is no answer: a key of ``engines.FAILURES``, or ``not_parsed``.
+        failure: why there is no answer: a key of ``engines.FAILURES``, ``not_parsed``, ``cut_off`` or ``not_finite``.
     """
 
     preference: float | None = None
