@@ -76,7 +76,11 @@ def page(local_hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     first = {tag: " ".join(texts(tag)[0].split())[:200] for tag in SCRIPTS}
     rows = "\n".join(f"| `{tag}` | \u2068{text}\u2069 | 0.5 |" for tag, text in first.items())
-    local_hub.commit(repo, files | {"README.md": CARD.format(configs=configs, rows=rows).encode()})
+    # A report adds to the links of the page.
+    files |= {"README.md": CARD.format(configs=configs, rows=rows).encode(), "report.html": b"<p>A report"}
+    local_hub.commit(repo, files)
+    asked = {"title": "A question", "description": "Why?"}
+    assert local_hub.ask(f"/api/datasets/{repo}/discussions", "POST", asked).status == 200
     with browse(tmp_path_factory.mktemp("browser")) as page:
         page.resize(1400)
         page.open(f"{local_hub.endpoint}/datasets/{repo}")
@@ -159,10 +163,33 @@ def test_numbers_stand_at_the_end_and_words_are_whole(page: Page, tmp_path: Path
     assert (tmp_path / "page.png").stat().st_size > 50_000
 
 
+def test_a_phone_shows_a_row_as_a_block(page: Page, local_hub: RunningHub, tmp_path: Path) -> None:
+    page.resize(400, 1200, touch=True)
+    try:
+        page.open(f"{local_hub.endpoint}/datasets/look-org/set/viewer/th")
+        cells = page.value(
+            "[...document.querySelectorAll('.rows tbody tr:first-child td')].map(one => [one.dataset.name,"
+            " one.getBoundingClientRect().left, one.getBoundingClientRect().right,"
+            " getComputedStyle(one, '::before').content])"
+        )
+        assert [cell[0] for cell in cells[:2]] == ["instruction", "output"]
+        assert all(0 <= left < 40 and 360 < right <= 400 for _, left, right, _ in cells)
+        assert [cell[3] for cell in cells] == [f'"{cell[0]}"' for cell in cells]
+        assert page.value("document.documentElement.scrollWidth") == page.value("innerWidth") == 400
+        page.picture(tmp_path / "phone.png")
+    finally:
+        page.resize(1400)
+        page.open(f"{local_hub.endpoint}/datasets/look-org/set")
+        page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize(
     "path",
-    ["", "/viewer/ur", "/viewer/ta/train", "/blob/main/README.md", "/tree/main/data", "/commit/main", "/commits/main"],
+    [
+        *("", "/viewer/ur", "/viewer/ta/train", "/blob/main/README.md", "/tree/main/data", "/commit/main"),
+        *("/commits/main", "/discussions/1"),
+    ],
 )
 def test_pages_are_laid_out_and_accessible(page: Page, local_hub: RunningHub, path: str, width: int) -> None:
     page.resize(width, touch=width == 400)

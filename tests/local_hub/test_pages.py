@@ -58,7 +58,7 @@ def repo(local_hub: RunningHub) -> str:
     assert local_hub.ask(f"/api/datasets/{repo}/commit/main", "POST", lines.encode()).status == 200
     files = {"README.md": CARD.encode(), "data/broken.parquet": b"PAR1 no", "data/ur/test-0.parquet": parquet(rows)}
     local_hub.commit(repo, files | {f"more/{n}.txt": b"x" for n in range(20)} | {'odd "<b>.txt': b"x"})
-    data = {"title": "Change <script>it</script>", "description": EVIL, "pullRequest": True}
+    data = {"title": "Change <script>it</script> \u202e\x07", "description": EVIL + "\u202e\x1b", "pullRequest": True}
     assert local_hub.ask(f"/api/datasets/{repo}/discussions", "POST", data).status == 200
     return repo
 
@@ -69,8 +69,8 @@ def test_a_data_set_is_shown(local_hub: RunningHub, repo: str) -> None:
     assert answer.status == 200
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "script-src" not in answer.headers["Content-Security-Policy"]
-    assert '<td dir="rtl" lang="ur" class="text">یہ اردو کا متن ہے</td>' in page
-    assert '<td dir="ltr" lang="en" class="text">&lt;img src=x onerror=alert(&quot;row&quot;)&gt;</td>' in page
+    assert '<td data-name="output" dir="rtl" lang="ur" class="text">یہ اردو کا متن ہے</td>' in page
+    assert 'data-name="instruction" dir="ltr" lang="en" class="text">&lt;img src=x onerror=alert(&quot;row' in page
     assert re.search("x{1000}…</td>", page)
     assert "x" * 1001 not in page
     assert "100 rows" in page
@@ -184,6 +184,31 @@ def test_nothing_of_a_repository_runs(local_hub: RunningHub, repo: str) -> None:
         assert page.status == 200
         assert not re.search(r"<script|<img|<iframe|javascript:|<[a-z]+ [^>]*\son[a-z]+=", page.text), path
         assert page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_hidden_characters_are_seen(local_hub: RunningHub, repo: str) -> None:
+    """Where people write, and in names of files, configurations and columns."""
+    name = "ro\u202ews"
+    files = {
+        "README.md": f'---\nconfigs: [{{config_name: "{name}", data_files: "*.parquet"}}]\n---\n# Set\n'.encode(),
+        f"{name}.parquet": parquet([{name: "a\u202eb"}]),
+        f"{name}/{name}.txt": b"a",
+    }
+    odd = local_hub.create("pages-org/odd")
+    local_hub.commit(odd, files)
+    path = "ro%E2%80%AEws"
+    pages = [f"/datasets/{repo}", f"/datasets/{repo}/discussions/1", f"/datasets/{odd}"]
+    pages += [
+        f"/datasets/{odd}/viewer/{path}",
+        f"/datasets/{odd}/tree/main/{path}",
+        f"/datasets/{odd}/blob/main/{path}/{path}.txt",
+    ]
+    for address in (*pages, f"/datasets/{odd}/commit/main"):
+        page = local_hub.ask(address, token=None)
+        assert page.status == 200, address
+        assert not re.search(r"[\u202e\x07\x1b]", page.text), address
+        assert '<span class="hidden-char">U+202E</span>' in page.text, address
+        assert not re.search(r'"[^">]*<span', page.text), address
 
 
 def test_other_pages(local_hub: RunningHub, repo: str) -> None:

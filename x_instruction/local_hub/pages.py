@@ -28,7 +28,7 @@ from x_instruction.local_hub.refs import BRANCHES, TAGS
 from x_instruction.local_hub.refused import Refused, entry_not_found
 from x_instruction.local_hub.rendering import render
 from x_instruction.local_hub.resolve import PICTURES, PREFIXES
-from x_instruction.pages.text import escape
+from x_instruction.pages.text import escape, visible
 
 MAX_FILES = 500
 MAX_COMMITS = 30
@@ -49,6 +49,8 @@ def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("x_instruction.local_hub"),
         autoescape=True,
+        # Hidden characters become elements. In an attribute or a title, "plain" is applied first.
+        finalize=lambda value: value if isinstance(value, Markup) else Markup(escape(value)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -58,8 +60,7 @@ def _templates() -> jinja2.Environment:
         "size": size,
         "address": lambda text: quote(str(text), safe="/"),
         "part": lambda text: quote(str(text), safe=""),
-        # Not in an attribute: it makes elements of hidden characters.
-        "shown": lambda text: Markup(escape(text)),
+        "plain": visible,
     }
     return environment
 
