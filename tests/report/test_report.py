@@ -75,6 +75,21 @@ def test_two_sets_are_compared(run: RunFolder, other: RunFolder, tmp_path: Path)
     assert "Only scripts has he, ta" in text
 
 
+def test_runs_of_one_recipe_have_names_of_their_own(run: RunFolder, tmp_path: Path) -> None:
+    base, _ = write_run(tmp_path / "first" / "run", ("sw",))
+    adapter, _ = write_run(tmp_path / "second" / "run", ("sw",), " Answer briefly.")
+    page = report(base.root, tmp_path / "page.html", compare=adapter.root)
+    assert "6 responses in both sets, 0 only in first/run, 0 only in second/run." in page.read_text("utf-8")
+    assert data(page, "set")["other"] == "second/run"
+    renamed = base.root.rename(tmp_path / "base")
+    text = report(renamed, compare=adapter.root).read_text("utf-8")
+    assert "0 only in base, 0 only in run." in text
+    assert "<title>Report of X-Instruction: base</title>" in text
+    assert "<h1>X-Instruction: base</h1>" in text
+    with pytest.raises(RecipeError, match="is compared with itself"):
+        report(run.root, tmp_path / "page.html", compare=run.root)
+
+
 def test_results_of_evaluations_are_shown(run: RunFolder, tmp_path: Path) -> None:
     metric = Metric(
         task="belebele", name="accuracy", value=0.41, low=0.38, high=0.44, n=900, data=Data(name="b"), language="sw"
@@ -156,10 +171,12 @@ def damaged(folder: Path, name: str) -> Path:
         ("unfinished", "has no rows to report on"),
         ("nothing", "expected a built data set"),
         ("absent", "is not a folder"),
+        ("no-such", "no-such does not exist: expected the folder of a run or of a built data set"),
     ],
 )
 def test_bad_sources_are_one_line(tmp_path: Path, name: str, message: str) -> None:
-    source = tmp_path / "absent" / "x" / "y" if name == "absent" else damaged(tmp_path, name)
+    absent = {"absent": tmp_path / "absent" / "x" / "y", "no-such": Path("no-such")}
+    source = absent[name] if name in absent else damaged(tmp_path, name)
     page = tmp_path / "page.html"
     with pytest.raises(XInstructionError, match=message) as raised:
         report(source, page)

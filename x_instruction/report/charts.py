@@ -9,6 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from x_instruction.errors import MissingExtra
@@ -79,8 +80,8 @@ def svg(
         "config": _CONFIG,
     }
     drawn: str = vl_convert.vegalite_to_svg(specification, vl_version=VERSION)
-    # Width and height stay in the viewBox, so that the page can make the chart smaller.
-    return re.sub(r'^<svg ([^>]*?) width="\d+" height="\d+"', r'<svg \1 focusable="false" aria-hidden="true"', drawn)
+    # The height stays in the viewBox, so that paper can make the chart smaller.
+    return re.sub(r'^<svg ([^>]*? width="\d+") height="\d+"', r'<svg \1 focusable="false" aria-hidden="true"', drawn)
 
 
 def funnel(values: Rows, stages: Sequence[str]) -> str:
@@ -139,35 +140,54 @@ def scores(values: Rows) -> str:
     )
 
 
-def verbs(pairs: Counter[tuple[str, str]]) -> str:
-    """The most frequent verbs of the instructions, with their most frequent nouns."""
-    totals: Counter[str] = Counter()
-    for (verb, _), number in pairs.items():
-        totals[verb] += number
-    top = [verb for verb, _ in sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:VERBS]]
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of instructions.
+
+    Args:
+        verb: The verb.
+        count: Instructions with it.
+        nouns: Its most frequent nouns, with the number of instructions.
+    """
+
+    verb: str
+    count: int
+    nouns: list[tuple[str, int]]
+
+    @property
+    def others(self) -> int:
+        """Instructions with other nouns."""
+        return self.count - sum(number for _, number in self.nouns)
+
+
+def frequent_verbs(pairs: Counter[tuple[str, str]]) -> list[Verb]:
+    """The most frequent verbs of instructions, each with its most frequent nouns."""
+    by_verb: dict[str, Counter[str]] = {}
+    for (verb, noun), number in sorted(pairs.items()):
+        by_verb.setdefault(verb, Counter())[noun] += number
+    found = [Verb(verb, nouns.total(), nouns.most_common(NOUNS)) for verb, nouns in by_verb.items()]
+    return sorted(found, key=lambda one: -one.count)[:VERBS]
+
+
+def verbs(frequent: Sequence[Verb]) -> str:
+    """The most frequent verbs, with their most frequent nouns. A noun is written where its part has room for it."""
+    names = [*("1st noun", "2nd noun", "3rd noun", "4th noun")[:NOUNS], "other nouns"]
+    pixels = 0.8 * WIDTH / max(one.count for one in frequent)
     values: Rows = []
-    for verb in top:
-        nouns = sorted(((n, noun) for (v, noun), n in pairs.items() if v == verb), key=lambda one: (-one[0], one[1]))
-        for place, (number, noun) in enumerate(nouns[:NOUNS]):
-            values.append({"verb": verb, "noun": noun, "place": place, "rows": number})
-        rest = sum(number for number, _ in nouns[NOUNS:])
-        if rest:
-            values.append({"verb": verb, "noun": "other", "place": NOUNS, "rows": rest})
-    most = max(row["rows"] for row in values)
-    y = {"field": "verb", "type": "nominal", "sort": top, "title": None}
+    for one in frequent:
+        for place, (noun, number) in enumerate([*one.nouns, ("other", one.others)]):
+            label = noun if place < len(one.nouns) and number * pixels > 4 + 6.5 * len(noun) else ""
+            group = names[place] if place < len(one.nouns) else names[-1]
+            values.append({"verb": one.verb, "place": place, "rows": number, "group": group, "label": label})
+    y = {"field": "verb", "type": "nominal", "sort": [one.verb for one in frequent], "title": None}
     stacked = {"field": "rows", "type": "quantitative", "title": "instructions", "stack": "zero"}
-    names = ["1st noun", "2nd noun", "3rd noun", "4th noun", "other nouns"]
     return svg(
-        # A noun is written where its bar has room for it.
-        [
-            {**row, "group": names[row["place"]], "label": row["noun"] if row["rows"] > 0.08 * most else ""}
-            for row in values
-        ],
+        [value for value in values if value["rows"]],
         {"type": "bar"},
         {
             "y": y,
             "x": stacked,
-            "color": {"field": "group", "type": "nominal", "title": None, "legend": None}
+            "color": {"field": "group", "type": "nominal", "title": None, "legend": {"orient": "bottom"}}
             | {"scale": {"domain": names, "range": _PALE}},
             "order": {"field": "place"},
         },

@@ -25,7 +25,7 @@ from x_instruction.report.compare import compare
 from x_instruction.report.figures import SCORE_BINS, LanguageFigures, figures
 from x_instruction.report.rows import FIELDS, PageRows, add_dropped, add_kept
 from x_instruction.report.similar import near_duplicates, positions
-from x_instruction.report.source import Subject
+from x_instruction.report.source import Subject, apart
 
 # Texts on the map of instructions, and near-duplicates that are listed of each language.
 MAPPED, LISTED = 800, 3
@@ -65,6 +65,8 @@ def report(
         ShardError: A file is damaged.
         MissingExtra: The package that draws charts is not installed.
     """
+    if other is not None:
+        subject, other = apart(subject, other)
     tags = subject.languages
     shared = _shared(subject, other) if other else []
     measured = {tag: figures(subject, tag) for tag in tags}
@@ -79,12 +81,14 @@ def report(
     sampled = len(rows.rows)
     for tag in tags:
         add_dropped(rows, subject, tag)
+    verbs = charts.frequent_verbs(sum((one.pairs for one in measured.values()), Counter()))
     body = _template().render(
         subject=subject,
         figures=measured,
         sampled=sampled,
         total=sum(one.rows for one in measured.values()),
-        plots=_plots(measured, rows),
+        plots=_plots(measured, rows, verbs),
+        verbs=verbs,
         stages=list(dict.fromkeys(stage.stage for one in measured.values() for stage in one.stages)),
         effort=_effort(measured.values()),
         examples=_examples(rows),
@@ -93,7 +97,7 @@ def report(
         comparison=comparison,
     )
     files = _files(subject, tags, measured, root)
-    title = f"{subject.title}: report"
+    title = f"Report of {subject.title}"
     data = {
         "rows": rows.as_data(),
         "set": {
@@ -133,7 +137,7 @@ def _files(
     }
 
 
-def _plots(measured: Mapping[str, LanguageFigures], rows: PageRows) -> dict[str, Markup]:
+def _plots(measured: Mapping[str, LanguageFigures], rows: PageRows, verbs: Sequence[charts.Verb]) -> dict[str, Markup]:
     """Name to chart. One without data is left out."""
     plots: dict[str, str] = {}
     funnel = _funnel(measured.values())
@@ -144,11 +148,8 @@ def _plots(measured: Mapping[str, LanguageFigures], rows: PageRows) -> dict[str,
     )
     if scores := _scores(measured.values()):
         plots["scores"] = charts.scores(scores)
-    pairs: Counter[tuple[str, str]] = Counter()
-    for one in measured.values():
-        pairs.update(one.pairs)
-    if pairs:
-        plots["verbs"] = charts.verbs(pairs)
+    if verbs:
+        plots["verbs"] = charts.verbs(verbs)
     if points := _points(rows):
         plots["clusters"] = charts.clusters(points)
     return {name: Markup(drawn) for name, drawn in plots.items()}

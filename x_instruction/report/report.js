@@ -11,7 +11,10 @@
     });
     return row;
   });
-  const collapsed = text => text.normalize("NFC").toLowerCase();
+  const candidates = new Map(Object.entries(data.candidates)), others = new Map(Object.entries(data.others));
+  // Equal for the cases of a letter. A Turkish or Azerbaijani i has a dot in both cases or in none.
+  const collapsed = text => text.normalize("NFKC").toLowerCase().replaceAll("\u0307", "").replaceAll("ı", "i");
+  const rounded = value => typeof value === "number" ? Number(value.toFixed(4)) : value;
   let page = 0, found = rows, whole = null, scan = 0;
 
   function haystack(row) {
@@ -60,7 +63,7 @@
   }
 
   function update() {
-    if (whole) return void searchWhole();
+    if (whole) return void searchWhole().catch(failed);
     const filter = chosen();
     found = rows.filter(row => matches(row, filter));
     const order = ORDERS[$("sort").value];
@@ -70,7 +73,7 @@
   }
 
   function draw() {
-    if (whole && !whole.found) return void drawWhole();
+    if (whole && !whole.found) return void drawWhole().catch(failed);
     const first = page * PAGE, shown = found.slice(first, first + PAGE);
     const kept = !whole && set.sampled < set.total ? " of the sample of " + count(set.sampled, "row") + " in this page (" + count(set.total, "row") + " in the set)" : "";
     $("count").textContent = found.length
@@ -102,6 +105,8 @@
       text.replaceChildren();
       pages.show(text, value);
       button.replaceWith(pages.make("span", {className: "note"}, cut));
+      text.tabIndex = -1;
+      text.focus({preventScroll: true});
     });
     return value.length > SHORT ? [text, button] : [text, pages.make("span", {className: "note"}, cut)];
   }
@@ -124,7 +129,7 @@
     const facts = [pages.make("span", {}, languageName(row.language))];
     if (!isKept) facts.push(pages.make("span", {className: "mark"}, row.state), pages.make("span", {}, row.stage + (row.detail ? ": " + row.detail : "")));
     if (row.score !== null) facts.push(pages.make("span", {}, "score ", pages.make("b", {}, String(row.score))));
-    if (data.others[row.id]) facts.push(pages.make("span", {className: "mark"}, "also in " + set.other));
+    if (others.has(row.id)) facts.push(pages.make("span", {className: "mark"}, "also in " + set.other));
     facts.push(pages.make("code", {}, row.id));
     return pages.make("li", {className: isKept ? "row" : "row dropped"},
       pages.make("div", {className: "pair"}, instruction, response),
@@ -147,21 +152,21 @@
       if (value !== "" && value !== null && value !== undefined) list.append(pages.make("dt", {}, name), pages.make("dd", {}, pages.make("bdi", {}, String(value))));
     }
     const parts = [list];
-    const candidates = data.candidates[row.id.replace(/-\d+(-r\d+)?$/, "")];
-    if (candidates) parts.push(table("All instructions for this response", ["Instruction", "Style", "Score", "Round", "Fate"], candidates, row.instruction_language));
-    const others = data.others[row.id];
-    if (others) parts.push(table("In " + set.other, ["Instruction", "Style", "Score", "Generator"], others, row.instruction_language));
+    const rated = candidates.get(row.id.replace(/-\d+(-r\d+)?$/, ""));
+    if (rated) parts.push(table("All instructions for this response", ["Instruction", "Style", "Score", "Round", "Fate"], rated, row));
+    const beside = others.get(row.id);
+    if (beside) parts.push(table("In " + set.other, ["Instruction", "Style", "Score", "Generator"], beside, row));
     return parts;
   }
 
-  function table(title, heads, lines, language) {
+  function table(title, heads, lines, row) {
     const head = pages.make("tr", {}, ...heads.map(name => pages.make("th", {scope: "col"}, name)));
     const body = lines.map(line => pages.make("tr", {}, ...line.map((value, place) => place === 0
-      ? pages.text("td", language, value)
-      : pages.make("td", {}, value === null ? "none" : String(typeof value === "number" ? Number(value.toFixed(4)) : value)))));
+      ? pages.text("td", row.instruction_language, value)
+      : pages.make("td", {}, value === null ? "none" : String(rounded(value))))));
     const region = pages.make("div", {className: "scroll", tabIndex: 0}, pages.make("table", {}, pages.make("caption", {}, title), pages.make("thead", {}, head), pages.make("tbody", {}, ...body)));
     region.setAttribute("role", "region");
-    region.setAttribute("aria-label", title);
+    region.setAttribute("aria-label", title + ": " + row.id);
     return region;
   }
 
@@ -173,48 +178,71 @@
     if (!query) return;
     const marks = new Highlight(), walker = document.createTreeWalker($("list"), NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      const text = node.data.toLowerCase();
-      for (let at = text.indexOf(query); at >= 0 && text.length === node.data.length; at = text.indexOf(query, at + query.length)) {
+      // Where each unit of the collapsed text is in the node: letters can get longer, shorter or disappear.
+      let text = "", from = 0;
+      const places = [];
+      for (const letter of node.data) {
+        const short = collapsed(letter);
+        text += short;
+        for (let i = 0; i < short.length; i++) places.push([from, from + letter.length]);
+        from += letter.length;
+      }
+      for (let at = text.indexOf(query); at >= 0; at = text.indexOf(query, at + query.length)) {
         const range = new Range();
-        range.setStart(node, at);
-        range.setEnd(node, at + query.length);
+        range.setStart(node, places[at][0]);
+        range.setEnd(node, places[at + query.length - 1][1]);
         marks.add(range);
       }
     }
     CSS.highlights.set("found", marks);
   }
 
-  // All rows of a language, read from its Parquet files in ranges. Only a server has the files at hand.
+  // All rows of the chosen language or of all of them, read from Parquet files in ranges. Only a server has the files at hand.
   function offerWhole() {
-    const tags = Object.keys(set.files);
-    if (!location.protocol.startsWith("http") || !tags.length) return;
-    const button = pages.make("button", {type: "button"}, "Read all rows");
-    button.setAttribute("aria-pressed", "false");
+    if (!location.protocol.startsWith("http") || !Object.keys(set.files).length) return;
+    const button = pages.make("button", {type: "button", id: "read"}, "Read all rows");
     button.addEventListener("click", async () => {
-      if (whole) whole = null;
-      else await openWhole($("language").value || tags[0]);
-      button.setAttribute("aria-pressed", String(whole !== null));
-      $("sort").disabled = $("state").disabled = whole !== null;
+      if (whole) setWhole(null);
+      else if (!await openWhole()) return;
       update();
     });
     $("whole").append(button, pages.make("span", {className: "note"}, "from the Parquet files beside this page, of the language chosen above."));
     $("whole").hidden = false;
+    setWhole(null);
   }
 
-  async function openWhole(tag) {
+  // Show what is opened, or the sample if it is null.
+  function setWhole(opened) {
+    whole = opened;
+    $("read").setAttribute("aria-pressed", String(whole !== null));
+    $("sort").disabled = $("state").disabled = whole !== null;
+  }
+
+  // Show the sample, and why.
+  function failed(error) {
+    scan++;
+    setWhole(null);
+    update();
+    $("count").textContent = "The Parquet files cannot be read: " + error.message + ". " + $("count").textContent;
+  }
+
+  // Open the files of the chosen language. False if they cannot be read, or if something else was asked for meanwhile.
+  async function openWhole() {
+    const mine = ++scan, tag = $("language").value, files = [];
+    let total = 0;
+    $("count").textContent = "Opening…";
     try {
-      const files = [];
-      let total = 0;
-      for (const path of set.files[tag]) {
+      for (const path of tag ? set.files[tag] : Object.values(set.files).flat()) {
         const file = await parquet.open(path);
         files.push({file, start: total, split: path.split("/").pop().split("-")[0]});
         total += file.rows;
       }
-      whole = {tag, files, total, found: null};
-      $("language").value = tag;
     } catch (error) {
-      $("count").textContent = "The Parquet files cannot be read: " + error.message;
+      if (mine === scan) failed(error);
+      return false;
     }
+    if (mine === scan) setWhole({tag, files, total, found: null});
+    return mine === scan;
   }
 
   async function readWhole(first, last) {
@@ -230,24 +258,24 @@
   function published(row, split, number) {
     const output = row.output ?? row.text;
     const id = row.output === undefined ? row.id + "-" + row.candidate + (row.round ? "-r" + row.round : "") : row.id;
-    return {...row, id, output, number, split, state: "kept", chars: [...output].length, confidence: row.identified_confidence, generator: row.generator + " @ " + row.generator_revision, text: undefined};
+    return {...row, id, output, number, split, state: "kept", chars: [...output].length, score: rounded(row.score), confidence: rounded(row.identified_confidence), generator: row.generator + " @ " + row.generator_revision, text: undefined};
   }
 
   async function drawWhole() {
-    const first = page * PAGE, last = Math.min(first + PAGE, whole.total), drawn = page;
+    const first = page * PAGE, last = Math.min(first + PAGE, whole.total), drawn = page, current = whole;
     $("count").textContent = "Reading…";
     const shown = await readWhole(first, last);
-    if (!whole || page !== drawn || whole.found) return;
-    $("count").textContent = "All " + count(whole.total, "row") + " of " + languageName(whole.tag) + ", " + (first + 1).toLocaleString("en") + " to " + last.toLocaleString("en") + " shown";
+    if (whole !== current || page !== drawn || whole.found) return;
+    $("count").textContent = "All " + count(whole.total, "row") + " of " + (whole.tag ? languageName(whole.tag) : "all languages") + ", " + (first + 1).toLocaleString("en") + " to " + last.toLocaleString("en") + " shown";
     $("list").replaceChildren(...shown.map(drawRow));
     drawPager(whole.total);
   }
 
   // Scan the files for rows that match, and show them as they are found.
   async function searchWhole() {
-    const mine = ++scan;
     const filter = {...chosen(), language: "", state: "kept"};
-    if ($("language").value && $("language").value !== whole.tag) await openWhole($("language").value);
+    if ($("language").value !== whole.tag && !await openWhole()) return;
+    const mine = ++scan;
     page = 0;
     whole.found = null;
     if (!filter.query && !filter.source && filter.least === null) return drawWhole();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,9 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """Its title."""
-        if self.manifest is not None:
-            return self.manifest.pretty_name
-        return self.recipe.publish.pretty_name if self.recipe else self.name
+        """Its title, with its name: many runs and sets have one title."""
+        named = self.manifest.pretty_name if self.manifest else self.recipe.publish.pretty_name if self.recipe else ""
+        return f"{named}: {self.name}" if named not in ("", self.name) else self.name
 
     def parts(self, tag: str) -> list[Part]:
         """The Parquet files of a language, in order."""
@@ -188,6 +187,11 @@ def open_subject(source: str | Path) -> Subject:
         HubError: A data set on the Hub cannot be downloaded, or ``build`` did not write it.
     """
     name = str(source)
+    if is_hub_id(source) and "/" not in name:
+        raise RecipeError(
+            f"{name} does not exist: expected the folder of a run or of a built data set, or an id on the Hub, "
+            "such as org/name"
+        )
     if is_hub_id(source):
         subject = _built(_download(name), name)
     elif (Path(source) / "recipe.json").is_file():
@@ -197,6 +201,21 @@ def open_subject(source: str | Path) -> Subject:
     if not subject.languages:
         raise RecipeError(f"{name} has no rows to report on: see `x-instruction status` and its filters")
     return subject
+
+
+def apart(one: Subject, other: Subject) -> tuple[Subject, Subject]:
+    """Two subjects with names that differ. Equal names become the ends of their folders' paths.
+
+    Raises:
+        RecipeError: Both are the same folder.
+    """
+    if one.name != other.name:
+        return one, other
+    for length in range(1, 1 + max(len(one.folder.parts), len(other.folder.parts))):
+        names = ["/".join(subject.folder.parts[-length:]) for subject in (one, other)]
+        if names[0] != names[1]:
+            return replace(one, name=names[0]), replace(other, name=names[1])
+    raise RecipeError(f"{one.folder} is compared with itself: name another run or data set in --compare")
 
 
 def of_built(run: RunFolder, recipe: Recipe, folder: Path, manifest: Manifest) -> Subject:
@@ -254,7 +273,9 @@ def _of_run(folder: Path) -> Subject:
     if not (folder / CURATED.path).is_dir():
         raise RecipeError(f"{folder} has no rows to report on: see `x-instruction status {folder}`")
     rows = Source(folder.resolve(), built=False)
-    return Subject(name=recipe.name, kind="run", folder=rows.folder, rows=rows, run=run, recipe=recipe)
+    # The name of the folder: many runs have one recipe.
+    name = rows.folder.name or recipe.name
+    return Subject(name=name, kind="run", folder=rows.folder, rows=rows, run=run, recipe=recipe)
 
 
 def _built(folder: Path, name: str) -> Subject:
@@ -274,7 +295,8 @@ def _download(repo: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise HubError(
-            f"cannot read {repo} ({reason}): expected a folder of a run, a built data set, or a data set on the Hub"
+            f"there is no folder {repo}, and it cannot be read from the Hub ({reason}): expected the folder of a run "
+            "or of a built data set, or a data set on the Hub"
         ) from error
     if not os.path.isfile(folder / "manifest.json"):
         raise HubError(f"{repo} has no manifest.json: expected a data set that x-instruction published")
