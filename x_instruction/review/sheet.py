@@ -407,5 +407,5 @@ you close the page.</p>
 <button id="share" type="button" class="push" hidden>Share</button>
 <button id="save" type="button">Save to a file</button></div>
 </div>
-<label class="no-print">Continue from a saved file<input id="open" type="file"></label>
+<label class="wide no-print">Continue from a saved file<input id="open" type="file"></label>
 </main>"""
