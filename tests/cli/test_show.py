@@ -133,6 +133,8 @@ def test_lines_fit_and_hostile_text_is_escaped(run: Path, show: Show, monkeypatc
     assert plain("a\x1b[31mred\x07\r\nb\ttab\ud83d\u2067") == "a\\x1b[31mred\\x07\nb    tab\\ud83d\\u2067"
     # Persian and Indic scripts need their joiners.
     assert plain("می\u200cخواهم") == "می\u200cخواهم"
+    # Terminals and splitlines break lines there.
+    assert plain("a\u2028b\u2029") == "a\\u2028b\\u2029"
     assert plain("a" * 20, 10) == "a" * 10 + "…"
 
 
@@ -145,6 +147,13 @@ def test_records_of_all_stages_are_entries() -> None:
         one = entry({name: row[name] for name in record_type.__dataclass_fields__})
         assert one.text == "Maandishi."
         assert bool(one.prompt) == (record_type is not Passage)
+
+
+def test_scores_of_other_tools_are_shown_as_they_are() -> None:
+    from x_instruction.cli.rows import entry
+
+    assert entry({"instruction": "Ask.", "output": "Jibu.", "score": "high"}).facts == "score high"
+    assert entry({"instruction": "Ask.", "output": "Jibu.", "score": 0.12345}).facts == "score 0.123"
 
 
 def test_a_data_set_on_the_hub(local_hub: RunningHub, tmp_path: Path) -> None:

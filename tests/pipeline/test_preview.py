@@ -158,6 +158,19 @@ def test_the_estimate_is_the_run(served: Recipe, tmp_path: Path) -> None:
     assert [(model.name, model.size) for model in estimate.models] == [("test/model", None)]
 
 
+def test_a_second_preview_keeps_what_loading_the_model_took(served: Recipe, tmp_path: Path) -> None:
+    first = preview(served, tmp_path / "run").estimate
+    low, high = first.interval(first.seconds)
+    assert 0 < low <= first.seconds <= high
+    kept = tmp_path / "run" / "preview" / "startup.json"
+    found = json.loads(kept.read_text("utf-8"))
+    assert found["memory"] == first.memory
+    kept.write_text(json.dumps(found | {"memory": 10**15}), "utf-8")
+    assert preview(served, tmp_path / "run").estimate.memory == 10**15
+    kept.write_text(json.dumps(found | {"memory": 10**15, "models": []}), "utf-8")
+    assert preview(served, tmp_path / "run").estimate.memory < 10**15
+
+
 def test_slow_models_are_shown_in_fewer_languages(
     recipe_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,7 +209,8 @@ def entry(row: Mapping[str, Any], place: str = "") -> Entry:
         text = _first(row, "output", "text", "response", "completion", "answer")
     facts = []
     if row.get("score") is not None and row.get("rater") != "none":
-        facts.append(f"score {row['score']:.3f}")
+        score = row["score"]
+        facts.append(f"score {score:.3f}" if isinstance(score, int | float) else f"score {score}")
     facts += [f"{name} {row[name]}" for name in ("rank", "candidate", "style") if row.get(name) is not None]
     if row.get("detail"):
         facts.append(str(row["detail"]))

@@ -158,6 +158,6 @@ def plain(text: str, most: int | None = 300) -> str:
 
 
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI:
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI:
         return character.encode("unicode_escape").decode()
     return character

@@ -159,8 +159,8 @@ class Estimate:
         return sum((expected.error or 0.0) * (expected.seconds or 0.0) for expected in known) / total if total else 0.0
 
     def interval(self, figure: float) -> Interval:
-        """The 95 % interval of a sum."""
-        return figure * max(0.0, 1 - self.error), figure * (1 + self.error)
+        """The 95 % interval of a sum, symmetric in the logarithm: time and cost are never zero."""
+        return figure / (1 + self.error), figure * (1 + self.error)
 
     @property
     def cost(self) -> float:
