@@ -138,7 +138,8 @@ def _filters(expected: Expected) -> str:
 def clean(text: str, most: int = 1_000) -> str:
     """Text on one line that cannot move the cursor or turn its direction: such characters become spaces."""
     shown = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(c) in _TURNS else c for c in text
+        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(c) in _TURNS else c
+        for c in text
     )
     shown = " ".join(shown.split())
     return shown if len(shown) <= most else f"{shown[:most]}…"
