@@ -32,7 +32,7 @@ def test_the_example(natural: Natural, tmp_path: Path, monkeypatch: pytest.Monke
         """The tuned model is right nearly always, the base model each third time and else about another topic."""
         number = re.search(r"topic (\d+)", request)
         if number is None or model == "judge":
-            return OWN + request[::-1]
+            return OWN * 3 + request[::-1] + "."
         n = int(number[1])
         is_right = n % 3 == 0 if model == "base" else n != 5
         return natural.responses[request if is_right else request.replace(f"topic {n}.", f"topic {(n + 1) % 12}.")]

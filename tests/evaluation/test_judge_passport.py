@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,13 @@ def test_a_judge_of_length_alone_has_chance_once_length_is_balanced(natural: Nat
         assert passport.by_flaw["padded"].value == 0.0
         assert passport.by_flaw["truncated"].value == 1.0
         assert passport.p_values["balanced"] > 0.4
+
+
+def test_a_judge_whose_own_answers_are_always_shorter_has_no_measured_bias(natural: Natural, tmp_path: Path) -> None:
+    with JudgeServer(always_longest, answer=lambda model, request: "Ei.") as server:
+        passports = measure_judge(model(server), list(map(str, natural.paths)), tmp_path, protocol("choice"))
+    assert all(math.isnan(passport.own.value) for passport in passports.values())
+    assert [bias.name for bias in passports["fi"].biases] == ["length"]
 
 
 def test_the_command_says_it_and_the_record_holds_it(natural: Natural, tmp_path: Path, say: Say) -> None:

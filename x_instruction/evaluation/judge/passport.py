@@ -331,7 +331,7 @@ def _passport(tag: str, rows: Sequence[tuple[Item, Judgement]], seed: int) -> Pa
     leads = {
         "position": [(lead, _id(item), 0.0) for item, judgement in rows for lead in judgement.first_shown],
         "length": _leads(rows, EQUAL),
-        "own": _leads(rows, OWN),
+        "own": _comparable(_leads(rows, OWN)),
         # The second answer of these pairs is the one in the wrong language.
         "language": [(0.0 - lead, id, sign) for lead, id, sign in _leads(rows, "wrong-language")],
     }
@@ -397,6 +397,13 @@ def _leads(rows: Sequence[tuple[Item, Judgement]], kind: str) -> list[tuple[floa
         for item, judgement in rows
         if item.kind == kind and (lead := judgement.decided) is not None
     ]
+
+
+def _comparable(leads: list[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
+    """The pairs, unless their first answer is always the longer one, or always the shorter: then a bias for it and one
+    for a length are the same."""
+    signs = {sign for _, _, sign in leads}
+    return leads if {1.0, -1.0} <= signs or signs == {0.0} else []
 
 
 def _bias(leads: Sequence[tuple[float, str, float]], is_balanced: bool, seed: int) -> tuple[Estimate, float]:
