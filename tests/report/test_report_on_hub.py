@@ -43,10 +43,10 @@ def test_a_report_is_opened_from_the_hub(
     browser.click("#whole button")
     text = "document.getElementById('count').textContent"
     browser.value(
-        f"new Promise((done, fail) => {{ let left = 200; const look = () => {text}.startsWith('All 6 rows') ? done() : "
+        f"new Promise((done, fail) => {{ let left = 200; const look = () => {text}.startsWith('All 12 rows') ? done() : "
         f"--left ? setTimeout(look, 20) : fail(new Error({text})); look(); }})"
     )
-    assert browser.value("document.querySelectorAll('#list > li').length") == 6
+    assert browser.value("document.querySelectorAll('#list > li').length") == 12
     assert browser.problems == []
     # The command takes the id of the data set, too.
     command = [sys.executable, "-m", "x_instruction", "report", repo]
@@ -59,5 +59,5 @@ def test_a_report_is_opened_from_the_hub(
     command[-1] = "look-org/none"
     done = subprocess.run(command, cwd=tmp_path / "cwd", env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot read look-org/none (")
+    assert done.stderr.startswith("error: there is no folder look-org/none, and it cannot be read from the Hub (")
     assert done.stderr.count("\n") == 1
