@@ -43,8 +43,8 @@ def test_a_report_is_opened_from_the_hub(
     browser.click("#whole button")
     text = "document.getElementById('count').textContent"
     browser.value(
-        f"new Promise((done, fail) => {{ let left = 200; const look = () => {text}.startsWith('All 12 rows') ? done() : "
-        f"--left ? setTimeout(look, 20) : fail(new Error({text})); look(); }})"
+        f"new Promise((done, fail) => {{ let left = 200; const look = () => {text}.startsWith('All 12 rows') ? done()"
+        f" : --left ? setTimeout(look, 20) : fail(new Error({text})); look(); }})"
     )
     assert browser.value("document.querySelectorAll('#list > li').length") == 12
     assert browser.problems == []
