@@ -26,9 +26,9 @@ from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
-from x_instruction.pipeline.estimate import estimate
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.preview import preview
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.refine.labels import WEAK_STRATEGIES, examples, split
 from x_instruction.seed.pairs import Pair
@@ -117,12 +117,14 @@ def test_seeds_that_are_not_there(looped: Callable[..., Recipe], tmp_path: Path)
         go(recipe, tmp_path / "run")
 
 
-def test_an_estimate_tunes_nothing(looped: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_trains_nothing(
+    looped: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def launch(*_: object) -> None:
-        raise AssertionError("an estimate tunes no model")
+        raise AssertionError("a preview trains no model")
 
     monkeypatch.setattr("x_instruction.pipeline.models.launch", launch)
-    summary = estimate(looped(), 1).summary()
+    summary = preview(looped(), tmp_path / "run", 1, NullProgress()).estimate.summary()
     assert "1 worker" in summary
     assert summary.endswith("training and rounds are not included")
 

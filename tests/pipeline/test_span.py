@@ -24,8 +24,8 @@ from x_instruction.generate import generate
 from x_instruction.generate.span import find
 from x_instruction.pipeline.batch import write
 from x_instruction.pipeline.batch_results import read
-from x_instruction.pipeline.estimate import estimate
 from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.preview import preview
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.records import Candidate, Dropped, Passage, text_digest
 from x_instruction.storage.run_folder import RunFolder
@@ -160,12 +160,12 @@ def test_responses_are_parts_of_their_passages(tmp_path: Path) -> None:
             go(recipe(tmp_path, server.url, **{"generate.span": {"min_length": 0.1}}), tmp_path / "run")
         with pytest.raises(RunChanged, match=r"generate\.span"):
             go(settings.replace(generate=settings.generate.replace(span=None)), tmp_path / "run")
-        priced = settings.generate.model.replace(server=settings.generate.model.server.replace(output_price=1e6))
-        costs = [
-            estimate(settings.replace(generate=settings.generate.replace(model=priced, span=span)), 1).languages[0]
-            for span in (None, Span())
+        expected = [
+            preview(settings.replace(generate=settings.generate.replace(span=span)), tmp_path / name, 1, NullProgress())
+            for name, span in (("whole", None), ("part", Span()))
         ]
-        assert [cost.requests for cost in costs] == [20, 25], costs
+        # One more for each of the 5 passages of a language.
+        assert [found.estimate.languages[0].requests for found in expected] == [20, 25], expected
 
 
 @pytest.mark.parametrize(
