@@ -110,6 +110,13 @@ def pair_rows(data: Path, tags: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield from ({"sentence": row["en"], "parallel": row[tag], "language": tag} for tag in tags)
 
 
+def topic_rows(work: Path, data: Path, tag: str) -> Path:
+    """SIB-200 in an order of its own: its rows are sorted by topic, and a limit takes the first ones."""
+    lines = (data / "eval" / "sib200" / f"test.{tag}.jsonl").read_text("utf-8").splitlines()
+    rows = sorted(map(json.loads, lines), key=lambda row: Random(row["index_id"]).random())
+    return write(work / f"topics.{tag}.jsonl", rows)
+
+
 def records(folder: Path) -> list[Record]:
     """The records of an arm, those of its answers under a name that all arms have in common."""
     return [*read_records(folder), *read_records(folder / "answers")]
@@ -159,7 +166,7 @@ def main() -> None:
     files = {"demo": write(work / "demo.jsonl", rows), "spoilt": write(work / "spoilt.jsonl", list(spoil(rows)))}
     write(work / "held-out.jsonl", list(held_out_rows(options.data, tags, options.rows)))
     write(work / "pairs.jsonl", list(pair_rows(options.data, tags)))
-    named = [f"{tag}={options.data / f'eval/sib200/test.{tag}.jsonl'}" for tag in tags]
+    named = [f"{tag}={topic_rows(work, options.data, tag)}" for tag in tags]
     asked = ["--prompt", "{{text}}\\nTopic:", "--choices", TOPICS, "--answer", "category"]
     benchmark_tasks.main(["topics", *named, "--out", str(work / "tasks"), *asked])
     for arm, file in files.items():
