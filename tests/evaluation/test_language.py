@@ -64,6 +64,8 @@ def test_script_and_switching_are_measured() -> None:
     assert answer_language(THAI, "th").script_share == 1.0
     half = answer_language(f"{FINNISH} But then the storm passed by, and all of the children went out to play.", "fi")
     assert 0.4 < half.switched < 0.6
+    english = answer_language("The library opens at nine and closes at five, except on Sundays.", "th")
+    assert (english.reason, english.switched) == ("wrong_script", 1.0)
     assert half.script_share == 1.0
 
 

@@ -145,7 +145,9 @@ def _identified(verdict: Verdict, tag: str) -> AnswerLanguage:
         reason = "wrong_language"
     elif reason == "wrong_language":
         reason = "unsure"
-    return AnswerLanguage(reason is None, reason, verdict.identified, verdict.script, verdict.foreign)
+    # The corpus check looks at no sentence of a text in another script.
+    switched = 1 - verdict.script if reason == "wrong_script" else verdict.foreign
+    return AnswerLanguage(reason is None, reason, verdict.identified, verdict.script, switched)
 
 
 def _is_identifiable(prose: str) -> bool:
