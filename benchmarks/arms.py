@@ -19,9 +19,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-import benchmark_tasks  # type: ignore[import-not-found]
 import pyarrow.parquet as pq
 
 from x_instruction.corpus.characters import spaced
@@ -32,6 +29,7 @@ from x_instruction.refine.corruptions import shuffled
 
 TOPICS = "science/technology|travel|politics|sports|health|entertainment|geography"
 ARMS = ("untuned", "demo", "spoilt")
+TASK_FILES = Path(__file__).parent.parent / "examples" / "benchmark_tasks.py"
 
 
 def run(*arguments: object) -> None:
@@ -168,7 +166,7 @@ def main() -> None:
     write(work / "pairs.jsonl", list(pair_rows(options.data, tags)))
     named = [f"{tag}={topic_rows(work, options.data, tag)}" for tag in tags]
     asked = ["--prompt", "{{text}}\\nTopic:", "--choices", TOPICS, "--answer", "category"]
-    benchmark_tasks.main(["topics", *named, "--out", str(work / "tasks"), *asked])
+    subprocess.run([sys.executable, TASK_FILES, "topics", *named, "--out", work / "tasks", *asked], check=True)
     for arm, file in files.items():
         if not (work / "models" / arm).exists():
             steps = [

@@ -10,6 +10,7 @@ from pathlib import Path
 import environment  # noqa: F401 - before what reads variables at import
 import pytest
 import warm
+from command_line import say  # noqa: F401 - a fixture for every folder
 from factories import TAGS, write_recipe
 from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
 from tiny_model import kept

@@ -20,6 +20,7 @@ any other exception is a defect and keeps its traceback.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class XInstructionError(Exception):
@@ -99,6 +100,23 @@ class Difference:
         """
         name = name or self.key
         return f"{name} was {self.old}, is {self.new}" if self.old or self.new else f"{name} changed"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+    """The settings that differ, the most telling first: settings before inputs.
+
+    Args:
+        old, new: dotted key to value.
+    """
+    keys = sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("input."), key))
+    return [Difference(key, _short(old, key), _short(new, key)) for key in keys if old.get(key) != new.get(key)]
+
+
+def _short(values: Mapping[str, Any], key: str) -> str:
+    if values.get(key) is None:
+        return "not set"
+    text = repr(values[key])
+    return text if len(text) <= 40 else f"{text[:24]}…"
 
 
 class RunChanged(XInstructionError):

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Say
 from engines.openai_server import reply, write_recipe
-
-from x_instruction.cli import main
-
-Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command line in this process: exit code, output, errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["x-instruction", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        done = capsys.readouterr()
-        return int(ended.value.code or 0), done.out, done.err
-
-    return run
 
 
 def answer(path: Path, out: Path, fail: int = 0) -> Path:

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Say
 from engines.openai_server import MODEL, OpenAIServer, reply, write_recipe
 
-from x_instruction.cli import main
 from x_instruction.cli.engine import SERVED, installed
 from x_instruction.config.recipe import load
 from x_instruction.engines import ENGINES, EngineSpec
 
-Say = Callable[..., tuple[int, str, str]]
 PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
 
 
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command line in this process: exit code, output, errors."""
+@pytest.fixture(autouse=True)
+def _columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["x-instruction", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        done = capsys.readouterr()
-        return int(ended.value.code or 0), done.out, done.err
-
-    return run
 
 
 @pytest.fixture

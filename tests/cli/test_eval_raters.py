@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Say
 
-from x_instruction.cli import main
 from x_instruction.cli.eval.raters import _RATERS
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.refine import UNASKED
@@ -22,22 +21,7 @@ from x_instruction.refine import RATERS
 from x_instruction.refine.calibration import Calibration
 from x_instruction.refine.label_files import read as read_labels
 
-Say = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command line in this process: exit code, output, errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["x-instruction", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        done = capsys.readouterr()
-        return int(ended.value.code or 0), done.out, done.err
-
-    return run
 
 
 @pytest.fixture

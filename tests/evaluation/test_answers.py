@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Say
 from local_hub_fixture import RunningHub
-from natural_pairs import Say
 from real_texts import DATA, needs_real_texts
 from scripted_judges import OWN, JudgeServer, OpenAIServer, noise, rows
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from natural_pairs import Natural, Say
+from command_line import Say
+from natural_pairs import Natural
 from scripted_judges import JudgeServer, always_first, always_longest, garbage, rows, sound
 
 from x_instruction.evaluation.judge.results import choose

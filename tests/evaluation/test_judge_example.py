@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from natural_pairs import Natural, Say
+from command_line import Say
+from natural_pairs import Natural
 from scripted_judges import OWN, JudgeServer, sound
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "evaluation.md"

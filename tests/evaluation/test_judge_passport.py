@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from natural_pairs import Natural, Say
+from command_line import Say
+from natural_pairs import Natural
 from real_texts import DATA, needs_real_texts
 from scripted_judges import OWN as OWN_TEXT
 from scripted_judges import (

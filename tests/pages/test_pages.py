@@ -128,6 +128,14 @@ def test_spelling_is_kept_and_every_other_format_character_is_marked() -> None:
     assert kept == {*joiners, *map(chr, range(0x600, 0x606)), *"\u06dd\u070f\u0890\u0891\u08e2"}
 
 
+def test_the_script_marks_the_same_characters(shown: Page) -> None:
+    points = [*range(0x3000), *range(0xD800, 0x10000), 0xE0000, 0xE007F, 0xE0080, 0xF0000, 0x10FFFF]
+    marked = shown.value(
+        f"{points}.filter(point => pages.make('p', {{}}, String.fromCodePoint(point)).querySelector('.hidden-char'))"
+    )
+    assert marked == [point for point in points if visible(chr(point)) != chr(point)]
+
+
 def test_equal_arguments_give_equal_bytes_of_valid_utf8() -> None:
     one = page(HOSTILE, BODY, data={"row": HOSTILE}, scripts=[SCRIPT])
     assert one == page(HOSTILE, BODY, data={"row": HOSTILE}, scripts=[SCRIPT])

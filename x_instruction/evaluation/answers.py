@@ -23,7 +23,7 @@ from x_instruction.corpus.rows import Row, RowError
 from x_instruction.engines import Completed, Completion, Engine, Failed, Result, open_engine
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.errors import CorpusError, Difference, RecipeError, RunChanged, UnknownLanguage
+from x_instruction.errors import CorpusError, Difference, RecipeError, RunChanged, UnknownLanguage, differences
 from x_instruction.evaluation.spending import budget_for
 from x_instruction.hashing import derive_seed, digest
 from x_instruction.languages import Language, language
@@ -306,8 +306,13 @@ def write_answers(
     for tag, path in paths.items():
         _check_questions(question_path(folder, tag), questions[tag], overwrite)
         found = system_report(path)
+        if found is None:
+            continue
+        changed = differences(found.get("settings", {}), decisive[tag])
+        if changed and not overwrite:
+            raise RunChanged(str(path), changed)
         # What failed is asked again; the cache has all other answers.
-        if found is not None and not _differences(path, found, decisive[tag], overwrite) and not found.get("failed"):
+        if not changed and not found.get("failed"):
             reports[tag] = found
     if len(reports) == len(questions):
         return reports
@@ -366,20 +371,6 @@ def system_report(path: Path) -> Json | None:
     except ValueError as error:
         raise CorpusError(f"{_beside(path, '.report.json')} is not JSON ({error}): remove it") from None
     return found
-
-
-def _differences(path: Path, found: Json, decisive: Json, overwrite: bool) -> bool:
-    """Whether answers were made with other settings, if they may be replaced.
-
-    Raises:
-        RunChanged: they were, and may not.
-    """
-    before: Json = found.get("settings", {})
-    keys = [key for key in {**before, **decisive} if before.get(key) != decisive.get(key)]
-    if keys and not overwrite:
-        shown = [Difference(key, str(before.get(key, "not set")), str(decisive.get(key, "not set"))) for key in keys]
-        raise RunChanged(str(path), shown)
-    return bool(keys)
 
 
 def _failures(answers: Iterable[tuple[str, ...] | Failed]) -> dict[str, int]:

@@ -58,10 +58,10 @@ def choose(names: Sequence[str], tags: Sequence[str], tasks: Tasks) -> list[Task
     Raises:
         RecipeError: a name is of no task, or a benchmark has none in one of the languages.
     """
-    wanted = [language(tag).tag for tag in tags]
+    listed = [language(tag).tag for tag in tags]
     chosen: list[TaskName] = []
     for name in names or (DEFAULT,):
-        own = wanted or list(dict.fromkeys(task.language for task in tasks_of(name, PAPER_LANGUAGES, tasks.names)))
+        own = listed or list(dict.fromkeys(task.language for task in tasks_of(name, PAPER_LANGUAGES, tasks.names)))
         if not tasks_of(name, own or PAPER_LANGUAGES, tasks.names) and (members := tasks.members(name)):
             chosen += resolve(members, [], tasks.names)
         else:

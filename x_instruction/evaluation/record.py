@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import __version__
-from x_instruction.errors import CorpusError, Difference, RecipeError, RunChanged
+from x_instruction.config.section import flatten
+from x_instruction.errors import CorpusError, RecipeError, RunChanged, differences
 from x_instruction.hashing import digest
 from x_instruction.records import storable
 from x_instruction.storage.atomic import atomic, file_digest
@@ -225,10 +226,9 @@ def check_target(
     path = folder / f"{name}.json"
     if path.exists():
         old = read_record(path)
-        before, now = _flat(old.model, old.settings), _flat(model, json.loads(_canonical(settings)))
-        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-        if keys and not overwrite:
-            raise RunChanged(f"{path}", [Difference(key, _short(before, key), _short(now, key)) for key in keys])
+        changed = differences(_decisive(old.model, old.settings), _decisive(model, json.loads(_canonical(settings))))
+        if changed and not overwrite:
+            raise RunChanged(str(path), changed)
     return path
 
 
@@ -629,23 +629,9 @@ def _canonical(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def _flat(model: ModelInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _decisive(model: ModelInfo, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What decides results, as dotted keys."""
-    flat: dict[str, Any] = {f"model.{key}": value for key, value in asdict(model).items()}
-    pending = [("", settings)]
-    while pending:
-        prefix, table = pending.pop(0)
-        for key, value in table.items():
-            if isinstance(value, dict):
-                pending.append((f"{prefix}{key}.", value))
-            else:
-                flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _short(table: Mapping[str, Any], key: str) -> str:
-    value = table.get(key)
-    return "not set" if value in (None, "") else str(value)[:60]
+    return flatten({"model": asdict(model)}) | flatten(settings)
 
 
 def _settings(library: Mapping[str, Any]) -> dict[str, Any]:

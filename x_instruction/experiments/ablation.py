@@ -18,11 +18,11 @@ from typing import Any
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.diversify.report import describe
-from x_instruction.errors import RecipeError
+from x_instruction.errors import RecipeError, differences
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import MADE, Models
-from x_instruction.pipeline.plan import Plan, differences
+from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.progress import Progress
 from x_instruction.records import Curated
 from x_instruction.refine import TRAINED_RATERS, check

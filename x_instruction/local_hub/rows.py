@@ -142,12 +142,12 @@ def _read(parquet: Any, found: Page, config: str) -> None:
     for group in range(parquet.num_row_groups):
         metadata = parquet.metadata.row_group(group)
         begin = found.first + len(found.rows) - found.total
-        wanted = min(ROWS - len(found.rows), metadata.num_rows - begin)
-        if begin >= 0 and wanted > 0:
+        missing = min(ROWS - len(found.rows), metadata.num_rows - begin)
+        if begin >= 0 and missing > 0:
             if metadata.total_byte_size > MAX_ROW_GROUP:
                 found.note = "A row group is too large to be shown."
                 return
-            table = parquet.read_row_group(group, columns=names).slice(begin, wanted)
+            table = parquet.read_row_group(group, columns=names).slice(begin, missing)
             found.rows += [[_cell(row, name, config) for name in names] for row in table.to_pylist()]
         found.total += metadata.num_rows
 

@@ -28,9 +28,8 @@ from x_instruction.config.training import TrainConfig
 from x_instruction.engines import Choice, Chosen, Engine, Failed, open_engine
 from x_instruction.engines.fingerprint import VERSIONS, fingerprint
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged
+from x_instruction.errors import CorpusError, Difference, EngineError, RunChanged, differences
 from x_instruction.languages import Language, language
-from x_instruction.pipeline.plan import differences
 from x_instruction.pipeline.rounds import base_of, folder, started
 from x_instruction.pipeline.weak_texts import weak_texts
 from x_instruction.prompts import digest_of

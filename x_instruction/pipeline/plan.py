@@ -13,7 +13,7 @@ from x_instruction.config.section import Section
 from x_instruction.engines import FAILURES
 from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
 from x_instruction.engines.request_cache import forget_failures
-from x_instruction.errors import Difference, RunChanged
+from x_instruction.errors import RunChanged, differences
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.part import WHOLE, Part
@@ -229,19 +229,6 @@ class Plan:
             self.run.clear(PASSAGE, key.language)
         else:
             self.run.remove(key)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
-    """The settings that differ, the most telling first: settings before inputs."""
-    keys = sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("input."), key))
-    return [Difference(key, _short(old, key), _short(new, key)) for key in keys if old.get(key) != new.get(key)]
-
-
-def _short(values: dict[str, Any], key: str) -> str:
-    if values.get(key) is None:
-        return "not set"
-    text = repr(values[key])
-    return text if len(text) <= 40 else f"{text[:24]}…"
 
 
 def _embedder(name: str) -> str:

@@ -138,10 +138,10 @@ def _add_others(page: PageRows, rows: Sequence[dict[str, Any]], subject: Subject
 def pick(subject: Subject, tag: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of a language by their positions in its files, in order, with their split."""
     rows: list[dict[str, Any]] = []
-    start, wanted = 0, np.asarray(sorted(numbers), dtype=np.int64)
+    start, places = 0, np.asarray(sorted(numbers), dtype=np.int64)
     for part in subject.parts(tag):
         table = read(part)
-        inside = wanted[(wanted >= start) & (wanted < start + len(table))] - start
+        inside = places[(places >= start) & (places < start + len(table))] - start
         rows += [{**row, "split": part.split} for row in table.take(inside).to_pylist()]
         start += len(table)
     return rows

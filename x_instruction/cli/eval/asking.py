@@ -25,6 +25,12 @@ def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def lid_model_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--lid-model``: the identifier of languages that the built-in one does not know."""
+    text = "fastText model for languages that the built-in identifier does not know."
+    return click.option("--lid-model", metavar="FILE", help=text)(command)
+
+
 def record_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--record``: where the figures are written as a record."""
     text = "Folder for a record of the figures, for `eval compare` and model cards."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.cli.eval.asking import record_option
+from x_instruction.cli.eval.asking import lid_model_option, record_option
 from x_instruction.cli.options import limit_option, out_option, overwrite_option, read_sets, set_option
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
@@ -45,9 +45,7 @@ if TYPE_CHECKING:
     metavar="TEXT",
     help="Text at the end of prompts; '' for none.  [default: as the model was trained, or 'Answer in {name}.']",
 )
-@click.option(
-    "--lid-model", metavar="FILE", help="fastText model for languages that the built-in identifier does not know."
-)
+@lid_model_option
 @click.option("--gain", is_flag=True, help="Also measure whether the model uses the instruction (11 times the cost).")
 @out_option("Write the results of every row to a file, .json")
 @record_option

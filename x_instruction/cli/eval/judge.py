@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from x_instruction.cli.eval.asking import budget_option, model_settings, progress
+from x_instruction.cli.eval.asking import budget_option, lid_model_option, model_settings, progress
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import languages_option, limit_option, out_option, overwrite_option, set_option
 from x_instruction.cli.tables import Column, Format, emit, format_options
@@ -85,9 +85,7 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Which of several samples is judged: shortest, longest or first.",
 )
 @click.option("--gate/--no-gate", default=True, show_default=True, help="Only answers in the right language win.")
-@click.option(
-    "--lid-model", metavar="FILE", help="fastText model for languages that the built-in identifier does not know."
-)
+@lid_model_option
 @click.option(
     "--judgements",
     metavar="FOLDER",

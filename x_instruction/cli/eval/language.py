@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.cli.eval.asking import model_settings
+from x_instruction.cli.eval.asking import lid_model_option, model_settings
 from x_instruction.cli.options import languages_option, overwrite_option, set_option
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Score the first N tokens of an answer.",
 )
-@click.option(
-    "--lid-model", metavar="FILE", help="fastText model for languages that the built-in identifier does not know."
-)
+@lid_model_option
 @overwrite_option
 @set_option("engine=vllm")
 @format_options
