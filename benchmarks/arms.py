@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from x_instruction.corpus.characters import spaced
 from x_instruction.evaluation.comparison import compare
-from x_instruction.evaluation.record import Metric, Record, read_records
+from x_instruction.evaluation.metric import Metric
+from x_instruction.evaluation.record import Record, read_records
 from x_instruction.languages import language
 from x_instruction.refine.corruptions import shuffled
 

@@ -26,7 +26,8 @@ from x_instruction.config.refine import Refine
 from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.local.embedder import Embedder
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.evaluation.record import ModelInfo, write_record
+from x_instruction.evaluation.metric import ModelInfo
+from x_instruction.evaluation.record import write_record
 from x_instruction.generate import generate
 from x_instruction.languages import PAPER_LANGUAGES
 from x_instruction.records import Candidate, Passage, text_digest

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.cards.records import EVALUATION, TRAINING, ModelRecords, Training, text
-from x_instruction.evaluation.record import Data, Metric, ModelInfo, Record, write_record
+from x_instruction.evaluation.metric import Data, Metric, ModelInfo
+from x_instruction.evaluation.record import Record, write_record
 
 CONFIGURATION = 'model = "tiny"\nlearning_rate = 1e-5\n# ```\n</details> <script>alert(1)</script>\n'
 

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [
     ["errors", "adapters", "processes"],
     ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock", "pages"],
-    ["records", "config", "cards.records", "evaluation.record"],
+    ["records", "config", "cards.records", "evaluation.metric", "evaluation.every_eval_ever", "evaluation.record"],
     ["storage"],
     ["engines", "corpus", "seed"],
     ["form", "prompts"],

@@ -26,7 +26,8 @@ import x_instruction
 from x_instruction.cards import records
 from x_instruction.cards.model import model_card
 from x_instruction.errors import CorpusError, XInstructionError
-from x_instruction.evaluation.record import Data, Metric, ModelInfo, read_record, write_record
+from x_instruction.evaluation.metric import Data, Metric, ModelInfo
+from x_instruction.evaluation.record import read_record, write_record
 
 PACKAGE = Path(x_instruction.__file__).parent
 ROLES = {"generator": "instructions", "rater": "ratings"}
@@ -41,7 +42,7 @@ class Unfit(ValueError):
 
 
 def on_the_sample(task: str, language: str, metric: str, value: float, rows: int, notes: str, **more: Any) -> Metric:
-    """A result on the sample corpus in one language. ``more`` are fields of ``evaluation.record.Metric``."""
+    """A result on the sample corpus in one language. ``more`` are fields of ``evaluation.metric.Metric``."""
     sample = sorted((PACKAGE / "corpus" / "sample").glob("*.jsonl"))
     revision = hashlib.sha256(b"".join(path.read_bytes() for path in sample)).hexdigest()[:32]
     data = Data(name="x_instruction sample corpus", revision=f"sha256:{revision}", config=language, split="train")

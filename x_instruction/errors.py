@@ -18,7 +18,7 @@ A message says what came, what was expected and what to do. The command line pri
 any other exception is a defect and keeps its traceback.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,21 +102,24 @@ class Difference:
         return f"{name} was {self.old}, is {self.new}" if self.old or self.new else f"{name} changed"
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], show: Callable[[Any], str] = repr) -> list[Difference]:
     """The settings that differ, the most telling first: settings before inputs.
 
     Args:
         old, new: dotted key to value.
+        show: the text of a value; long texts are cut.
     """
     keys = sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("input."), key))
-    return [Difference(key, _short(old, key), _short(new, key)) for key in keys if old.get(key) != new.get(key)]
+    return [
+        Difference(key, _short(old.get(key), show), _short(new.get(key), show))
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
 
 
-def _short(values: Mapping[str, Any], key: str) -> str:
-    if values.get(key) is None:
-        return "not set"
-    text = repr(values[key])
-    return text if len(text) <= 40 else f"{text[:24]}…"
+def _short(value: Any, show: Callable[[Any], str]) -> str:
+    text = "" if value is None else show(value)
+    return (text if len(text) <= 40 else f"{text[:24]}…") or "not set"
 
 
 class RunChanged(XInstructionError):

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from x_instruction.cli import cli
 from x_instruction.errors import CorpusError
 from x_instruction.evaluation.comparison import compare
-from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, read_records, write_record
+from x_instruction.evaluation.metric import Data, Instance, Metric, ModelInfo
+from x_instruction.evaluation.record import read_records, write_record
 
 
 def result(

@@ -34,7 +34,8 @@ from x_instruction.evaluation.judge.passport import EQUAL, FLAWS, OWN, Documents
 from x_instruction.evaluation.judge.protocols import Protocol, ProtocolName, protocol
 from x_instruction.evaluation.judge.records import read_verdicts
 from x_instruction.evaluation.judge.run import measure_judge
-from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, read_instances, read_record, write_record
+from x_instruction.evaluation.metric import Data, Instance, Metric, ModelInfo
+from x_instruction.evaluation.record import read_instances, read_record, write_record
 from x_instruction.seed.pairs import Pair
 
 

@@ -14,19 +14,9 @@ import pytest
 from x_instruction.config.model import Model
 from x_instruction.errors import CorpusError, RecipeError, RunChanged
 from x_instruction.evaluation import record
+from x_instruction.evaluation.metric import Data, Instance, Judging, Metric, ModelInfo
 from x_instruction.evaluation.models import model_info
-from x_instruction.evaluation.record import (
-    Data,
-    Instance,
-    Judging,
-    Metric,
-    ModelInfo,
-    check_target,
-    read_instances,
-    read_record,
-    read_records,
-    write_record,
-)
+from x_instruction.evaluation.record import check_target, read_instances, read_record, read_records, write_record
 
 MODEL = ModelInfo(
     name="org/model",

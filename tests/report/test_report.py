@@ -22,7 +22,8 @@ from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.readback import verify
 from x_instruction.cli import cli
 from x_instruction.errors import MissingExtra, RecipeError, XInstructionError
-from x_instruction.evaluation.record import Data, Metric, ModelInfo, write_record
+from x_instruction.evaluation.metric import Data, Metric, ModelInfo
+from x_instruction.evaluation.record import write_record
 from x_instruction.report import charts
 from x_instruction.report.rows import FIELDS, sample
 from x_instruction.report.similar import positions

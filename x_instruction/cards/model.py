@@ -16,7 +16,7 @@ from x_instruction.cards.records import Figure, ModelRecords, Training
 from x_instruction.cards.templates import counted, render
 from x_instruction.engines.embedded import MODELS
 from x_instruction.errors import RecipeError
-from x_instruction.evaluation.record import Metric
+from x_instruction.evaluation.metric import Metric
 from x_instruction.languages import language
 
 # The Hub's identifiers for licences of models alone.

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, Field, model_validator
 from x_instruction.config.fields import Invalid, Positive, PositiveFloat, Tag, Tags
 from x_instruction.config.section import AnySection, Section, validate
 from x_instruction.errors import RecipeError
-from x_instruction.evaluation.record import Metric, Record, read_record
+from x_instruction.evaluation.metric import Metric
+from x_instruction.evaluation.record import Record, read_record
 
 TRAINING = "training.json"
 EVALUATION = "evaluation"

@@ -308,7 +308,7 @@ def write_answers(
         found = system_report(path)
         if found is None:
             continue
-        changed = differences(found.get("settings", {}), decisive[tag])
+        changed = differences(found.get("settings", {}), decisive[tag], str)
         if changed and not overwrite:
             raise RunChanged(str(path), changed)
         # What failed is asked again; the cache has all other answers.

@@ -24,8 +24,9 @@ from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.evaluation.agreement import RESAMPLES, agreement
 from x_instruction.evaluation.coverage import BENCHMARKS, DEFAULT, TaskName, resolve, tasks_of
 from x_instruction.evaluation.harness import TaskResult, Tasks
+from x_instruction.evaluation.metric import Data, Instance, Metric
 from x_instruction.evaluation.models import model_info
-from x_instruction.evaluation.record import Data, Instance, Metric, check_target, write_record
+from x_instruction.evaluation.record import check_target, write_record
 from x_instruction.hashing import digest
 from x_instruction.languages import PAPER_LANGUAGES, language
 

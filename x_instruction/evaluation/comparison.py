@@ -11,7 +11,8 @@ import numpy as np
 from x_instruction.bootstrap import Interval, interval
 from x_instruction.errors import CorpusError
 from x_instruction.evaluation.agreement import side_by_side
-from x_instruction.evaluation.record import Instance, Metric, Record, read_instances
+from x_instruction.evaluation.metric import Instance, Metric
+from x_instruction.evaluation.record import Record, read_instances
 
 RESAMPLES = 2_000
 # A metric is the mean of its samples' scores if it differs by no more than rounding.

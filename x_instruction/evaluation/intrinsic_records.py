@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from x_instruction.evaluation.held_out import ALL, Measurement, RowResult, summary
 from x_instruction.evaluation.intrinsic import Conditional, intrinsic_metrics
-from x_instruction.evaluation.record import Data, Instance, Metric, ModelInfo, write_record
+from x_instruction.evaluation.metric import Data, Instance, Metric, ModelInfo
+from x_instruction.evaluation.record import write_record
 from x_instruction.hashing import digest
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from x_instruction.evaluation.language import (
     language_checks,
     language_metrics,
 )
-from x_instruction.evaluation.record import Data, Instance, Metric, check_target, write_record
+from x_instruction.evaluation.metric import Data, Instance, Metric
+from x_instruction.evaluation.record import check_target, write_record
 from x_instruction.hashing import digest
 
 TASK = "language"

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from x_instruction.config.model import Model
 from x_instruction.engines import engine_spec
 from x_instruction.engines.fingerprint import located
-from x_instruction.evaluation.record import ModelInfo
+from x_instruction.evaluation.metric import ModelInfo
 
 
 def model_info(settings: Model) -> ModelInfo:

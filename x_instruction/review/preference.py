@@ -15,7 +15,7 @@ from x_instruction.corpus.cells import text_of
 from x_instruction.corpus.rows import RowError
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.answers import read_folder
-from x_instruction.evaluation.record import Data, Instance, Metric
+from x_instruction.evaluation.metric import Data, Instance, Metric
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.records import storable

@@ -25,7 +25,7 @@ from x_instruction.config.generate import Generate
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.judge.statistics import wilson
-from x_instruction.evaluation.record import Data, Metric, ModelInfo
+from x_instruction.evaluation.metric import Data, Metric, ModelInfo
 from x_instruction.form import find_fault
 from x_instruction.hashing import derive_seed, digest
 from x_instruction.languages import language

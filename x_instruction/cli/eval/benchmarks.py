@@ -20,7 +20,7 @@ from x_instruction.cli.options import (
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 
 if TYPE_CHECKING:
-    from x_instruction.evaluation.record import Metric
+    from x_instruction.evaluation.metric import Metric
 
 
 @click.command()

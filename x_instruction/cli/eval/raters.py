@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from x_instruction.config.model import Model
     from x_instruction.config.recipe import Recipe
     from x_instruction.config.refine import Refine
-    from x_instruction.evaluation.record import ModelInfo
+    from x_instruction.evaluation.metric import ModelInfo
     from x_instruction.refine.compare import RaterMetrics
     from x_instruction.refine.labels import Example
 

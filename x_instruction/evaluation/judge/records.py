@@ -14,7 +14,8 @@ from x_instruction.evaluation.judge.passport import FLAWS, Item, Passport
 from x_instruction.evaluation.judge.results import ALL, Languages, PairResult, gated_value
 from x_instruction.evaluation.judge.statistics import Estimate, Strengths
 from x_instruction.evaluation.judge.verdicts import OVERALL, Call, Judgement
-from x_instruction.evaluation.record import Data, Instance, Judging, Metric, ModelInfo, read_record, write_record
+from x_instruction.evaluation.metric import Data, Instance, Judging, Metric, ModelInfo
+from x_instruction.evaluation.record import read_record, write_record
 
 METHOD = "bootstrap by question"
 PASSPORT = "judge-passport"

@@ -38,8 +38,9 @@ from x_instruction.evaluation.judge.results import (
 )
 from x_instruction.evaluation.judge.statistics import Strengths
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
+from x_instruction.evaluation.metric import Data, Judging, ModelInfo
 from x_instruction.evaluation.models import model_info
-from x_instruction.evaluation.record import Data, Judging, ModelInfo, check_target, read_record
+from x_instruction.evaluation.record import check_target, read_record
 from x_instruction.evaluation.spending import budget_for, spent
 from x_instruction.hashing import digest
 from x_instruction.languages import language

@@ -34,7 +34,8 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
 
     are written into the folder of the sheet.
     """
-    from x_instruction.evaluation.record import ModelInfo, write_record
+    from x_instruction.evaluation.metric import ModelInfo
+    from x_instruction.evaluation.record import write_record
     from x_instruction.refine.label_files import write as write_labels
     from x_instruction.review.agreement import agreements
     from x_instruction.review.preference import choices, instances, labels, metrics, verdicts
