@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from x_instruction.review import quality
-from x_instruction.review.sheet import Answer, Item, Rater, Sheet
+from x_instruction.review.answers import Answer, Rater
+from x_instruction.review.sample import QUESTIONS
+from x_instruction.review.sheet import Item, Sheet
 
 PAIRS, KNOWN, EDGE, TARGET = 60, 20, 0.4, 0.8
 
@@ -42,7 +44,7 @@ def sheet(seed: int) -> tuple[Sheet, dict[str, bool]]:
         items.append(Item(f"k{number}", "sw", "en", f"What is {number}?", ("Jibu.",), hidden))
     limits = {"min_chars": 12, "max_chars": 600, "max_sentences": 1, "max_copy": 0.5}
     hidden = {"run": "r", "language": "sw", "rater": "pmi", "precision": None, "limits": limits}
-    return Sheet("review", "t", "g", ("Response",), quality.QUESTIONS, tuple(items), True, seed, hidden), truth
+    return Sheet("review", "t", "g", ("Response",), QUESTIONS, tuple(items), True, seed, hidden), truth
 
 
 def main() -> None:

@@ -19,13 +19,16 @@ from x_instruction.cli import cli
 from x_instruction.evaluation.record import read_instances, read_record
 from x_instruction.refine import label_files
 from x_instruction.review import preference, quality
-from x_instruction.review.sheet import Item, Sheet, read_answers, read_key, write
+from x_instruction.review.answers import read_answers
+from x_instruction.review.page import write
+from x_instruction.review.sample import QUESTIONS
+from x_instruction.review.sheet import Item, Sheet, read_key
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(found() is None and os.environ.get("CI") != "true", reason="no chromium"),
 ]
-SAMPLE = Path(quality.__file__).parent.parent / "corpus" / "sample"
+SAMPLE = Path(preference.__file__).parent.parent / "corpus" / "sample"
 TAGS = ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi")
 RIGHT_TO_LEFT = {"ur"}
 EVIL = '</script><script>document.title="evil"</script><img src=x onerror="document.title=1"> \u202egnp.exe'
@@ -375,7 +378,7 @@ def review_sheet() -> Sheet:
     limits = {"min_chars": 12, "max_chars": 600, "max_sentences": 1, "max_copy": 0.5}
     hidden = {"run": "r", "language": "ur", "pool": 6, "rater": "pmi", "precision": None, "limits": limits}
     guide = "Read the instruction, then the response."
-    return Sheet("review", "Review of pairs", guide, ("Response",), quality.QUESTIONS, tuple(items), True, 0, hidden)
+    return Sheet("review", "Review of pairs", guide, ("Response",), QUESTIONS, tuple(items), True, 0, hidden)
 
 
 def test_a_review_by_keyboard_takes_flaws_and_corrected_instructions(browser: Page, tmp_path: Path) -> None:

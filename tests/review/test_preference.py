@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from x_instruction.cli import cli
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.review import preference
-from x_instruction.review.sheet import Answer, Rater, Sheet
+from x_instruction.review.answers import Answer, Rater
+from x_instruction.review.sheet import Sheet
 
 ROW = {"id": "1", "instruction": "Why is the sky blue?", "language": "sw"}
 PAIR = ROW | {"output_a": "Kwa sababu.", "output_b": "Sijui."}

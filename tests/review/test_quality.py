@@ -23,7 +23,10 @@ from x_instruction.evaluation.record import read_record
 from x_instruction.records import Dropped, Passage, dropped
 from x_instruction.refine import label_files
 from x_instruction.review import agreement, quality
-from x_instruction.review.sheet import Item, Sheet, read_answers, read_key, write
+from x_instruction.review.answers import read_answers
+from x_instruction.review.page import write
+from x_instruction.review.sample import make
+from x_instruction.review.sheet import Item, Sheet, read_key
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, StageKey
 
@@ -103,7 +106,7 @@ def test_the_sample_covers_all_scores_and_hides_what_raters_must_not_know(
     made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
     run, recipe = made
-    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    sheet = make(run, recipe, "sw", 60, 20, 0)
     drawn = [item for item in sheet.items if "level" not in item.hidden]
     assert len(drawn) == 60
     assert sum(item.hidden["weight"] for item in drawn) == pytest.approx(PASSAGES)
@@ -111,7 +114,7 @@ def test_the_sample_covers_all_scores_and_hides_what_raters_must_not_know(
     assert {tenths.count(tenth) for tenth in range(10)} == {6}
     known = [item.hidden["level"] for item in sheet.items if "level" in item.hidden]
     assert (len(known), known.count("best")) == (20, 10)
-    assert sheet == quality.make(run, recipe, "sw", 60, 20, 0)
+    assert sheet == make(run, recipe, "sw", 60, 20, 0)
     first, second = (page.read_text("utf-8") for page in write(sheet, tmp_path, 2))
     assert first != second
     for word in ("truncated", "hidden", "weight", "score", sheet.items[0].hidden.get("passage", "sw-")):
@@ -123,7 +126,7 @@ def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
     made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
     run, recipe = made
-    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    sheet = make(run, recipe, "sw", 60, 20, 0)
     write(sheet, tmp_path, 2)
     files = [answers(sheet, tmp_path / f"answers-{rater}.json", rater, 0.9) for rater in (1, 2)]
     review = quality.read(sheet, read_answers(sheet, files), 0.8)
@@ -149,7 +152,7 @@ def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
 
 
 def test_raters_without_rows_of_known_quality_are_averaged(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
-    sheet = quality.make(*made, "sw", 60, 0, 0)
+    sheet = make(*made, "sw", 60, 0, 0)
     files = [answers(sheet, tmp_path / f"{rater}.json", rater, 0.85) for rater in (1, 2)]
     raters = read_answers(sheet, files)
     review = quality.read(sheet, raters, 0.8)
@@ -160,7 +163,7 @@ def test_raters_without_rows_of_known_quality_are_averaged(made: tuple[RunFolder
     good = [sum(rater.answers[item.id].choices["quality"] == "good" for rater in raters) / 2 for item in above]
     assert lowest.precision == pytest.approx(sum(map(mul, weights, good)) / sum(weights))
     # Each rater needs known rows: those of another one say nothing about it.
-    known = quality.make(*made, "sw", 60, 20, 0)
+    known = make(*made, "sw", 60, 20, 0)
     one, other = read_answers(known, [answers(known, tmp_path / f"k{n}.json", n, 0.85) for n in (1, 2)])
     planted = {item.id for item in known.items if "level" in item.hidden}
     blind = dataclasses.replace(
@@ -181,7 +184,7 @@ def test_only_raters_who_are_no_better_than_chance_are_left_out(right: int, rows
 
 def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     """Rows of known quality, on which these raters agree, do not count. Names cannot move the cursor."""
-    sheet = quality.make(*made, "sw", 20, 20, 0)
+    sheet = make(*made, "sw", 20, 20, 0)
     write(sheet, tmp_path, 2)
     files = []
     for number, name in ((1, "y\x1b]0;pwn\x07"), (2, "\u202egnp")):
@@ -203,7 +206,7 @@ def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], 
 
 
 def test_lone_surrogates_of_answers_are_stored(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
-    sheet = quality.make(*made, "sw", 5, 0, 0)
+    sheet = make(*made, "sw", 5, 0, 0)
     write(sheet, tmp_path, 1)
     broken = {"instruction": "How do people fish in the lake \ud800 ?", "comment": "\ud83d\0"}
     printed = call("review", "collect", answers(sheet, tmp_path / "a.json", 1, 1.0, lambda item: broken))
@@ -214,7 +217,7 @@ def test_lone_surrogates_of_answers_are_stored(made: tuple[RunFolder, Recipe], t
 
 def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
-    sheet = quality.make(run, recipe, "sw", 60, 20, 0)
+    sheet = make(run, recipe, "sw", 60, 20, 0)
     files = [answers(sheet, tmp_path / f"{rater}.json", rater, right) for rater, right in ((1, 0.95), (2, 0.5))]
     review = quality.read(sheet, read_answers(sheet, files), 0.8)
     assert review.trusted == ("rater 1",)
@@ -224,7 +227,7 @@ def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_pat
 
 def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
-    sheet = quality.make(run, recipe, "sw", 20, 10, 0)
+    sheet = make(run, recipe, "sw", 20, 10, 0)
     write(sheet, tmp_path, 1)
     drawn = [item for item in sheet.items if "level" not in item.hidden]
     edits = dict(
@@ -261,7 +264,7 @@ def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFo
 
 
 def test_raters_who_correct_a_row_differently_are_named(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
-    sheet = quality.make(*made, "sw", 5, 0, 0)
+    sheet = make(*made, "sw", 5, 0, 0)
     files = [
         answers(sheet, tmp_path / f"{n}.json", n, 1.0, lambda item, n=n: {"instruction": f"How do {n} people fish?"})
         for n in (1, 2)
@@ -285,7 +288,7 @@ def test_raters_who_correct_a_row_differently_are_named(made: tuple[RunFolder, R
 def test_files_that_do_not_fit_are_refused(
     change: dict[str, Any], message: str, made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
-    sheet = quality.make(*made, "sw", 5, 0, 0)
+    sheet = make(*made, "sw", 5, 0, 0)
     write(sheet, tmp_path, 1)
     file = answers(sheet, tmp_path / "a.json", 1, 1.0)
     table = json.loads(file.read_text("utf-8")) | change
@@ -296,7 +299,7 @@ def test_files_that_do_not_fit_are_refused(
 
 
 def test_two_files_of_a_rater_and_an_unknown_choice_are_refused(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
-    sheet = quality.make(*made, "sw", 5, 0, 0)
+    sheet = make(*made, "sw", 5, 0, 0)
     file = answers(sheet, tmp_path / "a.json", 1, 1.0)
     newer = answers(sheet, tmp_path / "a (1).json", 1, 1.0)
     for path, name, when in ((file, "", "2026-01-01T10:00:00Z"), (newer, "Asha", "2026-01-01T11:00:00Z")):
@@ -314,13 +317,13 @@ def test_two_files_of_a_rater_and_an_unknown_choice_are_refused(made: tuple[RunF
 
 def test_another_sheet_and_another_folder_are_not_overwritten(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
-    write(quality.make(run, recipe, "sw", 5, 0, 0), tmp_path, 1)
+    write(make(run, recipe, "sw", 5, 0, 0), tmp_path, 1)
     before = (tmp_path / "key.json").read_bytes()
     with pytest.raises(RecipeError, match="has another sheet"):
-        write(quality.make(run, recipe, "sw", 6, 0, 0), tmp_path, 1)
+        write(make(run, recipe, "sw", 6, 0, 0), tmp_path, 1)
     assert (tmp_path / "key.json").read_bytes() == before
     with pytest.raises(RecipeError, match="has no th, only sw"):
-        quality.make(run, recipe, "th", 5, 0, 0)
+        make(run, recipe, "th", 5, 0, 0)
     (tmp_path / "key.json").write_bytes(before.replace(b'"seed": 0', b'"seed": 1'))
     with pytest.raises(CorpusError, match="was changed after it was written"):
         read_key(tmp_path)

@@ -21,7 +21,8 @@ from x_instruction.languages import language
 from x_instruction.records import storable
 from x_instruction.refine.labels import JUDGED, Example
 from x_instruction.review.agreement import RESAMPLES
-from x_instruction.review.sheet import Choice, Item, Question, Rater, Sheet
+from x_instruction.review.answers import Rater
+from x_instruction.review.sheet import Choice, Item, Question, Sheet
 from x_instruction.seed.files import read_rows
 
 OVERALL = "overall"

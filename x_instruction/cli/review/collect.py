@@ -12,8 +12,9 @@ from x_instruction.cli.tables import Column, Format, emit, format_options
 from x_instruction.cli.wrapping import echo
 
 if TYPE_CHECKING:
+    from x_instruction.review.answers import Rater
     from x_instruction.review.quality import Review
-    from x_instruction.review.sheet import Rater, Sheet
+    from x_instruction.review.sheet import Sheet
 
 
 @click.command()
@@ -50,8 +51,9 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     from x_instruction.builders.corrections import write as write_corrections
     from x_instruction.evaluation.record import write_record
     from x_instruction.refine.label_files import write as write_labels
+    from x_instruction.review.answers import read_answers, write_comments
     from x_instruction.review.quality import metrics, model, read
-    from x_instruction.review.sheet import read_answers, read_key, write_comments
+    from x_instruction.review.sheet import read_key
 
     folder = folder or files[0].parent
     sheet = read_key(folder)

@@ -43,8 +43,8 @@ def command(
     """
     from x_instruction.api import read_run
     from x_instruction.languages import language
-    from x_instruction.review.quality import make
-    from x_instruction.review.sheet import write
+    from x_instruction.review.page import write
+    from x_instruction.review.sample import make
     from x_instruction.storage.run_folder import RunFolder
 
     recipe = read_run(run)

@@ -38,8 +38,9 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     from x_instruction.evaluation.record import write_record
     from x_instruction.refine.label_files import write as write_labels
     from x_instruction.review.agreement import agreements
+    from x_instruction.review.answers import read_answers, write_comments
     from x_instruction.review.preference import choices, instances, labels, metrics, verdicts
-    from x_instruction.review.sheet import read_answers, read_key, write_comments
+    from x_instruction.review.sheet import read_key
 
     folder = folder or files[0].parent
     sheet = read_key(folder)

@@ -37,8 +37,8 @@ def command(pairs: tuple[Path, ...], out: Path, names: str, aspects: tuple[str, 
     random for each rater and pair. `eval rate collect` reads the files that they send back. Keep key.json to yourself:
     it says which answer is whose.
     """
+    from x_instruction.review.page import write
     from x_instruction.review.preference import make
-    from x_instruction.review.sheet import write
 
     systems = [name.strip() for name in names.split(",") if name.strip()]
     sheet = make(pairs, systems, tuple(dict.fromkeys(aspects)), seed)
