@@ -12,6 +12,7 @@ import pytest
 import warm
 from command_line import say  # noqa: F401 - a fixture for every folder
 from factories import TAGS, write_recipe
+from fake_fasttext import fasttext  # noqa: F401 - a fixture for every folder
 from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
 from tiny_model import kept
 

@@ -76,6 +76,18 @@ def test_changed_answers_are_not_overwritten(folder: Path) -> None:
     assert invoke(folder, "--overwrite").exit_code == 0
 
 
+def test_another_language_model_of_the_same_name_is_noticed(fasttext: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "answers"
+    rows(folder / "sw" / "question.jsonl", [{"question_id": 0, "text": "Why?", "category": "", "language": "en"}])
+    rows(folder / "sw" / "answer.sw.one.eval.jsonl", [{"question_id": 0, "category": "", "output": ENGLISH}])
+    assert invoke(folder, "--lid-model", fasttext).exit_code == 0
+    assert invoke(folder, "--lid-model", fasttext).exit_code == 0
+    fasttext.write_bytes(b"another")
+    found = invoke(folder, "--lid-model", fasttext)
+    assert isinstance(found.exception, RunChanged)
+    assert "lid_model was" in str(found.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

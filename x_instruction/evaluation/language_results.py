@@ -18,7 +18,6 @@ from x_instruction.engines import Engine, open_engine
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.evaluation.answers import AnswerSet, read_folder
 from x_instruction.evaluation.held_out import RESAMPLES, Row, bits_per_byte
-from x_instruction.evaluation.judge.run import system_info
 from x_instruction.evaluation.language import (
     AnswerLanguage,
     LanguageMetrics,
@@ -28,8 +27,10 @@ from x_instruction.evaluation.language import (
     language_metrics,
 )
 from x_instruction.evaluation.metric import Data, Instance, Metric
+from x_instruction.evaluation.models import system_info
 from x_instruction.evaluation.record import check_target, write_record
 from x_instruction.hashing import digest
+from x_instruction.storage.atomic import file_digest
 
 TASK = "language"
 
@@ -101,7 +102,7 @@ def measure_languages(
     checks = language_checks([each.tag for each in sets], lid_model)
     names = list(dict.fromkeys(name for each in sets for name in each.systems))
     shared = {
-        "lid_model": Path(lid_model).name if lid_model else "",
+        "lid_model": file_digest(Path(lid_model)) if lid_model else "",
         "reference": fingerprint(reference) if reference else {},
         "max_tokens": max_tokens if reference else 0,
     }

@@ -15,7 +15,7 @@ from x_instruction.engines import open_engine
 from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError
-from x_instruction.evaluation.answers import AnswerSet, Sampling, answer, read_folder, system_report
+from x_instruction.evaluation.answers import AnswerSet, Sampling, answer, read_folder
 from x_instruction.evaluation.judge.files import read_judgements, write_judgements
 from x_instruction.evaluation.judge.labels import Label, agreement_with_people, read_labels
 from x_instruction.evaluation.judge.passport import Documents, Passport, items, measure, question_of
@@ -39,7 +39,7 @@ from x_instruction.evaluation.judge.results import (
 from x_instruction.evaluation.judge.statistics import Strengths
 from x_instruction.evaluation.judge.verdicts import Comparison, Judgement
 from x_instruction.evaluation.metric import Data, Judging, ModelInfo
-from x_instruction.evaluation.models import model_info
+from x_instruction.evaluation.models import model_info, system_info
 from x_instruction.evaluation.record import check_target, read_record
 from x_instruction.evaluation.spending import budget_for, spent
 from x_instruction.hashing import digest
@@ -179,12 +179,6 @@ def judge_answers(
 
 def _limited(answers: AnswerSet, limit: int | None) -> AnswerSet:
     return dataclasses.replace(answers, questions=answers.questions[:limit])
-
-
-def system_info(sets: Sequence[AnswerSet], name: str) -> ModelInfo:
-    """The model behind a system, as the report beside its answers states it."""
-    report = system_report(sets[0].systems[name].path) or {}
-    return ModelInfo(name=name, revision=str(report.get("revision", "")), engine=str(report.get("engine", "")))
 
 
 _Ask = Callable[[Sequence[Comparison]], list[tuple[Judgement, ...]]]
