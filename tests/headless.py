@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Page:
     def __init__(self, asking: int, answering: int) -> None:
         self._asking, self._answering = asking, answering
         self._rest = b""
-        self._count = 0
+        self._count = self._loads = 0
         # What the page reported: scripts that failed, and what its content policy refused.
         self.problems: list[str] = []
         self._session: str | None = None
@@ -74,15 +74,26 @@ class Page:
         told: dict[str, Any] = json.loads(message)
         if told.get("method") == "Runtime.exceptionThrown":
             self.problems.append(str(told["params"]["exceptionDetails"]))
+        elif told.get("method") == "Page.loadEventFired":
+            self._loads += 1
         elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
             self.problems.append(told["params"]["entry"]["text"])
         return told
 
     def open(self, address: str) -> None:
         """Show a page, and wait until all of it is there."""
-        self.call("Page.navigate", url=address)
-        while self._told().get("method") != "Page.loadEventFired":
-            pass
+        self._loaded(lambda: self.call("Page.navigate", url=address))
+
+    def follow(self, selector: str) -> None:
+        """Click a link, and wait until all of the page behind it is there."""
+        self._loaded(lambda: self.click(selector))
+
+    def _loaded(self, act: Callable[[], object]) -> None:
+        # The page may be there before the browser has answered that the act is done.
+        before = self._loads
+        act()
+        while self._loads == before:
+            self._told()
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript gives on the page."""

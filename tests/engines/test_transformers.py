@@ -226,7 +226,8 @@ def test_any_prompts_together_equal_each_alone(
     asked = [start + end for end in data.draw(st.lists(piece, min_size=1, max_size=6))]
     found = completed(ask(engine, [Completion(prompt, 6) for prompt in asked]))
     for prompt, answer in zip(asked, found, strict=True):
-        assert answer.text == engine.tokenizer.decode(greedy(prompt, 6), skip_special_tokens=True)
+        # Random weights may write NUL, which no answer keeps.
+        assert answer.text == storable(engine.tokenizer.decode(greedy(prompt, 6), skip_special_tokens=True))
 
 
 def test_each_request_has_its_own_length(engine: TransformersEngine, ask: Ask) -> None:

@@ -35,8 +35,7 @@ def test_a_report_is_opened_from_the_hub(
     browser.open(f"{local_hub.endpoint}/datasets/{repo}")
     assert browser.value("document.querySelector('#card img').naturalWidth") > 100
     assert violations(browser) == []
-    browser.click("nav a[href$='report.html']")
-    browser.value("new Promise(done => setTimeout(done, 500))")
+    browser.follow("nav a[href$='report.html']")
     assert browser.value("location.pathname").endswith("/view/main/report.html")
     assert browser.value("origin") == "null"
     assert browser.value("document.querySelectorAll('#list > li').length") == 4
