@@ -105,6 +105,11 @@ class RunFolder:
         self.root = root
         self._check_layout()
 
+    @property
+    def location(self) -> str:
+        """Where the run is: ``open_run`` opens it from another process."""
+        return str(self.root)
+
     def _check_layout(self) -> None:
         file = self.root / _LAYOUT_FILE
         if file.exists():
