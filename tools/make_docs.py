@@ -22,6 +22,7 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
 from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
+from x_instruction.config.site import HfJobs, Ray, Site, Slurm
 from x_instruction.config.training import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -185,7 +186,31 @@ def mixing_page() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {"commands.md": help_page, "recipes.md": recipes_page, "mixing.md": mixing_page}
+SITES: dict[str, type[Section]] = {"": Site, "slurm": Slurm, "hf_jobs": HfJobs, "ray": Ray}
+
+SITES_HEAD = """# Sites
+
+Written by `make docs` from `x_instruction/config/site.py`; a test keeps it current.
+
+A site is one TOML file about the place where a run is made, such as a cluster: `x-instruction run RECIPE --on slurm
+--site site.toml`. It never affects the data, so a run can move to another site. [Scale out](scale.md) has examples.
+"""
+
+
+def sites_page() -> str:
+    """docs/sites.md."""
+    parts = [SITES_HEAD]
+    for name, section in SITES.items():
+        parts += [heading(name), *table(section)]
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": help_page,
+    "recipes.md": recipes_page,
+    "mixing.md": mixing_page,
+    "sites.md": sites_page,
+}
 
 
 if __name__ == "__main__":
