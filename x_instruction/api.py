@@ -85,6 +85,7 @@ def run(
     overwrite: bool = False,
     retry_failed: bool = False,
     budget: float | None = None,
+    on: str = "local",
     progress: Progress | None = None,
 ) -> Run:
     """Make the data of a recipe. If interrupted, repeat the call to continue.
@@ -103,11 +104,13 @@ def run(
         overwrite: regenerate shards whose settings changed, instead of refusing.
         retry_failed: ask again for records that an engine failed on.
         budget: stop when this much is spent, by the prices of the recipe.
+        on: where the shards are made: ``local`` for processes of this machine.
         progress: where progress is shown. Default: a live display in terminals and notebooks, lines elsewhere.
 
     Raises:
         RecipeError: a key, a language or an argument is wrong; nothing is written.
         RunChanged: existing output was produced with different settings.
+        ShardsSetAside: shards could not be made, and all others are; repeat the call to try them again.
         XInstructionError: see ``x_instruction.errors``; complete shards are kept.
 
     A stage that keeps no row of a language, or drops over 90 % of its rows for one reason, is logged as a warning of
@@ -138,6 +141,7 @@ def run(
             retry_failed=retry_failed,
             rank=rank,
             of=of,
+            on=on,
         )
     finally:
         display.close()

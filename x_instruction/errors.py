@@ -6,11 +6,13 @@ XInstructionError
  ├─ CorpusError            a corpus cannot be read, or holds nothing to use
  ├─ EngineError            a language model cannot be loaded or run
  │   ├─ MissingExtra       an optional package is not installed
- │   └─ NotCapable         this engine cannot do what was asked of it
+ │   ├─ NotCapable         this engine cannot do what was asked of it
+ │   └─ OutOfMemory        the memory of a GPU is too small for a shard
  ├─ TuningError            a model cannot be tuned, or what it learns from is of no use
  ├─ BudgetReached          the money that a run may spend is spent
  ├─ ShardError             a shard cannot be read or written
  ├─ ShardsMissing          a part of a run needs shards or models that another part makes
+ ├─ ShardsSetAside         shards could not be made, and the run made all others
  ├─ HubError               the Hub refuses, or what is published is not what was sent
  └─ RunChanged             existing output was made with other settings
 
@@ -59,6 +61,19 @@ class NotCapable(EngineError):
     """This engine cannot do what was asked of it."""
 
 
+class OutOfMemory(EngineError):
+    """The memory of a GPU is too small for a shard, also in smaller batches.
+
+    Args:
+        message: what happened.
+        attempts: how often the shard was tried.
+    """
+
+    def __init__(self, message: str, attempts: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
 class TrainingError(XInstructionError):
     """A model cannot be tuned, or what it learns from is of no use."""
 
@@ -73,6 +88,21 @@ class ShardError(XInstructionError):
 
 class ShardsMissing(XInstructionError):
     """A part of a run needs shards or models that another part makes."""
+
+
+class ShardsSetAside(XInstructionError):
+    """Shards could not be made, and the run made all others that do not need them.
+
+    Args:
+        reasons: names of the shards, and why each was set aside.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(self.reasons.items())[:4])
+        more = f"; and {len(self.reasons) - 4} more" if len(self.reasons) > 4 else ""
+        count = "1 shard was" if len(self.reasons) == 1 else f"{len(self.reasons)} shards were"
+        super().__init__(f"{count} set aside ({shown}{more}): rerun the same command to try again")
 
 
 class HubError(XInstructionError):

@@ -13,7 +13,7 @@ import pytest
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.errors import EngineError
 from x_instruction.pipeline.execute import default_workers, execute
-from x_instruction.pipeline.pool import groups, span
+from x_instruction.pipeline.executors.devices import groups, span
 from x_instruction.pipeline.progress import NullProgress
 
 Write = Callable[..., Path]

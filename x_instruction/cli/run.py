@@ -31,6 +31,7 @@ from x_instruction.cli.status import drops_option, show
 )
 @click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
+@click.option("--on", metavar="PLACE", default="local", show_default=True, help="Where the shards are made.")
 @drops_option
 @recipe_options
 def command(
@@ -43,6 +44,7 @@ def command(
     budget: float | None,
     rank: int,
     of: int,
+    on: str,
     drops: bool,
     languages: tuple[str, ...],
     limit: int | None,
@@ -76,6 +78,7 @@ def command(
         retry_failed=retry_failed,
         rank=rank,
         of=of,
+        on=on,
     )
     show(run, drops)
     lost = len(run.losses(last))

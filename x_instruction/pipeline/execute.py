@@ -9,20 +9,22 @@ from pathlib import Path
 from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
 from x_instruction.corpus import ensemble
-from x_instruction.errors import EngineError, RecipeError, ShardsMissing
+from x_instruction.errors import EngineError, RecipeError, ShardsMissing, ShardsSetAside
 from x_instruction.languages import language
 from x_instruction.pipeline import batch, rounds
 from x_instruction.pipeline.costs import check_budget, spent
+from x_instruction.pipeline.executors.devices import groups
 from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.on import read_on
 from x_instruction.pipeline.part import Part
 from x_instruction.pipeline.plan import Plan
-from x_instruction.pipeline.pool import WorkerPool, groups
+from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder, ShardReport
-from x_instruction.storage.shard_key import PASSAGE, StageKey
+from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
 
 def execute(
@@ -37,6 +39,7 @@ def execute(
     retry_failed: bool = False,
     rank: int = 0,
     of: int = 1,
+    on: str = "local",
 ) -> RunFolder:
     """Make what is missing of a run.
 
@@ -58,15 +61,20 @@ def execute(
         retry_failed: repeat requests that an engine failed on, and make again what was made without them.
         rank: the part of the shards to make, from 0.
         of: the number of parts.
+        on: where the shards are made: ``local`` for processes of this machine; see ``pipeline.on``.
 
     Raises:
         BudgetReached: the budget is spent; all answers are kept.
         RunChanged: a shard was made under other settings, and ``overwrite`` is not set.
         ShardsMissing: the rank made all that it can, and needs shards or models of other ranks for the rest.
-        RecipeError: the recipe cannot be run, or ``rank`` is out of range.
+        ShardsSetAside: shards could not be made, and all others are; the same call tries them again.
+        RecipeError: the recipe cannot be run, ``rank`` is out of range, or ``on`` names no place.
         XInstructionError: the run failed. Complete shards are kept, and the same call continues from there.
     """
     part = Part(rank, of)
+    place = read_on(on)
+    if place.kind != "local":
+        raise RecipeError(f"--on is {on!r}, which this version cannot use: expected local")
     _check_part(part, overwrite, retry_failed, budget)
     if budget is not None:
         check_budget(settings, budget)
@@ -145,6 +153,7 @@ def _make_stages(
     """Make every stage up to ``until``, as far as the inputs of the part exist.
 
     Raises:
+        ShardsSetAside: shards could not be made.
         ShardsMissing: another part has to make something first.
     """
     learns = bool(settings.generate.train or settings.refine.train)
@@ -153,6 +162,7 @@ def _make_stages(
         models.seeds()
     # The first reason why something is left. What is left later follows from it.
     missing: list[str] = []
+    set_aside: dict[str, str] = {}
     for stage in rounds.stages(settings):
         last = rounds.last_round(plan.run, settings)
         if stage.round > last:
@@ -160,10 +170,12 @@ def _make_stages(
         before = _missing_before(settings, plan, models, stage, pool)
         if not before:
             before = plan.missing(stage)
-            _make_stage(settings, plan, stage, pool, progress)
+            set_aside |= _make_stage(settings, plan, stage, pool, progress)
         missing = missing or before
         if stage == StageKey(until, last if until == "rated" else 0):
             break
+    if set_aside:
+        raise ShardsSetAside(set_aside)
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ShardsMissing(
@@ -189,14 +201,18 @@ def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKe
     return []
 
 
-def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> None:
+def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> dict[str, str]:
     """Make the shards of the part that are left at a stage.
+
+    Returns:
+        The names of shards that were set aside, with the reasons.
 
     Raises:
         EngineError: the stage asks by batch files, and requests are left without an answer.
     """
     name = rounds.title(stage)
     tasks = plan.tasks(stage)
+    reasons: dict[str, str] = {}
     unanswered = 0
     if tasks and batch.by_files(settings, stage):
         tasks, unanswered = batch.answered(plan.run, settings, tasks)
@@ -206,7 +222,12 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool,
         def done(task: ShardTask, reports: list[ShardReport]) -> None:
             progress.done(task, outcome(task, reports))
 
-        pool.run(tasks, progress.update, done)
+        def set_aside(task: ShardTask, reason: str, attempts: int) -> None:
+            plan.run.set_aside(task.key, reason, attempts)
+            reasons[str(task.key)] = reason
+            progress.done(task, f"{_name(task.key)}: set aside: {reason}")
+
+        pool.run(tasks, progress.update, done, set_aside)
         progress.end()
     elif not unanswered:
         progress.say(f"{name}: complete" if plan.part.whole else f"{name}: nothing left for {plan.part}")
@@ -216,6 +237,7 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool,
             "them to files"
         )
     plan.finish(stage)
+    return reasons
 
 
 def default_workers(settings: Recipe) -> int:
@@ -232,6 +254,9 @@ def outcome(task: ShardTask, reports: list[ShardReport]) -> str:
             reasons[reason] = reasons.get(reason, 0) + number
     most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
-    key = task.key
-    name = key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"
-    return f"{name}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")
+    return f"{_name(task.key)}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")
+
+
+def _name(key: ShardKey) -> str:
+    """A task within its stage."""
+    return key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"

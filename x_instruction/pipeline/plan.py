@@ -116,7 +116,7 @@ class Plan:
         number = 0
         for tag in self.recipe.languages:
             shards = self._shards(stage, tag)
-            if not shards:
+            if not shards and not self.part.whole:
                 return
             for key in shards:
                 if self.part.has(number):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from x_instruction.config.recipe import Recipe, dumps
 from x_instruction.corpus import ensemble
-from x_instruction.errors import RecipeError
+from x_instruction.errors import RecipeError, ShardsSetAside
 from x_instruction.languages import language
 from x_instruction.pipeline.batch import by_files
 from x_instruction.pipeline.estimate import Estimate, Startup, estimate, measure_corpus
@@ -28,7 +28,7 @@ from x_instruction.pipeline.samples import Sample, samples
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
-from x_instruction.storage.run_folder import PREVIEW, RunFolder
+from x_instruction.storage.run_folder import PREVIEW, RunFolder, ShardReport
 from x_instruction.storage.shard_key import StageKey
 
 if TYPE_CHECKING:
@@ -221,16 +221,23 @@ class _Maker:
         return now - self.started + 3 * (now - began - self.startup.seconds) < SECONDS
 
     def _run(self, pool: WorkerPool, tasks: list[ShardTask], stage: StageKey) -> None:
-        from x_instruction.pipeline.execute import outcome
-
         began = time.monotonic()
         self.progress.stage(f"preview: {title(stage)}", len(tasks))
-        pool.run(tasks, self.progress.update, lambda task, reports: self.progress.done(task, outcome(task, reports)))
+        pool.run(tasks, self.progress.update, self._done, self._set_aside)
         self.progress.end()
         if stage.stage in ("candidate", "rated"):
             # What the requests do not account for is the loading of the model.
             asked = max((self.run.report(task.key).seconds for task in tasks), default=0.0)
             self.startup.seconds += max(0.0, time.monotonic() - began - asked)
+
+    def _done(self, task: ShardTask, reports: list[ShardReport]) -> None:
+        from x_instruction.pipeline.execute import outcome
+
+        self.progress.done(task, outcome(task, reports))
+
+    def _set_aside(self, task: ShardTask, reason: str, attempts: int) -> None:
+        """A preview without a shard would show and estimate too little."""
+        raise ShardsSetAside({str(task.key): reason})
 
 
 def _peak_memory() -> int:

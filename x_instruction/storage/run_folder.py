@@ -9,6 +9,7 @@ shard is made again.
     <run>/passage/<language>/00000.parquet              records
     <run>/passage/<language>/00000.report.json          counts, seconds, tokens, and the settings of the shard
     <run>/passage/<language>/00000.dropped.parquet      records that were dropped, with reasons
+    <run>/passage/<language>/00000.failed.json          why the shard was set aside, until it is made
     <run>/passage/<language>/index.json                 number of shards of the language, once it is known
     <run>/candidate/round-0/<language>/00000.parquet    stages that rounds make again have a folder per round
     <run>/cache/candidate/round-0/<language>/00000.sqlite
@@ -89,6 +90,19 @@ class ShardReport:
         """
         key = ShardKey(**{name: table[name] for name in ShardKey.__dataclass_fields__})
         return cls(key, **{name: value for name, value in table.items() if name not in ShardKey.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFailure:
+    """Why a shard was set aside.
+
+    Args:
+        reason: in one line.
+        attempts: how often it was tried.
+    """
+
+    reason: str
+    attempts: int
 
 
 class RunFolder:
@@ -186,9 +200,25 @@ class RunFolder:
             if not path.name.endswith(".dropped.parquet"):
                 yield self.report(stage.shard(path.parent.name, int(path.stem)))
 
+    def set_aside(self, key: ShardKey, reason: str, attempts: int) -> None:
+        """Record why a shard could not be made. The record is removed when the shard is made.
+
+        Args:
+            key: the shard.
+            reason: in one line.
+            attempts: how often it was tried.
+        """
+        with atomic(self.path(key, ".failed.json")) as stream:
+            stream.write(json.dumps({"reason": reason, "attempts": attempts}).encode())
+
+    def failure(self, key: ShardKey) -> ShardFailure | None:
+        """Why a shard was set aside; None if it was not."""
+        path = self.path(key, ".failed.json")
+        return _json(path, lambda table: ShardFailure(**table), "remove it") if path.exists() else None
+
     def remove(self, key: ShardKey) -> None:
         """Remove a shard. The Parquet file goes first, so that what is left never looks complete."""
-        for suffix in (".parquet", ".report.json", ".dropped.parquet"):
+        for suffix in (".parquet", ".report.json", ".dropped.parquet", ".failed.json"):
             self.path(key, suffix).unlink(missing_ok=True)
 
     def clear(self, stage: StageKey, language: str) -> None:
@@ -254,6 +284,7 @@ class RunFolder:
             finish(report)
             with atomic(self.path(report.key, ".report.json")) as out:
                 out.write(json.dumps(report.as_json(), indent=1).encode())
+        self.path(report.key, ".failed.json").unlink(missing_ok=True)
         return report
 
     def read(self, key: ShardKey) -> Iterator[Passage]:

@@ -1,0 +1,27 @@
+"""Which GPUs each worker of this machine takes: one, or the group over which vLLM splits a model."""
+
+from __future__ import annotations
+
+from x_instruction.config.recipe import Recipe
+from x_instruction.engines.local.devices import gpus
+from x_instruction.errors import EngineError
+
+
+def span(settings: Recipe) -> int:
+    """The number of GPUs that one worker needs: more than one where vLLM splits a model."""
+    return max([1, *(model.vllm.tensor_parallel for model in settings.models if model.engine == "vllm")])
+
+
+def groups(settings: Recipe, workers: int = 1) -> list[str]:
+    """The GPUs of this machine, grouped by worker, each group as ``CUDA_VISIBLE_DEVICES`` names it.
+
+    Raises:
+        EngineError: there are too few GPUs for models that are split over several.
+    """
+    size, visible = span(settings), gpus()
+    if size > 1 and len(visible) < size * workers:
+        raise EngineError(
+            f"vllm.tensor_parallel = {size} with --workers {workers} needs {size * workers} GPUs, and {len(visible)} "
+            "are visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
+        )
+    return [",".join(visible[first : first + size]) for first in range(0, len(visible) - size + 1, size)]

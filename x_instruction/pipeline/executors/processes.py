@@ -1,0 +1,228 @@
+"""Workers in processes of this machine. A worker that dies is replaced, and its task is given to another one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, cast
+
+from tqdm import tqdm
+
+from x_instruction.config.recipe import Recipe
+from x_instruction.engines.budget import LocalSpend, SpendCounter
+from x_instruction.errors import BudgetReached, OutOfMemory, XInstructionError, rebuild_error
+from x_instruction.pipeline.activity import Activity
+from x_instruction.pipeline.executors import MOST_DEATHS, Deaths, Executor, OnDone, OnProgress, OnSetAside
+from x_instruction.pipeline.executors.devices import groups
+from x_instruction.pipeline.worker import ShardTask, Worker
+from x_instruction.processes import end_process, end_with_parent
+from x_instruction.storage.run_folder import RunFolder
+
+
+class WorkerDied(XInstructionError):
+    """Worker processes end before they take a task, so no other worker would fare better."""
+
+
+@dataclass(slots=True)
+class _Process:
+    """A worker process.
+
+    Args:
+        number: of the worker, from 0. A worker that replaces another one has its number and its GPUs.
+        process: the process.
+        started: whether it has taken a task.
+    """
+
+    number: int
+    process: BaseProcess
+    started: bool = False
+
+
+class ProcessExecutor(Executor):
+    """Runs tasks in processes of their own, each of which takes the next task when it is done with one."""
+
+    def __init__(self, run: RunFolder, settings: Recipe, workers: int, budget: float | None, spent: float) -> None:
+        # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
+        self._context = multiprocessing.get_context("spawn")
+        # An attribute, because its lock must live as long as the workers.
+        self.spent: SpendCounter = LocalSpend(spent) if budget is None else self._context.Value("d", spent)
+        self._arguments = (str(run.root), settings, budget)
+        self._devices = groups(settings, workers)
+        # vLLM may start a process for each GPU of a group, which daemons may not.
+        self._daemon = all(model.engine != "vllm" for model in settings.models)
+        self.workers: dict[Connection, _Process] = {}
+        # Workers in a row that died before they took a task.
+        self._false_starts = 0
+        for number in range(workers):
+            self._start(number)
+
+    def run(
+        self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone, on_set_aside: OnSetAside
+    ) -> None:
+        """Give each idle worker the next task, until all tasks are done or set aside."""
+        waiting = deque(tasks)
+        busy: dict[Connection, ShardTask] = {}
+        deaths = Deaths()
+        budget_error: list[Any] = []
+        while waiting or busy:
+            self._give(waiting, busy)
+            for connection in cast(list[Connection], wait(list(busy))):
+                task = busy[connection]
+                kind, *values = _receive(connection)
+                if kind == "started":
+                    self.workers[connection].started = True
+                    self._false_starts = 0
+                    continue
+                if kind == "progress":
+                    on_progress(task, *values)
+                    continue
+                del busy[connection]
+                if kind == "done":
+                    on_done(task, *values)
+                elif kind == "set aside":
+                    on_set_aside(task, *values)
+                elif kind == "died":
+                    started = self.workers[connection].started
+                    reason = self._replace(connection)
+                    if started and deaths.add(task) == MOST_DEATHS:
+                        on_set_aside(task, f"{MOST_DEATHS} workers died of it; the last one {reason}", MOST_DEATHS)
+                    elif not budget_error:
+                        waiting.append(task)
+                elif values[0] == BudgetReached.__name__:
+                    # The other workers stop by themselves: their requests under way are paid for, and are kept.
+                    waiting.clear()
+                    budget_error = values
+                else:
+                    _raise(*values)
+        if budget_error:
+            _raise(*budget_error)
+
+    def shutdown(self) -> None:
+        """Let idle workers end by themselves, so that they give back what they hold."""
+        for connection in self.workers:
+            # The worker reads the end of the connection, and ends.
+            connection.close()
+        for worker in self.workers.values():
+            worker.process.join()
+
+    def terminate(self) -> None:
+        """End workers in the middle of their work."""
+        for connection, worker in self.workers.items():
+            connection.close()
+            worker.process.terminate()
+            worker.process.join()
+
+    def _start(self, number: int) -> None:
+        ours, theirs = self._context.Pipe()
+        device = self._devices[number % len(self._devices)] if self._devices else None
+        process = self._context.Process(
+            target=_worker_main, args=(theirs, *self._arguments, device, self.spent), daemon=self._daemon
+        )
+        with _interrupts_blocked():
+            process.start()
+        theirs.close()
+        self.workers[ours] = _Process(number, process)
+
+    def _give(self, waiting: deque[ShardTask], busy: dict[Connection, ShardTask]) -> None:
+        """Give each idle worker a task. Workers that died while they were idle are replaced."""
+        for connection in list(self.workers):
+            if not waiting or connection in busy:
+                continue
+            try:
+                connection.send(waiting[0])
+            except OSError:
+                self._replace(connection)
+            else:
+                busy[connection] = waiting.popleft()
+
+    def _replace(self, connection: Connection) -> str:
+        """Start another worker in the place of a dead one. Returns how that one ended.
+
+        Raises:
+            WorkerDied: several workers in a row died before they took a task.
+        """
+        worker = self.workers.pop(connection)
+        connection.close()
+        worker.process.join(5)
+        code = worker.process.exitcode
+        reason = f"ended with exit code {code}"
+        if code == -signal.SIGKILL:
+            reason += " (killed, often for lack of memory: use fewer --workers)"
+        if not worker.started:
+            self._false_starts += 1
+            if self._false_starts == MOST_DEATHS:
+                raise WorkerDied(
+                    f"{MOST_DEATHS} workers in a row died before they took a task; the last one {reason}; "
+                    "rerun the same command to continue"
+                )
+        self._start(worker.number)
+        return reason
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C and a closed terminal do not reach: both signals go to all processes of a terminal,
+    and this one ends the others.
+
+    A process inherits what is blocked, and a signal that comes meanwhile reaches this one afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _worker_main(
+    connection: Connection, root: str, settings: Recipe, budget: float | None, device: str | None, spent: SpendCounter
+) -> None:
+    """The main function of a worker process: make the shards of tasks until the connection ends."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    end_with_parent()
+    # By default tqdm creates a lock between processes, which would outlive a worker that is terminated.
+    tqdm.set_lock(threading.RLock())
+    worker = Worker(RunFolder(Path(root)), settings, budget, spent)
+
+    def on_activity(activity: Activity) -> None:
+        connection.send(("progress", activity))
+
+    connection.send(("started",))
+    while True:
+        try:
+            task: ShardTask = connection.recv()
+        except (EOFError, OSError):
+            end_process(0)
+        try:
+            connection.send(("done", worker.make(task, on_activity)))
+        except OutOfMemory as error:
+            connection.send(("set aside", str(error), error.attempts))
+        except XInstructionError as error:
+            connection.send(("failed", type(error).__name__, str(error), ""))
+        except Exception as error:
+            # A defect: the parent raises it with this traceback.
+            connection.send(("failed", type(error).__name__, str(error), traceback.format_exc()))
+
+
+def _receive(connection: Connection) -> Any:
+    """The next message of a worker; ``("died",)`` if it ended."""
+    try:
+        return connection.recv()
+    except (EOFError, ConnectionResetError):
+        return ("died",)
+
+
+def _raise(kind: str, message: str, trace: str) -> None:
+    if trace:
+        raise RuntimeError(f"a worker failed:\n{trace}")
+    raise rebuild_error(kind, message)
