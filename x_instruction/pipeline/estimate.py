@@ -15,27 +15,19 @@ from typing import Any
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import engine_spec
-from x_instruction.engines.budget import cost
-from x_instruction.engines.request_cache import answer_tokens
 from x_instruction.languages import language
 from x_instruction.pipeline.costs import priced
 from x_instruction.pipeline.progress import duration
-from x_instruction.pipeline.rounds import model_of
+from x_instruction.pipeline.rates import ASKED, Rates
 from x_instruction.pipeline.status import money
 from x_instruction.records import Dropped
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.shard_key import CURATED
 
 # Documents of a language that are read at most, and seconds for all languages.
 _DOCUMENTS = 200
 _LEAST_DOCUMENTS = 20
 _SECONDS = 4.0
-# 97.5 % quantiles of Student's t distribution, by degrees of freedom.
-_T = {1: 12.7, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31}
-# What the batches of a run take longer per passage than those of a preview, whose complete rows leave: measured on the
-# demo with ``benchmarks/preview.py``.
-_STATIC_BATCHES = 1.2
-_ASKED = (StageKey("candidate"), StageKey("rated"))
 
 # Figures of a language whose corpus has no known size.
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
@@ -55,6 +47,8 @@ class CorpusSample:
         kept: passages that were kept of each document that was read.
         dropped: rows that were dropped, by reason.
         seconds: of reading.
+        startup: seconds of these until the first batch of documents was done: an identifier is loaded meanwhile.
+        first: documents of that batch.
     """
 
     documents: int | None
@@ -62,6 +56,33 @@ class CorpusSample:
     kept: tuple[int, ...]
     dropped: dict[str, int]
     seconds: float
+    startup: float = 0.0
+    first: int = 0
+
+    def passages(self, limit: int | None) -> tuple[int | None, float]:
+        """Passages that a run keeps, and the relative half width of their 95 % interval.
+
+        Args:
+            limit: the most that it keeps; None for no limit.
+
+        Returns:
+            None for the passages where the corpus has no known size and no limit.
+        """
+        found = None if self.documents is None else self.documents * sum(self.kept) / max(1, len(self.kept))
+        if found is None and limit is None:
+            return None, 1.0
+        if limit is not None and (found is None or found >= limit):
+            return limit, 0.0
+        return round(found or 0.0), _yield_error(self)
+
+    def reading(self, passages: int) -> float:
+        """Seconds of one process to read the documents that give so many passages."""
+        read = len(self.kept)
+        documents = passages * read / max(1, sum(self.kept))
+        documents = min(self.documents or documents, documents)
+        if read <= self.first:
+            return self.seconds / max(1, read) * documents
+        return self.startup + (self.seconds - self.startup) / (read - self.first) * documents
 
 
 @dataclass(slots=True)
@@ -180,20 +201,24 @@ class Estimate:
         return text + ("; training and rounds are not included" if self.trains else "")
 
 
-def measure_corpus(settings: Recipe) -> dict[str, CorpusSample]:
+def measure_corpus(settings: Recipe, most: int = _DOCUMENTS) -> dict[str, CorpusSample]:
     """The corpus of each language, from its first documents.
+
+    Args:
+        settings: the recipe.
+        most: documents of a language that are read at most.
 
     Raises:
         CorpusError: a corpus cannot be read.
     """
     found: dict[str, CorpusSample] = {}
-    documents = _DOCUMENTS
+    documents = most
     for left, tag in zip(range(len(settings.languages), 0, -1), settings.languages, strict=True):
         found[tag] = _sample(settings, tag, documents, _SECONDS / len(settings.languages))
         spent = sum(sample.seconds for sample in found.values())
         read = max(1, len(found[tag].kept))
         affordable = (_SECONDS - spent) / max(1, left - 1) / max(1e-6, found[tag].seconds / read)
-        documents = round(min(_DOCUMENTS, max(_LEAST_DOCUMENTS, affordable)))
+        documents = round(min(most, max(_LEAST_DOCUMENTS, affordable)))
     return found
 
 
@@ -204,12 +229,14 @@ def _sample(settings: Recipe, tag: str, documents: int, seconds: float) -> Corpu
     most = min(settings.corpus.documents or documents, documents)
     corpus = settings.corpus.replace(documents=most, passages=None)
     started, read = time.monotonic(), 0
+    began: tuple[float, int] | None = None
     kept: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
 
     def seen(number: int) -> None:
-        nonlocal read
+        nonlocal read, began
         read = number
+        began = began or (time.monotonic() - started, number)
 
     with tempfile.TemporaryDirectory() as folder:
         for record in passages(corpus, language(tag), Path(folder), seen):
@@ -220,7 +247,10 @@ def _sample(settings: Recipe, tag: str, documents: int, seconds: float) -> Corpu
     elapsed = time.monotonic() - started
     size = measure(settings.corpus, language(tag), seconds)
     counts = [*kept.values(), *[0] * max(0, read - len(kept))]
-    return CorpusSample(size.documents, size.counted, tuple(counts), dict(reasons.most_common()), elapsed)
+    startup, first = began or (elapsed, read)
+    return CorpusSample(
+        size.documents, size.counted, tuple(counts), dict(reasons.most_common()), elapsed, startup, first
+    )
 
 
 def estimate(
@@ -241,8 +271,9 @@ def estimate(
         corpus: the sample of each language.
         startup: what the preview took to start.
     """
-    asked = _Asked(settings, run, previewed)
-    languages = tuple(_expected(settings, tag, corpus[tag], asked) for tag in settings.languages)
+    rates = Rates(settings, run, previewed)
+    curating = max((run.report(CURATED.shard(tag)).seconds for tag in previewed), default=0.0)
+    languages = tuple(_expected(settings, tag, corpus[tag], rates, curating) for tag in settings.languages)
     seconds = [expected.seconds or 0.0 for expected in languages]
     return Estimate(
         languages=languages,
@@ -256,129 +287,28 @@ def estimate(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _PerPassage:
-    """What the requests for one passage take, at one stage."""
-
-    requests: float
-    prompt_tokens: float
-    output_tokens: float
-    seconds: float
-
-
-class _Asked:
-    """What the preview asked for a passage, by language.
-
-    Args:
-        settings: the recipe.
-        run: the folder of the preview.
-        previewed: languages that the preview made.
-    """
-
-    def __init__(self, settings: Recipe, run: RunFolder, previewed: Sequence[str]) -> None:
-        self.recipe = settings
-        self.passages = {tag: run.report(PASSAGE.shard(tag)).kept for tag in previewed}
-        self.by_language = {
-            (stage, tag): self._per_passage(run, stage, tag)
-            for stage in _ASKED
-            for tag, passages in self.passages.items()
-            if passages
-        }
-        self.curating = max((run.report(CURATED.shard(tag)).seconds for tag in previewed), default=0.0)
-        self.error = self._error(run)
-
-    def of(self, stage: StageKey, tag: str) -> _PerPassage:
-        """For a language that was not previewed, the mean of the others."""
-        if (stage, tag) in self.by_language:
-            return self.by_language[stage, tag]
-        others = [found for (made_at, _), found in self.by_language.items() if made_at == stage]
-        mean = {
-            name: statistics.fmean(getattr(found, name) for found in others) if others else 0.0
-            for name in _PerPassage.__dataclass_fields__
-        }
-        return _PerPassage(**mean)
-
-    def _per_passage(self, run: RunFolder, stage: StageKey, tag: str) -> _PerPassage:
-        report, passages = run.report(stage.shard(tag)), self.passages[tag]
-        model = model_of(self.recipe, stage)
-        # A server answers many requests at once: what counts is how long it is busy for each.
-        factor = 1.0 if model is None else _at_once(model, report.requests)
-        if model is not None and model.engine == "transformers":
-            factor = _STATIC_BATCHES
-        return _PerPassage(
-            report.requests / passages,
-            report.prompt_tokens / passages,
-            report.output_tokens / passages,
-            report.seconds * factor / passages,
-        )
-
-    def _error(self, run: RunFolder) -> float:
-        """Relative half width of the 95 % interval of what a passage takes: its length, and candidates to rate."""
-        passages = sum(self.passages.values())
-        if passages < 2:
-            return 1.0
-        lengths: list[float] = []
-        kept: list[int] = []
-        for tag, number in self.passages.items():
-            tokens = [sum(pair) for pair in answer_tokens(run.cache(_ASKED[0].shard(tag)))]
-            # Languages differ in tokens per passage, which is known for each of them.
-            lengths += [count / statistics.fmean(tokens) for count in tokens]
-            counts = Counter(record.id for record in run.read(_ASKED[0].shard(tag)))
-            kept += [*counts.values(), *[0] * (number - len(counts))]
-        # Requests of one passage are not independent, so each passage counts once.
-        scale = _T.get(passages - 1, 1.96) / math.sqrt(passages)
-        return scale * math.hypot(_spread(lengths), self._rated_share() * _spread(kept))
-
-    def _rated_share(self) -> float:
-        """The share of ratings in all tokens."""
-        sums = {
-            stage: sum(found.prompt_tokens for (made_at, _), found in self.by_language.items() if made_at == stage)
-            for stage in _ASKED
-        }
-        return sums[_ASKED[1]] / (sum(sums.values()) or 1.0)
-
-
-def _spread(values: Sequence[float]) -> float:
-    """The standard deviation as a share of the mean."""
-    mean = statistics.fmean(values) if values else 0.0
-    return statistics.stdev(values) / mean if mean and len(values) > 1 else 0.0
-
-
-def _expected(settings: Recipe, tag: str, sample: CorpusSample, asked: _Asked) -> Expected:
-    limit, read, kept = settings.corpus.passages, len(sample.kept), sum(sample.kept)
+def _expected(settings: Recipe, tag: str, sample: CorpusSample, rates: Rates, curating: float) -> Expected:
     known: dict[str, Any] = {
         "language": tag,
         "documents": sample.documents,
         "counted": sample.counted,
-        "read": read,
-        "kept": kept,
+        "read": len(sample.kept),
+        "kept": sum(sample.kept),
         "dropped": sample.dropped,
     }
-    found = None if sample.documents is None else sample.documents * kept / max(1, read)
-    if found is None and limit is None:
+    passages, error = sample.passages(settings.corpus.passages)
+    if passages is None:
         return Expected(**known, **_UNKNOWN)
-    limited = limit is not None and (found is None or found >= limit)
-    passages = limit if limit is not None and limited else round(found or 0.0)
-    requests, prompt_tokens, output_tokens, seconds, money_spent = 0, 0, 0, asked.curating, 0.0
-    for stage in _ASKED:
-        per, model = asked.of(stage, tag), model_of(settings, stage)
-        more = round(per.requests * passages)
-        tokens = round(per.prompt_tokens * passages), round(per.output_tokens * passages)
-        requests, prompt_tokens, output_tokens = requests + more, prompt_tokens + tokens[0], output_tokens + tokens[1]
-        seconds += per.seconds * passages / (1 if model is None else _at_once(model, more))
-        money_spent += 0.0 if model is None else cost(model, *tokens)
-    documents = passages * read / max(1, kept)
-    seconds += sample.seconds / max(1, read) * min(sample.documents or documents, documents)
-    error = math.hypot(asked.error, 0.0 if limited else _yield_error(sample))
+    works = [rates.work(stage, tag, passages) for stage in ASKED]
     return Expected(
         **known,
         passages=passages,
-        requests=requests,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        seconds=seconds,
-        cost=money_spent,
-        error=error,
+        requests=sum(work.requests for work in works),
+        prompt_tokens=sum(work.prompt_tokens for work in works),
+        output_tokens=sum(work.output_tokens for work in works),
+        seconds=curating + sum(work.seconds for work in works) + sample.reading(passages),
+        cost=sum(work.cost for work in works),
+        error=math.hypot(rates.error, error),
     )
 
 
@@ -391,11 +321,6 @@ def _yield_error(sample: CorpusSample) -> float:
         return 1.0
     left = 1 - min(1.0, read / (sample.documents or math.inf))
     return 1.96 * statistics.stdev(sample.kept) / statistics.fmean(sample.kept) * math.sqrt(left / read)
-
-
-def _at_once(model: Model, requests: int) -> int:
-    """Requests that are answered at the same time."""
-    return max(1, min(requests, model.server.concurrency)) if engine_spec(model).remote else 1
 
 
 def _needs(model: Model) -> ModelNeeds:
