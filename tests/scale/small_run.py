@@ -1,0 +1,88 @@
+"""A small run that asks a scripted server, to be made in any place: three languages of four shards each.
+
+The answers follow from the requests alone, so wherever the run is made its bytes are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engines import openai_server
+
+from x_instruction.config.recipe import Recipe
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import NullProgress, Progress
+from x_instruction.records import STAGES
+from x_instruction.storage.run_folder import RunFolder
+
+LANGUAGES = ("fi", "th", "bn")
+SHARDS = 4
+# Two candidates for each of ten passages of each language, and a rating of each candidate.
+REQUESTS = 2 * 2 * 10 * len(LANGUAGES)
+# What the attempts at a shard decide, and not its content.
+_OF_ATTEMPTS = {"seconds", "requests_sent", "prompt_tokens", "output_tokens", "cost"}
+
+
+def write_recipe(path: Path, url: str) -> Path:
+    """Write the recipe of the run.
+
+    Args:
+        path: the TOML file to write.
+        url: of the server, such as that of ``OpenAIServer``.
+    """
+    text = openai_server.write_recipe(path, url).read_text("utf-8")
+    for old, new in (
+        ('name = "test"\nlanguages = ["fi", "th"]', f'name = "small"\nlanguages = {json.dumps(LANGUAGES)}'),
+        ("shard_size = 5", "shard_size = 3, passages = 10"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def make(
+    recipe: Recipe,
+    root: Path,
+    workers: int = 1,
+    until: str = "curated",
+    progress: Progress | None = None,
+    **more: Any,
+) -> RunFolder:
+    """Make the run, or continue it. The last stage takes longer than all others, since it loads an encoder."""
+    return execute(recipe, root, workers, False, until, progress or NullProgress(), **more)
+
+
+def requests(server: openai_server.OpenAIServer) -> int:
+    """How often the server was asked for the work itself, without the probes of what it can do."""
+    return sum("Say yes" not in str(body) and "1 2 3" not in str(body) for _, body in list(server.asked))
+
+
+def same_bytes(expected: Path, found: Path, until: str = "curated") -> None:
+    """Compare two folders of a run: all Parquet files and indexes byte by byte, and reports but for their attempts.
+
+    Args:
+        expected: a whole run, of which stages after ``until`` are left out.
+        found: a run that was made until then.
+        until: the last stage.
+    """
+    files, others = _contents(expected, until), _contents(found, "curated")
+    assert files.keys() == others.keys(), sorted(files.keys() ^ others.keys())
+    assert any(name.startswith(until) for name in files)
+    for name, content in files.items():
+        assert others[name] == content, f"{name} differs"
+
+
+def _contents(root: Path, until: str) -> dict[str, Any]:
+    stages = list(STAGES)[: list(STAGES).index(until) + 1]
+    found = [path for stage in stages for path in (root / stage).rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): _content(path) for path in found}
+
+
+def _content(path: Path) -> Any:
+    if not path.name.endswith(".report.json"):
+        return path.read_bytes()
+    table = json.loads(path.read_text("utf-8"))
+    return {name: value for name, value in table.items() if name not in _OF_ATTEMPTS}
