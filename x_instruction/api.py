@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from x_instruction.config.recipe import Recipe, load, loads
+from x_instruction.config.site import Site
+from x_instruction.config.site import load as load_site
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language as find_language
 from x_instruction.pipeline.inputs import Passages, write_passages
@@ -86,6 +88,7 @@ def run(
     retry_failed: bool = False,
     budget: float | None = None,
     on: str = "local",
+    site: str | Path | Site | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Make the data of a recipe. If interrupted, repeat the call to continue.
@@ -105,6 +108,7 @@ def run(
         retry_failed: ask again for records that an engine failed on.
         budget: stop when this much is spent, by the prices of the recipe.
         on: where the shards are made: ``local`` for processes of this machine.
+        site: settings of that place: a ``Site``, or path of its TOML file. Nothing in them affects the data.
         progress: where progress is shown. Default: a live display in terminals and notebooks, lines elsewhere.
 
     Raises:
@@ -125,6 +129,7 @@ def run(
         raise RecipeError(f"until is {until!r}, expected one of {', '.join(STAGES)}")
     if until in ("rated", "curated"):
         check(settings.refine)
+    place = load_site(site) if isinstance(site, str | Path) else site
     root = Path(out) if out is not None else Path("runs") / settings.name
     if passages is not None:
         settings = write_passages(settings, passages, root)
@@ -142,6 +147,7 @@ def run(
             rank=rank,
             of=of,
             on=on,
+            site=place,
         )
     finally:
         display.close()

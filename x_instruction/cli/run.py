@@ -32,6 +32,7 @@ from x_instruction.cli.status import drops_option, show
 @click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
 @click.option("--on", metavar="PLACE", default="local", show_default=True, help="Where the shards are made.")
+@click.option("--site", type=click.Path(path_type=Path), metavar="FILE", help="Settings of that place, a TOML file.")
 @drops_option
 @recipe_options
 def command(
@@ -45,6 +46,7 @@ def command(
     rank: int,
     of: int,
     on: str,
+    site: Path | None,
     drops: bool,
     languages: tuple[str, ...],
     limit: int | None,
@@ -79,6 +81,7 @@ def command(
         rank=rank,
         of=of,
         on=on,
+        site=site,
     )
     show(run, drops)
     lost = len(run.losses(last))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
+from x_instruction.config.site import Site
 from x_instruction.corpus import ensemble
 from x_instruction.errors import EngineError, RecipeError, ShardsMissing, ShardsSetAside
 from x_instruction.languages import language
@@ -40,6 +41,7 @@ def execute(
     rank: int = 0,
     of: int = 1,
     on: str = "local",
+    site: Site | None = None,
 ) -> RunFolder:
     """Make what is missing of a run.
 
@@ -62,6 +64,7 @@ def execute(
         rank: the part of the shards to make, from 0.
         of: the number of parts.
         on: where the shards are made: ``local`` for processes of this machine; see ``pipeline.on``.
+        site: settings of that place; defaults if None. Nothing in them affects the data.
 
     Raises:
         BudgetReached: the budget is spent; all answers are kept.
