@@ -25,6 +25,10 @@ _NOT_HASHED = frozenset(
         "README.md",
     }
 )
+# Arguments of every ``from_pretrained``. Without them transformers asks on the terminal whether to run the code that
+# comes with a model, and reads pickled weights, which can run code too.
+PLAIN = {"trust_remote_code": False}
+PLAIN_WEIGHTS = {**PLAIN, "use_safetensors": True}
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*/config.json"]
 
 
@@ -72,6 +76,16 @@ def locate(name: str, revision: str = "main") -> ModelFiles:
             f"or one of {', '.join(embedded.MODELS)}"
         )
     return _from_hub(name, revision)
+
+
+def load_failure(error: Exception) -> str:
+    """Why a model or tokenizer cannot be loaded, in one line."""
+    text = str(error).strip()
+    if "trust_remote_code" in text:
+        return "it needs code that comes with the model, which is never run; name a model that transformers supports"
+    if "pytorch_model.bin" in text or "safetensors" in text and "no file named" in text:
+        return "it has no safetensors weights, and pickled weights can run code; convert them to safetensors"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _digest(folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction.cards.records import Training
+from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS
 from x_instruction.errors import HubError, MissingExtra
 from x_instruction.hub.model_folder import TOKENIZER, Model
 from x_instruction.hub.retry import is_temporary, reason, status_of
@@ -89,7 +90,7 @@ def _download(model: Model, repo: str, revision: str, cache: str) -> Path:
     """Download the files. Returns their folder."""
     from huggingface_hub import hf_hub_download
 
-    paths = [Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache)) for name in model.files]
+    paths = [Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache, **PLAIN)) for name in model.files]
     return paths[0].parent
 
 
@@ -120,8 +121,8 @@ def _check_tokenizer(model: Model, repo: str, revision: str, cache: str) -> None
     """Compare the tokenizers as they load: the folder may hold files that were not sent."""
     from transformers import AutoTokenizer
 
-    local = AutoTokenizer.from_pretrained(str(model.folder))
-    remote = AutoTokenizer.from_pretrained(repo, revision=revision, cache_dir=cache)
+    local = AutoTokenizer.from_pretrained(str(model.folder), **PLAIN)
+    remote = AutoTokenizer.from_pretrained(repo, revision=revision, cache_dir=cache, **PLAIN)
     if (local.get_vocab(), local.chat_template) != (remote.get_vocab(), remote.chat_template):
         raise HubError(
             f"{repo} was published at {revision[:12]}, and its tokenizer has another vocabulary or chat template than "
@@ -132,7 +133,7 @@ def _check_tokenizer(model: Model, repo: str, revision: str, cache: str) -> None
 def _load(model: Model, folder: Path, repo: str, revision: str, cache: str) -> None:
     from transformers import AutoModelForCausalLM
 
-    options = {"dtype": "auto", "cache_dir": cache}
+    options = {"dtype": "auto", "cache_dir": cache, **PLAIN_WEIGHTS}
     if not model.adapter:
         AutoModelForCausalLM.from_pretrained(repo, revision=revision, **options)
         return

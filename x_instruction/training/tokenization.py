@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import locate
+from x_instruction.engines.models import PLAIN, load_failure, locate
 from x_instruction.errors import MissingExtra, TrainingError
 from x_instruction.training.job import TrainingExample
 
@@ -55,11 +55,12 @@ class ExampleEncoder:
         files = locate(name, revision)
         self.model = files.name
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder)
-            config = AutoConfig.from_pretrained(files.folder)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **PLAIN)
+            config = AutoConfig.from_pretrained(files.folder, **PLAIN)
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise TrainingError(f"cannot load the tokenizer and configuration of {name!r}: {reason}") from error
+            raise TrainingError(
+                f"cannot load the tokenizer and configuration of {name!r}: {load_failure(error)}"
+            ) from error
         self.encoder = PromptEncoder(self.tokenizer, self.model)
         self.chat = self.encoder.chat
         self.context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)

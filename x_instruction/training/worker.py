@@ -32,7 +32,7 @@ from x_instruction.config.section import loads, without_folder
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines.embedded import hub_id_and_form
 from x_instruction.engines.local.transformers import with_adapter
-from x_instruction.engines.models import locate
+from x_instruction.engines.models import PLAIN_WEIGHTS, load_failure, locate
 from x_instruction.errors import MissingExtra, TrainingError, XInstructionError
 from x_instruction.processes import end_with_parent
 from x_instruction.storage.atomic import atomic
@@ -169,10 +169,9 @@ def _network(job: TrainJob, device: str) -> PreTrainedModel:
     options = _loading(job.train, device)
     library_logging.disable_progress_bar()
     try:
-        network = AutoModelForCausalLM.from_pretrained(files.folder, **options)
+        network = AutoModelForCausalLM.from_pretrained(files.folder, **options, **PLAIN_WEIGHTS)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TrainingError(f"cannot load {job.model.name!r} for training: {reason}") from error
+        raise TrainingError(f"cannot load {job.model.name!r} for training: {load_failure(error)}") from error
     if job.model.adapter:
         return with_adapter(network, job.model.adapter, job.model.name, trainable=True)
     _check_targets(network, job.train)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.engines.models import locate
+from x_instruction.engines.models import PLAIN, load_failure, locate
 from x_instruction.errors import EngineError, MissingExtra
 
 try:
@@ -101,10 +101,10 @@ def _load(name: str, folder: Path) -> Any:
     try:
         with _quiet():
             # bfloat16 is about 100 times slower on CPUs without matrix instructions, and encoders fit on any GPU.
-            return SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"dtype": torch.float32})
+            options = {"dtype": torch.float32, "use_safetensors": True}
+            return SentenceTransformer(str(folder), local_files_only=True, model_kwargs=options, **PLAIN)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"cannot load {name!r} as a sentence encoder: {reason}") from error
+        raise EngineError(f"cannot load {name!r} as a sentence encoder: {load_failure(error)}") from error
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from x_instruction.engines import (
     always,
 )
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import locate
+from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS, load_failure, locate
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, MissingExtra
 
@@ -80,10 +80,12 @@ class TransformersEngine:
         library_logging.disable_progress_bar()
         try:
             self.tokenizer = _tokenizer(files.folder, files.revision)
-            self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype).to(self.device).eval()
+            self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype, **PLAIN_WEIGHTS)
+            self.network = self.network.to(self.device).eval()
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"cannot load {settings.name!r} as a causal language model: {reason}") from error
+            raise EngineError(
+                f"cannot load {settings.name!r} as a causal language model: {load_failure(error)}"
+            ) from error
         if settings.adapter:
             self.network = with_adapter(self.network, settings.adapter, settings.name).merge_and_unload().eval()
             self.model = f"{self.model}+{locate(settings.adapter).name}"
@@ -435,15 +437,20 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "peft", "adapters") from error
     folder = locate(adapter).folder
+    weights = folder / "adapter_model.safetensors"
+    if not weights.exists():
+        raise EngineError(
+            f"adapter {adapter!r} has no adapter_model.safetensors, and pickled weights can run code: save it again "
+            "with a current version of peft"
+        )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
             # peft uses a deprecated name of transformers; the warning is not for the user who loads an adapter.
             warnings.filterwarnings("ignore", message=".is_gradient_checkpointing", category=FutureWarning)
             model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
-        weights = folder / "adapter_model.safetensors"
         loaded = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-        stored = set(load_file(weights)) if weights.exists() else loaded
+        stored = set(load_file(weights))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
@@ -459,7 +466,7 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
 @lru_cache(maxsize=2)
 def _tokenizer(folder: Path, revision: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. A large one takes seconds to read, and raters often share the generator's."""
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, **PLAIN)
 
 
 def _device(name: str) -> torch.device:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from x_instruction.config.model import Model
 from x_instruction.engines import Batch, Failed, Request, Result, always
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import locate
+from x_instruction.engines.models import PLAIN, locate
 from x_instruction.errors import EngineError, MissingExtra, NotCapable
 
 try:
@@ -72,7 +72,7 @@ class VllmEngine:
             if not self._adapter.modules:
                 self.capabilities = frozenset({"complete", "choose"})
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._files.folder)
+            tokenizer = AutoTokenizer.from_pretrained(self._files.folder, **PLAIN)
             stops = _stops(str(self._files.folder), tokenizer)
         except vllm_model.CANNOT as error:
             reason = vllm_model.reason(error)
@@ -207,6 +207,6 @@ def _stops(folder: str, tokenizer: Any) -> frozenset[int]:
     try:
         settings = GenerationConfig.from_pretrained(folder)
     except OSError:
-        settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
+        settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **PLAIN))
     listed = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     return frozenset(int(token) for token in [*listed, tokenizer.eos_token_id] if token is not None)
