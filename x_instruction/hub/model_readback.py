@@ -90,7 +90,7 @@ def _download(model: Model, repo: str, revision: str, cache: str) -> Path:
     """Download the files. Returns their folder."""
     from huggingface_hub import hf_hub_download
 
-    paths = [Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache, **PLAIN)) for name in model.files]
+    paths = [Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache)) for name in model.files]
     return paths[0].parent
 
 
