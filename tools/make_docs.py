@@ -119,6 +119,7 @@ def recipes_page() -> str:
         "x-instruction recipe schema > recipe.json               # completion and checks in an editor",
         "```\n",
         "For Even Better TOML (VS Code) or Taplo, put `#:schema ./recipe.json` at the top of the recipe.",
+        "[security.md](security.md) says what a recipe from somewhere else can do.",
         "`--set KEY=VALUE` changes a key for one command, such as `--set generate.candidates=8`.\n",
         "This is the recipe `files`:\n",
         f"```toml\n{(ROOT / 'recipes' / 'files.toml').read_text('utf-8').rstrip()}\n```\n",

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from x_instruction.config import mixing  # noqa: F401 - its sections have renamed keys
 from x_instruction.config.corpus import Filters
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe, dumps, load, loads, names
@@ -110,6 +111,9 @@ def test_an_unknown_key_lists_the_known_ones(small: Callable[..., Recipe], key: 
     ("key", "value", "message"),
     [
         ("name", "3", "name is 3, expected a string"),
+        ("name", "'../../x'", r"name is '\.\./\.\./x', expected letters, digits and \. _ -, at most 96 and no path"),
+        ("name", "'.x'", r"name is '\.x', expected letters"),
+        ("name", "''", r"name is '', expected letters"),
         ("seed", "true", "seed is true, expected an integer"),
         ("seed", "1.5", "seed is 1.5, expected an integer"),
         ("languages", "'sw'", "languages is 'sw', expected a list"),

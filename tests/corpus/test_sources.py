@@ -61,7 +61,10 @@ def packed(name: str, content: bytes) -> bytes:
         ("corpus.xlsx", "cannot tell the format of .*expected one of .jsonl, .json, .csv, .tsv, .txt, .parquet"),
         ("empty.jsonl", "no document in .*empty.jsonl.*it is empty"),
         ("blank.txt", "no document in"),
-        ("nowhere://x/corpus.jsonl", "cannot look up nowhere://x/corpus.jsonl"),
+        ("nowhere://x/corpus.jsonl", "the protocol 'nowhere' is not read, expected a local path or one of abfs"),
+        ("ssh://host/corpus.jsonl", "the protocol 'ssh' is not read"),
+        ("simplecache::sftp://host/corpus.jsonl", "the protocol 'sftp' is not read"),
+        ("reference://::http://localhost:1/spec.json", "the protocol 'reference' is not read"),
     ],
 )
 def test_unusable_paths_are_reported(tmp_path: Path, name: str, message: str) -> None:

@@ -163,8 +163,8 @@ def test_a_key_that_is_not_accepted(live: Live, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_key_that_is_missing(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: error(401, "no key")
-    with pytest.raises(EngineError, match="the key is missing: set MY_KEY"):
-        make(live, key_variable="MY_KEY")
+    with pytest.raises(EngineError, match="the key is missing: set X_INSTRUCTION_MY_KEY"):
+        make(live, key_variable="X_INSTRUCTION_MY_KEY")
 
 
 def test_a_key_that_no_header_can_carry(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,9 +523,11 @@ def test_stopping_in_the_middle_leaves_nothing_under_way(live: Live) -> None:
 
 def test_the_wire_format(live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("OTHER", KEY)
+    monkeypatch.setenv("X_INSTRUCTION_OTHER_KEY", KEY)
     monkeypatch.setenv("OPENAI_API_KEY", "must-not-be-used")
-    engine = make(live, key_variable="OTHER", extra_body='{"chat_template_kwargs": {"enable_thinking": false}}')
+    engine = make(
+        live, key_variable="X_INSTRUCTION_OTHER_KEY", extra_body='{"chat_template_kwargs": {"enable_thinking": false}}'
+    )
     answers(engine, [Completion("a", 4, 0.7, 0.9, 5, ("\n",), 1 << 62)])
     path, headers, body = live.seen[-1]
     assert path == "/v1/completions"

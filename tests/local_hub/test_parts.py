@@ -91,14 +91,23 @@ def test_ignored_files(path: str, out: bool) -> None:
 
 
 def test_git_agrees_about_ignored_files(tmp_path: Path) -> None:
-    rules = "*.log\n!keep.log\nbuild/\n/top\ndocs/*.txt\n**/deep/x\nq?.md\n"
+    rules = "*.log\n!keep.log\nbuild/\n/top\ndocs/*.txt\n**/deep/x\nq?.md\nall/**\nm/**/n\n[ab]*[!c].z\n"
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / ".gitignore").write_text(rules)
     paths = ["a.log", "keep.log", "x/keep.log", "build/a", "s/build/a", "top", "s/top", "docs/a.txt", "docs/s/a.txt"]
-    paths += ["deep/x", "s/deep/x", "q1.md", "q12.md", "s/q1.md"]
+    paths += ["deep/x", "s/deep/x", "q1.md", "q12.md", "s/q1.md", "all", "all/a", "all/a/b", "m/n", "m/a/n", "m/a/b/n"]
+    paths += ["ab.z", "bc.z", "c.z", "s/aaa.z", "n", "m"]
     for path in paths:
         ignored = subprocess.run(["git", "-C", tmp_path, "check-ignore", "-q", path], check=False).returncode == 0
         assert (path in attributes.Ignored(rules)) is ignored, path
+
+
+@pytest.mark.parametrize("rule", ["*a" * 14 + "b", "**/" * 30 + "x", "**a" * 20 + "/" + "*a" * 20, "[" * 60 + "*" * 60])
+def test_hostile_patterns_end_at_once(rule: str) -> None:
+    """They took minutes and more when all ways to match were tried."""
+    for path in ("a" * 200, "a/" * 100 + "y"):
+        assert path not in attributes.Ignored(rule)
+        assert not attributes.Attributes(f"{rule} filter=lfs").large(path)
 
 
 entries = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([Entry(FILE, c * 40) for c in "123"]))

@@ -80,8 +80,10 @@ def check(url: str, model: str | None, engine: str, key_variable: str, recipe: s
     a recipe. Requests single tokens, and one instruction as the recipe asks for it: the answer is shown as it came and
     as it is read. Exits with 1 if the server cannot be used.
     """
+    from x_instruction.engines import keys
     from x_instruction.engines.remote.server_check import ServedModel, check_model, check_settings, list_models
 
+    keys.allow([key_variable])
     server = check_settings(url, key_variable)
     served = list_models(engine, server)
     if model is None and len(served) != 1:

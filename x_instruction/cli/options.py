@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +83,34 @@ def overwrite_option(command: Command) -> Command:
     return click.option("--overwrite", is_flag=True, help="Replace existing output that differs.")(command)
 
 
+def allow_key_option(command: Command) -> Command:
+    """``--allow-key``: environment variables that a recipe may send to its servers."""
+    return click.option(
+        "--allow-key",
+        multiple=True,
+        metavar="NAME",
+        expose_value=False,
+        callback=_allow,
+        help="Environment variable that the recipe may send as a server's API key. Repeatable.",
+    )(command)
+
+
+def _allow(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> None:
+    allow_keys(names)
+
+
+def allow_keys(names: Iterable[str]) -> None:
+    """Allow these environment variables to be sent as API keys."""
+    if named := list(names):
+        from x_instruction.engines import keys
+
+        keys.allow(named)
+
+
 def recipe_options(command: Command) -> Command:
-    """``--languages``, ``--limit`` and ``--set``: what a command changes in a recipe."""
+    """``--languages``, ``--limit``, ``--set`` and ``--allow-key``: what a command changes or allows."""
     for option in (
+        allow_key_option,
         set_option("generate.candidates=8"),
         limit_option("passages"),
         languages_option("those of the recipe"),
@@ -120,6 +145,8 @@ def read_recipe(name: str, languages: tuple[str, ...], limit: int | None, sets: 
     from x_instruction.config.recipe import load
 
     overrides = read_sets(sets)
+    # What you type is your own wish, other than what a recipe says.
+    allow_keys(str(value) for key, value in overrides.items() if key.endswith("server.key_variable"))
     if limit is not None:
         overrides["corpus.passages"] = limit
     if languages:

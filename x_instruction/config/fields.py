@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -47,6 +48,12 @@ def _current_prompt(value: str) -> str:
     return value
 
 
+def _plain_name(value: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,95}", value):
+        raise ValueError(f"is {value!r}, expected letters, digits and . _ -, at most 96 and no path")
+    return value
+
+
 def _not_nan(value: float) -> float:
     if math.isnan(value):
         raise ValueError("is nan, expected a number")
@@ -64,6 +71,8 @@ Tag = Annotated[str, AfterValidator(_known_tag)]
 TagOrSame = Annotated[str, AfterValidator(_known_or_same)]
 # The name of a prompt, or the path of its file.
 Prompt = Annotated[str, AfterValidator(_current_prompt)]
+# A name that is used as the name of a folder.
+PlainName = Annotated[str, AfterValidator(_plain_name)]
 # TOML and JSON have lists; settings are hashable.
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Tags = Annotated[tuple[Tag, ...], Field(strict=False), AfterValidator(lambda tags: tuple(dict.fromkeys(tags)))]

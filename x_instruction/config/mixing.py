@@ -7,11 +7,22 @@ the same.
 
 from __future__ import annotations
 
+import string
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from x_instruction.config.fields import MAX_ROW_BYTES, Invalid, NotNegative, Positive, RowBytes, Share, Tag, Tags
+from x_instruction.config.fields import (
+    MAX_ROW_BYTES,
+    Invalid,
+    NotNegative,
+    PlainName,
+    Positive,
+    RowBytes,
+    Share,
+    Tag,
+    Tags,
+)
 from x_instruction.config.files import Recipes
 from x_instruction.config.section import Section
 
@@ -20,9 +31,13 @@ Mode = Literal["mono", "en2x", "x2en", "x2x", "translation"]
 
 def _with_slots(text: str) -> str:
     try:
+        # No attributes and indices of the two, which `format` would follow.
+        slots = {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
         text.format(tag="sw", name="Swahili")
     except (KeyError, IndexError, ValueError):
-        raise ValueError(f"is {text!r}, expected text with no placeholders but {{tag}} and {{name}}") from None
+        slots = {""}
+    if not slots <= {"tag", "name"}:
+        raise ValueError(f"is {text!r}, expected text with no placeholders but {{tag}} and {{name}}")
     return text
 
 
@@ -147,7 +162,7 @@ class Muri(Section):
 class MixRecipe(Section):
     """A mix: the rows of every section that is set, shuffled. Numbers in parentheses are sections of docs/method.md."""
 
-    name: str
+    name: PlainName
     """Short name. Every row's id begins with it."""
     languages: Annotated[Tags, Field(min_length=1)]
     """Language tags or aliases. Stored as tags."""

@@ -24,8 +24,8 @@ class Server(Section):
     url: Annotated[str, RUNTIME_ONLY] = ""
     """Address of the server, such as `http://localhost:8000/v1`."""
     key_variable: Annotated[str, RUNTIME_ONLY] = "X_INSTRUCTION_API_KEY"
-    """Environment variable that holds the API key. Nothing is sent if it is not set. No other variable is ever read, so
-    the key of another service cannot leak."""
+    """Environment variable that holds the API key. Nothing is sent if it is not set. A name other than
+    `X_INSTRUCTION_..._KEY` has to be allowed with `--allow-key`, so that a recipe cannot send any secret anywhere."""
     timeout: Annotated[PositiveFloat, RUNTIME_ONLY] = 600.0
     """Seconds for one request, including its time in the server's queue."""
     concurrency: Annotated[Positive, RUNTIME_ONLY] = 256

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from x_instruction.config import section
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.diversify import Diversify
-from x_instruction.config.fields import Invalid, Tags
+from x_instruction.config.fields import Invalid, PlainName, Tags
 from x_instruction.config.files import Recipes
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
@@ -26,7 +26,7 @@ from x_instruction.config.seeds import Seeds
 class Recipe(Section):
     """A run: every setting of every stage."""
 
-    name: str
+    name: PlainName
     """Short name. Also names the run's folder."""
     languages: Annotated[Tags, Field(min_length=1)]
     """Language tags or aliases, such as `["sw"]`. Stored as tags."""

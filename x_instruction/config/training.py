@@ -12,6 +12,7 @@ from x_instruction.config.fields import (
     Invalid,
     NotNegative,
     NotNegativeFloat,
+    PlainName,
     Positive,
     PositiveFloat,
     Share,
@@ -137,7 +138,7 @@ class Align(Section):
 class TrainingRecipe(Section):
     """A model to train on prompts and completions."""
 
-    name: str
+    name: PlainName
     """Short name. Also names the model's folder."""
     model: Model
     """The base model."""

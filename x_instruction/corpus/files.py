@@ -11,6 +11,11 @@ from x_instruction.corpus.rows import CHUNK
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
 
+# File systems that only read bytes, and what may be put before them with ``::``.
+_CLOUD = {"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "r2", "s3", "s3a"}
+_PROTOCOLS = {"file", "local", "memory", "hdfs", "webhdfs", "hf", "http", "https"} | _CLOUD
+_LAYERS = {"blockcache", "filecache", "simplecache", "zip"}
+
 
 def fill(pattern: str, language: Language) -> str:
     """Fill in the placeholders of a path or config name, such as ``{tag}``.
@@ -46,6 +51,7 @@ def find(paths: tuple[str, ...], language: Language, key: str = "corpus.paths") 
     files: list[tuple[Any, str]] = []
     for pattern in paths:
         filled = fill(pattern, language)
+        _check_protocols(filled, key)
         try:
             filesystem, path = fsspec.core.url_to_fs(filled)
             matches = sorted(filesystem.glob(path)) if fsspec.core.has_magic(path) else [path]
@@ -61,6 +67,17 @@ def find(paths: tuple[str, ...], language: Language, key: str = "corpus.paths") 
                 check_regular(Path(match))
         files.extend((filesystem, match) for match in present)
     return list({path: (filesystem, path) for filesystem, path in files}.values())
+
+
+def _check_protocols(path: str, key: str) -> None:
+    """Refuse file systems that run commands, open shells or build objects from what they read."""
+    for part in path.split("::"):
+        protocol = part.partition("://")[0] if "://" in part else part if part in _LAYERS else "file"
+        if protocol not in _PROTOCOLS | _LAYERS:
+            raise CorpusError(
+                f"{key} has {path!r}: the protocol {protocol!r} is not read, expected a local path or "
+                f"one of {', '.join(sorted(_PROTOCOLS))}"
+            )
 
 
 def folder_in_paths(folder: str | Path) -> str:

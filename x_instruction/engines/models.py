@@ -83,7 +83,7 @@ def load_failure(error: Exception) -> str:
     text = str(error).strip()
     if "trust_remote_code" in text:
         return "it needs code that comes with the model, which is never run; name a model that transformers supports"
-    if "pytorch_model.bin" in text or "safetensors" in text and "no file named" in text:
+    if "pytorch_model.bin" in text or ("safetensors" in text and "no file named" in text):
         return "it has no safetensors weights, and pickled weights can run code; convert them to safetensors"
     return text.splitlines()[0] if text else type(error).__name__
 

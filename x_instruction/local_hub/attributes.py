@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
 from x_instruction.local_hub.refused import Refused
@@ -15,6 +16,7 @@ _ENDINGS = (
     "webm webp xz zip zst"
 )
 _MAX_LINE = 2000
+_SPACE = "[[:space:]]"
 
 
 def initial() -> str:
@@ -37,17 +39,17 @@ class Attributes:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._rules: list[tuple[re.Pattern[str], bool]] = []
+        self._rules: list[tuple[_Pattern, bool]] = []
         for line in text.splitlines():
             pattern, *words = line.split() or ["#"]
             if not pattern.startswith(("#", '"')):
                 filters = [word for word in words if word.lstrip("-!").split("=")[0] == "filter"]
                 if filters:
-                    self._rules.append((_pattern(pattern), filters[-1] == "filter=lfs"))
+                    self._rules.append((_Pattern(pattern), filters[-1] == "filter=lfs"))
 
     def large(self, path: str) -> bool:
         """Whether the file at this path is a large one by its name."""
-        return next((large for pattern, large in reversed(self._rules) if pattern.fullmatch(path)), False)
+        return next((large for pattern, large in reversed(self._rules) if pattern.matches(path)), False)
 
     def with_paths(self, paths: list[str]) -> str:
         """The text with a rule for each of these paths that has none yet, so that git-lfs finds them."""
@@ -59,42 +61,70 @@ class Ignored:
     """The rules of one .gitignore."""
 
     def __init__(self, text: str) -> None:
-        self._rules: list[tuple[re.Pattern[str], bool, bool]] = []
+        self._rules: list[tuple[_Pattern, bool, bool]] = []
         for raw in text.splitlines():
             line = raw.rstrip()
             if not line or line.startswith("#"):
                 continue
             ignore, bare = not line.startswith("!"), line.removeprefix("!")
-            self._rules.append((_pattern(bare.rstrip("/")), ignore, bare.endswith("/")))
+            self._rules.append((_Pattern(bare.rstrip("/")), ignore, bare.endswith("/")))
 
     def __contains__(self, path: str) -> bool:
         parts = path.split("/")
         # A file stays out when a folder above it does.
         for depth in range(1, len(parts) + 1):
             part, is_folder = "/".join(parts[:depth]), depth < len(parts)
-            verdicts = [ig for rule, ig, only in self._rules if rule.fullmatch(part) and (is_folder or not only)]
+            verdicts = [ig for rule, ig, only in self._rules if rule.matches(part) and (is_folder or not only)]
             if verdicts and verdicts[-1]:
                 return True
         return False
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
-    """A pattern of git as a regular expression over whole paths; without a slash inside, it holds in any folder."""
-    anchored = "/" in glob
-    glob = glob.lstrip("/")
-    out, at = "", 0
-    while at < len(glob):
-        if glob.startswith("**/", at):
-            out, at = out + "(?:.*/)?", at + 3
-        elif glob.startswith("**", at):
-            out, at = out + ".*", at + 2
-        elif glob.startswith("[[:space:]]", at):
-            out, at = out + r"\s", at + 11
-        else:
-            out, at = out + {"*": "[^/]*", "?": "[^/]"}.get(glob[at], re.escape(glob[at])), at + 1
-    return re.compile(out if anchored else f"(?:.*/)?{out}")
+class _Pattern:
+    """A pattern of git for whole paths. Without a slash inside, it holds in any folder.
+
+    Each part between slashes is an expression of its own without backtracking, so that a hostile pattern costs no more
+    than its length times that of the path.
+    """
+
+    def __init__(self, glob: str) -> None:
+        parts = glob.lstrip("/").split("/")
+        if "/" not in glob:
+            parts = ["**", *parts]
+        self._parts = [None if part == "**" else _part(part) for part in parts]
+
+    def matches(self, path: str) -> bool:
+        """Whether the pattern holds for a path."""
+        # Numbers of parts that can match the names so far.
+        reached = self._skip({0})
+        for name in path.split("/"):
+            after: set[int] = set()
+            for at in reached - {len(self._parts)}:
+                expression = self._parts[at]
+                if expression is None:
+                    # It may match further names too, and at the end of the pattern this one may be the last.
+                    after |= {at, at + 1} if at == len(self._parts) - 1 else {at}
+                elif expression.match(name):
+                    after.add(at + 1)
+            reached = self._skip(after)
+        return len(self._parts) in reached
+
+    def _skip(self, reached: set[int]) -> set[int]:
+        """What is reached if ``**`` matches no name. At the end of a pattern it matches at least one."""
+        found = set(reached)
+        for at in range(len(self._parts) - 1):
+            if at in found and self._parts[at] is None:
+                found.add(at + 1)
+        return found
+
+
+def _part(glob: str) -> re.Pattern[str]:
+    """A part of a pattern, without slashes. ``fnmatch`` translates stars to groups that are not tried again."""
+    # Python's classes do not have the names of POSIX. A space of any kind is the only one that git-lfs writes.
+    pieces = [fnmatch.translate(piece).removeprefix("(?s:").removesuffix(")\\Z") for piece in glob.split(_SPACE)]
+    return re.compile("(?s:" + r"\s".join(pieces) + r")\Z")
 
 
 def _quoted(path: str) -> str:
     """A path as a pattern; a leading slash keeps it from holding in other folders."""
-    return "/" + re.sub(r"\s", "[[:space:]]", path)
+    return "/" + re.sub(r"\s", _SPACE, path)

@@ -14,7 +14,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.training import TrainConfig
-from x_instruction.engines import engine_spec
+from x_instruction.engines import engine_spec, keys
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import template
 from x_instruction.storage.run_folder import RunFolder
@@ -137,6 +137,9 @@ def check(settings: Recipe) -> None:
         if not refine.validation:
             raise RecipeError("refine.validation is 0, expected more: a trained rater is calibrated on these pairs")
     _check_prompts(generate, refine)
+    for model in settings.models:
+        if engine_spec(model).remote:
+            keys.check(model.server.key_variable, model.server.url)
     if generate.train:
         _check_trainable("generate", generate.model)
     if refine.train:

@@ -45,12 +45,15 @@ def model_settings(name: str, adapter: str | None, sets: tuple[str, ...]) -> Mod
     """
     from x_instruction.config.model import Model
     from x_instruction.config.section import validate
+    from x_instruction.engines import keys
     from x_instruction.errors import RecipeError
 
     overrides = {"name": name, **read_sets(sets)}
     if adapter is not None:
         overrides["adapter"] = adapter
     settings = validate(Model, {}, overrides)
+    # Typed on the command line, and not taken from a recipe.
+    keys.allow([settings.server.key_variable])
     if settings.engine == "batch":
         raise RecipeError('engine is "batch", expected an engine that answers at once, such as openai')
     return settings

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import email.utils
 import json
-import os
 import random
 import time
 import urllib.request
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 
 from x_instruction import __version__
 from x_instruction.config.model import Server
-from x_instruction.engines import Failed, Request, Result
+from x_instruction.engines import Failed, Request, Result, keys
 from x_instruction.engines.remote import openai_protocol
 from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
 from x_instruction.engines.remote.request_window import RequestWindow
@@ -94,7 +93,7 @@ class Client:
         settings: address, key variable, time-out, limits.
 
     Raises:
-        EngineError: no address, or a key that cannot be sent in a header.
+        EngineError: no address, or a key that may not or cannot be sent.
     """
 
     def __init__(self, settings: Server) -> None:
@@ -107,11 +106,7 @@ class Client:
         self.url = settings.url.rstrip("/")
         self.limiter = ConcurrencyLimiter(settings.concurrency)
         self.counts = RequestCounts()
-        self._key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
-        if not self._key.isprintable() or not self._key.isascii():
-            raise EngineError(
-                f"the key in {settings.key_variable} has characters that a header cannot contain: set it again"
-            )
+        self._key = keys.read(settings.key_variable, self.url)
         self._session: aiohttp.ClientSession | None = None
         self._paused_until = 0.0
         self._last_answer = 0.0

@@ -1,0 +1,66 @@
+"""Which environment variables a recipe may send to a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Say
+
+from x_instruction.engines import keys
+from x_instruction.errors import EngineError
+
+URL = "http://localhost:1/v1"
+
+
+@pytest.fixture(autouse=True)
+def _none_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set first, so that what a test allows is undone after it.
+    monkeypatch.setenv(keys.ALLOWED, "")
+
+
+@pytest.mark.parametrize("name", ["X_INSTRUCTION_API_KEY", "X_INSTRUCTION_WRITER_KEY", "X_INSTRUCTION_KEY"])
+def test_variables_that_are_meant_for_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "sesame")
+    assert keys.read(name, URL) == "sesame"
+
+
+@pytest.mark.parametrize(
+    "name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "x_instruction_key", "X_INSTRUCTION_KEY ", "MY,KEY"]
+)
+def test_other_variables_are_refused_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "sesame")
+    with pytest.raises(EngineError, match=r"would be sent to http://localhost:1/v1.*--allow-key") as caught:
+        keys.read(name, URL)
+    assert "sesame" not in str(caught.value)
+
+
+def test_an_allowed_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sesame")
+    keys.allow(["MY_KEY"])
+    keys.allow(["OTHER_KEY"])
+    assert keys.read("MY_KEY", URL) == "sesame"
+    assert keys.read("", URL) == keys.read("OTHER_KEY", URL) == ""
+
+
+def test_a_recipe_is_refused_before_work(say: Say, recipe_file: Callable[..., Path], tmp_path: Path) -> None:
+    server = {"name": "m", "engine": "openai", "server.url": URL, "server.key_variable": "HF_TOKEN"}
+    recipe = recipe_file(**{"generate.model": server})
+    code, _, errors = say("run", recipe, "--out", tmp_path / "run")
+    assert code == 1
+    assert "HF_TOKEN" in errors
+    assert "--allow-key" in errors
+    assert not (tmp_path / "run").exists()
+    # Allowed, it fails only because nothing answers there.
+    code, _, errors = say("run", recipe, "--out", tmp_path / "run", "--allow-key", "HF_TOKEN")
+    assert code == 1
+    assert "cannot connect" in errors
+
+
+def test_what_is_typed_is_allowed(say: Say, recipe_file: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = recipe_file(**{"generate.model": {"name": "m", "engine": "openai", "server.url": URL}})
+    typed = ("--set", "generate.model.server.key_variable=MY_KEY")
+    code, _, errors = say("run", recipe, "--out", tmp_path / "run", *typed)
+    assert code == 1
+    assert "cannot connect" in errors
