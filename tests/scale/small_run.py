@@ -5,10 +5,13 @@ The answers follow from the requests alone, so wherever the run is made its byte
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from engines import openai_server
 
 from x_instruction.config.recipe import Recipe
@@ -57,7 +60,41 @@ def make(
 
 def requests(server: openai_server.OpenAIServer) -> int:
     """How often the server was asked for the work itself, without the probes of what it can do."""
-    return sum("Say yes" not in str(body) and "1 2 3" not in str(body) for _, body in list(server.asked))
+    return sum(not _is_probe(body) for _, body in list(server.asked))
+
+
+class Watched(openai_server.OpenAIServer):
+    """A server that shows each request of the work, and the process that sent it, to a function first.
+
+    Args:
+        seen: called with the process and the body of the request; it may kill the process.
+    """
+
+    def __init__(self, seen: Callable[[int, dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        body = await request.json() if request.body_exists else {}
+        if body and not _is_probe(body):
+            self.seen(_client(request.transport.get_extra_info("peername")[1]), body)
+        return await super()._handle(request)
+
+
+def _client(port: int) -> int:
+    """The process at the other end of a connection from this machine; 0 if it is gone."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    socket = next((f"socket:[{line[9]}]" for line in lines if int(line[1].split(":")[1], 16) == port), "")
+    for handle in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(handle.readlink()) == socket:
+                return int(handle.parts[2])
+    return 0
+
+
+def _is_probe(body: dict[str, Any]) -> bool:
+    return "Say yes" in str(body) or "1 2 3" in str(body)
 
 
 def same_bytes(expected: Path, found: Path, until: str = "curated") -> None:

@@ -128,9 +128,13 @@ class ProcessExecutor(Executor):
         process = self._context.Process(
             target=_worker_main, args=(theirs, *self._arguments, device, self.spent), daemon=self._daemon
         )
-        with _interrupts_blocked():
-            process.start()
-        theirs.close()
+        try:
+            with _interrupts_blocked():
+                process.start()
+        except OSError as error:
+            raise WorkerDied(f"a worker process cannot start: {error}; use fewer --workers") from error
+        finally:
+            theirs.close()
         self.workers[ours] = _Process(number, process)
 
     def _give(self, waiting: deque[ShardTask], busy: dict[Connection, ShardTask]) -> None:
