@@ -22,8 +22,8 @@ from x_instruction.errors import RecipeError, differences
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import MADE, Models
-from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.progress import Progress
+from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.records import Curated
 from x_instruction.refine import TRAINED_RATERS, check
 from x_instruction.refine.compare import settings_for
@@ -145,7 +145,7 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
 
     The test of a folder needs the folders before it.
     """
-    plan, models = Plan(run, variant), Models(run, variant, False, lambda text: None)
+    models = Models(run, variant, False, lambda text: None)
     tunes = {"candidate": variant.generate.train, "rated": variant.refine.train}
     if any(tunes.values()):
         # No study changes how seeds are collected.
@@ -157,7 +157,7 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
                 model = rounds.folder(run, role, stage.round, tag).relative_to(run.root)
                 yield model, partial(_same_model, models, model, role, stage.round, tag)
         for tag in variant.languages:
-            yield Path(stage.path, tag), partial(_same_shards, plan, stage, tag)
+            yield Path(stage.path, tag), partial(_same_shards, run, variant, stage, tag)
 
 
 def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: RunFolder) -> bool:
@@ -165,9 +165,9 @@ def _same_model(models: Models, model: Path, role: str, round: int, tag: str, ol
     return made.exists() and not differences(json.loads(made.read_text("utf-8")), models.settings(role, round, tag))
 
 
-def _same_shards(plan: Plan, stage: StageKey, tag: str, old: RunFolder) -> bool:
-    shards = old.shards(stage, tag)
-    return bool(shards) and not any(differences(old.report(key).settings, plan.settings(key)) for key in shards)
+def _same_shards(run: RunFolder, variant: Recipe, stage: StageKey, tag: str, old: RunFolder) -> bool:
+    shards, now = old.shards(stage, tag), Snapshot(run, variant)
+    return bool(shards) and not any(differences(old.report(key).settings, now.settings(key)) for key in shards)
 
 
 def _outcome(name: str, run: RunFolder, settings: Recipe) -> Outcome:

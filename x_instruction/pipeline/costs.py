@@ -49,4 +49,4 @@ def _price(model: Model) -> float:
 
 
 def _caches(run: RunFolder, stage: StageKey) -> list[Path]:
-    return sorted((run.root / "cache" / stage.path).glob("*/*.sqlite"))
+    return sorted((run.root / "cache" / stage.path).rglob("*.sqlite"))

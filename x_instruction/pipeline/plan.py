@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from x_instruction.config.diversify import Diversify
-from x_instruction.config.generate import Generate
 from x_instruction.config.recipe import Recipe
-from x_instruction.config.refine import UNASKED, Refine
-from x_instruction.config.section import Section
 from x_instruction.engines import FAILURES
-from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
 from x_instruction.engines.request_cache import forget_failures
 from x_instruction.errors import RunChanged, differences
-from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.part import WHOLE, Part
-from x_instruction.pipeline.rounds import ROLES, last_round
+from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.prompts import digest_of
+from x_instruction.storage.finished import split
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
 
@@ -52,41 +45,44 @@ class Plan:
         Raises:
             RunChanged: a shard was made under other settings.
         """
+        now = Snapshot(self.run, self.recipe)
         tasks = []
-        for key in self._own(stage):
-            if not self._inputs_complete(key):
+        for key in self._own(now, stage):
+            if not now.inputs_complete(key):
                 continue
-            task = ShardTask(key, self.settings(key))
-            if self._open(key):
-                tasks.append(task)
+            if now.is_open(key):
+                tasks.append(ShardTask(key, now.settings(key)))
                 continue
-            failed = self.retry and self._failed(key)
+            failed = self.retry and not FAILURES.keys().isdisjoint(now.finished.summary(key).dropped)
             if failed:
                 forget_failures(self.run.cache(key))
-            if failed or self._changed(task):
+            if failed or self._changed(now, key):
+                tasks.append(ShardTask(key, now.settings(key)))
                 self._remove(key)
-                tasks.append(task)
+        now.finished.save()
         return tasks
 
     def missing(self, stage: StageKey) -> list[str]:
         """Names of what another part has to make before the part can complete a stage; empty for a whole run."""
+        now = Snapshot(self.run, self.recipe)
         # Shards are numbered over all languages, so all of these have to be known.
-        unknown = [tag for tag in self.recipe.languages if self.run.count(PASSAGE, tag) is None]
+        unknown = [tag for tag in self.recipe.languages if now.count(PASSAGE, tag) is None]
         if stage not in (PASSAGE, CURATED) and unknown:
             return [f"{PASSAGE}/{tag}" for tag in unknown]
         missing: list[str] = []
-        for key in self._own(stage):
-            inputs = self._inputs(key)
-            missing += [str(source) for source in inputs if not self.run.complete(source)]
+        for key in self._own(now, stage):
+            inputs = now.inputs(key)
+            missing += [str(source) for source in inputs if not now.finished.complete(source)]
             if stage == CURATED and not inputs:
-                missing.append(f"{self._last_rated().path}/{key.language}")
+                missing.append(f"{now.last_rated.path}/{key.language}")
         return missing
 
     def finish(self, stage: StageKey) -> None:
         """Record the number of shards of each language that is complete at a stage."""
+        now = Snapshot(self.run, self.recipe)
         for tag in self.recipe.languages if stage != PASSAGE else ():
-            shards = self._shards(stage, tag)
-            if shards and self.run.count(stage, tag) != len(shards) and all(map(self.run.complete, shards)):
+            shards = now.shards(stage, tag)
+            if shards and now.count(stage, tag) != len(shards) and all(map(now.finished.complete, shards)):
                 self.run.finish(stage, tag, len(shards))
 
     def check(self) -> None:
@@ -95,18 +91,23 @@ class Plan:
         Raises:
             RunChanged: such a shard exists, and it may not be overwritten.
         """
+        now = Snapshot(self.run, self.recipe)
         for stage in rounds.stages(self.recipe):
-            for task in self.reachable(stage):
-                if self.run.complete(task.key):
-                    self._changed(task)
+            for key in self._reachable(now, stage):
+                if now.finished.complete(key):
+                    self._changed(now, key)
+        now.finished.save()
 
     def reachable(self, stage: StageKey) -> list[ShardTask]:
         """The shards of all parts whose inputs exist, made or not; none of a language whose passages are incomplete."""
-        known = [tag for tag in self.recipe.languages if self.run.count(PASSAGE, tag) is not None]
-        keys = (key for tag in known for key in self._shards(stage, tag))
-        return [ShardTask(key, self.settings(key)) for key in keys if self._inputs_complete(key)]
+        now = Snapshot(self.run, self.recipe)
+        return [ShardTask(key, now.settings(key)) for key in self._reachable(now, stage)]
 
-    def _own(self, stage: StageKey) -> Iterator[ShardKey]:
+    def _reachable(self, now: Snapshot, stage: StageKey) -> Iterator[ShardKey]:
+        known = [tag for tag in self.recipe.languages if now.count(PASSAGE, tag) is not None]
+        return (key for tag in known for key in now.shards(stage, tag) if now.inputs_complete(key))
+
+    def _own(self, now: Snapshot, stage: StageKey) -> Iterator[ShardKey]:
         """The shards of the part at a stage, as far as they are known.
 
         Passages and curated pairs are made per language, so languages are numbered. Candidates and ratings are numbered
@@ -115,7 +116,7 @@ class Plan:
         """
         number = 0
         for tag in self.recipe.languages:
-            shards = self._shards(stage, tag)
+            shards = now.shards(stage, tag)
             if not shards and not self.part.whole:
                 return
             for key in shards:
@@ -123,113 +124,27 @@ class Plan:
                     yield key
                 number += 1
 
-    def settings(self, key: ShardKey) -> dict[str, Any]:
-        """Everything that decides the content of a shard, as dotted keys."""
-        name = rounds.SECTIONS[key.stage]
-        section = self._section(key)
-        recorded = {f"{name}.{setting}": value for setting, value in fingerprint(section).items()}
-        recorded["seed"] = self.recipe.seed
-        recorded["stage.version"] = VERSIONS[key.stage]
-        if isinstance(section, Generate | Refine):
-            recorded[f"{name}.prompt.digest"] = digest_of(section.prompt)
-        if isinstance(section, Generate) and section.route == "translate":
-            # The prompts to translate with are those of the folder.
-            recorded[f"{name}.translate.digest"] = digest_of("auto")
-        if isinstance(section, Generate) and section.span:
-            recorded[f"{name}.span.prompt.digest"] = digest_of(section.span.prompt)
-        if isinstance(section, Diversify):
-            recorded[f"{name}.embedder.files"] = located(_embedder(section.embedder), section.revision).revision
-        if isinstance(section, Refine) and section.rater in ("consensus", "combined"):
-            recorded[f"{name}.embedder.files"] = located(
-                _embedder(section.embedder), section.embedder_revision
-            ).revision
-        if isinstance(section, Refine) and section.rater == "combined":
-            from x_instruction.refine import combined
-
-            recorded[f"{name}.weights.digest"] = combined.digest(section)
-        if key.stage == "passage":
-            from x_instruction.corpus import sources
-
-            corpus = sources.fingerprint(self.recipe.corpus, language(key.language))
-            return recorded | {f"input.{name}": digest for name, digest in corpus.items()}
-        for source in self._inputs(key):
-            recorded[f"input.{source}"] = self.run.report(source).digest
-        return recorded
-
-    def _section(self, key: ShardKey) -> Section:
-        """The section of the recipe that a shard is made with, with the model that its round trains.
-
-        Before that model is trained it is the recipe's own, so a shard of an earlier model differs.
-        """
-        section: Section = getattr(self.recipe, rounds.SECTIONS[key.stage])
-        if isinstance(section, Refine) and section.rater in UNASKED:
-            # Its model is not asked, so it need not exist.
-            return section.replace(model=None)
-        if not isinstance(section, Generate | Refine) or section.train is None:
-            return section
-        model = rounds.folder(self.run, ROLES[key.stage], key.round, rounds.own(section.train, key.language))
-        if not model.is_dir():
-            return section
-        make = rounds.writing if isinstance(section, Generate) else rounds.rating
-        return make(self.run, self.recipe, key.round, key.language)
-
-    def _inputs(self, key: ShardKey) -> list[ShardKey]:
-        """The shards that a shard is made from; none for curated pairs while the number of rated shards is open."""
-        if key.stage == "passage":
-            return []
-        if key.stage == "curated":
-            return self.run.shards(self._last_rated(), key.language)
-        if key.stage == "rated":
-            return [key.at(StageKey("candidate", key.round))]
-        earlier = [StageKey(stage, key.round - 1) for stage in ("candidate", "rated") if key.round]
-        return [key.at(stage) for stage in (PASSAGE, *earlier)]
-
-    def _last_rated(self) -> StageKey:
-        return StageKey("rated", last_round(self.run, self.recipe))
-
-    def _shards(self, stage: StageKey, tag: str) -> list[ShardKey]:
-        """The shards that a stage has to make for a language, as far as their number is known."""
-        if stage in (PASSAGE, CURATED):
-            return [stage.shard(tag)]
-        return [key.at(stage) for key in self.run.shards(PASSAGE, tag)]
-
-    def _open(self, key: ShardKey) -> bool:
-        if key.stage == "passage":
-            return self.run.count(PASSAGE, key.language) is None
-        return not self.run.complete(key)
-
-    def _inputs_complete(self, key: ShardKey) -> bool:
-        if key.stage == "passage":
-            return True
-        inputs = self._inputs(key)
-        return bool(inputs) and all(self.run.complete(source) for source in inputs)
-
-    def _failed(self, key: ShardKey) -> bool:
-        """Whether an engine failed on records of a complete shard."""
-        return not FAILURES.keys().isdisjoint(self.run.report(key).dropped)
-
-    def _changed(self, task: ShardTask) -> bool:
+    def _changed(self, now: Snapshot, key: ShardKey) -> bool:
         """Whether a complete shard has to be made again because it was made under other settings.
 
         Raises:
             RunChanged: it was, and it may not be made again.
         """
-        old = self.run.report(task.key).settings
-        changed = differences(old, task.settings)
+        if now.unchanged(key):
+            return False
+        settings, inputs = split(self.run.report(key).settings)
+        old, new = settings | inputs, now.settings(key)
+        changed = differences(old, new)
         if not changed or self.overwrite:
             return bool(changed)
-        keys = [key for key in old.keys() | task.settings.keys() if old.get(key) != task.settings.get(key)]
+        keys = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
         # A retry changes the shards that were made from the retried ones. A corpus that changed is no retry.
-        if self.retry and task.key.stage != "passage" and all(key.startswith("input.") for key in keys):
+        if self.retry and key.stage != "passage" and all(name.startswith("input.") for name in keys):
             return True
-        raise RunChanged(f"shard {task.key}", changed)
+        raise RunChanged(f"shard {key}", changed)
 
     def _remove(self, key: ShardKey) -> None:
         if key.stage == "passage":
             self.run.clear(PASSAGE, key.language)
         else:
             self.run.remove(key)
-
-
-def _embedder(name: str) -> str:
-    return "embedded-minilm" if name == "embedded" else name

@@ -17,6 +17,7 @@ from x_instruction.config.training import TrainConfig
 from x_instruction.engines import engine_spec, keys
 from x_instruction.errors import RecipeError
 from x_instruction.prompts import template
+from x_instruction.storage.finished import Finished
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
@@ -42,20 +43,21 @@ def kept_share(run: RunFolder, settings: Recipe, round: int) -> float | None:
     """Pairs that a round kept, per passage; None while a shard of the round is missing."""
     rated = StageKey("rated", round)
     kept = passages = 0
+    finished = Finished(run)
     for tag in settings.languages:
         if run.count(PASSAGE, tag) is None:
             return None
         for key in run.shards(PASSAGE, tag):
-            if not run.complete(key.at(rated)):
+            if not finished.complete(key.at(rated)):
                 return None
-            kept += run.report(key.at(rated)).kept
-            passages += run.report(key).kept
+            kept += finished.summary(key.at(rated)).kept
+            passages += finished.summary(key).kept
     return kept / passages if passages else 0.0
 
 
 def last_round(run: RunFolder, settings: Recipe) -> int:
     """The last round, as far as the complete rounds tell. Once the share of kept pairs settles, no round follows."""
-    before = kept_share(run, settings, 0)
+    before = kept_share(run, settings, 0) if settings.refine.rounds > 1 else None
     for round in range(1, settings.refine.rounds):
         now = kept_share(run, settings, round)
         if before is None or now is None:

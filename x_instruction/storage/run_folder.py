@@ -11,6 +11,7 @@ shard is made again.
     <run>/passage/<language>/00000.dropped.parquet      records that were dropped, with reasons
     <run>/passage/<language>/00000.failed.json          why the shard was set aside, until it is made
     <run>/passage/<language>/index.json                 number of shards of the language, once it is known
+    <run>/passage/<language>/1000/01000.parquet         each thousand shards after the first has a folder
     <run>/candidate/round-0/<language>/00000.parquet    stages that rounds make again have a folder per round
     <run>/cache/candidate/round-0/<language>/00000.sqlite
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from x_instruction.errors import ShardError
 from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest
-from x_instruction.storage.shard_key import ShardKey, StageKey
+from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +63,7 @@ class ShardReport:
         prompt_tokens, output_tokens: tokens read and written by engines, over all attempts.
         cost: cost of these tokens at the prices of the recipe; 0 without prices.
         digest: SHA-256 of the Parquet file.
+        dropped_digest: SHA-256 of the file of dropped records; empty in reports of earlier versions.
     """
 
     key: ShardKey
@@ -75,6 +78,7 @@ class ShardReport:
     output_tokens: int = 0
     cost: float = 0.0
     digest: str = ""
+    dropped_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as a flat table, with the fields of the key first."""
@@ -103,6 +107,39 @@ class ShardFailure:
 
     reason: str
     attempts: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """The shards of a language at a stage, as one look at their folders shows them.
+
+    Args:
+        present: numbers of shards of which any file exists.
+        complete: numbers of complete shards.
+        stamps: number of a shard to a text that changes when its report does.
+    """
+
+    present: set[int] = field(default_factory=set)
+    complete: set[int] = field(default_factory=set)
+    stamps: dict[int, str] = field(default_factory=dict)
+
+    def add(self, name: str, stamp: str, marker: str) -> None:
+        """Add a file.
+
+        Args:
+            name: of the file.
+            stamp: changes when the file does.
+            marker: suffix of the file that makes a shard complete.
+        """
+        stem, _, suffix = name.partition(".")
+        if not stem.isdigit():
+            return
+        index = int(stem)
+        self.present.add(index)
+        if suffix == marker:
+            self.complete.add(index)
+        if suffix == "report.json":
+            self.stamps[index] = stamp
 
 
 class RunFolder:
@@ -150,11 +187,11 @@ class RunFolder:
 
     def path(self, key: ShardKey, suffix: str = ".parquet") -> Path:
         """The path of a shard, or of its ``.report.json`` or ``.dropped.parquet``."""
-        return (self.root / key.path).with_suffix(suffix)
+        return Path(f"{self.root}/{key.folder}/{key.index:05d}{suffix}")
 
     def cache(self, key: ShardKey) -> Path:
         """The request cache of a shard."""
-        return (self.root / "cache" / key.path).with_suffix(".sqlite")
+        return Path(f"{self.root}/cache/{key.folder}/{key.index:05d}.sqlite")
 
     @property
     def is_preview(self) -> bool:
@@ -168,7 +205,7 @@ class RunFolder:
 
     def complete(self, key: ShardKey) -> bool:
         """Whether the shard exists. A shard that exists is whole."""
-        return self.path(key).exists()
+        return os.path.exists(f"{self.root}/{key.folder}/{key.index:05d}.parquet")
 
     def count(self, stage: StageKey, language: str) -> int | None:
         """How many shards the language has at this stage, or None while that is not known."""
@@ -196,9 +233,39 @@ class RunFolder:
 
     def reports(self, stage: StageKey) -> Iterator[ShardReport]:
         """Reports of every complete shard of a stage, by language and index."""
-        for path in sorted((self.root / stage.path).glob("*/[0-9]*.parquet")):
-            if not path.name.endswith(".dropped.parquet"):
-                yield self.report(stage.shard(path.parent.name, int(path.stem)))
+        for language in self.languages(stage):
+            complete = self.listing(stage, language).complete
+            yield from self.reports_of(stage.shard(language, index) for index in sorted(complete))
+
+    def reports_of(self, keys: Iterable[ShardKey]) -> Iterator[ShardReport]:
+        """Reports of complete shards, in order."""
+        return map(self.report, keys)
+
+    def languages(self, stage: StageKey) -> list[str]:
+        """Tags of the languages that have files at a stage, sorted."""
+        folder = self.root / stage.path
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def listing(self, stage: StageKey, language: str) -> Listing:
+        """The shards of a language at a stage. A loop over many shards takes one listing instead of many ``complete``.
+
+        Raises:
+            ShardError: an earlier version made the shards, and placed more than the first thousand in one folder.
+        """
+        found = Listing()
+        folder = f"{self.root}/{stage.path}/{language}"
+        for name, stamp in _files(folder):
+            if not stamp:
+                for inner, inner_stamp in _files(f"{folder}/{name}"):
+                    found.add(inner, inner_stamp, "parquet")
+                continue
+            found.add(name, stamp, "parquet")
+            if name[:4].isdigit() and int(name.partition(".")[0]) >= BLOCK:
+                raise ShardError(
+                    f"an earlier version of x-instruction made {folder}, which has more than {BLOCK:,} shards in one "
+                    "folder: use that version, or make the data again in another --out folder"
+                )
+        return found
 
     def set_aside(self, key: ShardKey, reason: str, attempts: int) -> None:
         """Record why a shard could not be made. The record is removed when the shard is made.
@@ -232,8 +299,7 @@ class RunFolder:
 
     def _present(self, stage: StageKey, language: str) -> list[ShardKey]:
         """Keys of the shards of which any file exists."""
-        files = self._language_folder(stage, language).glob("[0-9]*.*")
-        return [stage.shard(language, index) for index in sorted({int(path.name.split(".")[0]) for path in files})]
+        return [stage.shard(language, index) for index in sorted(self.listing(stage, language).present)]
 
     def write(
         self,
@@ -281,6 +347,7 @@ class RunFolder:
             report.dropped = dict(sorted(reasons.items()))
             shard_stream.flush()
             report.digest = file_digest(Path(shard_stream.name))
+            report.dropped_digest = file_digest(self.path(report.key, ".dropped.parquet"))
             finish(report)
             with atomic(self.path(report.key, ".report.json")) as out:
                 out.write(json.dumps(report.as_json(), indent=1).encode())
@@ -302,6 +369,25 @@ class RunFolder:
             ShardError: the file is missing, damaged or of another schema.
         """
         yield from _read(self.path(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
+
+
+def _files(folder: str) -> Iterator[tuple[str, str]]:
+    """Names in a folder, each with a text that changes when the file does: empty for the folder of a block of shards.
+
+    Reports alone are looked at, because nothing asks for the stamps of other files.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".report.json"):
+                    status = entry.stat()
+                    yield entry.name, f"{status.st_mtime_ns}-{status.st_size}"
+                elif "." in entry.name:
+                    yield entry.name, "-"
+                elif entry.name.isdigit():
+                    yield entry.name, ""
+    except FileNotFoundError:
+        return
 
 
 def _read(path: Path, record_type: type[Stored], what: str) -> Iterator[Stored]:

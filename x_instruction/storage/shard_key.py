@@ -7,6 +7,10 @@ below that::
     candidate/round-0/sw/00000.parquet
     rated/round-0/sw/00000.parquet
     curated/sw/00000.parquet
+
+From number 1,000 on, each thousand shards have a folder of their own, so that no folder gets too large::
+
+    passage/sw/1000/01000.parquet
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from x_instruction.records import STAGES
 
 # Stages that are made anew in every round of refinement.
 ROUND_STAGES = ("candidate", "rated")
+# Shards in one folder.
+BLOCK = 1_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,8 +51,7 @@ class StageKey:
     @property
     def path(self) -> PurePosixPath:
         """The folder of the stage, relative to the run folder."""
-        folder = PurePosixPath(self.stage)
-        return folder / f"round-{self.round}" if self.stage in ROUND_STAGES else folder
+        return PurePosixPath(f"{self.stage}/round-{self.round}" if self.stage in ROUND_STAGES else self.stage)
 
     def shard(self, language: str, index: int = 0) -> ShardKey:
         """The key of one of its shards."""
@@ -80,14 +85,20 @@ class ShardKey:
     @property
     def path(self) -> PurePosixPath:
         """The Parquet file of the shard, relative to the run folder."""
-        return self.stage_key.path / self.language / f"{self.index:05d}.parquet"
+        return PurePosixPath(f"{self.folder}/{self.index:05d}.parquet")
+
+    @property
+    def folder(self) -> str:
+        """The folder of the shard, relative to the run folder."""
+        block = self.index // BLOCK * BLOCK
+        return f"{self.stage_key.path}/{self.language}" + (f"/{block}" if block else "")
 
     def at(self, stage: StageKey) -> ShardKey:
         """The shard of the same language and number at another stage."""
         return stage.shard(self.language, self.index)
 
     def __str__(self) -> str:
-        return self.path.with_suffix("").as_posix()
+        return f"{self.stage_key.path}/{self.language}/{self.index:05d}"
 
 
 PASSAGE = StageKey("passage")
