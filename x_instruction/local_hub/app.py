@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,11 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from x_instruction.local_hub import (
     access_api,
+    buckets_api,
     collections_api,
     commit_api,
     discussions_api,
     files_api,
     git_http,
+    jobs_api,
     lfs_api,
     pages,
     refs_api,
@@ -34,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # The first route that fits is taken: those of the API come before those that begin with a namespace.
 ROUTES = [
+    *buckets_api.routes,
+    *jobs_api.routes,
     *collections_api.routes,
     *repos_api.routes,
     *files_api.routes,
@@ -95,8 +102,11 @@ class Quotas:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         request = Request(scope)
-        if scope["type"] != "http" or "signature" in request.query_params or scope["path"].startswith("/xet/"):
+        if "signature" in request.query_params or scope["path"].startswith("/xet/"):
             await self._app(scope, receive, send)
             return
         try:
@@ -149,8 +159,15 @@ def unknown(request: Request, error: Exception) -> Response:
 
 def application(hub: Hub) -> Starlette:
     """The server of one folder."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(hub.close)
+
     middleware = [Middleware(RawPath), Middleware(RequestLog), Middleware(Quotas, hub=hub)]
-    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers={Refused: refusal, HTTPException: unknown})
+    handlers = {Refused: refusal, HTTPException: unknown}
+    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.hub = hub
     return app

@@ -50,7 +50,7 @@ def now() -> str:
 
 def iso(seconds: float) -> str:
     """A time as the Hub writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Folder:

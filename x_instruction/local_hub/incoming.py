@@ -15,14 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from x_instruction.local_hub.accounts import Account, Accounts
+from x_instruction.local_hub.buckets import Buckets
 from x_instruction.local_hub.collections import Collections
 from x_instruction.local_hub.discussions import Discussions
 from x_instruction.local_hub.folder import Folder, Settings
+from x_instruction.local_hub.jobs import Jobs
 from x_instruction.local_hub.limits import Limits, Quota
 from x_instruction.local_hub.names import TYPES, RepoId, repo_id
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
 from x_instruction.local_hub.signing import Signer
+from x_instruction.local_hub.xet import Rebuilt
 from x_instruction.storage.atomic import TempDir
 
 API = "/api/{plural}/{namespace}/{name}"
@@ -30,17 +33,35 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Hub:
-    """What the routes share."""
+    """What the routes share.
 
-    def __init__(self, folder: Folder, accounts: Accounts, limits: Limits) -> None:
+    Args:
+        folder: what is served.
+        accounts: its tokens.
+        limits: what a client may send.
+        jobs: whether accounts that may write can run commands on this machine.
+    """
+
+    def __init__(self, folder: Folder, accounts: Accounts, limits: Limits, jobs: bool = False) -> None:
         self.folder = folder
         self.accounts = accounts
         self.limits = limits
         self.signer = Signer()
         self.run = secrets.token_hex(6)
+        self.buckets = Buckets(folder.root / "buckets", folder.scratch)
+        self.jobs: Jobs | None = None
+        if jobs:
+            self.jobs = Jobs(folder.root / "jobs", folder.scratch, limits.running_jobs, limits.log_bytes)
+        # What was uploaded to buckets by Xet, by store and hash: put together when a batch names it.
+        self.uploads: dict[tuple[str, str], Rebuilt] = {}
         self.collections = Collections(folder.root / "collections.json", folder.scratch)
         self.commits = Quota("commits", limits.commits_per_hour, 3600)
         self.requests = Quota("api", limits.requests_per_5_minutes, 300)
+
+    def close(self) -> None:
+        """End what still runs."""
+        if self.jobs is not None:
+            self.jobs.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ class Limits:
         page: entries of a listing in one answer.
         commits_per_hour: of one account; 0 is no bound.
         requests_per_5_minutes: of one account; 0 is no bound.
+        running_jobs: how many jobs run at a time; the others wait.
+        log_bytes: of what a job writes, how much is kept.
     """
 
     file_bytes: int = 50 * 1024 * MIB
@@ -33,6 +36,8 @@ class Limits:
     page: int = 1000
     commits_per_hour: int = 0
     requests_per_5_minutes: int = 0
+    running_jobs: int = max(2, os.cpu_count() or 1)
+    log_bytes: int = 64 * MIB
 
 
 class Quota:

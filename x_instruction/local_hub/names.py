@@ -20,6 +20,7 @@ RESERVED = {
     "collections",
     "kernels",
     "buckets",
+    "jobs",
     "xet",
     "local-hub.css",
     "favicon.ico",
@@ -70,6 +71,16 @@ def repo_id(kind: str, namespace: str, name: str) -> RepoId:
     """
     if kind not in PLURALS:
         raise Refused(400, f"{kind!r} is no type of repository: one of {', '.join(PLURALS)}")
+    check_name(namespace, name)
+    return RepoId(kind, namespace, name)
+
+
+def check_name(namespace: str, name: str) -> None:
+    """Refuse a namespace and a name that the Hub does not take.
+
+    Raises:
+        Refused: 400.
+    """
     if namespace.lower() in RESERVED:
         raise Refused(400, f"{namespace} is a word of this server's own addresses: take another namespace")
     if not is_name(namespace) or not is_name(name):
@@ -78,7 +89,6 @@ def repo_id(kind: str, namespace: str, name: str) -> RepoId:
             f"{namespace}/{name} is not a valid name: letters, digits, '-', '_' and '.', at most 96, "
             "no '--' or '..', neither beginning nor ending with '-' or '.', no '.git' at the end",
         )
-    return RepoId(kind, namespace, name)
 
 
 def is_oid(text: str) -> bool:

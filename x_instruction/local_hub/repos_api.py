@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from x_instruction.local_hub import cards
+from x_instruction.local_hub.buckets import BucketId
 from x_instruction.local_hub.folder import iso
 from x_instruction.local_hub.incoming import (
     API,
@@ -98,7 +99,10 @@ def move(request: Request, data: dict[str, Any]) -> Response:
     old, new = (text_of(data, key).split("/") for key in ("fromRepo", "toRepo"))
     if len(old) != 2 or len(new) != 2:
         raise Refused(400, "a repository is named namespace/name")
-    hub_of(request).folder.move(repo_id(kind, *old), repo_id(kind, *new))
+    if kind == "bucket":
+        hub_of(request).buckets.move(BucketId(*old), BucketId(*new))
+    else:
+        hub_of(request).folder.move(repo_id(kind, *old), repo_id(kind, *new))
     return JSONResponse({"success": True})
 
 

@@ -31,7 +31,7 @@ PICTURES = tuple(_PICTURES)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PIECE = 1 << 20
 # A file of a repository is never a page of this server: no script of it runs, nothing of it is guessed.
-_HARMLESS = {
+HARMLESS = {
     "Content-Type": "application/octet-stream",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -90,7 +90,7 @@ def _headers(commit: str, path: str, etag: str) -> dict[str, str]:
     name = path.rpartition("/")[2]
     ascii_name = re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
     return (
-        _HARMLESS
+        HARMLESS
         | _PICTURES.get(PurePosixPath(name).suffix.lower(), {})
         | {
             "ETag": f'"{etag}"',
@@ -110,19 +110,23 @@ def _revision_and_path(revision: str, path: str) -> tuple[str, str]:
 
 def send_file(request: Request, path: Path, size: int, headers: dict[str, str]) -> Response:
     """A large file, or the range of it that was asked for."""
-    status, begin, end, headers = _ranged(request, size, headers)
+    status, begin, end, headers = ranged(request, size, headers)
     if request.method == "HEAD":
         return Response(None, status, headers)
     return StreamingResponse(_pieces(path, begin, end), status, headers)
 
 
 def _send_bytes(request: Request, data: bytes, headers: dict[str, str]) -> Response:
-    status, begin, end, headers = _ranged(request, len(data), headers)
+    status, begin, end, headers = ranged(request, len(data), headers)
     return Response(None if request.method == "HEAD" else data[begin:end], status, headers)
 
 
-def _ranged(request: Request, size: int, headers: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:
-    """Status, where to begin and to end, and the headers for it."""
+def ranged(request: Request, size: int, headers: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:
+    """Status, where to begin and to end, and the headers for it.
+
+    Raises:
+        Refused: 416, the range begins after the end.
+    """
     begin, end, status = 0, size, 200
     headers = headers | {"Accept-Ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("range", "").strip())

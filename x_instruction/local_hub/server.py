@@ -29,13 +29,14 @@ LOOPBACK = "127.0.0.1"
 FIRST_ACCOUNT = "local"
 
 
-def open_hub(folder: Path, limits: Limits, roles: dict[str, str]) -> tuple[Hub, dict[str, str]]:
+def open_hub(folder: Path, limits: Limits, roles: dict[str, str], jobs: bool = False) -> tuple[Hub, dict[str, str]]:
     """The folder with its accounts, and the tokens that were made now, by account.
 
     Args:
         folder: what is served.
         limits: what a client may send.
         roles: accounts to create, with their roles; existing ones are kept.
+        jobs: whether accounts that may write can run commands on this machine.
 
     Raises:
         RecipeError: the folder is served already, or an account has another role.
@@ -51,7 +52,7 @@ def open_hub(folder: Path, limits: Limits, roles: dict[str, str]) -> tuple[Hub, 
             made[name] = accounts.add(name, role)
         elif known.role != role:
             raise RecipeError(f"the account {name} has the role {known.role}, not {role}: take another name")
-    return Hub(served, accounts, limits), made
+    return Hub(served, accounts, limits, jobs), made
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -89,7 +90,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         app,
         http="h11",
         ws="none",
-        lifespan="off",
+        lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,

@@ -39,6 +39,11 @@ MIB = 1 << 20
 @click.option(
     "--requests-per-5-minutes", type=click.IntRange(0), default=0, metavar="N", help="Per account.  [default: no limit]"
 )
+@click.option(
+    "--jobs",
+    is_flag=True,
+    help="Run the jobs of `hf jobs run`: every account that can write runs commands as you, on this machine.",
+)
 def command(
     folder: Path,
     host: str,
@@ -47,6 +52,7 @@ def command(
     max_file_size: int,
     commits_per_hour: int,
     requests_per_5_minutes: int,
+    jobs: bool,
 ) -> None:
     """Serve FOLDER as a local Hugging Face Hub.
 
@@ -70,7 +76,7 @@ def command(
             raise RecipeError(f"--token {text!r} is not NAME=ROLE, such as reader=read")
         accounts[name] = role
     with listen(host, port) as listening:
-        hub, made = open_hub(folder, limits, accounts)
+        hub, made = open_hub(folder, limits, accounts, jobs)
         for name, token in made.items():
             click.echo(f"token of {name} ({accounts.get(name, 'write')}), shown once: {token}")
         click.echo(f"export HF_ENDPOINT={address(listening)}")
