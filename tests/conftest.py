@@ -13,7 +13,7 @@ import warm
 from command_line import say  # noqa: F401 - a fixture for every folder
 from factories import TAGS, write_recipe
 from fake_fasttext import fasttext  # noqa: F401 - a fixture for every folder
-from local_hub_fixture import local_hub  # noqa: F401 - a fixture for every folder
+from local_hub_fixture import jobs_hub, local_hub  # noqa: F401 - fixtures for every folder
 from tiny_model import kept
 
 # How long an example takes is the machine's affair, never a reason to fail. vLLM's environment has no hypothesis.

@@ -1,6 +1,7 @@
 """A running local hub for tests, and clients of it in processes of their own.
 
-``local_hub`` is shared by the whole session: use repository names of your own. ``start`` runs another one.
+``local_hub`` is shared by the whole session: use repository names of your own. ``jobs_hub`` is another one, that runs
+jobs: use namespaces of your own. ``start`` runs one more.
 """
 
 from __future__ import annotations
@@ -186,6 +187,23 @@ def _ready(process: warm.Process, said: IO[str], folder: Path, log: Path, faults
             served = folder / "served"
             return RunningHub(match[1], known["ci"], known["reader"], served, folder, log, process, faults)
     raise AssertionError(f"the server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def jobs_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A running local hub that runs jobs, with this interpreter in place of uv: nothing is installed."""
+    with start_with_jobs(tmp_path_factory.mktemp("jobs-hub")) as hub:
+        yield hub
+
+
+@contextlib.contextmanager
+def start_with_jobs(folder: Path) -> Iterator[RunningHub]:
+    """Run a server that runs jobs."""
+    paths = os.environ["PATH"].split(os.pathsep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join(path for path in paths if not (Path(path) / "uv").exists()))
+        with start(folder, "--jobs") as hub:
+            yield hub
 
 
 @pytest.fixture(scope="session")

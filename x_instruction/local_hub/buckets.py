@@ -68,11 +68,11 @@ class Bucket:
     def __init__(self, folder: Path, scratch: TempDir) -> None:
         self.files = folder / "files"
         self._scratch = scratch
-        # A job may have left no trace of a folder that it emptied.
-        self.files.mkdir(exist_ok=True)
         self.lock = threading.RLock()
         self._index = sqlite3.connect(folder / "index.sqlite", check_same_thread=False, isolation_level=None)
+        # What is lost is computed again.
         self._index.execute("PRAGMA journal_mode=WAL")
+        self._index.execute("PRAGMA synchronous=OFF")
         self._index.execute(
             "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, hash TEXT)"
         )
@@ -245,6 +245,7 @@ class Buckets:
             if self.exists(bucket):
                 raise Refused(409, "You already created this bucket")
             folder = self._scratch.folder_for("new")
+            (folder / "files").mkdir()
             self._scratch.write_json(folder / "bucket.json", asdict(BucketSettings(_uid(), now(), private)))
             self._place(folder, self.path(bucket))
 

@@ -301,13 +301,15 @@ class Jobs:
                     cwd=home,
                     start_new_session=True,
                 )
+                assert process.stdout is not None
                 self._change(job.id, stage="RUNNING", started=now())
             timed_out = threading.Event()
             timer = threading.Timer(job.spec.seconds or DEFAULT_SECONDS, _time_out, (process, timed_out))
             timer.start()
             try:
                 _say(process, json.dumps(given).encode() + b"\n")
-                self._copy_log(process, log, running.secrets)
+                with process.stdout as written:
+                    self._copy_log(written, log, running.secrets)
                 code = process.wait()
             finally:
                 timer.cancel()
@@ -328,11 +330,10 @@ class Jobs:
         }
         return own | job.spec.environment | running.secrets
 
-    def _copy_log(self, process: subprocess.Popen[bytes], log: IO[bytes], values: dict[str, str]) -> None:
-        assert process.stdout is not None
+    def _copy_log(self, written: IO[bytes], log: IO[bytes], values: dict[str, str]) -> None:
         hidden = sorted((v for v in values.values() if len(v) >= SHORTEST_SECRET), key=len, reverse=True)
         kept = 0
-        while line := process.stdout.readline(_LINE):
+        while line := written.readline(_LINE):
             kept += len(line)
             if kept > self._log_bytes:
                 if kept - len(line) <= self._log_bytes:

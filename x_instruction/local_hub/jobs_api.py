@@ -81,7 +81,7 @@ def _spec(hub: Hub, data: dict[str, Any], names: list[str]) -> JobSpec:
     if unsupported := [key for key in UNSUPPORTED if data.get(key)]:
         raise Refused(400, f'"{unsupported[0]}" is not supported by this local hub')
     flavor = data.get("flavor", "cpu-basic")
-    if flavor not in FLAVORS:
+    if not isinstance(flavor, str) or flavor not in FLAVORS:
         raise Refused(400, f"{flavor!r} is not a flavor: expected one of {', '.join(FLAVORS)}")
     command = _texts(data, "command")
     if not command:
