@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -172,7 +173,7 @@ def _volume(hub: Hub, one: dict[str, Any]) -> Volume:
     path = bucket.files if folder in (None, "") else bucket.path(str(folder))
     if not path.is_dir():
         raise Refused(400, f"the bucket {one['source']} has no folder {folder}")
-    kept = {key: one[key] for key in ("type", "source", "mountPath", "readOnly", "path") if key in one}
+    kept: dict[str, Any] = {key: one[key] for key in ("type", "source", "mountPath", "readOnly", "path") if key in one}
     return Volume(kept, str(path.resolve()), f"/{target.strip('/')}", one.get("readOnly") is True)
 
 
@@ -190,8 +191,7 @@ def listing(request: Request) -> Response:
     headers = {}
     if len(found) > begin + page:
         pairs = [(key, value) for key, value in query.multi_items() if key != "skip"]
-        address = request.url.replace(query="").include_query_params(skip=begin + page)
-        address = str(address) + "".join(f"&{key}={value}" for key, value in pairs)
+        address = request.url.replace(query=urlencode([*pairs, ("skip", begin + page)]))
         headers["Link"] = f'<{address}>; rel="next"'
     return JSONResponse(found[begin : begin + page], headers=headers)
 
