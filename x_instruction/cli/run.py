@@ -9,7 +9,8 @@ import click
 
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import out_option, overwrite_option, read_recipe, recipe_options, workers_option
-from x_instruction.cli.status import drops_option, show
+from x_instruction.cli.status import detached_state, drops_option, show
+from x_instruction.cli.wrapping import echo
 
 
 @click.command()
@@ -33,6 +34,7 @@ from x_instruction.cli.status import drops_option, show
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
 @click.option("--on", metavar="PLACE", default="local", show_default=True, help="Where the shards are made.")
 @click.option("--site", type=click.Path(path_type=Path), metavar="FILE", help="Settings of that place, a TOML file.")
+@click.option("--dry-run", is_flag=True, help="With --on slurm or hf-jobs: print what would be submitted.")
 @drops_option
 @recipe_options
 def command(
@@ -47,6 +49,7 @@ def command(
     of: int,
     on: str,
     site: Path | None,
+    dry_run: bool,
     drops: bool,
     languages: tuple[str, ...],
     limit: int | None,
@@ -60,6 +63,8 @@ def command(
     unless you pass --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is
     made again.
 
+    With --on slurm, the command submits jobs and returns: see `x-instruction status` and `x-instruction cancel`.
+
     If a stage keeps no row of a language, or drops over 90 % of its rows for one reason, a warning names the reason and
     the first such row, and the exit code is 2. All shards are written.
     """
@@ -69,6 +74,11 @@ def command(
     settings = read_recipe(recipe, languages, limit, sets)
     last = next(stage for stage, section in SECTIONS.items() if section == until)
     root = out or Path("runs") / settings.name
+    if dry_run:
+        from x_instruction.pipeline.detached.dry_run import dry_run as shown
+
+        echo(shown(settings, root, on, site, last))
+        return
     kept(f"finished shards and answers are kept in {root}; rerun the same command to continue")
     run = api.run(
         settings,
@@ -83,6 +93,11 @@ def command(
         on=on,
         site=site,
     )
+    state = detached_state(run)
+    if state is not None and not state.ended:
+        echo(f"submitted {state.summary()}")
+        echo(f"next: x-instruction status {root}")
+        return
     show(run, drops)
     lost = len(run.losses(last))
     if until != "diversify":

@@ -15,6 +15,7 @@ from x_instruction.cli.wrapping import echo
 
 if TYPE_CHECKING:
     from x_instruction.api import Run
+    from x_instruction.pipeline.detached.state import State
     from x_instruction.pipeline.status import Total
 
 drops_option = click.option("--drops", is_flag=True, help="Show dropped rows by reason, too.")
@@ -38,8 +39,21 @@ def command(folder: Path, drops: bool, form: Format | None) -> None:
 
     run = Run(folder)
     show(run, drops, form)
+    state = detached_state(run)
+    if state is not None:
+        from x_instruction.pipeline.detached.report import lines
+
+        for line in lines(run.files, state):
+            echo(line, err=bool(form))
     for loss in run.losses():
         echo(f"warning: {loss}", err=bool(form))
+
+
+def detached_state(run: Run) -> State | None:
+    """What `run --on slurm` submitted last; None for a run that works here."""
+    from x_instruction.pipeline.detached.state import load
+
+    return load(run.files)
 
 
 def show(run: Run, drops: bool = False, form: Format | None = None) -> None:

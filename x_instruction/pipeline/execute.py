@@ -14,6 +14,8 @@ from x_instruction.errors import EngineError, RecipeError, ShardsMissing, Shards
 from x_instruction.languages import language
 from x_instruction.pipeline import batch, rounds
 from x_instruction.pipeline.costs import check_budget, spent
+from x_instruction.pipeline.detached.pool import DetachedPool, begin, check_no_elements, check_options
+from x_instruction.pipeline.detached.state import State, clear, ended_by_errors
 from x_instruction.pipeline.executors.devices import groups
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.on import read_on
@@ -26,6 +28,8 @@ from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
+
+Pool = WorkerPool | DetachedPool
 
 
 def execute(
@@ -42,6 +46,7 @@ def execute(
     of: int = 1,
     on: str = "local",
     site: Site | None = None,
+    advancing: State | None = None,
 ) -> RunFolder:
     """Make what is missing of a run.
 
@@ -65,6 +70,7 @@ def execute(
         of: the number of parts.
         on: where the shards are made: ``local`` for processes of this machine; see ``pipeline.on``.
         site: settings of that place; defaults if None. Nothing in them affects the data.
+        advancing: the state of a detached run that is continued after an array.
 
     Raises:
         BudgetReached: the budget is spent; all answers are kept.
@@ -76,15 +82,24 @@ def execute(
     """
     part = Part(rank, of)
     place = read_on(on)
-    if place.kind != "local":
+    if place.kind == "ray":
         raise RecipeError(f"--on is {on!r}, which this version cannot use: expected local")
     _check_part(part, overwrite, retry_failed, budget)
+    if place.detached:
+        check_options(on, {"--budget": budget is not None, "--workers": bool(workers), "--rank": not part.whole})
     if budget is not None:
         check_budget(settings, budget)
     rounds.check(settings)
     run = RunFolder(root)
     plan = Plan(run, settings, overwrite, retry_failed, part)
-    with run_lock(root, rank, of):
+    detached = advancing
+    if advancing is None:
+        check_no_elements(run)
+        if place.detached:
+            detached = begin(run, settings, State(on, (site or Site()).model_dump(), until, overwrite or retry_failed))
+    with run_lock(root, rank, of), ended_by_errors(run):
+        if advancing is None:
+            clear(run)
         if part.whole:
             # Left by a run that was killed. No other process works here now.
             for left in root.rglob(".*.tmp"):
@@ -99,8 +114,16 @@ def execute(
         run.mark_layout()
         with atomic(root / "recipe.json") as stream:
             stream.write(recipe.dumps(settings).encode())
+        if detached is not None and retry_failed:
+            # Before the first array: what it makes anew is missing then, and needs no retry in later ones.
+            for stage in rounds.stages(settings):
+                plan.tasks(stage)
         before = 0.0 if budget is None else spent(run, settings)
-        with WorkerPool(run, settings, workers or default_workers(settings), budget, before) as pool:
+        with (
+            DetachedPool(run, settings, detached)
+            if detached is not None
+            else WorkerPool(run, settings, workers or default_workers(settings), budget, before)
+        ) as pool:
             models = Models(run, settings, overwrite, progress.say)
             _make_stages(settings, plan, models, pool, until, progress)
     return run
@@ -150,9 +173,7 @@ def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float |
         raise RecipeError(f"{names} cannot be combined with --rank and --of: use it in a run without them")
 
 
-def _make_stages(
-    settings: Recipe, plan: Plan, models: Models, pool: WorkerPool, until: str, progress: Progress
-) -> None:
+def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until: str, progress: Progress) -> None:
     """Make every stage up to ``until``, as far as the inputs of the part exist.
 
     Raises:
@@ -187,7 +208,7 @@ def _make_stages(
         )
 
 
-def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKey, pool: WorkerPool) -> list[str]:
+def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKey, pool: Pool) -> list[str]:
     """Train the model that a stage asks, if the recipe trains one. Names of what another part has to make first."""
     earlier = StageKey("rated", max(0, stage.round - 1))
     if stage.round and rounds.kept_share(plan.run, settings, earlier.round) is None:
@@ -199,12 +220,11 @@ def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKe
     role = rounds.ROLES[stage.stage]
     if not plan.part.makes_models:
         return [str(folder.relative_to(plan.run.root)) for folder in models.missing(role, stage.round)]
-    # Workers hold models, and training needs the memory of the machine.
-    models.ready(role, stage.round, pool.shutdown)
+    pool.train(models, role, stage)
     return []
 
 
-def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: WorkerPool, progress: Progress) -> dict[str, str]:
+def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progress: Progress) -> dict[str, str]:
     """Make the shards of the part that are left at a stage.
 
     Returns:

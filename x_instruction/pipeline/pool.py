@@ -12,8 +12,10 @@ from x_instruction.pipeline.executors import Executor, OnDone, OnProgress, OnSet
 from x_instruction.pipeline.executors.devices import groups
 from x_instruction.pipeline.executors.inline import InlineExecutor
 from x_instruction.pipeline.executors.processes import ProcessExecutor
+from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 
 class WorkerPool:
@@ -51,6 +53,11 @@ class WorkerPool:
         if self._executor is None:
             self._executor = self._start()
         self._executor.run(tasks, on_progress, on_done, on_set_aside)
+
+    def train(self, models: Models, role: str, stage: StageKey) -> None:
+        """Train the models that a stage asks, unless they are complete."""
+        # Workers hold models, and training needs the memory of the machine.
+        models.ready(role, stage.round, self.shutdown)
 
     def shutdown(self) -> None:
         """End the workers, and free the memory of their models. The next tasks start new workers."""

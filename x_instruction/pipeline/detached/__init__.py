@@ -18,7 +18,6 @@ from x_instruction.config import recipe
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import ShardError
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
 
 # The folder within a run for files of tasks, the state of the coordinator and logs.
@@ -109,6 +108,7 @@ class Array:
         name: a short name for the queue, such as ``demo-candidate-0``.
         elements: their number.
         needs_gpu: whether an element runs a model.
+        env: names of the environment variables that an element needs, besides those that the site names.
     """
 
     location: str
@@ -116,6 +116,7 @@ class Array:
     name: str
     elements: int
     needs_gpu: bool
+    env: tuple[str, ...] = ()
 
     def command(self, rank: str) -> list[str]:
         """The command of an element, after the name of the program.
@@ -131,39 +132,57 @@ class Array:
         return ["advance", self.location]
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a scheduler was given.
+
+    Args:
+        elements: identifiers of the elements or of their arrays.
+        advance: identifier of the job that advances the run when they have ended; empty without one.
+    """
+
+    elements: Sequence[str]
+    advance: str = ""
+
+
 class Scheduler(Protocol):
-    """Submits arrays to an existing scheduler. It is made from a ``Site``.
+    """Submits arrays to an existing scheduler. It is made from its section of a ``Site``.
 
     Attributes:
         advances: whether the scheduler itself runs ``Array.advance`` when all elements have ended. If not, the
             coordinator waits for them and advances.
+        per_element: the most tasks that an element is given.
     """
 
     advances: bool
+    per_element: int
 
-    def check(self, run: RunFolder) -> None:
+    def check(self, array: Array) -> None:
         """Refuse at once, before any work, what would fail later.
+
+        Args:
+            array: like those that will be submitted, with one element.
 
         Raises:
             RecipeError: a setting of the site is not possible.
             EngineError: the scheduler does not answer, or is not installed.
         """
 
-    def submit(self, array: Array) -> list[str]:
-        """Submit the elements of an array.
+    def submit(self, array: Array) -> Submission:
+        """Submit the elements of an array, and the job that advances the run when they have ended."""
 
-        Returns:
-            Identifiers of what was submitted.
+    def states(self, submission: Submission) -> Mapping[str, int]:
+        """Elements that have not ended, by state, such as ``{"running": 3}``.
+
+        Raises:
+            EngineError: the scheduler does not answer.
         """
 
-    def states(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """Elements by state, such as ``{"RUNNING": 3}``; empty when all have ended."""
-
-    def cancel(self, ids: Sequence[str]) -> None:
+    def cancel(self, submission: Submission) -> None:
         """Cancel everything that was submitted and has not ended."""
 
     def shown(self, array: Array) -> str:
         """What ``submit`` would submit, for people. Nothing is submitted."""
 
 
-__all__ = ["FOLDER", "Array", "Scheduler", "Work"]
+__all__ = ["FOLDER", "Array", "Scheduler", "Submission", "Work"]

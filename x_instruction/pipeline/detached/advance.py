@@ -1,0 +1,40 @@
+"""The job that runs after an array: it coordinates again."""
+
+from __future__ import annotations
+
+from x_instruction.config import recipe
+from x_instruction.errors import ShardError
+from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached.state import State
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import Progress
+from x_instruction.storage.location import open_run
+
+
+def advance(location: str, progress: Progress) -> State:
+    """Finish what the last array made, and submit what is missing or what is next.
+
+    Does nothing while elements are at work, or when the run has ended.
+
+    Args:
+        location: the run.
+        progress: receives what happens.
+
+    Returns:
+        The state of the run.
+
+    Raises:
+        ShardError: nothing was ever submitted.
+        XInstructionError: the run cannot continue. The reason is also kept in the run folder.
+    """
+    run = open_run(location)
+    state = states.load(run)
+    if state is None:
+        raise ShardError(f"nothing was submitted in {location}: start with `x-instruction run RECIPE --on slurm`")
+    if state.ended or state.scheduler().states(state.submitted):
+        return state
+    settings = recipe.loads((run.root / "recipe.json").read_text("utf-8"))
+    execute(settings, run.root, 0, state.overwrite, state.until, progress, on=state.on, advancing=state)
+    found = states.load(run)
+    assert found is not None
+    return found

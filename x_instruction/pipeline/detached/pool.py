@@ -1,0 +1,225 @@
+"""The pool of a detached run: it submits the tasks of the first stage that has any, and ends the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from x_instruction.config.recipe import Recipe
+from x_instruction.engines import engine_spec
+from x_instruction.errors import EngineError, RecipeError, ShardError
+from x_instruction.pipeline.detached import Array, Scheduler, Work
+from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached.attempts import attempts, died_of
+from x_instruction.pipeline.detached.state import State
+from x_instruction.pipeline.executors import MOST_DEATHS, OnDone, OnProgress, OnSetAside
+from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.rounds import model_of
+from x_instruction.pipeline.worker import ShardTask
+from x_instruction.storage.atomic import atomic
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+
+# Arrays in a row that make nothing, before no other is submitted.
+MOST_IDLE = 3
+# Seconds between questions to a scheduler that does not advance runs by itself.
+_POLL = 15.0
+
+
+class Submitted(Exception):
+    """Tasks were submitted. What follows is known when they are complete."""
+
+
+class DetachedPool:
+    """Submits tasks instead of running them.
+
+    Args:
+        run: the run folder.
+        settings: the recipe.
+        state: the state before. If nothing was submitted yet, tasks that were set aside are tried again.
+    """
+
+    def __init__(self, run: RunFolder, settings: Recipe, state: State) -> None:
+        self.run_folder = run
+        self.recipe = settings
+        self.state = state
+        self.scheduler: Scheduler = state.scheduler()
+
+    def run(
+        self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone, on_set_aside: OnSetAside
+    ) -> None:
+        """Submit the tasks. Those that were set aside by this run are left out.
+
+        Raises:
+            Submitted: there were any.
+        """
+        left = []
+        for task in tasks:
+            reason, tries = self._failure(task)
+            if reason:
+                on_set_aside(task, reason, tries)
+            else:
+                left.append(task)
+        if left:
+            self._submit(Work(self.recipe, left[0].key.stage_key, left))
+
+    def train(self, models: Models, role: str, stage: StageKey) -> None:
+        """Submit the training of the models that a stage asks, unless they are complete.
+
+        Raises:
+            Submitted: a model is missing.
+        """
+        if models.missing(role, stage.round):
+            self._submit(Work(self.recipe, stage, (), role))
+
+    def shutdown(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> DetachedPool:
+        if not self.state.number:
+            # Asked anew by a person: what was set aside is tried again.
+            shutil.rmtree(states.file(self.run_folder, "attempts"), ignore_errors=True)
+            for path in self.run_folder.root.rglob("*.failed.json"):
+                path.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            states.save(self.run_folder, dataclasses.replace(self.state, ended=states.COMPLETE))
+        return isinstance(error, Submitted)
+
+    def _failure(self, task: ShardTask) -> tuple[str, int]:
+        """Why a task is not tried again, and how often it was tried; an empty reason if it is tried."""
+        failure = self.run_folder.failure(task.key)
+        if failure is not None:
+            return failure.reason, failure.attempts
+        tries = attempts(self.run_folder, task.key)
+        return died_of(tries) if tries >= MOST_DEATHS else "", tries
+
+    def _submit(self, work: Work) -> None:
+        before, number = self.state, _last_number(self.run_folder) + 1
+        same = (before.stage_key, before.role) == (work.stage, work.role)
+        idle = before.idle + 1 if before.number and same and len(work.tasks) >= before.tasks else 0
+        if idle >= MOST_IDLE:
+            raise EngineError(
+                f"{MOST_IDLE} arrays in a row made nothing ({last_error(self.run_folder, before) or 'no error is kept'}"
+                f"): logs are in {states.file(self.run_folder, 'logs')}; rerun the same command to try again"
+            )
+        array = array_of(self.run_folder, work, number, self.scheduler)
+        with atomic(self.run_folder.root / array.tasks) as stream:
+            stream.write(work.dumps())
+        states.file(self.run_folder, "logs").mkdir(exist_ok=True)
+        submitted = self.scheduler.submit(array)
+        self.state = dataclasses.replace(
+            before,
+            number=number,
+            stage=work.stage.stage,
+            round=work.stage.round,
+            role=work.role,
+            elements=array.elements,
+            tasks=len(work.tasks),
+            submitted=submitted,
+            idle=idle,
+            ended="",
+        )
+        states.save(self.run_folder, self.state)
+        raise Submitted
+
+
+def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> Array:
+    """The array for some work.
+
+    Args:
+        run: the run folder.
+        work: what is to be made.
+        number: of its file of tasks.
+        scheduler: which it is for.
+    """
+    elements = max(1, -(-len(work.tasks) // scheduler.per_element))
+    model = model_of(work.recipe, work.stage)
+    remote = model is not None and engine_spec(model).remote
+    needs_gpu = bool(work.role) or not (work.stage == PASSAGE or remote)
+    keys = {each.server.key_variable for each in work.recipe.models if engine_spec(each).remote}
+    name = f"{work.recipe.name}-{work.role or work.stage.stage}-{work.stage.round}"
+    return Array(
+        str(run.root.absolute()),
+        states.tasks_file(number),
+        re.sub(r"[^\w.-]+", "-", name),
+        elements,
+        needs_gpu,
+        tuple(sorted(keys)),
+    )
+
+
+def begin(run: RunFolder, settings: Recipe, state: State) -> State:
+    """Check a new detached run before any work.
+
+    Args:
+        run: the run folder.
+        settings: the recipe.
+        state: the state to begin with.
+
+    Raises:
+        RecipeError: a setting of the site is not possible.
+        EngineError: the scheduler does not answer, or is not installed.
+    """
+    scheduler = state.scheduler()
+    for stage in (PASSAGE, CURATED):
+        scheduler.check(array_of(run, Work(settings, stage, ()), 1, scheduler))
+    return state
+
+
+def check_no_elements(run: RunFolder) -> None:
+    """Refuse to work beside elements that make the same run. Forget those that have ended.
+
+    Raises:
+        ShardError: some have not ended.
+    """
+    state = states.load(run)
+    if state is None:
+        return
+    if not state.ended and state.scheduler().states(state.submitted):
+        raise ShardError(
+            f"elements on {state.on} make {run.root}: wait until they end (`x-instruction status {run.root}`), or "
+            f"cancel them (`x-instruction cancel {run.root}`)"
+        )
+
+
+def wait(state: State) -> None:
+    """Wait until all elements have ended, for a scheduler that does not advance runs by itself."""
+    scheduler = state.scheduler()
+    while scheduler.states(state.submitted):
+        time.sleep(_POLL)
+
+
+def check_options(on: str, given: dict[str, bool]) -> None:
+    """Refuse options that need all shards in one place.
+
+    Args:
+        on: the place, as typed.
+        given: options to whether they were given.
+
+    Raises:
+        RecipeError: one was given.
+    """
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise RecipeError(f"{' and '.join(names)} cannot be combined with --on {on}: leave it out")
+
+
+def last_error(run: RunFolder, state: State) -> str:
+    """The last error of an element of the last array; empty if none is kept."""
+    folder = states.file(run, "errors")
+    found = sorted(folder.glob(f"{state.number}-*.txt"), key=lambda path: path.stat().st_mtime)
+    return found[-1].read_text("utf-8").strip() if found else ""
+
+
+def _last_number(run: RunFolder) -> int:
+    folder = states.file(run, "")
+    return max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), default=0)

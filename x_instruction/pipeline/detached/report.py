@@ -1,0 +1,42 @@
+"""The state of a detached run in a few lines."""
+
+from __future__ import annotations
+
+from x_instruction.errors import EngineError
+from x_instruction.pipeline.detached import Work
+from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached.state import State
+from x_instruction.pipeline.detached.work import seen
+from x_instruction.storage.run_folder import RunFolder
+
+# Shards that are named; there may be thousands.
+_NAMED = 5
+
+
+def lines(run: RunFolder, state: State) -> list[str]:
+    """What was submitted last, how far it is, and why the run stopped."""
+    if not state.number:
+        return []
+    work = Work.loads((run.root / states.tasks_file(state.number)).read_bytes(), states.tasks_file(state.number))
+    made = sum(run.complete(task.key) for task in work.tasks)
+    shown = [state.summary()]
+    if work.tasks:
+        shown[0] += f", {made:,} of {len(work.tasks):,} made"
+    aside = [(task.key, failure) for task in work.tasks if (failure := run.failure(task.key))]
+    shown += [f"set aside: {key}: {failure.reason}" for key, failure in aside[:_NAMED]]
+    if len(aside) > _NAMED:
+        shown.append(f"set aside: {len(aside) - _NAMED:,} more")
+    if state.ended:
+        return [*shown, f"{state.on}: {state.ended}"]
+    try:
+        counts = state.scheduler().states(state.submitted)
+    except EngineError as error:
+        return [*shown, f"{state.on}: {error}"]
+    if counts:
+        return [*shown, f"{state.on}: " + ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()))]
+    if not seen(run, state.number):
+        return [
+            *shown,
+            f"{state.on}: every element has ended, and none has read {run.root}: is it a folder that all nodes share?",
+        ]
+    return [*shown, f"{state.on}: every element has ended; `x-instruction advance {run.root}` submits what is next"]
