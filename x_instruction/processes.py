@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import multiprocessing
 import os
+import socket
 import threading
 import time
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process of some machine.
+
+    Args:
+        host: the name of the machine.
+        place: where its number counts: the machine since it started, or a container of it.
+        number: its PID.
+        started: when it started, in the system's own unit, since numbers are used again; empty if it is not known.
+    """
+
+    host: str
+    place: str
+    number: int
+    started: str = ""
+
+    def has_ended(self) -> bool:
+        """Whether it is known to have ended. The processes of other machines never are."""
+        if self.place != _place():
+            return False
+        return not alive(self.number) or (bool(self.started) and _started(self.number) != self.started)
+
+
+def this_process() -> ProcessId:
+    """The process that calls this."""
+    return ProcessId(socket.gethostname(), _place(), os.getpid(), _started(os.getpid()))
 
 
 def alive(process: int) -> bool:
@@ -42,6 +74,21 @@ def end_process(code: int) -> NoReturn:
     for child in multiprocessing.active_children():
         child.terminate()
     os._exit(code)
+
+
+@cache
+def _place() -> str:
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
+        names.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:8]
+
+
+def _started(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+    return ""
 
 
 def _watch(parent: int, others: tuple[int, ...]) -> None:

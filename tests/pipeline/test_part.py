@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from x_instruction.errors import RecipeError, ShardError, ShardsMissing
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.part import Part
 from x_instruction.pipeline.progress import NullProgress
+from x_instruction.processes import this_process
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
@@ -135,19 +137,29 @@ def test_temporary_files_of_another_rank_stay(recipe_file: Write, tmp_path: Path
     recipe, root = load(recipe_file(refine={"rater": "none"})), tmp_path / "run"
     execute(recipe, root, 1, False, "passage", NullProgress())
     run = RunFolder(root)
-    left = [run.path(CANDIDATE.shard("fi", index)).with_name(f".{index:05d}.parquet.1234.tmp") for index in range(2)]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here, elsewhere = f"{this_process().place}-{ended.pid}", f"01234567-{ended.pid}"
+    left = [
+        run.path(CANDIDATE.shard("fi", index)).with_name(f".{index:05d}.parquet.{process}-89abcdef.tmp")
+        for index, process in ((0, here), (1, here), (1, elsewhere))
+    ]
     left[0].parent.mkdir(parents=True)
     for path in left:
         path.write_bytes(b"half")
     with run_lock(root, 0, 2):
         go(recipe, root, 1, 2, until="candidate")
-        assert [path.exists() for path in left] == [True, False]
+        assert [path.exists() for path in left] == [True, False, True]
         with pytest.raises(ShardError, match=r"another run is at work in .* as rank 0 of 2"):
             go(recipe, root, 0, 2, until="candidate")
         with pytest.raises(ShardError, match="another run is at work"):
             execute(recipe, root, 1, False, "candidate", NullProgress())
+    os.utime(left[2], (0, 0))
     go(recipe, root, 0, 2, until="candidate")
-    assert not left[0].exists()
+    go(recipe, root, 1, 2, until="candidate")
+    assert [path.exists() for path in left] == [False, False, True]
+    execute(recipe, root, 1, False, "candidate", NullProgress())
+    assert not left[2].exists()
 
 
 def test_models_are_trained_by_rank_0(recipe_file: Write, tmp_path: Path) -> None:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from x_instruction.errors import ShardError
-from x_instruction.storage.lock import Busy, hold, run_lock
+from x_instruction.processes import ProcessId, this_process
+from x_instruction.storage import lock
+from x_instruction.storage.lock import STALE, Busy, FolderLocks, Holder, hold, run_lock
+
+ELSEWHERE = ProcessId("node7", "01234567", 42, "1")
 
 
 def test_ranks_of_one_split_work_side_by_side(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         for rank in range(4):
             stack.enter_context(run_lock(tmp_path, rank, 4))
-        with pytest.raises(ShardError, match=r"another run is at work in .* as rank 2 of 4: wait until it ends"):
+        with pytest.raises(ShardError, match=r"another run is at work in .* as rank 2 of 4 \(process \d+ on .*\)"):
             stack.enter_context(run_lock(tmp_path, 2, 4))
         with pytest.raises(ShardError, match=r"ranks of 4 are at work in .*, and this one is of 3: start all with"):
             stack.enter_context(run_lock(tmp_path, 1, 3))
-        with pytest.raises(ShardError, match=f"another run is at work in {tmp_path}: wait until it ends"):
+        with pytest.raises(ShardError, match=f"another run is at work in {tmp_path} .process {os.getpid()} on"):
             stack.enter_context(run_lock(tmp_path))
     with run_lock(tmp_path, 1, 3):
         pass
@@ -29,7 +40,7 @@ def test_ranks_of_one_split_work_side_by_side(tmp_path: Path) -> None:
 def test_a_whole_run_is_alone(tmp_path: Path, rank: int, of: int) -> None:
     with (
         run_lock(tmp_path),
-        pytest.raises(ShardError, match=f"another run is at work in {tmp_path}: wait"),
+        pytest.raises(ShardError, match=f"another run is at work in {tmp_path} .process {os.getpid()} on"),
         run_lock(tmp_path, rank, of),
     ):
         pass
@@ -44,14 +55,6 @@ def test_a_refused_lock_releases_what_it_held(tmp_path: Path) -> None:
         pass
 
 
-def test_shared_and_exclusive_holders(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / ".lock"
-    with hold(path, shared=True), hold(path, shared=True), pytest.raises(Busy), hold(path):
-        pass
-    with hold(path), pytest.raises(Busy), hold(path, shared=True):
-        pass
-
-
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ShardError, match="cannot write into"), run_lock(tmp_path):
@@ -63,3 +66,119 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ShardError, match=r"cannot write into .*file/run"), run_lock(tmp_path / "file" / "run"):
         pass
+
+
+def leave(folder: Path, process: ProcessId, seconds: float = 0.0, name: str = ".lock") -> Path:
+    """The lock of a process that was renewed some seconds ago."""
+    path = folder / name
+    path.write_bytes(replace(Holder(), process=process).as_json())
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def taken(folder: Path) -> bool:
+    """Whether the lock of a whole run can be taken."""
+    try:
+        with hold(FolderLocks(folder), ".lock"):
+            return True
+    except Busy:
+        return False
+
+
+def test_the_lock_of_another_machine_names_it_and_is_taken_over_when_it_is_not_renewed(tmp_path: Path) -> None:
+    leave(tmp_path, ELSEWHERE, STALE - 5)
+    with (
+        pytest.raises(ShardError, match=r"\(process 42 on node7\): .* was stopped, wait 120 seconds"),
+        run_lock(tmp_path),
+    ):
+        pass
+    leave(tmp_path, ELSEWHERE, STALE + 5)
+    with run_lock(tmp_path):
+        assert not taken(tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_a_killed_run_leaves_no_lock_on_its_machine(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from x_instruction.storage.lock import run_lock\n"
+        "with run_lock(Path(sys.argv[1])): print(1, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    assert not taken(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with run_lock(tmp_path):
+        pass
+
+
+def test_a_number_that_another_process_has_by_now_holds_nothing(tmp_path: Path) -> None:
+    leave(tmp_path, replace(this_process(), started="1"))
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize(("rank", "of"), [(0, 1), (0, 3)])
+def test_ended_ranks_are_in_nobodys_way(tmp_path: Path, rank: int, of: int) -> None:
+    leave(tmp_path, ELSEWHERE, STALE + 5, ".lock-1-of-2")
+    with run_lock(tmp_path, rank, of):
+        assert not (tmp_path / ".lock-1-of-2").exists()
+
+
+def test_one_of_many_takes_a_lock_over(tmp_path: Path) -> None:
+    """Each thread adds to a number that the lock protects: without it, additions would be lost."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    leave(tmp_path, ELSEWHERE, STALE + 5)
+    start = threading.Barrier(6)
+
+    def work() -> None:
+        start.wait()
+        for _ in range(10):
+            while True:
+                try:
+                    with hold(FolderLocks(tmp_path), ".lock"):
+                        counter.write_text(str(int(counter.read_text()) + 1))
+                    break
+                except Busy:
+                    continue
+            if counter.read_text().endswith("7"):
+                # A holder that is killed.
+                with contextlib.suppress(Busy), hold(FolderLocks(tmp_path), ".lock"):
+                    leave(tmp_path, ELSEWHERE, STALE + 5)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counter.read_text() == "60"
+
+
+def test_a_takeover_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+    leave(tmp_path, ELSEWHERE, STALE + 5)
+    leave(tmp_path, ELSEWHERE, 5, ".lock.takeover")
+    assert not taken(tmp_path)
+    leave(tmp_path, ELSEWHERE, STALE + 5, ".lock.takeover")
+    assert not taken(tmp_path), "this attempt removes the claim"
+    assert taken(tmp_path)
+
+
+def test_a_lock_is_renewed_until_it_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+    path = tmp_path / ".lock"
+    with hold(FolderLocks(tmp_path), ".lock"):
+        os.utime(path, (0, 0))
+        end = time.monotonic() + 20
+        while path.stat().st_mtime < 1 and time.monotonic() < end:
+            pass
+        assert path.stat().st_mtime > 1
+        leave(tmp_path, ELSEWHERE)
+    assert path.exists(), "the lock of its new holder stays"
+
+
+def test_a_lock_file_that_is_not_written_yet_is_held(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"")
+    assert not taken(tmp_path)
+    os.utime(tmp_path / ".lock", (0, 0))
+    assert taken(tmp_path)

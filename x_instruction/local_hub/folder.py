@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -19,7 +20,6 @@ from x_instruction.local_hub.names import PLURALS, RepoId, is_name
 from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.repository import Repository
 from x_instruction.storage.atomic import TempDir, sync_folder
-from x_instruction.storage.lock import Busy, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,15 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # Held as long as the folder is served.
+        # Held as long as the folder is served, by the system: one machine serves it.
         self._held = contextlib.ExitStack()
+        root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._held.callback(os.close, lock)
         try:
-            self._held.enter_context(hold(root / ".lock"))
-        except Busy:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
             raise RecipeError(f"{root} is served already: stop the other server, or name another --folder") from None
         self.scratch = TempDir(root / "tmp")
         self._lock = threading.RLock()

@@ -24,7 +24,7 @@ from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.atomic import atomic
+from x_instruction.storage.atomic import atomic, sweep
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
@@ -101,9 +101,7 @@ def execute(
         if advancing is None:
             clear(run)
         if part.whole:
-            # Left by a run that was killed. No other process works here now.
-            for left in root.rglob(".*.tmp"):
-                left.unlink()
+            sweep(root.rglob(".*.tmp"))
         plan.check()
         unread = [language(tag) for tag in settings.languages if run.count(PASSAGE, tag) is None]
         ensemble.check(unread, settings.corpus.filters)

@@ -6,28 +6,37 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from x_instruction.errors import ShardError
+from x_instruction.processes import this_process
+
+# Seconds without a write after which a temporary file is nobody's.
+ABANDONED = 24 * 3600.0
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.tmp")
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Write a file that appears under its name only when it is complete.
 
-    The bytes go to a temporary file beside it, ``.<name>.<random>.tmp``, which is synced and renamed at the end. If the
-    block raises, the temporary file is removed and an older file of the name stays as it is.
+    The bytes go to a temporary file beside it, ``.<name>.<place>-<process>-<random>.tmp``, which is synced and renamed
+    at the end: processes on several machines may share the folder. If the block raises, the temporary file is removed
+    and an older file of the name stays as it is.
 
     Raises:
         ShardError: the disk is full, or the folder cannot be written.
     """
-    # Random and not the process number: processes on several machines may share the folder.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    own = this_process()
+    temporary = path.with_name(f".{path.name}.{own.place}-{own.number}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
@@ -41,6 +50,23 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sweep(files: Iterable[Path]) -> None:
+    """Remove temporary files that ``atomic`` left when its process was killed.
+
+    Files of other machines stay, unless nothing has written to them for ``ABANDONED`` seconds.
+
+    Args:
+        files: paths that end with ``.tmp``; others of them are left alone.
+    """
+    here = this_process()
+    for path in files:
+        found = _TEMPORARY.fullmatch(path.name)
+        with contextlib.suppress(FileNotFoundError):
+            ended = found and replace(here, place=found[1], number=int(found[2]), started="").has_ended()
+            if ended or time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 class TempDir:

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
 from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
-from x_instruction.storage.atomic import atomic, file_digest
+from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
 
 if TYPE_CHECKING:
@@ -319,9 +319,7 @@ class RunFolder:
         shard = self.path(report.key)
         shard_schema = schema(STAGES[report.key.stage])
         self.mark_layout()
-        for left in shard.parent.glob(f".{shard.stem}.*.tmp"):
-            # Left by a process that was killed while it wrote this shard.
-            left.unlink()
+        sweep(shard.parent.glob(f".{shard.stem}.*.tmp"))
         with atomic(shard) as shard_stream:
             with (
                 atomic(self.path(report.key, ".dropped.parquet")) as dropped_stream,
