@@ -141,8 +141,8 @@ def _write_rows(
     if not sets:
         reasons = "; ".join(f"{tag}: {reason}" for tag, reason in skipped.items())
         raise ShardError(
-            f"{run.root} has no rows to build a data set from ({reasons}): finish the run, or relax refine.min_score "
-            "and the filters"
+            f"{run.location} has no rows to build a data set from ({reasons}): finish the run, or relax "
+            "refine.min_score and the filters"
         )
     return sets, skipped
 

@@ -63,8 +63,8 @@ def _shards(run: RunFolder, stage: StageKey, tag: str) -> list[ShardKey]:
     shards = run.shards(stage, tag)
     if not shards or not all(map(run.complete, shards)):
         raise ShardError(
-            f"{run.root} lacks {stage} shards of {tag}, whose figures the card shows: "
-            f"`x-instruction run RECIPE --out {run.root}` makes what is missing"
+            f"{run.location} lacks {stage} shards of {tag}, whose figures the card shows: "
+            f"`x-instruction run RECIPE --out {run.location}` makes what is missing"
         )
     return shards
 

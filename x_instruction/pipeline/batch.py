@@ -23,7 +23,6 @@ from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.storage.atomic import atomic, file_digest
-from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ROUND_STAGES, ShardKey, StageKey
 
@@ -138,12 +137,12 @@ def reachable(run: RunFolder, settings: Recipe) -> list[ShardTask]:
     """
     asking = [stage for stage in stages(settings) if by_files(settings, stage)]
     if not asking:
-        raise RecipeError(f'no model in the recipe of {run.root} has engine = "batch"')
+        raise RecipeError(f'no model in the recipe of {run.location} has engine = "batch"')
     plan = Plan(run, settings)
     plan.check()
     tasks = [task for stage in asking for task in plan.reachable(stage)]
     if not tasks:
-        raise XInstructionError(f"{run.root} has no passages yet: `x-instruction run` makes them first")
+        raise XInstructionError(f"{run.location} has no passages yet: `x-instruction run` makes them first")
     return tasks
 
 
@@ -162,7 +161,7 @@ def write(
     Raises:
         XInstructionError: see ``reachable``; or a file of the name exists.
     """
-    with run_lock(run.root):
+    with run.lock():
         worker = Worker(run, settings)
         tasks = [task for task in reachable(run, settings) if not run.complete(task.key)]
         names = _numbered(run.root / "batch") if out is None else _after(out, overwrite)

@@ -18,7 +18,6 @@ from x_instruction.errors import RecipeError
 from x_instruction.hashing import digest
 from x_instruction.pipeline.batch import ShardRequests, reachable, record, shard_of
 from x_instruction.pipeline.worker import Worker
-from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ShardKey
 
@@ -72,7 +71,7 @@ def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool 
         RecipeError: a file cannot be read, or holds no result of this run.
         XInstructionError: the run asks nothing by batch files.
     """
-    with run_lock(run.root):
+    with run.lock():
         tasks = reachable(run, settings)
         summary = ImportSummary()
         lines: dict[ShardKey, list[_Location]] = defaultdict(list)
@@ -90,7 +89,7 @@ def read(run: RunFolder, settings: Recipe, paths: Sequence[Path], give_up: bool 
         summary.foreign += sum(map(len, lines.values()))
     if not summary.ours:
         raise RecipeError(
-            f"no result in {', '.join(map(str, paths))} belongs to {run.root} ({summary.foreign:,} of other runs): "
+            f"no result in {', '.join(map(str, paths))} belongs to {run.location} ({summary.foreign:,} of other runs): "
             "name the files of this run"
         )
     return summary

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines.budget import cost
@@ -11,7 +9,6 @@ from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import StageKey
 
 
 def priced(settings: Recipe) -> bool:
@@ -25,7 +22,7 @@ def spent(run: RunFolder, settings: Recipe) -> float:
     for stage in stages(settings):
         model = model_of(settings, stage)
         if model is not None and _price(model):
-            total += sum(cost(model, *tokens_used(path)) for path in _caches(run, stage))
+            total += sum(cost(model, *tokens_used(path)) for path in run.caches(stage))
     return total
 
 
@@ -46,7 +43,3 @@ def check_budget(settings: Recipe, budget: float) -> None:
 
 def _price(model: Model) -> float:
     return model.server.prompt_price + model.server.output_price
-
-
-def _caches(run: RunFolder, stage: StageKey) -> list[Path]:
-    return sorted((run.root / "cache" / stage.path).rglob("*.sqlite"))

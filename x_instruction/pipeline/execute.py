@@ -24,8 +24,8 @@ from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.atomic import atomic, sweep
-from x_instruction.storage.lock import run_lock
+from x_instruction.storage.atomic import sweep
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
@@ -34,7 +34,7 @@ Pool = WorkerPool | DetachedPool
 
 def execute(
     settings: Recipe,
-    root: Path,
+    location: str | Path,
     workers: int,
     overwrite: bool,
     until: str,
@@ -58,7 +58,7 @@ def execute(
 
     Args:
         settings: the recipe.
-        root: the run folder; created if absent.
+        location: the run folder, or its URL in an object store; created if absent.
         workers: processes; 0 takes one per GPU (or group of GPUs that a model is split over), or on a CPU one per core
             up to the number of languages.
         overwrite: make shards again that were made under other settings.
@@ -90,18 +90,19 @@ def execute(
     if budget is not None:
         check_budget(settings, budget)
     rounds.check(settings)
-    run = RunFolder(root)
+    run = open_run(location)
+    run.check_place()
     plan = Plan(run, settings, overwrite, retry_failed, part)
     detached = advancing
     if advancing is None:
         check_no_elements(run)
         if place.detached:
             detached = begin(run, settings, State(on, (site or Site()).model_dump(), until, overwrite or retry_failed))
-    with run_lock(root, rank, of), ended_by_errors(run):
+    with run.lock(rank, of), ended_by_errors(run):
         if advancing is None:
             clear(run)
         if part.whole:
-            sweep(root.rglob(".*.tmp"))
+            sweep(run.root.rglob(".*.tmp"))
         plan.check()
         unread = [language(tag) for tag in settings.languages if run.count(PASSAGE, tag) is None]
         ensemble.check(unread, settings.corpus.filters)
@@ -110,8 +111,7 @@ def execute(
 
             check_inputs(settings.corpus, unread)
         run.mark_layout()
-        with atomic(root / "recipe.json") as stream:
-            stream.write(recipe.dumps(settings).encode())
+        run.write_file("recipe.json", recipe.dumps(settings).encode())
         if detached is not None and retry_failed:
             # Before the first array: what it makes anew is missing then, and needs no retry in later ones.
             for stage in rounds.stages(settings):
@@ -156,7 +156,7 @@ def train_models(
             f"{' or '.join(tables[role] for role in roles)}"
         )
     run = RunFolder(root)
-    with run_lock(root):
+    with run.lock():
         run.mark_layout()
         models = Models(run, settings, overwrite, log)
         for role in chosen:
@@ -254,7 +254,7 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progr
         progress.say(f"{name}: complete" if plan.part.whole else f"{name}: nothing left for {plan.part}")
     if unanswered:
         raise EngineError(
-            f"{name}: {unanswered:,} requests wait for answers: `x-instruction batch write {plan.run.root}` writes "
+            f"{name}: {unanswered:,} requests wait for answers: `x-instruction batch write {plan.run.location}` writes "
             "them to files"
         )
     plan.finish(stage)

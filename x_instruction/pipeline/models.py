@@ -11,7 +11,6 @@ other settings is refused, or trained again.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -95,6 +94,7 @@ class Models:
             if self._open(role, round, tag):
                 free_memory()
                 self._make(role, round, tag)
+            self.run.keep_model(folder(self.run, role, round, tag).name)
         return [folder(self.run, role, round, tag) for tag in tags]
 
     def missing(self, role: str, round: int) -> list[Path]:
@@ -119,7 +119,7 @@ class Models:
         if changed and not self.overwrite:
             raise RunChanged(f"model {target.name}", changed)
         if changed:
-            shutil.rmtree(target)
+            self.run.remove_model(target.name)
         return bool(changed)
 
     def _make(self, role: str, round: int, tag: str) -> None:

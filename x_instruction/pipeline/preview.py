@@ -27,8 +27,8 @@ from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.samples import Sample, samples
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import atomic
-from x_instruction.storage.lock import run_lock
-from x_instruction.storage.run_folder import PREVIEW, RunFolder, ShardReport
+from x_instruction.storage.location import open_run
+from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import StageKey
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ class Preview:
         return console.export_html(code_format=frame, inline_styles=True)
 
 
-def preview(settings: Recipe, root: Path, workers: int, progress: Progress) -> Preview:
+def preview(settings: Recipe, location: str | Path, workers: int, progress: Progress) -> Preview:
     """Three passages of each of up to three languages through all stages, and an estimate of the whole run.
 
     Training is left out: base models take the place of those that the run trains.
 
     Args:
         settings: the recipe.
-        root: folder of the run.
+        location: folder of the run, or its URL in an object store.
         workers: processes that the run would have.
         progress: receives what happens.
 
@@ -118,11 +118,11 @@ def preview(settings: Recipe, root: Path, workers: int, progress: Progress) -> P
         )
     ensemble.check([language(tag) for tag in settings.languages], settings.corpus.filters)
     probe = _probe(settings)
-    run = RunFolder(root / PREVIEW)
-    with run_lock(run.root), ThreadPoolExecutor(1) as background:
+    run = open_run(location).preview()
+    run.check_place()
+    with run.lock(), ThreadPoolExecutor(1) as background:
         run.mark_layout(preview=True)
-        with atomic(run.root / "recipe.json") as stream:
-            stream.write(dumps(probe).encode())
+        run.write_file("recipe.json", dumps(probe).encode())
         # The corpus is read while the workers start.
         corpus = background.submit(measure_corpus, settings)
         maker = _Maker(run, probe, progress, started)

@@ -70,7 +70,7 @@ def last_round(run: RunFolder, settings: Recipe) -> int:
 
 def folder(run: RunFolder, role: str, round: int, tag: str = "") -> Path:
     """The folder of the model that a role uses in a round; with a tag, of the model of that language alone."""
-    return run.root / "models" / "-".join(filter(None, (role, str(round), tag)))
+    return run.model("-".join(filter(None, (role, str(round), tag))))
 
 
 def own(train: TrainConfig, tag: str) -> str:

@@ -90,10 +90,10 @@ def make(run: RunFolder, recipe: Recipe, tag: str, rows: int, known: int | None,
         CorpusError: no pair of the language is rated yet.
     """
     if tag not in recipe.languages:
-        raise RecipeError(f"{run.root} has no {tag}, only {', '.join(recipe.languages)}: name one of them")
+        raise RecipeError(f"{run.location} has no {tag}, only {', '.join(recipe.languages)}: name one of them")
     pool = list(_pool(run, recipe, tag))
     if not pool:
-        raise CorpusError(f"{run.root} has no rated pairs of {tag} yet: finish the run first")
+        raise CorpusError(f"{run.location} has no rated pairs of {tag} yet: finish the run first")
     sample, weights = _sample(pool, rows, seed)
     into = asked_in(recipe.generate.instruction_language, tag)
     items = [_item(one, weight, into, seed) for one, weight in zip(sample, weights, strict=True)]

@@ -22,6 +22,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from x_instruction.errors import ShardError
 from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
+from x_instruction.storage.lock import run_lock
 from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
 
 if TYPE_CHECKING:
@@ -161,18 +163,64 @@ class RunFolder:
         """Where the run is: ``open_run`` opens it from another process."""
         return str(self.root)
 
+    @property
+    def on_store(self) -> bool:
+        """Whether the run is in an object store, and ``root`` a copy of a part of it on this machine."""
+        return False
+
+    def check_place(self) -> None:
+        """Check before any work that the run can be kept where it is.
+
+        Raises:
+            ShardError: an object store does not exist, cannot be written, or lets two writers create one object.
+        """
+
+    def lock(self, rank: int = 0, of: int = 1) -> contextlib.AbstractContextManager[None]:
+        """Hold the run. See ``storage.lock.run_lock``."""
+        return run_lock(self.root, rank, of)
+
+    def read_file(self, name: str) -> bytes | None:
+        """The content of a file; None if there is none.
+
+        Args:
+            name: relative to the run, with slashes.
+        """
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ShardError(f"cannot read {self.root / name}: {error.strerror or error}") from error
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file, which replaces an older one at once."""
+        with atomic(self.root / name) as stream:
+            stream.write(data)
+
+    def remove_file(self, name: str) -> None:
+        """Remove a file, if it exists."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def _read_json(
+        self, name: str, read: Callable[[Any], Read], remedy: str = "remove its shard and run again"
+    ) -> Read | None:
+        data = self.read_file(name)
+        return None if data is None else _parsed(f"{self.location}/{name}", data, read, remedy)
+
     def _check_layout(self) -> None:
-        file = self.root / _LAYOUT_FILE
-        if file.exists():
-            version = _json(file, lambda table: int(table["layout"]), f'write {{"layout": {LAYOUT}}} into it')
-        else:
+        remedy = f'write {{"layout": {LAYOUT}}} into it'
+        version = self._read_json(_LAYOUT_FILE, lambda table: int(table["layout"]), remedy)
+        if version is None:
             # A folder with neither a recipe nor shards is no run yet.
-            version = 1 if any((self.root / name).exists() for name in ("recipe.json", *STAGES)) else LAYOUT
+            version = 1 if self._is_used() else LAYOUT
         if version != LAYOUT:
             raise ShardError(
-                f"{self.root} has run layout {version}, and this version of x-instruction reads layout {LAYOUT}: use "
-                "the version that made it, or make the data again in another --out folder"
+                f"{self.location} has run layout {version}, and this version of x-instruction reads layout {LAYOUT}: "
+                "use the version that made it, or make the data again in another --out folder"
             )
+
+    def _is_used(self) -> bool:
+        return any((self.root / name).exists() for name in ("recipe.json", *STAGES))
 
     def mark_layout(self, preview: bool = False) -> None:
         """Write the version of the layout, if it is not there yet.
@@ -180,39 +228,53 @@ class RunFolder:
         Args:
             preview: whether the folder is the preview of a run.
         """
-        if not (self.root / _LAYOUT_FILE).exists():
+        if self.read_file(_LAYOUT_FILE) is None:
             marks = {"layout": LAYOUT} | ({"preview": True} if preview else {})
-            with atomic(self.root / _LAYOUT_FILE) as stream:
-                stream.write(json.dumps(marks).encode())
+            self.write_file(_LAYOUT_FILE, json.dumps(marks).encode())
+
+    def model(self, name: str) -> Path:
+        """The folder of a model that the run trains. If it exists, the model is complete."""
+        return self.root / "models" / name
+
+    def keep_model(self, name: str) -> None:
+        """Keep a model that was trained in its folder where the run is."""
+
+    def remove_model(self, name: str) -> None:
+        """Remove a model."""
+        shutil.rmtree(self.root / "models" / name)
 
     def path(self, key: ShardKey, suffix: str = ".parquet") -> Path:
         """The path of a shard, or of its ``.report.json`` or ``.dropped.parquet``."""
-        return Path(f"{self.root}/{key.folder}/{key.index:05d}{suffix}")
+        return self.root / file_name(key, suffix)
 
     def cache(self, key: ShardKey) -> Path:
-        """The request cache of a shard."""
-        return Path(f"{self.root}/cache/{key.folder}/{key.index:05d}.sqlite")
+        """The request cache of a shard, on this machine."""
+        return self.root / cache_name(key)
+
+    def caches(self, stage: StageKey) -> list[Path]:
+        """The request caches of a stage, to read."""
+        return sorted((self.root / "cache" / stage.path).rglob("*.sqlite"))
 
     @property
     def is_preview(self) -> bool:
         """Whether the folder is the preview of a run."""
-        file = self.root / _LAYOUT_FILE
-        return file.exists() and _json(file, lambda table: bool(table.get("preview")))
+        return bool(self._read_json(_LAYOUT_FILE, lambda table: bool(table.get("preview"))))
+
+    def preview(self) -> RunFolder:
+        """The preview of the run, which may not exist."""
+        return RunFolder(self.root / PREVIEW)
 
     def preview_cache(self, key: ShardKey) -> Path:
         """The request cache of the preview of a shard, which may not exist."""
-        return RunFolder(self.root / PREVIEW).cache(key)
+        return self.preview().cache(key)
 
     def complete(self, key: ShardKey) -> bool:
         """Whether the shard exists. A shard that exists is whole."""
-        return os.path.exists(f"{self.root}/{key.folder}/{key.index:05d}.parquet")
+        return os.path.exists(f"{self.root}/{file_name(key)}")
 
     def count(self, stage: StageKey, language: str) -> int | None:
         """How many shards the language has at this stage, or None while that is not known."""
-        path = self._language_folder(stage, language) / "index.json"
-        if not path.exists():
-            return None
-        return _json(path, lambda table: int(table["shards"]))
+        return self._read_json(_index(stage, language), lambda table: int(table["shards"]))
 
     def shards(self, stage: StageKey, language: str) -> list[ShardKey]:
         """The keys of all shards of the language at this stage; none while their number is not known."""
@@ -224,12 +286,15 @@ class RunFolder:
             if key.index >= shards:
                 self.remove(key)
         self.mark_layout()
-        with atomic(self._language_folder(stage, language) / "index.json") as stream:
-            stream.write(json.dumps({"shards": shards}).encode())
+        self.write_file(_index(stage, language), json.dumps({"shards": shards}).encode())
 
     def report(self, key: ShardKey) -> ShardReport:
         """The report of a complete shard."""
-        return _json(self.path(key, ".report.json"), ShardReport.from_json)
+        name = file_name(key, ".report.json")
+        report = self._read_json(name, ShardReport.from_json)
+        if report is None:
+            raise ShardError(f"cannot read {self.location}/{name}: no such file; remove its shard and run again")
+        return report
 
     def reports(self, stage: StageKey) -> Iterator[ShardReport]:
         """Reports of every complete shard of a stage, by language and index."""
@@ -275,27 +340,23 @@ class RunFolder:
             reason: in one line.
             attempts: how often it was tried.
         """
-        with atomic(self.path(key, ".failed.json")) as stream:
-            stream.write(json.dumps({"reason": reason, "attempts": attempts}).encode())
+        data = json.dumps({"reason": reason, "attempts": attempts}).encode()
+        self.write_file(file_name(key, ".failed.json"), data)
 
     def failure(self, key: ShardKey) -> ShardFailure | None:
         """Why a shard was set aside; None if it was not."""
-        path = self.path(key, ".failed.json")
-        return _json(path, lambda table: ShardFailure(**table), "remove it") if path.exists() else None
+        return self._read_json(file_name(key, ".failed.json"), lambda table: ShardFailure(**table), "remove it")
 
     def remove(self, key: ShardKey) -> None:
         """Remove a shard. The Parquet file goes first, so that what is left never looks complete."""
         for suffix in (".parquet", ".report.json", ".dropped.parquet", ".failed.json"):
-            self.path(key, suffix).unlink(missing_ok=True)
+            self.remove_file(file_name(key, suffix))
 
     def clear(self, stage: StageKey, language: str) -> None:
         """Remove all shards of a language at a stage. Their number is not known any more."""
-        (self._language_folder(stage, language) / "index.json").unlink(missing_ok=True)
+        self.remove_file(_index(stage, language))
         for key in self._present(stage, language):
             self.remove(key)
-
-    def _language_folder(self, stage: StageKey, language: str) -> Path:
-        return self.root / stage.path / language
 
     def _present(self, stage: StageKey, language: str) -> list[ShardKey]:
         """Keys of the shards of which any file exists."""
@@ -369,6 +430,20 @@ class RunFolder:
         yield from _read(self.path(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
 
 
+def file_name(key: ShardKey, suffix: str = ".parquet") -> str:
+    """The name of a file of a shard, relative to the run."""
+    return f"{key.folder}/{key.index:05d}{suffix}"
+
+
+def cache_name(key: ShardKey) -> str:
+    """The name of the request cache of a shard, relative to the run."""
+    return f"cache/{file_name(key, '.sqlite')}"
+
+
+def _index(stage: StageKey, language: str) -> str:
+    return f"{stage.path}/{language}/index.json"
+
+
 def _files(folder: str) -> Iterator[tuple[str, str]]:
     """Names in a folder, each with a text that changes when the file does: empty for the folder of a block of shards.
 
@@ -426,8 +501,8 @@ def _writer(stream: IO[bytes], fixed: pa.Schema) -> Iterator[Callable[[list[Any]
         yield write
 
 
-def _json(path: Path, read: Callable[[Any], Read], remedy: str = "remove its shard and run again") -> Read:
+def _parsed(name: str, data: bytes, read: Callable[[Any], Read], remedy: str) -> Read:
     try:
-        return read(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"cannot read {path}: {error}; {remedy}") from error
+        return read(json.loads(data.decode("utf-8")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"cannot read {name}: {error}; {remedy}") from error

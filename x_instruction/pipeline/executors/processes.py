@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, cast
 
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from x_instruction.pipeline.executors import MOST_DEATHS, Deaths, Executor, OnDo
 from x_instruction.pipeline.executors.devices import groups
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.processes import end_process, end_with_parent
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder
 
 
@@ -56,7 +56,7 @@ class ProcessExecutor(Executor):
         self._context = multiprocessing.get_context("spawn")
         # An attribute, because its lock must live as long as the workers.
         self.spent: SpendCounter = LocalSpend(spent) if budget is None else self._context.Value("d", spent)
-        self._arguments = (str(run.root), settings, budget)
+        self._arguments = (run.location, settings, budget)
         self._devices = groups(settings, workers)
         # vLLM may start a process for each GPU of a group, which daemons may not.
         self._daemon = all(model.engine != "vllm" for model in settings.models)
@@ -188,7 +188,12 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _worker_main(
-    connection: Connection, root: str, settings: Recipe, budget: float | None, device: str | None, spent: SpendCounter
+    connection: Connection,
+    location: str,
+    settings: Recipe,
+    budget: float | None,
+    device: str | None,
+    spent: SpendCounter,
 ) -> None:
     """The main function of a worker process: make the shards of tasks until the connection ends."""
     if device is not None:
@@ -196,7 +201,7 @@ def _worker_main(
     end_with_parent()
     # By default tqdm creates a lock between processes, which would outlive a worker that is terminated.
     tqdm.set_lock(threading.RLock())
-    worker = Worker(RunFolder(Path(root)), settings, budget, spent)
+    worker = Worker(open_run(location), settings, budget, spent)
 
     def on_activity(activity: Activity) -> None:
         connection.send(("progress", activity))
