@@ -17,7 +17,7 @@ from x_instruction.errors import XInstructionError
 # Sections of the help and their commands, in the order of the work.
 SECTIONS = {
     "Make data": ["languages", "preview", "run", "batch", "status", "show", "review", "build", "report", "export"],
-    "Scale out": ["cancel", "work", "advance"],
+    "Scale out": ["plan", "cancel", "work", "advance"],
     "Train and evaluate models": ["seeds", "mix", "train", "eval", "experiment"],
     "Share": ["hub"],
     "Look up": ["recipe", "engine"],

@@ -75,14 +75,16 @@ class CorpusSample:
             return limit, 0.0
         return round(found or 0.0), _yield_error(self)
 
+    @property
+    def per_passage(self) -> float:
+        """Seconds of one process for a passage that is kept, without loading the identifier."""
+        later, read = len(self.kept) - self.first, max(1, len(self.kept))
+        seconds = (self.seconds - self.startup) / later if later > 0 else self.seconds / read
+        return seconds * read / max(1, sum(self.kept))
+
     def reading(self, passages: int) -> float:
         """Seconds of one process to read the documents that give so many passages."""
-        read = len(self.kept)
-        documents = passages * read / max(1, sum(self.kept))
-        documents = min(self.documents or documents, documents)
-        if read <= self.first:
-            return self.seconds / max(1, read) * documents
-        return self.startup + (self.seconds - self.startup) / (read - self.first) * documents
+        return self.per_passage * passages + (self.startup if len(self.kept) > self.first else 0.0)
 
 
 @dataclass(slots=True)

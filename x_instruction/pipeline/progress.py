@@ -276,9 +276,12 @@ class _Count:
 
 
 def duration(seconds: float) -> str:
-    """A duration in its two largest units, such as ``2h05m``, ``3m20s`` or ``12s``."""
+    """A duration in its two largest units, such as ``4d02h``, ``2h05m``, ``3m20s`` or ``12s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 72:
+        days, hours = divmod(hours, 24)
+        return f"{days}d{hours:02d}h" if days < 100 else f"{days:,}d"
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 

@@ -33,7 +33,7 @@ class PerPassage:
 
     Args:
         requests, prompt_tokens, output_tokens: that it takes.
-        seconds: of one worker; for a server, of one request at a time.
+        seconds: of one worker; for the server of a preview, of one request at a time.
         kept: rows that the stage keeps of it.
     """
 
@@ -98,7 +98,7 @@ class Rates:
         return Work(
             requests,
             *tokens,
-            per.seconds * passages / (1 if model is None else _at_once(model, requests)),
+            per.seconds * passages / self._at_once(model, requests),
             0.0 if model is None else cost(model, *tokens),
         )
 
@@ -110,8 +110,7 @@ class Rates:
     def _per_passage(self, stage: StageKey, tag: str) -> PerPassage:
         reports, passages = [self._run.report(key.at(stage)) for key in self._shards[tag]], self.passages[tag]
         model = model_of(self.recipe, stage)
-        # A server answers many requests at once: what counts is how long it is busy for each.
-        busy = sum(r.seconds * (1.0 if model is None else _at_once(model, r.requests)) for r in reports)
+        busy = sum(report.seconds * self._at_once(model, report.requests) for report in reports)
         if self._run.is_preview and model is not None and model.engine == "transformers":
             busy *= _STATIC_BATCHES
         return PerPassage(
@@ -121,6 +120,15 @@ class Rates:
             busy / passages,
             sum(report.kept for report in reports) / passages,
         )
+
+    def _at_once(self, model: Model | None, requests: int) -> int:
+        """Requests that a server answers at the same time, where the few of a preview say how long it is busy for each.
+
+        The shards of a run have many, and take what they took.
+        """
+        if model is None or not self._run.is_preview or not engine_spec(model).remote:
+            return 1
+        return max(1, min(requests, model.server.concurrency))
 
     def _error(self) -> float:
         """Relative half width of the 95 % interval of what a passage takes: its length, and candidates to rate."""
@@ -152,8 +160,3 @@ def _spread(values: Sequence[float]) -> float:
     """The standard deviation as a share of the mean."""
     mean = statistics.fmean(values) if values else 0.0
     return statistics.stdev(values) / mean if mean and len(values) > 1 else 0.0
-
-
-def _at_once(model: Model, requests: int) -> int:
-    """Requests that are answered at the same time."""
-    return max(1, min(requests, model.server.concurrency)) if engine_spec(model).remote else 1
