@@ -76,7 +76,7 @@ class RequestCache:
         self._identity = [engine.model, engine.revision, settings]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(path, isolation_level=None)
+            self._file = sqlite3.connect(path, isolation_level=None, uri=True)
             # In WAL mode a killed process loses no committed answer, and a commit does not wait for the disk.
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.execute("PRAGMA synchronous=NORMAL")
@@ -183,7 +183,7 @@ class RequestCache:
         self._file.execute("CREATE TABLE IF NOT EXISTS preview (key TEXT PRIMARY KEY, kind TEXT, answer TEXT)")
         begun = self._file.execute("SELECT 1 FROM work LIMIT 1").fetchone() is not None
         if new and not begun and preview is not None and preview.exists():
-            self._file.execute("ATTACH ? AS earlier", (str(preview),))
+            self._file.execute("ATTACH ? AS earlier", (_to_read(preview),))
             self._file.execute(
                 "INSERT INTO preview SELECT key, kind, answer FROM earlier.answers WHERE kind != 'Failed'"
             )
@@ -285,9 +285,9 @@ def tokens_used(path: Path) -> tuple[int, int]:
         ShardError: the file cannot be read.
     """
     try:
-        with contextlib.closing(sqlite3.connect(path)) as file:
+        with contextlib.closing(sqlite3.connect(_to_read(path), uri=True)) as file:
             prompt, output = file.execute("SELECT TOTAL(prompt_tokens), TOTAL(output_tokens) FROM work").fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
     return int(prompt), int(output)
 
@@ -301,11 +301,22 @@ def answer_tokens(path: Path) -> list[tuple[int, int]]:
     if not path.exists():
         return []
     try:
-        with contextlib.closing(sqlite3.connect(path)) as file:
+        with contextlib.closing(sqlite3.connect(_to_read(path), uri=True)) as file:
             answers = [json.loads(answer) for (answer,) in file.execute("SELECT answer FROM answers")]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
     return [(answer["prompt_tokens"], answer["output_tokens"]) for answer in answers]
+
+
+def _to_read(path: Path) -> str:
+    """The URI under which a cache file can be read.
+
+    A copy that ``storage.scratch`` made is replaced and never changed, so it is read without a lock, which its network
+    file system may not have.
+    """
+    with open(path, "rb") as file:
+        in_use = file.read(20)[18:19] == b"\x02"
+    return path.resolve().as_uri() + ("" if in_use else "?immutable=1")
 
 
 def forget_failures(path: Path) -> None:

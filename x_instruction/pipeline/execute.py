@@ -120,7 +120,9 @@ def execute(
         with (
             DetachedPool(run, settings, detached)
             if detached is not None
-            else WorkerPool(run, settings, workers or default_workers(settings), budget, before)
+            else WorkerPool(
+                run, settings, workers or default_workers(settings), budget, before, site.scratch if site else ""
+            )
         ) as pool:
             models = Models(run, settings, overwrite, progress.say)
             _make_stages(settings, plan, models, pool, until, progress)

@@ -14,6 +14,7 @@ from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.finished import split
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.scratch import local_cache
 from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
 
 
@@ -55,7 +56,8 @@ class Plan:
                 continue
             failed = self.retry and not FAILURES.keys().isdisjoint(now.finished.summary(key).dropped)
             if failed:
-                forget_failures(self.run.cache(key))
+                with local_cache(self.run, key) as path:
+                    forget_failures(path)
             if failed or self._changed(now, key):
                 tasks.append(ShardTask(key, now.settings(key)))
                 self._remove(key)

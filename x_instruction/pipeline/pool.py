@@ -27,23 +27,30 @@ class WorkerPool:
         workers: number of processes; 1 works in this process.
         budget: the most that all workers together may spend.
         spent: what was spent before.
+        scratch: folder on a local disk for request caches; see ``storage.scratch``.
 
     Raises:
         EngineError: there are too few GPUs for this number of workers.
     """
 
     def __init__(
-        self, run: RunFolder, settings: Recipe, workers: int, budget: float | None = None, spent: float = 0.0
+        self,
+        run: RunFolder,
+        settings: Recipe,
+        workers: int,
+        budget: float | None = None,
+        spent: float = 0.0,
+        scratch: str = "",
     ) -> None:
         devices = groups(settings, workers)
         # This process gives back GPU memory only when it ends, and training needs all of it.
         tunes = settings.generate.train or settings.refine.train
         if workers == 1 and not (tunes and devices) and not (_in_event_loop() and asks_servers(settings)):
             self._start: Callable[[], Executor] = lambda: InlineExecutor(
-                Worker(run, settings, budget, LocalSpend(spent))
+                Worker(run, settings, budget, LocalSpend(spent), scratch)
             )
         else:
-            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent)
+            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent, scratch)
         self._executor: Executor | None = None
 
     def run(

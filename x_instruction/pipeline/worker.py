@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -20,6 +21,7 @@ from x_instruction.pipeline.activity import Meter, OnActivity
 from x_instruction.pipeline.rounds import last_round, rating, writing
 from x_instruction.records import Candidate, Dropped, Passage, Rated
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.scratch import local_cache
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
 
@@ -59,15 +61,22 @@ class Worker:
         settings: the recipe.
         limit: the most that the run may cost, at the prices of the recipe; None for no limit.
         spent: what it has cost so far, over all workers.
+        scratch: folder on a local disk for request caches; see ``storage.scratch``.
     """
 
     def __init__(
-        self, run: RunFolder, settings: Recipe, limit: float | None = None, spent: SpendCounter | None = None
+        self,
+        run: RunFolder,
+        settings: Recipe,
+        limit: float | None = None,
+        spent: SpendCounter | None = None,
+        scratch: str = "",
     ) -> None:
         self.run = run
         self.recipe = settings
         self.limit = limit
         self.spent = spent or LocalSpend()
+        self.scratch = scratch
         self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
 
@@ -134,13 +143,17 @@ class Worker:
             self._engine = model, engine
         return self._engine[1]
 
-    def request_cache(
-        self, key: ShardKey, model: Model, on_progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> RequestCache:
+    @contextmanager
+    def request_cache(self, key: ShardKey, model: Model) -> Iterator[RequestCache]:
         """The request cache of a shard."""
         budget = Budget(self.limit, self.spent, model)
         preview = self.run.preview_cache(key)
-        return RequestCache(self.run.cache(key), self.engine(model), fingerprint(model), on_progress, budget, preview)
+        engine, settings = self.engine(model), fingerprint(model)
+        with (
+            local_cache(self.run, key, self.scratch) as path,
+            RequestCache(path, engine, settings, budget=budget, preview=preview) as cache,
+        ):
+            yield cache
 
     def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages

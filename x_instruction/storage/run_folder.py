@@ -32,6 +32,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from x_instruction.errors import ShardError
 from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
+from x_instruction.storage.file_system import is_network
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
 
@@ -254,6 +255,24 @@ class RunFolder:
     def caches(self, stage: StageKey) -> list[Path]:
         """The request caches of a stage, to read."""
         return sorted((self.root / "cache" / stage.path).rglob("*.sqlite"))
+
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether request caches cannot be used where they are. See ``storage.scratch``."""
+        return is_network(self.root)
+
+    def fetch_cache(self, key: ShardKey, target: Path) -> None:
+        """Copy the request cache of a shard to a file, if there is one."""
+        # A log beside it is of a killed process that used it where it is.
+        for suffix in ("", "-wal"):
+            if os.path.exists(f"{self.cache(key)}{suffix}"):
+                shutil.copyfile(f"{self.cache(key)}{suffix}", f"{target}{suffix}")
+
+    def keep_cache(self, key: ShardKey, source: Path) -> None:
+        """Replace the request cache of a shard with a copy of a file that is whole."""
+        with atomic(self.cache(key)) as stream, open(source, "rb") as copied:
+            shutil.copyfileobj(copied, stream)
+        Path(f"{self.cache(key)}-wal").unlink(missing_ok=True)
 
     @property
     def is_preview(self) -> bool:

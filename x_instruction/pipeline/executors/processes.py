@@ -51,12 +51,14 @@ class _Process:
 class ProcessExecutor(Executor):
     """Runs tasks in processes of their own, each of which takes the next task when it is done with one."""
 
-    def __init__(self, run: RunFolder, settings: Recipe, workers: int, budget: float | None, spent: float) -> None:
+    def __init__(
+        self, run: RunFolder, settings: Recipe, workers: int, budget: float | None, spent: float, scratch: str = ""
+    ) -> None:
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         self._context = multiprocessing.get_context("spawn")
         # An attribute, because its lock must live as long as the workers.
         self.spent: SpendCounter = LocalSpend(spent) if budget is None else self._context.Value("d", spent)
-        self._arguments = (run.location, settings, budget)
+        self._arguments = (run.location, settings, budget, scratch)
         self._devices = groups(settings, workers)
         # vLLM may start a process for each GPU of a group, which daemons may not.
         self._daemon = all(model.engine != "vllm" for model in settings.models)
@@ -192,6 +194,7 @@ def _worker_main(
     location: str,
     settings: Recipe,
     budget: float | None,
+    scratch: str,
     device: str | None,
     spent: SpendCounter,
 ) -> None:
@@ -201,7 +204,7 @@ def _worker_main(
     end_with_parent()
     # By default tqdm creates a lock between processes, which would outlive a worker that is terminated.
     tqdm.set_lock(threading.RLock())
-    worker = Worker(open_run(location), settings, budget, spent)
+    worker = Worker(open_run(location), settings, budget, spent, scratch)
 
     def on_activity(activity: Activity) -> None:
         connection.send(("progress", activity))
