@@ -56,8 +56,8 @@ def serve() -> None:
     faults, sys.argv = Path(sys.argv[1]), ["x-instruction", "hub", "serve", *sys.argv[2:]]
     whole = server.application
 
-    def faulty(hub: Hub) -> Starlette:
-        app = whole(hub)
+    def faulty(hub: Hub, hosts: frozenset[str] | None) -> Starlette:
+        app = whole(hub, hosts)
         app.add_middleware(Faults, path=faults)
         return app
 

@@ -53,7 +53,7 @@ def test_repositories_are_made_described_moved_and_deleted(api: Api) -> None:
     assert not list(hub.list_datasets(author="nobody"))
     hub.move_repo("life/r", "other/moved", repo_type="dataset")
     assert hub.repo_exists("other/moved", repo_type="dataset")
-    assert not hub.repo_exists("life/r", repo_type="dataset")
+    assert hub.dataset_info("life/r").id == "other/moved"
     fails(409, hub.move_repo, "life/r", "life/r", repo_type="model")
     fails(404, hub.move_repo, "life/none", "life/x", repo_type="model", kind=RepositoryNotFoundError)
     hub.delete_repo("other/moved", repo_type="dataset")
@@ -216,8 +216,9 @@ def test_collections(api: Api, local_hub: RunningHub) -> None:
     fails(404, hub.delete_collection_item, made.slug, found.items[0].item_object_id)
     [item] = hub.get_collection(made.slug).items
     assert (item.item_id, item.note, item.position) == ("lists/m", "second", 0)
-    assert hub.update_collection_metadata(made.slug, title="Other", private=True).title == "Other"
-    assert [one.slug for one in hub.list_collections(owner="lists", item="models/lists/m")] == [made.slug]
+    other = hub.update_collection_metadata(made.slug, title="Other", private=True)
+    assert other.title == "Other"
+    assert [one.slug for one in hub.list_collections(owner="lists", item="models/lists/m")] == [other.slug]
     assert not list(api(False).list_collections(owner="lists"))
     fails(404, api(False).get_collection, made.slug)
     hub.delete_collection(made.slug)

@@ -161,7 +161,7 @@ def test_traversal_is_refused_everywhere(local_hub: RunningHub, tmp_path: Path) 
     for bad in ("../x", "/x", "a/../x", ".git/config", "a/.GIT/x", "a\0", "a\n", ".gitmodules", "a//b", "./a"):
         line = {"key": "file", "value": {"path": bad, "content": "", "encoding": "utf-8"}}
         data = '{"key":"header","value":{"summary":"x"}}\n' + json.dumps(line)
-        assert local_hub.ask("/api/datasets/traversal/d/commit/main", "POST", data.encode()).status == 400, bad
+        assert local_hub.ask("/api/datasets/traversal/d/commit/main", "POST", data.encode()).status == 422, bad
     for branch in ("..%2f..%2fhub.json", "%2e%2e", "a..b", "a%00", "x.lock", "HEAD", "refs%2fheads%2fmain"):
         assert local_hub.ask(f"/api/datasets/traversal/d/branch/{branch}", "POST", {}).status == 400, branch
     for name in ("..", "../x", "a/b", ".x", "x.git"):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
+import re
+import secrets
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,6 +56,7 @@ ROUTES = [
     *lfs_api.routes,
     *resolve.routes,
     *git_http.routes,
+    *repos_api.fallbacks,
     *pages.routes,
 ]
 
@@ -83,14 +88,65 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
+        request_id = _request_id(Headers(scope=scope).get("x-request-id", "")) if scope["type"] == "http" else ""
         try:
             await self._app(scope, receive, noting)
         finally:
             if scope["type"] == "http":
                 took = (time.monotonic() - began) * 1000
                 logger.info("%s %s %s %.0f ms", scope["method"], scope["path"], status or "-", took)
+
+
+class SameOrigin:
+    """Refuses what a web page of another site asks through a browser on this machine.
+
+    Clients of the Hub send none of these headers. A name in ``Host`` that is not expected is a page whose name was
+    pointed at this machine (DNS rebinding).
+
+    Args:
+        app: the application.
+        hosts: names that the server is reached by, besides addresses and localhost; None for any.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] == "http" and (error := self._foreign(Headers(scope=scope), scope["method"])):
+            await refusal(Request(scope), Refused(403, error))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _foreign(self, headers: Headers, method: str) -> str:
+        host = _host(headers.get("host", ""))
+        if self._hosts is not None and not is_address(host) and host != "localhost" and host not in self._hosts:
+            return f"this server is not known as {host[:100]}: start it with --allowed-host {host[:100]}"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+            return f"requests from pages of {origin[:100]} are not answered"
+        # A link or an address that was typed is fine; what a foreign page loads or sends is not.
+        navigates = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not navigates:
+            return "requests from pages of other sites are not answered"
+        return ""
+
+
+def _host(header: str) -> str:
+    """The name or address in a ``Host`` header, without the port."""
+    return (urlsplit(f"//{header}").hostname or "") if header.isprintable() else ""
+
+
+def is_address(host: str) -> bool:
+    """Whether this is an IP address."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return False
 
 
 class Quotas:
@@ -148,7 +204,18 @@ def refusal(request: Request, error: Exception) -> Response:
 
 
 def _header(text: str) -> str:
-    return "".join(c if " " <= c <= "~" else "?" for c in text)[:500]
+    # A header neither begins nor ends with a space.
+    return "".join(c if " " <= c <= "~" else "?" for c in text)[:500].strip()
+
+
+def _request_id(sent: str) -> str:
+    """The client's own id of a request, or a new one."""
+    return sent if re.fullmatch(r"[\w.:-]{1,128}", sent, re.ASCII) else f"Root=1-{secrets.token_hex(12)}"
+
+
+def gone(request: Request, error: Exception) -> Response:
+    """The client went away in the middle of its request: nobody reads the answer."""
+    return Response(status_code=499)
 
 
 def unknown(request: Request, error: Exception) -> Response:
@@ -157,17 +224,29 @@ def unknown(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-def application(hub: Hub) -> Starlette:
-    """The server of one folder."""
+HANDLERS = {Refused: refusal, HTTPException: unknown, ClientDisconnect: gone}
+
+
+def application(hub: Hub, hosts: frozenset[str] | None = frozenset()) -> Starlette:
+    """The server of one folder.
+
+    Args:
+        hub: the folder with its accounts.
+        hosts: names that the server is reached by, besides addresses and localhost; None for any.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(hub.close)
 
-    middleware = [Middleware(RawPath), Middleware(RequestLog), Middleware(Quotas, hub=hub)]
-    handlers = {Refused: refusal, HTTPException: unknown}
-    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+    middleware = [
+        Middleware(RawPath),
+        Middleware(RequestLog),
+        Middleware(SameOrigin, hosts=hosts),
+        Middleware(Quotas, hub=hub),
+    ]
+    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.hub = hub
     return app

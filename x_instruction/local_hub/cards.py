@@ -24,7 +24,7 @@ _TEXTS = {
     "language_creators": "list",
     "source_datasets": "list",
     "datasets": "both",
-    "metrics": "list",
+    "metrics": "both",
     "base_model": "both",
     "pretty_name": "text",
     "pipeline_tag": "text",
@@ -108,6 +108,7 @@ def check(readme: str) -> tuple[list[str], list[str]]:
         return [], ["empty or missing yaml metadata in repo card"]
     errors = [error for key, kind in _TEXTS.items() if key in found for error in _text_errors(key, kind, found[key])]
     errors += _config_errors(found.get("configs"))
+    errors += _index_errors(found.get("model-index"))
     infos = found.get("dataset_info", {})
     if not all(isinstance(info, dict) for info in (infos if isinstance(infos, list) else [infos])):
         errors.append('"dataset_info" must be a mapping, or a list of mappings')
@@ -125,6 +126,18 @@ def _text_errors(key: str, kind: str, value: Any) -> list[str]:
         f'"{key}[{number}]" must be a string, not {one!r}{hint if isinstance(one, bool) else ""}'
         for number, one in enumerate(value)
         if not isinstance(one, str)
+    ]
+
+
+def _index_errors(index: Any) -> list[str]:
+    if index is None:
+        return []
+    if not isinstance(index, list) or not all(isinstance(model, dict) for model in index):
+        return [f'"model-index" must be a list of mappings, not {index!r}'[:300]]
+    return [
+        f'"model-index[{n}].results" must be a list of mappings'
+        for n, model in enumerate(index)
+        if not isinstance(results := model.get("results", []), list) or not all(isinstance(r, dict) for r in results)
     ]
 
 

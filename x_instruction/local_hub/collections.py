@@ -19,6 +19,23 @@ CHANGEABLE = ("title", "description", "private", "position", "theme")
 ITEM_TYPES = ("model", "dataset", "space", "paper", "collection", "bucket")
 
 
+def _words(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "collection"
+
+
+def _current(known: dict[str, Collection], slug: str) -> str:
+    """The slug of now, which has the same namespace and end.
+
+    Raises:
+        Refused: 404.
+    """
+    namespace, end = slug.partition("/")[0], slug.rpartition("-")[2]
+    for name in known:
+        if name == slug or (name.startswith(f"{namespace}/") and name.endswith(f"-{end}")):
+            return name
+    raise Refused(404, f"there is no collection {slug}")
+
+
 class Collections:
     """Every collection of the folder."""
 
@@ -41,10 +58,8 @@ class Collections:
         Raises:
             Refused: 404.
         """
-        found = self.all().get(slug)
-        if found is None:
-            raise Refused(404, f"there is no collection {slug}")
-        return found
+        known = self.all()
+        return known[_current(known, slug)]
 
     def create(self, namespace: str, title: str, description: str | None, private: bool) -> Collection:
         """Make a collection.
@@ -57,8 +72,7 @@ class Collections:
             for slug, one in known.items():
                 if one["owner"]["name"] == namespace and one["title"] == title:
                     raise Refused(409, f"the collection {slug} has this title", details={"slug": slug})
-            words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "collection"
-            slug = f"{namespace}/{words}-{secrets.token_hex(12)}"
+            slug = f"{namespace}/{_words(title)}-{secrets.token_hex(12)}"
             known[slug] = {
                 "slug": slug,
                 "title": title,
@@ -82,14 +96,17 @@ class Collections:
         """
         with self._lock:
             known = self.all()
-            if slug not in known:
-                raise Refused(404, f"there is no collection {slug}")
+            slug = _current(known, slug)
             edit(known[slug])
-            for number, item in enumerate(known[slug]["items"]):
+            changed = known[slug]
+            for number, item in enumerate(changed["items"]):
                 item["position"] = number
-            known[slug]["lastUpdated"] = now()
+            changed["lastUpdated"] = now()
+            # The words of a slug follow the title, as on the Hub; its end stays, and is found under any words.
+            changed["slug"] = f"{changed['owner']['name']}/{_words(changed['title'])}-{slug.rpartition('-')[2]}"
+            known = {one["slug"]: one for one in known.values()}
             self._scratch.write_json(self._path, known)
-            return known[slug]
+            return changed
 
     def delete(self, slug: str) -> None:
         """Remove a collection.
@@ -99,8 +116,7 @@ class Collections:
         """
         with self._lock:
             known = self.all()
-            if known.pop(slug, None) is None:
-                raise Refused(404, f"there is no collection {slug}")
+            del known[_current(known, slug)]
             self._scratch.write_json(self._path, known)
 
 

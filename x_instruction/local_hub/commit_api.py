@@ -49,10 +49,10 @@ class Proposed:
         for kind, path, entry in self.operations:
             if entry is not None:
                 files[path] = entry
-            elif kind == "deletedFile":
-                if files.pop(path, None) is None:
-                    raise entry_not_found(path)
+            elif kind == "deletedFile" and path in files:
+                del files[path]
             else:
+                # A folder: the Hub takes one as deletedFile, too.
                 inside = [one for one in files if one.startswith(f"{path}/")]
                 if not inside:
                     raise entry_not_found(path)
@@ -138,7 +138,7 @@ def _receive(visit: Visit, proposed: Proposed, lines: list[bytes]) -> None:
         if kind == "header":
             proposed.header = value
         elif kind in ("file", "lfsFile", "deletedFile", "deletedFolder"):
-            path = file_path(value["path"].rstrip("/") if isinstance(value.get("path"), str) else None)
+            path = file_path(value["path"].rstrip("/") if isinstance(value.get("path"), str) else None, 422)
             proposed.operations.append((kind, path, _entry(visit, kind, path, value)))
         else:
             raise Refused(400, f"{kind!r} is nothing that a commit can do")

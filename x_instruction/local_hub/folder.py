@@ -82,6 +82,30 @@ class Folder:
         linked = any(part.is_symlink() for part in (path, path.parent, path.parent.parent))
         return not linked and (path / "hub.json").is_file()
 
+    def current(self, repo: RepoId) -> RepoId:
+        """The name that a repository has now. It is found in any case, and under names that it had before."""
+        if self.exists(repo):
+            return repo
+        if (same := self._any_case(repo)) is not None:
+            return same
+        moved = self._moved().get(f"{repo.plural}/{repo}".lower())
+        return self.current(RepoId(repo.kind, *moved.split("/"))) if moved else repo
+
+    def _any_case(self, repo: RepoId) -> RepoId | None:
+        wanted = str(repo).lower()
+        # Only names that are as long: a listing of all would read every repository.
+        found = [path for path in (self.root / repo.plural).glob("*/*.git") if len(path.name) == len(repo.name) + 4]
+        ids = [RepoId(repo.kind, path.parent.name, path.name.removesuffix(".git")) for path in found]
+        return next((one for one in ids if str(one).lower() == wanted and self.exists(one)), None)
+
+    def _moved(self) -> dict[str, str]:
+        """Old names to new ones."""
+        try:
+            table: dict[str, str] = json.loads((self.root / "moved.json").read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return table
+
     def repository(self, repo: RepoId) -> Repository:
         """A repository, the same object each time.
 
@@ -109,8 +133,8 @@ class Folder:
             Refused: 409, it is there.
         """
         with self._lock:
-            if self.exists(repo):
-                raise Refused(409, "You already created this repo", details={"name": str(repo)})
+            if (same := repo if self.exists(repo) else self._any_case(repo)) is not None:
+                raise Refused(409, "You already created this repo", details={"name": str(same)})
             folder = self.scratch.folder_for("new")
             Repository.begin(folder, self.scratch, author)
             settings = Settings(secrets.token_hex(12), now(), private, sdk=sdk)
@@ -125,8 +149,11 @@ class Folder:
         """
         # A repository's lock comes before the folder's, always.
         with self.repository(old).lock, self._lock:
-            if self.exists(new):
+            self._still_there(old)
+            if new == old or self._any_case(new) not in (None, old):
                 raise Refused(409, f"{new} is there already")
+            moved = {name: there for name, there in self._moved().items() if name != f"{new.plural}/{new}".lower()}
+            self.scratch.write_json(self.root / "moved.json", moved | {f"{old.plural}/{old}".lower(): str(new)})
             self._place(self.path(old), self.path(new))
             self._open.pop(old, None)
 
@@ -137,10 +164,16 @@ class Folder:
             Refused: 404.
         """
         with self.repository(repo).lock, self._lock:
+            self._still_there(repo)
             gone = self.scratch.folder_for("gone")
             self._place(self.path(repo), gone / "repository")
             self._open.pop(repo, None)
         shutil.rmtree(gone)
+
+    def _still_there(self, repo: RepoId) -> None:
+        # Another request may have moved or deleted it while this one waited for its lock.
+        if not self.exists(repo):
+            raise Refused(404, "Repository not found", "RepoNotFound")
 
     def _place(self, old: Path, new: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -29,6 +31,11 @@ from x_instruction.local_hub.xet import Rebuilt
 from x_instruction.storage.atomic import TempDir
 
 API = "/api/{plural}/{namespace}/{name}"
+# Seconds without a byte after which a request is given up.
+STALLED = 60.0
+# Longest JSON body of a client without a token: it can only ask about paths and large files.
+_ANONYMOUS_BYTES = 1 << 20
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -196,7 +203,7 @@ def visit_of(request: Request, need: str = "read") -> Visit:
         Refused: 401, 403 or 404.
     """
     hub = hub_of(request)
-    repo = repo_of(request)
+    repo = hub.folder.current(repo_of(request))
     account = writer(request) if need == "write" else account_of(request)
     if not hub.folder.exists(repo):
         raise not_there(account)
@@ -226,14 +233,22 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
     """The body as it comes.
 
     Raises:
-        Refused: 413, it is larger.
+        Refused: 413, it is larger; 408, it stopped coming.
     """
     announced = request.headers.get("content-length", "0")
     size = int(announced) if announced.isascii() and announced.isdigit() else 0
     if size > most:
         raise Refused(413, f"at most {most} bytes are taken here, not {size}")
     size = 0
-    async for part in request.stream():
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(STALLED):
+                part = await anext(stream, None)
+        except TimeoutError:
+            raise Refused(408, f"nothing came for {STALLED:g} seconds", headers={"Connection": "close"}) from None
+        if part is None:
+            return
         size += len(part)
         if size > most:
             raise Refused(413, f"at most {most} bytes are taken here")
@@ -253,7 +268,10 @@ def takes_json(work: Callable[[Request, dict[str, Any]], Response]) -> Endpoint:
     """An endpoint out of a function that takes a JSON object; it runs in a thread."""
 
     async def endpoint(request: Request) -> Response:
-        data = await body(request, hub_of(request).limits.json_bytes)
+        # The account first: a body is not read for a token that is none, nor a large one for nobody.
+        account = await run_in_threadpool(account_of, request)
+        most = hub_of(request).limits.json_bytes
+        data = await body(request, most if account else min(most, _ANONYMOUS_BYTES))
         return await run_in_threadpool(work, request, read_object(data))
 
     return endpoint
@@ -271,6 +289,11 @@ def read_object(data: bytes) -> dict[str, Any]:
         raise Refused(400, f"the body is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise Refused(400, "the body must be a JSON object")
+    if _SURROGATE.search(data):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Refused(400, "a text of the body has half a surrogate pair, which UTF-8 cannot hold") from error
     return found
 
 

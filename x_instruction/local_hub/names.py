@@ -101,17 +101,21 @@ def is_sha256(text: object) -> bool:
     return isinstance(text, str) and bool(re.fullmatch(r"[0-9a-f]{64}", text))
 
 
-def file_path(path: object) -> str:
+def file_path(path: object, status: int = 400) -> str:
     """A file's path within a repository, as it came.
 
+    Args:
+        path: what came.
+        status: HTTP status of a refusal.
+
     Raises:
-        Refused: 400, absolute, leaving the repository, or not fit for a git tree.
+        Refused: absolute, leaving the repository, or not fit for a git tree.
     """
     if not isinstance(path, str) or not path or len(path) > MAX_PATH:
-        raise Refused(400, f"a path has 1 to {MAX_PATH} characters")
+        raise Refused(status, f"a path has 1 to {MAX_PATH} characters")
     for part in path.split("/"):
         if not _is_part(part):
-            raise Refused(400, f"the path {path!r} cannot be in a repository")
+            raise Refused(status, f"the path {path!r} cannot be in a repository")
     return path
 
 

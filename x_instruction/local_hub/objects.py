@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from x_instruction.local_hub.lfs import Pointer, read_pointer
+from x_instruction.local_hub.names import is_oid
 from x_instruction.local_hub.refused import Refused
 from x_instruction.storage.atomic import TempDir, open_plain, sync_folder
 
 FILE = "100644"
 FOLDER = "40000"
+_START = re.compile(r"[0-9a-f]{7,39}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -101,6 +103,15 @@ class Objects:
         except FileNotFoundError:
             raise KeyError(oid) from None
         return head.split(b" ")[0].decode(), data
+
+    def whole_oid(self, start: str) -> str | None:
+        """The id of the only commit or tag whose id begins so, or None."""
+        if not _START.fullmatch(start):
+            return None
+        names = self.path(start).parent.glob(f"{start[2:]}*")
+        oids = [start[:2] + path.name for path in names]
+        found = [oid for oid in oids if is_oid(oid) and self.read(oid)[0] in ("commit", "tag")]
+        return found[0] if len(found) == 1 else None
 
     def blob(self, oid: str) -> bytes:
         """The content of a blob."""

@@ -68,12 +68,13 @@ def _delete(visit: Visit, ref: str) -> None:
 def create_tag(request: Request, data: dict[str, Any]) -> Response:
     """Tag a revision; a tag with a message is an object of its own."""
     visit = visit_of(request, "write")
-    name = ref_part(data.get("tag"))
     message = text_of(data, "message", "")
     with visit.repository.lock:
+        # The revision first, as on the Hub: clients tell a missing one from a bad name.
+        oid = visit.repository.find(param(request, "revision")).oid
+        name = ref_part(data.get("tag"))
         if visit.repository.refs.get(TAGS + name):
             raise Refused(409, f"Tag reference exists already: {name}")
-        oid = visit.repository.find(param(request, "revision")).oid
         if message.strip():
             oid = visit.repository.objects.write_tag(oid, name, visit.author, message)
             visit.repository.objects.sync()

@@ -88,7 +88,8 @@ def delete(request: Request, data: dict[str, Any]) -> Response:
     """Remove a repository."""
     account = writer(request)
     repo = _named(request, data, account.name)
-    hub_of(request).folder.delete(repo)
+    folder = hub_of(request).folder
+    folder.delete(folder.current(repo))
     return Response()
 
 
@@ -99,10 +100,11 @@ def move(request: Request, data: dict[str, Any]) -> Response:
     old, new = (text_of(data, key).split("/") for key in ("fromRepo", "toRepo"))
     if len(old) != 2 or len(new) != 2:
         raise Refused(400, "a repository is named namespace/name")
+    hub = hub_of(request)
     if kind == "bucket":
-        hub_of(request).buckets.move(BucketId(*old), BucketId(*new))
+        hub.buckets.move(BucketId(*old), BucketId(*new))
     else:
-        hub_of(request).folder.move(repo_id(kind, *old), repo_id(kind, *new))
+        hub.folder.move(hub.folder.current(repo_id(kind, *old)), repo_id(kind, *new))
     return JSONResponse({"success": True})
 
 
@@ -219,10 +221,31 @@ def validate_yaml(request: Request, data: dict[str, Any]) -> Response:
     return JSONResponse(answer, 400 if errors else 200)
 
 
+def storage(request: Request) -> Response:
+    """The repositories of a namespace, and the bytes that they use: of the account itself, or of an organization."""
+    account = account_of(request)
+    if account is None:
+        raise Refused(401, "Invalid username or password.")
+    folder = hub_of(request).folder
+    namespace = param(request, "namespace") if "namespace" in request.path_params else account.name
+    found: list[dict[str, Any]] = []
+    for repo in (one for kind in TYPES.values() for one in folder.list(kind) if one.namespace == namespace):
+        repository = folder.repository(repo)
+        visibility = "private" if folder.settings(repo).private else "public"
+        one = {"id": str(repo), "type": repo.kind, "visibility": visibility, "storage": repository.used()}
+        found.append(one | {"updatedAt": iso(repository.find("main").time)})
+    used = sum(one["storage"] for one in found)
+    return JSONResponse([one | {"storagePercent": 100 * one["storage"] / max(1, used)} for one in found])
+
+
 def without_namespace(request: Request) -> Response:
     """There are no repositories without a namespace."""
     raise not_there(account_of(request))
 
+
+_PARTS = ("revision", "commits", "tree", "paths-info", "treesize", "preupload", "commit", "branch", "tag")
+# After all others, whose addresses have as many parts.
+fallbacks = [Route(f"/api/{{plural}}/{{name}}/{part}/{{rest:path}}", without_namespace) for part in _PARTS]
 
 routes = [
     Route("/api/whoami-v2", whoami),
@@ -230,6 +253,8 @@ routes = [
     Route("/api/repos/delete", takes_json(delete), methods=["DELETE"]),
     Route("/api/repos/move", takes_json(move), methods=["POST"]),
     Route("/api/validate-yaml", takes_json(validate_yaml), methods=["POST"]),
+    Route("/api/settings/repositories", storage),
+    Route("/api/organizations/{namespace}/settings/repositories", storage),
     Route("/api/{plural}", listing),
     Route("/api/{plural}/{name}", without_namespace),
     Route("/{name}/resolve/{rest:path}", without_namespace),

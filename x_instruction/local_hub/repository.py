@@ -45,7 +45,7 @@ class Repository:
         repository.write(MAIN, {attributes.NAME: Entry(FILE, blob)}, (), author, "initial commit")
 
     def find(self, revision: str) -> Commit:
-        """The commit of a branch, a tag, a ref or a commit's own id.
+        """The commit of a branch, a tag, a ref or a commit's own id, of which 7 characters are enough.
 
         Raises:
             Refused: 404, there is none.
@@ -55,6 +55,7 @@ class Repository:
         for name in names:
             if oid is None and ".." not in name.split("/") and "\0" not in name:
                 oid = self.refs.get(name)
+        oid = oid or self.objects.whole_oid(revision)
         if oid is None:
             raise revision_not_found(revision)
         try:

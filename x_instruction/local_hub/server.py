@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "starlette", "local-hub") from error
 
-__all__ = ["Limits", "address", "application", "listen", "open_hub", "serve"]
+__all__ = ["Limits", "address", "application", "is_loopback", "listen", "open_hub", "serve"]
 
 logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"

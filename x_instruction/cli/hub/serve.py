@@ -31,6 +31,13 @@ MIB = 1 << 20
     help="Create an account, such as reader=read or ci=write. Repeatable.",
 )
 @click.option(
+    "--allowed-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name that the server is reached by, besides addresses and localhost. Repeatable.",
+)
+@click.option(
     "--max-file-size", type=click.IntRange(1), default=51_200, show_default=True, metavar="MIB", help="Size of a file."
 )
 @click.option(
@@ -49,6 +56,7 @@ def command(
     host: str,
     port: int,
     tokens: tuple[str, ...],
+    hosts: tuple[str, ...],
     max_file_size: int,
     commits_per_hour: int,
     requests_per_5_minutes: int,
@@ -62,7 +70,7 @@ def command(
     token is printed once and stored as a hash. Without --token, the first start creates the account "local", which can
     write.
     """
-    from x_instruction.local_hub.server import Limits, address, application, listen, open_hub, serve
+    from x_instruction.local_hub.server import Limits, address, application, is_loopback, listen, open_hub, serve
 
     limits = Limits(
         file_bytes=max_file_size * MIB,
@@ -84,4 +92,6 @@ def command(
         writers = [token for name, token in made.items() if accounts.get(name, "write") == "write"]
         click.echo(f"export HF_TOKEN={writers[0] if writers else '...   # as printed when its account was created'}")
         sys.stdout.flush()
-        serve(application(hub), listening)
+        # Behind a name of a network, any name may be right, unless some are given.
+        known = frozenset(name.lower() for name in hosts)
+        serve(application(hub, known if known or is_loopback(host) else None), listening)

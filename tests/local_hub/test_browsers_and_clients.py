@@ -1,0 +1,173 @@
+"""What the hub answers where it once differed from the Hub, and what it refuses from pages of other sites."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from local_hub_fixture import Answer, Api, RunningHub
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, 403),
+        ({"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, 200),
+        ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors"}, 200),
+        ({"Sec_Fetch_Site": "none", "Sec_Fetch_Mode": "navigate"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:8901"}, 403),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:1"}, 200),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+    ],
+)
+def test_pages_of_other_sites(local_hub: RunningHub, headers: dict[str, str], status: int) -> None:
+    assert local_hub.ask("/api/datasets", token=None, **headers).status == status
+
+
+def test_its_own_pages_are_an_origin(local_hub: RunningHub) -> None:
+    assert local_hub.ask("/api/datasets", Origin=local_hub.endpoint).status == 200
+
+
+def test_request_ids(local_hub: RunningHub) -> None:
+    assert local_hub.ask("/api/datasets", X_Request_Id="mine-1").headers["X-Request-Id"] == "mine-1"
+    assert local_hub.ask("/api/datasets", X_Request_Id="a b").headers["X-Request-Id"].startswith("Root=1-")
+
+
+def test_a_token_that_is_none_is_refused_before_its_body(local_hub: RunningHub) -> None:
+    host, port = urlsplit(local_hub.endpoint).netloc.split(":")
+    head = (
+        f"POST /api/repos/create HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer no\r\nContent-Length: 900000\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401")
+
+
+def test_a_client_that_goes_away_is_no_traceback(local_hub: RunningHub) -> None:
+    host, port = urlsplit(local_hub.endpoint).netloc.split(":")
+    head = f"POST /api/repos/create HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {local_hub.token}\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: 900000\r\n\r\n{{".encode())
+    end = time.monotonic() + 10
+    while "499" not in local_hub.log.read_text("utf-8"):
+        assert time.monotonic() < end, "the request is not in the log"
+        local_hub.ask("/api/datasets")
+    assert "Traceback" not in local_hub.log.read_text("utf-8")
+
+
+def _post(local_hub: RunningHub, path: str, text: str, token: str | None = "") -> Answer:
+    return local_hub.ask(path, "POST", text.encode(), token)
+
+
+def test_bodies_of_anonymous_clients_are_small(local_hub: RunningHub) -> None:
+    text = json.dumps({"content": "x" * (1 << 20)})
+    assert _post(local_hub, "/api/validate-yaml", text, None).status == 413
+    assert _post(local_hub, "/api/validate-yaml", text).status == 200
+
+
+@pytest.mark.parametrize("text", [r'{"name": "half", "organization": "\ud83d"}', r'{"name": "\udc00"}'])
+def test_half_a_surrogate_pair(local_hub: RunningHub, text: str) -> None:
+    answer = _post(local_hub, "/api/repos/create", text)
+    assert (answer.status, "surrogate" in answer.text) == (400, True)
+
+
+def test_a_message_that_begins_with_a_space(local_hub: RunningHub) -> None:
+    repo = local_hub.create("odd/space")
+    answer = local_hub.ask(f"/datasets/{repo}/resolve/main/%20%20")
+    assert answer.status in (400, 404)
+
+
+def test_long_revisions(local_hub: RunningHub) -> None:
+    repo = local_hub.create("odd/long")
+    for revision in ("x" * 300, "/".join(["y"] * 3000)):
+        assert local_hub.ask(f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [("metrics: acc", 200), ("model-index: foo", 400), ("model-index:\n- name: x\n  results: 3", 400)],
+)
+def test_metadata(local_hub: RunningHub, metadata: str, status: int) -> None:
+    text = json.dumps({"content": f"---\nlicense: mit\n{metadata}\n---\n", "repoType": "model"})
+    assert _post(local_hub, "/api/validate-yaml", text).status == status
+
+
+def test_names_without_a_namespace(api: Api) -> None:
+    hub: HfApi = api()
+    with pytest.raises(RepositoryNotFoundError):
+        hub.model_info("nope", revision="main")
+    with pytest.raises(RepositoryNotFoundError):
+        hub.list_repo_commits("nope")
+    with pytest.raises(RepositoryNotFoundError):
+        list(hub.list_repo_tree("nope", repo_type="dataset"))
+
+
+def test_short_ids_other_case_and_old_names(local_hub: RunningHub, api: Api) -> None:
+    hub: HfApi = api()
+    repo = local_hub.create("names/Before")
+    first = local_hub.commit(repo, {"a.txt": b"one"})
+    assert hub.dataset_info(repo, revision=first[:7]).sha == first
+    with pytest.raises(RevisionNotFoundError):
+        hub.dataset_info(repo, revision=first[:6])
+    hub.create_tag(repo, tag="v1", revision=first[:8], repo_type="dataset")
+    assert hub.dataset_info("NAMES/before").id == repo
+    with pytest.raises(HfHubHTTPError, match="already created"):
+        hub.create_repo("names/before", repo_type="dataset")
+    hub.move_repo(repo, "names/after", repo_type="dataset")
+    assert hub.dataset_info(repo).id == "names/after"
+    with open(hub.hf_hub_download(repo, "a.txt", repo_type="dataset"), "rb") as stream:
+        assert stream.read() == b"one"
+    # A new repository takes its name back.
+    hub.create_repo(repo, repo_type="dataset")
+    assert hub.dataset_info(repo).id == repo
+    assert hub.dataset_info("names/after").id == "names/after"
+    hub.delete_repo("names/AFTER", repo_type="dataset")
+    with pytest.raises(RepositoryNotFoundError):
+        hub.dataset_info("names/after")
+
+
+def test_a_folder_as_a_deleted_file(local_hub: RunningHub, api: Api) -> None:
+    repo = local_hub.create("odd/folder")
+    local_hub.commit(repo, {"dir/a.txt": b"1", "dir/b.txt": b"2", "c.txt": b"3"})
+    hub: HfApi = api()
+    hub.delete_file("dir", repo, repo_type="dataset")
+    assert "c.txt" in hub.list_repo_files(repo, repo_type="dataset")
+    assert not any(name.startswith("dir/") for name in hub.list_repo_files(repo, repo_type="dataset"))
+
+
+def test_tags_and_paths_that_cannot_be(local_hub: RunningHub, api: Api) -> None:
+    hub: HfApi = api()
+    repo = local_hub.create("odd/tags")
+    with pytest.raises(RevisionNotFoundError):
+        hub.create_tag(repo, tag="a..b", revision="nowhere", repo_type="dataset")
+    line = json.dumps({"key": "header", "value": {"summary": "s"}}) + "\n"
+    line += json.dumps({"key": "file", "value": {"path": "..\\ddd", "content": "", "encoding": "utf-8"}})
+    assert _post(local_hub, f"/api/datasets/{repo}/commit/main", line).status == 422
+
+
+def test_storage_of_a_namespace(local_hub: RunningHub, api: Api) -> None:
+    hub: HfApi = api()
+    repo = local_hub.create("stored/one")
+    local_hub.commit(repo, {"a.bin": b"x" * 1000})
+    (one,) = hub.list_user_repos("stored")
+    assert (one.id, one.type, one.visibility, one.storage >= 1000) == (repo, "dataset", "public", True)
+    assert all(one.id.startswith("ci/") for one in hub.list_user_repos())
+
+
+def test_a_collection_that_is_renamed(api: Api) -> None:
+    hub: HfApi = api()
+    made = hub.create_collection("First title", namespace="slugs")
+    renamed = hub.update_collection_metadata(made.slug, title="Other words")
+    assert renamed.slug.startswith("slugs/other-words-")
+    assert hub.get_collection(made.slug).slug == renamed.slug
+    hub.delete_collection(made.slug)
