@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 
-def planted(rows: int, spread: bool) -> Any:
-    generator = np.random.default_rng(0)
+def planted(rows: int, spread: bool, seed: int = 0) -> Any:
+    generator = np.random.default_rng(seed)
     found = generator.standard_normal((rows, 384), dtype=np.float32)
     if not spread:
-        centres = generator.standard_normal((1_000, 384), dtype=np.float32)
+        centres = np.random.default_rng(99).standard_normal((1_000, 384), dtype=np.float32)
         # Sizes fall as one over rank; a row lies at a cosine of about .7 to its centre, as paraphrases do.
         weights = 1 / np.arange(1, 1_001)
         found += centres[generator.choice(1_000, size=rows, p=weights / weights.sum())]
@@ -45,7 +45,7 @@ def measure(name: str, rows: int, quota: int, spread: bool, capped: bool) -> Non
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     grown = (after.ru_maxrss - before.ru_maxrss) // 1024
-    print(f"{name:9} {len(drawn):7} drawn {wall:8.1f} s {cpu:8.1f} s CPU {grown:6} MB above the input", flush=True)
+    print(f"{name:14} {len(drawn):7} drawn {wall:8.1f} s {cpu:8.1f} s CPU {grown:6} MB above the input", flush=True)
 
 
 def main() -> None:
@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--quota", type=int, default=32_000)
     parser.add_argument("--spread", action="store_true", help="all over the sphere instead of around centres")
     parser.add_argument("--capped", action="store_true", help="with a cap of 5 %% on domains")
-    parser.add_argument("--selectors", nargs="+", default=["random", "top", "kmeans", "k-center", "mmr"])
+    parser.add_argument(
+        "--selectors", nargs="+", default=["random", "top", "kmeans", "sampled-kmeans", "k-center", "mmr"]
+    )
     arguments = parser.parse_args()
     for name in arguments.selectors:
         task = (name, arguments.rows, arguments.quota, arguments.spread, arguments.capped)

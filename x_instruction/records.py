@@ -127,6 +127,28 @@ STAGES: dict[str, type[Passage]] = {
     "curated": Curated,
 }
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The embedding of the instruction of a rated record. It is an intermediate result, and no stage of a pair.
+
+    Args:
+        id, candidate: of the rated record.
+        vector: numbers of 32 bits, little-endian.
+    """
+
+    id: str
+    candidate: int
+    vector: bytes
+
+
+# What the shards of a run hold, in order.
+SHARDS: dict[str, type[Passage] | type[Embedded]] = {
+    **{name: kind for name, kind in STAGES.items() if name != "curated"},
+    "embedded": Embedded,
+    "curated": Curated,
+}
+
 Record = TypeVar("Record", bound=Passage)
 
 
@@ -146,7 +168,7 @@ class Dropped:
     text: str
 
 
-Stored = TypeVar("Stored", bound=Passage | Dropped)
+Stored = TypeVar("Stored", bound=Passage | Embedded | Dropped)
 
 # Dropped text is kept for people to read. A 100 MB line must not fill the disk a second time.
 DROPPED_TEXT = 4_000
@@ -162,7 +184,7 @@ def schema(record_type: type[Any]) -> pa.Schema:
     """The Arrow schema of a record type (or of ``Dropped``): one field per dataclass field, in order."""
     import pyarrow as pa
 
-    arrow = {str: pa.string(), int: pa.int32(), float: pa.float64(), float | None: pa.float64()}
+    arrow = {str: pa.string(), int: pa.int32(), bytes: pa.binary(), float: pa.float64(), float | None: pa.float64()}
     hints = get_type_hints(record_type)
     return pa.schema(
         [
@@ -178,7 +200,7 @@ def extend(record: Passage, record_type: type[Record], **added: Any) -> Record:
     return record_type(**values, **added)
 
 
-def as_row(record: Passage | Dropped) -> dict[str, Any]:
+def as_row(record: Passage | Embedded | Dropped) -> dict[str, Any]:
     """The record as a flat dictionary in schema order."""
     return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 

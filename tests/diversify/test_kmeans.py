@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from x_instruction.diversify import Draw
-from x_instruction.diversify.kmeans import cluster, select
+from x_instruction.diversify import Draw, kmeans
+from x_instruction.diversify.kmeans import cluster, cluster_sampled, select, select_sampled
 
 
 def groups(sizes, d=8, noise=0.02, seed=0):
@@ -78,3 +78,35 @@ def test_ten_thousand_rows_take_seconds():
     begun = time.monotonic()
     assert len(select(rows, np.zeros(10_000), Draw(5_000, None, 0))) == 5_000
     assert time.monotonic() - begun < 30
+
+
+def test_a_sample_finds_planted_groups(monkeypatch):
+    monkeypatch.setattr(kmeans, "SAMPLE", 40)
+    rows, keys = groups([50, 200, 100]), np.random.default_rng(5).integers(1 << 63, size=350, dtype=np.uint64)
+    labels = cluster_sampled(rows, Draw(0, 3, seed=1, keys=keys))
+    assert labels.tolist() == [2] * 50 + [0] * 200 + [1] * 100
+
+
+def test_the_sample_follows_from_the_rows_and_not_from_their_order(monkeypatch):
+    monkeypatch.setattr(kmeans, "SAMPLE", 100)
+    generator = np.random.default_rng(2)
+    keys = generator.integers(1 << 63, size=1_000, dtype=np.uint64)
+    drawn = set(keys[kmeans._sampled(1_000, Draw(0, seed=3, keys=keys))].tolist())
+    order = generator.permutation(1_000)
+    assert len(drawn) == 100
+    assert set(keys[order][kmeans._sampled(1_000, Draw(0, seed=3, keys=keys[order]))].tolist()) == drawn
+    assert set(keys[kmeans._sampled(1_000, Draw(0, seed=4, keys=keys))].tolist()) != drawn
+    # A row that is added replaces one row at most.
+    added = np.append(keys, np.uint64(17))
+    assert len(drawn - set(added[kmeans._sampled(1_001, Draw(0, seed=3, keys=added))].tolist())) <= 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 4])
+def test_few_rows_are_all_sampled(n):
+    chosen = select_sampled(groups([1, 1, 1, 1])[:n], np.zeros(n), Draw(10, None, 0))
+    assert sorted(choice.row for choice in chosen) == list(range(n))
+
+
+def test_sampled_clusters_of_what_is_no_number_are_refused():
+    with pytest.raises(ValueError, match="embedding is not a number"):
+        select_sampled(np.array([[1.0], [np.nan]]), np.zeros(2), Draw(1, None, 0))

@@ -33,7 +33,7 @@ from x_instruction.pipeline.progress import NullProgress
 from x_instruction.refine.labels import WEAK_STRATEGIES, examples, split
 from x_instruction.seed.pairs import Pair
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, StageKey
 
 Write = Callable[..., Path]
 TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
@@ -152,7 +152,7 @@ def test_rounds_write_again_what_was_not_kept(
     made = [f"{role}-{round}" for role in ("generator", "rater") for round in range(3)]
     assert sorted(path.name for path in (run.root / "models").iterdir()) == made
     between = [StageKey(stage, round) for round in range(3) for stage in ("candidate", "rated")]
-    assert rounds.stages(recipe) == [PASSAGE, *between, CURATED]
+    assert rounds.stages(recipe) == [PASSAGE, *between, EMBEDDED, CURATED]
     for tag in recipe.languages:
         for key in run.shards(PASSAGE, tag):
             for round in (1, 2):

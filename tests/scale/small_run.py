@@ -14,10 +14,10 @@ from typing import Any
 from aiohttp import web
 from engines import openai_server
 
+from x_instruction import records
 from x_instruction.config.recipe import Recipe
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress, Progress
-from x_instruction.records import STAGES
 from x_instruction.storage.run_folder import RunFolder
 
 LANGUAGES = ("fi", "th", "bn")
@@ -113,7 +113,7 @@ def same_bytes(expected: Path, found: Path, until: str = "curated") -> None:
 
 
 def _contents(root: Path, until: str) -> dict[str, Any]:
-    stages = list(STAGES)[: list(STAGES).index(until) + 1]
+    stages = list(records.SHARDS)[: list(records.SHARDS).index(until) + 1]
     found = [path for stage in stages for path in (root / stage).rglob("*") if path.is_file()]
     return {str(path.relative_to(root)): _content(path) for path in found}
 

@@ -14,7 +14,7 @@ from x_instruction.cards.facts import FigureName, Provenance, Sample, SelectionN
 from x_instruction.cards.recipes import recipe_facts
 from x_instruction.cards.templates import SAMPLE_CHARS
 from x_instruction.config.recipe import Recipe
-from x_instruction.diversify import instruction_key
+from x_instruction.diversify.rated_rows import instruction_key
 from x_instruction.diversify.report import Report, describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError

@@ -15,8 +15,9 @@ class Diversify(Section):
     """Sentence encoder of the instructions: a Hub id, a folder or `embedded`."""
     revision: str = "main"
     """Branch, tag or commit of the sentence encoder on the Hub."""
-    selector: Literal["kmeans", "mmr", "k-center", "top", "random"] = "kmeans"
-    """`kmeans` (the paper's), `mmr`, `k-center`, `top` or `random`."""
+    selector: Literal["kmeans", "sampled-kmeans", "mmr", "k-center", "top", "random"] = "kmeans"
+    """`kmeans` (the paper's), `sampled-kmeans` (finds the clusters on 200,000 pairs, for languages with millions),
+    `mmr`, `k-center`, `top` or `random`."""
     quota: Positive = 32_000
     """Pairs per language. The paper has 32,000."""
     relevance: Share = 0.5
@@ -29,6 +30,9 @@ class Diversify(Section):
     not limited."""
     clusters: Positive | None = None
     """Clusters per language. If not set, the square root of the number of pairs."""
+    embed_shards_above: Annotated[Positive, RUNTIME_ONLY] = 100_000
+    """Pairs of a language above which all workers embed the instructions, shard by shard. Up to this number, the worker
+    that selects the pairs does."""
     batch_size: Annotated[Positive, RUNTIME_ONLY] = 64
     """Sentences in one forward pass of the encoder."""
     threads: Annotated[Positive, RUNTIME_ONLY] = 1

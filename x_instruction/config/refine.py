@@ -75,7 +75,8 @@ class Refine(Section):
     per_token: bool = False
     """For `pmi` by `instruction` and `contrastive`: divide the score by the number of tokens of the instruction."""
     other_pages: Positive = 3
-    """For `contrastive`: number of other responses of the shard that an instruction is compared on."""
+    """For `contrastive`: number of other responses of the shard (of its 2,000 passages, in a larger one) that an
+    instruction is compared on."""
     embedder: str = "embedded"
     """For `consensus`: sentence encoder of the instructions, `embedded` or the Hub id or folder of one."""
     embedder_revision: str = "main"

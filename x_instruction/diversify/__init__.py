@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from x_instruction.config.diversify import Diversify
 from x_instruction.diversify.caps import Cap, Tally, domain, most
+from x_instruction.diversify.rated_rows import RatedRows
 from x_instruction.diversify.verbs import verb_noun
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.hashing import derive_seed
-from x_instruction.records import Curated, Dropped, Rated, dropped, extend
+from x_instruction.records import Curated, Dropped, Rated, extend
 
 Floats = npt.NDArray[np.floating]
 
@@ -52,6 +53,7 @@ class Draw:
         seed: 32-bit seed.
         relevance: for ``mmr``, weight of the score against the similarity to selected rows, 0 to 1.
         caps: maximum numbers of rows per group.
+        keys: for ``sampled-kmeans``, a random number for each row that follows from its content, ``(n,)``.
     """
 
     quota: int
@@ -59,6 +61,7 @@ class Draw:
     seed: int = 0
     relevance: float = 0.5
     caps: tuple[Cap, ...] = ()
+    keys: npt.NDArray[np.uint64] | None = None
 
 
 class Selector(Protocol):
@@ -88,6 +91,7 @@ class Encoder(Protocol):
 
 SELECTORS = {
     "kmeans": "x_instruction.diversify.kmeans:select",
+    "sampled-kmeans": "x_instruction.diversify.kmeans:select_sampled",
     "mmr": "x_instruction.diversify.mmr:select",
     "k-center": "x_instruction.diversify.k_center:select",
     "top": "x_instruction.diversify.top:select",
@@ -118,7 +122,7 @@ def diversify(
     embedder: Encoder,
     seen: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Curated | Dropped]:
-    """The stage: per language, the selected records in rank order, then the others with a reason.
+    """The stage for records in memory: per language, the selected ones in rank order, then the others with a reason.
 
     The result for a language depends neither on the order of ``records`` nor on other languages.
 
@@ -132,113 +136,103 @@ def diversify(
     Raises:
         EngineError: an embedding is not a number.
     """
-    choose = selector(settings.selector)
     for language in sorted({record.language for record in records}):
-        kept, duplicates = distinct([record for record in records if record.language == language])
-        embeddings = embed(kept, embedder, seen)
-        scores = np.array([record.score for record in kept], dtype=np.float64)
-        draw = Draw(
-            settings.quota,
-            settings.clusters,
-            derive_seed(seed, "diversify", language, bits=32),
-            settings.relevance,
-            caps(kept, settings),
+        own = [record for record in records if record.language == language]
+        rows = RatedRows.of(own)
+        embeddings = embed(list(rows.texts("instruction", rows.kept)), embedder, seen)
+        fetch = partial(map, own.__getitem__)
+        yield from select(rows, language, embeddings, settings, seed, (embedder.model, embedder.revision), fetch)
+
+
+def select(
+    rows: RatedRows,
+    language: str,
+    embeddings: Floats,
+    settings: Diversify,
+    seed: int,
+    encoder: tuple[str, str],
+    fetch: Callable[[Sequence[int]], Iterable[Rated]],
+) -> Iterator[Curated | Dropped]:
+    """The stage for the rows of one language, of which only the selected ones are fetched as records.
+
+    Args:
+        rows: the rows.
+        language: their language.
+        embeddings: embeddings of the kept rows, ``(k, d)``.
+        settings: the section ``diversify`` of the recipe.
+        seed: seed of the recipe, from which the seed of the language is derived.
+        encoder: name and revision of the encoder that made the embeddings.
+        fetch: returns the records at positions of the table that ``rows`` was made from, in the order of the positions.
+    """
+    draw = Draw(
+        settings.quota,
+        settings.clusters,
+        derive_seed(seed, "diversify", language, bits=32),
+        settings.relevance,
+        caps(rows, settings),
+        rows.keys,
+    )
+    selected = selector(settings.selector)(embeddings, rows.scores[rows.kept], draw)
+    records = fetch(rows.source[rows.kept[[selection.row for selection in selected]]].tolist() if selected else [])
+    for selection, record in zip(selected, records, strict=True):
+        yield extend(
+            record,
+            Curated,
+            cluster=selection.cluster,
+            rank=selection.rank,
+            selector=settings.selector,
+            embedder=encoder[0],
+            embedder_revision=encoder[1],
         )
-        selected = choose(embeddings, scores, draw)
-        for selection in selected:
-            yield extend(
-                kept[selection.row],
-                Curated,
-                cluster=selection.cluster,
-                rank=selection.rank,
-                selector=settings.selector,
-                embedder=embedder.model,
-                embedder_revision=embedder.revision,
-            )
-        yield from duplicates
-        yield from _left(kept, selected, draw.caps)
+    yield from rows.duplicates()
+    yield from _left(rows, selected, draw.caps)
 
 
-def caps(records: Sequence[Rated], settings: Diversify) -> tuple[Cap, ...]:
-    """The caps of a recipe for records of one language, without those that the quota already implies."""
+def caps(rows: RatedRows, settings: Diversify) -> tuple[Cap, ...]:
+    """The caps of a recipe for rows of one language, without those that the quota already implies."""
     result = []
+    # Many rows share a group, and one text.
+    shared: dict[str, str] = {}
+
+    def group(name: str | None) -> str | None:
+        return name if name is None else shared.setdefault(name, name)
+
     if settings.max_per_domain is not None:
-        domains = [domain(record.url) for record in records]
+        domains = [group(domain(url)) for url in rows.texts("url", rows.kept)]
         result.append(Cap("domain_cap", domains, most(settings.max_per_domain, settings.quota)))
     if settings.max_per_verb is not None:
-        pairs = [verb_noun(record.instruction) for record in records]
-        verbs = [pair[0] if pair else None for pair in pairs]
+        pairs = (verb_noun(instruction) for instruction in rows.texts("instruction", rows.kept))
+        verbs = [group(pair[0]) if pair else None for pair in pairs]
         result.append(Cap("verb_cap", verbs, most(settings.max_per_verb, settings.quota)))
     return tuple(cap for cap in result if cap.most < settings.quota)
 
 
-def _left(records: Sequence[Rated], selected: Sequence[Selection], caps: Sequence[Cap]) -> Iterator[Dropped]:
-    """The records that were not selected. A cap takes precedence as the reason: a larger quota would not help."""
-    tally = Tally(len(records), caps)
+def _left(rows: RatedRows, selected: Sequence[Selection], caps: Sequence[Cap]) -> Iterator[Dropped]:
+    """The rows that were not selected. A cap takes precedence as the reason: a larger quota would not help."""
+    tally = Tally(len(rows.kept), caps)
     for selection in selected:
         tally.take(selection.row)
-    selected_rows = {selection.row for selection in selected}
-    for row, record in enumerate(records):
-        if row not in selected_rows:
-            reason, detail = tally.full(row) or ("over_quota", "")
-            shown = f"{record.score:.3f}" + (f", {detail}" if detail else "")
-            yield dropped(candidate_name(record), reason, shown, record.instruction)
-
-
-def distinct(records: Sequence[Rated]) -> tuple[list[Rated], list[Dropped]]:
-    """Deduplicate records of one language; sorted by name.
-
-    Of instructions that differ only in case and white space, the one with the best score is kept. A record without a
-    finite score cannot be ranked and is dropped, so that one bad record does not stop a run.
-    """
-    best: dict[str, Rated] = {}
-    rejected = []
-    ordered = sorted(records, key=_order)
-    for record in ordered:
-        key = instruction_key(record.instruction)
-        if math.isfinite(record.score) and (key not in best or record.score > best[key].score):
-            best[key] = record
-    kept = []
-    for record in ordered:
-        first = best.get(instruction_key(record.instruction))
-        if not math.isfinite(record.score):
-            rejected.append(dropped(candidate_name(record), "no_score", str(record.score), record.instruction))
-        elif record is first:
-            kept.append(record)
-        else:
-            assert first is not None
-            detail = f"{record.score:.3f}, same as {candidate_name(first)} with {first.score:.3f}"
-            rejected.append(dropped(candidate_name(record), "duplicate_instruction", detail, record.instruction))
-    return kept, rejected
+    left = np.ones(len(rows.kept), dtype=bool)
+    left[[selection.row for selection in selected]] = False
+    for index in np.flatnonzero(left).tolist():
+        reason, detail = tally.full(index) or ("over_quota", "")
+        row = int(rows.kept[index])
+        yield rows.drop(row, reason, f"{rows.scores[row]:.3f}" + (f", {detail}" if detail else ""))
 
 
 def embed(
-    records: Sequence[Rated], embedder: Encoder, seen: Callable[[int], None] = lambda done: None
+    instructions: Sequence[str], embedder: Encoder, seen: Callable[[int], None] = lambda done: None
 ) -> npt.NDArray[np.float32]:
-    """Embeddings of the instructions, ``(n, d)``.
+    """Embeddings of instructions, ``(n, d)``.
 
     Raises:
         EngineError: an embedding is not a number.
     """
-    embeddings = embedder.encode([record.instruction for record in records], seen)
+    embeddings = embedder.encode(instructions, seen)
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if bad.size:
         raise EngineError(
-            f"{embedder.model} returned embeddings that are not numbers for {bad.size} of {len(records)} instructions, "
-            f"the first {records[bad[0]].instruction[:80]!r}: choose another embedder"
+            f"{embedder.model} returned embeddings that are not numbers for {bad.size} of {len(instructions)} "
+            f"instructions, the first {instructions[bad[0]][:80]!r}: choose another embedder"
         )
     return embeddings
-
-
-def instruction_key(instruction: str) -> str:
-    """Key of an instruction for deduplication: case and white space are ignored."""
-    return " ".join(instruction.casefold().split())
-
-
-def candidate_name(record: Rated) -> str:
-    """Name of a candidate among dropped rows, as in refinement."""
-    return f"{record.id}-{record.candidate}"
-
-
-def _order(record: Rated) -> tuple[str, int, int, str]:
-    return record.id, record.candidate, record.round, record.instruction

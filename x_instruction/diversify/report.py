@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from x_instruction.config.diversify import Diversify
 from x_instruction.corpus.words import words
-from x_instruction.diversify import Encoder, Floats, candidate_name, distinct, embed, instruction_key
+from x_instruction.diversify import Encoder, Floats, embed
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
+from x_instruction.diversify.rated_rows import RatedRows, instruction_key
 from x_instruction.diversify.verbs import verb_nouns
 from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Rated
@@ -163,8 +164,9 @@ def compare(
         raise ValueError(f"records of {', '.join(sorted(languages))}: expected one language")
     if not rated:
         return Comparison(*[describe([])] * 3)
-    kept, _ = distinct(rated)
-    vectors = embed(kept, embedder)
+    rows = RatedRows.of(rated)
+    kept = [rated[row] for row in rows.source[rows.kept].tolist()]
+    vectors = embed([record.instruction for record in kept], embedder)
     language_seed = derive_seed(seed, "diversify", languages.pop(), bits=32)
     labels = cluster(vectors, settings.clusters, language_seed)
     # A duplicate has the cluster of the record that was kept. Records without a score have none and are left out.
@@ -192,8 +194,12 @@ def compare(
 
 
 def _rows(kept: Sequence[Rated], curated: Sequence[Curated]) -> list[int]:
-    rows = {candidate_name(record): row for row, record in enumerate(kept)}
-    unknown = [candidate_name(record) for record in curated if candidate_name(record) not in rows]
+    rows = {_name(record): row for row, record in enumerate(kept)}
+    unknown = [_name(record) for record in curated if _name(record) not in rows]
     if unknown:
         raise ValueError(f"{len(unknown)} curated records are not among the rated, the first {unknown[0]}")
-    return [rows[candidate_name(record)] for record in curated]
+    return [rows[_name(record)] for record in curated]
+
+
+def _name(record: Rated) -> str:
+    return f"{record.id}-{record.candidate}"

@@ -6,9 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from x_instruction.records import Dropped, Passage
+from x_instruction.records import Dropped, Embedded, Passage
 
+AnyRecord = TypeVar("AnyRecord", bound=Passage | Embedded | Dropped)
 # Seconds between two reports of a worker.
 _INTERVAL = 0.2
 
@@ -64,7 +66,7 @@ class Meter:
         self.activity.tokens += tokens
         self._tick()
 
-    def counted(self, records: Iterable[Passage | Dropped]) -> Iterator[Passage | Dropped]:
+    def counted(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
         """The records, counted as they pass."""
         for record in records:
             if isinstance(record, Dropped):

@@ -114,9 +114,10 @@ def record(worker: Worker, task: ShardTask) -> ShardRequests:
                 raise _AnswersMissing
             return answers
 
-        with contextlib.suppress(_AnswersMissing):
-            for _ in stage.records(cache.engine, ask):
-                pass
+        for block in stage.records(cache.engine, ask):
+            with contextlib.suppress(_AnswersMissing):
+                for _ in block:
+                    pass
     return recorded
 
 

@@ -23,11 +23,15 @@ from x_instruction.pipeline.part import Part
 from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress
+from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import sweep
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
-from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+
+# Pairs of a language above which a selector that clusters all of them is slow.
+MANY_ROWS = 1_000_000
 
 Pool = WorkerPool | DetachedPool
 
@@ -189,7 +193,7 @@ def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until
     set_aside: dict[str, str] = {}
     for stage in rounds.stages(settings):
         last = rounds.last_round(plan.run, settings)
-        if stage.round > last:
+        if stage.round > last or not plan.applies(stage):
             continue
         before = _missing_before(settings, plan, models, stage, pool)
         if not before:
@@ -241,6 +245,8 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progr
         tasks, unanswered = batch.answered(plan.run, settings, tasks)
     if tasks:
         progress.stage(name, len(tasks))
+        for task in tasks if stage == CURATED else ():
+            _advise(settings, plan.run, task, progress)
 
         def done(task: ShardTask, reports: list[ShardReport]) -> None:
             progress.done(task, outcome(task, reports))
@@ -261,6 +267,17 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progr
         )
     plan.finish(stage)
     return reasons
+
+
+def _advise(settings: Recipe, run: RunFolder, task: ShardTask, progress: Progress) -> None:
+    """Name the selector for languages that the chosen one needs hours for."""
+    chosen, now = settings.diversify.selector, Snapshot(run, settings)
+    rows = sum(now.finished.summary(key).kept for key in now.inputs(task.key) if key.stage == "rated")
+    if chosen != "sampled-kmeans" and rows > MANY_ROWS:
+        progress.say(
+            f"{task.key.language} has {rows:,} pairs, and {chosen} clusters all of them: with "
+            'diversify.selector = "sampled-kmeans" this takes minutes and half of the memory'
+        )
 
 
 def default_workers(settings: Recipe) -> int:

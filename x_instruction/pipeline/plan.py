@@ -15,7 +15,7 @@ from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.finished import split
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.scratch import local_cache
-from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, ShardKey, StageKey
 
 
 class Plan:
@@ -79,6 +79,11 @@ class Plan:
                 missing.append(f"{now.last_rated.path}/{key.language}")
         return missing
 
+    def applies(self, stage: StageKey) -> bool:
+        """Whether any language has the stage: only large ones are embedded shard by shard."""
+        now = Snapshot(self.run, self.recipe)
+        return stage != EMBEDDED or any(map(now.embeds_shards, self.recipe.languages))
+
     def finish(self, stage: StageKey) -> None:
         """Record the number of shards of each language that is complete at a stage."""
         now = Snapshot(self.run, self.recipe)
@@ -116,15 +121,15 @@ class Plan:
         over all languages in the order of the recipe. The number of a shard is known once the passages of all languages
         before its own are complete, and never changes from then on.
         """
-        number = 0
+        first = 0
         for tag in self.recipe.languages:
             shards = now.shards(stage, tag)
-            if not shards and not self.part.whole:
+            # Embedded shards have the numbers of their rated ones, in languages without any too.
+            number = (now.count(PASSAGE, tag) or 0) if stage == EMBEDDED else len(shards)
+            if not number and not self.part.whole:
                 return
-            for key in shards:
-                if self.part.has(number):
-                    yield key
-                number += 1
+            yield from (key for key in shards if self.part.has(first + key.index))
+            first += number
 
     def _changed(self, now: Snapshot, key: ShardKey) -> bool:
         """Whether a complete shard has to be made again because it was made under other settings.

@@ -19,10 +19,16 @@ from x_instruction.errors import RecipeError
 from x_instruction.prompts import template
 from x_instruction.storage.finished import Finished
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, StageKey
 
-# The section of the recipe that configures each stage, in order.
-SECTIONS = {"passage": "corpus", "candidate": "generate", "rated": "refine", "curated": "diversify"}
+# The section of the recipe that configures each stage, in order. The first stage of a section is the one it ends with.
+SECTIONS = {
+    "passage": "corpus",
+    "candidate": "generate",
+    "rated": "refine",
+    "curated": "diversify",
+    "embedded": "diversify",
+}
 # The model that is trained for a stage.
 ROLES = {"candidate": "generator", "rated": "rater"}
 
@@ -30,12 +36,12 @@ ROLES = {"candidate": "generator", "rated": "rater"}
 def stages(settings: Recipe) -> list[StageKey]:
     """All stages that a recipe makes, in order, if no round ends the loop early."""
     rounds = [StageKey(stage, round) for round in range(settings.refine.rounds + 1) for stage in ("candidate", "rated")]
-    return [PASSAGE, *rounds, CURATED]
+    return [PASSAGE, *rounds, EMBEDDED, CURATED]
 
 
 def title(stage: StageKey) -> str:
     """The section of the recipe that makes a stage, with the round: for progress and cards."""
-    section = SECTIONS[stage.stage]
+    section = "embed" if stage == EMBEDDED else SECTIONS[stage.stage]
     return f"{section}, round {stage.round}" if stage.round else section
 
 
@@ -182,3 +188,8 @@ def _check_trainable(section: str, model: Model) -> None:
         )
     if model.adapter:
         raise RecipeError(f"set only one of {section}.train and {section}.model.adapter: training makes the adapter")
+
+
+def embedder_name(name: str) -> str:
+    """The sentence encoder that a recipe names: ``embedded`` is the packaged model of this type."""
+    return "embedded-minilm" if name == "embedded" else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 from x_instruction import hashing
@@ -13,12 +14,12 @@ from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.section import Section
 from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
 from x_instruction.languages import language
-from x_instruction.pipeline import rounds
+from x_instruction.pipeline import blocks, rounds
 from x_instruction.pipeline.rounds import ROLES, last_round
 from x_instruction.prompts import digest_of
 from x_instruction.storage.finished import Finished, fold
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, ROUND_STAGES, ShardKey, StageKey
 
 
 class Snapshot:
@@ -48,6 +49,8 @@ class Snapshot:
         """The shards that a stage has to make for a language, as far as their number is known."""
         if stage in (PASSAGE, CURATED):
             return [stage.shard(tag)]
+        if stage == EMBEDDED and not self.embeds_shards(tag):
+            return []
         return [stage.shard(tag, index) for index in range(self.count(PASSAGE, tag) or 0)]
 
     def is_open(self, key: ShardKey) -> bool:
@@ -61,8 +64,11 @@ class Snapshot:
         if key.stage == "passage":
             return []
         if key.stage == "curated":
-            rated = self.last_rated
-            return [rated.shard(key.language, index) for index in range(self.count(rated, key.language) or 0)]
+            rated = range(self.count(self.last_rated, key.language) or 0)
+            stages = [self.last_rated, *([EMBEDDED] if self.embeds_shards(key.language) else [])]
+            return [stage.shard(key.language, index) for stage in stages for index in rated]
+        if key.stage == "embedded":
+            return [key.at(self.last_rated)]
         if key.stage == "rated":
             return [key.at(StageKey("candidate", key.round))]
         earlier = [StageKey(stage, key.round - 1) for stage in ("candidate", "rated") if key.round]
@@ -79,6 +85,20 @@ class Snapshot:
     def last_rated(self) -> StageKey:
         """The last round of ratings."""
         return StageKey("rated", last_round(self.run, self.recipe))
+
+    def embeds_shards(self, tag: str) -> bool:
+        """Whether a language is so large that its rated shards are embedded one by one.
+
+        False while too few of them are complete to tell.
+        """
+        rated = [self.last_rated.shard(tag, index) for index in range(self.count(PASSAGE, tag) or 0)]
+        kept = (self.finished.summary(key).kept for key in rated if self.finished.complete(key))
+        return len(rated) > 1 and any(rows > self.recipe.diversify.embed_shards_above for rows in accumulate(kept))
+
+    def _largest_shard(self, tag: str) -> int:
+        """Passages in the largest shard of a language."""
+        shards = (PASSAGE.shard(tag, index) for index in range(self.count(PASSAGE, tag) or 0))
+        return max((self.finished.summary(key).kept for key in shards), default=0)
 
     def settings(self, key: ShardKey) -> dict[str, Any]:
         """Everything that decides the content of a shard, as dotted keys."""
@@ -107,12 +127,21 @@ class Snapshot:
                 corpus = sources.fingerprint(self.recipe.corpus, language(key.language))
                 self._corpora[key.language] = fold({f"input.{name}": digest for name, digest in corpus.items()})
             return self._corpora[key.language]
-        return fold({f"input.{source}": self.finished.summary(source).digest for source in self.inputs(key)})
+        # Embeddings follow from the rated shards and the encoder.
+        made_from = (source for source in self.inputs(key) if source.stage_key != EMBEDDED)
+        return fold({f"input.{source}": self.finished.summary(source).digest for source in made_from})
 
     def _recorded(self, key: ShardKey) -> dict[str, Any]:
         name = rounds.SECTIONS[key.stage]
         section = self._section(key)
         recorded = {f"{name}.{setting}": value for setting, value in fingerprint(section).items()}
+        if key.stage == "embedded":
+            # Neither quota nor selector changes an embedding.
+            recorded = {setting: recorded[setting] for setting in ("diversify.embedder", "diversify.revision")}
+        if key.stage == "curated" and self.embeds_shards(key.language):
+            recorded["diversify.embedded"] = "by shard"
+        if key.stage in ROUND_STAGES and self._largest_shard(key.language) > blocks.PASSAGES:
+            recorded["stage.block"] = blocks.PASSAGES
         recorded["seed"] = self.recipe.seed
         recorded["stage.version"] = VERSIONS[key.stage]
         if isinstance(section, Generate | Refine):
@@ -123,10 +152,12 @@ class Snapshot:
         if isinstance(section, Generate) and section.span:
             recorded[f"{name}.span.prompt.digest"] = digest_of(section.span.prompt)
         if isinstance(section, Diversify):
-            recorded[f"{name}.embedder.files"] = located(_embedder(section.embedder), section.revision).revision
+            recorded[f"{name}.embedder.files"] = located(
+                rounds.embedder_name(section.embedder), section.revision
+            ).revision
         if isinstance(section, Refine) and section.rater in ("consensus", "combined"):
             recorded[f"{name}.embedder.files"] = located(
-                _embedder(section.embedder), section.embedder_revision
+                rounds.embedder_name(section.embedder), section.embedder_revision
             ).revision
         if isinstance(section, Refine) and section.rater == "combined":
             from x_instruction.refine import combined
@@ -150,7 +181,3 @@ class Snapshot:
             return section
         make = rounds.writing if isinstance(section, Generate) else rounds.rating
         return make(self.run, self.recipe, key.round, key.language)
-
-
-def _embedder(name: str) -> str:
-    return "embedded-minilm" if name == "embedded" else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import Ask, Engine, ReportsTokens, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
-from x_instruction.engines.fingerprint import fingerprint
+from x_instruction.engines.fingerprint import fingerprint, located
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.languages import language
+from x_instruction.pipeline import blocks
 from x_instruction.pipeline.activity import Meter, OnActivity
-from x_instruction.pipeline.rounds import last_round, rating, writing
-from x_instruction.records import Candidate, Dropped, Passage, Rated
+from x_instruction.pipeline.rated_shards import RatedShards
+from x_instruction.pipeline.rounds import embedder_name, last_round, rating, writing
+from x_instruction.records import Candidate, Dropped, Embedded, Passage
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.scratch import local_cache
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
@@ -45,12 +48,14 @@ class StageTask:
     Args:
         model: the model to ask. If None, none is asked and none has to exist.
         rows: number of records that go in.
-        records: yields the records that come out, given an engine and a function that asks it.
+        blocks: number of blocks.
+        records: yields, for each block, the records that come out, given an engine and a function that asks it.
     """
 
     model: Model | None
     rows: int
-    records: Callable[[Engine, Ask], Iterable[Passage | Dropped]]
+    blocks: int
+    records: Callable[[Engine, Ask], Iterator[Iterable[Passage | Dropped]]]
 
 
 class Worker:
@@ -98,6 +103,8 @@ class Worker:
             return self._make_passages(task, meter)
         if task.key.stage == "curated":
             return self._make_curated(task, meter)
+        if task.key.stage == "embedded":
+            return self._make_embedded(task, meter)
         return self._make_asked(task, meter)
 
     def stage_task(self, key: ShardKey) -> StageTask:
@@ -106,32 +113,46 @@ class Worker:
 
         if key.stage == "candidate":
             return self._writing(key)
-        candidates = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round)))))
         settings = rating(self.run, self.recipe, key.round, key.language)
-        return StageTask(
-            settings.rater_model if needs_model(settings) else None,
-            len(candidates),
-            lambda engine, ask: refine(candidates, settings, engine, ask),
-        )
+        candidates = key.at(StageKey("candidate", key.round))
+
+        def records(engine: Engine, ask: Ask) -> Iterator[Iterable[Passage | Dropped]]:
+            written = blocks.Aligned(cast(Iterator[Candidate], self.run.read(candidates)), candidates)
+            for passages in blocks.split(self.run.read(key.at(PASSAGE))):
+                yield _called(refine, written.of(passages), settings, engine, ask)
+            written.end()
+
+        model = settings.rater_model if needs_model(settings) else None
+        return StageTask(model, self.run.report(candidates).kept, self._blocks(key), records)
 
     def _writing(self, key: ShardKey) -> StageTask:
         """Write for all passages, or in a later round for the passages of which no pair was kept."""
         from x_instruction.generate import generate
 
         settings = writing(self.run, self.recipe, key.round, key.language)
-        passages = list(self.run.read(key.at(PASSAGE)))
-        earlier: list[Candidate] = []
+        rows = self.run.report(key.at(PASSAGE)).kept
+        written, rated = (key.at(StageKey(stage, max(0, key.round - 1))) for stage in ("candidate", "rated"))
         if key.round:
-            earlier = cast(list[Candidate], list(self.run.read(key.at(StageKey("candidate", key.round - 1)))))
-            kept = {record.id for record in self.run.read(key.at(StageKey("rated", key.round - 1)))}
-            passages = [passage for passage in passages if passage.id not in kept]
+            rows += self.run.report(written).kept - len(set(self.run.columns(rated, ["id"])["id"].to_pylist()))
 
-        def records(engine: Engine, ask: Ask) -> Iterator[Passage | Dropped]:
-            # Earlier candidates are rated again, by the new rater.
-            yield from earlier
-            yield from generate(passages, settings, engine, ask, self.recipe.seed, key.round, earlier)
+        def records(engine: Engine, ask: Ask) -> Iterator[Iterable[Passage | Dropped]]:
+            earlier = blocks.Aligned(
+                cast(Iterator[Candidate], self.run.read(written) if key.round else iter(())), written
+            )
+            kept = blocks.Aligned(self.run.read(rated) if key.round else iter(()), rated)
+            for passages in blocks.split(self.run.read(key.at(PASSAGE))):
+                before, ids = earlier.of(passages), {record.id for record in kept.of(passages)}
+                left = [passage for passage in passages if passage.id not in ids]
+                # Earlier candidates are rated again, by the new rater.
+                new = _called(generate, left, settings, engine, ask, self.recipe.seed, key.round, before)
+                yield chain(before, new)
+            earlier.end()
+            kept.end()
 
-        return StageTask(settings.model, len(earlier) + len(passages), records)
+        return StageTask(settings.model, rows, self._blocks(key), records)
+
+    def _blocks(self, key: ShardKey) -> int:
+        return -(-self.run.report(key.at(PASSAGE)).kept // blocks.PASSAGES)
 
     def engine(self, model: Model) -> Engine:
         """The engine of a model, loaded once. An earlier engine is freed first, since a GPU may not hold two models."""
@@ -192,22 +213,55 @@ class Worker:
         return reports
 
     def _make_curated(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
-        from x_instruction.diversify import diversify
+        from x_instruction.diversify import embed, select
+        from x_instruction.diversify.rated_rows import COLUMNS, RatedRows
 
+        tag, settings = task.key.language, self.recipe.diversify
         rated = StageKey("rated", last_round(self.run, self.recipe))
-        shards = self.run.shards(rated, task.key.language)
-        records = [cast(Rated, record) for key in shards for record in self.run.read(key)]
+        shards = RatedShards(self.run, self.run.shards(rated, tag), COLUMNS)
         started = time.monotonic()
-        report = ShardReport(task.key, task.settings, rows_in=len(records))
+        rows = RatedRows(shards.table)
+        report = ShardReport(task.key, task.settings, rows_in=len(rows))
 
         def finish(report: ShardReport) -> None:
             report.seconds = time.monotonic() - started
 
-        curated = diversify(
-            records, self.recipe.diversify, self.recipe.seed, self._embed(), lambda n: meter.progress(n, len(records))
+        folder = self.run.root / "scratch"
+        folder.mkdir(parents=True, exist_ok=True)
+        # The file has no name, so a killed worker leaves nothing.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if "diversify.embedded" in task.settings:
+                files = located(embedder_name(settings.embedder), settings.revision)
+                encoder = files.name, files.revision
+                embeddings = shards.embeddings(rows.source[rows.kept], file)
+            else:
+                encoder = self._embed().model, self._embed().revision
+                instructions = list(rows.texts("instruction", rows.kept))
+                embeddings = embed(instructions, self._embed(), lambda n: meter.progress(n, len(rows)))
+            curated = select(rows, tag, embeddings, settings, self.recipe.seed, encoder, shards.records)
+            self.run.write(report, meter.counted(curated), finish)
+        meter.progress(len(rows), len(rows))
+        return [report]
+
+    def _make_embedded(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
+        """Embed the instructions of a rated shard. Batches follow from the shard, so any worker makes equal bytes."""
+        from x_instruction.diversify import embed
+
+        key = task.key.at(StageKey("rated", last_round(self.run, self.recipe)))
+        rows = self.run.columns(key, ("id", "candidate", "instruction")).to_pydict()
+        started = time.monotonic()
+        report = ShardReport(task.key, task.settings, rows_in=len(rows["id"]))
+        vectors = embed(rows["instruction"], self._embed(), lambda n: meter.progress(n, report.rows_in))
+        embedded = (
+            Embedded(id=id, candidate=candidate, vector=vector.astype("<f4").tobytes())
+            for id, candidate, vector in zip(rows["id"], rows["candidate"], vectors, strict=True)
         )
-        self.run.write(report, meter.counted(curated), finish)
-        meter.progress(len(records), len(records))
+
+        def finish(report: ShardReport) -> None:
+            report.seconds = time.monotonic() - started
+
+        self.run.write(report, meter.counted(embedded), finish)
+        meter.progress(report.rows_in, report.rows_in)
         return [report]
 
     def _make_asked(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
@@ -218,11 +272,24 @@ class Worker:
         if model is None:
             from x_instruction.refine.null_rater import NullEngine
 
-            self.run.write(report, meter.counted(stage.records(NullEngine(), lambda requests: [])))
+            records = chain.from_iterable(stage.records(NullEngine(), lambda requests: []))
+            self.run.write(report, meter.counted(records))
             meter.progress(stage.rows, stage.rows)
             return [report]
         with self.request_cache(task.key, model) as cache:
-            cache.on_progress = lambda done, total: meter.progress(done, total, cache.tokens)
+            begun = 0
+
+            def counted(parts: Iterator[Iterable[Passage | Dropped]]) -> Iterator[Iterable[Passage | Dropped]]:
+                nonlocal begun
+                for part in parts:
+                    begun += 1
+                    yield part
+
+            def on_progress(done: int, asked: int) -> None:
+                # The other blocks ask for about as much.
+                meter.progress(done, asked * stage.blocks // begun if begun else asked, cache.tokens)
+
+            cache.on_progress = on_progress
             if isinstance(cache.engine, ReportsTokens):
                 cache.engine.on_tokens = meter.generating
 
@@ -232,7 +299,8 @@ class Worker:
                     setattr(report, name, value)
                 report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
-            self.run.write(report, meter.counted(stage.records(cache.engine, cache.ask)), finish)
+            records = chain.from_iterable(counted(stage.records(cache.engine, cache.ask)))
+            self.run.write(report, meter.counted(records), finish)
         return [report]
 
     def _embed(self) -> Any:
@@ -244,6 +312,11 @@ class Worker:
                 settings.embedder, settings.revision, threads=settings.threads, batch_size=settings.batch_size
             )
         return self._embedder
+
+
+def _called(make: Callable[..., Iterable[Passage | Dropped]], *arguments: Any) -> Iterator[Passage | Dropped]:
+    """What a function returns, called when the first record is taken."""
+    yield from make(*arguments)
 
 
 def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:

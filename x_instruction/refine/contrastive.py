@@ -1,6 +1,6 @@
 """Rating by contrast: does an instruction fit its own page better than other pages of the same language?
 
-``log p(instruction | page) - log mean p(instruction | other page)``, in nats, over a few other pages of the shard. A
+``log p(instruction | page) - log mean p(instruction | other page)``, in nats, over a few other pages of the block. A
 general instruction is likely given any page, which mutual information (``pmi``) rewards and this does not.
 """
 
@@ -22,7 +22,7 @@ needs = ("score",)
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is in nats, or in nats per token of the instruction (``per_token``).
 
-    If the shard holds a single page, the prompt without a page takes the place of the others.
+    If the block holds a single page, the prompt without a page takes the place of the others.
     """
     shown = pmi.truncated(candidates, settings, engine)
     pages = {candidate.id: shown[candidate.text] for candidate in candidates}

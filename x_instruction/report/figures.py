@@ -13,7 +13,7 @@ import numpy.typing as npt
 from x_instruction.cards.facts import Spread, StageFacts
 from x_instruction.cards.run_figures import spread
 from x_instruction.corpus import characters
-from x_instruction.diversify import instruction_key
+from x_instruction.diversify.rated_rows import instruction_key
 from x_instruction.diversify.verbs import verb_noun
 from x_instruction.languages import Language, language
 from x_instruction.report.source import Subject, read

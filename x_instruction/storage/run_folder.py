@@ -24,13 +24,13 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from x_instruction.errors import ShardError
-from x_instruction.records import STAGES, Dropped, Passage, Stored, as_row, from_row, schema
+from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, Stored, as_row, from_row, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.file_system import is_network
 from x_instruction.storage.lock import run_lock
@@ -38,6 +38,7 @@ from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Read = TypeVar("Read")
 
@@ -384,7 +385,7 @@ class RunFolder:
     def write(
         self,
         report: ShardReport,
-        records: Iterable[Passage | Dropped],
+        records: Iterable[Passage | Embedded | Dropped],
         finish: Callable[[ShardReport], None] = lambda report: None,
     ) -> ShardReport:
         """Write a shard and its report. One process at a time may write a shard.
@@ -394,10 +395,10 @@ class RunFolder:
             records: output of the stage, kept and dropped in any order; the order is kept.
             finish: called after the last record, to fill in seconds and tokens.
         """
-        kept: list[Passage] = []
+        kept: list[Passage | Embedded] = []
         lost: list[Dropped] = []
         shard = self.path(report.key)
-        shard_schema = schema(STAGES[report.key.stage])
+        shard_schema = schema(SHARDS[report.key.stage])
         self.mark_layout()
         sweep(shard.parent.glob(f".{shard.stem}.*.tmp"))
         with atomic(shard) as shard_stream:
@@ -439,6 +440,16 @@ class RunFolder:
             ShardError: the file is missing, damaged or of another schema.
         """
         yield from _read(self.path(key), STAGES[key.stage], f"a {key.stage} shard")
+
+    def columns(self, key: ShardKey, names: Sequence[str] | None = None) -> pa.Table:
+        """Columns of a complete shard, all by default.
+
+        Raises:
+            ShardError: the file is missing, damaged or of another schema.
+        """
+        record_type = SHARDS[key.stage]
+        with _opened(self.path(key), record_type, f"a {key.stage} shard") as file:
+            return file.read(columns=names)
 
     def dropped(self, key: ShardKey) -> Iterator[Dropped]:
         """The records that were dropped while a complete shard was made, in order.
@@ -483,6 +494,14 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _read(path: Path, record_type: type[Stored], what: str) -> Iterator[Stored]:
+    with _opened(path, record_type, what) as file:
+        for batch in file.iter_batches(batch_size=BATCH):
+            for row in batch.to_pylist():
+                yield from_row(record_type, row)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, record_type: type[Any], what: str) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -490,14 +509,12 @@ def _read(path: Path, record_type: type[Stored], what: str) -> Iterator[Stored]:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(schema(record_type)):
                 raise ShardError(f"{path} has other columns than {what} of this version")
-            for batch in file.iter_batches(batch_size=BATCH):
-                for row in batch.to_pylist():
-                    yield from_row(record_type, row)
+            yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"cannot read shard {path}: {error}; remove it and run the same command again") from error
 
 
-def _from_stage(records: Iterable[Passage | Dropped], shard: Path) -> Iterator[Passage | Dropped]:
+def _from_stage(records: Iterable[Passage | Embedded | Dropped], shard: Path) -> Iterator[Passage | Embedded | Dropped]:
     """The records of the stage. An error of the stage must not read as if the shard could not be written."""
     try:
         yield from records

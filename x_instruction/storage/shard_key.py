@@ -8,6 +8,8 @@ below that::
     rated/round-0/sw/00000.parquet
     curated/sw/00000.parquet
 
+Large languages also have ``embedded/sw/00000.parquet``: the embeddings of that shard of the last rating.
+
 From number 1,000 on, each thousand shards have a folder of their own, so that no folder gets too large::
 
     passage/sw/1000/01000.parquet
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from x_instruction.errors import RecipeError
-from x_instruction.records import STAGES
+from x_instruction.records import SHARDS, STAGES
 
 # Stages that are made anew in every round of refinement.
 ROUND_STAGES = ("candidate", "rated")
@@ -32,8 +34,8 @@ class StageKey:
     """A stage, and for candidates and ratings the round in which it is made.
 
     Args:
-        stage: ``passage``, ``candidate``, ``rated`` or ``curated``.
-        round: from 0; always 0 for passages and curated pairs.
+        stage: ``passage``, ``candidate``, ``rated``, ``embedded`` or ``curated``.
+        round: from 0; always 0 except for candidates and ratings.
 
     Raises:
         RecipeError: there is no such stage, or the stage has no rounds.
@@ -43,7 +45,7 @@ class StageKey:
     round: int = 0
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
+        if self.stage not in SHARDS:
             raise RecipeError(f"stage is {self.stage!r}, expected one of {', '.join(STAGES)}")
         if self.round and self.stage not in ROUND_STAGES:
             raise RecipeError(f"round is {self.round}, expected 0: the stage {self.stage} has no rounds")
@@ -66,8 +68,8 @@ class ShardKey:
     """One shard of a run.
 
     Args:
-        stage: ``passage``, ``candidate``, ``rated`` or ``curated``.
-        round: the round of refinement, from 0; always 0 for passages and curated pairs.
+        stage: ``passage``, ``candidate``, ``rated``, ``embedded`` or ``curated``.
+        round: the round of refinement, from 0; always 0 except for candidates and ratings.
         language: tag of the language.
         index: number of the shard within its language, from 0.
     """
@@ -102,4 +104,5 @@ class ShardKey:
 
 
 PASSAGE = StageKey("passage")
+EMBEDDED = StageKey("embedded")
 CURATED = StageKey("curated")
