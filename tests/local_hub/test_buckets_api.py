@@ -30,8 +30,8 @@ CLIENT = """
     info = api.bucket_info("life/b")
     assert (info.private, info.size, info.total_files) == (True, len(large) + 5, 3)
     assert [bucket.id for bucket in api.list_buckets(namespace="life", search="B")] == ["life/b"]
-    assert [entry.path for entry in api.list_bucket_tree("life/b")] == ["a", "large.bin"]
-    tree = {entry.path: entry.size for entry in api.list_bucket_tree("life/b", recursive=True)}
+    assert [entry.path for entry in api.list_bucket_tree("life/b", recursive=False)] == ["a", "large.bin"]
+    tree = {entry.path: entry.size for entry in api.list_bucket_tree("life/b")}
     assert tree == {"a/empty": 0, "a/x y.txt": 5, "large.bin": len(large)}, tree
     [one] = api.get_bucket_paths_info("life/b", ["a/x y.txt", "none"])
     assert (one.path, one.size) == ("a/x y.txt", 5)
@@ -191,7 +191,7 @@ def test_paths_that_leave_the_bucket(local_hub: RunningHub, path: str) -> None:
         ("POST", "a/%2e%2e%2fx", {}, 400),
         ("POST", "api/x", {}, 400),
         ("GET", "%2e%2e/%2e%2e", None, 404),
-        ("GET", "%2e%2e%2f..%2f..", None, 200),
+        ("GET", "%2e%2e%2f..%2f..", None, 404),
         ("POST", "hostile/b/batch", b"[]", 400),
         ("POST", "hostile/b/batch", b"{", 400),
         ("POST", "hostile/b/batch", b"[" * 100_000, 400),
@@ -209,7 +209,6 @@ def test_hostile_requests(local_hub: RunningHub, method: str, path: str, data: A
     local_hub.ask("/api/buckets/hostile/b", "POST", {})
     answer = local_hub.ask(f"/api/buckets/{path}", method, data)
     assert answer.status == status, answer.text
-    assert status != 200 or answer.json == []
 
 
 def test_a_huge_batch(local_hub: RunningHub) -> None:

@@ -35,6 +35,13 @@ class BucketId(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+class BucketFolder(NamedTuple):
+    """A folder of a bucket, and when it was changed, in seconds."""
+
+    path: str
+    uploaded: float
+
+
 class BucketFile(NamedTuple):
     """A file of a bucket.
 
@@ -135,12 +142,12 @@ class Bucket:
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (name, found.st_size, found.st_mtime_ns, content)
             )
 
-    def tree(self, prefix: str, recursive: bool) -> list[BucketFile | str]:
+    def tree(self, prefix: str, recursive: bool) -> list[BucketFile | BucketFolder]:
         """The files at or below a path, and the folders right below it unless it is recursive, by path."""
         start = self.path(prefix) if prefix else self.files
         if start.is_file():
             return [self.find(prefix)]
-        entries = list[BucketFile | str]()
+        entries = list[BucketFile | BucketFolder]()
         for folder, folders, names in os.walk(start):
             below = Path(folder)
             for name in names:
@@ -150,9 +157,11 @@ class Bucket:
                     entries.append(self._described(path.relative_to(self.files).as_posix(), found))
             if not recursive:
                 real = [below / name for name in folders if not (below / name).is_symlink()]
-                entries += [path.relative_to(self.files).as_posix() for path in real]
+                entries += [
+                    BucketFolder(path.relative_to(self.files).as_posix(), path.stat().st_mtime) for path in real
+                ]
                 break
-        return sorted(entries, key=lambda entry: entry if isinstance(entry, str) else entry.path)
+        return sorted(entries, key=lambda entry: entry.path)
 
     def put(self, name: str, pieces: Iterable[bytes], content: str, mtime: float) -> None:
         """Write a file, atomically; an older one is replaced.

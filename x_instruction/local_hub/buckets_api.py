@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from x_instruction.local_hub import xet
-from x_instruction.local_hub.buckets import Bucket, BucketFile, BucketId, BucketSettings
+from x_instruction.local_hub.buckets import Bucket, BucketFile, BucketFolder, BucketId, BucketSettings
 from x_instruction.local_hub.folder import iso
 from x_instruction.local_hub.incoming import (
     Hub,
@@ -134,15 +134,18 @@ def listing(request: Request) -> Response:
         if account is None:
             raise Refused(401, "Invalid username or password.")
         namespace = account.name
+    buckets = hub.buckets.list(namespace)
+    if not buckets and hub.accounts.get(namespace) is None:
+        raise Refused(404, "Namespace not found")
     word = request.query_params.get("search", "").lower()
-    found = [bucket for bucket in hub.buckets.list(namespace) if word in bucket.name.lower()]
+    found = [bucket for bucket in buckets if word in bucket.name.lower()]
     seen = [bucket for bucket in found if account or not hub.buckets.settings(bucket).private]
     return JSONResponse([_described(hub, bucket) for bucket in seen])
 
 
-def _entry(entry: BucketFile | str) -> dict[str, Any]:
-    if isinstance(entry, str):
-        return {"type": "directory", "path": entry}
+def _entry(entry: BucketFile | BucketFolder) -> dict[str, Any]:
+    if isinstance(entry, BucketFolder):
+        return {"type": "directory", "path": entry.path, "uploadedAt": iso(entry.uploaded)}
     return {
         "type": "file",
         "path": entry.path,
@@ -154,10 +157,10 @@ def _entry(entry: BucketFile | str) -> dict[str, Any]:
 
 
 def tree(request: Request) -> Response:
-    """What is in a folder of a bucket, page by page."""
-    visit = _visit(request)
+    """What is in a folder of a bucket, page by page; also in the folders below it, unless the query says no."""
+    visit, recursive = _visit(request), "recursive" not in request.query_params or flag(request, "recursive")
     prefix = param(request, "path").strip("/") if "path" in request.path_params else ""
-    entries = [_entry(entry) for entry in visit.bucket.tree(prefix, flag(request, "recursive"))]
+    entries = [_entry(entry) for entry in visit.bucket.tree(prefix, recursive)]
     after, page = request.query_params.get("cursor", ""), visit.hub.limits.page
     left = [entry for entry in entries if entry["path"] > after]
     headers = {}
