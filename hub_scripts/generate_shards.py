@@ -14,7 +14,10 @@ Run it on one machine, or on several that share a folder, each with its rank::
 
     uv run hub_scripts/generate_shards.py demo --languages sw,fi --limit 10 --out runs/demo
     uv run hub_scripts/generate_shards.py my-recipe.toml --out runs/mine --rank 2 --of 8
-    hf jobs uv run hub_scripts/generate_shards.py my-recipe.toml --out runs/mine
+    hf jobs uv run -v hf://buckets/me/runs:/runs hub_scripts/generate_shards.py my-recipe.toml --out /runs/mine
+
+A job keeps nothing but what is in a bucket or an object store. ``x-instruction run --on hf-jobs`` submits several jobs
+and waits for them.
 
 A recipe whose engine is vLLM needs the package's extra: ``uv run --with 'x_instruction[vllm]' ...``. If interrupted,
 repeat the command: complete shards are kept. Continue with ``refine_shards.py``.
@@ -32,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments and make the shards of this rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="path of a TOML file, or name of a recipe that ships with the package")
-    parser.add_argument("--out", help="folder of the run (default: runs/<name of the recipe>)")
+    parser.add_argument("--out", help="folder or URL of the run (default: runs/<name of the recipe>)")
     parser.add_argument("--languages", help="languages instead of those of the recipe, such as sw,th")
     parser.add_argument("--limit", type=int, help="keep at most this many passages per language")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per GPU, or per core)")

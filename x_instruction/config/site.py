@@ -50,8 +50,6 @@ class Slurm(Section):
     """CPU cores of an element."""
     memory: str = ""
     """Memory of an element, as `sbatch --mem` takes it, such as `64G`."""
-    advance_memory: str = "2G"
-    """Memory of the job that plans and submits after each array, with one core and no GPU."""
     options: Strings = ()
     """Further options of `sbatch`, such as `["--constraint=a100"]`."""
     setup: Strings = ()
@@ -78,7 +76,12 @@ class HfJobs(Section):
     """Jobs of the Hugging Face Hub (`--on hf-jobs`)."""
 
     flavor: str = "cpu-basic"
-    """Hardware, such as `a100-large`. `hf jobs hardware` lists the names."""
+    """Hardware of jobs that run a model, such as `a100-large`. `hf jobs hardware` lists the names."""
+    cpu_flavor: str = "cpu-upgrade"
+    """Hardware of jobs that run none: passages, and requests to a server."""
+    package: str = ""
+    """What `uv run --with` installs in a job, such as `x_instruction[vllm]` or `git+https://...`. If not set,
+    x_instruction in the version of this machine. All machines of a run need one version."""
     image: str = ""
     """Docker image. If not set, the one of `hf jobs uv run`."""
     timeout: str = "12h"
@@ -86,13 +89,16 @@ class HfJobs(Section):
     namespace: str = ""
     """User or organization that the jobs run under. If not set, the user of the token."""
     secrets: Strings = ()
-    """Names of environment variables to pass as secrets, such as `["HF_TOKEN"]`."""
+    """Names of environment variables to pass as secrets, such as `["AWS_SECRET_ACCESS_KEY"]`. `HF_TOKEN` is always
+    passed."""
     env: Strings = ()
     """Names of environment variables to pass on."""
     shards_per_job: Positive = 8
     """Shards that a job makes."""
     max_jobs: Positive = 100
-    """Most jobs at the same time."""
+    """Most jobs at the same time. The shards of a larger stage are submitted when these jobs have ended."""
+    attempts: Positive = 1
+    """How often the Hub starts a job that fails."""
 
     _check_names = field_validator("secrets", "env")(_names)
 
