@@ -63,7 +63,8 @@ def command(
     unless you pass --overwrite. With --retry-failed, only failed requests are repeated, and what depends on them is
     made again.
 
-    With --on slurm, the command submits jobs and returns: see `x-instruction status` and `x-instruction cancel`.
+    With --on slurm, the command submits jobs and returns: see `x-instruction status` and `x-instruction cancel`. With
+    --on hf-jobs, it waits for them; if you end it, the jobs go on, and `x-instruction advance` continues.
 
     If a stage keeps no row of a language, or drops over 90 % of its rows for one reason, a warning names the reason and
     the first such row, and the exit code is 2. All shards are written.
@@ -94,7 +95,9 @@ def command(
         site=site,
     )
     state = detached_state(run)
-    if state is not None and not state.ended:
+    if state is not None and not state.ended and not state.scheduler().advances:
+        _follow(root)
+    elif state is not None and not state.ended:
         echo(f"submitted {state.summary()}")
         echo(f"next: x-instruction status {root}")
         return
@@ -110,3 +113,15 @@ def command(
         warnings = "1 warning" if lost == 1 else f"{lost} warnings"
         click.echo(f"{warnings} above: a stage kept no row, or dropped nearly all for one reason", err=True)
         sys.exit(2)
+
+
+def _follow(location: Path) -> None:
+    """Wait for jobs, and submit what comes next."""
+    from x_instruction.pipeline.detached.advance import follow
+    from x_instruction.pipeline.progress import shown
+
+    display = shown()
+    try:
+        follow(str(location), display)
+    finally:
+        display.close()

@@ -50,6 +50,8 @@ class Slurm(Section):
     """CPU cores of an element."""
     memory: str = ""
     """Memory of an element, as `sbatch --mem` takes it, such as `64G`."""
+    advance_memory: str = "2G"
+    """Memory of the job that plans and submits after each array, with one core and no GPU."""
     options: Strings = ()
     """Further options of `sbatch`, such as `["--constraint=a100"]`."""
     setup: Strings = ()

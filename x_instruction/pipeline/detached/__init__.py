@@ -109,6 +109,7 @@ class Array:
         elements: their number.
         needs_gpu: whether an element runs a model.
         env: names of the environment variables that an element needs, besides those that the site names.
+        asks_gpu: whether a model of the recipe runs on a GPU only.
     """
 
     location: str
@@ -117,6 +118,7 @@ class Array:
     elements: int
     needs_gpu: bool
     env: tuple[str, ...] = ()
+    asks_gpu: bool = False
 
     def command(self, rank: str) -> list[str]:
         """The command of an element, after the name of the program.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from x_instruction.config import recipe
 from x_instruction.errors import ShardError
+from x_instruction.pipeline.detached import pool
 from x_instruction.pipeline.detached import state as states
 from x_instruction.pipeline.detached.state import State
 from x_instruction.pipeline.execute import execute
@@ -38,3 +39,27 @@ def advance(location: str, progress: Progress) -> State:
     found = states.load(run)
     assert found is not None
     return found
+
+
+def follow(location: str, progress: Progress) -> State:
+    """Wait for what was submitted and advance, until the run has ended.
+
+    Nothing is lost if this is interrupted: the elements go on, and ``advance`` continues.
+
+    Args:
+        location: the run.
+        progress: receives what happens.
+
+    Returns:
+        The state of the run, which has ended.
+
+    Raises:
+        XInstructionError: the run cannot continue. The reason is also kept in the run folder.
+    """
+    state = states.load(open_run(location))
+    assert state is not None
+    while not state.ended:
+        progress.say(f"submitted {state.summary()}")
+        pool.wait(state)
+        state = advance(location, progress)
+    return state

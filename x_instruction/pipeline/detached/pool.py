@@ -26,8 +26,8 @@ from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
 # Arrays in a row that make nothing, before no other is submitted.
 MOST_IDLE = 3
-# Seconds between questions to a scheduler that does not advance runs by itself.
-_POLL = 15.0
+# Seconds between questions to a scheduler that does not advance runs by itself: at first, and at most.
+_POLLS = (1.0, 15.0)
 
 
 class Submitted(Exception):
@@ -154,6 +154,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
         elements,
         needs_gpu,
         tuple(sorted(keys)),
+        any(each.engine == "vllm" or each.device.startswith("cuda") for each in work.recipe.models),
     )
 
 
@@ -193,9 +194,10 @@ def check_no_elements(run: RunFolder) -> None:
 
 def wait(state: State) -> None:
     """Wait until all elements have ended, for a scheduler that does not advance runs by itself."""
-    scheduler = state.scheduler()
+    scheduler, (delay, longest) = state.scheduler(), _POLLS
     while scheduler.states(state.submitted):
-        time.sleep(_POLL)
+        time.sleep(delay)
+        delay = min(delay * 1.5, longest)
 
 
 def check_options(on: str, given: dict[str, bool]) -> None:

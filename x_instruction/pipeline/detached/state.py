@@ -85,7 +85,11 @@ def scheduler(on: str, site: Site) -> Scheduler:
         from x_instruction.pipeline.detached.slurm import SlurmScheduler
 
         return SlurmScheduler(site.slurm)
-    raise RecipeError(f"--on is {on!r}, which this version cannot use: expected local or slurm")
+    if on == "hf-jobs":
+        from x_instruction.pipeline.detached.hf_jobs import HfJobsScheduler
+
+        return HfJobsScheduler(site.hf_jobs)
+    raise RecipeError(f"--on is {on!r}, which submits nothing: expected slurm or hf-jobs")
 
 
 def file(run: RunFolder, name: str) -> Path:
