@@ -203,6 +203,11 @@ class RunFolder:
         """Remove a file, if it exists."""
         (self.root / name).unlink(missing_ok=True)
 
+    def names(self, folder: str) -> list[str]:
+        """Names of all files below a folder, relative to the run and sorted; none if there is no such folder."""
+        found = (path for path in (self.root / folder).rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
     def _read_json(
         self, name: str, read: Callable[[Any], Read], remedy: str = "remove its shard and run again"
     ) -> Read | None:

@@ -34,8 +34,8 @@ def advance(location: str, progress: Progress) -> State:
         raise ShardError(f"nothing was submitted in {location}: start with `x-instruction run RECIPE --on slurm`")
     if state.ended or state.scheduler().states(state.submitted):
         return state
-    settings = recipe.loads((run.root / "recipe.json").read_text("utf-8"))
-    execute(settings, run.root, 0, state.overwrite, state.until, progress, on=state.on, advancing=state)
+    settings = recipe.loads((run.read_file("recipe.json") or b"").decode())
+    execute(settings, run.location, 0, state.overwrite, state.until, progress, on=state.on, advancing=state)
     found = states.load(run)
     assert found is not None
     return found

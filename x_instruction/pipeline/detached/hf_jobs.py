@@ -156,6 +156,8 @@ def _check_location(location: str) -> None:
             f"--out is {location}, a folder of this machine, which jobs do not see: expected a bucket or an object "
             "store, such as hf://buckets/NAMESPACE/NAME/runs/demo or s3://BUCKET/runs/demo"
         )
+    if location.startswith("hf://") and not re.match(rf"{_BUCKETS}[^/]+/[^/]+/.", location):
+        raise RecipeError(f"--out is {location}, expected hf://buckets/NAMESPACE/NAME and a folder, such as runs/demo")
 
 
 def _check_bucket(location: str) -> None:
@@ -180,7 +182,7 @@ def _check_bucket(location: str) -> None:
 def _token() -> str:
     from huggingface_hub import get_token
 
-    token = get_token()
+    token: str | None = get_token()
     if token is None:
         raise EngineError("--on hf-jobs needs a token that may run jobs: set HF_TOKEN, or run `hf auth login`")
     return token

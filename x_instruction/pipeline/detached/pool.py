@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -12,15 +11,14 @@ from types import TracebackType
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import engine_spec
 from x_instruction.errors import EngineError, RecipeError, ShardError
-from x_instruction.pipeline.detached import Array, Scheduler, Work
+from x_instruction.pipeline.detached import FOLDER, Array, Scheduler, Work
 from x_instruction.pipeline.detached import state as states
-from x_instruction.pipeline.detached.attempts import attempts, died_of
+from x_instruction.pipeline.detached.attempts import attempts, died_of, forget
 from x_instruction.pipeline.detached.state import State
 from x_instruction.pipeline.executors import MOST_DEATHS, OnDone, OnProgress, OnSetAside
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.rounds import model_of
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 
@@ -82,9 +80,10 @@ class DetachedPool:
     def __enter__(self) -> DetachedPool:
         if not self.state.number:
             # Asked anew by a person: what was set aside is tried again.
-            shutil.rmtree(states.file(self.run_folder, "attempts"), ignore_errors=True)
-            for path in self.run_folder.root.rglob("*.failed.json"):
-                path.unlink()
+            forget(self.run_folder)
+            for name in self.run_folder.names(""):
+                if name.endswith(".failed.json"):
+                    self.run_folder.remove_file(name)
         return self
 
     def __exit__(
@@ -109,12 +108,10 @@ class DetachedPool:
         if idle >= MOST_IDLE:
             raise EngineError(
                 f"{MOST_IDLE} arrays in a row made nothing ({last_error(self.run_folder, before) or 'no error is kept'}"
-                f"): logs are in {states.file(self.run_folder, 'logs')}; rerun the same command to try again"
+                f"): logs are in {self.run_folder.location}/{FOLDER}/logs; rerun the same command to try again"
             )
         array = array_of(self.run_folder, work, number, self.scheduler)
-        with atomic(self.run_folder.root / array.tasks) as stream:
-            stream.write(work.dumps())
-        states.file(self.run_folder, "logs").mkdir(exist_ok=True)
+        self.run_folder.write_file(array.tasks, work.dumps())
         submitted = self.scheduler.submit(array)
         self.state = dataclasses.replace(
             before,
@@ -148,7 +145,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
     keys = {each.server.key_variable for each in work.recipe.models if engine_spec(each).remote}
     name = f"{work.recipe.name}-{work.role or work.stage.stage}-{work.stage.round}"
     return Array(
-        str(run.root.absolute()),
+        run.location if run.on_store else str(run.root.absolute()),
         states.tasks_file(number),
         re.sub(r"[^\w.-]+", "-", name),
         elements,
@@ -187,8 +184,8 @@ def check_no_elements(run: RunFolder) -> None:
         return
     if not state.ended and state.scheduler().states(state.submitted):
         raise ShardError(
-            f"elements on {state.on} make {run.root}: wait until they end (`x-instruction status {run.root}`), or "
-            f"cancel them (`x-instruction cancel {run.root}`)"
+            f"elements on {state.on} make {run.location}: wait until they end (`x-instruction status {run.location}`), "
+            f"or cancel them (`x-instruction cancel {run.location}`)"
         )
 
 
@@ -216,12 +213,11 @@ def check_options(on: str, given: dict[str, bool]) -> None:
 
 
 def last_error(run: RunFolder, state: State) -> str:
-    """The last error of an element of the last array; empty if none is kept."""
-    folder = states.file(run, "errors")
-    found = sorted(folder.glob(f"{state.number}-*.txt"), key=lambda path: path.stat().st_mtime)
-    return found[-1].read_text("utf-8").strip() if found else ""
+    """An error of an element of the last array; empty if none is kept."""
+    found = [name for name in run.names(f"{FOLDER}/errors") if name.startswith(f"{FOLDER}/errors/{state.number}-")]
+    return (run.read_file(found[-1]) or b"").decode().strip() if found else ""
 
 
 def _last_number(run: RunFolder) -> int:
-    folder = states.file(run, "")
-    return max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), default=0)
+    numbers = (re.fullmatch(rf"{FOLDER}/(\d+)\.json", name) for name in run.names(FOLDER))
+    return max((int(found[1]) for found in numbers if found), default=0)

@@ -17,7 +17,8 @@ def lines(run: RunFolder, state: State) -> list[str]:
     """What was submitted last, how far it is, and why the run stopped."""
     if not state.number:
         return []
-    work = Work.loads((run.root / states.tasks_file(state.number)).read_bytes(), states.tasks_file(state.number))
+    name = states.tasks_file(state.number)
+    work = Work.loads(run.read_file(name) or b"", name)
     made = sum(run.complete(task.key) for task in work.tasks)
     shown = [state.summary()]
     if work.tasks:
@@ -37,6 +38,7 @@ def lines(run: RunFolder, state: State) -> list[str]:
     if not seen(run, state.number):
         return [
             *shown,
-            f"{state.on}: every element has ended, and none has read {run.root}: is it a folder that all nodes share?",
+            f"{state.on}: every element has ended, and none has read {run.location}: "
+            "is it a folder that all nodes share?",
         ]
-    return [*shown, f"{state.on}: every element has ended; `x-instruction advance {run.root}` submits what is next"]
+    return [*shown, f"{state.on}: every element has ended; `x-instruction advance {run.location}` submits what is next"]

@@ -56,6 +56,7 @@ class SlurmScheduler:
 
     def submit(self, array: Array) -> Submission:
         """Submit the elements, and the job that advances the run when they have ended."""
+        Path(array.location, FOLDER, "logs").mkdir(exist_ok=True)
         elements: list[str] = []
         for first, count in self._chunks(array):
             asked = _run("sbatch", "--parsable", text=self._elements(array, first, count))

@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from x_instruction.config.section import validate
@@ -15,14 +14,13 @@ from x_instruction.config.site import Site
 from x_instruction.errors import RecipeError, ShardError, XInstructionError
 from x_instruction.pipeline.detached import FOLDER, Scheduler, Submission
 from x_instruction.pipeline.rounds import title
-from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
 
 # Reasons why nothing more is submitted, besides errors.
 COMPLETE = "complete"
 CANCELLED = "cancelled"
-_FILE = "state.json"
+_FILE = f"{FOLDER}/state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +90,6 @@ def scheduler(on: str, site: Site) -> Scheduler:
     raise RecipeError(f"--on is {on!r}, which submits nothing: expected slurm or hf-jobs")
 
 
-def file(run: RunFolder, name: str) -> Path:
-    """A file of the detached run within its folder."""
-    return run.root / FOLDER / name
-
-
 def tasks_file(number: int) -> str:
     """The file of tasks of an array, relative to the run."""
     return f"{FOLDER}/{number}.json"
@@ -108,20 +101,19 @@ def load(run: RunFolder) -> State | None:
     Raises:
         ShardError: the file is damaged, or another version wrote it.
     """
-    path = file(run, _FILE)
-    if not path.exists():
+    data = run.read_file(_FILE)
+    if data is None:
         return None
     try:
-        table = json.loads(path.read_text("utf-8"))
+        table = json.loads(data)
         return State(**{**table, "submitted": Submission(**table["submitted"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"cannot read {path}: {error!r}; remove it and run again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"cannot read {run.location}/{_FILE}: {error!r}; remove it and run again") from error
 
 
 def save(run: RunFolder, state: State) -> None:
     """Write the state."""
-    with atomic(file(run, _FILE)) as stream:
-        stream.write(json.dumps(dataclasses.asdict(state), indent=1).encode())
+    run.write_file(_FILE, json.dumps(dataclasses.asdict(state), indent=1).encode())
 
 
 def end(run: RunFolder, reason: str) -> None:
@@ -133,7 +125,7 @@ def end(run: RunFolder, reason: str) -> None:
 
 def clear(run: RunFolder) -> None:
     """Forget what was submitted."""
-    file(run, _FILE).unlink(missing_ok=True)
+    run.remove_file(_FILE)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ dies; a task that killed several is set aside.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,11 +16,9 @@ from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from x_instruction.errors import OutOfMemory, ShardError, XInstructionError
-from x_instruction.pipeline.detached import Work
-from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached import FOLDER, Work
 from x_instruction.pipeline.detached.attempts import attempt, attempts, died_of
 from x_instruction.pipeline.execute import outcome
 from x_instruction.pipeline.executors import MOST_DEATHS
@@ -69,29 +66,32 @@ def make(location: str, tasks: str, rank: int, of: int) -> int:
     work = _read(run, tasks)
     number = tasks.rpartition("/")[2].removesuffix(".json")
     _acknowledge(run, number)
-    return _Element(run, work, part, states.file(run, f"errors/{number}-{rank}.txt")).run()
+    return _Element(run, work, part, f"{FOLDER}/errors/{number}-{rank}.txt").run()
 
 
-def seen(run: RunFolder, number: int) -> str:
+def seen(run: RunFolder, number: str | int) -> str:
     """The host of the first element of an array that read its tasks; empty if none did."""
-    path = states.file(run, f"{number}.seen")
-    return path.read_text("utf-8") if path.exists() else ""
+    return (run.read_file(_seen(number)) or b"").decode()
 
 
 def _read(run: RunFolder, tasks: str) -> Work:
-    try:
-        return Work.loads((run.root / tasks).read_bytes(), tasks)
-    except FileNotFoundError:
+    data = run.read_file(tasks)
+    if data is None:
         raise NotShared(
-            f"{socket.gethostname()} does not see {run.root / tasks}, which the coordinator wrote: put the run into a "
-            "folder that all nodes share"
-        ) from None
+            f"{socket.gethostname()} does not see {run.location}/{tasks}, which the coordinator wrote: put the run "
+            "into a folder that all nodes share"
+        )
+    return Work.loads(data, tasks)
 
 
 def _acknowledge(run: RunFolder, number: str) -> None:
     """Tell the coordinator that a node sees the run folder."""
-    with contextlib.suppress(FileExistsError), open(states.file(run, f"{number}.seen"), "x", encoding="utf-8") as file:
-        file.write(socket.gethostname())
+    if not seen(run, number):
+        run.write_file(_seen(number), socket.gethostname().encode())
+
+
+def _seen(number: str | int) -> str:
+    return f"{FOLDER}/{number}.seen"
 
 
 class _Element:
@@ -101,10 +101,10 @@ class _Element:
         run: the run folder.
         work: all tasks.
         part: the share of this element.
-        errors: the file that keeps the error of a worker.
+        errors: the file of the run that keeps the error of a worker.
     """
 
-    def __init__(self, run: RunFolder, work: Work, part: Part, errors: Path) -> None:
+    def __init__(self, run: RunFolder, work: Work, part: Part, errors: str) -> None:
         self._run = run
         self._work = work
         self._errors = errors
@@ -136,7 +136,7 @@ class _Element:
                     if process.exitcode == 0 or self._signal:
                         continue
                     if process.exitcode > 0:
-                        failed = self._errors.read_text("utf-8") if self._errors.exists() else "a worker failed"
+                        failed = (self._run.read_file(self._errors) or b"a worker failed").decode()
                     elif begun[number] == self._begun(number):
                         failed = f"a worker was ended by signal {-process.exitcode} before it began a task"
                     else:
@@ -172,7 +172,7 @@ class _Element:
                 os.kill(process.pid, received)
 
 
-def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device: str | None, errors: Path) -> None:
+def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device: str | None, errors: str) -> None:
     """The main function of a worker."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
@@ -189,11 +189,11 @@ def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device:
     except _Stopped:
         pass
     except XInstructionError as error:
-        _keep(errors, str(error))
+        _keep(run, errors, str(error))
     except Exception as error:
         # A defect: its traceback belongs into the log.
         traceback.print_exc()
-        _keep(errors, repr(error))
+        _keep(run, errors, repr(error))
     sys.stdout.flush()
     sys.stderr.flush()
     end_process(code)
@@ -235,6 +235,5 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _keep(path: Path, error: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{error}\n", "utf-8")
+def _keep(run: RunFolder, name: str, error: str) -> None:
+    run.write_file(name, f"{error}\n".encode())
