@@ -129,6 +129,21 @@ STAGES: dict[str, type[Passage]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Screened(Passage):
+    """A passage of one slice of a corpus, before duplicates are removed. A run removes it when the passages are made.
+
+    Args:
+        position: its place among the kept and the dropped records of the slice, from 0.
+        batch_end: the number of these records up to the end of its batch.
+        keys: the band keys of its MinHash signature, 8 bytes each; none without a search for near duplicates.
+    """
+
+    position: int
+    batch_end: int
+    keys: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """The embedding of the instruction of a rated record. It is an intermediate result, and no stage of a pair.
 
@@ -144,6 +159,7 @@ class Embedded:
 
 # What the shards of a run hold, in order.
 SHARDS: dict[str, type[Passage] | type[Embedded]] = {
+    "screened": Screened,
     **{name: kind for name, kind in STAGES.items() if name != "curated"},
     "embedded": Embedded,
     "curated": Curated,

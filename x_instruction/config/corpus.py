@@ -85,8 +85,8 @@ class Filters(LanguageThresholds):
     """Largest share of characters in markup that is left after that."""
     max_line_documents: Share = 0.02
     """Largest share of the documents of a source in which a line may occur; a line in more of them, and in at least 5,
-    is part of a footer or menu and is removed. Documents are counted in blocks of 2,000, in the order of the corpus.
-    1 removes none."""
+    is part of a footer or menu and is removed. Documents are counted in blocks of 2,000, in the order of the corpus,
+    and lines are remembered up to the end of a slice (`slice_rows`). 1 removes none."""
     mask_personal_data: bool = True
     """Replace e-mail addresses, phone numbers, IP addresses and IBANs."""
     quality_head: Annotated[str | None, INPUT_ONLY] = None
@@ -147,8 +147,12 @@ class Corpus(Section):
     """Most documents to read per language. If not set, all."""
     passages: Positive | None = None
     """Most passages to keep per language. If not set, all."""
-    shard_size: Positive = 2_000
-    """Passages per shard."""
+    shard_size: Positive | None = None
+    """Passages per shard. If not set, shards grow with the corpus: 2,000 passages in each of the first 50 shards,
+    20,000 in each of the next 50, and 100,000 in all others."""
+    slice_rows: Positive = 20_000
+    """For `files`: rows that a worker reads at a time. Several workers share the corpus of a language, slice by slice.
+    Repeated lines are looked for within a slice."""
     max_row_bytes: RowBytes = MAX_ROW_BYTES
     filters: Filters = Filters()
     """Thresholds of the filters."""

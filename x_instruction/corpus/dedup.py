@@ -22,7 +22,7 @@ import numpy as np
 
 from x_instruction.corpus.disk_buffer import DiskBuffer
 from x_instruction.corpus.shingles import band_keys, bands, shingles, signatures
-from x_instruction.records import Dropped, Passage, dropped
+from x_instruction.records import Dropped, Passage, Screened, dropped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +88,7 @@ class Deduplicator:
         self._paths = [folder / f"band-{number:02d}.keys" for number in range(self._bands)]
         self._files = [open(path, "w+b") for path in self._paths]  # noqa: SIM115
         self._batch: list[str] = []
+        self._keys: list[bytes] = []
         self._characters = 0
         # The passage in favour of which each is dropped (-1: it is kept), and their similarity.
         self._for = np.zeros(0, dtype=np.int32)
@@ -112,22 +113,25 @@ class Deduplicator:
             path.unlink(missing_ok=True)
 
     def add(self, passage: Passage) -> None:
-        """Add a passage."""
+        """Add a passage. Its keys are computed unless it has them."""
         self._spool.add(passage)
-        self._batch.append(passage.text)
-        self._characters += len(passage.text)
-        if len(self._batch) >= BATCH or self._characters >= BATCH_CHARACTERS:
+        if isinstance(passage, Screened) and not self._batch:
+            self._keys.append(passage.keys)
+        else:
+            self._batch.append(passage.text)
+            self._characters += len(passage.text)
+        if max(len(self._batch), len(self._keys)) >= BATCH or self._characters >= BATCH_CHARACTERS:
             self.flush()
 
     def flush(self) -> None:
-        """Hash the passages added since the last flush."""
-        if not self._batch:
-            return
-        hashes, starts = shingles(self._batch, self._words)
-        keys = band_keys(signatures(hashes, starts, self._bands * self._rows), self._bands, self._rows)
-        for stream, row in zip(self._files, keys, strict=True):
-            stream.write(row.tobytes())
-        self._batch, self._characters = [], 0
+        """Write the keys of the passages added since the last flush."""
+        # Passages with keys come first.
+        for keys in (self._keys, text_keys(self._batch, self._jaccard, self._words)):
+            if keys:
+                columns = np.frombuffer(b"".join(keys), dtype=np.uint64).reshape(len(keys), self._bands).T
+                for stream, column in zip(self._files, columns, strict=True):
+                    stream.write(column.tobytes())
+        self._batch, self._keys, self._characters = [], [], 0
 
     def decide(self) -> int:
         """Find the duplicates among all passages so far and return how many passages are kept."""
@@ -207,6 +211,16 @@ class Deduplicator:
         common = np.bincount(shared.astype(np.int64), minlength=len(pairs))
         similarity: NDArray[np.float64] = common / (sizes[inverse].sum(axis=1) - common)
         return similarity
+
+
+def text_keys(texts: list[str], jaccard: float, words: bool) -> list[bytes]:
+    """The band keys of each text, 8 bytes each. They depend on the text and the arguments of ``Deduplicator`` alone."""
+    if not texts:
+        return []
+    number, rows = bands(jaccard)
+    hashes, starts = shingles(texts, words)
+    keys = band_keys(signatures(hashes, starts, number * rows), number, rows)
+    return [row.tobytes() for row in keys.T]
 
 
 def _part(

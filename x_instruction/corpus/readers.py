@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import IO, Any
 
 from x_instruction.corpus.delimited import delimited
@@ -32,7 +33,7 @@ from x_instruction.errors import CorpusError
 PARQUET_ROWS = 128
 
 
-def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int, skip: int = 0) -> Iterator[Row]:
     """Rows of one file, read by its suffix.
 
     Args:
@@ -40,21 +41,53 @@ def rows(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> 
         name: its name, for the suffix and for messages.
         columns: columns to read, the text's first; others may be left out of the rows.
         limit: bytes of the longest row that is read.
+        skip: rows to leave out at the beginning. JSON lines and Parquet skip them without parsing.
 
     Raises:
         CorpusError: unknown suffix, the file is damaged or cut off, or it has two columns of one name.
     """
+    with _reading(name), _plain(stream, name) as (plain, form):
+        if form in SKIPPING:
+            yield from SKIPPING[form](plain, name, columns, limit, skip)
+        else:
+            yield from islice(FORMATS[form](plain, name, columns, limit), skip, None)
+
+
+def count(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[int]:
+    """Numbers of rows of a file that are certain so far, growing up to all of them. ``rows`` yields as many.
+
+    A Parquet file says its number at once. The lines of a JSON lines file are counted without parsing.
+
+    Args:
+        stream, name, columns, limit: as for ``rows``.
+
+    Raises:
+        CorpusError: as for ``rows``.
+    """
+    if suffix(name) == ".parquet":
+        yield parquet_rows(stream, name)
+        return
+    with _reading(name), _plain(stream, name) as (plain, form):
+        if form == ".jsonl":
+            found: Iterator[Any] = (line for _, line in lines(plain, limit) if not _is_blank(line))
+        else:
+            found = FORMATS[form](plain, name, columns, limit)
+        yield from (number for number, _ in enumerate(found, start=1))
+
+
+@contextlib.contextmanager
+def _plain(stream: IO[bytes], name: str) -> Iterator[tuple[IO[bytes], str]]:
+    """The stream without its compression, and the suffix of its format."""
     known = suffix(name)
     compression = next((value for end, value in COMPRESSIONS.items() if known.endswith(end)), None)
-    with _reading(name):
-        if compression is None:
-            yield from FORMATS[known](stream, name, columns, limit)
-            return
-        import pyarrow as pa
+    if compression is None:
+        yield stream, known
+        return
+    import pyarrow as pa
 
-        # Arrow detects a truncated stream; the reader of zstandard treats it as the end of the file.
-        with pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) as plain:
-            yield from FORMATS[known.rpartition(".")[0]](plain, name, columns, limit)
+    # Arrow detects a truncated stream; the reader of zstandard treats it as the end of the file.
+    with pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) as plain:
+        yield plain, known.rpartition(".")[0]
 
 
 def parquet_rows(stream: IO[bytes], name: str) -> int:
@@ -103,7 +136,7 @@ def suffix(name: str) -> str:
 _LIST = re.compile(r"\s*\[\s*(\{|$)")
 
 
-def _jsonl(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+def _jsonl(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int, skip: int = 0) -> Iterator[Row]:
     """One object per line.
 
     Raises:
@@ -112,10 +145,12 @@ def _jsonl(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -
     first: RowError | None = None
     count = 0
     for number, line in lines(stream, limit):
-        if isinstance(line, bytes) and not line.strip():
+        if _is_blank(line):
+            continue
+        count += 1
+        if count <= skip:
             continue
         row = line if isinstance(line, RowError) else _parse(line)
-        count += 1
         if count == 1 and isinstance(row, RowError):
             first = row
         elif count == 2 and first and isinstance(row, RowError):
@@ -123,6 +158,10 @@ def _jsonl(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -
         yield number, row
     if count == 1 and first:
         _refuse_one_value(first, None, name)
+
+
+def _is_blank(line: bytes | RowError) -> bool:
+    return isinstance(line, bytes) and not line.strip()
 
 
 def _refuse_one_value(first: RowError, second: RowError | None, name: str) -> None:
@@ -184,10 +223,9 @@ def _decode(document: bytes, column: str) -> dict[str, Any] | RowError:
         return invalid_utf8(error, document)
 
 
-def _parquet(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int) -> Iterator[Row]:
+def _parquet(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int, skip: int = 0) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
-    number = 0
     with pq.ParquetFile(stream) as file:
         refuse_twins(file.schema_arrow.names, columns, name)
         present = [c for c in columns if c in file.schema_arrow.names]
@@ -195,10 +233,15 @@ def _parquet(stream: IO[bytes], name: str, columns: tuple[str, ...], limit: int)
             # A row of nulls tells the caller the names of the columns that the file has, for its error message.
             yield 1, dict.fromkeys(file.schema_arrow.names)
             return
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=present):
-            for index in range(batch.num_rows):
-                number += 1
-                yield number, _parquet_row(batch, index, columns[0], limit)
+        group = number = 0
+        while group < file.num_row_groups and number + file.metadata.row_group(group).num_rows <= skip:
+            number += file.metadata.row_group(group).num_rows
+            group += 1
+        groups = list(range(group, file.num_row_groups))
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, row_groups=groups, columns=present):
+            for index in range(max(0, min(skip - number, batch.num_rows)), batch.num_rows):
+                yield number + index + 1, _parquet_row(batch, index, columns[0], limit)
+            number += batch.num_rows
 
 
 def _parquet_row(batch: Any, index: int, text_column: str, limit: int) -> dict[str, Any] | RowError:
@@ -220,6 +263,11 @@ FORMATS: dict[str, Callable[[IO[bytes], str, tuple[str, ...], int], Iterator[Row
     ".csv": partial(delimited, ","),
     ".tsv": partial(delimited, "\t"),
     ".txt": _txt,
+    ".parquet": _parquet,
+}
+# The formats whose readers skip rows without parsing them.
+SKIPPING: dict[str, Callable[[IO[bytes], str, tuple[str, ...], int, int], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
     ".parquet": _parquet,
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

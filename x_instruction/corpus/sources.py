@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from x_instruction.corpus import known_sets, streamed
 from x_instruction.corpus.cells import LicenseError, license_of, text_of
 from x_instruction.corpus.files import digest, fill, find, is_local
 from x_instruction.corpus.quality import digest as head_digest
+from x_instruction.corpus.readers import count as count_rows
 from x_instruction.corpus.readers import parquet_rows, rows, suffix
 from x_instruction.corpus.rows import Row, RowError
 from x_instruction.errors import CorpusError
@@ -51,27 +53,100 @@ class Document:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A row of a corpus of files, from which it is read.
+
+    Args:
+        file: number of its file in the order of the corpus, from 0.
+        row: number of rows before it in the file.
+        before: number of rows before it in the corpus.
+    """
+
+    file: int = 0
+    row: int = 0
+    before: int = 0
+
+
+BEGINNING = Start()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts what was read of a corpus.
+
+    Args:
+        rows: all rows.
+        documents: the rows that are documents.
+        errors: reason to number of the others.
+    """
+
+    rows: int = 0
+    documents: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def counted(self, rows: Iterable[Document | Dropped]) -> Iterator[Document | Dropped]:
+        """The rows, which are counted as they are read."""
+        for row in rows:
+            self.rows += 1
+            if isinstance(row, Dropped):
+                self.errors[row.reason] += 1
+            else:
+                self.documents += 1
+            yield row
+
+    def check(self, corpus: Corpus, language: Language) -> None:
+        """Refuse a corpus without a document, once all of it is read.
+
+        Raises:
+            CorpusError: it holds no document.
+        """
+        if not self.documents:
+            reasons = ", ".join(f"{reason} {n}" for reason, n in self.errors.most_common()) or "it is empty"
+            raise CorpusError(
+                f"no document in {_where(corpus, language)} ({reasons}): check the corpus of {language.tag!r}"
+            )
+
+
 def read(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
     """Documents of one language, in the order of the source, at most ``corpus.documents`` rows.
 
     Raises:
         CorpusError: the corpus cannot be read, or holds no document.
     """
-    errors: Counter[str] = Counter()
-    documents = 0
-    for number, document in enumerate(SOURCES[corpus.source](corpus, language), start=1):
-        if isinstance(document, Dropped):
-            errors[document.reason] += 1
-        else:
-            documents += 1
-        yield document
-        if corpus.documents is not None and number >= corpus.documents:
-            break
-    if not documents:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in errors.most_common()) or "it is empty"
-        raise CorpusError(
-            f"no document in {_where(corpus, language)} ({reasons}): check the corpus of {language.tag!r}"
-        )
+    tally = Tally()
+    yield from tally.counted(read_from(corpus, language))
+    tally.check(corpus, language)
+
+
+def read_from(corpus: Corpus, language: Language, start: Start = BEGINNING) -> Iterator[Document | Dropped]:
+    """As ``read``, from a row of a corpus of files, without the check that there are documents.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+    """
+    rows = _files(corpus, language, start) if corpus.source == "files" else SOURCES[corpus.source](corpus, language)
+    return islice(rows, None if corpus.documents is None else corpus.documents - start.before)
+
+
+def starts(corpus: Corpus, language: Language) -> Iterator[Start]:
+    """The rows with which the slices of a corpus of files begin, in order. No more files are read than necessary.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+    """
+    columns, before = _columns(corpus), 0
+    for file, (filesystem, path) in enumerate(find(corpus.paths, language)):
+        row = -before % corpus.slice_rows
+        known = 0
+        with _opened(filesystem, path) as stream:
+            for known in count_rows(stream, path, columns, corpus.max_row_bytes):
+                while row < known:
+                    yield Start(file, row, before + row)
+                    row += corpus.slice_rows
+                    if corpus.documents is not None and before + row >= corpus.documents:
+                        return
+        before += known
 
 
 def fingerprint(corpus: Corpus, language: Language) -> dict[str, str]:
@@ -208,24 +283,32 @@ def _sample_file(language: Language) -> tuple[str, bytes]:
     return name, file.read_bytes()
 
 
-def _files_source(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
-    columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
+def _files(corpus: Corpus, language: Language, start: Start = BEGINNING) -> Iterator[Document | Dropped]:
+    columns = _columns(corpus)
     files = find(corpus.paths, language)
     for _, path in files:
         suffix(path)  # refuse an unknown suffix before hours are spent on the files before it
-    for filesystem, path in files:
+    for number, (filesystem, path) in enumerate(files[start.file :]):
         name = path.rstrip("/").split("/")[-1]
-        try:
-            stream = filesystem.open(path, "rb")
-        except OSError as error:
-            raise CorpusError(f"cannot open {path}: {error.strerror or error}; check its permissions") from error
-        with stream:
-            table = rows(stream, path, columns, corpus.max_row_bytes)
-            yield from _documents(table, columns, path, name, corpus.license)
+        skip = 0 if number else start.row
+        with _opened(filesystem, path) as stream:
+            table = rows(stream, path, columns, corpus.max_row_bytes, skip)
+            yield from _documents(table, columns, path, name, corpus.license, known=skip > 0)
+
+
+def _opened(filesystem: Any, path: str) -> Any:
+    try:
+        return filesystem.open(path, "rb")
+    except OSError as error:
+        raise CorpusError(f"cannot open {path}: {error.strerror or error}; check its permissions") from error
+
+
+def _columns(corpus: Corpus) -> tuple[str, str, str, str]:
+    return (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
 
 
 def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
-    columns = (corpus.text_column, corpus.id_column, corpus.url_column, corpus.license_column)
+    columns = _columns(corpus)
     config = fill(corpus.config, language) if corpus.config else None
     table = streamed.stream(corpus.dataset or "", config, corpus.split, corpus.revision)
     # Only the last part of a local path is kept: published data must not contain the paths of a machine.
@@ -236,11 +319,15 @@ def _hub(corpus: Corpus, language: Language) -> Iterator[Document | Dropped]:
 
 
 def _documents(
-    table: Iterator[Row], columns: tuple[str, ...], path: str, source: str, license: str
+    table: Iterator[Row], columns: tuple[str, ...], path: str, source: str, license: str, known: bool = False
 ) -> Iterator[Document | Dropped]:
-    """Documents from rows. ``columns`` are the names of text, id, URL and licence, in this order."""
+    """Documents from rows.
+
+    Args:
+        columns: the names of text, id, URL and licence, in this order.
+        known: an earlier row had the text column: then a row without it is damaged, and the recipe is right.
+    """
     text_column, id_column, url_column, license_column = columns
-    known = False  # once one row had the text column, a row without it is damaged and the recipe is right
     for position, row in table:
         fallback = f"{source.split('/')[-1]}:{position}"
         if isinstance(row, RowError):
@@ -268,7 +355,7 @@ def _documents(
 
 SOURCES: dict[str, Callable[[Corpus, Language], Iterator[Document | Dropped]]] = {
     "sample": _sample,
-    "files": _files_source,
+    "files": _files,
     "hub": _hub,
 }
 

@@ -12,37 +12,29 @@ a half-translated page is rarely good text.
 
 from __future__ import annotations
 
-import dataclasses
+import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
-from x_instruction.config.corpus import Corpus, Filters
-from x_instruction.corpus import boilerplate, characters, markup
-from x_instruction.corpus.clean import normalise
-from x_instruction.corpus.completeness import whole
-from x_instruction.corpus.contamination import ContaminationIndex, evaluation_sets
+from x_instruction.config.corpus import Corpus
+from x_instruction.corpus import characters
+from x_instruction.corpus.contamination import evaluation_sets
 from x_instruction.corpus.dedup import Deduplicator, SeenTexts
-from x_instruction.corpus.density import scaled
-from x_instruction.corpus.filters import Reason, View, check
-from x_instruction.corpus.identify import LanguageCheck, Verdict
-from x_instruction.corpus.pii import mask_personal_data
 from x_instruction.corpus.quality import load
-from x_instruction.corpus.repeated_lines import without_echoes, without_repeated_lines
-from x_instruction.corpus.segment import segment
-from x_instruction.corpus.sources import Document, read
+from x_instruction.corpus.screen import Screen
+from x_instruction.corpus.slices import MadeSlice
+from x_instruction.corpus.sources import BEGINNING, Start, Tally, read_from
 from x_instruction.languages import Language
-from x_instruction.records import Dropped, Passage, dropped, text_digest
+from x_instruction.records import Dropped, Passage, dropped
 
-# Documents processed together, because the identifier is faster on many texts. Characters bound the memory.
-BATCH = 256
-BATCH_CHARACTERS = 1 << 19
-# A segment of a document, and the whole sentences of it.
-Piece = tuple[str, str]
-# The verdict on a passage if languages are not checked.
-UNCHECKED = Verdict("und", 0.0, None, "", 0.0, 1.0)
+# Passages of a shard where the recipe does not say it, with the number of such shards: from 1 million passages on, and
+# so that 1 billion passages are 10,000 shards.
+SHARD_SIZES = ((2_000, 50), (20_000, 50))
+LARGEST_SHARD = 100_000
 
 
 @dataclass(slots=True)
@@ -51,6 +43,17 @@ class Quota:
 
     limit: int | None
     reached: bool = False
+
+
+def shard_size(corpus: Corpus, index: int) -> int:
+    """The number of passages in a shard of a language, which depends on its index alone."""
+    if corpus.shard_size is not None:
+        return corpus.shard_size
+    for size, shards in SHARD_SIZES:
+        if index < shards:
+            return size
+        index -= shards
+    return LARGEST_SHARD
 
 
 def check_inputs(corpus: Corpus, languages: Iterable[Language]) -> None:
@@ -67,7 +70,12 @@ def check_inputs(corpus: Corpus, languages: Iterable[Language]) -> None:
 
 
 def passages(
-    corpus: Corpus, language: Language, folder: Path, seen: Callable[[int], None] = lambda documents: None
+    corpus: Corpus,
+    language: Language,
+    folder: Path,
+    seen: Callable[[int], None] = lambda documents: None,
+    made: Sequence[MadeSlice] = (),
+    rest: Start | None = BEGINNING,
 ) -> Iterator[Passage | Dropped]:
     """Passages of one language, and what was dropped.
 
@@ -82,6 +90,8 @@ def passages(
         folder: folder for temporary files, about twice the size of the kept text; they are removed at the end and on
             errors.
         seen: called with the number of rows read so far.
+        made: the first slices of the corpus, screened before. The result is the same without them.
+        rest: the row after these slices; None if they are all of the corpus.
 
     Raises:
         CorpusError: the corpus or an evaluation set cannot be read, or the corpus holds no document.
@@ -89,13 +99,12 @@ def passages(
         MissingExtra: ``filters.lid_model`` is set and fastText is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = corpus.model_copy(update={"filters": scaled(corpus.filters, language)})
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corpus-", dir=folder)))
         seen_texts = SeenTexts(temporary)
         stack.callback(seen_texts.close)
         quota = Quota(corpus.passages)
-        screened = stack.enter_context(closing(_screened(corpus, language, seen, quota)))
+        screened = stack.enter_context(closing(_screened(corpus, language, seen, quota, made, rest)))
         unique = _unique(screened, seen_texts)
         if corpus.filters.near_duplicates:
             words = characters.spaced(language)
@@ -105,176 +114,35 @@ def passages(
 
 
 def _screened(
-    corpus: Corpus, language: Language, seen: Callable[[int], None], quota: Quota
-) -> Generator[Passage | Dropped, None, None]:
-    """Passages that pass the filters and the language check, before duplicates are removed."""
-    language_check = LanguageCheck(language, corpus.filters) if corpus.filters.language_check else None
-    sets = evaluation_sets(corpus.decontaminate, language, corpus.overlap_words, corpus.max_row_bytes)
-    quality = _quality(corpus.filters)
-    batch: list[tuple[Document, list[Piece]]] = []
-    size, limit, count = 0, 16, 0
-    for count, (document, text) in enumerate(_tidied(corpus, language), start=1):
-        if isinstance(document, Dropped):
-            yield document
-            continue
-        segments = segment(text, corpus.filters.min_chars, corpus.filters.max_chars)
-        if not segments and document.text:
-            detail = "nothing but lines that many documents share"
-            yield dropped(document.id, "repeated_lines", detail, document.text)
-            continue
-        if not segments:
-            yield dropped(document.id, "no_text", "nothing but space, control characters and markup")
-            continue
-        trimmed = whole(text, segments, language.script) if corpus.filters.whole_sentences else segments
-        batch.append((document, list(zip(segments, trimmed, strict=True))))
-        size += len(text)
-        if len(batch) >= limit or size >= BATCH_CHARACTERS:
-            yield from quality(_judged(batch, corpus, language, language_check, sets))
-            seen(count)
-            # The first batches are small, so that a small corpus.passages reads little more than it needs.
-            batch, size, limit = [], 0, min(2 * limit, BATCH)
-            if quota.reached:
-                return
-    yield from quality(_judged(batch, corpus, language, language_check, sets))
-    seen(count)
-
-
-def _tidied(corpus: Corpus, language: Language) -> Iterator[tuple[Document | Dropped, str]]:
-    """Documents with normalised text, and that text without the lines that many of them share."""
-    documents = (_normalised(document, corpus.filters) for document in read(corpus, language))
-    if corpus.filters.max_line_documents < 1:
-        return without_repeated_lines(documents, corpus.filters.max_line_documents)
-    return ((document, document.text) for document in documents)
-
-
-def _normalised(document: Document | Dropped, filters: Filters) -> Document | Dropped:
-    """The document with plain text in normal form and without personal data."""
-    is_document = isinstance(document, Document)
-    text = normalise(markup.plain(document.text) if filters.strip_markup and is_document else document.text)
-    if "\n" in text:
-        text = without_echoes(text)
-    if filters.mask_personal_data:
-        text = mask_personal_data(text)[0]
-    if isinstance(document, Dropped):
-        return dropped(document.id, document.reason, document.detail, text)
-    return dataclasses.replace(document, text=text)
-
-
-def _judged(
-    batch: list[tuple[Document, list[Piece]]],
     corpus: Corpus,
     language: Language,
-    language_check: LanguageCheck | None,
-    sets: ContaminationIndex | None,
-) -> Iterator[Passage | Dropped]:
-    """Apply the filters and the identifier to a batch of documents."""
-    passed: list[tuple[int, int]] = []
-    phrases = boilerplate.phrases(language.tag)
-    spaced = characters.spaced(language)
-    for index, (document, pieces) in enumerate(batch):
-        for number, (text, trimmed) in enumerate(pieces):
-            reason = _incomplete(text, trimmed, corpus.filters.min_chars)
-            reason = reason or check(View(trimmed, spaced, phrases, language.script), corpus.filters)
-            if reason is None:
-                passed.append((index, number))
-            else:
-                yield dropped(f"{document.id}#{number}", reason.name, reason.detail, text)
-    # The language is judged with what was cut off, so that a page that is half in another is recognised.
-    texts = [batch[index][1][number][0] for index, number in passed]
-    verdicts = language_check.judge(texts) if language_check else [UNCHECKED] * len(texts)
-    if language_check:
-        verdicts = _by_document(passed, texts, verdicts, corpus.filters.max_foreign_lines)
-    texts = [batch[index][1][number][1] for index, number in passed]
-    if language_check:
-        texts = _in_language(texts, verdicts, language_check, corpus.filters.whole_sentences, language.script)
-    for (index, number), text, verdict in zip(passed, texts, verdicts, strict=True):
-        document = batch[index][0]
-        if verdict.reason is not None:
-            yield dropped(f"{document.id}#{number}", verdict.reason, verdict.detail, text)
-        elif verdict.foreign and len(text) < corpus.filters.min_chars:
-            detail = f"{len(text)} characters without lines in another language, at least {corpus.filters.min_chars}"
-            yield dropped(f"{document.id}#{number}", "too_short", detail, text)
-        elif sets and (match := sets.shared(text, spaced, within=True)):
-            yield dropped(f"{document.id}#{number}", "contaminated", match, text)
-        else:
-            yield _passage(document, number, text, verdict, language)
-
-
-def _quality(filters: Filters) -> Callable[[Iterable[Passage | Dropped]], Iterable[Passage | Dropped]]:
-    """Drops the passages of a batch that the quality head gives too little."""
-    if filters.quality_head is None:
-        return lambda records: records
-    from x_instruction.engines.local.embedder import Embedder
-
-    head = load(Path(filters.quality_head), filters.quality_embedder)
-    embedder = Embedder(filters.quality_embedder)
-
-    def judged(records: Iterable[Passage | Dropped]) -> Iterator[Passage | Dropped]:
-        batch = list(records)
-        texts = [record.text for record in batch if isinstance(record, Passage)]
-        scores = iter(head.scores(embedder.encode(texts)).tolist() if texts else [])
-        for record in batch:
-            if isinstance(record, Passage) and (score := next(scores)) < filters.min_quality:
-                detail = f"probability {score:.2f} of being good, at least {filters.min_quality:g}"
-                record = dropped(f"{record.document_id}#{record.segment}", "low_quality", detail, record.text)
-            yield record
-
-    return judged
-
-
-def _incomplete(text: str, trimmed: str, least: int) -> Reason | None:
-    """The reason to drop a segment that is too short without its broken beginning and end."""
-    if len(text) < least or len(trimmed) >= least:
-        return None
-    return Reason("incomplete", f"{len(trimmed)} of {len(text)} characters in whole sentences, at least {least}")
-
-
-def _in_language(
-    texts: list[str], verdicts: list[Verdict], language_check: LanguageCheck, sentences: bool, script: str
-) -> list[str]:
-    """Texts without lines in another language, which can leave half a sentence at their ends."""
-    numbers = [n for n, verdict in enumerate(verdicts) if verdict.foreign and verdict.reason is None]
-    results = list(texts)
-    for n, text in zip(numbers, language_check.without_foreign_lines([texts[n] for n in numbers]), strict=True):
-        results[n] = whole(text, [text], script)[0] if sentences and text != texts[n] else text
-    return results
-
-
-def _by_document(
-    passed: list[tuple[int, int]], texts: list[str], verdicts: list[Verdict], max_foreign: float
-) -> list[Verdict]:
-    """The verdicts, with all passages of a document rejected if a large part of it is in another language."""
-    sizes: dict[int, int] = {}
-    foreign: dict[int, float] = {}
-    for (index, _), text, verdict in zip(passed, texts, verdicts, strict=True):
-        sizes[index] = sizes.get(index, 0) + len(text)
-        share = 1.0 if verdict.reason in ("wrong_language", "wrong_script") else verdict.foreign
-        foreign[index] = foreign.get(index, 0.0) + share * len(text)
-    results = []
-    for (index, _), verdict in zip(passed, verdicts, strict=True):
-        share = foreign[index] / sizes[index]
-        if verdict.reason is None and share > max_foreign:
-            detail = f"{share:.0%} of its document is in another language, at most {max_foreign:g}"
-            verdict = verdict._replace(reason="mixed_language", detail=detail)
-        results.append(verdict)
-    return results
-
-
-def _passage(document: Document, number: int, text: str, verdict: Verdict, language: Language) -> Passage:
-    digest = text_digest(text)
-    return Passage(
-        id=f"{language.tag}-{digest[:16]}",
-        language=language.tag,
-        text=text,
-        document_id=document.id,
-        segment=number,
-        source=document.source,
-        url=document.url,
-        license=document.license,
-        text_hash=digest,
-        identified=verdict.identified,
-        identified_confidence=verdict.confidence,
-    )
+    seen: Callable[[int], None],
+    quota: Quota,
+    made: Sequence[MadeSlice],
+    rest: Start | None,
+) -> Generator[Passage | Dropped, None, None]:
+    """Passages that pass the filters and the language check, before duplicates are removed, slice by slice."""
+    tally = Tally()
+    for piece in made:
+        yield from piece.records(lambda: quota.reached)
+        tally.rows += piece.documents
+        tally.documents += piece.documents
+        tally.errors.update(piece.reasons)
+        seen(tally.rows)
+        if quota.reached:
+            return
+    rows = tally.counted(read_from(corpus, language, rest)) if rest else iter(())
+    size = corpus.slice_rows if corpus.source == "files" else sys.maxsize
+    screen = None
+    while first := next(rows, None):
+        screen = screen or Screen(corpus, language)
+        before = tally.rows - 1
+        for batch, count in screen.batches(chain([first], islice(rows, size - 1))):
+            yield from batch
+            seen(before + count)
+            if quota.reached:
+                return
+    tally.check(corpus, language)
 
 
 def _unique(records: Iterator[Passage | Dropped], seen_texts: SeenTexts) -> Iterator[Passage | Dropped]:

@@ -28,7 +28,7 @@ from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import sweep
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
-from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, ShardKey, StageKey
 
 # Pairs of a language above which a selector that clusters all of them is slow.
 MANY_ROWS = 1_000_000
@@ -243,23 +243,27 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progr
     unanswered = 0
     if tasks and batch.by_files(settings, stage):
         tasks, unanswered = batch.answered(plan.run, settings, tasks)
-    if tasks:
+    if not tasks and not unanswered:
+        progress.say(f"{name}: complete" if plan.part.whole else f"{name}: nothing left for {plan.part}")
+    left_out: list[ShardKey] = []
+
+    def done(task: ShardTask, reports: list[ShardReport]) -> None:
+        progress.done(task, outcome(task, reports))
+
+    def set_aside(task: ShardTask, reason: str, attempts: int) -> None:
+        plan.run.set_aside(task.key, reason, attempts)
+        reasons[str(task.key)] = reason
+        left_out.append(task.key)
+        progress.done(task, f"{_name(task.key)}: set aside: {reason}")
+
+    while tasks:
         progress.stage(name, len(tasks))
         for task in tasks if stage == CURATED else ():
             _advise(settings, plan.run, task, progress)
-
-        def done(task: ShardTask, reports: list[ShardReport]) -> None:
-            progress.done(task, outcome(task, reports))
-
-        def set_aside(task: ShardTask, reason: str, attempts: int) -> None:
-            plan.run.set_aside(task.key, reason, attempts)
-            reasons[str(task.key)] = reason
-            progress.done(task, f"{_name(task.key)}: set aside: {reason}")
-
         pool.run(tasks, progress.update, done, set_aside)
         progress.end()
-    elif not unanswered:
-        progress.say(f"{name}: complete" if plan.part.whole else f"{name}: nothing left for {plan.part}")
+        # After slices of the corpus there are more of them, or passages.
+        tasks = plan.tasks(stage, left_out) if tasks[0].key.stage_key == SLICE else []
     if unanswered:
         raise EngineError(
             f"{name}: {unanswered:,} requests wait for answers: `x-instruction batch write {plan.run.location}` writes "
@@ -299,4 +303,6 @@ def outcome(task: ShardTask, reports: list[ShardReport]) -> str:
 
 def _name(key: ShardKey) -> str:
     """A task within its stage."""
+    if key.stage_key == SLICE:
+        return f"{key.language}, slice {key.index}"
     return key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"

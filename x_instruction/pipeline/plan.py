@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import FAILURES
@@ -10,12 +10,13 @@ from x_instruction.engines.request_cache import forget_failures
 from x_instruction.errors import RunChanged, differences
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.part import WHOLE, Part
+from x_instruction.pipeline.slices import Slices
 from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.finished import split
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.scratch import local_cache
-from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, SLICE, ShardKey, StageKey
 
 
 class Plan:
@@ -37,11 +38,17 @@ class Plan:
         self.overwrite = overwrite
         self.retry = retry
         self.part = part
+        self.slices = Slices(run, settings.corpus, lambda tag: Snapshot(run, settings).settings(PASSAGE.shard(tag)))
 
-    def tasks(self, stage: StageKey) -> list[ShardTask]:
+    def tasks(self, stage: StageKey, skip: Container[ShardKey] = ()) -> list[ShardTask]:
         """The shards of the part that are left at a stage and have all of their inputs.
 
-        Shards that have to be made again are removed.
+        Shards that have to be made again are removed. Before passages, the slices of their corpus are made: these are
+        the tasks until enough of them are there.
+
+        Args:
+            stage: the stage.
+            skip: slices that were set aside. The passages of their languages are left out.
 
         Raises:
             RunChanged: a shard was made under other settings.
@@ -62,7 +69,20 @@ class Plan:
                 tasks.append(ShardTask(key, now.settings(key)))
                 self._remove(key)
         now.finished.save()
-        return tasks
+        return self._slices_first(tasks, skip) if stage == PASSAGE else tasks
+
+    def _slices_first(self, tasks: list[ShardTask], skip: Container[ShardKey]) -> list[ShardTask]:
+        """The slices of the part that are left of any language, or else the languages of which no slice is left."""
+        left = list(self._slices_left())
+        own = [task for number, task in left if self.part.has(number) and task.key not in skip]
+        waiting = {task.key.language for _, task in left}
+        return own or [task for task in tasks if task.key.language not in waiting]
+
+    def _slices_left(self) -> Iterator[tuple[int, ShardTask]]:
+        """The slices that are left of languages without passages, numbered so that parts share those of a language."""
+        for number, tag in enumerate(self.recipe.languages):
+            if self.run.count(PASSAGE, tag) is None:
+                yield from ((number + task.key.index, task) for task in self.slices.left(tag))
 
     def missing(self, stage: StageKey) -> list[str]:
         """Names of what another part has to make before the part can complete a stage; empty for a whole run."""
@@ -72,6 +92,8 @@ class Plan:
         if stage not in (PASSAGE, CURATED) and unknown:
             return [f"{PASSAGE}/{tag}" for tag in unknown]
         missing: list[str] = []
+        if stage == PASSAGE and not self.part.whole:
+            missing += [str(task.key) for number, task in self._slices_left() if not self.part.has(number)]
         for key in self._own(now, stage):
             inputs = now.inputs(key)
             missing += [str(source) for source in inputs if not now.finished.complete(source)]
@@ -85,8 +107,11 @@ class Plan:
         return stage != EMBEDDED or any(map(now.embeds_shards, self.recipe.languages))
 
     def finish(self, stage: StageKey) -> None:
-        """Record the number of shards of each language that is complete at a stage."""
+        """Record the number of shards of each language that is complete at a stage, and remove its slices."""
         now = Snapshot(self.run, self.recipe)
+        for tag in self.recipe.languages if stage == PASSAGE else ():
+            if now.count(PASSAGE, tag) is not None:
+                self.run.clear(SLICE, tag)
         for tag in self.recipe.languages if stage != PASSAGE else ():
             shards = now.shards(stage, tag)
             if shards and now.count(stage, tag) != len(shards) and all(map(now.finished.complete, shards)):

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, cast
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, cast
 
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
@@ -17,20 +18,26 @@ from x_instruction.engines import Ask, Engine, ReportsTokens, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint, located
 from x_instruction.engines.request_cache import RequestCache
+from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.pipeline import blocks
 from x_instruction.pipeline.activity import Meter, OnActivity
 from x_instruction.pipeline.rated_shards import RatedShards
 from x_instruction.pipeline.rounds import embedder_name, last_round, rating, writing
-from x_instruction.records import Candidate, Dropped, Embedded, Passage
+from x_instruction.records import Candidate, Dropped, Embedded, Passage, Screened
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.scratch import local_cache
-from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import PASSAGE, SLICE, ShardKey, StageKey
+
+if TYPE_CHECKING:
+    from x_instruction.corpus.slices import MadeSlice
+    from x_instruction.corpus.sources import Start
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make. For passages it means all shards of the language, and the index of its key is 0.
+    """One shard to make. For passages it means all shards of the language, and the index of its key is 0; slices of
+    the language's corpus, which several workers make at the same time, are made before it.
 
     Args:
         key: the shard.
@@ -84,6 +91,7 @@ class Worker:
         self.scratch = scratch
         self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
+        self._screen: tuple[str, Any] | None = None
 
     def make(self, task: ShardTask, on_activity: OnActivity) -> list[ShardReport]:
         """Make the shards of a task.
@@ -99,6 +107,8 @@ class Worker:
             XInstructionError: a stage or its engine failed. No incomplete file is left under the name of a shard.
         """
         meter = Meter(on_activity)
+        if task.key.stage_key == SLICE:
+            return self._make_slice(task, meter)
         if task.key.stage == "passage":
             return self._make_passages(task, meter)
         if task.key.stage == "curated":
@@ -176,10 +186,53 @@ class Worker:
         ):
             yield cache
 
-    def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
-        from x_instruction.corpus.stage import passages
+    def _make_slice(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
+        from x_instruction.corpus.screen import Screen
+        from x_instruction.corpus.slices import slice_records
+        from x_instruction.corpus.sources import Start, Tally
 
-        tag = task.key.language
+        corpus, tag = self.recipe.corpus, task.key.language
+        if self._screen is None or self._screen[0] != tag:
+            self._screen = tag, Screen(corpus, language(tag))
+        started, tally = time.monotonic(), Tally()
+
+        def finish(report: ShardReport) -> None:
+            report.rows_in = tally.documents
+            report.seconds = time.monotonic() - started
+
+        start = Start(*task.settings["start"])
+        records = slice_records(
+            corpus, language(tag), self._screen[1], start, tally, lambda rows: meter.progress(rows, corpus.slice_rows)
+        )
+        report = self.run.write(ShardReport(task.key, task.settings), meter.counted(records), finish)
+        meter.progress(tally.rows, tally.rows)
+        return [report]
+
+    def _made_slices(self, task: ShardTask) -> tuple[list[MadeSlice], Start | None]:
+        """The slices of a language that were made for its passages, and the row of its corpus after them."""
+        from x_instruction.corpus.slices import MadeSlice
+        from x_instruction.corpus.sources import BEGINNING, starts
+
+        tag, made = task.key.language, list[MadeSlice]()
+        settings = digest(task.settings)
+        complete = self.run.listing(SLICE, tag).complete
+        while len(made) in complete:
+            key = SLICE.shard(tag, len(made))
+            report = self.run.report(key)
+            if report.settings["corpus"] != settings:
+                break
+            kept = cast(Callable[[], Iterator[Screened]], partial(self.run.read, key))
+            made.append(MadeSlice(report.rows_in, report.dropped, kept, partial(self.run.dropped, key)))
+        if not made:
+            return [], BEGINNING
+        if self.run.count(SLICE, tag) == len(made):
+            return made, None
+        return made, next(islice(starts(self.recipe.corpus, language(tag)), len(made), None), None)
+
+    def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
+        from x_instruction.corpus.stage import passages, shard_size
+
+        corpus, tag = self.recipe.corpus, task.key.language
         # For what does not fit into memory, such as the index of near duplicates.
         scratch = self.run.root / "scratch" / tag
         shutil.rmtree(scratch, ignore_errors=True)
@@ -190,7 +243,7 @@ class Worker:
             read = documents
             meter.progress(documents, 0)
 
-        records = meter.counted(passages(self.recipe.corpus, language(tag), scratch, count))
+        records = meter.counted(passages(corpus, language(tag), scratch, count, *self._made_slices(task)))
         reports: list[ShardReport] = []
         try:
             head = list(_take(records, 1))
@@ -198,7 +251,7 @@ class Worker:
             while head or not reports:
                 started = time.monotonic()
                 report = ShardReport(PASSAGE.shard(tag, len(reports)), task.settings)
-                block = _block(chain(head, records), self.recipe.corpus.shard_size)
+                block = _block(chain(head, records), shard_size(corpus, len(reports)))
 
                 def finish(report: ShardReport, started: float = started) -> None:
                     report.rows_in = report.kept + sum(report.dropped.values())

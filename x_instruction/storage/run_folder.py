@@ -444,7 +444,7 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self.path(key), STAGES[key.stage], f"a {key.stage} shard")
+        yield from _read(self.path(key), SHARDS[key.stage], f"a {key.stage} shard")
 
     def columns(self, key: ShardKey, names: Sequence[str] | None = None) -> pa.Table:
         """Columns of a complete shard, all by default.

@@ -34,7 +34,8 @@ class StageKey:
     """A stage, and for candidates and ratings the round in which it is made.
 
     Args:
-        stage: ``passage``, ``candidate``, ``rated``, ``embedded`` or ``curated``.
+        stage: ``passage``, ``candidate``, ``rated``, ``embedded`` or ``curated``, or ``screened`` for the slices of a
+            corpus.
         round: from 0; always 0 except for candidates and ratings.
 
     Raises:
@@ -53,7 +54,8 @@ class StageKey:
     @property
     def path(self) -> PurePosixPath:
         """The folder of the stage, relative to the run folder."""
-        return PurePosixPath(f"{self.stage}/round-{self.round}" if self.stage in ROUND_STAGES else self.stage)
+        folder = ".screened" if self.stage == "screened" else self.stage
+        return PurePosixPath(f"{folder}/round-{self.round}" if self.stage in ROUND_STAGES else folder)
 
     def shard(self, language: str, index: int = 0) -> ShardKey:
         """The key of one of its shards."""
@@ -105,4 +107,6 @@ class ShardKey:
 
 PASSAGE = StageKey("passage")
 EMBEDDED = StageKey("embedded")
+# The slices of a corpus, made before its passages and removed after them.
+SLICE = StageKey("screened")
 CURATED = StageKey("curated")
