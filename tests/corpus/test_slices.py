@@ -16,9 +16,10 @@ import zstandard
 
 from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.corpus.screen import Screen
+from x_instruction.corpus.shard_sizes import shard_count, shard_size
 from x_instruction.corpus.slices import MadeSlice, slice_records
 from x_instruction.corpus.sources import BEGINNING, Start, Tally, read, read_from, starts
-from x_instruction.corpus.stage import passages, shard_size
+from x_instruction.corpus.stage import passages
 from x_instruction.errors import CorpusError
 from x_instruction.languages import language
 from x_instruction.records import Dropped, Passage, Screened
@@ -189,7 +190,8 @@ def test_shards_grow_with_the_corpus(tmp_path: Path) -> None:
         2_000, 2_000, 20_000, 20_000, 100_000, 100_000,
     ]  # fmt: skip
     assert shard_size(corpus.replace(shard_size=5), 100) == 5
-    passages, shards = 0, 0
-    while passages < 1_000_000_000:
-        passages, shards = passages + shard_size(corpus, shards), shards + 1
-    assert shards < 10_100
+    for settings in (corpus, corpus.replace(shard_size=5_000)):
+        ends = [sum(shard_size(settings, index) for index in range(shards)) for shards in range(1, 103)]
+        assert [shard_count(settings, end) for end in ends] == list(range(1, 103))
+        assert [shard_count(settings, end + 1) for end in ends] == list(range(2, 104))
+    assert (shard_count(corpus, 0), shard_count(corpus, 10**9)) == (1, 10_089)

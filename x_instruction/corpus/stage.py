@@ -31,11 +31,6 @@ from x_instruction.corpus.sources import BEGINNING, Start, Tally, read_from
 from x_instruction.languages import Language
 from x_instruction.records import Dropped, Passage, dropped
 
-# Passages of a shard where the recipe does not say it, with the number of such shards: from 1 million passages on, and
-# so that 1 billion passages are 10,000 shards.
-SHARD_SIZES = ((2_000, 50), (20_000, 50))
-LARGEST_SHARD = 100_000
-
 
 @dataclass(slots=True)
 class Quota:
@@ -43,17 +38,6 @@ class Quota:
 
     limit: int | None
     reached: bool = False
-
-
-def shard_size(corpus: Corpus, index: int) -> int:
-    """The number of passages in a shard of a language, which depends on its index alone."""
-    if corpus.shard_size is not None:
-        return corpus.shard_size
-    for size, shards in SHARD_SIZES:
-        if index < shards:
-            return size
-        index -= shards
-    return LARGEST_SHARD
 
 
 def check_inputs(corpus: Corpus, languages: Iterable[Language]) -> None:

@@ -21,8 +21,10 @@ from x_instruction.storage.shard_key import SLICE, ShardKey
 
 # With ``corpus.passages``, slices are made until they hold so many times as many passages: some are duplicates.
 MARGIN = 1.1
-# The number of slices grows by so much at once, because the slices before it tell only roughly how many are needed.
+# The first slices are enough for so much less, because a row may give several passages. As many times as many follow if
+# they hold too few passages to tell how many are needed.
 GROWTH = 4
+ENOUGH = 1_000
 
 
 class Slices:
@@ -72,7 +74,8 @@ class Slices:
             kept = sum(self._kept[task.key] for task in tasks)
             if kept >= goal:
                 return []
-            number = max(number + 1, math.ceil(number * min(GROWTH, goal / max(1, kept))))
+            growth = goal / kept if kept >= ENOUGH else GROWTH
+            number = max(number + 1, math.ceil(number * growth))
 
     def _tasks(self, tag: str, number: int | None) -> list[ShardTask]:
         """The first slices of the corpus; all of them if the number is None."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
+from x_instruction.corpus.shard_sizes import shard_size
 from x_instruction.engines import Ask, Engine, ReportsTokens, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint, located
@@ -230,7 +231,7 @@ class Worker:
         return made, next(islice(starts(self.recipe.corpus, language(tag)), len(made), None), None)
 
     def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
-        from x_instruction.corpus.stage import passages, shard_size
+        from x_instruction.corpus.stage import passages
 
         corpus, tag = self.recipe.corpus, task.key.language
         # For what does not fit into memory, such as the index of near duplicates.

@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from x_instruction.errors import ShardError
 from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, Stored, as_row, from_row, schema
@@ -444,7 +444,7 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self.path(key), SHARDS[key.stage], f"a {key.stage} shard")
+        yield from _read(self.path(key), cast(type[Passage], SHARDS[key.stage]), f"a {key.stage} shard")
 
     def columns(self, key: ShardKey, names: Sequence[str] | None = None) -> pa.Table:
         """Columns of a complete shard, all by default.

@@ -63,7 +63,7 @@ def _next(run: RunFolder, settings: Recipe, plan: Plan, until: str) -> Work | No
         # Nothing is removed here: that takes --overwrite or --retry-failed.
         tasks = plan.tasks(stage)
         if tasks:
-            return Work(settings, stage, tasks)
+            return Work(settings, tasks[0].key.stage_key, tasks)
         if stage == StageKey(until, last if until == "rated" else 0):
             break
     return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.training import TrainConfig
+from x_instruction.corpus.shard_sizes import shard_count
 from x_instruction.pipeline.executors.devices import span
 from x_instruction.pipeline.planner.measured import Measured, clustering
 from x_instruction.pipeline.rates import ASKED, Work
@@ -374,7 +375,7 @@ class _Forecaster:
         return self.machines.workers
 
     def _shards(self, tag: str) -> int:
-        return max(1, math.ceil(self.passages[tag] / self.recipe.corpus.shard_size))
+        return shard_count(self.recipe.corpus, self.passages[tag])
 
 
 def equal_parts(total: int, languages: Sequence[str]) -> dict[str, int]:
