@@ -3,6 +3,7 @@
 # make test-vllm      what runs vLLM, in another environment: it wants other versions
 # make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
+# make test-slurm     arrays on a Slurm of two nodes, which it installs from Debian's packages (as root)
 # make coverage       every test, and the branches that none takes
 # make bench-gpu-small   the GPU benchmarks on a CPU, with tiny models
 # make docs     the pages of docs/ that are made from the code
@@ -16,7 +17,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-vllm test-servers test-clients bench-gpu-small docs quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients test-slurm bench-gpu-small docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +73,11 @@ build/clients/installed:
 
 test-clients: $(VENV)/test-installed build/clients/installed
 	$(BIN)/python -m pytest -m clients tests/matrix
+
+test-slurm: $(VENV)/test-installed
+	[ -x /usr/sbin/slurmctld -a -x /usr/sbin/munged ] || { apt-get update -q && \
+	    apt-get install -y -q --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python -m pytest -m slurm tests/scale/test_slurm.py
 
 bench-gpu-small: $(VENV)/test-installed
 	$(BIN)/python -m pytest -s -m bench tests/test_gpu_benchmarks.py

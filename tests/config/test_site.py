@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from x_instruction.errors import RecipeError
         ("[slurm]\npartitoin = 'a'", "unknown key slurm.partitoin, did you mean 'partition'"),
         ("[slurm]\nshards_per_element = 0", "slurm.shards_per_element is 0, expected a number above 0"),
         ("[slurm]\nenv = ['HF_TOKEN=hf_secret']", "slurm.env holds something other than a name"),
+        ("[slurm]\nwriter_server = ['serve']", "slurm.writer_server is 'serve', expected a command with {port}"),
         ("[hf_jobs]\nsecrets = ['a-b']", "hf_jobs.secrets holds something other than a name"),
         ("[slurm", "is not valid TOML"),
     ],
@@ -32,3 +34,13 @@ def test_a_wrong_site_is_refused(text: str, message: str, tmp_path: Path) -> Non
 def test_a_missing_site_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read the site .*none.toml: No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_the_sites_of_the_page_are_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "scale.md"
+    found = re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    sites = [text for text in found if re.match(r"\[(slurm|hf_jobs|ray)\]|scratch", text)]
+    assert len(sites) >= 2
+    for text in sites:
+        (tmp_path / "site.toml").write_text(text)
+        assert load(tmp_path / "site.toml")

@@ -80,6 +80,7 @@ class OpenAIServer:
         fault: looks at a request's path and body; what it returns (status and JSON or text) is answered instead.
         key: the key that it wants.
         models: names that it lists.
+        port: to listen on; 0 for a free one.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class OpenAIServer:
         fault: Callable[[str, dict[str, Any]], tuple[int, Any] | None] = lambda path, body: None,
         key: str = "",
         models: tuple[str, ...] = (MODEL,),
+        port: int = 0,
     ) -> None:
         self.fault = fault
         self.key = key
         self.models = models
+        self.port = port
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -111,7 +114,7 @@ class OpenAIServer:
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
 

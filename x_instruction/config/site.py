@@ -58,6 +58,11 @@ class Slurm(Section):
     """Lines of shell that run before an element starts, such as `["module load cuda"]`."""
     env: Strings = ()
     """Names of environment variables to pass on, such as `["HF_TOKEN"]`. Their values are written nowhere."""
+    writer_server: Strings = ()
+    """Command of a model server that each element starts for `generate`, such as `["vllm", "serve", "org/model",
+    "--port", "{port}"]`. It replaces `generate.model.server.url`. The element ends it after its last shard."""
+    rater_server: Strings = ()
+    """Command of a model server that each element starts for `refine`."""
     shards_per_element: Positive = 8
     """Shards that an element makes, one after another, with one loaded model."""
     max_array: Positive = 1000
@@ -72,6 +77,13 @@ class Slurm(Section):
     """Seconds before the time limit at which an element saves its work and ends."""
 
     _check_env = field_validator("env")(_names)
+
+    @field_validator("writer_server", "rater_server")
+    @classmethod
+    def _port(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if command and not any("{port}" in word for word in command):
+            raise ValueError(f"is {' '.join(command)!r}, expected a command with {{port}}: each element has its own")
+        return command
 
 
 class HfJobs(Section):

@@ -139,6 +139,10 @@ class Busy(Exception):
         self.holder = holder
 
 
+class RunBusy(ShardError):
+    """Another process holds the run folder, or the same part of it."""
+
+
 @contextlib.contextmanager
 def hold(files: LockFiles, name: str) -> Iterator[None]:
     """Hold a lock until the block ends, and renew it meanwhile.
@@ -208,8 +212,8 @@ def run_lock(root: Path | LockFiles, rank: int = 0, of: int = 1) -> Iterator[Non
         of: the number of parts.
 
     Raises:
-        ShardError: another process holds the folder or this rank, ranks of another ``of`` are at work, or the folder
-            cannot be written.
+        RunBusy: another process holds the folder or this rank.
+        ShardError: ranks of another ``of`` are at work, or the folder cannot be written.
     """
     files: LockFiles = FolderLocks(root) if isinstance(root, Path) else root
     shown = root if isinstance(root, Path) else "the run"
@@ -222,7 +226,7 @@ def run_lock(root: Path | LockFiles, rank: int = 0, of: int = 1) -> Iterator[Non
             for name in files.names():
                 _check_other(files, name, of, str(shown))
         except Busy as error:
-            raise ShardError(
+            raise RunBusy(
                 f"another run is at work in {shown}{part} ({error.holder}): wait until it ends, or choose another "
                 f"--out; if that machine was stopped, wait {STALE:.0f} seconds"
             ) from None

@@ -34,12 +34,14 @@ class Work:
         stage: the stage.
         tasks: the shards; none if models are trained.
         role: the role of the models to train, ``generator`` or ``rater``; empty if shards are made.
+        server: the command of a model server that each element starts; empty for none.
     """
 
     recipe: Recipe
     stage: StageKey
     tasks: Sequence[ShardTask]
     role: str = ""
+    server: tuple[str, ...] = ()
 
     def dumps(self) -> bytes:
         """The file of tasks. Settings that all tasks share are written once."""
@@ -64,6 +66,7 @@ class Work:
             "stage": self.stage.stage,
             "round": self.stage.round,
             "role": self.role,
+            "server": self.server,
             "settings": shared,
             "tasks": tasks,
         }
@@ -93,7 +96,7 @@ class Work:
                 ShardTask(stage.shard(task["language"], task["index"]), {**table["settings"], **task["settings"]})
                 for task in table["tasks"]
             ]
-            return cls(recipe.loads(json.dumps(table["recipe"])), stage, tasks, table["role"])
+            return cls(recipe.loads(json.dumps(table["recipe"])), stage, tasks, table["role"], tuple(table["server"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"cannot read the tasks in {name}: {error!r}; rerun `x-instruction run`") from error
 
@@ -110,6 +113,7 @@ class Array:
         needs_gpu: whether an element runs a model.
         env: names of the environment variables that an element needs, besides those that the site names.
         asks_gpu: whether a model of the recipe runs on a GPU only.
+        logs: the folder for the logs of elements, on this machine.
     """
 
     location: str
@@ -119,6 +123,7 @@ class Array:
     needs_gpu: bool
     env: tuple[str, ...] = ()
     asks_gpu: bool = False
+    logs: str = ""
 
     def command(self, rank: str) -> list[str]:
         """The command of an element, after the name of the program.
@@ -158,6 +163,9 @@ class Scheduler(Protocol):
 
     advances: bool
     per_element: int
+
+    def server(self, stage: StageKey) -> tuple[str, ...]:
+        """The command of a model server that each element starts for a stage; empty for none."""
 
     def check(self, array: Array) -> None:
         """Refuse at once, before any work, what would fail later.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from x_instruction.config import recipe
 from x_instruction.errors import ShardError
 from x_instruction.pipeline.detached import pool
@@ -10,6 +12,11 @@ from x_instruction.pipeline.detached.state import State
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import Progress
 from x_instruction.storage.location import open_run
+from x_instruction.storage.lock import STALE, RunBusy
+
+# Seconds to wait for another coordinator, and between two looks.
+_PATIENCE = STALE + 60.0
+_PAUSE = 2.0
 
 
 def advance(location: str, progress: Progress) -> State:
@@ -28,6 +35,18 @@ def advance(location: str, progress: Progress) -> State:
         ShardError: nothing was ever submitted.
         XInstructionError: the run cannot continue. The reason is also kept in the run folder.
     """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _advance(location, progress)
+        except RunBusy:
+            # The coordinator that submitted the array may not have ended yet, or have been killed on its machine.
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _advance(location: str, progress: Progress) -> State:
     run = open_run(location)
     state = states.load(run)
     if state is None:

@@ -8,21 +8,22 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.config.site import Site, load
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline import rounds
-from x_instruction.pipeline.detached import Work
+from x_instruction.pipeline.detached import Scheduler, Work
 from x_instruction.pipeline.detached.pool import array_of
 from x_instruction.pipeline.detached.state import scheduler
 from x_instruction.pipeline.on import read_on
 from x_instruction.pipeline.plan import Plan
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
 
 
-def dry_run(settings: Recipe, root: Path, on: str, site: Path | None, until: str) -> str:
+def dry_run(settings: Recipe, location: str | Path, on: str, site: Path | None, until: str) -> str:
     """The jobs that a run would submit first, after the same checks.
 
     Args:
         settings: the recipe.
-        root: the run folder.
+        location: the run.
         on: where the shards are made.
         site: the file of the site.
         until: the last stage to make.
@@ -35,19 +36,19 @@ def dry_run(settings: Recipe, root: Path, on: str, site: Path | None, until: str
     if not read_on(on).detached:
         raise RecipeError(f"--dry-run shows what is submitted, and --on is {on!r}: expected slurm or hf-jobs")
     rounds.check(settings)
-    run = RunFolder(root)
+    run = open_run(location)
     plan = Plan(run, settings)
     plan.check()
     where = scheduler(on, load(site) if site is not None else Site())
-    work = _next(run, settings, plan, until)
+    work = _next(run, settings, plan, until, where)
     if work is None:
-        return f"nothing is left to submit for {root}"
+        return f"nothing is left to submit for {run.location}"
     array = array_of(run, work, 1, where)
     where.check(array)
     return where.shown(array)
 
 
-def _next(run: RunFolder, settings: Recipe, plan: Plan, until: str) -> Work | None:
+def _next(run: RunFolder, settings: Recipe, plan: Plan, until: str, where: Scheduler) -> Work | None:
     """What comes first of what is missing."""
     trains = {"candidate": settings.generate.train, "rated": settings.refine.train}
     for stage in rounds.stages(settings):
@@ -63,7 +64,7 @@ def _next(run: RunFolder, settings: Recipe, plan: Plan, until: str) -> Work | No
         # Nothing is removed here: that takes --overwrite or --retry-failed.
         tasks = plan.tasks(stage)
         if tasks:
-            return Work(settings, tasks[0].key.stage_key, tasks)
+            return Work(settings, tasks[0].key.stage_key, tasks, server=where.server(stage))
         if stage == StageKey(until, last if until == "rated" else 0):
             break
     return None

@@ -15,6 +15,7 @@ from x_instruction import __version__
 from x_instruction.config.site import HfJobs
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.pipeline.detached import Array, Submission
+from x_instruction.storage.shard_key import StageKey
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
@@ -40,6 +41,10 @@ class HfJobsScheduler:
     def __init__(self, site: HfJobs) -> None:
         self.site = site
         self.per_element = site.shards_per_job
+
+    def server(self, stage: StageKey) -> tuple[str, ...]:
+        """No server of a job's own."""
+        return ()
 
     def check(self, array: Array) -> None:
         """Refuse at once, before any work, what would fail later."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import engine_spec
 from x_instruction.errors import EngineError, RecipeError, ShardError
-from x_instruction.pipeline.detached import FOLDER, Array, Scheduler, Work
+from x_instruction.pipeline.detached import Array, Scheduler, Submission, Work, record
 from x_instruction.pipeline.detached import state as states
 from x_instruction.pipeline.detached.attempts import attempts, died_of, forget
 from x_instruction.pipeline.detached.state import State
 from x_instruction.pipeline.executors import MOST_DEATHS, OnDone, OnProgress, OnSetAside
 from x_instruction.pipeline.models import Models
-from x_instruction.pipeline.rounds import model_of
+from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.run_folder import RunFolder, file_name
+from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
 
 # Arrays in a row that make nothing, before no other is submitted.
 MOST_IDLE = 3
@@ -38,7 +39,7 @@ class DetachedPool:
     Args:
         run: the run folder.
         settings: the recipe.
-        state: the state before. If nothing was submitted yet, tasks that were set aside are tried again.
+        state: the state before. If it has not begun, tasks that were set aside are tried again.
     """
 
     def __init__(self, run: RunFolder, settings: Recipe, state: State) -> None:
@@ -55,15 +56,17 @@ class DetachedPool:
         Raises:
             Submitted: there were any.
         """
-        left = []
+        left, stage = [], tasks[0].key.stage_key
+        noted = set(self._incomplete(stage))
+        repeated = self.state.begun and self.state.stage_key == stage
         for task in tasks:
-            reason, tries = self._failure(task)
+            reason, tries = self._failure(task, task.key in noted, repeated)
             if reason:
                 on_set_aside(task, reason, tries)
             else:
                 left.append(task)
         if left:
-            self._submit(Work(self.recipe, left[0].key.stage_key, left))
+            self._submit(Work(self.recipe, stage, left, server=self.scheduler.server(stage)))
 
     def train(self, models: Models, role: str, stage: StageKey) -> None:
         """Submit the training of the models that a stage asks, unless they are complete.
@@ -78,12 +81,12 @@ class DetachedPool:
         """Nothing is held."""
 
     def __enter__(self) -> DetachedPool:
-        if not self.state.number:
-            # Asked anew by a person: what was set aside is tried again.
-            forget(self.run_folder)
-            for name in self.run_folder.names(""):
-                if name.endswith(".failed.json"):
-                    self.run_folder.remove_file(name)
+        if not self.state.begun:
+            for stage in stages(self.recipe):
+                for key in self._incomplete(stage):
+                    if self.run_folder.failure(key) is not None:
+                        self.run_folder.remove_file(file_name(key, ".failed.json"))
+                        forget(self.run_folder, key)
         return self
 
     def __exit__(
@@ -93,38 +96,56 @@ class DetachedPool:
             states.save(self.run_folder, dataclasses.replace(self.state, ended=states.COMPLETE))
         return isinstance(error, Submitted)
 
-    def _failure(self, task: ShardTask) -> tuple[str, int]:
-        """Why a task is not tried again, and how often it was tried; an empty reason if it is tried."""
-        failure = self.run_folder.failure(task.key)
+    def _incomplete(self, stage: StageKey) -> Iterator[ShardKey]:
+        """Shards of a stage of which any file exists, except complete ones."""
+        for tag in self.run_folder.languages(stage):
+            found = self.run_folder.listing(stage, tag)
+            # A task makes all passages of a language, so the first ones may be complete.
+            left = found.present if stage == PASSAGE else found.present - found.complete
+            yield from (stage.shard(tag, index) for index in sorted(left))
+
+    def _failure(self, task: ShardTask, noted: bool, repeated: bool) -> tuple[str, int]:
+        """Why a task is not tried again, and how often it was tried; an empty reason if it is tried.
+
+        Args:
+            task: the task.
+            noted: whether there may be a record that it was set aside.
+            repeated: whether it was submitted before.
+        """
+        failure = self.run_folder.failure(task.key) if noted else None
         if failure is not None:
             return failure.reason, failure.attempts
-        tries = attempts(self.run_folder, task.key)
+        tries = attempts(self.run_folder, task.key) if repeated else 0
         return died_of(tries) if tries >= MOST_DEATHS else "", tries
 
     def _submit(self, work: Work) -> None:
-        before, number = self.state, _last_number(self.run_folder) + 1
+        before, number = self.state, self.state.number + 1
         same = (before.stage_key, before.role) == (work.stage, work.role)
-        idle = before.idle + 1 if before.number and same and len(work.tasks) >= before.tasks else 0
+        idle = before.idle + 1 if before.begun and same and len(work.tasks) >= before.tasks else 0
         if idle >= MOST_IDLE:
             raise EngineError(
-                f"{MOST_IDLE} arrays in a row made nothing ({last_error(self.run_folder, before) or 'no error is kept'}"
-                f"): logs are in {self.run_folder.location}/{FOLDER}/logs; rerun the same command to try again"
+                f"{MOST_IDLE} arrays in a row made nothing "
+                f"({record.last_error(self.run_folder, before.number) or 'no error is kept'}): logs are in "
+                f"{log_folder(self.run_folder)}; rerun the same command to try again"
             )
         array = array_of(self.run_folder, work, number, self.scheduler)
+        record.forget(self.run_folder, number)
         self.run_folder.write_file(array.tasks, work.dumps())
-        submitted = self.scheduler.submit(array)
         self.state = dataclasses.replace(
             before,
             number=number,
+            begun=True,
             stage=work.stage.stage,
             round=work.stage.round,
             role=work.role,
             elements=array.elements,
             tasks=len(work.tasks),
-            submitted=submitted,
+            submitted=Submission(()),
             idle=idle,
-            ended="",
         )
+        # Before and after: if this process is killed in between, the array is still advanced.
+        states.save(self.run_folder, self.state)
+        self.state = dataclasses.replace(self.state, submitted=self.scheduler.submit(array))
         states.save(self.run_folder, self.state)
         raise Submitted
 
@@ -141,18 +162,29 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
     elements = max(1, -(-len(work.tasks) // scheduler.per_element))
     model = model_of(work.recipe, work.stage)
     remote = model is not None and engine_spec(model).remote
-    needs_gpu = bool(work.role) or not (work.stage == PASSAGE or remote)
+    needs_gpu = bool(work.role or work.server) or not (work.stage == PASSAGE or remote)
     keys = {each.server.key_variable for each in work.recipe.models if engine_spec(each).remote}
     name = f"{work.recipe.name}-{work.role or work.stage.stage}-{work.stage.round}"
     return Array(
-        run.location if run.on_store else str(run.root.absolute()),
-        states.tasks_file(number),
+        absolute(run),
+        states.file(f"{number}.json"),
         re.sub(r"[^\w.-]+", "-", name),
         elements,
         needs_gpu,
         tuple(sorted(keys)),
         any(each.engine == "vllm" or each.device.startswith("cuda") for each in work.recipe.models),
+        str(log_folder(run)),
     )
+
+
+def absolute(run: RunFolder) -> str:
+    """The location of a run for processes in other folders."""
+    return run.location if run.on_store else str(Path(run.location).absolute())
+
+
+def log_folder(run: RunFolder) -> Path:
+    """Where elements write their logs: in the run folder, or in the working folder if the run is on a store."""
+    return Path.cwd() / "logs" if run.on_store else Path(absolute(run)) / states.file("logs")
 
 
 def begin(run: RunFolder, settings: Recipe, state: State) -> State:
@@ -170,7 +202,8 @@ def begin(run: RunFolder, settings: Recipe, state: State) -> State:
     scheduler = state.scheduler()
     for stage in (PASSAGE, CURATED):
         scheduler.check(array_of(run, Work(settings, stage, ()), 1, scheduler))
-    return state
+    before = states.load(run)
+    return state if before is None else dataclasses.replace(state, number=before.number)
 
 
 def check_no_elements(run: RunFolder) -> None:
@@ -183,9 +216,10 @@ def check_no_elements(run: RunFolder) -> None:
     if state is None:
         return
     if not state.ended and state.scheduler().states(state.submitted):
+        place = run.location
         raise ShardError(
-            f"elements on {state.on} make {run.location}: wait until they end (`x-instruction status {run.location}`), "
-            f"or cancel them (`x-instruction cancel {run.location}`)"
+            f"elements on {state.on} make {place}: wait until they end (`x-instruction status {place}`), or cancel "
+            f"them (`x-instruction cancel {place}`)"
         )
 
 
@@ -210,14 +244,3 @@ def check_options(on: str, given: dict[str, bool]) -> None:
     names = [name for name, is_given in given.items() if is_given]
     if names:
         raise RecipeError(f"{' and '.join(names)} cannot be combined with --on {on}: leave it out")
-
-
-def last_error(run: RunFolder, state: State) -> str:
-    """An error of an element of the last array; empty if none is kept."""
-    found = [name for name in run.names(f"{FOLDER}/errors") if name.startswith(f"{FOLDER}/errors/{state.number}-")]
-    return (run.read_file(found[-1]) or b"").decode().strip() if found else ""
-
-
-def _last_number(run: RunFolder) -> int:
-    numbers = (re.fullmatch(rf"{FOLDER}/(\d+)\.json", name) for name in run.names(FOLDER))
-    return max((int(found[1]) for found in numbers if found), default=0)

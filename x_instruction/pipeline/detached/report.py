@@ -5,8 +5,8 @@ from __future__ import annotations
 from x_instruction.errors import EngineError
 from x_instruction.pipeline.detached import Work
 from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached.record import seen
 from x_instruction.pipeline.detached.state import State
-from x_instruction.pipeline.detached.work import seen
 from x_instruction.storage.run_folder import RunFolder
 
 # Shards that are named; there may be thousands.
@@ -15,9 +15,9 @@ _NAMED = 5
 
 def lines(run: RunFolder, state: State) -> list[str]:
     """What was submitted last, how far it is, and why the run stopped."""
-    if not state.number:
+    if not state.begun:
         return []
-    name = states.tasks_file(state.number)
+    name = states.file(f"{state.number}.json")
     work = Work.loads(run.read_file(name) or b"", name)
     made = sum(run.complete(task.key) for task in work.tasks)
     shown = [state.summary()]
@@ -35,10 +35,7 @@ def lines(run: RunFolder, state: State) -> list[str]:
         return [*shown, f"{state.on}: {error}"]
     if counts:
         return [*shown, f"{state.on}: " + ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()))]
+    ended = f"{state.on}: every element has ended"
     if not seen(run, state.number):
-        return [
-            *shown,
-            f"{state.on}: every element has ended, and none has read {run.location}: "
-            "is it a folder that all nodes share?",
-        ]
-    return [*shown, f"{state.on}: every element has ended; `x-instruction advance {run.location}` submits what is next"]
+        return [*shown, f"{ended}, and none has read {run.location}: is it a folder that all nodes share?"]
+    return [*shown, f"{ended}; `x-instruction advance {run.location}` submits what is next"]

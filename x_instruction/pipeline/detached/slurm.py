@@ -14,7 +14,8 @@ from pathlib import Path
 
 from x_instruction.config.site import Slurm
 from x_instruction.errors import EngineError, RecipeError
-from x_instruction.pipeline.detached import FOLDER, Array, Submission
+from x_instruction.pipeline.detached import Array, Submission
+from x_instruction.storage.shard_key import StageKey
 
 PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
 # Seconds to wait for the controller.
@@ -36,6 +37,10 @@ class SlurmScheduler:
         self.site = site
         self.per_element = site.shards_per_element
 
+    def server(self, stage: StageKey) -> tuple[str, ...]:
+        """The command of a model server that each element starts for a stage; empty for none."""
+        return {"candidate": self.site.writer_server, "rated": self.site.rater_server}.get(stage.stage, ())
+
     def check(self, array: Array) -> None:
         """Refuse at once, before any work, what would fail later."""
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -56,7 +61,7 @@ class SlurmScheduler:
 
     def submit(self, array: Array) -> Submission:
         """Submit the elements, and the job that advances the run when they have ended."""
-        Path(array.location, FOLDER, "logs").mkdir(exist_ok=True)
+        Path(array.logs).mkdir(parents=True, exist_ok=True)
         elements: list[str] = []
         for first, count in self._chunks(array):
             asked = _run("sbatch", "--parsable", text=self._elements(array, first, count))
@@ -74,6 +79,8 @@ class SlurmScheduler:
 
     def states(self, submission: Submission) -> Mapping[str, int]:
         """Elements that have not ended, by state; those that wait with the reason of Slurm."""
+        if not submission.elements:
+            return {}
         asked = _run("squeue", "-r", "-h", "-j", ",".join(submission.elements), "-o", "%T %r")
         if asked.returncode and "Invalid job id" not in asked.stderr:
             raise EngineError(f"squeue failed: {_said(asked)}")
@@ -142,7 +149,7 @@ class SlurmScheduler:
     def _script(self, array: Array, options: Sequence[str], command: Sequence[str], log: str) -> str:
         site = self.site
         names = ",".join(dict.fromkeys((*site.env, *(name for name in array.env if name in os.environ))))
-        logs = f"{array.location}/{FOLDER}/logs".replace("%", "%%")
+        logs = array.logs.replace("%", "%%")
         place = {"partition": site.partition, "account": site.account, "qos": site.qos}
         options = [
             *options,

@@ -20,7 +20,7 @@ from x_instruction.storage.shard_key import StageKey
 # Reasons why nothing more is submitted, besides errors.
 COMPLETE = "complete"
 CANCELLED = "cancelled"
-_FILE = f"{FOLDER}/state.json"
+_FILE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class State:
         site: the site, as plain data.
         until: the last stage to make.
         overwrite: whether shards of other settings are made again.
-        number: of the file of tasks, from 1; 0 before the first.
+        number: of the last file of tasks, from 1; 0 before the first.
+        begun: whether this run has submitted anything.
         stage, round: the stage that is made.
         role: the role of the models that are trained for it; empty if shards are made.
         elements: number of elements.
@@ -47,6 +48,7 @@ class State:
     until: str
     overwrite: bool = False
     number: int = 0
+    begun: bool = False
     stage: str = "passage"
     round: int = 0
     role: str = ""
@@ -90,9 +92,9 @@ def scheduler(on: str, site: Site) -> Scheduler:
     raise RecipeError(f"--on is {on!r}, which submits nothing: expected slurm or hf-jobs")
 
 
-def tasks_file(number: int) -> str:
-    """The file of tasks of an array, relative to the run."""
-    return f"{FOLDER}/{number}.json"
+def file(name: str) -> str:
+    """The name of a file of the detached run, relative to the run."""
+    return f"{FOLDER}/{name}"
 
 
 def load(run: RunFolder) -> State | None:
@@ -101,19 +103,19 @@ def load(run: RunFolder) -> State | None:
     Raises:
         ShardError: the file is damaged, or another version wrote it.
     """
-    data = run.read_file(_FILE)
+    data = run.read_file(file(_FILE))
     if data is None:
         return None
     try:
         table = json.loads(data)
         return State(**{**table, "submitted": Submission(**table["submitted"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"cannot read {run.location}/{_FILE}: {error!r}; remove it and run again") from error
+        raise ShardError(f"cannot read {run.location}/{file(_FILE)}: {error!r}; remove it and run again") from error
 
 
 def save(run: RunFolder, state: State) -> None:
     """Write the state."""
-    run.write_file(_FILE, json.dumps(dataclasses.asdict(state), indent=1).encode())
+    run.write_file(file(_FILE), json.dumps(dataclasses.asdict(state), indent=1).encode())
 
 
 def end(run: RunFolder, reason: str) -> None:
@@ -125,7 +127,7 @@ def end(run: RunFolder, reason: str) -> None:
 
 def clear(run: RunFolder) -> None:
     """Forget what was submitted."""
-    run.remove_file(_FILE)
+    run.remove_file(file(_FILE))
 
 
 @contextlib.contextmanager

@@ -13,13 +13,17 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import PurePosixPath
 
-from x_instruction.errors import OutOfMemory, ShardError, XInstructionError
-from x_instruction.pipeline.detached import FOLDER, Work
+from x_instruction.errors import EngineError, OutOfMemory, ShardError, XInstructionError
+from x_instruction.pipeline.detached import Work
 from x_instruction.pipeline.detached.attempts import attempt, attempts, died_of
+from x_instruction.pipeline.detached.node_server import asking, node_server
+from x_instruction.pipeline.detached.record import acknowledge, keep_error, last_error
 from x_instruction.pipeline.execute import outcome
 from x_instruction.pipeline.executors import MOST_DEATHS
 from x_instruction.pipeline.executors.devices import groups
@@ -64,14 +68,18 @@ def make(location: str, tasks: str, rank: int, of: int) -> int:
     part = Part(rank, of)
     run = open_run(location)
     work = _read(run, tasks)
-    number = tasks.rpartition("/")[2].removesuffix(".json")
-    _acknowledge(run, number)
-    return _Element(run, work, part, f"{FOLDER}/errors/{number}-{rank}.txt").run()
-
-
-def seen(run: RunFolder, number: str | int) -> str:
-    """The host of the first element of an array that read its tasks; empty if none did."""
-    return (run.read_file(_seen(number)) or b"").decode()
+    number = int(PurePosixPath(tasks).stem)
+    acknowledge(run, number)
+    _say(f"element {rank} of {of} on {os.environ.get('SLURMD_NODENAME') or socket.gethostname()}")
+    if not work.server or all(run.complete(task.key) for task in _share(work, part)):
+        return _Element(run, work, part, number).run()
+    try:
+        with node_server(work.server) as url:
+            changed = replace(work, recipe=asking(work.recipe, work.stage, url))
+            return _Element(run, changed, part, number).run()
+    except EngineError as error:
+        keep_error(run, number, str(error))
+        raise
 
 
 def _read(run: RunFolder, tasks: str) -> Work:
@@ -84,14 +92,10 @@ def _read(run: RunFolder, tasks: str) -> Work:
     return Work.loads(data, tasks)
 
 
-def _acknowledge(run: RunFolder, number: str) -> None:
-    """Tell the coordinator that a node sees the run folder."""
-    if not seen(run, number):
-        run.write_file(_seen(number), socket.gethostname().encode())
-
-
-def _seen(number: str | int) -> str:
-    return f"{FOLDER}/{number}.seen"
+def _share(work: Work, part: Part) -> Sequence[ShardTask]:
+    """The tasks of an element. Neighbours share a language, and so a model if each language has its own."""
+    first, last = (len(work.tasks) * each // part.of for each in (part.rank, part.rank + 1))
+    return work.tasks[first:last]
 
 
 class _Element:
@@ -101,18 +105,17 @@ class _Element:
         run: the run folder.
         work: all tasks.
         part: the share of this element.
-        errors: the file of the run that keeps the error of a worker.
+        number: of the file of tasks.
     """
 
-    def __init__(self, run: RunFolder, work: Work, part: Part, errors: str) -> None:
+    def __init__(self, run: RunFolder, work: Work, part: Part, number: int) -> None:
         self._run = run
         self._work = work
-        self._errors = errors
-        # Training takes all GPUs.
-        self._devices: Sequence[str | None] = [None] if work.role else groups(work.recipe) or [None]
-        first, last = (len(work.tasks) * each // part.of for each in (part.rank, part.rank + 1))
-        # Neighbours share a language, and so a model if each language has its own.
-        self._tasks = [work.tasks[first:last][number :: len(self._devices)] for number in range(len(self._devices))]
+        self._number = number
+        # Training and a server take all GPUs.
+        self._devices: Sequence[str | None] = [None] if work.role or work.server else groups(work.recipe) or [None]
+        own = _share(work, part)
+        self._tasks = [own[number :: len(self._devices)] for number in range(len(self._devices))]
         self._workers: dict[int, BaseProcess] = {}
         self._signal = 0
 
@@ -136,7 +139,7 @@ class _Element:
                     if process.exitcode == 0 or self._signal:
                         continue
                     if process.exitcode > 0:
-                        failed = (self._run.read_file(self._errors) or b"a worker failed").decode()
+                        failed = last_error(self._run, self._number) or "a worker failed"
                     elif begun[number] == self._begun(number):
                         failed = f"a worker was ended by signal {-process.exitcode} before it began a task"
                     else:
@@ -154,7 +157,7 @@ class _Element:
         # Nothing heavy is imported and no thread runs before the fork, so it is safe and costs next to nothing.
         process = multiprocessing.get_context("fork").Process(
             target=_worker_main,
-            args=(self._run, self._work, self._tasks[number], self._devices[number], self._errors),
+            args=(self._run, self._work, self._tasks[number], self._devices[number], self._number),
         )
         process.start()
         self._workers[number] = process
@@ -172,12 +175,12 @@ class _Element:
                 os.kill(process.pid, received)
 
 
-def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device: str | None, errors: str) -> None:
+def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device: str | None, number: int) -> None:
     """The main function of a worker."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    for number in _SIGNALS:
-        signal.signal(number, _stop)
+    for received in _SIGNALS:
+        signal.signal(received, _stop)
     end_with_parent()
     code = 1
     try:
@@ -189,11 +192,11 @@ def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device:
     except _Stopped:
         pass
     except XInstructionError as error:
-        _keep(run, errors, str(error))
+        keep_error(run, number, str(error))
     except Exception as error:
         # A defect: its traceback belongs into the log.
         traceback.print_exc()
-        _keep(run, errors, repr(error))
+        keep_error(run, number, repr(error))
     sys.stdout.flush()
     sys.stderr.flush()
     end_process(code)
@@ -233,7 +236,3 @@ def _stop(number: int, _: object) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-def _keep(run: RunFolder, name: str, error: str) -> None:
-    run.write_file(name, f"{error}\n".encode())
