@@ -83,6 +83,7 @@ HEAVY = {
         "engines.local.vllm_model",
         "engines.local.vllm_requests",
     },
+    "ray": {"pipeline.executors.ray", "pipeline.executors.ray_cluster", "pipeline.executors.ray_worker"},
     "starlette": LOCAL_HUB,
     "uvicorn": {"local_hub.server"},
     "lz4": {"local_hub.xet"},

@@ -184,7 +184,7 @@ def preview(
         XInstructionError: see ``x_instruction.errors``; answers are kept.
     """
     from x_instruction.pipeline import preview as previewing
-    from x_instruction.pipeline.execute import default_workers
+    from x_instruction.pipeline.executors.devices import default_workers
     from x_instruction.pipeline.progress import shown
     from x_instruction.refine import check
 

@@ -12,8 +12,8 @@ import pytest
 
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.errors import EngineError
-from x_instruction.pipeline.execute import default_workers, execute
-from x_instruction.pipeline.executors.devices import groups, span
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.executors.devices import default_workers, groups, span
 from x_instruction.pipeline.progress import NullProgress
 
 Write = Callable[..., Path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from x_instruction.pipeline import batch, rounds
 from x_instruction.pipeline.costs import check_budget, spent
 from x_instruction.pipeline.detached.pool import DetachedPool, begin, check_no_elements, check_options
 from x_instruction.pipeline.detached.state import State, clear, ended_by_errors
-from x_instruction.pipeline.executors.devices import groups
+from x_instruction.pipeline.executors.ray_cluster import check_address
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.on import read_on
 from x_instruction.pipeline.part import Part
@@ -87,7 +86,7 @@ def execute(
     part = Part(rank, of)
     place = read_on(on)
     if place.kind == "ray":
-        raise RecipeError(f"--on is {on!r}, which this version cannot use: expected local")
+        check_address(place.address)
     _check_part(part, overwrite, retry_failed, budget)
     if place.detached:
         check_options(on, {"--budget": budget is not None, "--workers": bool(workers), "--rank": not part.whole})
@@ -124,9 +123,7 @@ def execute(
         with (
             DetachedPool(run, settings, detached)
             if detached is not None
-            else WorkerPool(
-                run, settings, workers or default_workers(settings), budget, before, site.scratch if site else ""
-            )
+            else WorkerPool(run, settings, workers, budget, before, place, site)
         ) as pool:
             models = Models(run, settings, overwrite, progress.say)
             _make_stages(settings, plan, models, pool, until, progress)
@@ -282,11 +279,6 @@ def _advise(settings: Recipe, run: RunFolder, task: ShardTask, progress: Progres
             f"{task.key.language} has {rows:,} pairs, and {chosen} clusters all of them: with "
             'diversify.selector = "sampled-kmeans" this takes minutes and half of the memory'
         )
-
-
-def default_workers(settings: Recipe) -> int:
-    """One worker per GPU, or group of GPUs that a model is split over; on a CPU one per core or language."""
-    return len(groups(settings)) or max(1, min(os.cpu_count() or 1, len(settings.languages)))
 
 
 def outcome(task: ShardTask, reports: list[ShardReport]) -> str:

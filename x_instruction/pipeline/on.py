@@ -17,7 +17,8 @@ class On:
 
     Args:
         kind: the processes of this machine, a Ray cluster, a Slurm cluster or Hugging Face Jobs.
-        address: ``HOST:PORT`` of a Ray cluster; empty for the one that this machine belongs to.
+        address: of a Ray cluster, as Ray takes it: ``HOST:PORT`` or ``ray://HOST:PORT``; empty for the one that this
+            machine belongs to.
     """
 
     kind: Kind = "local"
@@ -30,20 +31,27 @@ class On:
 
 
 LOCAL = On()
+_ADDRESS = re.compile(r"ray:(?P<address>(?P<client>//)?(?P<host>[^/\s]+):(?P<port>\d{1,5}))")
 
 
-def read_on(text: str) -> On:
+def read_on(text: str, option: str = "--on") -> On:
     """The place in a value of ``--on``.
+
+    Args:
+        text: the value.
+        option: its name, for messages.
 
     Raises:
         RecipeError: it names no place.
     """
     if text in ("local", "ray", "slurm", "hf-jobs"):
         return On(cast(Kind, text))
-    if text.startswith("ray://"):
-        address = text.removeprefix("ray://")
-        host, _, port = address.rpartition(":")
-        if not host or not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65_536:
-            raise RecipeError(f"--on is {text!r}, expected ray://HOST:PORT, such as ray://10.0.0.5:6379")
-        return On("ray", address)
-    raise RecipeError(f"--on is {text!r}, expected local, ray, ray://HOST:PORT, slurm or hf-jobs")
+    found = _ADDRESS.fullmatch(text)
+    if found and 0 < int(found["port"]) < 65_536:
+        return On("ray", text if found["client"] else found["address"])
+    if text.startswith("ray:"):
+        raise RecipeError(
+            f"{option} is {text!r}, expected ray:HOST:PORT on a node of the cluster, such as ray:10.0.0.5:6379, or "
+            "ray://HOST:PORT for the Ray client, such as ray://10.0.0.5:10001"
+        )
+    raise RecipeError(f"{option} is {text!r}, expected local, ray, ray:HOST:PORT, ray://HOST:PORT, slurm or hf-jobs")

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from x_instruction.config.recipe import Recipe
+from x_instruction.config.site import Site
 from x_instruction.engines import engine_spec
 from x_instruction.engines.budget import LocalSpend
 from x_instruction.pipeline.executors import Executor, OnDone, OnProgress, OnSetAside
-from x_instruction.pipeline.executors.devices import groups
+from x_instruction.pipeline.executors.devices import default_workers, groups
 from x_instruction.pipeline.executors.inline import InlineExecutor
 from x_instruction.pipeline.executors.processes import ProcessExecutor
+from x_instruction.pipeline.executors.ray import RayExecutor
 from x_instruction.pipeline.models import Models
+from x_instruction.pipeline.on import LOCAL, On
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
@@ -24,13 +27,14 @@ class WorkerPool:
     Args:
         run: the run folder.
         settings: the recipe.
-        workers: number of processes; 1 works in this process.
+        workers: number of processes; 1 works in this process, 0 takes as many as the place has room for.
         budget: the most that all workers together may spend.
         spent: what was spent before.
-        scratch: folder on a local disk for request caches; see ``storage.scratch``.
+        on: where workers are started.
+        site: settings of that place.
 
     Raises:
-        EngineError: there are too few GPUs for this number of workers.
+        EngineError: there are too few GPUs for this number of workers, or the cluster cannot be used.
     """
 
     def __init__(
@@ -40,18 +44,26 @@ class WorkerPool:
         workers: int,
         budget: float | None = None,
         spent: float = 0.0,
-        scratch: str = "",
+        on: On = LOCAL,
+        site: Site | None = None,
     ) -> None:
+        site = site or Site()
+        self._executor: Executor | None = None
+        if on.kind == "ray":
+            self._start: Callable[[], Executor] = lambda: RayExecutor(
+                run, settings, on.address, workers, budget, spent, site
+            )
+            # Now, so that a cluster that cannot be used is noticed before any work.
+            self._executor = self._start()
+            return
+        workers = workers or default_workers(settings)
         devices = groups(settings, workers)
         # This process gives back GPU memory only when it ends, and training needs all of it.
         tunes = settings.generate.train or settings.refine.train
         if workers == 1 and not (tunes and devices) and not (_in_event_loop() and asks_servers(settings)):
-            self._start: Callable[[], Executor] = lambda: InlineExecutor(
-                Worker(run, settings, budget, LocalSpend(spent), scratch)
-            )
+            self._start = lambda: InlineExecutor(Worker(run, settings, budget, LocalSpend(spent), site.scratch))
         else:
-            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent, scratch)
-        self._executor: Executor | None = None
+            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent, site.scratch)
 
     def run(
         self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone, on_set_aside: OnSetAside

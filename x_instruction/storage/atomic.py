@@ -35,8 +35,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         ShardError: the disk is full, or the folder cannot be written.
     """
-    own = this_process()
-    temporary = path.with_name(f".{path.name}.{own.place}-{own.number}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_for(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
@@ -50,6 +49,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_for(path: Path) -> Path:
+    """A new name beside a file, which ``sweep`` knows as that of a temporary file of this process."""
+    own = this_process()
+    return path.with_name(f".{path.name}.{own.place}-{own.number}-{secrets.token_hex(4)}.tmp")
 
 
 def sweep(files: Iterable[Path]) -> None:

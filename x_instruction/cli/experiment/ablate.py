@@ -49,7 +49,7 @@ def command(
     If interrupted, rerun the same command to continue.
     """
     from x_instruction.experiments.ablation import ablate
-    from x_instruction.pipeline.execute import default_workers
+    from x_instruction.pipeline.executors.devices import default_workers
     from x_instruction.pipeline.progress import shown
 
     settings = read_recipe(recipe, languages, limit, sets)

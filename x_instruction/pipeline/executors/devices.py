@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines.local.devices import gpus
 from x_instruction.errors import EngineError
@@ -25,3 +27,8 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
             "are visible: lower one of them, or name more GPUs in CUDA_VISIBLE_DEVICES"
         )
     return [",".join(visible[first : first + size]) for first in range(0, len(visible) - size + 1, size)]
+
+
+def default_workers(settings: Recipe) -> int:
+    """One worker per GPU, or group of GPUs that a model is split over; on a CPU one per core or language."""
+    return len(groups(settings)) or max(1, min(os.cpu_count() or 1, len(settings.languages)))

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from tqdm import tqdm
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines.budget import LocalSpend, SpendCounter
-from x_instruction.errors import BudgetReached, OutOfMemory, XInstructionError, rebuild_error
+from x_instruction.errors import XInstructionError
 from x_instruction.pipeline.activity import Activity
-from x_instruction.pipeline.executors import MOST_DEATHS, Deaths, Executor, OnDone, OnProgress, OnSetAside
+from x_instruction.pipeline.executors import MOST_DEATHS, Executor, OnDone, OnProgress, OnSetAside
+from x_instruction.pipeline.executors.attempts import Attempts, attempt
 from x_instruction.pipeline.executors.devices import groups
 from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.processes import end_process, end_with_parent
@@ -72,12 +72,10 @@ class ProcessExecutor(Executor):
         self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone, on_set_aside: OnSetAside
     ) -> None:
         """Give each idle worker the next task, until all tasks are done or set aside."""
-        waiting = deque(tasks)
+        attempts = Attempts(tasks, on_done, on_set_aside)
         busy: dict[Connection, ShardTask] = {}
-        deaths = Deaths()
-        budget_error: list[Any] = []
-        while waiting or busy:
-            self._give(waiting, busy)
+        while attempts.waiting or busy:
+            self._give(attempts.waiting, busy)
             for connection in cast(list[Connection], wait(list(busy))):
                 task = busy[connection]
                 kind, *values = _receive(connection)
@@ -89,25 +87,12 @@ class ProcessExecutor(Executor):
                     on_progress(task, *values)
                     continue
                 del busy[connection]
-                if kind == "done":
-                    on_done(task, *values)
-                elif kind == "set aside":
-                    on_set_aside(task, *values)
-                elif kind == "died":
+                if kind == "died":
                     started = self.workers[connection].started
-                    reason = self._replace(connection)
-                    if started and deaths.add(task) == MOST_DEATHS:
-                        on_set_aside(task, f"{MOST_DEATHS} workers died of it; the last one {reason}", MOST_DEATHS)
-                    elif not budget_error:
-                        waiting.append(task)
-                elif values[0] == BudgetReached.__name__:
-                    # The other workers stop by themselves: their requests under way are paid for, and are kept.
-                    waiting.clear()
-                    budget_error = values
+                    attempts.died(task, self._replace(connection), started)
                 else:
-                    _raise(*values)
-        if budget_error:
-            _raise(*budget_error)
+                    attempts.ended(task, kind, *values)
+        attempts.finish()
 
     def shutdown(self) -> None:
         """Let idle workers end by themselves, so that they give back what they hold."""
@@ -215,15 +200,7 @@ def _worker_main(
             task: ShardTask = connection.recv()
         except (EOFError, OSError):
             end_process(0)
-        try:
-            connection.send(("done", worker.make(task, on_activity)))
-        except OutOfMemory as error:
-            connection.send(("set aside", str(error), error.attempts))
-        except XInstructionError as error:
-            connection.send(("failed", type(error).__name__, str(error), ""))
-        except Exception as error:
-            # A defect: the parent raises it with this traceback.
-            connection.send(("failed", type(error).__name__, str(error), traceback.format_exc()))
+        connection.send(attempt(worker, task, on_activity))
 
 
 def _receive(connection: Connection) -> Any:
@@ -232,9 +209,3 @@ def _receive(connection: Connection) -> Any:
         return connection.recv()
     except (EOFError, ConnectionResetError):
         return ("died",)
-
-
-def _raise(kind: str, message: str, trace: str) -> None:
-    if trace:
-        raise RuntimeError(f"a worker failed:\n{trace}")
-    raise rebuild_error(kind, message)
