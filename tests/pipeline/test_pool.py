@@ -1,20 +1,27 @@
-"""Which GPUs a worker sees."""
+"""Which GPUs a worker sees, and what it does where their memory is too small."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from x_instruction.config.recipe import Recipe, load
-from x_instruction.errors import EngineError
+from x_instruction.engines import Prompt
+from x_instruction.engines.local.memory import is_out_of_memory
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.errors import EngineError, ShardsSetAside
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.executors.devices import default_workers, groups, span
 from x_instruction.pipeline.progress import NullProgress
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import StageKey
 
 Write = Callable[..., Path]
 
@@ -61,6 +68,83 @@ def test_a_worker_takes_as_many_gpus_as_its_model_is_split_over(
     recipe = split(recipe_file, size)
     assert groups(recipe) == expected
     assert default_workers(recipe) == len(expected)
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_named_before_work_starts(
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    recipe = load(recipe_file(), {"refine.model.device": "cuda:0"})
+    with pytest.raises(
+        EngineError, match=r"^device is 'cuda:0' for .*, and no GPU is visible: set device to 'auto' or"
+    ):
+        execute(recipe, tmp_path / "run", 1, False, "rated", NullProgress())
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert groups(recipe) == ["0"]
+
+
+class Small:
+    """A GPU whose memory holds few rows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+        whole = TransformersEngine._prefill
+
+        def prefill(engine: TransformersEngine, prompts: Sequence[Prompt], shared: int) -> Any:
+            if len(prompts) > rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+            return whole(engine, prompts, shared)
+
+        monkeypatch.setattr(TransformersEngine, "_prefill", prefill)
+
+
+def asking(recipe_file: Write, rows: int) -> Recipe:
+    model = {"generate.model.batch_size": rows, "generate.model.batch_tokens": rows << 20}
+    return load(recipe_file(refine={"rater": "none"}), {**model, "languages": ["fi"]})
+
+
+def test_a_shard_that_does_not_fit_is_made_in_batches_of_half_the_size(
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = execute(asking(recipe_file, 4), tmp_path / "4", 1, False, "candidate", NullProgress())
+    Small(monkeypatch, 4)
+    found = execute(asking(recipe_file, 8), tmp_path / "8", 1, False, "candidate", NullProgress())
+    for key in expected.shards(StageKey("candidate"), "fi"):
+        assert found.path(key).read_bytes() == expected.path(key).read_bytes()
+        rows = expected.report(key).requests
+        assert (expected.report(key).halved_batches, found.report(key).halved_batches) == (False, rows > 4)
+    assert any(report.halved_batches for report in found.reports(StageKey("candidate")))
+
+
+def test_a_shard_that_does_not_fit_at_all_is_set_aside(
+    recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = asking(recipe_file, 8)
+    with monkeypatch.context() as small:
+        Small(small, 1)
+        with pytest.raises(ShardsSetAside, match=r"^3 shards were set aside .*: rerun the same command to try again$"):
+            execute(recipe, tmp_path / "run", 1, False, "candidate", NullProgress())
+    run = RunFolder(tmp_path / "run")
+    failure = run.failure(StageKey("candidate").shard("fi", 1))
+    assert failure is not None
+    assert failure.attempts == 2
+    assert "half the size (CUDA out of memory. Tried to allocate 2.00 GiB.): lower batch_tokens" in failure.reason
+    execute(recipe, tmp_path / "run", 1, False, "candidate", NullProgress())
+    assert run.failure(StageKey("candidate").shard("fi", 1)) is None
+    assert {report.halved_batches for report in run.reports(StageKey("candidate"))} == {False}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (MemoryError("CUDA out of memory"), False),
+    ],
+)
+def test_lack_of_gpu_memory_is_recognised(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) is is_memory
 
 
 def test_without_gpus_the_cores_count(recipe_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,14 @@ class ReportsTokens(Protocol):
     """Called with the number of new tokens after every step."""
 
 
+@runtime_checkable
+class HalvesBatches(Protocol):
+    """An engine that can work in batches of half the size, where a GPU has too little memory."""
+
+    halved: bool
+    """Whether it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """An entry of the engine registry.

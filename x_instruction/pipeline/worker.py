@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.corpus.shard_sizes import shard_size
-from x_instruction.engines import Ask, Engine, ReportsTokens, open_engine
+from x_instruction.engines import Ask, Engine, HalvesBatches, ReportsTokens, open_engine
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint, located
+from x_instruction.engines.local.memory import is_out_of_memory, release
 from x_instruction.engines.request_cache import RequestCache
+from x_instruction.errors import OutOfMemory
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.pipeline import blocks
@@ -93,6 +95,7 @@ class Worker:
         self._engine: tuple[Model, Engine] | None = None
         self._embedder: Any = None
         self._screen: tuple[str, Any] | None = None
+        self._halved = False
 
     def make(self, task: ShardTask, on_activity: OnActivity) -> list[ShardReport]:
         """Make the shards of a task.
@@ -105,9 +108,33 @@ class Worker:
             A report for each shard that was made.
 
         Raises:
+            OutOfMemory: a GPU has too little memory for it, also in batches of half the size.
             XInstructionError: a stage or its engine failed. No incomplete file is left under the name of a shard.
         """
-        meter = Meter(on_activity)
+        try:
+            return self._make(task, Meter(on_activity))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Here and not above: the error keeps the tensors of the attempt.
+        self._recover()
+        self._halve(True)
+        try:
+            return self._make(task, Meter(on_activity))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+        finally:
+            self._halve(False)
+        self._recover()
+        raise OutOfMemory(
+            f"the GPU has too little memory, also for batches of half the size ({reason}): lower batch_tokens and "
+            "batch_size of the model",
+            attempts=2,
+        )
+
+    def _make(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         if task.key.stage_key == SLICE:
             return self._make_slice(task, meter)
         if task.key.stage == "passage":
@@ -174,6 +201,21 @@ class Worker:
                 engine.shrinks = True
             self._engine = model, engine
         return self._engine[1]
+
+    def _recover(self) -> None:
+        """Get ready for the next attempt after a GPU had too little memory."""
+        engine: Any = self._engine and self._engine[1]
+        if hasattr(engine, "close"):
+            # vLLM does not work any more after this error. It loads the model again.
+            engine.close()
+        release()
+
+    def _halve(self, halved: bool) -> None:
+        """Let the models that are loaded work in batches of half the size, or of their own again."""
+        self._halved = halved
+        for model in (self._engine and self._engine[1], self._embedder):
+            if isinstance(model, HalvesBatches):
+                model.halved = halved
 
     @contextmanager
     def request_cache(self, key: ShardKey, model: Model) -> Iterator[RequestCache]:
@@ -351,6 +393,7 @@ class Worker:
                 report.requests = cache.answered
                 for name, value in cache.totals().items():
                     setattr(report, name, value)
+                report.halved_batches = self._halved
                 report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
             records = chain.from_iterable(counted(stage.records(cache.engine, cache.ask)))

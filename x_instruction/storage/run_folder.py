@@ -68,6 +68,8 @@ class ShardReport:
         cost: cost of these tokens at the prices of the recipe; 0 without prices.
         digest: SHA-256 of the Parquet file.
         dropped_digest: SHA-256 of the file of dropped records; empty in reports of earlier versions.
+        halved_batches: whether a GPU had too little memory, and the model ran in batches of half the size. Its answers
+            can differ in the last digits from those of whole batches.
     """
 
     key: ShardKey
@@ -83,6 +85,7 @@ class ShardReport:
     cost: float = 0.0
     digest: str = ""
     dropped_digest: str = ""
+    halved_batches: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The report as a flat table, with the fields of the key first."""

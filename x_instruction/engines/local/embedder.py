@@ -40,6 +40,7 @@ class Embedder:
         model: the model's name in records.
         revision: commit on the Hub, or digest of the files.
         dimension: length of a vector, ``d``.
+        halved: whether batches have half the size, where a GPU has too little memory.
 
     Raises:
         EngineError: the model does not exist, is not a sentence encoder or cannot be loaded.
@@ -51,6 +52,7 @@ class Embedder:
         self.revision = files.revision
         self.threads = threads
         self.batch_size = batch_size
+        self.halved = False
         self._encoder = _load(files.name, files.folder)
         self.dimension = self._forward([""]).shape[1]
 
@@ -74,8 +76,9 @@ class Embedder:
         distinct = sorted(rows, key=lambda text: (-len(text), text))
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         done = 0
-        for start in range(0, len(distinct), self.batch_size):
-            batch = distinct[start : start + self.batch_size]
+        size = max(1, self.batch_size // 2) if self.halved else self.batch_size
+        for start in range(0, len(distinct), size):
+            batch = distinct[start : start + size]
             for text, vector in zip(batch, self._forward(batch), strict=True):
                 vectors[rows[text]] = vector
                 done += len(rows[text])

@@ -101,6 +101,7 @@ class TransformersEngine:
         # Complete rows leave their batch, which is faster and rounds differently. For previews, whose answers are
         # used whatever their batch was.
         self.shrinks = False
+        self.halved = False
         self._prefix: tuple[tuple[int, ...], DynamicCache | None] = ((), None)
         self._continuous = settings.batching == "continuous" or (
             settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
@@ -135,10 +136,11 @@ class TransformersEngine:
         batches: list[Batch] = []
         rows: list[int] = []
         longest = 0
+        share = 2 if self.halved else 1
+        most_rows, most_tokens = max(1, self.settings.batch_size // share), self.settings.batch_tokens // share
         for row in ranked:
             length = len(prompts[requests[row].prompt]) - shared + _new_tokens(requests[row])
-            full = len(rows) >= self.settings.batch_size
-            if rows and (full or max(longest, length) * (len(rows) + 1) > self.settings.batch_tokens):
+            if rows and (len(rows) >= most_rows or max(longest, length) * (len(rows) + 1) > most_tokens):
                 batches.append(Batch(tuple(rows), shared))
                 rows, longest = [], 0
             rows.append(row)

@@ -84,6 +84,7 @@ class VllmEngine:
         self.chat = encoder.chat
         self.context = int(llm.llm_engine.model_config.max_model_len)
         self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+        self.halved = False
         self._requests = VllmRequests(encoder, self.model, stops, self.context)
 
     def truncate(self, text: str, tokens: int) -> str:
@@ -120,9 +121,11 @@ class VllmEngine:
         # By vLLM's request id: the request in flight, and which of its parts this is.
         in_flight: dict[str, tuple[_InFlight, int]] = {}
         sending = True
+        # Half of what vLLM runs at once, where that is too much for the memory.
+        window = max(1, self.window // _AHEAD // 2) if self.halved else self.window
         try:
             while True:
-                while queue and len(in_flight) < self.window and (sending := sending and should_continue()):
+                while queue and len(in_flight) < window and (sending := sending and should_continue()):
                     new = _InFlight(*queue.popleft(), parts=[])
                     if failed := self._send(new, in_flight):
                         yield new.position, failed

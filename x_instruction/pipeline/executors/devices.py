@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from x_instruction.config.recipe import Recipe
+from x_instruction.engines import engine_spec
 from x_instruction.engines.local.devices import gpus
 from x_instruction.errors import EngineError
+
+# GPUs of AMD, and of Windows in its subsystem for Linux, are named cuda too, and not listed.
+_OTHER_GPUS = ("/dev/kfd", "/dev/dxg")
 
 
 def span(settings: Recipe) -> int:
@@ -18,9 +23,17 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
     """The GPUs of this machine, grouped by worker, each group as ``CUDA_VISIBLE_DEVICES`` names it.
 
     Raises:
-        EngineError: there are too few GPUs for models that are split over several.
+        EngineError: there are too few GPUs for models that are split over several, or none for a model that asks for
+            one.
     """
     size, visible = span(settings), gpus()
+    if not visible and not any(Path(other).exists() for other in _OTHER_GPUS):
+        for model in settings.models:
+            if model.device.startswith("cuda") and not engine_spec(model).remote:
+                raise EngineError(
+                    f"device is {model.device!r} for {model.name}, and no GPU is visible: set device to 'auto' or "
+                    "'cpu', or name a GPU in CUDA_VISIBLE_DEVICES"
+                )
     if size > 1 and len(visible) < size * workers:
         raise EngineError(
             f"vllm.tensor_parallel = {size} with --workers {workers} needs {size * workers} GPUs, and {len(visible)} "
