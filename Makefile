@@ -4,6 +4,7 @@
 # make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
 # make test-slurm     arrays on a Slurm of two nodes, which it installs from Debian's packages (as root)
+# make test-store     runs on an S3 server of this machine
 # make test-ray       runs on a Ray cluster of this machine, in a network namespace
 # make coverage       every test, and the branches that none takes
 # make bench-gpu-small   the GPU benchmarks on a CPU, with tiny models
@@ -18,7 +19,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-vllm test-servers test-clients test-slurm test-ray bench-gpu-small docs quality style types clean
+.PHONY: demo test coverage test-vllm test-servers test-clients test-slurm test-ray test-store bench-gpu-small docs quality style types clean
 
 $(VENV)/demo-installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +87,9 @@ test-ray: $(VENV)/test-installed
 	@if $(OFFLINE) true; then $(OFFLINE) bash -c 'ip link set lo up && exec "$$@"' ray \
 		$(BIN)/python -m pytest -m ray tests/scale/test_ray.py; \
 	else echo "test-ray is skipped: this system allows no network namespaces"; fi
+
+test-store: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m store tests/scale/test_store.py
 
 bench-gpu-small: $(VENV)/test-installed
 	$(BIN)/python -m pytest -s -m bench tests/test_gpu_benchmarks.py

@@ -13,6 +13,7 @@ from x_instruction.builders.splits import SPLITS
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import language
 from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, ShardKey
 
@@ -24,10 +25,17 @@ class Source:
     Args:
         folder: Absolute path.
         built: Whether it is a built data set. Otherwise it is a run.
+        location: Where the run is, if not in the folder.
     """
 
     folder: Path
     built: bool
+    location: str = ""
+
+    @property
+    def run(self) -> RunFolder:
+        """The run."""
+        return open_run(self.location or self.folder)
 
     @classmethod
     def at(cls, path: str | Path) -> Source:
@@ -54,8 +62,8 @@ class Source:
         """Sorted tags of its languages. Of a run, those that are complete and have rows."""
         if self.built:
             return sorted(path.name for path in (self.folder / DATA).iterdir() if path.is_dir())
-        run = RunFolder(self.folder)
-        tags = sorted(path.name for path in (self.folder / CURATED.path).iterdir() if path.is_dir())
+        run = self.run
+        tags = run.languages(CURATED)
         return [tag for tag in tags if any(run.report(key).kept for key in run.shards(CURATED, tag))]
 
     def tag(self, name: str) -> str:
@@ -79,7 +87,7 @@ class Source:
 
     def shards(self, tag: str) -> list[ShardKey]:
         """The curated shards of a run for a language or ``all``."""
-        run = RunFolder(self.folder)
+        run = self.run
         tags = self.languages() if tag == ALL else [tag]
         return [key for each in tags for key in run.shards(CURATED, each)]
 
@@ -93,7 +101,7 @@ class Source:
         import pyarrow.parquet as pq
 
         for key in shards:
-            path = RunFolder(self.folder).path(key)
+            path = self.run.path(key)
             try:
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=["document_id"]):
@@ -121,7 +129,7 @@ class Source:
         if self.built:
             paths = [path for paths in self.files(tag).values() for path in paths]
         else:
-            paths = [RunFolder(self.folder).path(key) for key in self.shards(tag)]
+            paths = [self.run.path(key) for key in self.shards(tag)]
         total = hashlib.sha256()
         for path in paths:
             total.update(f"{path.relative_to(self.folder).as_posix()} {_digest(path)}\n".encode())

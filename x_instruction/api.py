@@ -27,7 +27,7 @@ from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import language as find_language
 from x_instruction.pipeline.inputs import Passages, write_passages
 from x_instruction.records import STAGES
-from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.location import open_run
 from x_instruction.storage.shard_key import ROUND_STAGES, StageKey
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def run(
 
     Args:
         recipe: path of a TOML file, name of a recipe that ships with the package, a dictionary, or a ``Recipe``.
-        out: folder of the run. Default: ``runs/<name of the recipe>``.
+        out: folder of the run, or its URL in an object store. Default: ``runs/<name of the recipe>``.
         passages: texts to use instead of the recipe's corpus: for one language a ``datasets.Dataset`` or an iterable
             of strings, or of mappings with a ``text`` key; for several a dictionary of these by language tag.
         languages: tags or names of languages, instead of those of the recipe.
@@ -130,9 +130,9 @@ def run(
     if until in ("rated", "curated"):
         check(settings.refine)
     place = load_site(site) if isinstance(site, str | Path) else site
-    root = Path(out) if out is not None else Path("runs") / settings.name
+    root = out if out is not None else Path("runs") / settings.name
     if passages is not None:
-        settings = write_passages(settings, passages, root)
+        settings = write_passages(settings, passages, open_run(root).root)
     display = progress or shown()
     try:
         execute(
@@ -190,7 +190,7 @@ def preview(
 
     settings = read_recipe(recipe, languages=languages, limit=limit, overrides=overrides)
     check(settings.refine)
-    root = Path(out) if out is not None else Path("runs") / settings.name
+    root = out if out is not None else Path("runs") / settings.name
     display = progress or shown()
     try:
         return previewing.preview(settings, root, workers or default_workers(settings), display)
@@ -198,7 +198,7 @@ def preview(
         display.close()
 
 
-def read_run(folder: Path) -> Recipe:
+def read_run(folder: str | Path) -> Recipe:
     """The recipe of a run.
 
     Raises:
@@ -206,22 +206,24 @@ def read_run(folder: Path) -> Recipe:
         ShardError: it holds a run in an older layout.
     """
     # An old run may hold recipe keys that are unknown today: the layout is the better reason to refuse it.
-    RunFolder(folder)
+    data = open_run(folder).read_file("recipe.json")
+    if data is None:
+        raise RecipeError(f"{folder} is not a run: it has no recipe.json; name a folder that `run` made")
     try:
-        return loads((folder / "recipe.json").read_text("utf-8"))
-    except OSError:
-        raise RecipeError(f"{folder} is not a run: it has no recipe.json; name a folder that `run` made") from None
+        return loads(data.decode("utf-8"))
     except ValueError as error:
-        raise RecipeError(f"{folder / 'recipe.json'} is damaged ({error}): run the recipe again") from None
+        raise RecipeError(f"{folder}/recipe.json is damaged ({error}): run the recipe again") from None
 
 
 class Run:
-    """A run on this machine: what it made, and what can be done with it.
+    """A run on this machine or in an object store: what it made, and what can be done with it.
 
     Args:
-        folder: folder of the run, such as ``runs/demo``.
+        folder: folder of the run, such as ``runs/demo``, or its URL, such as ``s3://bucket/demo``.
 
     Attributes:
+        location: its folder or URL.
+        folder: its folder; of a run in a store, the folder on this machine that it is downloaded to.
         recipe: the recipe that it was made with.
         files: its shards and reports.
 
@@ -230,12 +232,13 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.recipe = read_run(self.folder)
-        self.files = RunFolder(self.folder)
+        self.recipe = read_run(folder)
+        self.files = open_run(folder)
+        self.folder = self.files.root
+        self.location = self.files.location
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}, languages={list(self.recipe.languages)})"
+        return f"Run({self.location!r}, languages={list(self.recipe.languages)})"
 
     def status(self) -> pd.DataFrame:
         """Sums by stage, round and language: shards, rows, time, requests, tokens and cost, over all attempts."""
@@ -280,7 +283,7 @@ class Run:
         shards = self._shards(tag, stage, round)
         if not shards:
             raise RecipeError(
-                f"{self.folder} has no complete shard of {tag} at the stage {stage!r} yet; the run's languages are "
+                f"{self.location} has no complete shard of {tag} at the stage {stage!r} yet; the run's languages are "
                 f"{', '.join(self.recipe.languages)}"
             )
         return datasets.Dataset(pa.concat_tables([pq.read_table(path) for path in shards]))
@@ -289,13 +292,13 @@ class Run:
         """Build the data set: Parquet files, card and manifest, loaded back and compared. See ``build``.
 
         Returns:
-            The folder. Default: ``<folder of the run>/dataset``.
+            The folder. Default: ``<folder of the run>/dataset``, and ``<name>-dataset`` for a run in a store.
         """
-        return build(self.folder, out, log, corrections)
+        return build(self.location, out, log, corrections)
 
     def report(self, out: str | Path | None = None, compare: str | Path | None = None) -> Path:
         """Write the report of this run, a page to look at. See ``api.report``."""
-        return report(self.folder, out, compare=compare)
+        return report(self.location, out, compare=compare)
 
     def publish(self, repo: str, **options: Any) -> PublishPlan | Published:
         """Publish the data set of this run, which is built first where it is missing. See ``publish``."""
@@ -339,7 +342,7 @@ def build(
 
     Args:
         folder: folder of the run.
-        out: folder of the data set. Default: ``<folder>/dataset``.
+        out: folder of the data set. Default: ``<folder>/dataset``, and ``<name>-dataset`` for a run in a store.
         log: called with one line per language and step.
         corrections: files of instructions that people corrected, which `review collect` wrote.
 
@@ -352,12 +355,12 @@ def build(
     from x_instruction.builders.layout import build as build_dataset
     from x_instruction.report.write import of_build
 
-    root = Path(folder)
-    run, recipe = RunFolder(root), read_run(root)
+    run, recipe = open_run(folder), read_run(folder)
     make = of_build(run, recipe) if find_spec("vl_convert") else None
     if make is None:
         log("no report.html, which needs another package: pip install 'x_instruction[report]'")
-    target = Path(out) if out else root / "dataset"
+    default = Path(f"{run.location.rpartition('/')[2]}-dataset") if run.on_store else run.root / "dataset"
+    target = Path(out) if out else default
     return build_dataset(run, recipe, target, log, make, [Path(file) for file in corrections]).folder
 
 

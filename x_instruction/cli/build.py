@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.options import out_option
+from x_instruction.cli.options import Location, out_option
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Location())
 @click.option(
     "--corrections",
     multiple=True,
@@ -19,7 +19,7 @@ from x_instruction.cli.options import out_option
     help="Corrected instructions that `review collect` wrote. Repeatable.",
 )
 @out_option("Folder of the data set", "FOLDER/dataset")
-def command(folder: Path, corrections: tuple[Path, ...], out: Path | None) -> None:
+def command(folder: str | Path, corrections: tuple[Path, ...], out: Path | None) -> None:
     """Build the data set of the run in FOLDER.
 
     Writes the layout of the Hub: Parquet files of one schema, one config per language, a card whose

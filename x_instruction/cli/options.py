@@ -20,16 +20,27 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 
-def out_option(what: str, default: str = "", required: bool = False) -> Option:
+class Location(click.Path):
+    """The folder of a run, or its URL in an object store, which stays text: a path would lose a slash."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """The value that a command gets."""
+        text = str(value)
+        return text if "://" in text else Path(text)
+
+
+def out_option(what: str, default: str = "", required: bool = False, is_run: bool = False) -> Option:
     """``--out``: where the output is written.
 
     Args:
         what: the kind of output, for the help.
         default: where it is written without the option, for the help.
         required: whether the option has no default.
+        is_run: whether the output is a run, which may be in an object store.
     """
     shown = f"  [default: {default}]" if default else ""
-    return click.option("--out", type=click.Path(path_type=Path), required=required, help=f"{what}.{shown}")
+    kind = Location() if is_run else click.Path(path_type=Path)
+    return click.option("--out", type=kind, required=required, help=f"{what}.{shown}")
 
 
 def limit_option(items: str, least: int = 1, default: int | None = None) -> Option:

@@ -14,13 +14,13 @@ from x_instruction.cli.tables import Format, emit, format_options
 
 @click.command()
 @click.argument("recipe")
-@out_option("Folder of the run", "runs/NAME")
+@out_option("Folder or store (s3://...) of the run", "runs/NAME", is_run=True)
 @workers_option
 @recipe_options
 @format_options
 def command(
     recipe: str,
-    out: Path | None,
+    out: str | Path | None,
     workers: int,
     languages: tuple[str, ...],
     limit: int | None,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.records import as_row
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import ROUND_STAGES, ShardKey, StageKey
+from x_instruction.storage.store import is_store
 
 if TYPE_CHECKING:
     from x_instruction.config.recipe import Recipe
@@ -65,7 +67,7 @@ class RunRows:
         RecipeError: the folder holds no run.
     """
 
-    def __init__(self, folder: Path, stage: str | None, round: int | None) -> None:
+    def __init__(self, folder: str | Path, stage: str | None, round: int | None) -> None:
         self.run, recipe = _run(folder)
         self.languages = list(recipe.languages)
         possible = _stages(recipe, stage, round)
@@ -91,7 +93,7 @@ class DroppedRows:
         RecipeError: the folder holds no run, or no row was dropped for the reason.
     """
 
-    def __init__(self, folder: Path, reason: str, stage: str | None, round: int | None) -> None:
+    def __init__(self, folder: str | Path, reason: str, stage: str | None, round: int | None) -> None:
         self.run, recipe = _run(folder)
         self.languages = list(recipe.languages)
         self.reason = reason
@@ -188,6 +190,8 @@ def find_rows(source: str, stage: str | None, round: int | None, dropped: str | 
     """
     from x_instruction.builders.reading import is_hub_id
 
+    if is_store(source):
+        return RunRows(source, stage, round) if dropped is None else DroppedRows(source, dropped, stage, round)
     path = Path(source).expanduser()
     if path.is_file():
         _only_of_runs(source, "a file", stage, round, dropped)
@@ -237,11 +241,11 @@ def _only_of_runs(source: str, kind: str, stage: str | None, round: int | None, 
         raise RecipeError(f"{' and '.join(names)} needs a run, and {source} is {kind}: name the folder of the run")
 
 
-def _run(folder: Path) -> tuple[RunFolder, Recipe]:
+def _run(folder: str | Path) -> tuple[RunFolder, Recipe]:
     from x_instruction.api import read_run
 
     recipe = read_run(folder)
-    return RunFolder(folder), recipe
+    return open_run(folder), recipe
 
 
 def _stages(recipe: Recipe, stage: str | None, round: int | None) -> list[StageKey]:
@@ -277,10 +281,9 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def dropped_as(folder: str, id: str) -> str:
     """Where a run dropped a row, as a clause of a sentence; empty if the source is no run or dropped no such row."""
-    path = Path(folder)
-    if not (path / "recipe.json").is_file():
+    if not is_store(folder) and not (Path(folder) / "recipe.json").is_file():
         return ""
-    rows = DroppedRows(path, "", None, None)
+    rows = DroppedRows(folder, "", None, None)
     for tag in rows.languages:
         for found in rows.entries(tag):
             if found.id == id:

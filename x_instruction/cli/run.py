@@ -15,7 +15,7 @@ from x_instruction.cli.wrapping import echo
 
 @click.command()
 @click.argument("recipe")
-@out_option("Folder of the run", "runs/NAME")
+@out_option("Folder or store (s3://...) of the run", "runs/NAME", is_run=True)
 @workers_option
 @click.option(
     "--until",
@@ -39,7 +39,7 @@ from x_instruction.cli.wrapping import echo
 @recipe_options
 def command(
     recipe: str,
-    out: Path | None,
+    out: str | Path | None,
     workers: int,
     until: str,
     overwrite: bool,
@@ -115,7 +115,7 @@ def command(
         sys.exit(2)
 
 
-def _follow(location: Path) -> None:
+def _follow(location: str | Path) -> None:
     """Wait for jobs, and submit what comes next."""
     from x_instruction.pipeline.detached.advance import follow
     from x_instruction.pipeline.progress import shown

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from x_instruction.cli.options import Location
 from x_instruction.cli.tables import Column, Format, Row, emit, format_options
 from x_instruction.cli.wrapping import echo
 
@@ -24,10 +25,10 @@ _HEADS = {"passage": "passages", "candidate": "candidates", "rated": "rated", "c
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Location())
 @drops_option
 @format_options
-def command(folder: Path, drops: bool, form: Format | None) -> None:
+def command(folder: str | Path, drops: bool, form: Format | None) -> None:
     """Show what the run in FOLDER has made so far.
 
     Prints the rows that each stage kept, with tokens and costs over all attempts, and
@@ -75,7 +76,7 @@ def show(run: Run, drops: bool = False, form: Format | None = None) -> None:
             click.echo()
             _drops(totals)
     else:
-        click.echo(f"{run.folder}: no shard is complete yet")
+        click.echo(f"{run.location}: no shard is complete yet")
     for line in spending(run.files, run.recipe, totals):
         echo(line, err=bool(form))
 

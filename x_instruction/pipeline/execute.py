@@ -94,6 +94,8 @@ def execute(
         check_budget(settings, budget)
     rounds.check(settings)
     run = open_run(location)
+    if run.on_store:
+        _check_store(run, settings, workers)
     run.check_place()
     plan = Plan(run, settings, overwrite, retry_failed, part)
     detached = advancing
@@ -172,6 +174,14 @@ def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float |
     if not part.whole and any(asked.values()):
         names = " and ".join(name for name, given in asked.items() if given)
         raise RecipeError(f"{names} cannot be combined with --rank and --of: use it in a run without them")
+
+
+def _check_store(run: RunFolder, settings: Recipe, workers: int) -> None:
+    """Refuse what a run in an object store cannot do."""
+    if run.one_process and workers != 1:
+        raise RecipeError(f"{run.location} exists in this process alone: add --workers 1, or choose another --out")
+    if any(model.engine == "batch" for model in settings.models):
+        raise RecipeError(f'engine = "batch" writes files into the run folder, and {run.location} is a store')
 
 
 def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until: str, progress: Progress) -> None:

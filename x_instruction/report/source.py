@@ -20,8 +20,10 @@ from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.status import totals
 from x_instruction.records import Dropped
 from x_instruction.refine import scores
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.store import is_store
 
 # Columns that a report reads. They have the names of the published columns.
 COLUMNS = (
@@ -84,7 +86,7 @@ class Subject:
         if self.rows.built:
             folder = self.rows.folder / DATA / tag
             return [Part(path, split) for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))]
-        run = RunFolder(self.rows.folder)
+        run = self.run or self.rows.run
         return [Part(run.path(key), "") for key in run.shards(CURATED, tag)]
 
     def stages(self, tag: str) -> list[StageFacts]:
@@ -187,6 +189,8 @@ def open_subject(source: str | Path) -> Subject:
         HubError: A data set on the Hub cannot be downloaded, or ``build`` did not write it.
     """
     name = str(source)
+    if is_store(source):
+        return _checked(_of_run(name))
     if is_hub_id(source) and "/" not in name:
         raise RecipeError(
             f"{name} does not exist: expected the folder of a run or of a built data set, or an id on the Hub, "
@@ -198,8 +202,12 @@ def open_subject(source: str | Path) -> Subject:
         subject = _of_run(Path(source))
     else:
         subject = _built(Path(source), Path(source).resolve().name)
+    return _checked(subject)
+
+
+def _checked(subject: Subject) -> Subject:
     if not subject.languages:
-        raise RecipeError(f"{name} has no rows to report on: see `x-instruction status` and its filters")
+        raise RecipeError(f"{subject.name} has no rows to report on: see `x-instruction status` and its filters")
     return subject
 
 
@@ -264,15 +272,22 @@ def _read(path: Path, columns: list[str], ids: set[str] | None = None) -> list[d
     return rows
 
 
-def _of_run(folder: Path) -> Subject:
-    run = RunFolder(folder)
+def _of_run(location: str | Path) -> Subject:
+    run = open_run(location)
+    data = run.read_file("recipe.json")
+    if data is None:
+        raise RecipeError(f"{location} is not a run: it has no recipe.json; name a run that `run` made")
     try:
-        recipe = loads((folder / "recipe.json").read_text("utf-8"))
+        recipe = loads(data.decode("utf-8"))
     except ValueError as error:
-        raise RecipeError(f"{folder / 'recipe.json'} is damaged ({error}): run the recipe again") from None
-    if not (folder / CURATED.path).is_dir():
-        raise RecipeError(f"{folder} has no rows to report on: see `x-instruction status {folder}`")
-    rows = Source(folder.resolve(), built=False)
+        raise RecipeError(f"{location}/recipe.json is damaged ({error}): run the recipe again") from None
+    if not run.languages(CURATED):
+        raise RecipeError(f"{location} has no rows to report on: see `x-instruction status {location}`")
+    if run.on_store:
+        rows = Source(run.root, built=False, location=run.location)
+        name = run.location.rpartition("/")[2]
+        return Subject(name=name, kind="run", folder=rows.folder, rows=rows, run=run, recipe=recipe)
+    rows = Source(run.root.resolve(), built=False)
     # The name of the folder: many runs have one recipe.
     name = rows.folder.name or recipe.name
     return Subject(name=name, kind="run", folder=rows.folder, rows=rows, run=run, recipe=recipe)

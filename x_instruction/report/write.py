@@ -16,6 +16,7 @@ from x_instruction.report.page import report
 from x_instruction.report.source import Subject, of_built, open_subject
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.store import is_store
 
 
 def write_report(
@@ -54,7 +55,7 @@ def of_build(run: RunFolder, recipe: Recipe) -> MakeReport:
 
 
 def _default(source: str | Path, subject: Subject) -> Path:
-    if is_hub_id(source):
+    if is_hub_id(source) or is_store(source):
         return Path(f"{str(source).rpartition('/')[2]}-{REPORT}")
     folder = Path(source)
     # A data set has exactly the files that its manifest lists.

@@ -173,6 +173,11 @@ class RunFolder:
         """Whether the run is in an object store, and ``root`` a copy of a part of it on this machine."""
         return False
 
+    @property
+    def one_process(self) -> bool:
+        """Whether other processes cannot see the run."""
+        return False
+
     def check_place(self) -> None:
         """Check before any work that the run can be kept where it is.
 
@@ -215,7 +220,7 @@ class RunFolder:
         self, name: str, read: Callable[[Any], Read], remedy: str = "remove its shard and run again"
     ) -> Read | None:
         data = self.read_file(name)
-        return None if data is None else _parsed(f"{self.location}/{name}", data, read, remedy)
+        return None if data is None else parsed(f"{self.location}/{name}", data, read, remedy)
 
     def _check_layout(self) -> None:
         remedy = f'write {{"layout": {LAYOUT}}} into it'
@@ -545,7 +550,18 @@ def _writer(stream: IO[bytes], fixed: pa.Schema) -> Iterator[Callable[[list[Any]
         yield write
 
 
-def _parsed(name: str, data: bytes, read: Callable[[Any], Read], remedy: str) -> Read:
+def parsed(name: str, data: bytes, read: Callable[[Any], Read], remedy: str) -> Read:
+    """What a JSON file of a run says.
+
+    Args:
+        name: of the file, for messages.
+        data: its content.
+        read: takes the value that it holds.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        ShardError: it is.
+    """
     try:
         return read(json.loads(data.decode("utf-8")))
     except (ValueError, TypeError, KeyError) as error:
