@@ -65,12 +65,15 @@ $(VENV)/servers-installed: $(VENV)/test-installed
 test-servers: $(VENV)/servers-installed $(VENV_VLLM)/installed
 	$(BIN)/python -m pytest -m servers tests/conformance
 
-# The oldest huggingface_hub 2.x, and datasets 4 as a reader.
-build/clients/installed:
+# The oldest huggingface_hub 2.x, datasets 4 as a reader, and the tests of the newest huggingface_hub.
+build/clients/installed: Makefile
 	$(PYTHON) -m venv build/clients/hub-2.0
 	build/clients/hub-2.0/bin/python -m pip install --quiet --disable-pip-version-check huggingface_hub==2.0.0 pyarrow
 	$(PYTHON) -m venv build/clients/datasets-4
 	build/clients/datasets-4/bin/python -m pip install --quiet --disable-pip-version-check datasets==4.8.5
+	$(PIP) --no-deps --target build/clients/plugins pytest-mock
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build/clients huggingface_hub==2.4.0
+	tar -xzf build/clients/huggingface_hub-2.4.0.tar.gz -C build/clients
 	touch $@
 
 test-clients: $(VENV)/test-installed build/clients/installed

@@ -91,7 +91,8 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        request_id = _request_id(Headers(scope=scope).get("x-request-id", "")) if scope["type"] == "http" else ""
+        sent = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        request_id = _request_id(sent.get("x-request-id") or sent.get("x-amzn-trace-id", ""))
         try:
             await self._app(scope, receive, noting)
         finally:

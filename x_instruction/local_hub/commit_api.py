@@ -82,7 +82,7 @@ def _gitignore(visit: Visit, commit: Commit) -> str:
 def _mode(
     visit: Visit, commit: Commit, one: dict[str, Any], rules: attributes.Attributes, ignored: attributes.Ignored
 ) -> dict[str, Any]:
-    path, size = file_path(one.get("path")), one.get("size")
+    path, size = file_path(one.get("path"), 422), one.get("size")
     if not isinstance(size, int) or not 0 <= size <= visit.hub.limits.file_bytes:
         raise Refused(413, f"{path} has {size} bytes: a file has at most {visit.hub.limits.file_bytes}")
     try:

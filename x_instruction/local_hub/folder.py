@@ -151,7 +151,7 @@ class Folder:
         with self.repository(old).lock, self._lock:
             self._still_there(old)
             if new == old or self._any_case(new) not in (None, old):
-                raise Refused(409, f"{new} is there already")
+                raise Refused(409, f"A {new.kind} repository called {new} already exists")
             moved = {name: there for name, there in self._moved().items() if name != f"{new.plural}/{new}".lower()}
             self.scratch.write_json(self.root / "moved.json", moved | {f"{old.plural}/{old}".lower(): str(new)})
             self._place(self.path(old), self.path(new))

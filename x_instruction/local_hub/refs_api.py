@@ -42,7 +42,7 @@ def create_branch(request: Request, data: dict[str, Any]) -> Response:
     ref = BRANCHES + ref_part(param(request, "branch"))
     with visit.repository.lock:
         if visit.repository.refs.get(ref):
-            raise Refused(409, f"Reference already exists: {ref}")
+            raise Refused(409, f"Reference {ref} already exists")
         start = visit.repository.find(text_of(data, "startingPoint", "main"))
         visit.repository.refs.set(ref, start.oid)
     return Response(status_code=201)
@@ -53,7 +53,7 @@ def delete_branch(request: Request) -> Response:
     visit = visit_of(request, "write")
     ref = BRANCHES + ref_part(param(request, "branch"))
     if ref == MAIN:
-        raise Refused(403, "the main branch cannot be deleted")
+        raise Refused(403, f"Cannot delete {MAIN}")
     _delete(visit, ref)
     return Response(status_code=204)
 

@@ -127,7 +127,8 @@ class Repository:
         with self.lock:
             head = self.find(ref)
             if parent is not None and parent != head.oid:
-                raise Refused(412, f"A commit has happened since. Please refresh and try again. {ref} is {head.oid}")
+                text = "The branch was updated since you opened this page. Please refresh and try again."
+                raise Refused(412, f"{text} {ref} is {head.oid}")
             files = dict(self.files(head))
             added = [path for path in change(files) if path in files]
             self._track(files, added)
