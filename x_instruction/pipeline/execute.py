@@ -21,7 +21,7 @@ from x_instruction.pipeline.on import read_on
 from x_instruction.pipeline.part import Part
 from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
-from x_instruction.pipeline.progress import Progress
+from x_instruction.pipeline.progress import Progress, name_of
 from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import sweep
@@ -261,7 +261,7 @@ def _make_stage(settings: Recipe, plan: Plan, stage: StageKey, pool: Pool, progr
         plan.run.set_aside(task.key, reason, attempts)
         reasons[str(task.key)] = reason
         left_out.append(task.key)
-        progress.done(task, f"{_name(task.key)}: set aside: {reason}")
+        progress.done(task, f"{name_of(task.key)}: set aside: {reason}")
 
     while tasks:
         progress.stage(name, len(tasks))
@@ -300,11 +300,4 @@ def outcome(task: ShardTask, reports: list[ShardReport]) -> str:
             reasons[reason] = reasons.get(reason, 0) + number
     most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     dropped = ", ".join(f"{reason} {number:,}" for reason, number in most[:4]) + (", …" if len(most) > 4 else "")
-    return f"{_name(task.key)}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")
-
-
-def _name(key: ShardKey) -> str:
-    """A task within its stage."""
-    if key.stage_key == SLICE:
-        return f"{key.language}, slice {key.index}"
-    return key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"
+    return f"{name_of(task.key)}: {rows:,} in, {kept:,} kept" + (f" (dropped: {dropped})" if dropped else "")

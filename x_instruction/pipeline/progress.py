@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.shard_key import ShardKey
+from x_instruction.storage.shard_key import SLICE, ShardKey
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -115,11 +115,11 @@ class LogProgress:
         while not self._ended.wait(1.0):
             count = self.count
             if count is not None and time.monotonic() - self._last > _INTERVAL:
-                self.say(f"{count.name}: {', '.join(count.lines())}")
+                self.say("\n".join([f"{count.name}: {', '.join(count.lines())}", *count.workers()]))
 
 
 class RichProgress:
-    """Three lines at the bottom of a terminal that change all the time, with complete tasks above them."""
+    """Up to four lines at the bottom of a terminal that change all the time, with complete tasks above them."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -188,7 +188,7 @@ class RichProgress:
         spinner = Spinner("dots" if (self.console.encoding or "").startswith("utf") else "line")
         spinner.start_time = 0.0
         head.add_row(spinner, count.title(), ProgressBar(total=1.0, completed=count.share()), first)
-        rest = Text("\n".join(f"  {line}" for line in others), no_wrap=True, overflow="ellipsis")
+        rest = Text("\n".join(f"  {line}" for line in (*others, *count.workers())), no_wrap=True, overflow="ellipsis")
         return Group(head, rest)
 
 
@@ -222,7 +222,7 @@ class NotebookProgress(LogProgress):
         count = getattr(self, "count", None)
         lines = self.said[-_LINES:]
         if count is not None:
-            lines = [*lines, f"{count.title()}: {', '.join(count.lines())}"]
+            lines = [*lines, f"{count.title()}: {', '.join(count.lines())}", *count.workers()]
         return self.ipython.HTML(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
 
@@ -238,29 +238,35 @@ class _Count:
         self.name = name
         self.tasks = tasks
         self.started = time.monotonic()
-        self.ended: set[ShardKey] = set()
+        # Of tasks that have ended, only sums are kept: a stage may have thousands.
+        self.ended = 0
+        self.past = Activity()
         self.activities: dict[ShardKey, Activity] = {}
 
     def update(self, task: ShardTask, activity: Activity) -> None:
         self.activities[task.key] = activity
 
     def done(self, task: ShardTask) -> None:
-        self.ended.add(task.key)
+        self.ended += 1
+        if activity := self.activities.pop(task.key, None):
+            self.past.done += activity.done
+            self.past.tokens += activity.tokens
+            self.past.dropped += Counter(activity.dropped)
 
     def share(self) -> float:
         """The share of the stage that is done, from 0 to 1."""
-        running = sum(a.done / a.total for key, a in list(self.activities.items()) if a.total and key not in self.ended)
-        return min(1.0, (len(self.ended) + running) / max(1, self.tasks))
+        running = sum(a.done / a.total for a in list(self.activities.values()) if a.total)
+        return min(1.0, (self.ended + running) / max(1, self.tasks))
 
     def title(self) -> str:
         """The stage and the languages that are worked on."""
-        tags = dict.fromkeys(key.language for key in list(self.activities) if key not in self.ended)
+        tags = dict.fromkeys(key.language for key in list(self.activities))
         return f"{self.name} {', '.join(tags)}".rstrip()
 
     def lines(self) -> list[str]:
         """Tasks; what is done, rate and time left; and dropped rows, as short lines. The last one may be missing."""
         seconds = max(1e-9, time.monotonic() - self.started)
-        activities = list(self.activities.values())
+        activities = [self.past, *self.activities.values()]
         done, tokens = (sum(getattr(a, name) for a in activities) for name in ("done", "tokens"))
         share = self.share()
         parts = [f"{done:,} {_UNITS.get(self.name.removeprefix('preview: '), 'requests')}"]
@@ -271,8 +277,28 @@ class _Count:
             parts.append(f"about {duration(seconds * (1 - share) / share)} left")
         dropped: Counter[str] = sum((Counter(a.dropped) for a in activities), Counter())
         lost = ", ".join(f"{reason} {number:,}" for reason, number in dropped.most_common(4))
-        lines = [f"{len(self.ended)}/{self.tasks} tasks, {share:.0%}", ", ".join(parts)]
+        lines = [f"{self.ended}/{self.tasks} tasks, {share:.0%}", ", ".join(parts)]
         return [*lines, f"dropped: {lost}"] if lost else lines
+
+    def workers(self) -> list[str]:
+        """What each worker does, in one line of at most 76 columns; no line if there is only one."""
+        working = sorted(self.activities.items())
+        if len(working) < 2:
+            return []
+        shown = [f"{name_of(key)} {a.done / a.total:.0%}" if a.total else name_of(key) for key, a in working]
+        line, more = f"workers: {shown[0]}", len(shown) - 1
+        for text in shown[1:]:
+            if len(line) + len(text) > 60:
+                break
+            line, more = f"{line}, {text}", more - 1
+        return [f"{line}, and {more} more" if more else line]
+
+
+def name_of(key: ShardKey) -> str:
+    """A task within its stage."""
+    if key.stage_key == SLICE:
+        return f"{key.language}, slice {key.index}"
+    return key.language if key.stage in ("passage", "curated") else f"{key.language}/{key.index:05d}"
 
 
 def duration(seconds: float) -> str:
