@@ -1,10 +1,11 @@
 """Wall and CPU time of trivial work on a Slurm of two nodes: this package, and datatrove's SlurmPipelineExecutor.
 
-Each element reads a file of ten short documents and writes them. CPU time is that of every Python process, on the
-submitting side too. As root, with Debian's packages slurm-wlm and munge, and datatrove in an environment of its own::
+Each of a number of files has ten short documents, which are read and written; this package filters them, too. CPU time
+is that of every Python process, on the submitting side as well. As root, with Debian's packages slurm-wlm and munge,
+and datatrove in an environment of its own::
 
     python -m venv build/datatrove && build/datatrove/bin/pip install datatrove==0.10.1 orjson
-    PYTHONPATH=tests python benchmarks/slurm.py --datatrove build/datatrove --elements 12
+    PYTHONPATH=tests python benchmarks/slurm.py --datatrove build/datatrove --files 12 --per-element 1
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from datatrove.executor import SlurmPipelineExecutor
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers.jsonl import JsonlWriter
 
-folder, tasks, venv = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+folder, tasks, venv, per_job = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 SlurmPipelineExecutor(
     [JsonlReader(f"{folder}/texts"), JsonlWriter(f"{folder}/output")], tasks=tasks, time="01:00:00", partition="main",
-    mem_per_cpu_gb=1, logging_dir=f"{folder}/logs", venv_path=f"{venv}/bin/activate",
+    mem_per_cpu_gb=1, logging_dir=f"{folder}/logs", venv_path=f"{venv}/bin/activate", tasks_per_job=per_job,
 ).run()
 """
 RECIPE = """
@@ -56,7 +57,7 @@ SITE = """
 partition = "main"
 memory = "1G"
 advance_memory = "1G"
-shards_per_element = 1
+shards_per_element = {per_element}
 env = ["PYTHONPATH", "CPU_FOLDER"]
 """
 TAGS = [
@@ -103,9 +104,10 @@ def measure(name: str, here: Cluster, folder: Path, line: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datatrove", type=Path, required=True, help="environment that has datatrove")
-    parser.add_argument("--elements", type=int, default=12)
+    parser.add_argument("--files", type=int, default=12, help="files to read, one per language")
+    parser.add_argument("--per-element", type=int, default=1, help="files that an element reads")
     options = parser.parse_args()
-    tags = TAGS[: options.elements]
+    tags = TAGS[: options.files]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("texts", "path"):
@@ -115,16 +117,25 @@ def main() -> None:
             rows = [json.dumps({"id": f"{tag}{row}", "text": f"{tag} {row} " * 40}) for row in range(10)]
             (folder / "texts" / f"{tag}.jsonl").write_text("\n".join(rows))
         (folder / "recipe.toml").write_text(RECIPE.format(languages=json.dumps(tags), folder=folder))
-        (folder / "site.toml").write_text(SITE)
+        (folder / "site.toml").write_text(SITE.format(per_element=options.per_element))
         (folder / "launch.py").write_text(DATATROVE)
         ours = [sys.executable, "-m", "x_instruction", "run", "recipe.toml", "--until", "corpus", "--on", "slurm"]
         ours += ["--site", "site.toml", "--out", "run"]
         venv = options.datatrove.absolute()
-        theirs = [str(venv / "bin/python"), "launch.py", str(folder), str(len(tags)), str(venv)]
+        theirs = [
+            str(venv / "bin/python"),
+            "launch.py",
+            str(folder),
+            str(len(tags)),
+            str(venv),
+            str(options.per_element),
+        ]
         with cluster(folder / "slurm") as here:
             for turn in range(2):
                 measure(f"x-instruction-{turn}", here, folder, [*ours[:-1], f"run-{turn}"])
                 measure(f"datatrove-{turn}", here, folder, theirs)
+                written = len(list((folder / "output").glob("*.jsonl.gz")))
+                assert written == len(tags), written
                 subprocess.run(["rm", "-rf", folder / "logs", folder / "output"], check=True)
         made = sum(len(list((folder / "run-0" / "passage").glob(f"{tag}/00000.parquet"))) for tag in tags)
         assert made == len(tags), made
