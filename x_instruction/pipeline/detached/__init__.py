@@ -35,6 +35,7 @@ class Work:
         tasks: the shards; none if models are trained.
         role: the role of the models to train, ``generator`` or ``rater``; empty if shards are made.
         server: the command of a model server that each element starts; empty for none.
+        scratch: folder on a local disk of a node for request caches; see ``storage.scratch``.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Work:
     tasks: Sequence[ShardTask]
     role: str = ""
     server: tuple[str, ...] = ()
+    scratch: str = ""
 
     def dumps(self) -> bytes:
         """The file of tasks. Settings that all tasks share are written once."""
@@ -67,6 +69,7 @@ class Work:
             "round": self.stage.round,
             "role": self.role,
             "server": self.server,
+            "scratch": self.scratch,
             "settings": shared,
             "tasks": tasks,
         }
@@ -96,7 +99,8 @@ class Work:
                 ShardTask(stage.shard(task["language"], task["index"]), {**table["settings"], **task["settings"]})
                 for task in table["tasks"]
             ]
-            return cls(recipe.loads(json.dumps(table["recipe"])), stage, tasks, table["role"], tuple(table["server"]))
+            settings = recipe.loads(json.dumps(table["recipe"]))
+            return cls(settings, stage, tasks, table["role"], tuple(table["server"]), table["scratch"])
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"cannot read the tasks in {name}: {error!r}; rerun `x-instruction run`") from error
 

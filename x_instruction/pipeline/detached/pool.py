@@ -66,7 +66,8 @@ class DetachedPool:
             else:
                 left.append(task)
         if left:
-            self._submit(Work(self.recipe, stage, left, server=self.scheduler.server(stage)))
+            scratch = str(self.state.site.get("scratch", ""))
+            self._submit(Work(self.recipe, stage, left, server=self.scheduler.server(stage), scratch=scratch))
 
     def train(self, models: Models, role: str, stage: StageKey) -> None:
         """Submit the training of the models that a stage asks, unless they are complete.
@@ -215,8 +216,15 @@ def check_no_elements(run: RunFolder) -> None:
     state = states.load(run)
     if state is None:
         return
-    if not state.ended and state.scheduler().states(state.submitted):
-        place = run.location
+    place = run.location
+    try:
+        at_work = not state.ended and state.scheduler().states(state.submitted)
+    except EngineError as error:
+        raise ShardError(
+            f"elements on {state.on} may make {place}: {error}; if none does, remove "
+            f"{place}/{states.file('state.json')}"
+        ) from error
+    if at_work:
         raise ShardError(
             f"elements on {state.on} make {place}: wait until they end (`x-instruction status {place}`), or cancel "
             f"them (`x-instruction cancel {place}`)"

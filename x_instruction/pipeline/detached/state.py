@@ -66,9 +66,9 @@ class State:
     def summary(self) -> str:
         """What was submitted last, such as ``generate, round 1: 36 shards in 5 elements on slurm (job 12)``."""
         what = f"training of the {self.role}" if self.role else f"{self.tasks:,} shard{'s' * (self.tasks != 1)}"
-        jobs = " ".join(self.submitted.elements)
+        jobs = f" ({' '.join(self.submitted.elements)})" if self.submitted.elements else ""
         elements = f"{self.elements:,} element{'s' * (self.elements != 1)}"
-        return f"{title(self.stage_key)}: {what} in {elements} on {self.on} ({jobs})"
+        return f"{title(self.stage_key)}: {what} in {elements} on {self.on}{jobs}"
 
     def scheduler(self) -> Scheduler:
         """The scheduler that the run was submitted to."""

@@ -204,7 +204,7 @@ def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device:
 
 def _make(run: RunFolder, work: Work, tasks: Sequence[ShardTask]) -> None:
     """Make tasks that are not complete. Those that killed workers before come last, or are set aside."""
-    worker = Worker(run, work.recipe)
+    worker = Worker(run, work.recipe, scratch=work.scratch)
     progress = LogProgress(sys.stderr)
     tries = {task.key: attempts(run, task.key) for task in tasks}
     progress.stage(title(work.stage), len(tasks))
