@@ -87,6 +87,7 @@ def run(
     overwrite: bool = False,
     retry_failed: bool = False,
     budget: float | None = None,
+    verify: bool = False,
     on: str = "local",
     site: str | Path | Site | None = None,
     progress: Progress | None = None,
@@ -107,6 +108,7 @@ def run(
         overwrite: regenerate shards whose settings changed, instead of refusing.
         retry_failed: ask again for records that an engine failed on.
         budget: stop when this much is spent, by the prices of the recipe.
+        verify: first read the corpus and all complete shards again, and compare their digests.
         on: where the shards are made: ``local`` for processes of this machine.
         site: settings of that place: a ``Site``, or path of its TOML file. Nothing in them affects the data.
         progress: where progress is shown. Default: a live display in terminals and notebooks, lines elsewhere.
@@ -144,6 +146,7 @@ def run(
             display,
             budget=budget,
             retry_failed=retry_failed,
+            verify=verify,
             rank=rank,
             of=of,
             on=on,

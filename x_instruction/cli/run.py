@@ -30,6 +30,7 @@ from x_instruction.cli.wrapping import echo
 @click.option(
     "--budget", type=float, metavar="AMOUNT", help="Stop when this much is spent, according to the recipe's prices."
 )
+@click.option("--verify", is_flag=True, help="First read the corpus and all shards again, and compare their digests.")
 @click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
 @click.option("--on", metavar="PLACE", default="local", show_default=True, help="Where the shards are made.")
@@ -45,6 +46,7 @@ def command(
     overwrite: bool,
     retry_failed: bool,
     budget: float | None,
+    verify: bool,
     rank: int,
     of: int,
     on: str,
@@ -89,6 +91,7 @@ def command(
         overwrite=overwrite,
         budget=budget,
         retry_failed=retry_failed,
+        verify=verify,
         rank=rank,
         of=of,
         on=on,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
-from x_instruction.corpus.rows import CHUNK
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.languages import Language
+from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.known_digests import known_digest
 
 # File systems that only read bytes, and what may be put before them with ``::``.
 _CLOUD = {"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "r2", "s3", "s3a"}
@@ -102,17 +102,20 @@ def is_local(filesystem: Any) -> bool:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a local file, hex.
+    """SHA-256 of a local file, hex. A large file is read again only if its size or time has changed.
 
     Raises:
         CorpusError: the file cannot be read.
     """
     check_regular(path)
-    sha256 = hashlib.sha256()
     try:
-        with open(path, "rb") as stream:
-            while chunk := stream.read(CHUNK):
-                sha256.update(chunk)
+        return known_digest(path, lambda: file_digest(path))
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
-    return sha256.hexdigest()
+
+
+def remote_key(filesystem: Any, path: str) -> str:
+    """Identifies the content of a remote file: by its ETag and size, or else by all that its store tells."""
+    info = filesystem.info(path)
+    tag = info.get("ETag")
+    return f"{tag}-{info.get('size')}" if tag else f"{filesystem.ukey(path)}"

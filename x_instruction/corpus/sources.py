@@ -19,7 +19,7 @@ from typing import Any
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus import known_sets, streamed
 from x_instruction.corpus.cells import LicenseError, license_of, text_of
-from x_instruction.corpus.files import digest, fill, find, is_local
+from x_instruction.corpus.files import digest, fill, find, is_local, remote_key
 from x_instruction.corpus.quality import digest as head_digest
 from x_instruction.corpus.readers import count as count_rows
 from x_instruction.corpus.readers import parquet_rows, rows, suffix
@@ -194,7 +194,7 @@ def _digests(paths: tuple[str, ...], language: Language, key: str) -> dict[str, 
         if is_local(filesystem):
             digests[path] = digest(Path(path))
         else:
-            digests[path] = f"{filesystem.ukey(path)}"
+            digests[path] = remote_key(filesystem, path)
     return digests
 
 

@@ -24,14 +24,9 @@ from pathlib import Path
 
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.processes import alive
+from x_instruction.storage.known_digests import cache_folder
 
 logger = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """The folder of converted models: ``$X_INSTRUCTION_CACHE``, else ``~/.cache/x_instruction``."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("X_INSTRUCTION_CACHE") or Path(base) / "x_instruction").expanduser()
 
 
 @dataclass(frozen=True, slots=True)

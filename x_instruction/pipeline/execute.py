@@ -23,8 +23,10 @@ from x_instruction.pipeline.plan import Plan
 from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import Progress, name_of
 from x_instruction.pipeline.snapshot import Snapshot
+from x_instruction.pipeline.verify import verify_shards
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import sweep
+from x_instruction.storage.known_digests import forget_digests
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, ShardKey, StageKey
@@ -50,6 +52,7 @@ def execute(
     on: str = "local",
     site: Site | None = None,
     advancing: State | None = None,
+    verify: bool = False,
 ) -> RunFolder:
     """Make what is missing of a run.
 
@@ -74,6 +77,7 @@ def execute(
         on: where the shards are made: ``local`` for processes of this machine; see ``pipeline.on``.
         site: settings of that place; defaults if None. Nothing in them affects the data.
         advancing: the state of a detached run that is continued after an array.
+        verify: first read the corpus and every complete shard again, and compare their digests.
 
     Raises:
         BudgetReached: the budget is spent; all answers are kept.
@@ -87,7 +91,7 @@ def execute(
     place = read_on(on)
     if place.kind == "ray":
         check_address(place.address)
-    _check_part(part, overwrite, retry_failed, budget)
+    _check_part(part, overwrite, retry_failed, budget, verify)
     if place.detached:
         check_options(on, {"--budget": budget is not None, "--workers": bool(workers), "--rank": not part.whole})
     if budget is not None:
@@ -108,6 +112,9 @@ def execute(
             clear(run)
         if part.whole:
             sweep(run.root.rglob(".*.tmp"))
+        if verify:
+            forget_digests()
+            verify_shards(run, settings, progress.say)
         plan.check()
         unread = [language(tag) for tag in settings.languages if run.count(PASSAGE, tag) is None]
         ensemble.check(unread, settings.corpus.filters)
@@ -168,9 +175,10 @@ def train_models(
             yield from models.ready(role, 0)
 
 
-def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float | None) -> None:
+def _check_part(part: Part, overwrite: bool, retry_failed: bool, budget: float | None, verify: bool) -> None:
     """Refuse what needs a view of the whole run, which another rank may change at any time."""
     asked = {"--overwrite": overwrite, "--retry-failed": retry_failed, "--budget": budget is not None}
+    asked["--verify"] = verify
     if not part.whole and any(asked.values()):
         names = " and ".join(name for name, given in asked.items() if given)
         raise RecipeError(f"{names} cannot be combined with --rank and --of: use it in a run without them")

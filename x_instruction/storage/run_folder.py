@@ -329,6 +329,16 @@ class RunFolder:
             raise ShardError(f"cannot read {self.location}/{name}: no such file; remove its shard and run again")
         return report
 
+    def damaged(self, report: ShardReport) -> list[str]:
+        """Names of the files of a shard whose bytes are not those that its report describes."""
+        expected = {".parquet": report.digest, ".dropped.parquet": report.dropped_digest}
+        names = {file_name(report.key, suffix): digest for suffix, digest in expected.items() if digest}
+        return [name for name, digest in names.items() if self._digest(name) != digest]
+
+    def _digest(self, name: str) -> str:
+        path = self.root / name
+        return file_digest(path) if path.exists() else ""
+
     def reports(self, stage: StageKey) -> Iterator[ShardReport]:
         """Reports of every complete shard of a stage, by language and index."""
         for language in self.languages(stage):

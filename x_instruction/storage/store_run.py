@@ -23,6 +23,7 @@ from x_instruction import hashing
 from x_instruction.errors import ShardError
 from x_instruction.records import Dropped, Embedded, Passage
 from x_instruction.storage.atomic import file_digest
+from x_instruction.storage.known_digests import cache_folder
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import (
     PREVIEW,
@@ -116,6 +117,10 @@ class StoreRun(RunFolder):
         self.store.remove(name)
         (self.root / name).unlink(missing_ok=True)
         self._fetched.pop(name, None)
+
+    def _digest(self, name: str) -> str:
+        data = self.store.read(name)
+        return "" if data is None else hashlib.sha256(data).hexdigest()
 
     def names(self, folder: str) -> list[str]:
         """Names of all files below a folder, relative to the run and sorted; none if there is no such folder."""
@@ -347,7 +352,7 @@ class StoreRun(RunFolder):
 def _mirror(location: str) -> Path:
     """The folder of this machine for a run in a store."""
     base = os.environ.get(SCRATCH)
-    folder = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "x_instruction"
+    folder = Path(base) if base else cache_folder()
     identity = [location, os.environ.get("AWS_ENDPOINT_URL", "")]
     return folder / "runs" / f"{location.rpartition('/')[2]}-{hashing.digest(identity)[:12]}"
 
