@@ -108,7 +108,10 @@ def test_duplicates_across_twenty_shards_are_found_as_by_one_task(
     assert reasons.count("near_duplicate") >= 10
 
 
-def test_a_limit_makes_no_more_slices_than_it_needs(recipe: Make, texts: list[str], tmp_path: Path) -> None:
+def test_a_limit_makes_no_more_slices_than_it_needs(
+    recipe: Make, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("x_instruction.pipeline.slices.ENOUGH", 10)
     (tmp_path / "sw.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 20))
     run, settings = RunFolder(tmp_path / "run"), recipe(passages=21)
     made: list[int] = []
