@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import operator
 import os
 import shutil
 from collections import Counter
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from x_instruction.errors import ShardError
-from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, Stored, as_row, from_row, schema
+from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, Stored, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.file_system import is_network
 from x_instruction.storage.lock import run_lock
@@ -518,9 +519,12 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
 
 def _read(path: Path, record_type: type[Stored], what: str) -> Iterator[Stored]:
     with _opened(path, record_type, what) as file:
+        names = list(record_type.__dataclass_fields__)
         for batch in file.iter_batches(batch_size=BATCH):
-            for row in batch.to_pylist():
-                yield from_row(record_type, row)
+            # By column, because a dictionary of each row takes several times as long.
+            columns = [batch.column(name).to_pylist() for name in names]
+            for values in zip(*columns, strict=True):
+                yield record_type(**dict(zip(names, values, strict=True)))
 
 
 @contextlib.contextmanager
@@ -550,12 +554,14 @@ def _writer(stream: IO[bytes], fixed: pa.Schema) -> Iterator[Callable[[list[Any]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    values = operator.attrgetter(*fixed.names)
     with pq.ParquetWriter(stream, fixed, compression="zstd") as writer:
 
         def write(records: list[Any]) -> None:
             if records:
-                rows = [as_row(record) for record in records]
-                writer.write_table(pa.Table.from_pylist(rows, schema=fixed))
+                columns = zip(*map(values, records), strict=True)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, fixed, strict=True)]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=fixed))
 
         yield write
 
