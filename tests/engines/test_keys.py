@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Say
 
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import keys
 from x_instruction.errors import EngineError
 
@@ -42,6 +43,13 @@ def test_an_allowed_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     keys.allow(["OTHER_KEY"])
     assert keys.read("MY_KEY", URL) == "sesame"
     assert keys.read("", URL) == keys.read("OTHER_KEY", URL) == ""
+
+
+def test_workers_elsewhere_are_given_what_is_allowed() -> None:
+    models = (Model(name="m", engine="openai", server=Server(key_variable="MY_KEY")), Model(name="embedded"))
+    assert keys.needed(models) == {"MY_KEY"}
+    keys.allow(["MY_KEY"])
+    assert keys.needed(models) == {"MY_KEY", keys.ALLOWED}
 
 
 def test_a_recipe_is_refused_before_work(say: Say, recipe_file: Callable[..., Path], tmp_path: Path) -> None:

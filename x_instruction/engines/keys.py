@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Iterable
 
+from x_instruction.config.model import Model
+from x_instruction.engines import engine_spec
 from x_instruction.errors import EngineError
 
 # Names of further variables, separated by commas. An environment variable, so that worker processes inherit it.
@@ -22,6 +24,12 @@ def allow(names: Iterable[str]) -> None:
     known = {name for name in os.environ.get(ALLOWED, "").split(",") if name}
     if more := known | set(names):
         os.environ[ALLOWED] = ",".join(sorted(more))
+
+
+def needed(models: Iterable[Model]) -> set[str]:
+    """Environment variables that workers on other machines need to ask models."""
+    asked = {model.server.key_variable for model in models if engine_spec(model).remote}
+    return asked - {""} | ({ALLOWED} if os.environ.get(ALLOWED) else set())
 
 
 def check(variable: str, url: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from x_instruction.config.recipe import Recipe
-from x_instruction.engines import engine_spec
+from x_instruction.engines import engine_spec, keys
 from x_instruction.errors import EngineError, RecipeError, ShardError
 from x_instruction.pipeline.detached import Array, Scheduler, Submission, Work, record
 from x_instruction.pipeline.detached import state as states
@@ -164,7 +164,6 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
     model = model_of(work.recipe, work.stage)
     remote = model is not None and engine_spec(model).remote
     needs_gpu = bool(work.role or work.server) or not (work.stage == PASSAGE or remote)
-    keys = {each.server.key_variable for each in work.recipe.models if engine_spec(each).remote}
     name = f"{work.recipe.name}-{work.role or work.stage.stage}-{work.stage.round}"
     return Array(
         absolute(run),
@@ -172,7 +171,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
         re.sub(r"[^\w.-]+", "-", name),
         elements,
         needs_gpu,
-        tuple(sorted(keys)),
+        tuple(sorted(keys.needed(work.recipe.models))),
         any(each.engine == "vllm" or each.device.startswith("cuda") for each in work.recipe.models),
         str(log_folder(run)),
     )

@@ -21,7 +21,7 @@ from typing import Any
 from x_instruction import __version__
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.site import Site
-from x_instruction.engines import engine_spec
+from x_instruction.engines import engine_spec, keys
 from x_instruction.errors import EngineError, ShardError
 from x_instruction.pipeline.executors import MOST_DEATHS, Executor, OnDone, OnProgress, OnSetAside
 from x_instruction.pipeline.executors.attempts import Attempts
@@ -98,7 +98,7 @@ class RayExecutor(Executor):
         self._spent = spent
         location = run.location if run.on_store else str(run.root.absolute())
         self._probe = "" if run.on_store else str(temporary_for(run.root.absolute() / "seen"))
-        names = sorted({*site.ray.env, *(model.server.key_variable for model in settings.models)})
+        names = sorted({*site.ray.env, *keys.needed(settings.models)})
         environment = {name: os.environ[name] for name in names if name in os.environ}
         self._arguments = (location, settings, budget, site.scratch, os.getcwd(), environment)
         self._gpus = 0
