@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -75,7 +76,7 @@ class RawPath:
 
 
 class RequestLog:
-    """One line for each request: no query, which may be signed, and no header."""
+    """One line for each request: no query, which may be signed, and no header. Each answer gets its date."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,7 +89,10 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                # Clients compare it with the times of a job's log.
+                headers["Date"] = formatdate(usegmt=True)
             await send(message)
 
         sent = Headers(scope=scope) if scope["type"] == "http" else Headers()

@@ -94,6 +94,8 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Its own is renewed by a clock that is late on a busy machine. See RequestLog.
+        date_header=False,
         timeout_graceful_shutdown=5,
     )
     asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
