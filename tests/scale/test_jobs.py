@@ -2,15 +2,103 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
+import warm
 from engines.openai_server import OpenAIServer
 from local_hub_fixture import RunningHub
 from scale import small_run
 
 ROOT = Path(__file__).parent.parent.parent
 HF = [sys.executable, "-c", "from huggingface_hub.cli.hf import main; main()"]
+SITE = """
+[hf_jobs]
+cpu_flavor = "cpu-basic"
+shards_per_job = 6
+timeout = "10m"
+"""
+CANDIDATES = small_run.REQUESTS // 2
+
+
+class Runs:
+    """Runs of the small recipe on jobs.
+
+    Args:
+        hub: where the jobs run.
+        folder: for the recipe, the site and what is downloaded.
+        name: of the run in the bucket.
+    """
+
+    def __init__(self, hub: RunningHub, folder: Path, name: str) -> None:
+        self.hub = hub
+        self.location = f"hf://buckets/ci/scale/{name}"
+        self.files = hub.folder / "buckets/ci/scale/files" / name
+        self._folder = folder
+        (folder / "site.toml").write_text(SITE)
+        hub.ask("/api/buckets/ci/scale", "POST", {})
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of this package, as a client of the hub."""
+        env = self.hub.env(X_INSTRUCTION_SCRATCH=str(self._folder / "scratch"))
+        command = [sys.executable, "-m", "x_instruction", *arguments]
+        return warm.run(command, env=env, cwd=self._folder, capture_output=True, timeout=300)
+
+    def run(self, server: OpenAIServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Make the run, or continue it."""
+        recipe = small_run.write_recipe(self._folder / "small.toml", server.url)
+        place = ["--on", "hf-jobs", "--site", "site.toml", "--out", self.location]
+        return self.command("run", str(recipe), *place, *arguments)
+
+
+@pytest.fixture
+def runs(jobs_hub: RunningHub, tmp_path: Path) -> Runs:
+    return Runs(jobs_hub, tmp_path, tmp_path.name)
+
+
+def test_the_same_bytes(runs: Runs, server: OpenAIServer, one_worker: Path) -> None:
+    shown = runs.run(server, "--until", "refine", "--dry-run")
+    assert shown.stdout.startswith("# 1 job: RANK is 0 to 0\nhf jobs uv run --detach "), shown.stderr
+    assert not runs.files.exists()
+    done = runs.run(server, "--until", "refine")
+    assert done.returncode == 0, done.stderr
+    small_run.same_bytes(one_worker, runs.files, until="rated")
+    assert small_run.requests(server) == small_run.REQUESTS
+    assert "hf-jobs: complete" in runs.command("status", runs.location).stdout
+    names = [one["labels"]["name"] for one in runs.hub.ask("/api/jobs/ci").json]
+    assert [name for name in names if name.startswith("small-")] == [
+        *("small-rated-0-1", "small-rated-0-0", "small-candidate-0-1", "small-candidate-0-0", "small-passage-0-0")
+    ]
+
+
+def test_jobs_that_are_killed_and_canceled(runs: Runs, one_worker: Path) -> None:
+    """A job dies, and the run continues by itself; the run is cancelled, and the same command continues it."""
+    events: list[str] = []
+
+    def seen(process: int, _: dict[str, Any]) -> None:
+        number = small_run.requests(server)
+        if number == 0:
+            events.append("killed")
+            os.killpg(os.getpgid(process), signal.SIGKILL)
+        if number == 40:
+            threading.Thread(target=lambda: events.append(runs.command("cancel", runs.location).stdout)).start()
+
+    with small_run.Watched(seen) as server:
+        one_at_a_time = ("--until", "generate", "--set", "generate.model.server.concurrency=1")
+        first = runs.run(server, *one_at_a_time)
+        assert (first.returncode, "was ended (cancelled): rerun the same command" in first.stderr) == (1, True)
+        second = runs.run(server, *one_at_a_time)
+        assert second.returncode == 0, second.stderr
+        assert small_run.requests(server) <= CANDIDATES * 1.05
+    assert events[0] == "killed"
+    assert "cancelled generate" in events[1]
+    small_run.same_bytes(one_worker, runs.files, until="candidate")
 
 
 def test_a_script_with_a_local_recipe(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from x_instruction.cli.options import Location
 from x_instruction.cli.wrapping import echo
 from x_instruction.errors import RecipeError
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def command(folder: Path) -> None:
+@click.argument("folder", type=Location())
+def command(folder: str | Path) -> None:
     """Cancel what `run --on` submitted for the run in FOLDER.
 
     Complete shards and answers are kept. Run the recipe again to continue.

@@ -11,6 +11,7 @@ from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import out_option, overwrite_option, read_recipe, recipe_options, workers_option
 from x_instruction.cli.status import detached_state, drops_option, show
 from x_instruction.cli.wrapping import echo
+from x_instruction.errors import ShardError
 
 
 @click.command()
@@ -121,10 +122,13 @@ def command(
 def _follow(location: str | Path) -> None:
     """Wait for jobs, and submit what comes next."""
     from x_instruction.pipeline.detached.advance import follow
+    from x_instruction.pipeline.detached.state import COMPLETE
     from x_instruction.pipeline.progress import shown
 
     display = shown()
     try:
-        follow(str(location), display)
+        state = follow(str(location), display)
     finally:
         display.close()
+    if state.ended != COMPLETE:
+        raise ShardError(f"{location} was ended ({state.ended}): rerun the same command to continue")

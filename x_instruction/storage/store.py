@@ -19,7 +19,9 @@ from x_instruction.errors import MissingExtra, ShardError
 from x_instruction.storage.atomic import atomic
 
 # File systems that run no command and read nothing but bytes.
-PROTOCOLS = frozenset({"abfs", "abfss", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a"})
+PROTOCOLS = frozenset({"abfs", "abfss", "az", "gcs", "gs", "hf", "memory", "oci", "oss", "s3", "s3a"})
+# Of the Hub, buckets alone: a write to a repository would be a commit.
+BUCKETS = "hf://buckets/"
 # Files that are asked for at once.
 _AT_ONCE = 256
 
@@ -51,6 +53,9 @@ class Store:
             )
         if not path.strip("/"):
             raise ShardError(f"{location} names no bucket, expected one such as s3://bucket/prefix")
+        self._is_hub = protocol == "hf"
+        if self._is_hub:
+            _prepare_hub(self.location)
         try:
             # Another process may add files at any time, so no listing may come from a cache.
             self._files, self._root = fsspec.core.url_to_fs(self.location, use_listings_cache=False)
@@ -166,6 +171,7 @@ class Store:
         """
         info = self._files.info(self._path(name), refresh=True)
         written = info.get("LastModified") or info.get("last_modified") or info.get("updated") or info.get("created")
+        written = written or info.get("uploaded_at")
         if isinstance(written, str):
             written = datetime.datetime.fromisoformat(written)
         return time.time() - written.timestamp() if written else 0.0
@@ -176,6 +182,9 @@ class Store:
     @contextlib.contextmanager
     def _explained(self, verb: str, name: str, missing: str = "") -> Iterator[None]:
         """Turn errors of a store into errors that name the remedy."""
+        if self._is_hub:
+            # The client of the Hub keeps listings, whatever its options.
+            self._files.dircache.clear()
         try:
             yield
         except FileNotFoundError as error:
@@ -226,10 +235,20 @@ class StoreLocks:
         self._store.remove(name)
 
 
+def _prepare_hub(location: str) -> None:
+    """Refuse what is no folder of a bucket, and show no progress of each file."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not location.startswith(BUCKETS) or len(location.removeprefix(BUCKETS).split("/")) < 3:
+        raise ShardError(f"{location} names no folder of a bucket, expected {BUCKETS}NAMESPACE/NAME/runs/demo")
+    disable_progress_bars()
+
+
 def _errors() -> tuple[type[Exception], ...]:
-    """What a store raises. Errors of botocore are no OSError, and botocore is imported only for S3."""
-    botocore = sys.modules.get("botocore.exceptions")
-    return (OSError, ValueError, *([botocore.BotoCoreError] if botocore else []))
+    """What a store raises. Errors of botocore and httpx2 are no OSError, and each is imported for its store alone."""
+    botocore, httpx = sys.modules.get("botocore.exceptions"), sys.modules.get("httpx2")
+    others = [*([botocore.BotoCoreError] if botocore else []), *([httpx.HTTPError] if httpx else [])]
+    return (OSError, ValueError, *others)
 
 
 def _reason(error: Exception) -> str:
@@ -237,5 +256,7 @@ def _reason(error: Exception) -> str:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    changed = next((info[name] for name in ("ETag", "etag", "md5Hash", "mtime", "created") if info.get(name)), "")
+    changed = next(
+        (info[name] for name in ("ETag", "etag", "md5Hash", "xet_hash", "mtime", "created") if info.get(name)), ""
+    )
     return f"{changed}-{info.get('size')}"

@@ -353,7 +353,7 @@ def _mirror(location: str) -> Path:
     """The folder of this machine for a run in a store."""
     base = os.environ.get(SCRATCH)
     folder = Path(base) if base else cache_folder()
-    identity = [location, os.environ.get("AWS_ENDPOINT_URL", "")]
+    identity = [location, *(os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL", "HF_ENDPOINT"))]
     return folder / "runs" / f"{location.rpartition('/')[2]}-{hashing.digest(identity)[:12]}"
 
 

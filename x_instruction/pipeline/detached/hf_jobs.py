@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from x_instruction.config.site import HfJobs
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.pipeline.detached import Array, Submission
 from x_instruction.storage.shard_key import StageKey
+from x_instruction.storage.store import BUCKETS, is_store
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 TOKEN = "HF_TOKEN"
-_BUCKETS = "hf://buckets/"
 # Stages of jobs that have not ended.
 _ACTIVE = ["SCHEDULING", "RUNNING"]
 
@@ -67,7 +66,7 @@ class HfJobsScheduler:
             )
         # Refused for a namespace that the token may not use.
         self._active()
-        if array.location.startswith(_BUCKETS):
+        if array.location.startswith(BUCKETS):
             _check_bucket(array.location)
 
     def submit(self, array: Array) -> Submission:
@@ -156,32 +155,25 @@ class HfJobsScheduler:
 
 
 def _check_location(location: str) -> None:
-    if "://" not in location or location.startswith("file://"):
+    if not is_store(location):
         raise RecipeError(
             f"--out is {location}, a folder of this machine, which jobs do not see: expected a bucket or an object "
             "store, such as hf://buckets/NAMESPACE/NAME/runs/demo or s3://BUCKET/runs/demo"
         )
-    if location.startswith("hf://") and not re.match(rf"{_BUCKETS}[^/]+/[^/]+/.", location):
-        raise RecipeError(f"--out is {location}, expected hf://buckets/NAMESPACE/NAME and a folder, such as runs/demo")
 
 
 def _check_bucket(location: str) -> None:
-    """Refuse a bucket that does not exist, or that the token may not write."""
-    from huggingface_hub.errors import BucketNotFoundError, HfHubHTTPError
+    """Refuse a bucket that does not exist. Whether it can be written is checked where the run is opened."""
+    from huggingface_hub.errors import BucketNotFoundError
 
-    namespace, _, rest = location.removeprefix(_BUCKETS).partition("/")
-    bucket, probe = f"{namespace}/{rest.partition('/')[0]}", f".x-instruction-probe-{secrets.token_hex(4)}"
+    bucket = "/".join(location.removeprefix(BUCKETS).split("/")[:2])
     try:
         _api().bucket_info(bucket)
-        _api().batch_bucket_files(bucket, add=[(b"", probe)])
-        _api().batch_bucket_files(bucket, delete=[probe])
     except BucketNotFoundError:
         raise RecipeError(
             f"--out names the bucket {bucket}, which does not exist or which the token does not see: create it with "
             f"`hf buckets create {bucket} --private`"
         ) from None
-    except HfHubHTTPError as error:
-        raise EngineError(f"--out names the bucket {bucket}, which cannot be written: {_said(error)}") from error
 
 
 def _token() -> str:
