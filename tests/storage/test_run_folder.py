@@ -232,7 +232,7 @@ def test_the_shard_appears_last(run: RunFolder, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_record_of_another_stage_is_refused(run: RunFolder) -> None:
-    with pytest.raises((KeyError, ValueError)):
+    with pytest.raises((AttributeError, ValueError)):
         run.write(ShardReport(RATED.shard("fi")), [passage(0)])
     assert files(run) == set()
 
