@@ -26,7 +26,7 @@ SHARD = 20_000
 QUOTA = 32_000
 
 
-def recipe(selector: str) -> Any:
+def recipe(selector: str, clusters: int | None) -> Any:
     from x_instruction.config.recipe import Recipe
     from x_instruction.config.section import validate
 
@@ -38,7 +38,13 @@ def recipe(selector: str) -> Any:
             "corpus": {"source": "sample"},
             "generate": {"model": {"name": "embedded"}},
             "refine": {"rater": "none"},
-            "diversify": {"embedder": "embedded", "selector": selector, "quota": QUOTA, "max_per_domain": 0.05},
+            "diversify": {
+                "embedder": "embedded",
+                "selector": selector,
+                "quota": QUOTA,
+                "clusters": clusters,
+                "max_per_domain": 0.05,
+            },
         },
     )
 
@@ -103,12 +109,12 @@ class Instant:
         return planted(len(texts), False)
 
 
-def measure(root: Path, selector: str, embedded: bool) -> None:
+def measure(root: Path, selector: str, clusters: int | None, embedded: bool) -> None:
     from x_instruction.pipeline.worker import ShardTask, Worker
     from x_instruction.storage.run_folder import RunFolder
     from x_instruction.storage.shard_key import CURATED
 
-    worker: Any = Worker(RunFolder(root), recipe(selector))
+    worker: Any = Worker(RunFolder(root), recipe(selector, clusters))
     worker._embedder = Instant()
     settings = {"diversify.embedded": "by shard"} if embedded else {}
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -128,6 +134,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=320_000)
     parser.add_argument("--small", action="store_true", help="without embedded shards")
     parser.add_argument("--selectors", nargs="+", default=["sampled-kmeans", "kmeans"])
+    parser.add_argument("--clusters", type=int, help="the square root of the rows by default")
     parser.add_argument("--folder", help="use an existing folder, or keep it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -137,7 +144,7 @@ def main() -> None:
         for selector in arguments.selectors:
             shutil.rmtree(root / "curated", ignore_errors=True)
             process = multiprocessing.get_context("spawn").Process(
-                target=measure, args=(root, selector, not arguments.small)
+                target=measure, args=(root, selector, arguments.clusters, not arguments.small)
             )
             process.start()
             process.join()

@@ -92,7 +92,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     """A Text Generation Inference server that finds nothing wrong with what it is asked, tried again at once."""
     from engines.tgi_double import Double
 
-    monkeypatch.setattr("x_instruction.engines.remote.http._FIRST_WAIT", 0.002)
+    monkeypatch.setattr("x_instruction.engines.remote.http.FIRST_WAIT", 0.002)
     server = Double()
     yield server
     server.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from x_instruction.config.fields import (
     RUNTIME_ONLY,
+    Invalid,
     NotNegative,
     NotNegativeFloat,
     Positive,
@@ -18,11 +19,27 @@ from x_instruction.config.fields import (
 from x_instruction.config.section import Section
 
 
+def checked_address(url: str) -> str:
+    """The address of a server.
+
+    Raises:
+        ValueError: it is none, or holds a password; the message continues a sentence.
+    """
+    if not url.startswith(("http://", "https://")) or not url.split("//", 1)[1]:
+        raise ValueError(f"is {url!r}, expected an address such as http://localhost:8000/v1")
+    if "@" in url.split("//", 1)[-1].split("/", 1)[0]:
+        raise ValueError("holds a user or password: put the key into the variable that key_variable names")
+    return url
+
+
 class Server(Section):
     """A server that runs the model (engines `openai`, `tgi` and `batch`)."""
 
     url: Annotated[str, RUNTIME_ONLY] = ""
     """Address of the server, such as `http://localhost:8000/v1`."""
+    endpoints_file: Annotated[str, RUNTIME_ONLY] = ""
+    """File with an address per line, instead of `url`, for several servers of the same model. It is read again every
+    few seconds, so servers may come and go."""
     key_variable: Annotated[str, RUNTIME_ONLY] = "X_INSTRUCTION_API_KEY"
     """Environment variable that holds the API key. Nothing is sent if it is not set. A name other than
     `X_INSTRUCTION_..._KEY` has to be allowed with `--allow-key`, so that a recipe cannot send any secret anywhere."""
@@ -55,11 +72,18 @@ class Server(Section):
     @field_validator("url")
     @classmethod
     def _address(cls, url: str) -> str:
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError(f"is {url!r}, expected an address such as http://localhost:8000/v1")
-        if "@" in url.split("//", 1)[-1].split("/", 1)[0]:
-            raise ValueError("holds a user or password: put the key into the variable that key_variable names")
-        return url
+        return checked_address(url) if url else url
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.url and self.endpoints_file:
+            raise Invalid("endpoints_file", "is set and url too, expected one of them")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The address, or the file of addresses."""
+        return self.url or self.endpoints_file
 
     @field_validator("extra_body")
     @classmethod

@@ -125,6 +125,10 @@ def _items(settings: Section | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from settings.items() if isinstance(settings, Mapping) else settings
 
 
+# Keys that say where a server is.
+_PLACES = ("url", "endpoints_file")
+
+
 def portable(settings: Section) -> dict[str, Any]:
     """Settings for publication: without unset keys, server addresses and folders of this machine."""
     plain: dict[str, Any] = _portable(settings.model_dump())
@@ -133,7 +137,7 @@ def portable(settings: Section) -> dict[str, Any]:
 
 def _portable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items() if item is not None and key != "url"}
+        return {key: _portable(item) for key, item in value.items() if item is not None and key not in _PLACES}
     if isinstance(value, list | tuple):
         return [_portable(item) for item in value]
     # A lone surrogate is not a character, and no file format can hold one.

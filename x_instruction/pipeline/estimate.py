@@ -330,7 +330,7 @@ def _needs(model: Model) -> ModelNeeds:
 
     name = " + ".join(filter(None, (model.name, model.adapter)))
     if engine_spec(model).remote:
-        return ModelNeeds(name, model.engine, None, model.server.url)
+        return ModelNeeds(name, model.engine, None, model.server.place)
     folders = [locate(model.name, model.revision).folder, *([locate(model.adapter).folder] if model.adapter else [])]
     size = sum(file.stat().st_size for folder in folders for file in folder.glob("*.safetensors"))
     return ModelNeeds(name, model.engine, size, "")

@@ -147,7 +147,7 @@ def check(settings: Recipe) -> None:
     _check_prompts(generate, refine)
     for model in settings.models:
         if engine_spec(model).remote:
-            keys.check(model.server.key_variable, model.server.url)
+            keys.check(model.server.key_variable, model.server.place)
     if generate.train:
         _check_trainable("generate", generate.model)
     if refine.train:

@@ -6,9 +6,11 @@ import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
+from x_instruction.engines.remote.endpoints import Endpoint
+from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted, Unreachable
 from x_instruction.engines.remote.openai_protocol import MALFORMED, messages, thinking
 from x_instruction.errors import EngineError
 
@@ -87,13 +89,8 @@ def probe(client: Client, model: str, extra: Mapping[str, Any]) -> ServerCapabil
     Raises:
         EngineError: the server cannot be reached, does not serve the model, rejects the key, or completes nothing.
     """
-    listing = list_models(client)
+    listing = client.connect(partial(_serving, client, model))
     models = tuple(str(entry.get("id", "")) for entry in listing)
-    if models and model not in models:
-        close = difflib.get_close_matches(model, models, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        shown = ", ".join(models[:5]) + (", …" if len(models) > 5 else "")
-        raise EngineError(f"{client.url} serves no model {model!r}{hint} (it serves: {shown})")
     entry = next((entry for entry in listing if entry.get("id") == model), {})
     notes: dict[str, str] = {}
     probes = _Probes(client, {"model": model, "temperature": 0.0, **extra}, notes)
@@ -128,24 +125,47 @@ def list_models(client: Client) -> list[dict[str, Any]]:
     Raises:
         EngineError: the server cannot be reached, rejects the key, or returns no list.
     """
+    return client.connect(partial(_listing, client))
+
+
+async def _serving(client: Client, model: str, endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The list of models of an endpoint.
+
+    Raises:
+        EngineError: as ``list_models``, or the model is not in the list.
+    """
+    listing = await _listing(client, endpoint)
+    models = [str(entry.get("id", "")) for entry in listing]
+    if models and model not in models:
+        close = difflib.get_close_matches(model, models, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        shown = ", ".join(models[:5]) + (", …" if len(models) > 5 else "")
+        raise EngineError(f"{endpoint.url} serves no model {model!r}{hint} (it serves: {shown})")
+    return listing
+
+
+async def _listing(client: Client, endpoint: Endpoint) -> list[dict[str, Any]]:
     first: EngineError | None = None
-    given = client.url
+    given = endpoint.url
     for suffix in ("",) if given.endswith("/v1") else ("/v1", ""):
-        client.url = given + suffix
+        endpoint.url = given + suffix
         try:
-            answer = client.run(client.get("/models"))
+            answer = await client.get(endpoint, "/models")
         except RequestRejected as error:
             # The server is there but does not implement the list.
             if error.status >= 500:
                 return []
-            message = f"{client.url}/models answers {error.status} {error.message}: {_CHECK_ADDRESS}"
+            message = f"{endpoint.url}/models answers {error.status} {error.message}: {_CHECK_ADDRESS}"
             first = first or EngineError(message)
             continue
+        except Unreachable:
+            endpoint.url = given
+            raise
         entries = answer.get("data") if isinstance(answer, dict) else None
         if isinstance(entries, list):
             return [entry for entry in entries if isinstance(entry, dict)]
-        first = first or EngineError(f"{client.url}/models does not return a list of models: {_CHECK_ADDRESS}")
-    client.url = given
+        first = first or EngineError(f"{endpoint.url}/models does not return a list of models: {_CHECK_ADDRESS}")
+    endpoint.url = given
     assert first is not None
     raise first
 

@@ -17,17 +17,15 @@ import email.utils
 import json
 import random
 import time
-import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 from x_instruction import __version__
 from x_instruction.config.model import Server
 from x_instruction.engines import Failed, Request, Result, keys
 from x_instruction.engines.remote import openai_protocol
-from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
+from x_instruction.engines.remote.endpoints import FIRST_WAIT, LAST_WAIT, READ_EVERY, Endpoint, Endpoints
 from x_instruction.engines.remote.request_window import RequestWindow
 from x_instruction.errors import EngineError, MissingExtra
 
@@ -40,8 +38,6 @@ except ModuleNotFoundError as error:
 _SERVER_STATUSES = frozenset({429, 502, 503, 504})
 # Another attempt at this request may succeed; 424 is TGI's failed generation.
 _RETRY_STATUSES = frozenset({408, 409, 424, 425, 500})
-# Pauses between attempts in seconds: doubled from the first to the last, with up to 50 % random jitter.
-_FIRST_WAIT, _LAST_WAIT = 0.25, 30.0
 # Upper bound of a decompressed answer; no answer of a language model is larger.
 _MAX_BYTES = 64 << 20
 # If this many requests are rejected before any is answered, all others would be rejected too. Fewer prove nothing,
@@ -66,10 +62,15 @@ class RetriesExhausted(Exception):
         self.failed = Failed(reason, message)
 
 
+class Unreachable(EngineError):
+    """A server cannot be reached, or answers no JSON."""
+
+
 class _TooLarge(Exception):
     pass
 
 
+Checked = TypeVar("Checked")
 _Answer = tuple[Any, Mapping[str, str]]
 # Reads a body into (status, JSON text). The status replaces the response's own if that is 200: an event stream reports
 # errors after its status line was sent.
@@ -87,31 +88,29 @@ class RequestCounts:
 
 
 class Client:
-    """Sends JSON to one server.
+    """Sends JSON to the servers of one model.
 
     Args:
-        settings: address, key variable, time-out, limits.
+        settings: address or file of addresses, key variable, time-out, limits.
 
     Raises:
         EngineError: no address, or a key that may not or cannot be sent.
     """
 
     def __init__(self, settings: Server) -> None:
-        if not settings.url:
-            raise EngineError(
-                "server.url is not set: add the server's address, such as "
-                '--set generate.model.server.url="http://localhost:8000/v1"'
-            )
         self.settings = settings
-        self.url = settings.url.rstrip("/")
-        self.limiter = ConcurrencyLimiter(settings.concurrency)
+        self.endpoints = Endpoints(settings)
         self.counts = RequestCounts()
-        self._key = keys.read(settings.key_variable, self.url)
+        self._key = keys.read(settings.key_variable, settings.place)
         self._session: aiohttp.ClientSession | None = None
-        self._paused_until = 0.0
+        self._check: Callable[[Endpoint], Awaitable[Any]] | None = None
         self._last_answer = 0.0
         self._rejected = self._answered_before = 0
-        self._proxy = _proxy(self.url)
+
+    @property
+    def url(self) -> str:
+        """Address of the endpoint whose capabilities are those of all."""
+        return self.endpoints.first.url
 
     # Synchronous interface
 
@@ -130,7 +129,7 @@ class Client:
         self._rejected, self._answered_before = 0, self.counts.answered
         with self._connected() as loop:
             window = RequestWindow(
-                requests, lambda request: _or_failed(ask, request), lambda: self.limiter.limit, should_continue
+                requests, lambda request: _or_failed(ask, request), lambda: self.endpoints.limit, should_continue
             )
             try:
                 while results := loop.run_until_complete(window.next_results()):
@@ -142,6 +141,35 @@ class Client:
         """Run one coroutine and return its result."""
         with self._connected() as loop:
             return loop.run_until_complete(coroutine)
+
+    def connect(self, check: Callable[[Endpoint], Awaitable[Checked]]) -> Checked:
+        """Check the first endpoint that can be reached, and later each other one before its first request.
+
+        Args:
+            check: reads what an endpoint serves.
+
+        Returns:
+            What ``check`` returned.
+
+        Raises:
+            EngineError: no endpoint can be reached, or what ``check`` raises.
+        """
+        first: Unreachable | None = None
+        for endpoint in self.endpoints.all:
+            try:
+                found: Checked = self.run(check(endpoint))
+            except Unreachable as error:
+                endpoint.failed()
+                first = first or error
+                continue
+            endpoint.checked = True
+            self.endpoints.first = endpoint
+            self._check = check
+            return found
+        assert first is not None
+        if not self.endpoints.several:
+            raise first
+        raise EngineError(f"{self.endpoints.file}: no endpoint can be reached, such as {first}")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[asyncio.AbstractEventLoop]:
@@ -185,11 +213,20 @@ class Client:
         attempts = failures = 0
         first_failure: float | None = None
         while True:
-            while (pause := self._paused_until - time.monotonic()) > 0:
-                await asyncio.sleep(pause)
+            endpoint = self.endpoints.pick()
+            if endpoint.pause or (self.endpoints.several and endpoint.is_tried):
+                await asyncio.sleep(min(endpoint.pause or FIRST_WAIT, READ_EVERY))
+                continue
             started = time.monotonic()
-            answer = await self._attempt("POST", path, data, started, read)
+            endpoint.in_flight += 1
+            try:
+                answer = await self._checked(endpoint) or await self._attempt(
+                    endpoint, "POST", path, data, started, read
+                )
+            finally:
+                endpoint.in_flight -= 1
             if not isinstance(answer, _FailedAttempt):
+                endpoint.failures = 0
                 return answer
             self._check_outage(answer)
             first_failure = started if first_failure is None else first_failure
@@ -200,64 +237,86 @@ class Client:
                 self.counts.failed += 1
                 raise RetriesExhausted(answer.reason, answer.message)
             self.counts.retried += 1
-            wait = min(_LAST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 16))
+            if self.endpoints.several and answer.is_down:
+                endpoint.failed()
+                if attempts < len(self.endpoints.all):
+                    # At another one.
+                    continue
+            wait = min(LAST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, 16))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
 
-    async def get(self, path: str) -> Any:
-        """The JSON at a path, without retries.
+    async def _checked(self, endpoint: Endpoint) -> _FailedAttempt | None:
+        """Check an endpoint before its first request; why it cannot be reached.
+
+        Raises:
+            EngineError: it serves something else.
+        """
+        if endpoint.checked or self._check is None:
+            return None
+        try:
+            await self._check(endpoint)
+        except Unreachable as error:
+            return _FailedAttempt("engine_unavailable", str(error), whole_server=True)
+        endpoint.checked = True
+        return None
+
+    async def get(self, endpoint: Endpoint, path: str) -> Any:
+        """The JSON at a path of an endpoint, without retries.
 
         Raises:
             RequestRejected: any status but 200.
-            EngineError: the server cannot be reached, or does not return JSON.
+            Unreachable: the endpoint cannot be reached, or does not return JSON.
         """
-        answer = await self._attempt("GET", path, None, time.monotonic())
+        answer = await self._attempt(endpoint, "GET", path, None, time.monotonic())
         if not isinstance(answer, _FailedAttempt):
             return answer[0]
         if answer.status:
             raise RequestRejected(answer.status, answer.message)
-        raise EngineError(f"{self.url}: {answer.message}; check that the server is running and the address is right")
+        raise Unreachable(
+            f"{endpoint.url}: {answer.message}; check that the server is running and the address is right"
+        )
 
     async def _attempt(
-        self, method: str, path: str, data: bytes | None, started: float, read: Read | None = None
+        self, endpoint: Endpoint, method: str, path: str, data: bytes | None, started: float, read: Read | None = None
     ) -> _Answer | _FailedAttempt:
         assert self._session is not None
         self.counts.sent += 1
         try:
             async with self._session.request(
                 method,
-                path if path.startswith("http") else self.url + path,
+                path if path.startswith("http") else endpoint.url + path,
                 data=data,
-                proxy=self._proxy,
+                proxy=endpoint.proxy,
                 allow_redirects=False,
             ) as response:
                 reader = read if read is not None and response.content_type == "text/event-stream" else _whole
                 async with contextlib.aclosing(_chunks(response)) as chunks:
                     status, content = await reader(chunks)
                 status = status if response.status == 200 else response.status
-                return self._parse(status, response.headers, content, started)
+                return self._parse(endpoint, status, response.headers, content, started)
         except _TooLarge:
             return _FailedAttempt("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
         except TimeoutError:
-            self.limiter.overloaded(started)
+            endpoint.limiter.overloaded(started)
             return _FailedAttempt("engine_timeout", f"no answer within {self.settings.timeout:g} seconds")
         except aiohttp.ClientConnectorError as error:
             return _FailedAttempt("engine_unavailable", f"cannot connect: {error.os_error}", whole_server=True)
         except aiohttp.InvalidURL as error:
             raise EngineError(
-                f"server.url is {self.url}, expected an address such as http://host:8000: {error}"
+                f"server.url is {endpoint.url}, expected an address such as http://host:8000: {error}"
             ) from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             return _FailedAttempt("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
 
     def _parse(
-        self, status: int, headers: Mapping[str, str], content: bytes, started: float
+        self, endpoint: Endpoint, status: int, headers: Mapping[str, str], content: bytes, started: float
     ) -> _Answer | _FailedAttempt:
         if status == 200:
             try:
                 answer = json.loads(content)
             except (ValueError, RecursionError):
                 return _FailedAttempt("engine_bad_answer", f"the answer is not JSON: {self.error_text(content)}")
-            self.limiter.succeeded(started)
+            endpoint.limiter.succeeded(started)
             self.counts.answered += 1
             self._last_answer = time.monotonic()
             return answer, headers
@@ -265,14 +324,14 @@ class Client:
         # OpenAI answers 429 both for overload and for an account without credit.
         if status in _SERVER_STATUSES and "insufficient_quota" not in message:
             if status in (429, 503):
-                self.limiter.overloaded(started)
-                self._pause(headers.get("Retry-After"))
+                endpoint.limiter.overloaded(started)
+                self._pause(endpoint, headers.get("Retry-After"))
             return _FailedAttempt("engine_unavailable", f"{status} {message}", True, status)
         if status in _RETRY_STATUSES:
             return _FailedAttempt("engine_unavailable", f"{status} {message}", False, status)
-        raise self._permanent_error(status, message, headers.get("Location", ""))
+        raise self._permanent_error(endpoint.url, status, message, headers.get("Location", ""))
 
-    def _permanent_error(self, status: int, message: str, location: str) -> Exception:
+    def _permanent_error(self, url: str, status: int, message: str, location: str) -> Exception:
         """The exception for a status that no further attempt can change."""
         key = self.settings.key_variable or "the key's variable (server.key_variable)"
         advice = {
@@ -282,9 +341,9 @@ class Client:
             429: "the account has no credit left",
         }
         if status in advice:
-            return EngineError(f"{self.url} answers {status} {message}; {advice[status]}")
+            return EngineError(f"{url} answers {status} {message}; {advice[status]}")
         if 300 <= status < 400:
-            return EngineError(f"{self.url} redirects to {self.sanitize(location)}: set server.url to that address")
+            return EngineError(f"{url} redirects to {self.sanitize(location)}: set server.url to that address")
         return RequestRejected(status, message)
 
     def rejected(self, error: RequestRejected, reason: str) -> Failed:
@@ -296,18 +355,21 @@ class Client:
         self._rejected += 1
         if self._rejected >= _REJECTED_AT_START and self.counts.answered == self._answered_before:
             advice = "lower passage_tokens or response_tokens" if reason == "engine_too_long" else "change the recipe"
-            raise EngineError(f"{self.url} rejects every request: {error.status} {error.message}; {advice}")
+            raise EngineError(f"{self.endpoints.name} rejects every request: {error.status} {error.message}; {advice}")
         return Failed(reason, f"{error.status} {error.message}")
 
     def _check_outage(self, attempt: _FailedAttempt) -> None:
         silent = time.monotonic() - self._last_answer
         if self._last_answer and silent > self.settings.outage_timeout:
+            file = self.endpoints.file
+            silence = f"no endpoint of {file} has answered" if file else f"{self.url} has not answered"
             raise EngineError(
-                f"{self.url} has not answered for {silent:.0f} seconds ({attempt.message}). All answers are kept: run "
+                f"{silence} for {silent:.0f} seconds ({attempt.message}"
+                f"{self.endpoints.problem}). All answers are kept: run "
                 "the same command again when the server is back, or raise server.outage_timeout or server.timeout"
             )
 
-    def _pause(self, header: str | None) -> None:
+    def _pause(self, endpoint: Endpoint, header: str | None) -> None:
         """Send nothing for as long as Retry-After asks, up to ``outage_timeout`` seconds."""
         if not header:
             return
@@ -317,7 +379,8 @@ class Client:
                 if header.strip().replace(".", "", 1).isdigit()
                 else email.utils.parsedate_to_datetime(header).timestamp() - time.time()
             )
-            self._paused_until = max(self._paused_until, time.monotonic() + min(seconds, self.settings.outage_timeout))
+            pause = min(seconds, self.settings.outage_timeout)
+            endpoint.paused_until = max(endpoint.paused_until, time.monotonic() + pause)
 
     async def _open(self) -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json", "User-Agent": f"x_instruction/{__version__}"}
@@ -365,6 +428,11 @@ class _FailedAttempt:
     whole_server: bool = False
     status: int = 0
 
+    @property
+    def is_down(self) -> bool:
+        """The server cannot be reached, or broke the connection. An overloaded one answers 429."""
+        return self.reason == "engine_unavailable" and (not self.status or (self.whole_server and self.status != 429))
+
 
 async def _or_failed(ask: Callable[[Request], Awaitable[Result]], request: Request) -> Result:
     try:
@@ -385,12 +453,3 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 
 async def _whole(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
     return 200, b"".join([chunk async for chunk in chunks])
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy of the environment for this address; none for addresses of this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)

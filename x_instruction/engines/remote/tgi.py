@@ -36,7 +36,6 @@ from x_instruction.engines import (
     single_batch,
 )
 from x_instruction.engines.remote import openai_protocol, tgi_protocol, tgi_server
-from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
 from x_instruction.engines.truncation import truncator
 from x_instruction.errors import EngineError, NotCapable
@@ -56,9 +55,8 @@ class TgiEngine:
         tgi_protocol.check_extra(self.extra)
         self.client = Client(settings.server)
         self.truncate = truncator(settings.server.tokenizer)
-        self.limits = tgi_server.limits(self.client)
-        self._check_model()
-        self.client.limiter = ConcurrencyLimiter(min(settings.server.concurrency, self.limits.concurrent))
+        self.limits = tgi_server.limits(self.client, self._check_model)
+        self.client.endpoints.lower_ceiling(self.limits.concurrent)
         self.server = tgi_server.TgiServer(self.client, settings.adapter)
         self.probed = tgi_server.probe(self.server)
         self.model = settings.name
@@ -66,17 +64,18 @@ class TgiEngine:
         self.capabilities = self.probed.capabilities
         self.chat = bool(self.probed.chat)
 
-    def _check_model(self) -> None:
-        name, revision, url = self.settings.name, self.settings.revision, self.client.url
-        if name != self.limits.model:
-            raise EngineError(
-                f"{url} serves the model {self.limits.model!r}, but the recipe names {name!r}: set name to it"
-            )
-        commit = self.limits.commit
+    def _check_model(self, limits: tgi_protocol.Limits, url: str) -> None:
+        name, revision = self.settings.name, self.settings.revision
+        if name != limits.model:
+            raise EngineError(f"{url} serves the model {limits.model!r}, but the recipe names {name!r}: set name to it")
+        commit = limits.commit
         if commit and re.fullmatch("[0-9a-f]{40}", revision) and revision != commit:
             raise EngineError(
                 f"{url} serves {name} at commit {commit}, but the recipe names {revision}: set revision to it"
             )
+        first: tgi_protocol.Limits = getattr(self, "limits", limits)
+        if commit != first.commit:
+            raise EngineError(f"{url} serves {name} at commit {commit}, but another endpoint at {first.commit}")
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One batch of all requests: the server batches on its own.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from x_instruction.engines.remote import tgi_protocol
+from x_instruction.engines.remote.endpoints import Endpoint
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
 from x_instruction.engines.remote.openai_protocol import MALFORMED, first_choice, messages
 from x_instruction.errors import EngineError
@@ -72,21 +73,33 @@ class ServerCapabilities:
         return f"{reason} (its answer: {note!r})" if note else reason
 
 
-def limits(client: Client) -> tgi_protocol.Limits:
+def limits(
+    client: Client, check: Callable[[tgi_protocol.Limits, str], None] = lambda limits, url: None
+) -> tgi_protocol.Limits:
     """The server's limits from ``/info``. Removes ``/v1`` from the client's address, since the API is above it.
+
+    Args:
+        client: connects to the server, or to several of one model.
+        check: called with the limits and the address of each server.
 
     Raises:
         EngineError: the server cannot be reached, is not Text Generation Inference, or rejects the key.
     """
-    client.url = client.url.removesuffix("/v1").rstrip("/")
-    try:
-        return tgi_protocol.limits(client.run(client.get("/info")))
-    except RequestRejected as error:
-        raise EngineError(f"{client.url}/info answers {error.status} {error.message}: {_CHECK_ADDRESS}") from None
-    except ValueError as error:
-        raise EngineError(
-            f"{client.url} is not a Text Generation Inference server ({error}): {_CHECK_ADDRESS}"
-        ) from None
+
+    async def read(endpoint: Endpoint) -> tgi_protocol.Limits:
+        endpoint.url = endpoint.url.removesuffix("/v1").rstrip("/")
+        try:
+            found = tgi_protocol.limits(await client.get(endpoint, "/info"))
+        except RequestRejected as error:
+            raise EngineError(f"{endpoint.url}/info answers {error.status} {error.message}: {_CHECK_ADDRESS}") from None
+        except ValueError as error:
+            raise EngineError(
+                f"{endpoint.url} is not a Text Generation Inference server ({error}): {_CHECK_ADDRESS}"
+            ) from None
+        check(found, endpoint.url)
+        return found
+
+    return client.connect(read)
 
 
 class TgiServer:
