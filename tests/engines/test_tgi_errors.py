@@ -168,7 +168,7 @@ def test_overload_halves_what_is_under_way(double: Double) -> None:
     double.always["/generate"] = lambda body: documented("/generate", 429) if double.under_way > 2 else None
     double.hold = 0.002
     assert all(isinstance(result, Completed) for result in answers(engine, *[Completion("a", 3)] * 60))
-    assert engine.client.limiter.limit < 8
+    assert engine.client.endpoints.limit < 8
 
 
 @pytest.mark.parametrize(
