@@ -18,6 +18,7 @@ from scale import small_run
 from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Watched, requests, same_bytes
 
 from x_instruction.config.recipe import load
+from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import ShardsSetAside
 from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.executors.processes import WorkerDied
@@ -124,6 +125,8 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_asked_for_again(
         for stage in (StageKey("candidate"), StageKey("rated")):
             assert len(list(run.reports(stage))) == others
             assert [run.count(stage, tag) for tag in LANGUAGES] == [None, SHARDS, SHARDS]
+        _, status, _ = say("status", tmp_path / "run")
+        assert f"set aside: {key}: 3 workers died of it; the last one" in status
         harmful = False
         before = requests(server)
         code, _, errors = say(*line)
@@ -131,6 +134,25 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_asked_for_again(
         assert run.failure(key) is None
         assert requests(server) - before <= 2 * 6
     same_bytes(one_worker, tmp_path / "run", until="rated")
+
+
+def test_caches_on_scratch_make_the_same_bytes(
+    server: OpenAIServer, tmp_path: Path, one_worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system, where SQLite does not work."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("X_INSTRUCTION_SCRATCH", str(tmp_path / "scratch"))
+    recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url))
+    run = small_run.make(recipe, tmp_path / "run", until="rated")
+    same_bytes(one_worker, tmp_path / "run", until="rated")
+    assert not list((tmp_path / "scratch").iterdir())
+    caches = run.caches(StageKey("candidate"))
+    whole = RunFolder(one_worker).caches(StageKey("candidate"))
+    assert [tokens_used(path) for path in caches] == [tokens_used(path) for path in whole] != []
+    # A shard that is made again is answered by the copies.
+    run.remove(StageKey("candidate").shard("th", 1))
+    small_run.make(recipe, tmp_path / "run", until="rated")
+    assert requests(server) == REQUESTS
 
 
 def test_workers_that_cannot_start_end_the_run(

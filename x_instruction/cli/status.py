@@ -46,6 +46,9 @@ def command(folder: str | Path, drops: bool, form: Format | None) -> None:
 
         for line in lines(run.files, state):
             echo(line, err=bool(form))
+    else:
+        for line in _set_aside(run):
+            echo(line, err=bool(form))
     for loss in run.losses():
         echo(f"warning: {loss}", err=bool(form))
 
@@ -55,6 +58,15 @@ def detached_state(run: Run) -> State | None:
     from x_instruction.pipeline.detached.state import load
 
     return load(run.files)
+
+
+def _set_aside(run: Run) -> list[str]:
+    """The shards that could not be made, in a line each; of many, the first ones."""
+    from x_instruction.pipeline.rounds import stages
+
+    found = [pair for stage in stages(run.recipe) for pair in run.files.failures(stage)]
+    lines = [f"set aside: {key}: {failure.reason}" for key, failure in found[:5]]
+    return lines + ([f"set aside: {len(found) - 5:,} more"] if found[5:] else [])
 
 
 def show(run: Run, drops: bool = False, form: Format | None = None) -> None:

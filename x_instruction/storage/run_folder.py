@@ -391,6 +391,15 @@ class RunFolder:
         """Why a shard was set aside; None if it was not."""
         return self._read_json(file_name(key, ".failed.json"), lambda table: ShardFailure(**table), "remove it")
 
+    def failures(self, stage: StageKey) -> Iterator[tuple[ShardKey, ShardFailure]]:
+        """The shards of a stage that were set aside, by language and index, and why."""
+        for language in self.languages(stage):
+            found = self.listing(stage, language)
+            for index in sorted(found.present - found.complete):
+                key = stage.shard(language, index)
+                if failure := self.failure(key):
+                    yield key, failure
+
     def remove(self, key: ShardKey) -> None:
         """Remove a shard. The Parquet file goes first, so that what is left never looks complete."""
         for suffix in (".parquet", ".report.json", ".dropped.parquet", ".failed.json"):
