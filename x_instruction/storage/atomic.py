@@ -19,7 +19,7 @@ from typing import IO, Any
 from x_instruction.errors import ShardError
 from x_instruction.processes import this_process
 
-# Seconds without a write after which a temporary file is nobody's.
+# Seconds without a write after which no process needs a temporary file.
 ABANDONED = 24 * 3600.0
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.tmp")
 

@@ -174,7 +174,7 @@ def hold(files: LockFiles, name: str) -> Iterator[None]:
 
 
 def live_holder(files: LockFiles, name: str) -> Holder | None:
-    """Who holds a lock; None if nobody does. The lock of a process that has ended is removed.
+    """Who holds a lock; None if it is free. The lock of a process that has ended is removed.
 
     Args:
         files: where the lock is.
