@@ -78,6 +78,7 @@ def show(run: Run, drops: bool = False, form: Format | None = None) -> None:
         form: ``json`` or ``csv`` print all figures instead of the table.
     """
     from x_instruction.pipeline.status import spending
+    from x_instruction.pipeline.top_up import lines, reached
 
     totals = run.totals()
     if form:
@@ -89,7 +90,7 @@ def show(run: Run, drops: bool = False, form: Format | None = None) -> None:
             _drops(totals)
     else:
         click.echo(f"{run.location}: no shard is complete yet")
-    for line in spending(run.files, run.recipe, totals):
+    for line in (*lines(reached(run.files, run.recipe), run.recipe), *spending(run.files, run.recipe, totals)):
         echo(line, err=bool(form))
 
 

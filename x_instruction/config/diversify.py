@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from x_instruction.config.fields import RUNTIME_ONLY, Positive, PositiveShare, Share
+from pydantic import model_validator
+
+from x_instruction.config.fields import INPUT_ONLY, RUNTIME_ONLY, Invalid, Positive, PositiveShare, Share
 from x_instruction.config.section import Section
 
 
@@ -19,7 +21,10 @@ class Diversify(Section):
     """`kmeans` (the paper's), `sampled-kmeans` (finds the clusters on 200,000 pairs, for languages with millions),
     `mmr`, `k-center`, `top` or `random`."""
     quota: Positive = 32_000
-    """Pairs per language. The paper has 32,000."""
+    """Most pairs per language. If not set, `target`, or 32,000 as in the paper."""
+    target: Annotated[Positive | None, INPUT_ONLY] = None
+    """Pairs per language to reach: the run draws more of the corpus until each language has them, its corpus ends, or
+    `corpus.passages` or the budget is reached. If not set, the corpus is drawn once."""
     relevance: Share = 0.5
     """For `mmr`: weight of the score against the similarity to pairs that are selected already. 1 selects the best
     scores, 0 the least similar pairs."""
@@ -37,3 +42,16 @@ class Diversify(Section):
     """Sentences in one forward pass of the encoder."""
     threads: Annotated[Positive, RUNTIME_ONLY] = 1
     """CPU threads of the encoder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quota_of_target(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("target") is not None:
+            return {"quota": values["target"], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.target is not None and self.quota < self.target:
+            raise Invalid("target", f"is {self.target}, expected at most quota, which is {self.quota}")
+        return self

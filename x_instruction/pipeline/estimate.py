@@ -298,7 +298,7 @@ def _expected(settings: Recipe, tag: str, sample: CorpusSample, rates: Rates, cu
         "kept": sum(sample.kept),
         "dropped": sample.dropped,
     }
-    passages, error = sample.passages(settings.corpus.passages)
+    passages, error = sample.passages(rates.limit(tag))
     if passages is None:
         return Expected(**known, **_UNKNOWN)
     works = [rates.work(stage, tag, passages) for stage in ASKED]

@@ -11,7 +11,7 @@ from x_instruction.config.site import Site
 from x_instruction.corpus import ensemble
 from x_instruction.errors import EngineError, RecipeError, ShardsMissing, ShardsSetAside
 from x_instruction.languages import language
-from x_instruction.pipeline import batch, rounds
+from x_instruction.pipeline import batch, rounds, top_up
 from x_instruction.pipeline.costs import check_budget, spent
 from x_instruction.pipeline.detached.pool import DetachedPool, begin, check_no_elements, check_options
 from x_instruction.pipeline.detached.state import State, clear, ended_by_errors
@@ -135,7 +135,8 @@ def execute(
             else WorkerPool(run, settings, workers, budget, before, place, site)
         ) as pool:
             models = Models(run, settings, overwrite, progress.say)
-            _make_stages(settings, plan, models, pool, until, progress)
+            with top_up.recorded(run, settings, progress.say):
+                _make_stages(settings, plan, models, pool, until, progress)
     return run
 
 
@@ -206,7 +207,7 @@ def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until
     # The first reason why something is left. What is left later follows from it.
     missing: list[str] = []
     set_aside: dict[str, str] = {}
-    for stage in rounds.stages(settings):
+    for stage in top_up.drawn_stages(plan.run, settings, until):
         last = rounds.last_round(plan.run, settings)
         if stage.round > last or not plan.applies(stage):
             continue
@@ -215,10 +216,15 @@ def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until
             before = plan.missing(stage)
             set_aside |= _make_stage(settings, plan, stage, pool, progress)
         missing = missing or before
-        if stage == StageKey(until, last if until == "rated" else 0):
+        if stage == StageKey(until, last if until == "rated" else 0) and not top_up.draws_more(
+            plan.run, settings, stage
+        ):
             break
     if set_aside:
         raise ShardsSetAside(set_aside)
+    if not plan.part.whole and until in ("rated", "curated"):
+        # The steps that follow have shards for every part.
+        missing = missing or top_up.waits(plan.run, settings)
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ShardsMissing(
@@ -230,7 +236,9 @@ def _make_stages(settings: Recipe, plan: Plan, models: Models, pool: Pool, until
 def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKey, pool: Pool) -> list[str]:
     """Train the model that a stage asks, if the recipe trains one. Names of what another part has to make first."""
     earlier = StageKey("rated", max(0, stage.round - 1))
-    if stage.round and rounds.kept_share(plan.run, settings, earlier.round) is None:
+    if stage.round and (
+        rounds.kept_share(plan.run, settings, earlier.round) is None or top_up.draws_more(plan.run, settings, earlier)
+    ):
         # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
         return [str(earlier.path)]
     train = {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)

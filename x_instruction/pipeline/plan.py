@@ -12,6 +12,7 @@ from x_instruction.pipeline import rounds
 from x_instruction.pipeline.part import WHOLE, Part
 from x_instruction.pipeline.slices import Slices
 from x_instruction.pipeline.snapshot import Snapshot
+from x_instruction.pipeline.top_up import RATED
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.finished import split
 from x_instruction.storage.run_folder import RunFolder
@@ -88,7 +89,7 @@ class Plan:
         """Names of what another part has to make before the part can complete a stage; empty for a whole run."""
         now = Snapshot(self.run, self.recipe)
         # Shards are numbered over all languages, so all of these have to be known.
-        unknown = [tag for tag in self.recipe.languages if now.count(PASSAGE, tag) is None]
+        unknown = [tag for tag in self.recipe.languages if now.count(PASSAGE, tag) is None or now.steps.outdated(tag)]
         if stage not in (PASSAGE, CURATED) and unknown:
             return [f"{PASSAGE}/{tag}" for tag in unknown]
         missing: list[str] = []
@@ -107,10 +108,11 @@ class Plan:
         return stage != EMBEDDED or any(map(now.embeds_shards, self.recipe.languages))
 
     def finish(self, stage: StageKey) -> None:
-        """Record the number of shards of each language that is complete at a stage, and remove its slices."""
+        """Record the number of shards of each language that is complete at a stage, and remove slices of no use."""
         now = Snapshot(self.run, self.recipe)
-        for tag in self.recipe.languages if stage == PASSAGE else ():
-            if now.count(PASSAGE, tag) is not None:
+        for tag in self.recipe.languages if stage in (PASSAGE, RATED) else ():
+            # A later step of a top-up reads them again.
+            if now.count(PASSAGE, tag) is not None and now.steps.of(tag).final:
                 self.run.clear(SLICE, tag)
         for tag in self.recipe.languages if stage != PASSAGE else ():
             shards = now.shards(stage, tag)
@@ -172,6 +174,9 @@ class Plan:
         keys = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
         # A retry changes the shards that were made from the retried ones. A corpus that changed is no retry.
         if self.retry and key.stage != "passage" and all(name.startswith("input.") for name in keys):
+            return True
+        # A later step of a top-up draws more of the same corpus.
+        if key.stage == "passage" and self.recipe.diversify.target and keys == ["corpus.passages"]:
             return True
         raise RunChanged(f"shard {key}", changed)
 

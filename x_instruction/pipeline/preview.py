@@ -146,6 +146,7 @@ def _probe(settings: Recipe) -> Recipe:
             passages=min(corpus.passages or PASSAGES, PASSAGES),
             documents=min(corpus.documents or _DOCUMENTS, _DOCUMENTS),
         ),
+        diversify=settings.diversify.replace(target=None),
         generate=settings.generate.replace(train=None),
         refine=settings.refine.replace(
             train=None,

@@ -90,6 +90,15 @@ class Rates:
         names = [name.name for name in fields(PerPassage)] if others else []
         return PerPassage(**{name: statistics.fmean(getattr(found, name) for found in others) for name in names})
 
+    def limit(self, tag: str) -> int | None:
+        """The most passages that a run draws: ``corpus.passages``, or as many as the target of pairs needs."""
+        limit, target = self.recipe.corpus.passages, self.recipe.diversify.target
+        kept = self.of(ASKED[1], tag).kept
+        if target is None or not kept:
+            return limit
+        needed = math.ceil(target / kept)
+        return needed if limit is None else min(limit, needed)
+
     def work(self, stage: StageKey, tag: str, passages: float) -> Work:
         """What so many passages take at a stage."""
         per, model = self.of(stage, tag), model_of(self.recipe, stage)

@@ -13,9 +13,8 @@ from typing import Any
 
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Start, starts
-from x_instruction.hashing import digest
 from x_instruction.languages import language
-from x_instruction.pipeline.worker import ShardTask
+from x_instruction.pipeline.worker import ShardTask, corpus_digest
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import SLICE, ShardKey
 
@@ -53,7 +52,7 @@ class Slices:
         Raises:
             CorpusError: the corpus cannot be read.
         """
-        corpus = self.corpus
+        corpus = self.corpus.replace(passages=self._settings(tag)["corpus.passages"])
         if corpus.source != "files" or (corpus.passages is not None and corpus.passages <= corpus.slice_rows):
             return []
         if corpus.passages is None:
@@ -81,7 +80,7 @@ class Slices:
         """The first slices of the corpus; all of them if the number is None."""
         if tag not in self._starts:
             self._starts[tag] = [], starts(self.corpus, language(tag))
-            self._digests[tag] = digest(self._settings(tag))
+            self._digests[tag] = corpus_digest(self._settings(tag))
         known, more = self._starts[tag]
         known += islice(more, None if number is None else max(0, number - len(known)))
         corpus = self._digests[tag]

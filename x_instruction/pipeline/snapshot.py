@@ -16,6 +16,7 @@ from x_instruction.engines.fingerprint import VERSIONS, fingerprint, located
 from x_instruction.languages import language
 from x_instruction.pipeline import blocks, rounds
 from x_instruction.pipeline.rounds import ROLES, last_round
+from x_instruction.pipeline.top_up import Steps
 from x_instruction.prompts import digest_of
 from x_instruction.storage.finished import Finished, fold
 from x_instruction.storage.run_folder import RunFolder
@@ -38,6 +39,7 @@ class Snapshot:
         self._shared: dict[tuple[StageKey, str], dict[str, Any]] = {}
         self._digests: dict[tuple[StageKey, str], str] = {}
         self._corpora: dict[str, dict[str, Any]] = {}
+        self.steps = Steps(settings, self.finished)
 
     def count(self, stage: StageKey, tag: str) -> int | None:
         """How many shards the language has at this stage, or None while that is not known."""
@@ -49,7 +51,7 @@ class Snapshot:
         """The shards that a stage has to make for a language, as far as their number is known."""
         if stage in (PASSAGE, CURATED):
             return [stage.shard(tag)]
-        if stage == EMBEDDED and not self.embeds_shards(tag):
+        if self.steps.outdated(tag) or (stage == EMBEDDED and not self.embeds_shards(tag)):
             return []
         return [stage.shard(tag, index) for index in range(self.count(PASSAGE, tag) or 0)]
 
@@ -64,7 +66,7 @@ class Snapshot:
         if key.stage == "passage":
             return []
         if key.stage == "curated":
-            rated = range(self.count(self.last_rated, key.language) or 0)
+            rated = range((self.count(self.last_rated, key.language) or 0) if self._drawn(key.language) else 0)
             stages = [self.last_rated, *([EMBEDDED] if self.embeds_shards(key.language) else [])]
             return [stage.shard(key.language, index) for stage in stages for index in rated]
         if key.stage == "embedded":
@@ -73,6 +75,13 @@ class Snapshot:
             return [key.at(StageKey("candidate", key.round))]
         earlier = [StageKey(stage, key.round - 1) for stage in ("candidate", "rated") if key.round]
         return [key.at(stage) for stage in (PASSAGE, *earlier)]
+
+    def _drawn(self, tag: str) -> bool:
+        """Whether no more passages of a language are drawn, and all that are drawn are rated."""
+        if self.recipe.diversify.target is None:
+            return True
+        drawn = self.steps.of(tag).final and not self.steps.outdated(tag)
+        return drawn and self.count(self.last_rated, tag) == self.count(PASSAGE, tag)
 
     def inputs_complete(self, key: ShardKey) -> bool:
         """Whether everything that a shard is made from is there."""
@@ -170,6 +179,8 @@ class Snapshot:
 
         Before that model is trained it is the recipe's own, so a shard of an earlier model differs.
         """
+        if key.stage == "passage":
+            return self.recipe.corpus.replace(passages=self.steps.of(key.language).passages)
         section: Section = getattr(self.recipe, rounds.SECTIONS[key.stage])
         if isinstance(section, Refine) and section.rater in UNASKED:
             # Its model is not asked, so it need not exist.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -257,7 +257,7 @@ class Worker:
         from x_instruction.corpus.sources import BEGINNING, starts
 
         tag, made = task.key.language, list[MadeSlice]()
-        settings = digest(task.settings)
+        settings = corpus_digest(task.settings)
         complete = self.run.listing(SLICE, tag).complete
         while len(made) in complete:
             key = SLICE.shard(tag, len(made))
@@ -275,7 +275,10 @@ class Worker:
     def _make_passages(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         from x_instruction.corpus.stage import passages
 
-        corpus, tag = self.recipe.corpus, task.key.language
+        tag = task.key.language
+        # A top-up draws in steps, so the task says how many passages there are.
+        most = task.settings.get("corpus.passages", self.recipe.corpus.passages)
+        corpus = self.recipe.corpus.replace(passages=most)
         # For what does not fit into memory, such as the index of near duplicates.
         scratch = self.run.root / "scratch" / tag
         shutil.rmtree(scratch, ignore_errors=True)
@@ -294,7 +297,11 @@ class Worker:
             while head or not reports:
                 started = time.monotonic()
                 report = ShardReport(PASSAGE.shard(tag, len(reports)), task.settings)
-                block = _block(chain(head, records), shard_size(corpus, len(reports)))
+                size = shard_size(corpus, len(reports))
+                kept = sum(report.kept for report in reports)
+                # The last shard takes what is dropped after its last passage, so that there is none without passages.
+                last = corpus.passages is not None and kept + size >= corpus.passages
+                block = _block(chain(head, records), None if last else size)
 
                 def finish(report: ShardReport, started: float = started) -> None:
                     report.rows_in = report.kept + sum(report.dropped.values())
@@ -416,20 +423,25 @@ def _called(make: Callable[..., Iterable[Passage | Dropped]], *arguments: Any) -
     yield from make(*arguments)
 
 
+def corpus_digest(settings: Mapping[str, Any]) -> str:
+    """What decides the slices of a corpus: the settings of its passages, but not how many of them are kept."""
+    return digest({key: value for key, value in settings.items() if key != "corpus.passages"})
+
+
 def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:
     for _, record in zip(range(n), records, strict=False):
         yield record
 
 
-def _block(records: Iterable[Passage | Dropped], kept: int) -> Iterator[Passage | Dropped]:
+def _block(records: Iterable[Passage | Dropped], kept: int | None) -> Iterator[Passage | Dropped]:
     """Records up to and including the last one of a shard.
 
     Args:
-        kept: number of records in a shard, without the dropped ones.
+        kept: number of records in a shard, without the dropped ones; None for all that are left.
     """
     for record in records:
         yield record
-        if not isinstance(record, Dropped):
+        if kept is not None and not isinstance(record, Dropped):
             kept -= 1
             if kept == 0:
                 return

@@ -83,7 +83,7 @@ def plan_run(
     measured = measure(settings, run, made_by, corpus)
     machines = _whole(settings, machines)
     if passages is None:
-        expected, error = _expected(settings, corpus)
+        expected, error = _expected(measured, settings, corpus)
     else:
         expected, error = equal_parts(passages, settings.languages), 0.0
 
@@ -128,9 +128,9 @@ def _whole(settings: Recipe, machines: Machines) -> Machines:
     return Machines(machines.gpus, workers, machines.writing, machines.rating, machines.price)
 
 
-def _expected(settings: Recipe, corpus: Mapping[str, CorpusSample]) -> tuple[dict[str, int], float]:
+def _expected(measured: Measured, settings: Recipe, corpus: Mapping[str, CorpusSample]) -> tuple[dict[str, int], float]:
     """Passages of each language, and the largest error of them."""
-    found = {tag: corpus[tag].passages(settings.corpus.passages) for tag in settings.languages}
+    found = {tag: corpus[tag].passages(measured.rates.limit(tag)) for tag in settings.languages}
     unknown = [tag for tag, (passages, _) in found.items() if passages is None]
     if unknown:
         raise RecipeError(
