@@ -21,7 +21,7 @@ from x_instruction.errors import ShardError
 from x_instruction.hashing import derive_seed
 from x_instruction.pipeline.rounds import last_round, model_of, stages, title
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, ShardKey, StageKey
 
 # Rows that a card shows of each language.
 SAMPLES = 2
@@ -37,7 +37,12 @@ def provenance(run: RunFolder, recipe: Recipe, tag: str) -> Provenance:
     last = last_round(run, recipe)
     return Provenance(
         recipe=recipe_facts(recipe),
-        stages=tuple(_stage(run, recipe, stage, tag) for stage in stages(recipe) if stage.round <= last),
+        stages=tuple(
+            _stage(run, recipe, stage, tag)
+            for stage in stages(recipe)
+            # Only large languages are embedded shard by shard.
+            if stage.round <= last and not (stage == EMBEDDED and run.count(stage, tag) is None)
+        ),
         spreads=_spreads(run, tag),
         variety=_variety(run, StageKey("rated", last), tag, recipe.seed),
         samples=_samples(run, tag),
