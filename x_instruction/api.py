@@ -109,7 +109,8 @@ def run(
         retry_failed: ask again for records that an engine failed on.
         budget: stop when this much is spent, by the prices of the recipe.
         verify: first read the corpus and all complete shards again, and compare their digests.
-        on: where the shards are made: ``local`` for processes of this machine.
+        on: where the shards are made: ``local`` for processes of this machine, ``ray`` or ``ray://HOST:PORT`` for a Ray
+            cluster; docs/scale.md lists all places.
         site: settings of that place: a ``Site``, or path of its TOML file. Nothing in them affects the data.
         progress: where progress is shown. Default: a live display in terminals and notebooks, lines elsewhere.
 

@@ -30,7 +30,7 @@ def offline() -> bool:
 
 
 class SmallCluster:
-    """A cluster: a head without CPUs, where drivers run, and nodes of one CPU.
+    """A cluster: a head without CPUs, where drivers run, and nodes of one CPU and what Ray takes for a GPU.
 
     Args:
         nodes: number of nodes beside the head.
@@ -44,7 +44,7 @@ class SmallCluster:
         head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": 10_001}
         self._cluster = Cluster(initialize_head=True, head_node_args=head | {"object_store_memory": _STORE})
         self.address: str = self._cluster.address
-        self.nodes = [self.add_node() for _ in range(nodes)]
+        self.nodes = [self.add_node(num_gpus=1) for _ in range(nodes)]
 
     def add_node(self, **resources: int) -> Any:
         """Start a node."""

@@ -19,6 +19,7 @@ from engines.openai_server import OpenAIServer
 from scale import small_run
 from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Watched, requests, same_bytes
 
+from x_instruction.config.model import Vllm
 from x_instruction.config.recipe import load
 from x_instruction.config.site import Ray, Site
 from x_instruction.errors import BudgetReached, EngineError, ShardError, ShardsSetAside
@@ -206,21 +207,16 @@ def test_workers_stop_at_the_budget(cluster: Any, server: OpenAIServer, run: Pat
     assert 20 <= requests(server) < REQUESTS
 
 
-@pytest.mark.parametrize(
-    ("keys", "site", "message"),
-    [
-        ({"device": "cuda"}, Ray(), "a worker needs 1 GPU and 1 CPU of one node, and .* with most GPUs has 0"),
-        ({}, Ray(gpus=2), "a worker needs 2 GPUs and 1 CPU"),
-    ],
-)
+@pytest.mark.parametrize(("gpus", "size"), [(0, 4), (2, 2)])
 def test_gpus_that_no_node_has_are_noticed_before_work_starts(
-    cluster: Any, tmp_path: Path, keys: dict[str, str], site: Ray, message: str
+    cluster: Any, tmp_path: Path, gpus: int, size: int
 ) -> None:
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", "http://127.0.0.1:9/v1"))
-    model = recipe.generate.model.model_copy(update={"engine": "transformers"} | keys)
-    recipe = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"model": model})})
+    model = recipe.generate.model.replace(engine="vllm", vllm=Vllm(tensor_parallel=4))
+    recipe = recipe.replace(generate=recipe.generate.replace(model=model))
+    message = f"a worker needs {size} GPUs and 1 CPU of one node, and the node of the Ray cluster with most GPUs has 1:"
     with pytest.raises(EngineError, match=message):
-        RayExecutor(RunFolder(tmp_path), recipe, cluster.address, 0, None, 0.0, Site(ray=site))
+        RayExecutor(RunFolder(tmp_path), recipe, cluster.address, 0, None, 0.0, Site(ray=Ray(gpus=gpus)))
 
 
 def test_a_cluster_of_another_version_is_noticed(

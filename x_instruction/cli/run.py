@@ -34,7 +34,13 @@ from x_instruction.errors import ShardError
 @click.option("--verify", is_flag=True, help="First read the corpus and all shards again, and compare their digests.")
 @click.option("--rank", type=int, metavar="N", default=0, help="Make only a part of the shards: N of --of, from 0.")
 @click.option("--of", type=int, metavar="N", default=1, help="Number of parts that are made side by side.")
-@click.option("--on", metavar="PLACE", default="local", show_default=True, help="Where the shards are made.")
+@click.option(
+    "--on",
+    metavar="PLACE",
+    default="local",
+    show_default=True,
+    help="Where the shards are made: local, ray, ray:HOST:PORT, ray://HOST:PORT, slurm or hf-jobs.",
+)
 @click.option("--site", type=click.Path(path_type=Path), metavar="FILE", help="Settings of that place, a TOML file.")
 @click.option("--dry-run", is_flag=True, help="With --on slurm or hf-jobs: print what would be submitted.")
 @drops_option

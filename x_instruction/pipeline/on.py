@@ -31,27 +31,24 @@ class On:
 
 
 LOCAL = On()
-_ADDRESS = re.compile(r"ray:(?P<address>(?P<client>//)?(?P<host>[^/\s]+):(?P<port>\d{1,5}))")
+# A Ray cluster as Ray's own functions take it.
+ADDRESS = re.compile(r"(ray://)?[^/\s]+:[1-9][0-9]{0,4}")
 
 
-def read_on(text: str, option: str = "--on") -> On:
+def read_on(text: str) -> On:
     """The place in a value of ``--on``.
-
-    Args:
-        text: the value.
-        option: its name, for messages.
 
     Raises:
         RecipeError: it names no place.
     """
     if text in ("local", "ray", "slurm", "hf-jobs"):
         return On(cast(Kind, text))
-    found = _ADDRESS.fullmatch(text)
-    if found and 0 < int(found["port"]) < 65_536:
-        return On("ray", text if found["client"] else found["address"])
     if text.startswith("ray:"):
+        address = text if text.startswith("ray://") else text.removeprefix("ray:")
+        if ADDRESS.fullmatch(address):
+            return On("ray", address)
         raise RecipeError(
-            f"{option} is {text!r}, expected ray:HOST:PORT on a node of the cluster, such as ray:10.0.0.5:6379, or "
+            f"--on is {text!r}, expected ray:HOST:PORT on a node of the cluster, such as ray:10.0.0.5:6379, or "
             "ray://HOST:PORT for the Ray client, such as ray://10.0.0.5:10001"
         )
-    raise RecipeError(f"{option} is {text!r}, expected local, ray, ray:HOST:PORT, ray://HOST:PORT, slurm or hf-jobs")
+    raise RecipeError(f"--on is {text!r}, expected local, ray, ray:HOST:PORT, ray://HOST:PORT, slurm or hf-jobs")

@@ -31,6 +31,7 @@ from x_instruction.pipeline.executors.ray_worker import RayWorker, Ready
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.atomic import temporary_for
 from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import ROUND_STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -182,9 +183,10 @@ class RayExecutor(Executor):
 
     def _hold_gpus(self, stage: str) -> None:
         """Replace workers if a stage needs another number of GPUs than they hold."""
+        asks = stage in ROUND_STAGES
         remote = all(engine_spec(model).remote for model in self._settings.models)
-        gpus = self._site.gpus or span(self._settings)
-        if stage == "passage" or (remote and stage != "curated") or not places(self._site.cpus, gpus):
+        gpus = self._site.gpus or (span(self._settings) if asks else 1)
+        if stage in ("passage", "screened") or (asks and remote) or not places(self._site.cpus, gpus):
             gpus = 0
         if gpus != self._gpus:
             self._dismiss()

@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from x_instruction.errors import EngineError, MissingExtra
-from x_instruction.pipeline.on import read_on
+from x_instruction.errors import EngineError, MissingExtra, RecipeError
+from x_instruction.pipeline.on import ADDRESS
 
 # Seconds to wait for the host and port of a cluster.
 _TIMEOUT = 1.0
@@ -46,7 +46,7 @@ def check_address(address: str) -> str:
         raise MissingExtra("ray", "ray")
     given = os.environ.get("RAY_ADDRESS", "")
     if not address and given not in ("", "auto", "local"):
-        address = read_on(given if given.startswith("ray:") else f"ray:{given}", "RAY_ADDRESS").address
+        address = _from_environment(given)
     if not address and given != "local":
         address = _running_here()
         # The file may be left by a cluster that was killed.
@@ -112,6 +112,12 @@ def places(cpus: int, gpus: int) -> int:
     )
 
 
+def _from_environment(given: str) -> str:
+    if not ADDRESS.fullmatch(given):
+        raise RecipeError(f"RAY_ADDRESS is {given!r}, expected HOST:PORT or ray://HOST:PORT")
+    return given
+
+
 def _running_here() -> str:
     """The address that ``ray start`` writes to a file; empty if there is none."""
     folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
@@ -131,6 +137,8 @@ def _fault(address: str) -> str:
             answer = connection.recv(9)
     except TimeoutError:
         return f"no answer within {_TIMEOUT:g} second"
+    except OverflowError:
+        return "a port is at most 65535"
     except OSError as error:
         return error.strerror or str(error)
     return "" if answer[3:4] == b"\x04" else "another program answers on this port"
