@@ -44,11 +44,11 @@ class SmallCluster:
         head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": 10_001}
         self._cluster = Cluster(initialize_head=True, head_node_args=head | {"object_store_memory": _STORE})
         self.address: str = self._cluster.address
-        self.nodes = [self.add_node(num_gpus=1) for _ in range(nodes)]
+        self.nodes = [self.add_node() for _ in range(nodes)]
 
     def add_node(self, **resources: int) -> Any:
         """Start a node."""
-        return self._cluster.add_node(**{"num_cpus": 1, "object_store_memory": _STORE} | resources)
+        return self._cluster.add_node(**{"num_cpus": 1, "num_gpus": 1, "object_store_memory": _STORE} | resources)
 
     def lose_node(self, node: Any) -> None:
         """End a node without warning."""
