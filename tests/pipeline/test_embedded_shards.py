@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from scale import small_run
 
 from x_instruction.config.recipe import load
 from x_instruction.errors import RunChanged, ShardError, ShardsMissing
+from x_instruction.pipeline import execute as execution
+from x_instruction.pipeline.progress import NullProgress
 from x_instruction.records import Embedded
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, EMBEDDED, StageKey
@@ -98,3 +101,21 @@ def test_an_embedded_shard_of_other_rows_is_refused(recipe, runs, tmp_path):
     run.remove(CURATED.shard("fi"))
     with pytest.raises(ShardError, match=r"embedded/fi/00001 has other rows than rated/round-0/fi/00001: remove it"):
         small_run.make(large(recipe), Path(run.root))
+
+
+def test_a_selector_that_takes_hours_is_named_with_the_alternative(recipe, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "MANY_ROWS", 2)
+    said = []
+    progress = NullProgress()
+    monkeypatch.setattr(progress, "say", said.append)
+    for selector in ("top", "sampled-kmeans"):
+        root = tmp_path / selector
+        shutil.copytree(runs[1].root, root)
+        RunFolder(root).remove(CURATED.shard("fi"))
+        run = small_run.make(large(recipe, selector=selector), root, progress=progress)
+        assert {row.selector for row in run.read(CURATED.shard("fi"))} == {selector}
+    advice = [line for line in said if "sampled" in line]
+    assert advice == [
+        "fi has 10 pairs, and top clusters all of them: with diversify.selector = "
+        '"sampled-kmeans" this takes minutes and half of the memory'
+    ]
