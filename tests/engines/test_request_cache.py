@@ -78,7 +78,10 @@ def texts(results: Sequence[Result]) -> list[str]:
 def test_a_damaged_file_is_named(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with pytest.raises(ShardError, match=r"cannot use the request cache .*00000.sqlite: .*; remove it and run again"):
+    with pytest.raises(
+        ShardError,
+        match=r"cannot use the request cache .*00000.sqlite: .*; the file is damaged: move it",
+    ):
         RequestCache(path, Scripted(), {})
 
 
@@ -89,7 +92,9 @@ def test_a_file_damaged_in_the_middle_is_named(path: Path) -> None:
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
     with (
-        pytest.raises(ShardError, match=r"cannot (use|write) the request cache .*00000.sqlite"),
+        pytest.raises(
+            ShardError, match=r"cannot (use|write) the request cache .*00000.sqlite: .*; the file is damaged: move it"
+        ),
         RequestCache(path, Scripted(), {}) as ledger,
     ):
         ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])

@@ -90,7 +90,7 @@ class RequestCache:
             self._file.execute("PRAGMA synchronous=NORMAL")
             self._previewed = self._take_over(preview)
         except (sqlite3.Error, OSError) as error:
-            raise ShardError(f"cannot use the request cache {path}: {error}; remove it and run again") from error
+            raise _unusable("use", path, error) from error
         self._path = path
 
     def __enter__(self) -> RequestCache:
@@ -125,9 +125,7 @@ class RequestCache:
                 if missing:
                     answers |= self._run([requests[row] for row in missing], Batch(missing, batch.shared), keys)
         except sqlite3.Error as error:
-            raise ShardError(
-                f"cannot write the request cache {self._path}: {error}; free disk space and run the same command again"
-            ) from error
+            raise _unusable("write", self._path, error) from error
         return [answers[row] for row in range(len(requests))]
 
     def key(self, request: Request) -> str:
@@ -163,9 +161,7 @@ class RequestCache:
                 self._file.execute("INSERT INTO work (requests, prompt_tokens, output_tokens) VALUES (?, ?, ?)", work)
             self._file.execute("COMMIT")
         except sqlite3.Error as error:
-            raise ShardError(
-                f"cannot write the request cache {self._path}: {error}; free disk space and try again"
-            ) from error
+            raise _unusable("write", self._path, error) from error
         return outcomes
 
     def totals(self) -> dict[str, Any]:
@@ -280,6 +276,17 @@ class RequestCache:
         self.on_progress(self.answered, self.asked)
 
 
+def _unusable(verb: str, path: Path, error: Exception) -> ShardError:
+    """The error of a cache file. It holds answers that were paid for, so no advice is to remove it."""
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        remedy = (
+            "the file is damaged: move it elsewhere and run the same command again, which asks for its answers anew"
+        )
+    else:
+        remedy = "free disk space or change the permissions, and run the same command again; its answers are kept"
+    return ShardError(f"cannot {verb} the request cache {path}: {error}; {remedy}")
+
+
 def tokens_used(path: Path) -> tuple[int, int]:
     """Prompt tokens and output tokens of all requests recorded in a cache file.
 
@@ -290,7 +297,7 @@ def tokens_used(path: Path) -> tuple[int, int]:
         with contextlib.closing(sqlite3.connect(_to_read(path), uri=True)) as file:
             prompt, output = file.execute("SELECT TOTAL(prompt_tokens), TOTAL(output_tokens) FROM work").fetchone()
     except (sqlite3.Error, OSError) as error:
-        raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
+        raise _unusable("read", path, error) from error
     return int(prompt), int(output)
 
 
@@ -306,7 +313,7 @@ def answer_tokens(path: Path) -> list[tuple[int, int]]:
         with contextlib.closing(sqlite3.connect(_to_read(path), uri=True)) as file:
             answers = [json.loads(answer) for (answer,) in file.execute("SELECT answer FROM answers")]
     except (sqlite3.Error, OSError) as error:
-        raise ShardError(f"cannot read the request cache {path}: {error}; remove it and run again") from error
+        raise _unusable("read", path, error) from error
     return [(answer["prompt_tokens"], answer["output_tokens"]) for answer in answers]
 
 
@@ -329,4 +336,4 @@ def forget_failures(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path)) as file, file:
             file.execute("DELETE FROM answers WHERE kind = 'Failed'")
     except sqlite3.Error as error:
-        raise ShardError(f"cannot write the request cache {path}: {error}; remove it and run again") from error
+        raise _unusable("write", path, error) from error
