@@ -79,7 +79,7 @@ class Run:
         assert code == 0, errors
         return out
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 300) -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float = 600) -> Any:
         """Wait for something on the cluster."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -256,7 +256,7 @@ def test_a_cancelled_run_leaves_no_job_and_is_continued(run: Run, one_worker: Pa
     run.wait(lambda: requests(run.server) > 3)
     code, out, _ = run.say("status", run.files.root)
     assert "running" in out
-    assert f"of {CANDIDATES} made" in out
+    assert f" of {CANDIDATES}\n" in out
     code, _, errors = run.say(*run.command())
     assert code == 1
     assert f"cancel them (`x-instruction cancel {run.files.root}`)" in errors

@@ -171,7 +171,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
         re.sub(r"[^\w.-]+", "-", name),
         elements,
         needs_gpu,
-        tuple(sorted(keys.needed(work.recipe.models))),
+        tuple(sorted({*keys.needed(work.recipe.models), keys.ALLOWED})),
         any(each.engine == "vllm" or each.device.startswith("cuda") for each in work.recipe.models),
         str(log_folder(run)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from x_instruction.errors import EngineError
+from x_instruction.errors import EngineError, ShardError
 from x_instruction.pipeline.detached import Work
 from x_instruction.pipeline.detached import state as states
 from x_instruction.pipeline.detached.record import seen
@@ -17,16 +17,7 @@ def lines(run: RunFolder, state: State) -> list[str]:
     """What was submitted last, how far it is, and why the run stopped."""
     if not state.begun:
         return []
-    name = states.file(f"{state.number}.json")
-    work = Work.loads(run.read_file(name) or b"", name)
-    made = sum(run.complete(task.key) for task in work.tasks)
-    shown = [state.summary()]
-    if work.tasks:
-        shown[0] += f", {made:,} of {len(work.tasks):,} made"
-    aside = [(task.key, failure) for task in work.tasks if (failure := run.failure(task.key))]
-    shown += [f"set aside: {key}: {failure.reason}" for key, failure in aside[:_NAMED]]
-    if len(aside) > _NAMED:
-        shown.append(f"set aside: {len(aside) - _NAMED:,} more")
+    shown = [state.summary(), *_tasks(run, state)]
     if state.ended:
         return [*shown, f"{state.on}: {state.ended}"]
     try:
@@ -39,3 +30,18 @@ def lines(run: RunFolder, state: State) -> list[str]:
     if not seen(run, state.number):
         return [*shown, f"{ended}, and none has read {run.location}: is it a folder that all nodes share?"]
     return [*shown, f"{ended}; `x-instruction advance {run.location}` submits what is next"]
+
+
+def _tasks(run: RunFolder, state: State) -> list[str]:
+    """How many tasks of the last array are made, and which were set aside."""
+    name = states.file(f"{state.number}.json")
+    try:
+        tasks = Work.loads(run.read_file(name) or b"", name).tasks
+    except ShardError as error:
+        return [str(error)]
+    if not tasks:
+        return []
+    aside = [(task.key, failure) for task in tasks if (failure := run.failure(task.key))]
+    shown = [f"made so far: {sum(run.complete(task.key) for task in tasks):,} of {len(tasks):,}"]
+    shown += [f"set aside: {key}: {failure.reason}" for key, failure in aside[:_NAMED]]
+    return [*shown, f"set aside: {len(aside) - _NAMED:,} more"] if len(aside) > _NAMED else shown
