@@ -19,12 +19,15 @@ from scale import small_run
 from scale.slurm_cluster import Cluster, cluster
 from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Watched, requests, same_bytes
 
+from x_instruction.config.corpus import Corpus
+from x_instruction.corpus.sources import Document, read
+from x_instruction.languages import language
 from x_instruction.pipeline.detached import Work
 from x_instruction.pipeline.detached import state as states
 from x_instruction.pipeline.detached.state import COMPLETE, State
 from x_instruction.processes import alive
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import StageKey
+from x_instruction.storage.shard_key import SLICE, StageKey
 
 pytestmark = pytest.mark.slurm
 CANDIDATES = SHARDS * len(LANGUAGES)
@@ -149,6 +152,23 @@ def test_all_stages_on_two_nodes_make_the_bytes_of_one_machine(run: Run, one_wor
     code, out, _ = run.say("status", run.files.root)
     assert code == 0
     assert "slurm: complete" in out
+
+
+@pytest.mark.parametrize("run", ["empty"], indirect=True)
+def test_elements_share_the_corpus_of_a_language(run: Run, tmp_path: Path) -> None:
+    texts = [found.text for found in read(Corpus(source="sample"), language("fi")) if isinstance(found, Document)]
+    rows = [json.dumps({"id": f"{number}", "text": text}) for number, text in enumerate(texts)]
+    (tmp_path / "fi.jsonl").write_text("\n".join(rows), "utf-8")
+    corpus = {"source": "files", "paths": [str(tmp_path / "fi.jsonl")], "slice_rows": 4, "shard_size": 3}
+    sets = ["--set", 'languages=["fi"]', "--set", "corpus.passages=100"]
+    for key, value in corpus.items():
+        sets += ["--set", f"corpus.{key}={json.dumps(value)}"]
+    line = run.command("corpus", shards_per_element=2)
+    assert run.say(*line, *sets)[0] == 0
+    assert run.state.stage_key == SLICE
+    assert run.ended() == COMPLETE
+    assert run.say("run", line[1], "--out", tmp_path / "local", "--until", "corpus", "--workers", 1, *sets)[0] == 0
+    same_bytes(tmp_path / "local", run.files.root, "passage")
 
 
 def test_more_elements_than_an_array_may_have_are_submitted_as_several_and_a_half_run_is_continued(

@@ -19,7 +19,7 @@ from x_instruction.errors import RecipeError
 from x_instruction.prompts import template
 from x_instruction.storage.finished import Finished
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, SLICE, StageKey
 
 # The section of the recipe that configures each stage, in order. The first stage of a section is the one it ends with.
 SECTIONS = {
@@ -41,7 +41,7 @@ def stages(settings: Recipe) -> list[StageKey]:
 
 def title(stage: StageKey) -> str:
     """The section of the recipe that makes a stage, with the round: for progress and cards."""
-    section = "embed" if stage == EMBEDDED else SECTIONS[stage.stage]
+    section = {EMBEDDED: "embed", SLICE: "corpus"}.get(stage) or SECTIONS[stage.stage]
     return f"{section}, round {stage.round}" if stage.round else section
 
 

@@ -21,7 +21,7 @@ from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.run_folder import RunFolder, file_name
-from x_instruction.storage.shard_key import CURATED, PASSAGE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, ShardKey, StageKey
 
 # Arrays in a row that make nothing, before no other is submitted.
 MOST_IDLE = 3
@@ -83,7 +83,7 @@ class DetachedPool:
 
     def __enter__(self) -> DetachedPool:
         if not self.state.begun:
-            for stage in stages(self.recipe):
+            for stage in (SLICE, *stages(self.recipe)):
                 for key in self._incomplete(stage):
                     if self.run_folder.failure(key) is not None:
                         self.run_folder.remove_file(file_name(key, ".failed.json"))
@@ -163,7 +163,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
     elements = max(1, -(-len(work.tasks) // scheduler.per_element))
     model = model_of(work.recipe, work.stage)
     remote = model is not None and engine_spec(model).remote
-    needs_gpu = bool(work.role or work.server) or not (work.stage == PASSAGE or remote)
+    needs_gpu = bool(work.role or work.server) or not (work.stage in (SLICE, PASSAGE) or remote)
     name = f"{work.recipe.name}-{work.role or work.stage.stage}-{work.stage.round}"
     return Array(
         absolute(run),
@@ -171,7 +171,7 @@ def array_of(run: RunFolder, work: Work, number: int, scheduler: Scheduler) -> A
         re.sub(r"[^\w.-]+", "-", name),
         elements,
         needs_gpu,
-        tuple(sorted({*keys.needed(work.recipe.models), keys.ALLOWED})),
+        tuple(sorted(keys.needed(work.recipe.models))),
         any(each.engine == "vllm" or each.device.startswith("cuda") for each in work.recipe.models),
         str(log_folder(run)),
     )
