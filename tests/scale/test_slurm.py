@@ -31,8 +31,10 @@ from x_instruction.storage.shard_key import SLICE, StageKey
 
 pytestmark = pytest.mark.slurm
 CANDIDATES = SHARDS * len(LANGUAGES)
-# The candidates are half of the requests. One kill may cost a twentieth of all of them.
-MOST_REQUESTS = 0.55 * REQUESTS
+# The candidates are half of the requests. An interrupted element may cost the requests of a shard, which are in flight
+# together: a twentieth of all.
+LOST = 0.05 * REQUESTS
+MOST_REQUESTS = REQUESTS / 2 + LOST
 Seen = Callable[[int, dict[str, Any]], None]
 
 
@@ -288,7 +290,8 @@ def test_a_cancelled_run_leaves_no_job_and_is_continued(run: Run, one_worker: Pa
     run.submit()
     assert run.ended() == COMPLETE
     same_bytes(one_worker, run.files.root, "candidate")
-    assert requests(run.server) <= MOST_REQUESTS
+    # Two elements were interrupted.
+    assert requests(run.server) <= MOST_REQUESTS + LOST
 
 
 def test_a_run_that_makes_no_progress_ends_with_the_reason(run: Run) -> None:

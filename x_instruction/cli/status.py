@@ -46,9 +46,8 @@ def command(folder: str | Path, drops: bool, form: Format | None) -> None:
 
         for line in lines(run.files, state):
             echo(line, err=bool(form))
-    else:
-        for line in _set_aside(run):
-            echo(line, err=bool(form))
+    for line in _set_aside(run):
+        echo(line, err=bool(form))
     for loss in run.losses():
         echo(f"warning: {loss}", err=bool(form))
 

@@ -35,7 +35,7 @@ from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, St
 from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.file_system import is_network
 from x_instruction.storage.lock import run_lock
-from x_instruction.storage.shard_key import BLOCK, ShardKey, StageKey
+from x_instruction.storage.shard_key import BLOCK, PASSAGE, ShardKey, StageKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -395,7 +395,8 @@ class RunFolder:
         """The shards of a stage that were set aside, by language and index, and why."""
         for language in self.languages(stage):
             found = self.listing(stage, language)
-            for index in sorted(found.present - found.complete):
+            # The first passages of a language may be complete, and its task is the shard 0.
+            for index in sorted(found.present if stage == PASSAGE else found.present - found.complete):
                 key = stage.shard(language, index)
                 if failure := self.failure(key):
                     yield key, failure

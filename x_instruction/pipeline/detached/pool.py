@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +21,7 @@ from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.rounds import model_of, stages
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.run_folder import RunFolder, file_name
-from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, ShardKey, StageKey
+from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, StageKey
 
 # Arrays in a row that make nothing, before no other is submitted.
 MOST_IDLE = 3
@@ -57,12 +57,14 @@ class DetachedPool:
             Submitted: there were any.
         """
         left, stage = [], tasks[0].key.stage_key
-        noted = set(self._incomplete(stage))
+        failures = dict(self.run_folder.failures(stage))
         repeated = self.state.begun and self.state.stage_key == stage
         for task in tasks:
-            reason, tries = self._failure(task, task.key in noted, repeated)
-            if reason:
-                on_set_aside(task, reason, tries)
+            tries = attempts(self.run_folder, task.key) if repeated else 0
+            if failure := failures.get(task.key):
+                on_set_aside(task, failure.reason, failure.attempts)
+            elif tries >= MOST_DEATHS:
+                on_set_aside(task, died_of(tries), tries)
             else:
                 left.append(task)
         if left:
@@ -84,10 +86,9 @@ class DetachedPool:
     def __enter__(self) -> DetachedPool:
         if not self.state.begun:
             for stage in (SLICE, *stages(self.recipe)):
-                for key in self._incomplete(stage):
-                    if self.run_folder.failure(key) is not None:
-                        self.run_folder.remove_file(file_name(key, ".failed.json"))
-                        forget(self.run_folder, key)
+                for key, _ in list(self.run_folder.failures(stage)):
+                    self.run_folder.remove_file(file_name(key, ".failed.json"))
+                    forget(self.run_folder, key)
         return self
 
     def __exit__(
@@ -96,28 +97,6 @@ class DetachedPool:
         if error is None:
             states.save(self.run_folder, dataclasses.replace(self.state, ended=states.COMPLETE))
         return isinstance(error, Submitted)
-
-    def _incomplete(self, stage: StageKey) -> Iterator[ShardKey]:
-        """Shards of a stage of which any file exists, except complete ones."""
-        for tag in self.run_folder.languages(stage):
-            found = self.run_folder.listing(stage, tag)
-            # A task makes all passages of a language, so the first ones may be complete.
-            left = found.present if stage == PASSAGE else found.present - found.complete
-            yield from (stage.shard(tag, index) for index in sorted(left))
-
-    def _failure(self, task: ShardTask, noted: bool, repeated: bool) -> tuple[str, int]:
-        """Why a task is not tried again, and how often it was tried; an empty reason if it is tried.
-
-        Args:
-            task: the task.
-            noted: whether there may be a record that it was set aside.
-            repeated: whether it was submitted before.
-        """
-        failure = self.run_folder.failure(task.key) if noted else None
-        if failure is not None:
-            return failure.reason, failure.attempts
-        tries = attempts(self.run_folder, task.key) if repeated else 0
-        return died_of(tries) if tries >= MOST_DEATHS else "", tries
 
     def _submit(self, work: Work) -> None:
         before, number = self.state, self.state.number + 1

@@ -9,9 +9,6 @@ from x_instruction.pipeline.detached.record import seen
 from x_instruction.pipeline.detached.state import State
 from x_instruction.storage.run_folder import RunFolder
 
-# Shards that are named; there may be thousands.
-_NAMED = 5
-
 
 def lines(run: RunFolder, state: State) -> list[str]:
     """What was submitted last, how far it is, and why the run stopped."""
@@ -33,15 +30,10 @@ def lines(run: RunFolder, state: State) -> list[str]:
 
 
 def _tasks(run: RunFolder, state: State) -> list[str]:
-    """How many tasks of the last array are made, and which were set aside."""
+    """How many tasks of the last array are made."""
     name = states.file(f"{state.number}.json")
     try:
         tasks = Work.loads(run.read_file(name) or b"", name).tasks
     except ShardError as error:
         return [str(error)]
-    if not tasks:
-        return []
-    aside = [(task.key, failure) for task in tasks if (failure := run.failure(task.key))]
-    shown = [f"made so far: {sum(run.complete(task.key) for task in tasks):,} of {len(tasks):,}"]
-    shown += [f"set aside: {key}: {failure.reason}" for key, failure in aside[:_NAMED]]
-    return [*shown, f"set aside: {len(aside) - _NAMED:,} more"] if len(aside) > _NAMED else shown
+    return [f"made so far: {sum(run.complete(task.key) for task in tasks):,} of {len(tasks):,}"] if tasks else []
