@@ -103,12 +103,18 @@ def test_what_breaks_first_on_the_way_to_a_billion(figures: Callable[..., dict[s
     assert first == sorted(first)
     files = limits["files"]
     assert (files["most"], files["change"], files["exceeded"]) == (100_000, "corpus.shard_size", True)
-    # Eleven files for each five passages: three stages, two of which have request caches.
-    assert files["figure"] == pytest.approx(11 * 1e9 / 5, rel=0.01)
+    # 14 files for each five passages: four stages, two of which have request caches.
+    assert files["figure"] == pytest.approx(14 * 1e9 / 5, rel=0.01)
+    # Languages with fewer pairs than diversify.embed_shards_above are not embedded by shard.
     assert files["passages"] == pytest.approx(100_000 * 5 / 11, rel=0.01)
     assert [row["passages"] for row in found["scale"]] == [1_000, 10**6, 10**9]
     assert found["scale"][0]["limits"] == []
     assert {"files", "memory", "process"} <= set(found["scale"][2]["limits"])
+    # All workers embed languages of this size, and one of each selects.
+    assert part(found, "embed")["shards"] == part(found, "refine")["shards"] == 10**8
+    assert part(found, "diversify")["seconds"] == part(found, "diversify")["longest"]
+    sampled = figures("--passages", "1e9", "--set", "diversify.selector=sampled-kmeans", *SLOW)
+    assert part(sampled, "diversify")["seconds"] < part(found, "diversify")["seconds"] / 100
     # Larger shards move the limit that they are named for.
     larger = figures("--passages", "1e9", "--set", "corpus.shard_size=500000", *SLOW)
     assert not next(limit["exceeded"] for limit in larger["limits"] if limit["kind"] == "files")
@@ -170,6 +176,19 @@ def test_few_shards_leave_gpus_idle(recipe: Path, measured: Measured) -> None:
     found = planned(settings, measured, 6_000, Machines(64, 64, 100.0, 100.0))
     stage = next(stage for stage in found.stages if stage.title == "generate")
     assert (stage.busy, stage.limit) == (6, "6 shards")
+
+
+def test_workers_share_a_corpus_of_files(recipe: Path, measured: Measured) -> None:
+    sample = load(str(recipe))
+    files = sample.replace(corpus=sample.corpus.replace(source="files", paths=("pages.jsonl",)))
+    for settings, titles, limit in (
+        (sample, ["corpus", "generate"], "one process"),
+        (files, ["corpus", "duplicates"], "8 workers"),
+    ):
+        found = planned(settings, measured, 10**7, Machines(0, 8))
+        assert [stage.title for stage in found.stages[:2]] == titles
+        assert found.stages[0].limit.startswith(limit)
+    assert found.stages[1].limit == "one process for fi"
 
 
 def test_rounds_and_their_training_come_in_order(recipe: Path, measured: Measured) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.cli.options import out_option, read_recipe, recipe_options
+from x_instruction.cli.options import Location, out_option, read_recipe, recipe_options
 from x_instruction.cli.tables import Column, emit
 from x_instruction.cli.wrapping import echo
 
@@ -83,9 +83,9 @@ def _speeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.option(
     "--from",
     "sample",
-    type=click.Path(path_type=Path),
+    type=Location(),
     metavar="RUN",
-    help="Folder of the run or preview to measure.  [default: that of --out]",
+    help="Run or preview to measure.  [default: that of --out]",
 )
 @click.option("--site", type=click.Path(path_type=Path), metavar="FILE", help="Settings of the place, a TOML file.")
 @click.option(
@@ -94,7 +94,7 @@ def _speeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     metavar="GB",
     help="Memory of one machine.  [default: of this machine]",
 )
-@out_option("Folder of the run", "runs/NAME")
+@out_option("Folder or store (s3://...) of the run", "runs/NAME", is_run=True)
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @recipe_options
 def command(
@@ -105,10 +105,10 @@ def command(
     price_per_gpu_hour: float,
     passages: int | None,
     scale: tuple[int, ...],
-    sample: Path | None,
+    sample: str | Path | None,
     site: Path | None,
     memory: float | None,
-    out: Path | None,
+    out: str | Path | None,
     as_json: bool,
     languages: tuple[str, ...],
     limit: int | None,

@@ -22,8 +22,14 @@ from x_instruction.storage.shard_key import StageKey
 # Measured in docs/benchmarks.md, "Planning", on one core each.
 # Rows that ``build`` writes and reads back in a second.
 BUILT = 3_180.0
-# Bytes of memory for a rated row of a language, while its pairs are selected.
-RATED_BYTES = 3_200
+# Seconds for a passage in the task that removes the duplicates of a language, whose slices are screened.
+MERGED = 3.7e-5
+# Seconds for a row with ``sampled-kmeans``, and bytes of memory for a rated row of a language while its pairs are
+# selected, with it and with other selectors: docs/benchmarks.md, "Diversify at scale".
+SAMPLED = 7.2e-5
+SAMPLED_BYTES, RATED_BYTES = 2_550, 5_750
+# Bytes of an embedded row: 384 numbers and an id.
+EMBEDDED_BYTES = 1_600
 # Bytes of a second that an upload is assumed to have.
 UPLOADED = 25e6
 # A training reads each token forwards, and goes back with twice that work.
@@ -233,6 +239,7 @@ class _Forecaster:
             "passage": self._corpus,
             "candidate": self._asked,
             "rated": self._asked,
+            "embedded": self._embedding,
             "curated": self._selection,
         }
         trained = {"candidate": self.recipe.generate.train, "rated": self.recipe.refine.train}
@@ -240,25 +247,44 @@ class _Forecaster:
             train = trained.get(stage.stage)
             if train is not None:
                 yield self._training(train, stage)
-            if stage.stage in makers:
-                yield Stage(title(stage), tuple(makers[stage.stage](stage, tag) for tag in self.passages))
+            if stage.stage == "embedded" and not any(map(self._embeds_shards, self.passages)):
+                continue
+            yield Stage(title(stage), tuple(makers[stage.stage](stage, tag) for tag in self.passages))
+            if stage.stage == "passage" and self._sliced:
+                yield Stage("duplicates", tuple(map(self._merge, self.passages)))
         yield Stage("build", tuple(map(self._build, self.passages)))
         yield Stage("upload", (self._upload(),))
 
+    @property
+    def _sliced(self) -> bool:
+        """Whether workers share the corpus of a language (``pipeline.slices``)."""
+        return self.recipe.corpus.source == "files" and max(self.passages.values()) > self.recipe.corpus.slice_rows
+
     def _corpus(self, stage: StageKey, tag: str) -> Part:
         passages = self.passages[tag]
-        seconds = self.measured.seconds_to_read(tag) * passages
+        seconds, tasks = self.measured.seconds_to_read(tag) * passages, 1
+        if self._sliced:
+            seconds = max(0.0, seconds - MERGED * passages)
+            tasks = max(1, math.ceil(passages / self.recipe.corpus.slice_rows))
         return Part(
             title(stage),
             tag,
             passages,
             passages,
             seconds=seconds,
-            longest=seconds,
+            longest=seconds / tasks,
+            tasks=tasks,
             workers=self.machines.workers,
             shards=self._shards(tag),
             stored=passages * self.measured.row_bytes["passage"],
         )
+
+    def _merge(self, tag: str) -> Part:
+        """One task per language removes duplicates, once all slices are screened."""
+        passages = self.passages[tag]
+        seconds = MERGED * passages
+        workers = self.machines.workers
+        return Part("duplicates", tag, passages, passages, seconds=seconds, longest=seconds, workers=workers)
 
     def _asked(self, stage: StageKey, tag: str) -> Part:
         """Writing or rating. In later rounds, passages without a kept pair are written for; all are rated again."""
@@ -290,9 +316,32 @@ class _Forecaster:
             work.requests * self.measured.answer_bytes,
         )
 
+    def _embeds_shards(self, tag: str) -> bool:
+        return self.rated(tag) > self.recipe.diversify.embed_shards_above
+
+    def _embedding(self, stage: StageKey, tag: str) -> Part:
+        """All workers embed the rated shards of large languages."""
+        if not self._embeds_shards(tag):
+            return Part(title(stage), tag, workers=self.machines.workers)
+        rated, tasks = self.rated(tag), self._shards(tag)
+        seconds = rated * self.measured.embedding
+        return Part(
+            title(stage),
+            tag,
+            rated,
+            rated,
+            seconds=seconds,
+            longest=seconds / tasks,
+            tasks=tasks,
+            workers=self.machines.workers,
+            shards=tasks,
+            stored=rated * EMBEDDED_BYTES,
+        )
+
     def _selection(self, stage: StageKey, tag: str) -> Part:
-        rated = self.rated(tag)
-        seconds = rated * self.measured.embedding + clustering(rated)
+        rated, sampled = self.rated(tag), self.recipe.diversify.selector == "sampled-kmeans"
+        seconds = SAMPLED * rated if sampled else clustering(rated)
+        seconds += 0.0 if self._embeds_shards(tag) else rated * self.measured.embedding
         rows = min(rated, self.recipe.diversify.quota)
         return Part(
             title(stage),
@@ -304,7 +353,7 @@ class _Forecaster:
             workers=self.machines.workers,
             shards=1,
             stored=rows * self.measured.row_bytes["curated"],
-            memory=rated * RATED_BYTES,
+            memory=rated * (SAMPLED_BYTES if sampled else RATED_BYTES),
         )
 
     def _training(self, train: TrainConfig, stage: StageKey) -> Stage:

@@ -15,7 +15,8 @@ from x_instruction.errors import RecipeError, differences
 from x_instruction.pipeline.estimate import CorpusSample
 from x_instruction.pipeline.models import MADE
 from x_instruction.pipeline.rates import ASKED, Rates
-from x_instruction.storage.run_folder import PREVIEW, RunFolder
+from x_instruction.storage.location import open_run
+from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 from x_instruction.training.job import RESULT
 
@@ -69,20 +70,19 @@ class Measured:
         return self.reading.get(tag) or statistics.fmean(self.reading.values() or [0.0])
 
 
-def find(settings: Recipe, root: Path) -> RunFolder:
+def find(settings: Recipe, location: str | Path) -> RunFolder:
     """The run to measure: the run of the recipe if it has rated shards, else its preview.
 
     Raises:
         RecipeError: neither has rated any passage.
     """
-    for folder in (root, root / PREVIEW):
-        if folder.is_dir():
-            run = RunFolder(folder)
-            if rated(run, settings):
-                return run
+    whole = open_run(location)
+    for run in (whole, whole.preview()):
+        if rated(run, settings):
+            return run
     raise RecipeError(
-        f"{root} has no rated passages to measure: run `x-instruction preview` of the recipe first, or name the folder "
-        "of another run with --from"
+        f"{whole.location} has no rated passages to measure: run `x-instruction preview` of the recipe first, or name "
+        "the folder of another run with --from"
     )
 
 
@@ -108,16 +108,18 @@ def measure(settings: Recipe, run: RunFolder, made_by: Recipe, corpus: Mapping[s
     languages = rated(run, settings)
     if not languages:
         raise RecipeError(
-            f"{run.root} has no complete rated shard of {', '.join(settings.languages)}: preview or run one of these "
-            "languages first"
+            f"{run.location} has no complete rated shard of {', '.join(settings.languages)}: preview or run one of "
+            "these languages first"
         )
     rates = Rates(settings, run, languages)
     if not sum(rates.passages.values()):
-        raise RecipeError(f"{run.root} kept no passage of {', '.join(languages)}: see `x-instruction status --drops`")
+        raise RecipeError(
+            f"{run.location} kept no passage of {', '.join(languages)}: see `x-instruction status --drops`"
+        )
     embedding, startup = _embedding(run, languages)
     changed = differences(_asking(made_by), _asking(settings))
     return Measured(
-        name=str(run.root),
+        name=run.location,
         rates=rates,
         passages=sum(rates.passages.values()),
         reading={tag: seconds for tag in settings.languages if (seconds := _reading(run, tag, corpus.get(tag)))},
@@ -161,7 +163,9 @@ def _row_bytes(run: RunFolder, stage: str, languages: Iterable[str]) -> float:
         shards = [found for found in run.shards(key, tag)[:_SHARDS] if run.complete(found)]
         for shard in shards:
             rows += run.report(shard).kept
-            for suffix in (".parquet", ".dropped.parquet"):
+            for suffix, records in ((".parquet", run.read(shard)), (".dropped.parquet", run.dropped(shard))):
+                # Brings the file of a store to this machine.
+                next(iter(records), None)
                 groups = pq.read_metadata(run.path(shard, suffix))
                 size += sum(
                     groups.row_group(number).column(column).total_compressed_size
@@ -199,8 +203,8 @@ def clustering(rows: float) -> float:
 
 def _loading(run: RunFolder) -> float:
     """Seconds that a preview took to load the models."""
-    kept = run.root / "startup.json"
-    return float(json.loads(kept.read_text("utf-8"))["seconds"]) if kept.is_file() else 0.0
+    kept = run.read_file("startup.json")
+    return float(json.loads(kept)["seconds"]) if kept else 0.0
 
 
 def _training(run: RunFolder, role: str) -> float | None:

@@ -19,6 +19,7 @@ from x_instruction.pipeline.planner.measured import LEAST_READ, Measured, find, 
 from x_instruction.pipeline.pool import asks_servers
 from x_instruction.pipeline.rates import ASKED
 from x_instruction.pipeline.rounds import stages
+from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import PASSAGE
 
@@ -51,9 +52,9 @@ class RunPlan:
 
 def plan_run(
     settings: Recipe,
-    root: Path,
+    location: str | Path,
     machines: Machines,
-    sample: Path | None = None,
+    sample: str | Path | None = None,
     passages: int | None = None,
     scale: Sequence[int] = (),
     site: Site | None = None,
@@ -63,9 +64,9 @@ def plan_run(
 
     Args:
         settings: the recipe.
-        root: folder of the run, whose own shards or preview are the sample unless ``sample`` is set.
+        location: the run, whose own shards or preview are the sample unless ``sample`` is set.
         machines: what the run would be made with; 0 workers are one per GPU, or per core.
-        sample: folder of the run to measure.
+        sample: the run to measure.
         passages: of all languages, as if the corpus had them; None reads the beginning of the corpus.
         scale: numbers of passages of all languages that are planned besides.
         site: where the run would be made.
@@ -77,7 +78,7 @@ def plan_run(
     """
     if any(by_files(settings, stage) for stage in stages(settings)):
         raise RecipeError('engine = "batch" has no speed to plan with: `x-instruction batch write` counts its requests')
-    run = RunFolder(sample) if sample is not None else find(settings, root)
+    run = open_run(sample) if sample is not None else find(settings, location)
     made_by = _recipe(run)
     corpus = _corpus(settings, run, passages)
     measured = measure(settings, run, made_by, corpus)
@@ -103,10 +104,10 @@ def plan_run(
 
 
 def _recipe(run: RunFolder) -> Recipe:
-    file = run.root / "recipe.json"
-    if not file.is_file():
-        raise RecipeError(f"{run.root} is no run: expected a folder with a recipe.json")
-    return loads(file.read_text("utf-8"))
+    found = run.read_file("recipe.json")
+    if found is None:
+        raise RecipeError(f"{run.location} is no run: expected a folder with a recipe.json")
+    return loads(found.decode())
 
 
 def _corpus(settings: Recipe, run: RunFolder, passages: int | None) -> dict[str, CorpusSample]:
