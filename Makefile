@@ -4,7 +4,7 @@
 # make test-clients   the local hub with older and newer clients, each in its environment
 # make test-servers   engines against vLLM's, transformers' and llama.cpp's servers
 # make test-slurm     arrays on a Slurm of two nodes, which it installs from Debian's packages (as root)
-# make test-store     runs on an S3 server of this machine
+# make test-store     runs on an S3 server of this machine, and on jobs of a local hub
 # make test-ray       runs on a Ray cluster of this machine, in a network namespace
 # make coverage       every test, and the branches that none takes
 # make bench-gpu-small   the GPU benchmarks on a CPU, with tiny models
@@ -92,7 +92,7 @@ test-ray: $(VENV)/test-installed
 	else echo "test-ray is skipped: this system allows no network namespaces"; fi
 
 test-store: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m store tests/scale/test_store.py
+	$(BIN)/python -m pytest -m store tests/scale/test_store.py tests/scale/test_jobs.py
 
 bench-gpu-small: $(VENV)/test-installed
 	$(BIN)/python -m pytest -s -m bench tests/test_gpu_benchmarks.py

@@ -97,6 +97,11 @@ def delete(request: Request) -> Response:
     return Response()
 
 
+def without_name(request: Request) -> Response:
+    """A bucket has a namespace and a name."""
+    raise not_there(account_of(request))
+
+
 def change_settings(request: Request, data: dict[str, Any]) -> Response:
     """Make a bucket private or public."""
     visit = _visit(request, "write")
@@ -369,6 +374,7 @@ def resolve(request: Request) -> Response:
 
 routes = [
     Route("/api/buckets/{namespace}", listing),
+    Route("/api/buckets/{namespace}", without_name, methods=["DELETE"]),
     Route(API, info),
     Route(API, takes_json(create), methods=["POST"]),
     Route(API, delete, methods=["DELETE"]),
