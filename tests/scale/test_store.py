@@ -27,6 +27,8 @@ from scale import small_run
 from x_instruction.cli import cli
 from x_instruction.config.recipe import load
 from x_instruction.errors import RecipeError, RunChanged, ShardError
+from x_instruction.pipeline.preview import preview
+from x_instruction.pipeline.progress import NullProgress
 from x_instruction.records import Passage
 from x_instruction.storage import store_run
 from x_instruction.storage.location import open_run
@@ -192,10 +194,8 @@ small_run.make(load({recipe!r}), {location!r}, 1, "rated")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("candidate/round-0/th/00001.parquet", "-"),
         ("-", "candidate/round-0/th/00001.parquet"),
-        ("-", "rated/round-0/bn/00002.report.json"),
-        ("passage/th/00002.report.json", "-"),
+        ("rated/round-0/bn/00002.report.json", "-"),
     ],
 )
 def test_a_writer_that_is_killed(
@@ -391,6 +391,22 @@ def test_memory_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert all(run.complete(StageKey("candidate").shard("fi", index)) for index in range(4))
     with pytest.raises(RunChanged, match=r"generate.candidates was 2, is 3"):
         small_run.make(recipe.replace(generate=recipe.generate.replace(candidates=3)), "memory://bucket/run", 1)
+
+
+def test_a_run_uses_the_answers_of_its_preview(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OpenAIServer
+) -> None:
+    scratch(monkeypatch, tmp_path)
+    recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url)).replace(languages=("fi",))
+    small = recipe.replace(diversify=recipe.diversify.replace(selector="random"))
+    found = preview(small, "memory://bucket/seen", 1, NullProgress())
+    assert len(found.samples) == 3
+    asked = small_run.requests(server)
+    assert asked == 12
+    scratch(monkeypatch, tmp_path / "elsewhere")
+    run = small_run.make(recipe, "memory://bucket/seen", 1, "rated")
+    assert run.preview().is_preview
+    assert small_run.requests(server) == small_run.REQUESTS / 3
 
 
 def test_file_urls_are_folders(tmp_path: Path) -> None:

@@ -21,11 +21,21 @@ Option = Callable[[Command], Command]
 
 
 class Location(click.Path):
-    """The folder of a run, or its URL in an object store, which stays text: a path would lose a slash."""
+    """A path, or the URL of a run in an object store, which stays text: a path would lose a slash.
+
+    Args:
+        is_run: whether it is a run. Nothing else can be in a store.
+    """
+
+    def __init__(self, is_run: bool = True) -> None:
+        super().__init__()
+        self.is_run = is_run
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
         """The value that a command gets."""
         text = str(value)
+        if "://" in text and not self.is_run:
+            self.fail(f"{text} is a URL, expected a path: only runs can be in a store", param, ctx)
         return text if "://" in text else Path(text)
 
 
@@ -39,8 +49,7 @@ def out_option(what: str, default: str = "", required: bool = False, is_run: boo
         is_run: whether the output is a run, which may be in an object store.
     """
     shown = f"  [default: {default}]" if default else ""
-    kind = Location() if is_run else click.Path(path_type=Path)
-    return click.option("--out", type=kind, required=required, help=f"{what}.{shown}")
+    return click.option("--out", type=Location(is_run), required=required, help=f"{what}.{shown}")
 
 
 def limit_option(items: str, least: int = 1, default: int | None = None) -> Option:
