@@ -212,8 +212,7 @@ def schema(record_type: type[Any]) -> pa.Schema:
 
 def extend(record: Passage, record_type: type[Record], **added: Any) -> Record:
     """A record of the next stage: every field of ``record`` and the fields that the next stage adds."""
-    values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return record_type(**values, **added)
+    return record_type(**as_row(record), **added)
 
 
 def as_row(record: Passage | Embedded | Dropped) -> dict[str, Any]:
