@@ -118,13 +118,13 @@ def duplicates(passages: int, folder: Path) -> dict[str, Any]:
         key = SLICES.shard("sw", index)
         store.write(ShardReport(key), screened(number))
         made.append(MadeSlice(number, {}, lambda key=key: store.read(key), lambda key=key: store.dropped(key)))  # type: ignore[arg-type, misc]
-    hashed = time.perf_counter()
+    hashed, hashed_cpu = time.perf_counter(), time.process_time()
     found = Counter(
         record.reason if isinstance(record, Dropped) else "kept"
         for record in stage.passages(Corpus(source="files", paths=("-",)), swahili, folder, made=made, rest=None)
     )
-    ended = time.perf_counter()
-    return {"slices_seconds": hashed - started, "merge_seconds": ended - hashed, "counts": dict(found)}
+    merged = {"merge_wall": time.perf_counter() - hashed, "merge_cpu": time.process_time() - hashed_cpu}
+    return {"slices_wall": hashed - started, **merged, "counts": dict(found)}
 
 
 def measured(measurement: Callable[..., dict[str, Any]], *arguments: Any) -> None:
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tag", default="id")
     parser.add_argument("--documents", type=int, default=40_000)
+    parser.add_argument("--slice-rows", type=int, default=SLICE)
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
@@ -163,7 +164,7 @@ def main() -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         for repeat in range(options.repeats):
             # One task for all of the corpus, then slices with one worker and with two.
-            for workers, slice_rows in ((1, options.documents), (1, SLICE), (2, SLICE)):
+            for workers, slice_rows in ((1, options.documents), (1, options.slice_rows), (2, options.slice_rows)):
                 out = folder / f"run-{repeat}-{workers}-{slice_rows}"
                 print(f"{workers} worker(s), slices of {slice_rows:,}: ", end="", flush=True)
                 line = ["run", "--tag", options.tag, "--run", str(corpus), str(workers), str(slice_rows), str(out)]

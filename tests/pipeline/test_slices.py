@@ -15,6 +15,7 @@ from typing import Any
 
 import factories
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.config.recipe import Recipe
@@ -221,6 +222,17 @@ def test_a_slice_that_kills_every_worker_is_set_aside(slow: Recipe, tmp_path: Pa
     go(slow, root, 2)
     assert contents(root) == alone(slow, tmp_path / "alone")
     assert leaves_nothing(root)
+
+
+def test_slices_of_a_run_in_an_object_store(recipe: Make, tmp_path: Path) -> None:
+    settings, location = recipe(), f"memory://{tmp_path.name}"
+    run = execute(settings, location, 1, False, "passage", NullProgress())
+    alone(settings, tmp_path / "alone")
+    expected = list(RunFolder(tmp_path / "alone").reports(PASSAGE))
+    found = list(run.reports(PASSAGE))
+    assert [report.digest for report in found] == [report.digest for report in expected]
+    assert len(found) > 1
+    assert [name for name in MemoryFileSystem().find(location) if ".screened" in name] == []
 
 
 def test_ranks_share_the_slices_of_a_language(recipe: Make, tmp_path: Path) -> None:

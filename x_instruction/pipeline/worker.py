@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +28,7 @@ from x_instruction.pipeline.rated_shards import RatedShards
 from x_instruction.pipeline.rounds import embedder_name, last_round, rating, writing
 from x_instruction.records import Candidate, Dropped, Embedded, Passage, Screened
 from x_instruction.storage.run_folder import RunFolder, ShardReport
-from x_instruction.storage.scratch import local_cache
+from x_instruction.storage.scratch import local_cache, scratch_folder
 from x_instruction.storage.shard_key import PASSAGE, SLICE, ShardKey, StageKey
 
 if TYPE_CHECKING:
@@ -279,9 +278,6 @@ class Worker:
         # A top-up draws in steps, so the task says how many passages there are.
         most = task.settings.get("corpus.passages", self.recipe.corpus.passages)
         corpus = self.recipe.corpus.replace(passages=most)
-        # For what does not fit into memory, such as the index of near duplicates.
-        scratch = self.run.root / "scratch" / tag
-        shutil.rmtree(scratch, ignore_errors=True)
         read = 0
 
         def count(documents: int) -> None:
@@ -289,9 +285,10 @@ class Worker:
             read = documents
             meter.progress(documents, 0)
 
-        records = meter.counted(passages(corpus, language(tag), scratch, count, *self._made_slices(task)))
         reports: list[ShardReport] = []
-        try:
+        # For what does not fit into memory, such as the index of near duplicates.
+        with scratch_folder(self.run, tag, self.scratch) as scratch:
+            records = meter.counted(passages(corpus, language(tag), scratch, count, *self._made_slices(task)))
             head = list(_take(records, 1))
             # The first shard is made even of nothing, so that a language without passages is complete, too.
             while head or not reports:
@@ -309,8 +306,6 @@ class Worker:
 
                 reports.append(self.run.write(report, block, finish))
                 head = list(_take(records, 1))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         self.run.finish(PASSAGE, tag, len(reports))
         meter.progress(read, read)
         return reports

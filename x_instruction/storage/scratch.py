@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -54,6 +55,30 @@ def local_cache(run: RunFolder, key: ShardKey, scratch: str = "") -> Iterator[Pa
             ) from error
         stack.enter_context(_copied_back(run, key, path))
         yield path
+
+
+@contextlib.contextmanager
+def scratch_folder(run: RunFolder, name: str, scratch: str = "") -> Iterator[Path]:
+    """An empty folder for temporary files of a stage, removed at the end.
+
+    Args:
+        run: the run.
+        name: its name in the run folder, if it is there.
+        scratch: as for ``local_cache``.
+    """
+    folder = scratch or os.environ.get(VARIABLE, "")
+    if folder or run.needs_scratch:
+        with tempfile.TemporaryDirectory(prefix="x-instruction-", dir=folder or None) as own:
+            yield Path(own)
+        return
+    place = run.root / "scratch" / name
+    # Left by a worker that was killed.
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextlib.contextmanager
