@@ -85,6 +85,12 @@ def workers() -> set[int]:
     return {pid for pid in _processes() if b"ray::RayWorker" in _command(pid)}
 
 
+def ray_processes() -> set[int]:
+    """PIDs of Ray on this machine."""
+    names = (b"ray::", b"/raylet", b"/gcs_server")
+    return {pid for pid in _processes() if any(name in _command(pid).split(b"\0")[0] for name in names)}
+
+
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and alive(int(entry.name))]
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ pytestmark = [
     # Ray leaves log files of its servers open.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+COMMAND = [sys.executable, "-m", "x_instruction", "run"]
 MOST_REQUESTS = 1.05 * REQUESTS
 
 
@@ -45,6 +47,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     running = SmallCluster(nodes=2)
     yield running
     running.shutdown()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets, whose paths may have about 100 characters."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class Gate:
@@ -76,9 +85,9 @@ def few_at_once(path: Path, url: str) -> Path:
 
 def start(recipe: Path, run: Path, cluster: Any) -> subprocess.Popen[str]:
     """Start a run in a process of its own, until rated pairs."""
-    line = ["run", str(recipe), "--out", str(run), "--until", "refine", "--on", f"ray:{cluster.address}"]
+    line = [str(recipe), "--out", str(run), "--until", "refine", "--on", f"ray:{cluster.address}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "x_instruction", *line],
+        [*COMMAND, *line],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -233,3 +242,27 @@ def test_a_cluster_of_another_version_is_noticed(
     with pytest.raises(EngineError, match=r"started with: Ray: 2\.60\.0 .* started with: Ray: 2\.50\.0"):
         small_run.make(recipe, tmp_path / "run", 0, on=f"ray:{cluster.address}")
     assert not list((tmp_path / "run").rglob("*.parquet"))
+
+
+def test_a_cluster_that_a_killed_run_started_is_ended_by_the_next(
+    cluster: Any, run: Path, tmp_path: Path, one_worker: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scale.ray_cluster import ray_processes
+
+    # No other cluster is found there. Ray writes a token to the home folder.
+    monkeypatch.setenv("RAY_TMPDIR", str(short_folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    gate = Gate(at=20)
+    with Watched(gate) as server:
+        line = [*COMMAND, str(few_at_once(tmp_path / "recipe.toml", server.url)), "--out", str(run), "--on", "ray"]
+        before = ray_processes()
+        driver = subprocess.Popen([*line, "--until", "refine"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert gate.reached.wait(180)
+        driver.kill()
+        driver.wait()
+        started = ray_processes() - before
+        assert started
+        gate.opened.set()
+        subprocess.run([*line, "--until", "refine"], check=True, capture_output=True, timeout=180)
+        eventually(lambda: not started & ray_processes())
+    same_bytes(one_worker, run, "rated")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -17,11 +18,14 @@ from typing import Any
 
 from x_instruction.errors import EngineError, MissingExtra, RecipeError
 from x_instruction.pipeline.on import ADDRESS
+from x_instruction.processes import alive
 
 # Seconds to wait for the host and port of a cluster.
 _TIMEOUT = 1.0
 # Bytes. Only names, settings and reports go through the object store.
 _OBJECT_STORE = 80 * 2**20
+# Set in the environment of the processes of a cluster that a run starts: the PID of the run.
+_STARTED_BY = "X_INSTRUCTION_RAY_DRIVER"
 # What an HTTP/2 client sends first. A server answers with a settings frame, whose fourth byte is 4. gRPC is HTTP/2.
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -81,6 +85,8 @@ def connect(address: str) -> bool:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        _end_leftovers()
+        os.environ[_STARTED_BY] = str(os.getpid())
     try:
         with _own_signals():
             ray.init(address or "local", **options)
@@ -91,6 +97,8 @@ def connect(address: str) -> bool:
         raise EngineError(
             f"cannot use the Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}"
         ) from None
+    finally:
+        os.environ.pop(_STARTED_BY, None)
     return True
 
 
@@ -124,6 +132,15 @@ def _running_here() -> str:
     with contextlib.suppress(OSError):
         return (folder / "ray" / "ray_current_cluster").read_text("utf-8").strip()
     return ""
+
+
+def _end_leftovers() -> None:
+    """End what is left of clusters that ``connect`` started: Ray's agents outlive a driver that is killed."""
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            found = re.search(rb"(?:^|\0)%s=([0-9]+)\0" % _STARTED_BY.encode(), file.read_bytes())
+            if found and not alive(int(found[1])):
+                os.kill(int(file.parent.name), signal.SIGKILL)
 
 
 def _fault(address: str) -> str:
