@@ -19,8 +19,9 @@ from huggingface_hub.errors import JobNotFoundError
 from local_hub_fixture import Api, RunningHub, start_with_jobs
 
 from x_instruction.local_hub import job_process
-from x_instruction.local_hub.jobs import HIDDEN, local_command
+from x_instruction.local_hub.jobs import HIDDEN, Jobs, JobSpec, local_command
 from x_instruction.processes import alive
+from x_instruction.storage.atomic import TempDir
 
 HF = [sys.executable, "-c", "from huggingface_hub.cli.hf import main; main()"]
 SECRET = "hf_averysecretvalue"
@@ -322,10 +323,17 @@ def test_paths_where_nothing_can_be_mounted() -> None:
     assert replaced == ["/b/files/a", "--out=/b/files", "/database", "x=/data"]
 
 
-def test_a_long_log_is_cut(tmp_path: Path) -> None:
-    from x_instruction.local_hub.jobs import Jobs, JobSpec
-    from x_instruction.storage.atomic import TempDir
+def test_a_job_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    jobs = Jobs(tmp_path / "jobs", TempDir(tmp_path / "tmp"), 1, 1000)
+    job = jobs.submit("n", "o", JobSpec(["true"], [], {}, [], "cpu-basic", None, None, None, 1, {}, []), {}, "http://x")
+    until(lambda: jobs.get("n", job.id).ended)
+    jobs.close()
+    ended = jobs.get("n", job.id)
+    assert (ended.stage, "could not be run: [Errno 2]" in str(ended.message)) == ("ERROR", True)
 
+
+def test_a_long_log_is_cut(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "jobs", TempDir(tmp_path / "tmp"), 1, 1000)
     command = ["sh", "-c", "yes | head -c 100000; kill -9 $$"]
     spec = JobSpec(command, [], {}, [], "cpu-basic", None, None, None, 1, {}, [])

@@ -73,7 +73,7 @@ def command(
     made again.
 
     With --on slurm, the command submits jobs and returns: see `x-instruction status` and `x-instruction cancel`. With
-    --on hf-jobs, it waits for them; if you end it, the jobs go on, and `x-instruction advance` continues.
+    --on hf-jobs, it waits for them; if you end it, the jobs continue, and `x-instruction advance` takes over.
 
     If a stage keeps no row of a language, or drops over 90 % of its rows for one reason, a warning names the reason and
     the first such row, and the exit code is 2. All shards are written.

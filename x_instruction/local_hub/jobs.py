@@ -273,6 +273,8 @@ class Jobs:
                 elif attempt == job.spec.attempts:
                     message = f"Job failed with exit code: {code}"
                     self._change(job.id, stage="ERROR", message=message, finished=now())
+        except OSError as error:
+            self._change(job.id, stage="ERROR", message=f"The job could not be run: {error}", finished=now())
         finally:
             with self._lock:
                 del self._running[job.id]

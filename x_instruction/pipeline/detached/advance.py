@@ -63,7 +63,7 @@ def _advance(location: str, progress: Progress) -> State:
 def follow(location: str, progress: Progress) -> State:
     """Wait for what was submitted and advance, until the run has ended.
 
-    Nothing is lost if this is interrupted: the elements go on, and ``advance`` continues.
+    Nothing is lost if this is interrupted: the elements continue, and ``advance`` takes over.
 
     Args:
         location: the run.
