@@ -28,7 +28,7 @@ from x_instruction.records import Curated
 from x_instruction.refine import TRAINED_RATERS, check
 from x_instruction.refine.compare import settings_for
 from x_instruction.storage.run_folder import RunFolder
-from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
+from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, StageKey
 
 # What each study changes, by variant.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
@@ -157,7 +157,9 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
                 model = rounds.folder(run, role, stage.round, tag).relative_to(run.root)
                 yield model, partial(_same_model, models, model, role, stage.round, tag)
         for tag in variant.languages:
-            yield Path(stage.path, tag), partial(_same_shards, run, variant, stage, tag)
+            # Small languages have no embedded shards, which may be told once the rated ones are linked.
+            if stage != EMBEDDED or Snapshot(run, variant).embeds_shards(tag):
+                yield Path(stage.path, tag), partial(_same_shards, run, variant, stage, tag)
 
 
 def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: RunFolder) -> bool:
