@@ -159,8 +159,13 @@ class _Element:
             target=_worker_main,
             args=(self._run, self._work, self._tasks[number], self._devices[number], self._number),
         )
-        process.start()
-        self._workers[number] = process
+        # A signal that comes meanwhile reaches the worker when it can be stopped.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            process.start()
+            self._workers[number] = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return begun
 
     def _begun(self, number: int) -> int:
@@ -184,6 +189,7 @@ def _worker_main(run: RunFolder, work: Work, tasks: Sequence[ShardTask], device:
     end_with_parent()
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if work.role:
             Models(run, work.recipe, False, _say).ready(work.role, work.stage.round)
         else:
