@@ -12,8 +12,11 @@ earlier ones.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 # Passages and characters hashed, keys sorted, and pairs compared at once. They bound the memory.
 BATCH = 1_000
 BATCH_CHARACTERS = 1 << 17
-KEYS = 1 << 17
+KEYS = 1 << 18
 PAIRS = 1 << 7
+# Bytes of a key with the number of its passage.
+PAIR = 16
 # Leaders per group of equal keys. Only groups of many dissimilar passages would need more, and other bands split these.
 LEADERS = 8
 # When pairs are compared, 64 bits hold the number of the pair and this many bits of the hash of a shingle.
@@ -142,10 +147,9 @@ class Deduplicator:
         for stream in self._files:
             stream.flush()
         # Each band is sorted in parts of the key space, so that memory does not grow with the number of passages.
-        parts = -(-number // KEYS)
         for path in self._paths:
-            for part in range(parts):
-                self._compare(*_part(path, part, parts, self._for))
+            for numbers, keys in _parts(path, self._for):
+                self._compare(numbers, keys)
         return int((self._for < 0).sum())
 
     def survivors(self) -> Iterator[Passage | Dropped]:
@@ -223,20 +227,38 @@ def text_keys(texts: list[str], jaccard: float, words: bool) -> list[bytes]:
     return [row.tobytes() for row in keys.T]
 
 
-def _part(
-    path: Path, part: int, parts: int, leaders: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Numbers and keys of the remaining passages in one part of the key space, sorted by key, then by number."""
-    numbers, keys = [], []
+def _parts(path: Path, leaders: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
+    """Numbers and keys of the remaining passages of a band, sorted by key, then by number, in parts of the key space.
+
+    A passage has one key in a band, so what is decided in a part does not affect the others.
+    """
+    parts = -(-len(leaders) // KEYS)
+    counts = np.zeros(parts, dtype=np.int64)
+    for _, keys in _remaining(path, leaders):
+        counts += np.bincount((keys % np.uint64(parts)).astype(np.int64), minlength=parts)
+    ends = np.cumsum(counts)
+    with tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
+        places = (ends - counts).tolist()
+        for numbers, keys in _remaining(path, leaders):
+            part = (keys % np.uint64(parts)).astype(np.int64)
+            order = np.argsort(part, kind="stable")
+            pairs = np.stack((keys[order], numbers[order].astype(np.uint64)), axis=1)
+            bounds = np.searchsorted(part[order], np.arange(parts + 1)).tolist()
+            for number, (first, last) in enumerate(pairwise(bounds)):
+                os.pwrite(file.fileno(), pairs[first:last].tobytes(), PAIR * places[number])
+                places[number] += last - first
+        file.seek(0)
+        for size in counts.tolist():
+            pairs = np.fromfile(file, dtype=np.uint64, count=2 * size).reshape(size, 2)
+            order = np.argsort(pairs[:, 0], kind="stable")
+            yield pairs[order, 1].astype(np.int64), pairs[order, 0]
+
+
+def _remaining(path: Path, leaders: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
+    """Numbers and keys of the passages that are kept so far, in order, many at a time."""
     with open(path, "rb") as stream:
         start = 0
-        while len(part_keys := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
-            kept = np.flatnonzero(
-                (part_keys % np.uint64(parts) == part) & (leaders[start : start + len(part_keys)] < 0)
-            )
-            numbers.append(kept + start)
-            keys.append(part_keys[kept])
-            start += len(part_keys)
-    all_keys = np.concatenate(keys)
-    order = np.argsort(all_keys, kind="stable")
-    return np.concatenate(numbers)[order], all_keys[order]
+        while len(keys := np.fromfile(stream, dtype=np.uint64, count=KEYS)):
+            kept = np.flatnonzero(leaders[start : start + len(keys)] < 0)
+            yield kept + start, keys[kept]
+            start += len(keys)
