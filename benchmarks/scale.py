@@ -4,7 +4,7 @@ An engine of fixed latency takes the place of a model, so that what is measured 
 
     python benchmarks/scale.py speedup                    1 worker against 2, 20 shards
     python benchmarks/scale.py overhead 1000 10000        tiny shards: time, CPU time and memory of the driver
-    python -m venv build/datatrove && build/datatrove/bin/pip install datatrove==0.10.1
+    python -m venv build/datatrove && build/datatrove/bin/pip install datatrove==0.10.1 orjson
     python benchmarks/scale.py datatrove build/datatrove/bin/python
 
 ``speedup`` runs twice: the engine waits, as for a GPU, or it computes. The second needs two idle cores.
@@ -150,21 +150,25 @@ def ours(root: Path, workers: int, until: str, shards: int, rows: int, **variabl
     return Measured([sys.executable, __file__, *arguments], **variables)
 
 
-def speedup(shards: int = 20, rows: int = 50, latency: float = 0.01) -> None:
-    """One worker against two."""
-    for busy in ("", "1"):
-        found = []
+def speedup(*engines: str, shards: int = 20) -> None:
+    """One worker against two: of the whole command, and of shards per second once the workers have started."""
+    for busy in ("" if name == "waits" else "1" for name in engines or ("waits", "computes")):
+        rows, latency = (200, 0.01) if busy else (20, 0.15)
+        found, rates = [], []
         for workers in (1, 2):
             with tempfile.TemporaryDirectory() as folder:
                 ours(Path(folder), 1, "passage", shards, rows)
                 variables = {LATENCY: str(latency), BUSY: busy}
                 found.append(ours(Path(folder), workers, "candidate", shards, rows, **variables))
+                ends = sorted(p.stat().st_mtime for p in Path(folder).glob("run/candidate/*/fi/*.report.json"))
+                rates.append((len(ends) - workers) / (ends[-1] - ends[workers - 1]))
         one, two = found
         name = "computes" if busy else "waits"
         print(
             f"{shards} shards of {rows} rows, an engine that {name} {1000 * latency:.0f} ms per request: "
             f"1 worker {one.seconds:.1f} s ({one.cpu:.1f} s of CPU time), 2 workers {two.seconds:.1f} s "
-            f"({two.cpu:.1f} s): {one.seconds / two.seconds:.2f} times as fast",
+            f"({two.cpu:.1f} s): {one.seconds / two.seconds:.2f} times as fast, "
+            f"{rates[1] / rates[0]:.2f} times the shards per second",
             flush=True,
         )
 

@@ -18,7 +18,7 @@ from x_instruction.engines.budget import Budget
 from x_instruction.errors import EngineError, MissingExtra, RecipeError
 from x_instruction.pipeline.executors import ray_cluster
 from x_instruction.pipeline.executors.ray_cluster import check_address
-from x_instruction.pipeline.executors.ray_worker import SharedSpend
+from x_instruction.pipeline.executors.ray_worker import RaySpend
 from x_instruction.pipeline.on import On, read_on
 
 
@@ -131,7 +131,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_spending_of_others_counts_and_is_not_added_twice() -> None:
-    spend = SharedSpend()
+    spend = RaySpend()
     budget = Budget(10.0, spend, Model(name="m", engine="openai", server=Server(output_price=1e6)))
     budget.add(0, 4)
     spend.elsewhere = 5.0

@@ -6,16 +6,21 @@ Prices come from the recipe only: price lists of servers change and are not know
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from x_instruction.config.model import Model
 from x_instruction.errors import BudgetReached
 
 
 class SpendCounter(Protocol):
-    """A number that several processes can add to, such as ``multiprocessing.Value("d")``."""
+    """A sum that several processes add to."""
 
-    value: float
+    @property
+    def value(self) -> float:
+        """The sum so far, over all processes."""
+
+    def add(self, amount: float) -> None:
+        """Add an amount that this process has spent."""
 
 
 @dataclass(slots=True)
@@ -23,6 +28,36 @@ class LocalSpend:
     """The spend counter of a single process."""
 
     value: float = 0.0
+
+    def add(self, amount: float) -> None:
+        """Add an amount."""
+        self.value += amount
+
+
+class SharedSpend:
+    """The spend counter of several processes of one machine.
+
+    Each adds to an amount of its own, so none holds a lock, which would stay locked if it was killed.
+
+    Args:
+        amounts: of all processes, in memory that they share.
+        own: position of the amount of this process.
+        before: what was spent before.
+    """
+
+    def __init__(self, amounts: Any, own: int, before: float) -> None:
+        self._amounts = amounts
+        self._own = own
+        self._before = before
+
+    @property
+    def value(self) -> float:
+        """The sum so far."""
+        return self._before + sum(self._amounts)
+
+    def add(self, amount: float) -> None:
+        """Add an amount that this process has spent."""
+        self._amounts[self._own] += amount
 
 
 def cost(model: Model, prompt_tokens: int, output_tokens: int) -> float:
@@ -49,14 +84,8 @@ class Budget:
 
     def add(self, prompt_tokens: int, output_tokens: int) -> None:
         """Add the cost of one answer."""
-        if self.model is None:
-            return
-        lock = getattr(self.spent, "get_lock", None)
-        if lock is None:
-            self.spent.value += cost(self.model, prompt_tokens, output_tokens)
-        else:
-            with lock():
-                self.spent.value += cost(self.model, prompt_tokens, output_tokens)
+        if self.model is not None:
+            self.spent.add(cost(self.model, prompt_tokens, output_tokens))
 
     def left(self) -> bool:
         """Whether more requests may be sent."""

@@ -51,7 +51,3 @@ class Deaths:
         """Count one more death. Returns how many workers the task has killed."""
         self._counts[task.key] += 1
         return self._counts[task.key]
-
-    def too_many(self, task: ShardTask) -> bool:
-        """Whether the task is to be set aside."""
-        return self._counts[task.key] >= MOST_DEATHS

@@ -17,7 +17,7 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from x_instruction.config.recipe import Recipe
-from x_instruction.engines.budget import LocalSpend, SpendCounter
+from x_instruction.engines.budget import SharedSpend, SpendCounter
 from x_instruction.errors import XInstructionError
 from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.executors import MOST_DEATHS, Executor, OnDone, OnProgress, OnSetAside
@@ -56,8 +56,9 @@ class ProcessExecutor(Executor):
     ) -> None:
         # "spawn": a forked process may not use CUDA, nor threads of a library that was loaded before.
         self._context = multiprocessing.get_context("spawn")
-        # An attribute, because its lock must live as long as the workers.
-        self.spent: SpendCounter = LocalSpend(spent) if budget is None else self._context.Value("d", spent)
+        # What each worker has spent. One that replaces another adds to the same amount.
+        self._amounts = self._context.RawArray("d", workers)
+        self._before = spent
         self._arguments = (run.location, settings, budget, scratch)
         self._devices = groups(settings, workers)
         # vLLM may start a process for each GPU of a group, which daemons may not.
@@ -113,7 +114,9 @@ class ProcessExecutor(Executor):
         ours, theirs = self._context.Pipe()
         device = self._devices[number % len(self._devices)] if self._devices else None
         process = self._context.Process(
-            target=_worker_main, args=(theirs, *self._arguments, device, self.spent), daemon=self._daemon
+            target=_worker_main,
+            args=(theirs, *self._arguments, device, SharedSpend(self._amounts, number, self._before)),
+            daemon=self._daemon,
         )
         try:
             with _interrupts_blocked():

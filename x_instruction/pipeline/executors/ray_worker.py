@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class Ready:
     shares_folder: bool
 
 
-class SharedSpend:
+class RaySpend:
     """A spend counter of which other machines hold a part.
 
     Args:
@@ -50,20 +49,15 @@ class SharedSpend:
     def __init__(self, elsewhere: float = 0.0) -> None:
         self.here = 0.0
         self.elsewhere = elsewhere
-        self._lock = threading.RLock()
 
     @property
     def value(self) -> float:
         """The sum."""
         return self.here + self.elsewhere
 
-    @value.setter
-    def value(self, total: float) -> None:
-        self.here = total - self.elsewhere
-
-    def get_lock(self) -> threading.RLock:
-        """The lock to hold while adding."""
-        return self._lock
+    def add(self, amount: float) -> None:
+        """Add an amount that this process has spent."""
+        self.here += amount
 
 
 class RayWorker:
@@ -92,7 +86,7 @@ class RayWorker:
             os.chdir(folder)
         # Which of its threads Ray calls is open, and the number of threads that torch sums over belongs to one of them.
         self._maker = ThreadPoolExecutor(max_workers=1)
-        self._spend = SharedSpend()
+        self._spend = RaySpend()
         self._activity: Activity | None = None
         self._worker = Worker(open_run(location), settings, budget, self._spend, scratch)
 
@@ -119,19 +113,15 @@ class RayWorker:
         Returns:
             What this worker has spent, and the outcome of ``attempt``.
         """
-        self._set_elsewhere(elsewhere)
+        self._spend.elsewhere = elsewhere
         self._activity = None
         outcome = self._maker.submit(attempt, self._worker, task, self._note).result()
         return self._spend.here, outcome
 
     def poll(self, elsewhere: float) -> tuple[float, Activity | None]:
         """What this worker has spent, and its work on the current task so far."""
-        self._set_elsewhere(elsewhere)
+        self._spend.elsewhere = elsewhere
         return self._spend.here, self._activity
-
-    def _set_elsewhere(self, elsewhere: float) -> None:
-        with self._spend.get_lock():
-            self._spend.elsewhere = elsewhere
 
     def _note(self, activity: Activity) -> None:
         self._activity = activity
