@@ -53,7 +53,7 @@ class SharedSpend:
     @property
     def value(self) -> float:
         """The sum so far."""
-        return self._before + sum(self._amounts)
+        return float(self._before + sum(self._amounts))
 
     def add(self, amount: float) -> None:
         """Add an amount that this process has spent."""
