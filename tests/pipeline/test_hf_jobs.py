@@ -160,3 +160,6 @@ def test_a_bucket_that_cannot_be_written(hub: RunningHub, monkeypatch: pytest.Mo
         Store("hf://buckets/sites/runs/x").check()
     with pytest.raises(ShardError, match="its bucket does not exist: create it first"):
         Store("hf://buckets/sites/none/x").check()
+    monkeypatch.setenv("HF_TOKEN", "")
+    with pytest.raises(ShardError, match="needs a token that can write it: set HF_TOKEN"):
+        Store("hf://buckets/sites/runs/x").check()

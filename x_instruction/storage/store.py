@@ -78,6 +78,8 @@ class Store:
         Raises:
             ShardError: the bucket does not exist, cannot be written, or does not support conditional writes.
         """
+        if self._is_hub:
+            _check_token(self.location)
         probe = f".probe-{secrets.token_hex(8)}"
         with self._explained("write into", probe, missing="its bucket does not exist: create it first"):
             self._files.pipe_file(self._path(probe), b"1", mode="create")
@@ -194,9 +196,10 @@ class Store:
                 f"cannot {verb} {self.location}/{name}: {_reason(error)}; check the credentials and their rights"
             ) from error
         except _errors() as error:
+            address = "HF_ENDPOINT" if self._is_hub else "AWS_ENDPOINT_URL"
             raise ShardError(
                 f"cannot {verb} {self.location}/{name}: {_reason(error)}; complete shards are kept: check the "
-                "connection, the credentials and AWS_ENDPOINT_URL, then rerun the same command"
+                f"connection, the credentials and {address}, then rerun the same command"
             ) from error
 
 
@@ -242,6 +245,13 @@ def _prepare_hub(location: str) -> None:
     if not location.startswith(BUCKETS) or len(location.removeprefix(BUCKETS).split("/")) < 3:
         raise ShardError(f"{location} names no folder of a bucket, expected {BUCKETS}NAMESPACE/NAME/runs/demo")
     disable_progress_bars()
+
+
+def _check_token(location: str) -> None:
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        raise ShardError(f"{location} needs a token that can write it: set HF_TOKEN, or run `hf auth login`")
 
 
 def _errors() -> tuple[type[Exception], ...]:
