@@ -57,10 +57,11 @@ def execute(
     """Make what is missing of a run.
 
     Several processes, on one machine or on many that share the folder, can make one run: each is given a ``rank``, and
-    makes the shards whose number modulo ``of`` is its rank. Passages and curated pairs are numbered by language: all
-    passages of a language are made by one rank. Candidates and ratings are numbered over all languages, which is
-    possible once the passages of all languages are complete. A rank makes every shard whose inputs exist, and then
-    raises ``ShardsMissing`` if there are others. Rank 0 also trains the models of the run.
+    makes the shards whose number modulo ``of`` is its rank. Passages and curated pairs are numbered by language: one
+    rank makes all passages of a language, from slices of its corpus that all ranks make. Candidates and ratings are
+    numbered over all languages, which is possible once the passages of all languages are complete. A rank makes every
+    shard whose inputs exist, and then raises ``ShardsMissing`` if there are others. Rank 0 also trains the models of
+    the run.
 
     Args:
         settings: the recipe.
