@@ -200,6 +200,8 @@ def test_a_shard_that_kills_its_workers_is_set_aside(cluster: Any, run: Path, tm
     failure = made.failure(key)
     assert failure is not None
     assert (failure.attempts, len(killed)) == (3, 3)
+    assert "the last one ended: its worker process has died." in failure.reason
+    assert "common causes" not in failure.reason
     assert len(list(made.reports(StageKey("candidate")))) == SHARDS * len(LANGUAGES) - 1
 
 

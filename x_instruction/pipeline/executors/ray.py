@@ -329,5 +329,6 @@ class RayExecutor(Executor):
 
 def _reason(error: Exception) -> str:
     """How a worker ended, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"ended: {lines[-1][:300] if lines else type(error).__name__}"
+    # The last line of Ray's message says how. It continues with common causes.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"ended: {lines[-1].partition(' Some common causes')[0].removeprefix('The actor is dead because ')[:300]}"
