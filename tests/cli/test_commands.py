@@ -34,7 +34,7 @@ def call(*arguments: str, width: int = 80) -> Result:
 
 
 def test_the_top_has_few_entries_in_sections() -> None:
-    assert len([path for path in COMMANDS if len(path) == 1]) <= 18
+    assert len([path for path in COMMANDS if len(path) == 1]) <= 22
     shown = call("--help").output
     places = [shown.index(f"\n{title}:\n") for title in SECTIONS]
     assert places == sorted(places)
@@ -70,7 +70,7 @@ def test_every_option_has_a_help_text_and_no_two_spellings() -> None:
     ]
     assert not [(path, option.opts) for path, option in options if not option.help]
     spelt = {name for _, option in options for name in option.opts}
-    assert not spelt & {"--language", "--lang", "--redo", "--age", "--against", "--dry-run", "--per-language", "--to"}
+    assert not spelt & {"--language", "--lang", "--redo", "--age", "--against", "--per-language", "--to"}
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -103,7 +103,6 @@ def test_a_command_that_does_not_exist(arguments: list[str], line: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["run", "demo", "--dry-run"], "--dry-run is now the command `x-instruction preview`"),
         (["run", "demo", "--redo"], "--redo is now --overwrite"),
         (["eval", "held-out", "m", "d", "--against", "x.json"], "--against is now --baseline"),
         (["seeds", "collect", "d", "--against", "x.json"], "--against is now --exclude-eval"),
