@@ -31,5 +31,10 @@ def answer(data, rank=0, world_size=1):
 
 if __name__ == "__main__":
     LocalPipelineExecutor(
-        [read, answer, JsonlWriter(out)], tasks=tasks, workers=2, logging_dir=f"{out}/logs", skip_completed=True
+        [read, answer, JsonlWriter(out)],
+        tasks=tasks,
+        workers=2,
+        logging_dir=f"{out}/logs",
+        # Not its forkserver, whose processes no other one counts.
+        start_method="fork",
     ).run()
