@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from x_instruction.storage.shard_key import ShardKey
 
 # Seconds between two copies.
 INTERVAL = 30.0
+# Nanoseconds after which another change has another time.
+_SETTLED = 1_000_000_000
 # A folder for request caches, whatever the run folder is on.
 VARIABLE = "X_INSTRUCTION_SCRATCH"
 
@@ -138,7 +141,8 @@ class _Copier:
         except sqlite3.Error as error:
             raise ShardError(f"cannot copy the request cache {self._path}: {error}; free some space there") from error
         self._run.keep_cache(self._key, whole)
-        self._copied = state
+        # Two changes at once may leave the same time and size, so a state of this moment does not count.
+        self._copied = state if all(time.time_ns() - changed > _SETTLED for changed, _ in state) else []
 
 
 def _state(path: Path) -> list[tuple[int, int]]:
