@@ -30,27 +30,34 @@ def main() -> None:
     started = time.perf_counter()
     sources = [*range(len(hostile_answers.OPENAI)), None]
     for number in sources:
-
-        @seed(options.seed)
-        @settings(
-            max_examples=-(-options.answers // len(sources)),
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(data=st.data())
-        def read(data: Any, number: int | None = number) -> None:
-            if number is None:
-                result = hostile_answers.tgi_result(data.draw(hostile_answers.hostile(hostile_answers.TGI)))
-            else:
-                request, answer = hostile_answers.OPENAI[number]
-                result = hostile_answers.openai_result(request, data.draw(hostile_answers.hostile(answer)))
-            hostile_answers.check(result)
-            kinds[type(result).__name__] += 1
-
-        read()
+        _read(number, -(-options.answers // len(sources)), options.seed, kinds)
     json.dump({"answers": kinds.total(), **kinds, "seconds": round(time.perf_counter() - started)}, sys.stdout)
     sys.stdout.write("\n")
+
+
+def _read(number: int | None, answers: int, first: int, kinds: Counter[str]) -> None:
+    """Read changed answers of one kind and count the results.
+
+    Args:
+        number: of the answer in ``OPENAI``; None for Text Generation Inference.
+        answers: how many.
+        first: the seed.
+        kinds: type of result to number.
+    """
+
+    @seed(first)
+    @settings(max_examples=answers, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def read(data: Any) -> None:
+        if number is None:
+            result = hostile_answers.tgi_result(data.draw(hostile_answers.hostile(hostile_answers.TGI)))
+        else:
+            request, answer = hostile_answers.OPENAI[number]
+            result = hostile_answers.openai_result(request, data.draw(hostile_answers.hostile(answer)))
+        hostile_answers.check(result)
+        kinds[type(result).__name__] += 1
+
+    read()
 
 
 if __name__ == "__main__":
