@@ -103,7 +103,7 @@ def test_a_truncated_shard_is_named(run: RunFolder, keep: float) -> None:
     path = run.path(FI)
     whole = path.read_bytes()
     path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
-    with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00000.parquet: .*; remove it and run"):
+    with pytest.raises(ShardError, match=r"passage/fi/00000.parquet is damaged: its bytes are not those"):
         list(run.read(FI))
 
 
@@ -121,7 +121,8 @@ def test_bytes_changed_in_the_middle_are_noticed_or_named(run: RunFolder) -> Non
 def test_a_shard_of_another_stage(run: RunFolder) -> None:
     run.write(ShardReport(FI), [passage(0)])
     run.path(CANDIDATE.shard("fi")).parent.mkdir(parents=True)
-    os.replace(run.path(FI), run.path(CANDIDATE.shard("fi")))
+    for suffix in (".parquet", ".report.json"):
+        os.replace(run.path(FI, suffix), run.path(CANDIDATE.shard("fi"), suffix))
     with pytest.raises(
         ShardError, match=r"candidate/round-0/fi/00000.parquet has other columns than a candidate shard"
     ):
@@ -434,3 +435,20 @@ def test_a_run_of_a_later_layout_is_refused(run: RunFolder) -> None:
     (run.root / "run.json").write_text("{")
     with pytest.raises(ShardError, match=r"cannot read .*run\.json: .*write \{\"layout\": 2\} into it"):
         RunFolder(run.root)
+
+
+def test_changed_bytes_are_named(tmp_path: Path) -> None:
+    """A flipped bit in a Parquet file is often read as another value, without an error."""
+    run = RunFolder(tmp_path)
+    key = FI
+    run.write(ShardReport(key), [passage(n) for n in range(20)])
+    path = run.path(key)
+    content = bytearray(path.read_bytes())
+    for bit in range(0, 8 * len(content), 997):
+        changed = content.copy()
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(ShardError, match=r"passage/fi/00000\.parquet is damaged: its bytes are not those"):
+            list(RunFolder(tmp_path).read(key))
+    path.write_bytes(content)
+    assert len(list(RunFolder(tmp_path).read(key))) == 20

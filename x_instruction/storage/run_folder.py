@@ -162,6 +162,8 @@ class RunFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Files of shards that were compared with their reports, and the time and size that they had.
+        self._compared: dict[str, tuple[int, int]] = {}
         self._check_layout()
 
     @property
@@ -473,7 +475,31 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self.path(key), cast(type[Passage], SHARDS[key.stage]), f"a {key.stage} shard")
+        yield from _read(self._sound(key), cast(type[Passage], SHARDS[key.stage]), f"a {key.stage} shard")
+
+    def _sound(self, key: ShardKey, suffix: str = ".parquet") -> Path:
+        """The path of a file of a complete shard. Its bytes are compared with the report once, and when it changes.
+
+        Raises:
+            ShardError: the bytes are not those that the report describes.
+        """
+        path, name = self.path(key, suffix), file_name(key, suffix)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            # The reader says what is missing.
+            return path
+        stamp = status.st_mtime_ns, status.st_size
+        if self._compared.get(name) != stamp:
+            report = self.report(key)
+            digest = report.digest if suffix == ".parquet" else report.dropped_digest
+            if digest and file_digest(path) != digest:
+                raise ShardError(
+                    f"{self.location}/{name} is damaged: its bytes are not those that its report describes; remove the "
+                    "files of this shard and run the same command again"
+                )
+            self._compared[name] = stamp
+        return path
 
     def columns(self, key: ShardKey, names: Sequence[str] | None = None) -> pa.Table:
         """Columns of a complete shard, all by default.
@@ -482,7 +508,7 @@ class RunFolder:
             ShardError: the file is missing, damaged or of another schema.
         """
         record_type = SHARDS[key.stage]
-        with _opened(self.path(key), record_type, f"a {key.stage} shard") as file:
+        with _opened(self._sound(key), record_type, f"a {key.stage} shard") as file:
             return file.read(columns=names)
 
     def dropped(self, key: ShardKey) -> Iterator[Dropped]:
@@ -491,7 +517,7 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self.path(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
+        yield from _read(self._sound(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
 
 
 def file_name(key: ShardKey, suffix: str = ".parquet") -> str:
