@@ -157,7 +157,7 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
                 model = rounds.folder(run, role, stage.round, tag).relative_to(run.root)
                 yield model, partial(_same_model, models, model, role, stage.round, tag)
         for tag in variant.languages:
-            # Small languages have no embedded shards, which may be told once the rated ones are linked.
+            # Small languages have no embedded shards, which is known once the rated ones are linked.
             if stage != EMBEDDED or Snapshot(run, variant).embeds_shards(tag):
                 yield Path(stage.path, tag), partial(_same_shards, run, variant, stage, tag)
 

@@ -224,7 +224,7 @@ def _request_id(sent: str) -> str:
 
 
 def gone(request: Request, error: Exception) -> Response:
-    """The client went away in the middle of its request: nobody reads the answer."""
+    """The client went away in the middle of its request, so the answer is not read."""
     return Response(status_code=499)
 
 

@@ -268,7 +268,7 @@ def takes_json(work: Callable[[Request, dict[str, Any]], Response]) -> Endpoint:
     """An endpoint out of a function that takes a JSON object; it runs in a thread."""
 
     async def endpoint(request: Request) -> Response:
-        # The account first: a body is not read for a token that is none, nor a large one for nobody.
+        # The account first: no body is read for a wrong token, and no large one without a token.
         account = await run_in_threadpool(account_of, request)
         most = hub_of(request).limits.json_bytes
         data = await body(request, most if account else min(most, _ANONYMOUS_BYTES))

@@ -19,8 +19,7 @@ from x_instruction.pipeline.rates import ASKED, Work
 from x_instruction.pipeline.rounds import ROLES, model_of, stages, title
 from x_instruction.storage.shard_key import StageKey
 
-# Measured in docs/benchmarks.md, "Planning", on one core each.
-# Rows that ``build`` writes and reads back in a second.
+# On one core each. Rows that ``build`` writes and reads back in a second.
 BUILT = 3_180.0
 # Seconds for a passage in the task that removes the duplicates of a language, whose slices are screened.
 MERGED = 3.7e-5

@@ -25,12 +25,12 @@ from x_instruction.training.job import RESULT
 LEAST_READ = 1_000
 # Shards of a stage whose files are measured.
 _SHARDS = 4
-# Bytes of a row where the sample has none, compressed: docs/benchmarks.md, "Planning".
+# Bytes of a row where the sample has none, compressed: guesses, which `benchmarks/planning.py sizes RUN` checks.
 _ROW_BYTES = {"passage": 900, "candidate": 450, "rated": 700, "curated": 1_000}
-# Bytes of an answer in a request cache, where the sample has none: docs/benchmarks.md, "Planning".
+# Bytes of an answer in a request cache, where the sample has none: a guess, too.
 _ANSWER_BYTES = 420
 # Instructions that the embedded encoder embeds in a second, and seconds of k-means on n of them for each n to the power
-# of 1.5: docs/benchmarks.md, "Planning". A sample with this many rated rows says it itself.
+# of 1.5, on one core of the machine of docs/benchmarks.md. A sample with this many rated rows says it itself.
 EMBEDDED, CLUSTERING = 254.0, 1.3e-6
 _EMBEDDED_ROWS = 5_000
 # Answers of a request cache from which its size is measured.
