@@ -73,7 +73,7 @@ class RatedShards:
                 )
             rows = row_of[start:end]
             vectors = np.frombuffer(b"".join(shard["vector"].to_pylist()), dtype="<f4").reshape(end - start, -1)
-            if matrix is None and len(vectors):
+            if matrix is None and len(vectors) and len(positions):
                 matrix = np.memmap(file, np.float32, "w+", shape=(len(positions), vectors.shape[1]))
             if matrix is not None:
                 matrix[rows[rows >= 0]] = vectors[rows >= 0]
