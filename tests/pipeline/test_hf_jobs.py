@@ -9,6 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils import httpx
 from local_hub_fixture import RunningHub
 
 from x_instruction import __version__
@@ -112,6 +113,24 @@ def test_jobs_are_submitted_counted_and_canceled(hub: RunningHub, monkeypatch: p
     while jobs.states(submitted):
         time.sleep(0.1)
     jobs.cancel(submitted)
+
+
+def test_jobs_before_a_connection_broke_are_known(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, given = huggingface_hub.HfApi.run_job, list[str]()
+
+    def run_job(api: huggingface_hub.HfApi, **job: Any) -> Any:
+        given.append(job["name"])
+        if len(given) > 1:
+            raise httpx.ConnectError("reset by peer")
+        return real(api, **job)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "run_job", run_job)
+    jobs = scheduler(namespace="sites")
+    submitted = jobs.submit(array(elements=3))
+    assert (len(submitted.elements), len(given)) == (1, 2)
+    jobs.cancel(submitted)
+    with pytest.raises(EngineError, match="does not answer: reset by peer"):
+        jobs.submit(array())
 
 
 def test_what_is_shown_names_no_secret(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:

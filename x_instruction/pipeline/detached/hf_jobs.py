@@ -71,29 +71,31 @@ class HfJobsScheduler:
 
     def submit(self, array: Array) -> Submission:
         """Submit a job for each element, at most ``max_jobs`` of them; the next array has what is left."""
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub import HfApi
 
         jobs = list[str]()
         values = {name: os.environ[name] for name in self._secrets(array) if name != TOKEN} | {TOKEN: _token()}
         for rank in range(self._count(array)):
             try:
-                job = _api().run_job(
-                    image=self._image(),
-                    command=self._command(array, str(rank)),
-                    env={name: os.environ[name] for name in self.site.env},
-                    secrets=values,
-                    flavor=self._flavor(array),
-                    timeout=self.site.timeout,
-                    attempts=self.site.attempts,
-                    name=f"{array.name}-{rank}"[:100].replace(".", "-"),
-                    namespace=self._namespace,
+                job = _asked(
+                    partial(
+                        HfApi.run_job,
+                        image=self._image(),
+                        command=self._command(array, str(rank)),
+                        env={name: os.environ[name] for name in self.site.env},
+                        secrets=values,
+                        flavor=self._flavor(array),
+                        timeout=self.site.timeout,
+                        attempts=self.site.attempts,
+                        name=f"{array.name}-{rank}"[:100].replace(".", "-"),
+                        namespace=self._namespace,
+                    )
                 )
-            except HfHubHTTPError as error:
+            except EngineError:
                 if not jobs:
-                    raise EngineError(
-                        f"the Hub refuses the job: {_said(error)}; change [hf_jobs] of the site"
-                    ) from error
-                # A limit on the jobs of a user. The next array has what is left.
+                    raise
+                # A limit on the jobs of a user, or a connection that broke: the jobs so far must not be forgotten. The
+                # next array has what is left.
                 break
             jobs.append(_identifier(job))
         return Submission(jobs)
