@@ -1,16 +1,28 @@
-"""The file of tasks that elements read."""
+"""The file of tasks that elements read, and what is submitted."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from x_instruction.cli.cancel import command as cancel
 from x_instruction.config.recipe import load
-from x_instruction.errors import ShardError
-from x_instruction.pipeline.detached import Array, Work
+from x_instruction.config.site import Site
+from x_instruction.errors import EngineError, ShardError
+from x_instruction.pipeline.detached import Array, Submission, Work, pool
+from x_instruction.pipeline.detached import state as states
+from x_instruction.pipeline.detached.state import State
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.shard_key import StageKey
+from x_instruction.storage.lock import RunBusy
+from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.shard_key import SLICE, StageKey
 
 CANDIDATE = StageKey("candidate", 1)
 KEYS = [CANDIDATE.shard(tag, n) for tag in ("fi", "sw") for n in (0, 7)]
@@ -42,3 +54,93 @@ def test_tasks_of_another_version_are_refused(change: dict[str, object], message
 def test_the_command_of_an_element_names_its_part() -> None:
     array = Array("/runs/demo", "work/3.json", "demo-candidate-0", 5, needs_gpu=True)
     assert " ".join(array.command("2")) == "work /runs/demo --tasks work/3.json --rank 2 --of 5"
+
+
+class Cluster:
+    """A scheduler that records what it is given, and fails to answer at first."""
+
+    advances = True
+    per_element = 8
+
+    def __init__(self) -> None:
+        self.arrays: list[Array] = []
+        self.silent = 0
+
+    def server(self, stage: StageKey) -> tuple[str, ...]:
+        return ()
+
+    def submit(self, array: Array) -> Submission:
+        self.arrays.append(array)
+        return Submission([str(len(self.arrays))])
+
+    def states(self, submission: Submission) -> Mapping[str, int]:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise EngineError("squeue gave no answer")
+        return {}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster()
+    monkeypatch.setattr(State, "scheduler", lambda state: made)
+    monkeypatch.setattr(pool, "_POLLS", (0.0, 0.0))
+    return made
+
+
+STATE = State("slurm", Site().model_dump(mode="json"), "passage")
+
+
+def submitted(run: RunFolder, state: State, slices: range) -> State:
+    """The state after these slices were left."""
+
+    def nothing(*arguments: Any) -> None:
+        pass
+
+    detached = pool.DetachedPool(run, load("demo"), state)
+    with pytest.raises(pool.Submitted):
+        detached.run([ShardTask(SLICE.shard("sw", n), {}) for n in slices], nothing, nothing, nothing)
+    return detached.state
+
+
+def test_more_and_more_slices_are_progress_and_the_same_ones_are_none(cluster: Cluster, tmp_path: Path) -> None:
+    run, state = RunFolder(tmp_path), STATE
+    for first, end in ((0, 2), (2, 8), (8, 32), (32, 128), (128, 512)):
+        state = submitted(run, state, range(first, end))
+        assert state.idle == 0
+    for _ in range(pool.MOST_IDLE - 1):
+        state = submitted(run, state, range(128, 512))
+    with pytest.raises(EngineError, match="3 arrays in a row made nothing"):
+        submitted(run, state, range(128, 512))
+
+
+def test_a_scheduler_that_does_not_answer_is_asked_again(cluster: Cluster) -> None:
+    cluster.silent = 5
+    pool.wait(STATE)
+    assert cluster.silent == -1
+    cluster.silent = 1_000
+    with pytest.raises(EngineError, match="gave no answer"):
+        pool.wait(STATE)
+
+
+def test_of_two_processes_that_advance_a_run_one_submits(cluster: Cluster, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    states.save(run, dataclasses.replace(STATE, number=4))
+    seen = states.load(run)
+    for _ in range(2):
+        # Both have read the state before one of them has the lock.
+        execute(load("demo"), tmp_path, 0, False, "passage", NullProgress(), on="slurm", advancing=seen)
+    found = states.load(run)
+    assert found is not None
+    assert (found.number, len(cluster.arrays)) == (5, 1)
+
+
+def test_a_run_is_not_cancelled_while_another_process_submits(cluster: Cluster, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    states.save(run, STATE)
+    assert cancel.callback is not None
+    with run.lock(), pytest.raises(RunBusy):
+        cancel.callback(tmp_path)
+    found = states.load(run)
+    assert found is not None
+    assert not found.ended

@@ -28,6 +28,9 @@ def command(folder: str | Path) -> None:
     if state.ended:
         echo(f"nothing to cancel in {folder}: {state.ended}")
         return
-    state.scheduler().cancel(state.submitted)
-    states.end(run, states.CANCELLED)
+    # A process that submits at this moment would continue the run.
+    with run.lock():
+        state = states.load(run) or state
+        state.scheduler().cancel(state.submitted)
+        states.end(run, states.CANCELLED)
     echo(f"cancelled {state.summary()}: finished shards and answers are kept in {folder}; run again to continue")

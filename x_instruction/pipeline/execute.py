@@ -14,7 +14,7 @@ from x_instruction.languages import language
 from x_instruction.pipeline import batch, rounds, top_up
 from x_instruction.pipeline.costs import check_budget, spent
 from x_instruction.pipeline.detached.pool import DetachedPool, begin, check_no_elements, check_options
-from x_instruction.pipeline.detached.state import State, clear, ended_by_errors
+from x_instruction.pipeline.detached.state import State, clear, ended_by_errors, load
 from x_instruction.pipeline.executors.ray_cluster import check_address
 from x_instruction.pipeline.models import Models
 from x_instruction.pipeline.on import read_on
@@ -111,6 +111,9 @@ def execute(
     with run.lock(rank, of), ended_by_errors(run):
         if advancing is None:
             clear(run)
+        elif load(run) != advancing:
+            # Another process has advanced or cancelled the run since the state was read.
+            return run
         if part.whole:
             sweep(run.root.rglob(".*.tmp"))
         if verify:

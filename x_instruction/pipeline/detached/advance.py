@@ -51,7 +51,7 @@ def _advance(location: str, progress: Progress) -> State:
     state = states.load(run)
     if state is None:
         raise ShardError(f"nothing was submitted in {location}: start with `x-instruction run RECIPE --on slurm`")
-    if state.ended or state.scheduler().states(state.submitted):
+    if state.ended or pool.at_work(state):
         return state
     settings = recipe.loads((run.read_file("recipe.json") or b"").decode())
     execute(settings, run.location, 0, state.overwrite, state.until, progress, on=state.on, advancing=state)

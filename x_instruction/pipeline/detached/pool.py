@@ -27,6 +27,8 @@ from x_instruction.storage.shard_key import CURATED, PASSAGE, SLICE, StageKey
 MOST_IDLE = 3
 # Seconds between questions to a scheduler that does not advance runs by itself: at first, and at most.
 _POLLS = (1.0, 15.0)
+# Questions in a row without an answer, before the error is raised: about 90 seconds.
+_MOST_SILENT = 12
 
 
 class Submitted(Exception):
@@ -101,7 +103,8 @@ class DetachedPool:
     def _submit(self, work: Work) -> None:
         before, number = self.state, self.state.number + 1
         same = (before.stage_key, before.role) == (work.stage, work.role)
-        idle = before.idle + 1 if before.begun and same and len(work.tasks) >= before.tasks else 0
+        # A stage has more tasks than before only if some were made: of slices of a corpus, more follow.
+        idle = before.idle + 1 if before.begun and same and len(work.tasks) == before.tasks else 0
         if idle >= MOST_IDLE:
             raise EngineError(
                 f"{MOST_IDLE} arrays in a row made nothing "
@@ -211,10 +214,26 @@ def check_no_elements(run: RunFolder) -> None:
 
 def wait(state: State) -> None:
     """Wait until all elements have ended, for a scheduler that does not advance runs by itself."""
-    scheduler, (delay, longest) = state.scheduler(), _POLLS
-    while scheduler.states(state.submitted):
+    delay, longest = _POLLS
+    while at_work(state):
         time.sleep(delay)
         delay = min(delay * 1.5, longest)
+
+
+def at_work(state: State) -> bool:
+    """Whether elements have not ended. A run of days must not end because the scheduler is busy for a moment.
+
+    Raises:
+        EngineError: the scheduler does not answer, also when it is asked again.
+    """
+    scheduler, (delay, longest) = state.scheduler(), _POLLS
+    for _ in range(_MOST_SILENT - 1):
+        try:
+            return bool(scheduler.states(state.submitted))
+        except EngineError:
+            time.sleep(delay)
+            delay = min(delay * 1.5, longest)
+    return bool(scheduler.states(state.submitted))
 
 
 def check_options(on: str, given: dict[str, bool]) -> None:
