@@ -210,5 +210,6 @@ def _receive(connection: Connection) -> Any:
     """The next message of a worker; ``("died",)`` if it ended."""
     try:
         return connection.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):
+        # The latter in the middle of a message.
         return ("died",)
