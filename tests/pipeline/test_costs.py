@@ -17,6 +17,8 @@ from x_instruction.config.section import toml_value
 from x_instruction.errors import BudgetReached, RecipeError, RunChanged
 from x_instruction.pipeline.costs import priced, spent
 from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.plan import Plan
+from x_instruction.pipeline.pool import WorkerPool
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import money, spending, totals
 from x_instruction.storage.run_folder import RunFolder
@@ -143,6 +145,28 @@ def test_a_run_stops_at_its_budget_and_continues_with_a_larger_one(
     assert spent(RunFolder(root), recipe) == pytest.approx(whole)
     for path in sorted((tmp_path / "whole").rglob("[0-9]*.parquet")):
         assert path.read_bytes() == (root / path.relative_to(tmp_path / "whole")).read_bytes()
+
+
+def test_workers_that_start_after_a_training_know_what_was_spent_before_it(
+    served_recipe: Write, server: OpenAIServer, tmp_path: Path
+) -> None:
+    recipe = served_recipe(**flat(PRICES))
+    run = go(recipe, tmp_path / "run", until="passage")
+    plan = Plan(run, recipe)
+
+    def ask(pool: WorkerPool) -> None:
+        pool.run(tasks, lambda *_: None, lambda *_: None, lambda *_: None)
+
+    tasks = plan.tasks(StageKey("candidate"))
+    with WorkerPool(run, recipe, 1, 1.0, lambda: spent(run, recipe)) as pool:
+        with pytest.raises(BudgetReached):
+            ask(pool)
+        asked = tokens(server)
+        # A training ends the workers.
+        pool.shutdown()
+        with pytest.raises(BudgetReached):
+            ask(pool)
+    assert tokens(server) == asked > 0
 
 
 def test_workers_let_each_other_finish_what_is_paid_for(

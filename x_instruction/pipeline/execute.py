@@ -132,7 +132,10 @@ def execute(
             # Before the first array: what it makes anew is missing then, and needs no retry in later ones.
             for stage in rounds.stages(settings):
                 plan.tasks(stage)
-        before = 0.0 if budget is None else spent(run, settings)
+
+        def before() -> float:
+            return 0.0 if budget is None else spent(run, settings)
+
         with (
             DetachedPool(run, settings, detached)
             if detached is not None

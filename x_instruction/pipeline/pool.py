@@ -29,7 +29,8 @@ class WorkerPool:
         settings: the recipe.
         workers: number of processes; 1 works in this process, 0 takes as many as the place has room for.
         budget: the most that all workers together may spend.
-        spent: what was spent before.
+        spent: returns what was spent before. It is asked whenever workers start: after a training, the run itself has
+            spent more.
         on: where workers are started.
         site: settings of that place.
 
@@ -43,7 +44,7 @@ class WorkerPool:
         settings: Recipe,
         workers: int,
         budget: float | None = None,
-        spent: float = 0.0,
+        spent: Callable[[], float] = lambda: 0.0,
         on: On = LOCAL,
         site: Site | None = None,
     ) -> None:
@@ -51,7 +52,7 @@ class WorkerPool:
         self._executor: Executor | None = None
         if on.kind == "ray":
             self._start: Callable[[], Executor] = lambda: RayExecutor(
-                run, settings, on.address, workers, budget, spent, site
+                run, settings, on.address, workers, budget, spent(), site
             )
             # Now, so that a cluster that cannot be used is noticed before any work.
             self._executor = self._start()
@@ -61,9 +62,9 @@ class WorkerPool:
         # This process gives back GPU memory only when it ends, and training needs all of it.
         tunes = settings.generate.train or settings.refine.train
         if workers == 1 and not (tunes and devices) and not (_in_event_loop() and asks_servers(settings)):
-            self._start = lambda: InlineExecutor(Worker(run, settings, budget, LocalSpend(spent), site.scratch))
+            self._start = lambda: InlineExecutor(Worker(run, settings, budget, LocalSpend(spent()), site.scratch))
         else:
-            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent, site.scratch)
+            self._start = lambda: ProcessExecutor(run, settings, workers, budget, spent(), site.scratch)
 
     def run(
         self, tasks: Sequence[ShardTask], on_progress: OnProgress, on_done: OnDone, on_set_aside: OnSetAside
