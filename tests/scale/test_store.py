@@ -30,11 +30,11 @@ from x_instruction.errors import RecipeError, RunChanged, ShardError
 from x_instruction.pipeline.preview import preview
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.records import Passage
-from x_instruction.storage import store_run
+from x_instruction.storage import lock, store_run
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, StageKey
-from x_instruction.storage.store import Store
+from x_instruction.storage.store import Store, StoreLocks
 from x_instruction.storage.store_run import StoreRun
 
 pytestmark = pytest.mark.store
@@ -379,6 +379,50 @@ def test_one_listing_per_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [report.key.index for report in fresh.reports(PASSAGE)] == list(range(30))
     assert Counted.asked.count("find") == 1
     assert len(Counted.asked) <= 32
+
+
+def test_a_shard_of_other_settings_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passages of a killed run, whose number is not known, are made again under the settings of now."""
+    scratch(monkeypatch, tmp_path)
+    run = StoreRun("memory://bucket/changed")
+    run.write(ShardReport(KEY, {"corpus.dedup": (1, 2)}), passages(3, "old"))
+    again = run.write(ShardReport(KEY, {"corpus.dedup": (1, 2)}), passages(4, "same"))
+    assert again.kept == 3, "the first of equal settings stays"
+    made = run.write(ShardReport(KEY, {"corpus.dedup": (1, 3)}), passages(5, "new"))
+    assert made.kept == 5
+    fresh = StoreRun("memory://bucket/changed")
+    assert fresh.report(KEY).settings == {"corpus.dedup": [1, 3]}
+    assert [passage.text for passage in fresh.read(KEY)] == [f"new {index}" for index in range(5)]
+
+
+class Away(MemoryFileSystem):
+    """A store that does not answer for a moment."""
+
+    protocol = "gs"
+    store: ClassVar[dict[str, Any]] = {}
+    faults: ClassVar[int] = 0
+
+    def cat_file(self, path: str, *more: Any, **options: Any) -> Any:
+        if Away.faults:
+            Away.faults -= 1
+            raise OSError("no route to host")
+        return super().cat_file(path, *more, **options)
+
+
+def test_a_lock_is_renewed_after_the_store_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("gs", Away, clobber=True)
+    scratch(monkeypatch, tmp_path)
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+    renewed = threading.Event()
+    monkeypatch.setattr(StoreLocks, "renew", lambda *arguments: renewed.set())
+    with StoreRun("gs://bucket/run").lock():
+        assert renewed.wait(20)
+        Away.faults = 1
+        end = time.monotonic() + 20
+        while Away.faults and time.monotonic() < end:
+            time.sleep(0.01)
+        renewed.clear()
+        assert renewed.wait(20)
 
 
 def test_memory_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OpenAIServer) -> None:

@@ -261,8 +261,8 @@ def _check_other(files: LockFiles, name: str, of: int, shown: str) -> None:
 
 def _renew(files: LockFiles, name: str, content: bytes, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
-        # The server of a shared folder may be away for a moment. The next beat tries again.
-        with contextlib.suppress(OSError):
+        # The server of a shared folder or a store may be away for a moment. The next beat tries again.
+        with contextlib.suppress(OSError, ShardError):
             if not _is(files, name, content):
                 return
             files.renew(name, content)

@@ -165,13 +165,13 @@ class Store:
             found = self._files.glob(f"{self._root}/{prefix}*")
         return [path.rpartition("/")[2] for path in found]
 
-    def age(self, name: str) -> float:
-        """Seconds since a file was written.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        info = self._files.info(self._path(name), refresh=True)
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was written; None if there is none."""
+        with self._explained("read", name):
+            try:
+                info = self._files.info(self._path(name), refresh=True)
+            except FileNotFoundError:
+                return None
         written = info.get("LastModified") or info.get("last_modified") or info.get("updated") or info.get("created")
         written = written or info.get("uploaded_at")
         if isinstance(written, str):
@@ -220,10 +220,8 @@ class StoreLocks:
     def read(self, name: str) -> tuple[bytes, float] | None:
         """The content of a file, and the seconds since it was renewed."""
         content = self._store.read(name)
-        try:
-            return None if content is None else (content, self._store.age(name))
-        except FileNotFoundError:
-            return None
+        seconds = None if content is None else self._store.age(name)
+        return None if content is None or seconds is None else (content, seconds)
 
     def names(self) -> list[str]:
         """The names of all lock files."""

@@ -201,6 +201,8 @@ class StoreRun(RunFolder):
     ) -> ShardReport:
         """Write a shard and its report. If another process has written it meanwhile, that shard stays.
 
+        One of other settings is replaced: it was left by a run that was killed before its passages were complete.
+
         Returns:
             The report of the shard that is in the store.
         """
@@ -214,7 +216,12 @@ class StoreRun(RunFolder):
     def _keep(self, made: RunFolder, report: ShardReport) -> ShardReport:
         key = report.key
         marker = file_name(key, _REPORT)
-        if self.store.read(marker) is None:
+        there = self._read_json(marker, ShardReport.from_json)
+        # Both as they were read, since JSON has no tuples.
+        if there is not None and there.settings != made.report(key).settings:
+            self.remove(key)
+            there = None
+        if there is None:
             for suffix in (_DROPPED, _SHARD):
                 self._upload(file_name(key, suffix), made.path(key, suffix), marker)
             won = self.store.create(marker, made.path(key, _REPORT).read_bytes())
