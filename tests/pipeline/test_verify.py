@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import factories
@@ -85,3 +87,14 @@ def test_a_home_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytes
     corpus = tmp_path / "fi.jsonl"
     corpus.write_text("first")
     assert files.digest(corpus) == files.digest(corpus)
+
+
+def test_a_table_of_digests_that_cannot_be_used_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X_INSTRUCTION_CACHE", str(tmp_path))
+    monkeypatch.setattr(known_digests, "LEAST", 1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "digests.sqlite")) as table:
+        table.execute("CREATE TABLE digests (of_another_version)")
+    file = tmp_path / "corpus.txt"
+    file.write_text("text")
+    os.utime(file, ns=(HOUR_AGO, HOUR_AGO))
+    assert known_digests.known_digest(file, lambda: "read") == "read"

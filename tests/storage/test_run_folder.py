@@ -17,7 +17,7 @@ import pytest
 
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema
-from x_instruction.storage.atomic import atomic, file_digest
+from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
@@ -452,3 +452,13 @@ def test_changed_bytes_are_named(tmp_path: Path) -> None:
             list(RunFolder(tmp_path).read(key))
     path.write_bytes(content)
     assert len(list(RunFolder(tmp_path).read(key))) == 20
+
+
+def test_an_abandoned_folder_is_swept(tmp_path: Path) -> None:
+    left = tmp_path / ".model.0123abcd.tmp"
+    (left / "inner").mkdir(parents=True)
+    sweep([left])
+    assert left.exists()
+    os.utime(left, (0, 0))
+    sweep([left])
+    assert not left.exists()

@@ -71,7 +71,8 @@ def sweep(files: Iterable[Path]) -> None:
         with contextlib.suppress(FileNotFoundError):
             ended = found and replace(here, place=found[1], number=int(found[2]), started="").has_ended()
             if ended or time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
+                # A model that was being downloaded is a folder.
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class TempDir:

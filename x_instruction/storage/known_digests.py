@@ -38,13 +38,15 @@ def known_digest(path: Path, read: Callable[[], str]) -> str:
     if status.st_size < LEAST:
         return read()
     identity = (str(path.absolute()), status.st_size, status.st_mtime_ns)
-    with _table() as table:
+    found = None
+    # The table may be that of another version, or locked or read-only. The file is read then.
+    with contextlib.suppress(sqlite3.Error), _table() as table:
         found = table.execute("SELECT digest FROM digests WHERE (path, size, changed) = (?, ?, ?)", identity).fetchone()
     if found is not None:
         return str(found[0])
     digest = read()
     if time.time() - status.st_mtime > _SETTLED:
-        with _table() as table:
+        with contextlib.suppress(sqlite3.Error), _table() as table:
             table.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*identity, digest))
     return digest
 
