@@ -10,9 +10,11 @@ from urllib.parse import quote
 import pytest
 from local_hub_fixture import RunningHub, start
 
+from x_instruction.local_hub import buckets
 from x_instruction.local_hub.buckets import Bucket
+from x_instruction.local_hub.refused import Refused
 from x_instruction.local_hub.xet import MADE_CHUNK, MADE_XORB, made_xorb, reconstruction
-from x_instruction.storage.atomic import TempDir
+from x_instruction.storage.atomic import TempDir, file_digest
 
 CLIENT = """
     import os, sys
@@ -227,6 +229,24 @@ def test_a_file_where_a_folder_is(tmp_path: Path) -> None:
     assert bucket.find("a/b").hash == "0" * 64
     bucket.delete("a/b")
     assert not list(bucket.files.iterdir())
+
+
+def test_a_file_that_a_job_removes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def removed(path: Path) -> str:
+        path.unlink()
+        return file_digest(path)
+
+    (tmp_path / "bucket" / "files").mkdir(parents=True)
+    bucket = Bucket(tmp_path / "bucket", TempDir(tmp_path / "scratch"))
+    bucket.put("kept", [b"1"], "0" * 64, 0.0)
+    (bucket.files / ".part.tmp").write_bytes(b"2")
+    monkeypatch.setattr(buckets, "file_digest", removed)
+    assert [entry.path for entry in bucket.tree("", True)] == ["kept"]
+    (bucket.files / "gone").write_bytes(b"3")
+    with pytest.raises(Refused) as error:
+        bucket.find("gone")
+    assert error.value.status == 404
+    bucket.close()
 
 
 def test_reconstructions_cover_every_range() -> None:

@@ -111,11 +111,11 @@ class Bucket:
         """
         try:
             found = self.path(name).lstat()
+            if stat.S_ISREG(found.st_mode):
+                return self._described(name, found)
         except (FileNotFoundError, NotADirectoryError):
-            raise entry_not_found(name) from None
-        if not stat.S_ISREG(found.st_mode):
-            raise entry_not_found(name)
-        return self._described(name, found)
+            pass
+        raise entry_not_found(name)
 
     def of_hash(self, name: str) -> BucketFile | None:
         """A file with the content of a hash, or None."""
@@ -152,14 +152,15 @@ class Bucket:
             below = Path(folder)
             for name in names:
                 path = below / name
-                found = path.lstat()
-                if stat.S_ISREG(found.st_mode):
-                    entries.append(self._described(path.relative_to(self.files).as_posix(), found))
+                # A job may remove it meanwhile, such as a temporary file.
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.lstat()
+                    if stat.S_ISREG(found.st_mode):
+                        entries.append(self._described(path.relative_to(self.files).as_posix(), found))
             if not recursive:
-                real = [below / name for name in folders if not (below / name).is_symlink()]
-                entries += [
-                    BucketFolder(path.relative_to(self.files).as_posix(), path.stat().st_mtime) for path in real
-                ]
+                for path in (below / name for name in folders if not (below / name).is_symlink()):
+                    with contextlib.suppress(FileNotFoundError):
+                        entries.append(BucketFolder(path.relative_to(self.files).as_posix(), path.stat().st_mtime))
                 break
         return sorted(entries, key=lambda entry: entry.path)
 
