@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -144,3 +148,24 @@ def test_a_run_is_not_cancelled_while_another_process_submits(cluster: Cluster, 
     found = states.load(run)
     assert found is not None
     assert not found.ended
+
+
+def test_a_server_that_loads_its_model_ends_with_its_element(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    begun = tmp_path / "begun"
+    server = ("bash", "-c", f"echo $$ > {begun}.part; mv {begun}.part {begun}; exec sleep 600 # {{port}}")
+    run.write_file("work/1.json", Work(load("demo"), CANDIDATE, TASKS, server=server).dumps())
+    command = [sys.executable, "-m", "x_instruction", *Array(str(run.root), "work/1.json", "a", 1, False).command("0")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as element:
+        while not begun.exists():
+            assert element.poll() is None
+            time.sleep(0.05)
+        element.send_signal(signal.SIGUSR1)
+        assert element.wait(60) == 128 + signal.SIGUSR1
+    assert not is_running(int(begun.read_text()))
+
+
+def is_running(number: int) -> bool:
+    """Whether a process has not ended; it may be left as a zombie."""
+    stat = Path(f"/proc/{number}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

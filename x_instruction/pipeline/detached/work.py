@@ -6,13 +6,14 @@ dies; a task that killed several is set aside.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
@@ -45,7 +46,7 @@ class NotShared(ShardError):
 
 
 class _Stopped(KeyboardInterrupt):
-    """A signal ends the worker. What cleans up after Ctrl-C does so after it, too."""
+    """A signal, its argument, ends the work. What cleans up after Ctrl-C does so after it, too."""
 
 
 def make(location: str, tasks: str, rank: int, of: int) -> int:
@@ -74,12 +75,25 @@ def make(location: str, tasks: str, rank: int, of: int) -> int:
     if not work.server or all(run.complete(task.key) for task in _share(work, part)):
         return _Element(run, work, part, number).run()
     try:
-        with node_server(work.server) as url:
+        with _stoppable(), node_server(work.server) as url:
             changed = replace(work, recipe=asking(work.recipe, work.stage, url))
             return _Element(run, changed, part, number).run()
+    except _Stopped as stopped:
+        return int(stopped.args[0])
     except EngineError as error:
         keep_error(run, number, str(error))
         raise
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """End the block with ``_Stopped`` at a signal, so that a server ends that still loads its model."""
+    before = {number: signal.signal(number, _stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _read(run: RunFolder, tasks: str) -> Work:
@@ -236,7 +250,7 @@ def _stop(number: int, _: object) -> None:
     # Once: a second signal must not interrupt what cleans up.
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    raise _Stopped
+    raise _Stopped(number)
 
 
 def _say(text: str) -> None:
