@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -96,6 +97,18 @@ def test_the_lock_of_another_machine_names_it_and_is_taken_over_when_it_is_not_r
     with run_lock(tmp_path):
         assert not taken(tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(ShardError, match="cannot write into"), run_lock(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with run_lock(tmp_path):
+        pass
 
 
 def test_a_killed_run_leaves_no_lock_on_its_machine(tmp_path: Path) -> None:

@@ -66,8 +66,13 @@ class FolderLocks:
             handle = os.open(self.root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+        except OSError:
+            # The disk is full. An empty lock would be that of an unknown process, until it is too old.
+            self.remove(name)
+            raise
         return True
 
     def read(self, name: str) -> tuple[bytes, float] | None:

@@ -117,7 +117,8 @@ class _Copier:
     def run(self, ended: threading.Event) -> None:
         """Copy until the shard is made. A copy that fails is tried again, at the latest at the end."""
         while not ended.wait(INTERVAL):
-            with contextlib.suppress(ShardError):
+            # The log of SQLite is removed when the cache is closed, which may be between two looks at it.
+            with contextlib.suppress(OSError, ShardError):
                 self.copy()
 
     def copy(self) -> None:
