@@ -20,6 +20,7 @@ from x_instruction.pipeline import worker
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import totals
+from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
 
@@ -147,14 +148,9 @@ def test_where_a_model_runs_is_no_other_run(recipe_file: Write, tmp_path: Path) 
     go(load(recipe_file(), {"generate.model.batch_size": 3}), tmp_path / "run")
 
 
-def test_a_second_run_in_the_same_folder_waits_for_nobody(recipe_file: Write, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "run").mkdir()
-    with open(tmp_path / "run" / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ShardError, match="another run"):
-            go(load(recipe_file()), tmp_path / "run")
+def test_a_second_run_in_the_same_folder_is_refused_at_once(recipe_file: Write, tmp_path: Path) -> None:
+    with run_lock(tmp_path / "run"), pytest.raises(ShardError, match=f"another run .*process {os.getpid()} on"):
+        go(load(recipe_file()), tmp_path / "run")
 
 
 def test_killed_at_random_moments_and_resumed(recipe_file: Write, tmp_path: Path) -> None:
