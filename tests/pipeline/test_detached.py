@@ -69,6 +69,10 @@ class Cluster:
     def __init__(self) -> None:
         self.arrays: list[Array] = []
         self.silent = 0
+        self.answers: list[Mapping[str, int]] = []
+
+    def check(self, array: Array) -> None:
+        pass
 
     def server(self, stage: StageKey) -> tuple[str, ...]:
         return ()
@@ -81,7 +85,7 @@ class Cluster:
         self.silent -= 1
         if self.silent >= 0:
             raise EngineError("squeue gave no answer")
-        return {}
+        return self.answers.pop(0) if self.answers else {}
 
 
 @pytest.fixture
@@ -137,6 +141,19 @@ def test_of_two_processes_that_advance_a_run_one_submits(cluster: Cluster, tmp_p
     found = states.load(run)
     assert found is not None
     assert (found.number, len(cluster.arrays)) == (5, 1)
+
+
+def test_a_run_is_not_begun_beside_elements_that_are_submitted_meanwhile(cluster: Cluster, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    states.save(run, STATE)
+    # Before the lock and with it.
+    cluster.answers = [{}, {"running": 1}]
+    with pytest.raises(ShardError, match="elements on slurm make"):
+        execute(load("demo"), tmp_path, 0, False, "passage", NullProgress(), on="slurm")
+    found = states.load(run)
+    assert found is not None
+    assert not found.ended
+    assert not cluster.arrays
 
 
 def test_a_run_is_not_cancelled_while_another_process_submits(cluster: Cluster, tmp_path: Path) -> None:

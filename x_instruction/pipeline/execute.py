@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -108,7 +109,12 @@ def execute(
         check_no_elements(run)
         if place.detached:
             detached = begin(run, settings, State(on, (site or Site()).model_dump(), until, overwrite or retry_failed))
-    with run.lock(rank, of), ended_by_errors(run):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.lock(rank, of))
+        if advancing is None:
+            # Again: another process may have submitted some until it gave the lock back.
+            check_no_elements(run)
+        stack.enter_context(ended_by_errors(run))
         if advancing is None:
             clear(run)
         elif load(run) != advancing:
