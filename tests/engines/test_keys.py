@@ -45,6 +45,13 @@ def test_an_allowed_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert keys.read("", URL) == keys.read("OTHER_KEY", URL) == ""
 
 
+def test_a_list_with_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(keys.ALLOWED, "MY_KEY, OTHER_KEY,")
+    keys.check("OTHER_KEY", URL)
+    with pytest.raises(EngineError):
+        keys.check("THIRD_KEY", URL)
+
+
 def test_workers_elsewhere_are_given_what_is_allowed() -> None:
     models = (Model(name="m", engine="openai", server=Server(key_variable="MY_KEY")), Model(name="embedded"))
     assert keys.needed(models) == {"MY_KEY"}

@@ -21,8 +21,7 @@ _OWN = re.compile(r"X_INSTRUCTION_([A-Z0-9_]+_)?KEY")
 
 def allow(names: Iterable[str]) -> None:
     """Allow variables for this process and those that it starts."""
-    known = {name for name in os.environ.get(ALLOWED, "").split(",") if name}
-    if more := known | set(names):
+    if more := _allowed() | set(names):
         os.environ[ALLOWED] = ",".join(sorted(more))
 
 
@@ -42,13 +41,17 @@ def check(variable: str, url: str) -> None:
     Raises:
         EngineError: the variable is neither named ``X_INSTRUCTION_..._KEY`` nor allowed.
     """
-    if not variable or _OWN.fullmatch(variable) or variable in os.environ.get(ALLOWED, "").split(","):
+    if not variable or _OWN.fullmatch(variable) or variable in _allowed():
         return
     raise EngineError(
         f"server.key_variable is {variable!r}: its content would be sent to {url}. If you want that, allow it with "
         f"--allow-key {variable} or {ALLOWED}={variable}; or put the key into X_INSTRUCTION_API_KEY, or any "
         "X_INSTRUCTION_..._KEY"
     )
+
+
+def _allowed() -> set[str]:
+    return {name.strip() for name in os.environ.get(ALLOWED, "").split(",")} - {""}
 
 
 def read(variable: str, url: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 # Kinds of file systems that several machines share, beside NFS, SMB and those in user space.
 _NETWORK = {
-    *("afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "panfs"),
+    *("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs"),
+    *("panfs", "virtiofs", "wekafs"),
 }
 
 
