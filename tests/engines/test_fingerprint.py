@@ -31,10 +31,11 @@ def test_a_model_that_is_not_there() -> None:
         (Model, "device batch_tokens batch_size threads batching"),
         (
             Server,
-            "url key_variable timeout concurrency retries outage_timeout stream prompt_price output_price",
+            "url endpoints_file key_variable timeout concurrency retries outage_timeout stream "
+            "prompt_price output_price",
         ),
         (Vllm, "memory tensor_parallel max_num_seqs eager"),
-        (Diversify, "batch_size threads"),
+        (Diversify, "batch_size embed_shards_above threads"),
         (TrainConfig, "device_batch_size gradient_checkpointing device processes save_steps log"),
         (Generate, ""),
         (Refine, ""),

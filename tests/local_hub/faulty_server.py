@@ -39,7 +39,7 @@ class Faults:
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._take(scope)
+        fault = self._take(scope) if scope["type"] == "http" else None
         if fault is None or "wait" in fault:
             await asyncio.sleep(fault["wait"] if fault else 0)
             await self._app(scope, receive, send)

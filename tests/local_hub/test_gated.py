@@ -65,7 +65,7 @@ def addresses(parts: dict[str, str]) -> list[str]:
         assert isinstance(route, Route)
         if "GET" not in (route.methods or ()) or "{namespace}" not in route.path:
             continue
-        if not route.path.startswith(("/api/", "/datasets/")):
+        if not route.path.startswith(("/api/", "/datasets/")) or route.path.startswith(("/api/jobs/", "/api/buckets/")):
             continue
         names = re.findall(r"\{(\w+)(?::\w+)?\}", route.path)
         if "slug" in names:

@@ -74,7 +74,7 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Runn
     copy = folder / "hub_tests"
     shutil.copytree(SOURCES, copy)
     (copy / "__init__.py").touch()
-    shutil.copy(HERE / "hub_own_tests" / "conftest.py", copy)
+    shutil.copy(HERE / "hub_own_conftest.py", copy / "conftest.py")
     accounts = ("--token", "other=write", "--token", "enterprise=write")
     with start(folder / "hub", *accounts) as hub:
         known = json.loads((folder / "hub" / "tokens.json").read_text("utf-8"))

@@ -121,11 +121,11 @@ class ProcessExecutor(Executor):
         try:
             with _interrupts_blocked():
                 process.start()
+                self.workers[ours] = _Process(number, process)
         except OSError as error:
             raise WorkerDied(f"a worker process cannot start: {error}; use fewer --workers") from error
         finally:
             theirs.close()
-        self.workers[ours] = _Process(number, process)
 
     def _give(self, waiting: deque[ShardTask], busy: dict[Connection, ShardTask]) -> None:
         """Give each idle worker a task. Workers that died while they were idle are replaced."""
@@ -168,13 +168,24 @@ def _interrupts_blocked() -> Iterator[None]:
     """Start processes that Ctrl-C and a closed terminal do not reach: both signals go to all processes of a terminal,
     and this one ends the others.
 
-    A process inherits what is blocked, and a signal that comes meanwhile reaches this one afterwards.
+    A process inherits what is blocked, and a signal that comes meanwhile takes effect afterwards. Blocking alone is not
+    enough: the signal may reach another thread, and Python would run its handler in the middle of the start. The new
+    process would then find nothing to read.
     """
+    arrived: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda received, frame: arrived.append(received))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def _worker_main(
