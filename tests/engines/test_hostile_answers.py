@@ -14,10 +14,10 @@ from x_instruction.engines import Completed, Request
 from x_instruction.engines.request_cache import ImportedResult, RequestCache
 
 
-class _Nobody:
+class _Unasked:
     """An engine that is never asked."""
 
-    model, revision = "nobody", "main"
+    model, revision = "unasked", "main"
 
 
 @pytest.mark.parametrize(("request_", "answer"), hostile_answers.OPENAI)
@@ -42,7 +42,7 @@ def test_answers_of_text_generation_inference(answer: Any) -> None:
 def test_odd_texts_are_cached_and_read_back(tmp_path: Path) -> None:
     texts = ["\ud83d half", "nul \x00", "\u202e", "", "x" * 100_000]
     results = [Completed(text, "stop", 1, 1) for text in texts]
-    with RequestCache(tmp_path / "cache.sqlite", _Nobody(), {}) as cache:  # type: ignore[arg-type]
+    with RequestCache(tmp_path / "cache.sqlite", _Unasked(), {}) as cache:  # type: ignore[arg-type]
         cache.import_results([ImportedResult(str(n), str(n), result) for n, result in enumerate(results)])
         assert [cache.lookup(str(n)) for n in range(len(texts))] == results
     for result in results:

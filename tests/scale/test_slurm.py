@@ -22,7 +22,7 @@ from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Watched, requests, same
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
 from x_instruction.languages import language
-from x_instruction.pipeline.detached import Work
+from x_instruction.pipeline.detached import FOLDER, Work
 from x_instruction.pipeline.detached import state as states
 from x_instruction.pipeline.detached.state import COMPLETE, State
 from x_instruction.processes import alive
@@ -372,10 +372,10 @@ def test_slurm_that_is_not_there_is_said_at_once(run: Run, monkeypatch: pytest.M
 
 
 def test_an_element_says_what_is_wrong_before_it_works(say: Say, tmp_path: Path) -> None:
-    command = ("work", tmp_path, "--tasks", "work/9.json", "--rank", 0, "--of", 1)
+    command = ("work", tmp_path, "--tasks", f"{FOLDER}/9.json", "--rank", 0, "--of", 1)
     code, _, errors = say(*command)
     assert code == 3
-    assert f"does not see {tmp_path}/work/9.json" in errors
+    assert f"does not see {tmp_path / FOLDER / '9.json'}" in errors
     assert "put the run into a folder that all nodes share" in errors
     code, _, errors = say(*command[:4], "--rank", 4, "--of", 4)
     assert code == 1

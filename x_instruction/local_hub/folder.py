@@ -92,11 +92,11 @@ class Folder:
         return self.current(RepoId(repo.kind, *moved.split("/"))) if moved else repo
 
     def _any_case(self, repo: RepoId) -> RepoId | None:
-        wanted = str(repo).lower()
+        lower = str(repo).lower()
         # Only names that are as long: a listing of all would read every repository.
         found = [path for path in (self.root / repo.plural).glob("*/*.git") if len(path.name) == len(repo.name) + 4]
         ids = [RepoId(repo.kind, path.parent.name, path.name.removesuffix(".git")) for path in found]
-        return next((one for one in ids if str(one).lower() == wanted and self.exists(one)), None)
+        return next((one for one in ids if str(one).lower() == lower and self.exists(one)), None)
 
     def _moved(self) -> dict[str, str]:
         """Old names to new ones."""

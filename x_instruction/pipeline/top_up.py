@@ -81,8 +81,8 @@ def step(settings: Recipe, finished: Finished, tag: str) -> Step:
         if found.final or not _complete(finished, tag, shards):
             return found
         passages = _passages(corpus, shards)
-        wanted = min(_GROWTH * passages, passages + _MARGIN * (target - found.rows) * passages / found.rows)
-        shards = max(shards + 1, _shards(corpus, wanted))
+        needed = min(_GROWTH * passages, passages + _MARGIN * (target - found.rows) * passages / found.rows)
+        shards = max(shards + 1, _shards(corpus, needed))
 
 
 def _step(finished: Finished, corpus: Corpus, tag: str, target: int, shards: int) -> Step:

@@ -172,12 +172,12 @@ class StoreRun(RunFolder):
 
     def reports_of(self, keys: Iterable[ShardKey]) -> Iterator[ShardReport]:
         """Reports of complete shards, in order. Many are asked for at once."""
-        wanted = list(keys)
-        unknown = [key for key in wanted if self._reports.get(key, ("", None))[0] != self._stamp(key)]
+        asked = list(keys)
+        unknown = [key for key in asked if self._reports.get(key, ("", None))[0] != self._stamp(key)]
         names = [file_name(key, _REPORT) for key in unknown]
         read = iter(zip(unknown, names, self.store.read_many(names), strict=True))
         missing = set(unknown)
-        for key in wanted:
+        for key in asked:
             if key in missing:
                 _, name, data = next(read)
                 where, remedy = f"{self.location}/{name}", "remove its shard and run again"
