@@ -1,18 +1,16 @@
-"""Executors: where the tasks of a stage run. One in this process, one in processes of this machine.
+"""Executors: where the tasks of a stage run: in this process, in processes of this machine, or on a Ray cluster.
 
 The output of a task depends on the task alone, so every executor makes the same bytes. A task that kills several
-workers in a row is set aside with its reason, and the other tasks are made.
+workers is set aside with its reason, and the other tasks are made.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.run_folder import ShardReport
-from x_instruction.storage.shard_key import ShardKey
 
 # Workers that may die of one task before it is set aside.
 MOST_DEATHS = 3
@@ -39,15 +37,3 @@ class Executor:
 
     def terminate(self) -> None:
         """End workers in the middle of their work."""
-
-
-class Deaths:
-    """Counts the workers that died of each task."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[ShardKey] = Counter()
-
-    def add(self, task: ShardTask) -> int:
-        """Count one more death. Returns how many workers the task has killed."""
-        self._counts[task.key] += 1
-        return self._counts[task.key]

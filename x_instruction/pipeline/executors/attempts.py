@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
 from x_instruction.errors import BudgetReached, OutOfMemory, XInstructionError, rebuild_error
 from x_instruction.pipeline.activity import OnActivity
-from x_instruction.pipeline.executors import MOST_DEATHS, Deaths, OnDone, OnSetAside
+from x_instruction.pipeline.executors import MOST_DEATHS, OnDone, OnSetAside
 from x_instruction.pipeline.worker import ShardTask, Worker
+from x_instruction.storage.shard_key import ShardKey
 
 
 def attempt(worker: Worker, task: ShardTask, on_activity: OnActivity) -> tuple[Any, ...]:
@@ -46,7 +47,7 @@ class Attempts:
         self.waiting = deque(tasks)
         self._on_done = on_done
         self._on_set_aside = on_set_aside
-        self._deaths = Deaths()
+        self._deaths: Counter[ShardKey] = Counter()
         self._budget_error: tuple[str, str, str] | None = None
 
     def ended(self, task: ShardTask, outcome: str, *values: Any) -> None:
@@ -75,7 +76,8 @@ class Attempts:
             reason: how the worker ended.
             of_task: whether the task may have caused it.
         """
-        if of_task and self._deaths.add(task) == MOST_DEATHS:
+        self._deaths[task.key] += of_task
+        if of_task and self._deaths[task.key] == MOST_DEATHS:
             self._on_set_aside(task, f"{MOST_DEATHS} workers died of it; the last one {reason}", MOST_DEATHS)
         elif self._budget_error is None:
             self.waiting.append(task)
