@@ -93,3 +93,10 @@ def test_every_requirement_is_imported() -> None:
     everything = set().union(*(names for extra, names in declared().items() if extra != DEVELOPERS))
     unused = everything - brought - NOT_IMPORTED.keys()
     assert not unused, f"declared in setup.cfg and never imported: {sorted(unused)}"
+
+
+def test_every_package_is_installed() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "x_instruction").rglob("__init__.py")}
+    assert not found - set(settings["options"]["packages"].split())
