@@ -9,6 +9,7 @@ planted centres. ``--small`` gives the embeddings by an encoder that takes no ti
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import resource
 import shutil
@@ -51,9 +52,9 @@ def recipe(selector: str, clusters: int | None) -> Any:
 
 def write(root: Path, rows: int, embedded: bool) -> None:
     """Rated shards, and embedded ones. A tenth of the instructions are duplicates of others, in any shard."""
-    from x_instruction.records import Rated, schema
+    from x_instruction.records import Embedded, Rated, schema
     from x_instruction.storage.run_folder import RunFolder, ShardReport
-    from x_instruction.storage.shard_key import PASSAGE, StageKey
+    from x_instruction.storage.shard_key import EMBEDDED, PASSAGE, StageKey
 
     run = RunFolder(root)
     random = np.random.default_rng(1)
@@ -80,21 +81,15 @@ def write(root: Path, rows: int, embedded: bool) -> None:
         key = StageKey("rated").shard("fi", index)
         run.path(key).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns, schema=schema(Rated)), run.path(key), compression="zstd")
-        for shard in (key, key.at(PASSAGE)):
+        for shard in (key, key.at(PASSAGE), *([key.at(EMBEDDED)] if embedded else [])):
             run.path(shard).parent.mkdir(parents=True, exist_ok=True)
             report = ShardReport(shard, kept=n)
-            import json
-
             run.path(shard, ".report.json").write_text(json.dumps(report.as_json()))
         if embedded:
-            from x_instruction.records import Embedded
-            from x_instruction.storage.shard_key import EMBEDDED
-
             vectors = planted(n, False, seed=index)
             table = pa.table(
                 [columns["id"], columns["candidate"], [vector.tobytes() for vector in vectors]], schema=schema(Embedded)
             )
-            run.path(key.at(EMBEDDED)).parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, run.path(key.at(EMBEDDED)), compression="zstd")
     for stage in (PASSAGE, StageKey("rated")):
         run.finish(stage, "fi", index + 1)

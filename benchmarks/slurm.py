@@ -5,7 +5,7 @@ is that of every Python process, on the submitting side as well. As root, with D
 and datatrove in an environment of its own::
 
     python -m venv build/datatrove && build/datatrove/bin/pip install datatrove==0.10.1 orjson
-    PYTHONPATH=tests python benchmarks/slurm.py --datatrove build/datatrove --files 12 --per-element 1
+    python benchmarks/slurm.py --datatrove build/datatrove --files 12 --per-element 1
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from scale.slurm_cluster import Cluster, cluster
+# Not as ``scale.slurm_cluster``: beside this script, ``scale`` is another benchmark.
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scale"))
+
+from slurm_cluster import Cluster, cluster
 
 # Runs in every Python process that has its folder on the path.
 AT_EXIT = """
@@ -120,19 +123,12 @@ def main() -> None:
         (folder / "site.toml").write_text(SITE.format(per_element=options.per_element))
         (folder / "launch.py").write_text(DATATROVE)
         ours = [sys.executable, "-m", "x_instruction", "run", "recipe.toml", "--until", "corpus", "--on", "slurm"]
-        ours += ["--site", "site.toml", "--out", "run"]
+        ours += ["--site", "site.toml", "--out"]
         venv = options.datatrove.absolute()
-        theirs = [
-            str(venv / "bin/python"),
-            "launch.py",
-            str(folder),
-            str(len(tags)),
-            str(venv),
-            str(options.per_element),
-        ]
+        theirs = [str(venv / "bin/python"), "launch.py", *map(str, (folder, len(tags), venv, options.per_element))]
         with cluster(folder / "slurm") as here:
             for turn in range(2):
-                measure(f"x-instruction-{turn}", here, folder, [*ours[:-1], f"run-{turn}"])
+                measure(f"x-instruction-{turn}", here, folder, [*ours, f"run-{turn}"])
                 measure(f"datatrove-{turn}", here, folder, theirs)
                 written = len(list((folder / "output").glob("*.jsonl.gz")))
                 assert written == len(tags), written
