@@ -33,6 +33,7 @@ from x_instruction.records import Passage
 from x_instruction.storage import lock, store_run
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
+from x_instruction.storage.scratch import VARIABLE
 from x_instruction.storage.shard_key import PASSAGE, StageKey
 from x_instruction.storage.store import Store, StoreLocks
 from x_instruction.storage.store_run import StoreRun
@@ -81,7 +82,7 @@ def location(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def scratch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Work in another folder, as another machine would."""
     folder.mkdir(exist_ok=True)
-    monkeypatch.setenv(store_run.SCRATCH, str(folder))
+    monkeypatch.setenv(VARIABLE, str(folder))
 
 
 def downloaded(location: str, folder: Path) -> Path:
@@ -158,7 +159,7 @@ def start(tmp_path: Path, recipe: Path, location: str, *more: str) -> subprocess
     own = tmp_path / "-".join(["scratch", *more])
     own.mkdir(exist_ok=True)
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe), "--out", location, "--until", "refine", *more]
-    environment = os.environ | {store_run.SCRATCH: str(own)}
+    environment = os.environ | {VARIABLE: str(own)}
     return subprocess.Popen(
         [*line, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -274,7 +275,7 @@ def test_bytes_that_changed_are_named(location: str, tmp_path: Path, monkeypatch
     data = bytearray(run.store.read("passage/fi/00000.parquet") or b"")
     data[len(data) // 2] ^= 1
     run.write_file("passage/fi/00000.parquet", bytes(data))
-    with pytest.raises(ShardError, match=r"passage/fi/00000.parquet has other bytes than its report says: remove it"):
+    with pytest.raises(ShardError, match=r"passage/fi/00000.parquet has other bytes than its report says: remove the"):
         list(run.read(KEY))
 
 
@@ -450,6 +451,7 @@ def test_a_run_uses_the_answers_of_its_preview(
     scratch(monkeypatch, tmp_path / "elsewhere")
     run = small_run.make(recipe, "memory://bucket/seen", 1, "rated")
     assert run.preview().is_preview
+    assert run.preview().read_file("startup.json")
     assert small_run.requests(server) == small_run.REQUESTS / 3
 
 

@@ -26,7 +26,6 @@ from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.samples import Sample, samples
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.atomic import atomic
 from x_instruction.storage.location import open_run
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import StageKey
@@ -198,16 +197,15 @@ class _Maker:
 
         A preview whose answers are all kept loads no model, so it measures less than the run takes.
         """
-        kept = self.run.root / "startup.json"
         models = [model.model_dump(mode="json") for model in self.recipe.models]
-        earlier = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+        kept = self.run.read_file("startup.json")
+        earlier = json.loads(kept) if kept else {}
         if earlier.get("models") != models:
             earlier = {"seconds": 0.0, "memory": 0}
         self.startup.memory = max(_peak_memory(), earlier["memory"])
         self.startup.seconds = max(self.startup.seconds, earlier["seconds"])
         found = {"models": models, "seconds": self.startup.seconds, "memory": self.startup.memory}
-        with atomic(kept) as out:
-            out.write(json.dumps(found, indent=2).encode())
+        self.run.write_file("startup.json", json.dumps(found, indent=2).encode())
 
     def _waves(self, tasks: list[ShardTask], stage: StageKey) -> list[list[ShardTask]]:
         """The tasks of the languages of the preview: as many as there are workers first, then the others."""

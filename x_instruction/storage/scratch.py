@@ -25,7 +25,7 @@ from x_instruction.storage.shard_key import ShardKey
 INTERVAL = 30.0
 # Nanoseconds after which another change has another time.
 _SETTLED = 1_000_000_000
-# A folder for request caches, whatever the run folder is on.
+# A folder for request caches, and for copies of runs in a store, whatever the run folder is on.
 VARIABLE = "X_INSTRUCTION_SCRATCH"
 
 

@@ -34,11 +34,10 @@ from x_instruction.storage.run_folder import (
     file_name,
     parsed,
 )
+from x_instruction.storage.scratch import VARIABLE
 from x_instruction.storage.shard_key import ShardKey, StageKey
 from x_instruction.storage.store import Store, StoreLocks
 
-# Moves the folder of this machine.
-SCRATCH = "X_INSTRUCTION_SCRATCH"
 # Seconds for which a listing answers that a shard is missing.
 _FRESH = 10.0
 # Seconds within which a writer that has written the shard writes its report, too.
@@ -269,8 +268,8 @@ class StoreRun(RunFolder):
             if data is None or found != digest:
                 fault = "is missing" if data is None else "has other bytes than its report says"
                 raise ShardError(
-                    f"{self.location}/{name} {fault}: remove it and {name.partition('.')[0]}{_REPORT} from the store, "
-                    "and run the same command again"
+                    f"{self.location}/{name} {fault}: remove the files of this shard from the store and run the same "
+                    "command again"
                 )
             _place(path, data)
         self._fetched[name] = digest
@@ -358,7 +357,7 @@ class StoreRun(RunFolder):
 
 def _mirror(location: str) -> Path:
     """The folder of this machine for a run in a store."""
-    base = os.environ.get(SCRATCH)
+    base = os.environ.get(VARIABLE)
     folder = Path(base) if base else cache_folder()
     identity = [location, *(os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL", "HF_ENDPOINT"))]
     return folder / "runs" / f"{location.rpartition('/')[2]}-{hashing.digest(identity)[:12]}"
