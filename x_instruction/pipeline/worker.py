@@ -289,7 +289,7 @@ class Worker:
         # For what does not fit into memory, such as the index of near duplicates.
         with scratch_folder(self.run, tag, self.scratch) as scratch:
             records = meter.counted(passages(corpus, language(tag), scratch, count, *self._made_slices(task)))
-            head = list(_take(records, 1))
+            head = list(islice(records, 1))
             # The first shard is made even of nothing, so that a language without passages is complete, too.
             while head or not reports:
                 started = time.monotonic()
@@ -305,7 +305,7 @@ class Worker:
                     report.seconds = time.monotonic() - started
 
                 reports.append(self.run.write(report, block, finish))
-                head = list(_take(records, 1))
+                head = list(islice(records, 1))
         self.run.finish(PASSAGE, tag, len(reports))
         meter.progress(read, read)
         return reports
@@ -421,11 +421,6 @@ def _called(make: Callable[..., Iterable[Passage | Dropped]], *arguments: Any) -
 def corpus_digest(settings: Mapping[str, Any]) -> str:
     """What decides the slices of a corpus: the settings of its passages, but not how many of them are kept."""
     return digest({key: value for key, value in settings.items() if key != "corpus.passages"})
-
-
-def _take(records: Iterator[Passage | Dropped], n: int) -> Iterator[Passage | Dropped]:
-    for _, record in zip(range(n), records, strict=False):
-        yield record
 
 
 def _block(records: Iterable[Passage | Dropped], kept: int | None) -> Iterator[Passage | Dropped]:

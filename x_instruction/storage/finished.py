@@ -114,9 +114,9 @@ class _Language:
 
     def _read(self) -> dict[int, Summary]:
         stamps = self.listing.stamps
-        found = {index: kept for index, kept in self._kept().items() if stamps.get(index) == kept.stamp}
-        found = {index: kept for index, kept in found.items() if index in self.listing.complete}
-        missing = sorted(self.listing.complete - found.keys())
+        complete = self.listing.complete
+        found = {i: kept for i, kept in self._kept().items() if i in complete and stamps.get(i) == kept.stamp}
+        missing = sorted(complete - found.keys())
         summarize = _Summarizer()
         for index, report in zip(
             missing, self.run.reports_of(self.stage.shard(self.language, index) for index in missing), strict=True

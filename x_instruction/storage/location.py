@@ -29,7 +29,7 @@ def open_run(location: str | Path) -> RunFolder:
     if found := re.match(rf"({'|'.join(PROTOCOLS)}):/+", text):
         # A path has lost a slash of a URL.
         raise ShardError(
-            f"{text} is a URL of a store read as a path: `run`, `status`, `show`, `build` and `report` take "
-            f"{found[1]}://{text[found.end() :]}, and other commands a folder"
+            f"{text} is a URL of a store read as a path: `run`, `preview`, `plan`, `status`, `cancel`, `show`, `build` "
+            f"and `report` take {found[1]}://{text[found.end() :]}, and other commands a folder"
         )
     return RunFolder(Path(text))

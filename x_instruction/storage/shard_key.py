@@ -87,11 +87,6 @@ class ShardKey:
         return StageKey(self.stage, self.round)
 
     @property
-    def path(self) -> PurePosixPath:
-        """The Parquet file of the shard, relative to the run folder."""
-        return PurePosixPath(f"{self.folder}/{self.index:05d}.parquet")
-
-    @property
     def folder(self) -> str:
         """The folder of the shard, relative to the run folder."""
         block = self.index // BLOCK * BLOCK

@@ -69,7 +69,7 @@ class Store:
 
     @property
     def one_process(self) -> bool:
-        """Whether other processes see another content."""
+        """Whether other processes cannot see the files."""
         return "memory" in self._files.protocol
 
     def check(self) -> None:
