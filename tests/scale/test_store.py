@@ -126,7 +126,9 @@ def test_the_same_bytes_as_in_a_folder(
     assert (tmp_path / "page.html").is_file()
     from_folder = tmp_path / "from-folder"
     call("build", str(one_worker), "--out", str(from_folder))
-    for built in (from_folder / "data").rglob("*.parquet"):
+    files = list((from_folder / "data").rglob("*.parquet"))
+    assert files
+    for built in files:
         assert built.read_bytes() == (tmp_path / "dataset" / built.relative_to(from_folder)).read_bytes()
 
 
@@ -151,7 +153,7 @@ def test_two_ranks_at_once(location: str, one_worker: Path, tmp_path: Path, serv
         assert all("from other ranks" in text for rank, text in zip(ranks, outputs, strict=True) if rank.returncode)
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     assert small_run.requests(server) == small_run.REQUESTS
-    same_until_rated(one_worker, downloaded(location, tmp_path / "copy"))
+    small_run.same_bytes(one_worker, downloaded(location, tmp_path / "copy"), "rated")
 
 
 def start(tmp_path: Path, recipe: Path, location: str, *more: str) -> subprocess.Popen[str]:
@@ -163,10 +165,6 @@ def start(tmp_path: Path, recipe: Path, location: str, *more: str) -> subprocess
     return subprocess.Popen(
         [*line, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def same_until_rated(expected: Path, found: Path) -> None:
-    small_run.same_bytes(expected, found, "rated")
 
 
 # Kills
@@ -210,7 +208,7 @@ def test_a_writer_that_is_killed(
     assert died.returncode == -signal.SIGKILL, died.stderr
     small_run.make(load(recipe), location, 1, "rated")
     assert small_run.requests(server) <= 1.05 * small_run.REQUESTS
-    same_until_rated(one_worker, downloaded(location, tmp_path / "copy"))
+    small_run.same_bytes(one_worker, downloaded(location, tmp_path / "copy"), "rated")
 
 
 @pytest.mark.parametrize("texts", [("same", "same"), ("one", "other")])
@@ -422,6 +420,7 @@ def test_a_lock_is_renewed_after_the_store_was_away(tmp_path: Path, monkeypatch:
         end = time.monotonic() + 20
         while Away.faults and time.monotonic() < end:
             time.sleep(0.01)
+        assert not Away.faults
         renewed.clear()
         assert renewed.wait(20)
 
