@@ -146,12 +146,11 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
     The test of a folder needs the folders before it.
     """
     models = Models(run, variant, False, lambda text: None)
-    tunes = {"candidate": variant.generate.train, "rated": variant.refine.train}
-    if any(tunes.values()):
+    if variant.generate.train or variant.refine.train:
         # No study changes how seeds are collected.
         yield Path("seeds"), lambda old: (old.root / "seeds").is_dir()
     for stage in rounds.stages(variant):
-        if tune := tunes.get(stage.stage):
+        if tune := rounds.training_for(variant, stage):
             role = rounds.ROLES[stage.stage]
             for tag in dict.fromkeys(rounds.own(tune, tag) for tag in variant.languages):
                 model = rounds.folder(run, role, stage.round, tag).relative_to(run.root)

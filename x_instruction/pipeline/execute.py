@@ -254,8 +254,7 @@ def _missing_before(settings: Recipe, plan: Plan, models: Models, stage: StageKe
     ):
         # Models learn from all kept pairs of the round before, and only all of them tell whether a round follows.
         return [str(earlier.path)]
-    train = {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)
-    if train is None:
+    if rounds.training_for(settings, stage) is None:
         return []
     role = rounds.ROLES[stage.stage]
     if not plan.part.makes_models:

@@ -119,6 +119,11 @@ def model_of(settings: Recipe, stage: StageKey) -> Model | None:
     return settings.refine.model if stage.stage == "rated" and settings.refine.rater not in UNASKED else None
 
 
+def training_for(settings: Recipe, stage: StageKey) -> TrainConfig | None:
+    """How the model that a stage asks is trained before it; None if it is not."""
+    return {"candidate": settings.generate.train, "rated": settings.refine.train}.get(stage.stage)
+
+
 def base_of(section: Generate | Refine) -> Model:
     """The model of a section, as the recipe names it."""
     return section.model if isinstance(section, Generate) else section.rater_model

@@ -50,13 +50,11 @@ def dry_run(settings: Recipe, location: str | Path, on: str, site: Path | None, 
 
 def _next(run: RunFolder, settings: Recipe, plan: Plan, until: str, where: Scheduler) -> Work | None:
     """What comes first of what is missing."""
-    trains = {"candidate": settings.generate.train, "rated": settings.refine.train}
     for stage in rounds.stages(settings):
         last = rounds.last_round(run, settings)
         if stage.round > last:
             continue
-        train = trains.get(stage.stage)
-        if train is not None:
+        if train := rounds.training_for(settings, stage):
             role = rounds.ROLES[stage.stage]
             tags = {rounds.own(train, tag) for tag in settings.languages}
             if not all(rounds.folder(run, role, stage.round, tag).is_dir() for tag in tags):
