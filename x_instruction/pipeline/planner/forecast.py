@@ -16,7 +16,7 @@ from x_instruction.corpus.shard_sizes import shard_count
 from x_instruction.pipeline.executors.devices import span
 from x_instruction.pipeline.planner.measured import Measured, clustering
 from x_instruction.pipeline.rates import ASKED, Work
-from x_instruction.pipeline.rounds import ROLES, model_of, stages, title
+from x_instruction.pipeline.rounds import ROLES, model_of, stages, title, training_for
 from x_instruction.storage.shard_key import StageKey
 
 # On one core each. Rows that ``build`` writes and reads back in a second.
@@ -241,10 +241,8 @@ class _Forecaster:
             "embedded": self._embedding,
             "curated": self._selection,
         }
-        trained = {"candidate": self.recipe.generate.train, "rated": self.recipe.refine.train}
         for stage in stages(self.recipe):
-            train = trained.get(stage.stage)
-            if train is not None:
+            if train := training_for(self.recipe, stage):
                 yield self._training(train, stage)
             if stage.stage == "embedded" and not any(map(self._embeds_shards, self.passages)):
                 continue
@@ -316,13 +314,13 @@ class _Forecaster:
         )
 
     def _embeds_shards(self, tag: str) -> bool:
-        return self.rated(tag) > self.recipe.diversify.embed_shards_above
+        return self._rated(tag) > self.recipe.diversify.embed_shards_above
 
     def _embedding(self, stage: StageKey, tag: str) -> Part:
         """All workers embed the rated shards of large languages."""
         if not self._embeds_shards(tag):
             return Part(title(stage), tag, workers=self.machines.workers)
-        rated, tasks = self.rated(tag), self._shards(tag)
+        rated, tasks = self._rated(tag), self._shards(tag)
         seconds = rated * self.measured.embedding
         return Part(
             title(stage),
@@ -338,10 +336,10 @@ class _Forecaster:
         )
 
     def _selection(self, stage: StageKey, tag: str) -> Part:
-        rated, sampled = self.rated(tag), self.recipe.diversify.selector == "sampled-kmeans"
+        rated, rows = self._rated(tag), self._curated(tag)
+        sampled = self.recipe.diversify.selector == "sampled-kmeans"
         seconds = SAMPLED * rated if sampled else clustering(rated)
         seconds += 0.0 if self._embeds_shards(tag) else rated * self.measured.embedding
-        rows = min(rated, self.recipe.diversify.quota)
         return Part(
             title(stage),
             tag,
@@ -381,19 +379,23 @@ class _Forecaster:
         return Stage(part.stage, (part,))
 
     def _build(self, tag: str) -> Part:
-        rows = min(self.rated(tag), self.recipe.diversify.quota)
+        rows = self._curated(tag)
         seconds = rows / BUILT
         # One process builds all languages.
         return Part("build", tag, rows, rows, seconds=seconds, longest=seconds)
 
     def _upload(self) -> Part:
-        rows = sum(min(self.rated(tag), self.recipe.diversify.quota) for tag in self.passages)
+        rows = sum(map(self._curated, self.passages))
         seconds = rows * self.measured.row_bytes["curated"] / UPLOADED
         return Part("upload", "", rows, rows, seconds=seconds, longest=seconds)
 
-    def rated(self, tag: str) -> float:
+    def _rated(self, tag: str) -> float:
         """Pairs of a language that the last round keeps."""
         return self._kept(tag, self.recipe.refine.rounds)
+
+    def _curated(self, tag: str) -> float:
+        """Pairs of a language that are selected of them."""
+        return min(self._rated(tag), self.recipe.diversify.quota)
 
     def _kept(self, tag: str, round: int) -> float:
         """Pairs that rounds up to this one keep. Each finds as large a share of the passages that are left."""

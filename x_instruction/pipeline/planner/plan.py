@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from x_instruction.config.recipe import Recipe, loads
@@ -126,7 +126,7 @@ def _whole(settings: Recipe, machines: Machines) -> Machines:
     if machines.gpus and machines.gpus < size:
         raise RecipeError(f"--gpus is {machines.gpus}, expected at least vllm.tensor_parallel, which is {size}")
     workers = machines.workers or machines.gpus // size or os.cpu_count() or 1
-    return Machines(machines.gpus, workers, machines.writing, machines.rating, machines.price)
+    return replace(machines, workers=workers)
 
 
 def _expected(measured: Measured, settings: Recipe, corpus: Mapping[str, CorpusSample]) -> tuple[dict[str, int], float]:
