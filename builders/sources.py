@@ -100,8 +100,9 @@ class Source:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        run = self.run
         for key in shards:
-            path = self.run.path(key)
+            path = run.path(key)
             try:
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=["document_id"]):
@@ -129,7 +130,8 @@ class Source:
         if self.built:
             paths = [path for paths in self.files(tag).values() for path in paths]
         else:
-            paths = [self.run.path(key) for key in self.shards(tag)]
+            run = self.run
+            paths = [run.path(key) for key in self.shards(tag)]
         total = hashlib.sha256()
         for path in paths:
             total.update(f"{path.relative_to(self.folder).as_posix()} {_digest(path)}\n".encode())

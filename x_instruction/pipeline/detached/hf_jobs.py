@@ -169,13 +169,17 @@ def _check_bucket(location: str) -> None:
     from huggingface_hub.errors import BucketNotFoundError
 
     bucket = "/".join(location.removeprefix(BUCKETS).split("/")[:2])
-    try:
-        _api().bucket_info(bucket)
-    except BucketNotFoundError:
-        raise RecipeError(
-            f"--out names the bucket {bucket}, which does not exist or which the token does not see: create it with "
-            f"`hf buckets create {bucket} --private`"
-        ) from None
+
+    def look(api: HfApi) -> None:
+        try:
+            api.bucket_info(bucket)
+        except BucketNotFoundError:
+            raise RecipeError(
+                f"--out names the bucket {bucket}, which does not exist or which the token does not see: create it "
+                f"with `hf buckets create {bucket} --private`"
+            ) from None
+
+    _asked(look)
 
 
 def _token() -> str:

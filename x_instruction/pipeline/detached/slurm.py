@@ -167,7 +167,7 @@ class SlurmScheduler:
         return "\n".join(
             [
                 "#!/bin/bash",
-                *(f"#SBATCH {_quoted(option)}" for option in options),
+                *(f"#SBATCH {shlex.quote(option)}" for option in options),
                 *site.setup,
                 f"exec {shlex.quote(sys.executable)} -m x_instruction {' '.join(words)}",
                 "",
@@ -208,7 +208,3 @@ def _said(asked: subprocess.CompletedProcess[str]) -> str:
 def _identifier(answer: str) -> str:
     """The number of a job in the answer of ``sbatch --parsable``, which may name the cluster, too."""
     return answer.strip().partition(";")[0]
-
-
-def _quoted(option: str) -> str:
-    return shlex.quote(option)

@@ -64,7 +64,7 @@ class State:
         return StageKey(self.stage, self.round)
 
     def summary(self) -> str:
-        """What was submitted last, such as ``generate, round 1: 36 shards in 5 elements on slurm (job 12)``."""
+        """What was submitted last, such as ``generate, round 1: 36 shards in 5 elements on slurm (12)``."""
         what = f"training of the {self.role}" if self.role else f"{self.tasks:,} shard{'s' * (self.tasks != 1)}"
         jobs = f" ({' '.join(self.submitted.elements)})" if self.submitted.elements else ""
         elements = f"{self.elements:,} element{'s' * (self.elements != 1)}"
