@@ -256,7 +256,8 @@ class Buckets:
                 raise Refused(409, "You already created this bucket")
             folder = self._scratch.folder_for("new")
             (folder / "files").mkdir()
-            self._scratch.write_json(folder / "bucket.json", asdict(BucketSettings(_uid(), now(), private)))
+            settings = BucketSettings(secrets.token_hex(12), now(), private)
+            self._scratch.write_json(folder / "bucket.json", asdict(settings))
             self._place(folder, self.path(bucket))
 
     def move(self, old: BucketId, new: BucketId) -> None:
@@ -310,7 +311,3 @@ class Buckets:
         with self._lock:
             changed = replace(self.settings(bucket), private=private)
             self._scratch.write_json(self.path(bucket) / "bucket.json", asdict(changed))
-
-
-def _uid() -> str:
-    return secrets.token_hex(12)

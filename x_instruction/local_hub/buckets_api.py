@@ -56,9 +56,9 @@ class Visit:
         return f"{self.settings.uid}-{self.hub.run}"
 
 
-def _id(request: Request, default: str = "me") -> BucketId:
+def _id(request: Request) -> BucketId:
     namespace = param(request, "namespace")
-    if namespace == default and (account := account_of(request)) is not None:
+    if namespace == "me" and (account := account_of(request)) is not None:
         namespace = account.name
     return BucketId(namespace, param(request, "name"))
 

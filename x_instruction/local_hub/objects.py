@@ -174,11 +174,6 @@ class Objects:
         return self.commit(data[len("object ") :][:40].decode() if kind == "tag" else oid)
 
 
-def blob_oid(data: bytes) -> str:
-    """The id of a blob of these bytes."""
-    return hashlib.sha1(f"blob {len(data)}".encode() + b"\0" + data, usedforsecurity=False).hexdigest()
-
-
 def _person(author: str) -> list[str]:
     stamp = f"{author} <{author}@localhost> {int(time.time())} +0000"
     return [f"author {stamp}", f"committer {stamp}"]
