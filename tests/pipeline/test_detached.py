@@ -24,6 +24,7 @@ from x_instruction.pipeline.detached.state import State
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.worker import ShardTask
+from x_instruction.processes import alive
 from x_instruction.storage.lock import RunBusy
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import SLICE, StageKey
@@ -179,10 +180,4 @@ def test_a_server_that_loads_its_model_ends_with_its_element(tmp_path: Path) -> 
             time.sleep(0.05)
         element.send_signal(signal.SIGUSR1)
         assert element.wait(60) == 128 + signal.SIGUSR1
-    assert not is_running(int(begun.read_text()))
-
-
-def is_running(number: int) -> bool:
-    """Whether a process has not ended; it may be left as a zombie."""
-    stat = Path(f"/proc/{number}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    assert not alive(int(begun.read_text()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -55,11 +54,6 @@ KillWait=5
 SlurmdParameters=config_overrides
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def installed() -> bool:
-    """Whether the programs are there, and this user may start them."""
-    return os.geteuid() == 0 and all(shutil.which(name, path=_PATH) for name in PROGRAMS)
 
 
 class Cluster:
