@@ -57,7 +57,7 @@ LOCAL_HUB = {
 HEAVY = {
     "torch": {
         *("engines.local.transformers", "engines.local.sampling", "engines.embedded", "engines.local.embedder"),
-        *("engines.local.vllm_model", "hub.model_readback"),
+        *("engines.local.vllm_model", "hub.model_readback", "experiments.pruned"),
         *(
             "engines.local.hidden_states",
             "training.worker",
@@ -69,7 +69,7 @@ HEAVY = {
     },
     "transformers": {
         *("engines.local.transformers", "engines.local.sampling", "engines.embedded", "engines.local.embedder"),
-        *("engines.local.vllm", "hub.model_readback"),
+        *("engines.local.vllm", "hub.model_readback", "experiments.pruned"),
         *("training.worker", "training.tokenization", "training.afp", "evaluation.representations"),
     },
     "trl": {"training.worker", "training.trainer"},
