@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +21,8 @@ LICENSE = "MPL-2.0"
 LEAST = 200
 _BLOCKS = {"h1", "h2", "h3", "h4", "p", "li", "td", "th", "div", "pre"}
 _SILENT = {"script", "style", "nav", "aside", "footer"}
+# Wording for other systems, which a page holds beside the usual one.
+_OTHER_SYSTEMS = {"MAC", "UNIX"}
 
 
 class _Page(HTMLParser):
@@ -32,6 +34,7 @@ class _Page(HTMLParser):
         self.paragraphs: list[str] = []
         self._inside = False
         self._silent = 0
+        self._spans: list[bool] = []
         self._block = ""
         self._words: list[str] = []
 
@@ -39,6 +42,8 @@ class _Page(HTMLParser):
         named = dict(attrs)
         self._inside = self._inside or named.get("id") == "DisplayArea"
         self._silent += tag in _SILENT
+        if tag == "span":
+            self._spans.append(named.get("class") in _OTHER_SYSTEMS)
         if tag in _BLOCKS:
             self._end()
             self._block = "related" if "relatedtopics" in (named.get("class") or "") else tag
@@ -47,11 +52,13 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._silent -= tag in _SILENT and self._silent > 0
+        if tag == "span" and self._spans:
+            self._spans.pop()
         if tag in _BLOCKS:
             self._end()
 
     def handle_data(self, data: str) -> None:
-        if self._inside and not self._silent:
+        if self._inside and not self._silent and not any(self._spans):
             self._words.append(data)
 
     def _end(self) -> None:
@@ -72,9 +79,15 @@ def page(path: Path) -> tuple[str, str]:
     return parser.title, "\n".join(parser.paragraphs)
 
 
-def documents(root: Path, language: str) -> Iterator[dict[str, str]]:
-    """Rows with ``title_en``, ``text_en`` and ``text``; pages that are the English one, or hardly any text, are not."""
-    for path in sorted((root / language).rglob("*.html")):
+def documents(root: Path, language: str, folders: Sequence[str] = ("",)) -> Iterator[dict[str, str]]:
+    """Rows with ``title_en``, ``text_en`` and ``text``; pages that are the English one, or hardly any text, are not.
+
+    Args:
+        root: folder that holds en-US and the language.
+        language: name of the language's folder.
+        folders: folders of pages within it, such as ``text/scalc/guide``.
+    """
+    for path in sorted(path for folder in folders for path in (root / language / folder).rglob("*.html")):
         name = path.relative_to(root / language)
         english = root / "en-US" / name
         if not english.is_file():

@@ -9,7 +9,8 @@ import libreoffice_pages
 import pytest
 
 PAGE = """<html><head><title>x</title><script>var a = 1;</script></head><body><h1>Menu</h1>
-<div id="DisplayArea"><h1>{title}</h1><p>{first}</p><nav>no</nav><ul><li><p>{second} &amp; more</p></li></ul>
+<div id="DisplayArea"><h1>{title}</h1><p>{first}</p><nav>no</nav>
+<ul><li><p>{second} &amp; <span class="MAC">less</span><span id="d"><b>more</b></span></p></li></ul>
 </div></body></html>"""
 
 
