@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import http.client
 import json
 import socket
 import time
@@ -10,7 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import httpx
 from local_hub_fixture import Answer, Api, RunningHub
+from starlette.responses import Response
+from starlette.types import Message
+
+from x_instruction.local_hub.app import Lingering
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,44 @@ def test_a_token_that_is_none_is_refused_before_its_body(local_hub: RunningHub) 
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/api/validate-yaml", {}, 413),
+        ("/api/validate-yaml", {"Authorization": "Bearer no"}, 401),
+        ("/api/validate-yaml", {"Origin": "https://evil.example"}, 403),
+        ("/api/datasets/no/where/commit/main", {}, 401),
+        ("/api/datasets", {}, 405),
+    ],
+)
+def test_a_refusal_is_read_by_a_client_that_sends_all_first(
+    local_hub: RunningHub, path: str, headers: dict[str, str], status: int
+) -> None:
+    for close in ({}, {"Connection": "close"}):
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(local_hub.endpoint).netloc, timeout=30)) as plain:
+            plain.request("POST", path, bytes(24 << 20), headers | close)
+            with plain.getresponse() as answer:
+                assert answer.status == status
+        assert (
+            httpx.post(local_hub.endpoint + path, content=bytes(24 << 20), headers=headers | close).status_code
+            == status
+        )
+
+
+def test_a_body_that_does_not_come_is_not_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("x_instruction.local_hub.app.LINGER", 0.1)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(Lingering(Response("no", 404))({"type": "http", "method": "POST"}, receive, send))
+    assert [(one.get("body"), one.get("more_body", False)) for one in sent[1:]] == [(b"no", True), (b"", False)]
 
 
 def test_a_client_that_goes_away_is_no_traceback(local_hub: RunningHub) -> None:

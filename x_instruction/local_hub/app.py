@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -41,6 +42,9 @@ from x_instruction.local_hub.incoming import Hub
 from x_instruction.local_hub.refused import Refused
 
 logger = logging.getLogger(__name__)
+
+# Seconds in which a client can send the rest of a request that is answered already.
+LINGER = 5.0
 
 # The first route that fits is taken: those of the API come before those that begin with a namespace.
 ROUTES = [
@@ -103,6 +107,44 @@ class RequestLog:
             if scope["type"] == "http":
                 took = (time.monotonic() - began) * 1000
                 logger.info("%s %s %s %.0f ms", scope["method"], scope["path"], status or "-", took)
+
+
+class Lingering:
+    """Reads what a client still sends after its answer, and keeps nothing of it.
+
+    Many clients send a whole body before they read. If the connection were closed before, they would report a broken
+    connection instead of the answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        whole = False
+
+        async def reading() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
+
+        async def lingering(message: Message) -> None:
+            if whole or message["type"] != "http.response.body" or message.get("more_body", False):
+                await send(message)
+                return
+            # The answer is sent now, and ends when the request has ended.
+            await send({**message, "more_body": True})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    while not whole:
+                        await reading()
+            await send({"type": "http.response.body", "body": b""})
+
+        await self._app(scope, reading, lingering)
 
 
 class SameOrigin:
@@ -253,6 +295,7 @@ def application(hub: Hub, hosts: frozenset[str] | None = frozenset()) -> Starlet
     middleware = [
         Middleware(RawPath),
         Middleware(RequestLog),
+        Middleware(Lingering),
         Middleware(SameOrigin, hosts=hosts),
         Middleware(Quotas, hub=hub),
     ]
