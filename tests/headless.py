@@ -6,8 +6,10 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ FLAGS = (
     "--no-first-run",
     "--disable-dev-shm-usage",
 )
+# Seconds in which a browser on a busy machine has answered.
+ANSWERED = 60.0
 
 
 def found() -> str | None:
@@ -43,6 +47,9 @@ class Page:
         self._asking, self._answering = asking, answering
         self._rest = b""
         self._count = self._loads = 0
+        self._answers: dict[int, dict[str, Any]] = {}
+        # Until when what is asked now is answered.
+        self._end = 0.0
         # What the page reported: scripts that failed, and what its content policy refused.
         self.problems: list[str] = []
         self._session: str | None = None
@@ -53,20 +60,31 @@ class Page:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Ask for something; what is answered."""
+        return self._answer(self._ask(method, **parameters), f"{method}: {str(parameters)[:2000]}")
+
+    def _ask(self, method: str, **parameters: Any) -> int:
         self._count += 1
         asked = {"id": self._count, "method": method, "params": parameters}
         if self._session is not None:
             asked["sessionId"] = self._session
         os.write(self._asking, json.dumps(asked).encode() + b"\0")
-        while True:
-            told = self._told()
-            if told.get("id") == self._count:
-                assert "error" not in told, told
-                result: dict[str, Any] = told["result"]
-                return result
+        return self._count
 
-    def _told(self) -> dict[str, Any]:
+    def _answer(self, number: int, awaited: str) -> dict[str, Any]:
+        self._end = time.monotonic() + ANSWERED
+        while number not in self._answers:
+            told = self._told(awaited)
+            if "id" in told:
+                self._answers[told["id"]] = told
+        answer = self._answers.pop(number)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _told(self, awaited: str) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready = select.select([self._answering], [], [], max(0.0, self._end - time.monotonic()))[0]
+            assert ready, f"no answer in {ANSWERED:g} seconds to {awaited}\n{self.problems}"
             block = os.read(self._answering, 1 << 16)
             assert block, "the browser ended"
             self._rest += block
@@ -92,14 +110,25 @@ class Page:
         # The page may be there before the browser has answered that the act is done.
         before = self._loads
         act()
+        self._end = time.monotonic() + ANSWERED
         while self._loads == before:
-            self._told()
+            self._told("the load of a page")
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript gives on the page."""
         asked = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in asked, asked
         return asked["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 30.0) -> Any:
+        """The value of an expression of JavaScript once it is true."""
+        return self.value(
+            f"new Promise((done, fail) => {{ const end = Date.now() + {seconds * 1000:g};"
+            f"const look = () => {{ const found = {expression};"
+            "if (found) done(found); else if (Date.now() < end) setTimeout(look, 10);"
+            f"else fail(new Error({json.dumps(expression + ' stays false: ')} + document.body.innerText)); }};"
+            "look(); })"
+        )
 
     def fonts(self, selector: str) -> dict[str, int]:
         """Fonts that an element is really drawn with, and how many glyphs are of each."""
@@ -120,11 +149,25 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def _middle(self, selector: str) -> tuple[float, float]:
+        # A page that still scrolls would move the element away from where it is clicked.
+        found = json.dumps(selector)
         x, y = self.value(
-            f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
-            "found.scrollIntoView({block: 'center', behavior: 'instant'});"
-            "const box = found.getBoundingClientRect();"
-            "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+            f"""new Promise((done, fail) => {{
+                let before = "", end = Date.now() + 30000;
+                const still = () => {{
+                    const found = document.querySelector({found}), box = found.getBoundingClientRect();
+                    const x = box.left + box.width / 2, y = box.top + box.height / 2;
+                    if (before === x + " " + y) {{
+                        const hit = document.elementFromPoint(x, y);
+                        if (found.contains(hit)) return done([x, y]);
+                        if (Date.now() > end) return fail(new Error(hit?.outerHTML + " is over " + {found}));
+                        found.scrollIntoView({{block: "center", behavior: "instant"}});
+                    }}
+                    before = x + " " + y;
+                    requestAnimationFrame(still);
+                }};
+                still();
+            }})"""
         )
         return x, y
 
@@ -137,8 +180,11 @@ class Page:
     def tap(self, selector: str) -> None:
         """Tap the middle of an element with a finger."""
         x, y = self._middle(selector)
-        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
-        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        # Both at once: a finger that is lifted after the answer of a busy browser presses long.
+        down = self._ask("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        up = self._ask("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        for number in (down, up):
+            self._answer(number, f"a tap on {selector}")
 
     def press(self, key: str) -> None:
         """Press a key, such as ``a``, ``Enter`` or ``ArrowDown``."""

@@ -79,7 +79,7 @@ def test_the_policy_refuses(shown: Page, attack: str) -> None:
         "new Promise(done => {"
         "document.addEventListener('securitypolicyviolation', one => done(one.effectiveDirective), {once: true});"
         f" setTimeout(async () => {{ try {{ await ({attack}); }} catch (error) {{ }} }}, 0);"
-        " setTimeout(() => done(''), 2000); })"
+        " setTimeout(() => done(''), 20000); })"
     )
     assert refused, attack
     assert shown.value("document.title") == title

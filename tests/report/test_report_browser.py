@@ -71,8 +71,7 @@ def test_search_finds_and_marks(page: Page) -> None:
     assert texts(page, "#count") == ["1 row, 1 to 1 shown"]
     assert page.value("CSS.highlights.get('found').size") >= 1
     page.click("#filters button[type=reset]")
-    page.value("new Promise(done => setTimeout(done, 50))")
-    assert texts(page, "#count") == ["60 rows, 1 to 20 shown"]
+    until(page, "60 rows, 1 to 20 shown")
     page.click("#search")
     page.type("no such words")
     assert texts(page, "#count") == ["No row matches."]
@@ -281,11 +280,7 @@ def test_a_served_page_reads_all_rows_from_the_files(
 
 def until(page: Page, text: str) -> None:
     """Wait until what the page counts begins with this."""
-    page.value(
-        "new Promise((done, fail) => { const count = document.getElementById('count'); let left = 200;"
-        f"const look = () => count.textContent.startsWith({text!r}) ? done() : --left ? setTimeout(look, 20)"
-        " : fail(new Error(count.textContent)); look(); })"
-    )
+    page.until(f"document.getElementById('count').textContent.startsWith({text!r})")
 
 
 @contextlib.contextmanager

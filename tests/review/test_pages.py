@@ -109,17 +109,11 @@ def open_file(page: Page, path: Path) -> str:
     root = page.call("DOM.getDocument")["root"]["nodeId"]
     node = page.call("DOM.querySelector", nodeId=root, selector="#open")["nodeId"]
     page.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
-    return str(eventually(page, "document.getElementById('message').textContent"))
+    return str(page.until("document.getElementById('message').textContent"))
 
 
 def count(page: Page) -> str:
     return str(page.value("document.getElementById('count').textContent"))
-
-
-def eventually(page: Page, expression: str) -> Any:
-    """The value of an expression once it is true."""
-    look = f"const look = () => {{ const found = {expression}; found ? done(found) : setTimeout(look, 10); }}; look();"
-    return page.value(f"new Promise(done => {{ {look} }})")
 
 
 def preferred(page: Page) -> int:
@@ -154,9 +148,7 @@ def test_twenty_pairs_by_keyboard_and_by_touch_give_the_verdict(folder: Path, br
     for number in range(1, 2 * len(sheet.items) + 1):
         browser.tap(f"#choices button:nth-child({preferred(browser)})")
         # A tap becomes a click a little later.
-        eventually(
-            browser, f"Object.values(JSON.parse(localStorage[{place}]).answers).reduce({chosen}, 0) === {number}"
-        )
+        browser.until(f"Object.values(JSON.parse(localStorage[{place}]).answers).reduce({chosen}, 0) === {number}")
     assert count(browser) == "20 of 20 answered"
     browser.tap("#save")
     files = [saved(folder, f"answers-{sheet.id[:8]}-{number}.json") for number in (1, 2)]
@@ -208,7 +200,7 @@ def test_answers_are_shared_and_continued_from_a_file(folder: Path, browser: Pag
     with before_scripts(browser, share):
         browser.open((folder / "rater-3.html").as_uri())
     browser.tap("#share")
-    name, content = eventually(browser, "window.shared")
+    name, content = browser.until("window.shared")
     assert name.endswith(".txt")
     file = tmp_path / name
     file.write_text(content, "utf-8")
