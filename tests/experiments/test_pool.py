@@ -29,6 +29,7 @@ def test_the_pool_of_the_package(shipped: list[Document]) -> None:
     assert all(known_labels(language(one.language)) for one in shipped)
     assert all(min(len(one.text), len(one.text_en)) > 50 and len(one.text_en) <= 700 for one in shipped)
     assert all(one.license in ("CC-BY-4.0", "MPL-2.0", "public domain") and one.author for one in shipped)
+    assert not {one.document for one in shipped} & make_pool.LEFT_OUT_PAGES
     sizes = Counter(one.language for one in shipped)
     assert len(sizes) >= 30
     assert max(sizes.values()) <= 130
