@@ -231,6 +231,6 @@ def browse(folder: Path) -> Iterator[Page]:
         yield Page(asking, answering)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         os.close(asking)
         os.close(answering)

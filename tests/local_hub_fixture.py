@@ -171,7 +171,7 @@ def start(folder: Path, *options: str, faulty: bool = False) -> Iterator[Running
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(60)
             finally:
                 process.kill()
 

@@ -62,7 +62,7 @@ class Terminal:
                 self.raw += piece
                 self.stream.feed(piece)
                 yield time.monotonic() - started, [line.rstrip() for line in self.screen.display]
-        self.process.wait(10)
+        self.process.wait(60)
         os.close(self.ours)
 
     def finish(self) -> str:

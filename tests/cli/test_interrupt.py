@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import child
 
 from x_instruction.cli import cli
 
@@ -45,9 +46,7 @@ def test_a_run_is_interrupted_and_continues(
     root = tmp_path / "run"
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(root), "--until", "generate"]
     line += ["--languages", "fi,th", "--workers", str(workers)]
-    with subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as run:
+    with child(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as run:
         assert run.stderr is not None
         line_before = next(text for text in run.stderr if text.startswith(after))
         # As a terminal does: to every process of the group.

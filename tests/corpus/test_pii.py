@@ -75,6 +75,6 @@ def test_masking_twice_changes_nothing(text: str) -> None:
 @pytest.mark.parametrize("unit", ["a", "1", "1 ", "1.", "a.", "0-", "A1", "AB12 ", "1:", "a@", "@a.", "(1) "])
 def test_hostile_lengths_take_linear_time(unit: str) -> None:
     text = unit * (400_000 // len(unit)) + "@x.fi"
-    started = time.monotonic()
+    started = time.process_time()
     mask_personal_data(text)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10

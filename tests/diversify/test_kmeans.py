@@ -75,9 +75,9 @@ def test_equal_input_gives_equal_draws():
 
 def test_ten_thousand_rows_take_seconds():
     rows = np.random.default_rng(0).normal(size=(10_000, 64)).astype(np.float32)
-    begun = time.monotonic()
+    begun = time.process_time()
     assert len(select(rows, np.zeros(10_000), Draw(5_000, None, 0))) == 5_000
-    assert time.monotonic() - begun < 30
+    assert time.process_time() - begun < 30
 
 
 def test_a_sample_finds_planted_groups(monkeypatch):

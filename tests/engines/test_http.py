@@ -128,7 +128,7 @@ def test_nobody_listens() -> None:
     started = time.monotonic()
     with pytest.raises(EngineError, match=r"cannot connect: .*; check that the server is running"):
         make(url=url)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_no_such_host() -> None:
@@ -441,7 +441,7 @@ def test_a_compressed_answer_is_read(live: Live) -> None:
 
 
 def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp_path: Path) -> None:
-    engine = make(live, outage_timeout=1.0, timeout=0.5)
+    engine = make(live, outage_timeout=1.0)
     requests: list[Request] = [Completion(f"p {n}", 4) for n in range(40)]
     number = 0
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -227,15 +225,19 @@ def test_a_rubric_shows_each_aspect(natural: Natural, answered: Path, tmp_path: 
 
 def test_a_killed_judge_continues_without_asking_twice(natural: Natural, answered: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with JudgeServer(sound(natural.responses), latency=0.05) as server:
+    running: list[subprocess.Popen[bytes]] = []
+    rated = sound(natural.responses)
+
+    def until_killed(request: str, first: str, second: str) -> float | str:
+        if len(server.judged) == 40:
+            running[0].kill()
+        return rated(request, first, second)
+
+    with JudgeServer(until_killed, latency=0.05) as server:
         command = [sys.executable, "-m", "x_instruction", "eval", "judge", "judge", answered, "--out", out]
         command += ["--baseline", "shifted", *served(server, "server.concurrency=2")]
-        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while len(server.judged) < 40 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        running.append(subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL))
+        assert running[0].wait(120) == -signal.SIGKILL
         assert 40 <= len(server.judged) < 64
         assert not list(out.glob("judge-*.json"))
         assert subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from command_line import child
 from local_hub_fixture import start
 
 from x_instruction.cli import cli
@@ -27,14 +28,14 @@ def fails(*options: str) -> Exception:
 
 def test_the_first_start_makes_an_account(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "x_instruction", "hub", "serve", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert process.stdout.readline().startswith("export HF_ENDPOINT=http://127.0.0.1:")
         assert process.stdout.readline() == f"export HF_TOKEN={first.split()[-1]}\n"
         # Not SIGINT, which what runs in the background of a shell may ignore.
         process.terminate()
-        process.wait(15)
+        process.wait(60)
     assert first.startswith("token of local (write), shown once: hf_")
     [account] = json.loads((tmp_path / "local-hub.json").read_text())["tokens"]
     assert (account["name"], account["role"], set(account)) == ("local", "write", {"name", "role", "sha256"})

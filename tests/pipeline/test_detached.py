@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import child
 
 from x_instruction.cli.cancel import command as cancel
 from x_instruction.config.recipe import load
@@ -174,7 +175,7 @@ def test_a_server_that_loads_its_model_ends_with_its_element(tmp_path: Path) -> 
     server = ("bash", "-c", f"echo $$ > {begun}.part; mv {begun}.part {begun}; exec sleep 600 # {{port}}")
     run.write_file("work/1.json", Work(load("demo"), CANDIDATE, TASKS, server=server).dumps())
     command = [sys.executable, "-m", "x_instruction", *Array(str(run.root), "work/1.json", "a", 1, False).command("0")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as element:
+    with child(command, stdout=subprocess.DEVNULL) as element:
         while not begun.exists():
             assert element.poll() is None
             time.sleep(0.05)

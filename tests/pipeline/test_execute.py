@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import child
 
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.errors import RecipeError, RunChanged, ShardError
@@ -176,7 +177,7 @@ def test_killed_at_random_moments_and_resumed(recipe_file: Write, tmp_path: Path
 def test_orphaned_workers_end(recipe_file: Write, tmp_path: Path) -> None:
     """Only the parent is killed: its workers must not go on writing."""
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(tmp_path / "run")]
-    with subprocess.Popen([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with child([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         process.stderr.readline()
         children: list[str] = []
@@ -188,7 +189,7 @@ def test_orphaned_workers_end(recipe_file: Write, tmp_path: Path) -> None:
         assert children
         process.kill()
     alive = children
-    for _ in range(100):
+    for _ in range(600):
         alive = [pid for pid in children if not _gone(pid)]
         if not alive:
             return

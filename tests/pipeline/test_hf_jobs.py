@@ -81,7 +81,7 @@ def test_a_hub_that_is_not_there(hub: RunningHub, monkeypatch: pytest.MonkeyPatc
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"the Hub at http://127\.0\.0\.1:9 does not answer"):
         scheduler().check(array())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_hub_without_jobs(hub: RunningHub, local_hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,9 @@ def test_jobs_are_submitted_counted_and_canceled(hub: RunningHub, monkeypatch: p
     assert "hidden-value" not in str(described)
     assert sum(jobs.states(submitted).values()) <= 2
     jobs.cancel(submitted)
+    end = time.monotonic() + 60
     while jobs.states(submitted):
+        assert time.monotonic() < end
         time.sleep(0.1)
     jobs.cancel(submitted)
 

@@ -95,7 +95,7 @@ def test_an_address_without_a_cluster_is_noticed_at_once(
         started = time.monotonic()
         with pytest.raises(EngineError, match=f"no Ray cluster answers at {client}{address}: {fault}"):
             check_address(client + address)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 20
 
 
 def test_the_command_names_the_address(say: Say, tmp_path: Path) -> None:

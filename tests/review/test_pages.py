@@ -80,7 +80,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def saved(folder: Path, name: str) -> Path:
     """A file that the browser saves."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         if found := [path for path in folder.parent.parent.rglob(name) if path.stat().st_size]:
             return found[0]

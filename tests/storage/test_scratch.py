@@ -74,7 +74,7 @@ def test_a_copy_is_made_while_the_cache_is_open(run: RunFolder, monkeypatch: pyt
     with local_cache(run, KEY) as path, opened(path) as file:
         for tokens in range(3):
             add(file, 10)
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while copied(run) <= 10 * tokens and time.monotonic() < end:
                 time.sleep(0.01)
             assert tokens_used(run.cache(KEY)) == (10 * tokens + 10, 0)
