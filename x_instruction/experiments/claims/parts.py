@@ -1,0 +1,95 @@
+"""The parts of an experiment: each is made once, kept in a file of its own, and may fail without the others.
+
+    FOLDER/parts/EXPERIMENT/NAME.json      the result of a part
+    FOLDER/parts/EXPERIMENT/NAME.failed    why it failed, until it is made
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from x_instruction import hashing
+from x_instruction.errors import RunChanged, XInstructionError
+from x_instruction.storage.atomic import atomic
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of work with a result that is plain data.
+
+    Args:
+        name: ``EXPERIMENT/NAME``.
+        settings: what decides the result, as plain data. A result that was made with other settings is refused.
+        make: does the work.
+    """
+
+    name: str
+    settings: Any
+    make: Callable[[], Result]
+
+
+def path(folder: Path, name: str) -> Path:
+    """The file of a part's result."""
+    return folder / "parts" / f"{name}.json"
+
+
+def read(folder: Path, part: Part) -> Result | None:
+    """The result of a part, or None if it was not made.
+
+    Raises:
+        RunChanged: it was made with other settings.
+    """
+    file = path(folder, part.name)
+    if not file.exists():
+        return None
+    table: Result = json.loads(file.read_text("utf-8"))
+    if table["settings"] != hashing.digest(part.settings):
+        raise RunChanged(f"{file} was made with another design, pool or model: name another --out, or remove it")
+    result: Result = table["result"]
+    return result
+
+
+def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[str], None]) -> list[str]:
+    """Make the parts that are missing, in order.
+
+    Args:
+        folder: of the results.
+        parts: the parts. They are taken one by one, so a part may follow from the results of earlier ones.
+        deadline: ``time.monotonic()`` after which no further part is begun.
+        log: called with one line per event.
+
+    Returns:
+        Names of the parts that failed or were not begun.
+    """
+    left = []
+    for part in parts:
+        file = path(folder, part.name)
+        failed = file.with_suffix(".failed")
+        if read(folder, part) is not None:
+            continue
+        if time.monotonic() > deadline:
+            left.append(part.name)
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        try:
+            result = part.make()
+        except XInstructionError as error:
+            failed.write_text(f"{error}\n", "utf-8")
+            log(f"{part.name}: failed: {error}")
+            left.append(part.name)
+            continue
+        seconds = time.monotonic() - started
+        table = {"settings": hashing.digest(part.settings), "seconds": round(seconds, 1), "result": result}
+        with atomic(file) as stream:
+            stream.write(json.dumps(table, ensure_ascii=False, indent=1).encode())
+        failed.unlink(missing_ok=True)
+        log(f"{part.name}: {seconds:.0f} s")
+    return left
