@@ -5,21 +5,21 @@ The design is a TOML file that was written before any result. ``claims`` is the 
 
 from __future__ import annotations
 
+import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import tomllib
 from pydantic import Field, model_validator
 
-from x_instruction.config.fields import Invalid, PlainName, Positive, PositiveFloat, Share, Strings
+from x_instruction.config.fields import Invalid, PlainName, Positive, Share, Strings, Tags
 from x_instruction.config.section import Section, validate
 from x_instruction.config.training import TrainConfig
 from x_instruction.errors import RecipeError
+from x_instruction.experiments.claims.pool import PoolSettings
 
 SHIPPED = "claims"
 Profile = Literal["small", "cpu", "gpu"]
-Floats = Annotated[tuple[float, ...], Field(strict=False)]
 Numbers = Annotated[tuple[int, ...], Field(strict=False)]
 
 
@@ -44,15 +44,6 @@ class Noise(Section):
         if (total := sum(self.model_dump().values())) > 1:
             raise Invalid("other_page", f"and the other shares are {total:g} together, expected at most 1")
         return self
-
-
-class HeldOut(Section):
-    """What no model is trained on."""
-
-    languages: Strings
-    """Whole languages."""
-    source: str
-    """A whole source. Its languages are trained on through other sources."""
 
 
 class Sizes(Section):
@@ -147,8 +138,10 @@ class Design(Section):
     """Features of the raters that are compared."""
     noise: Noise = Noise()
     """The noise that is planted."""
-    heldout: HeldOut
-    """What no model is trained on."""
+    heldout_languages: Tags
+    """Languages that no model is trained on."""
+    heldout_source: str
+    """Source that no model is trained on. Its languages are trained on through other sources."""
     train: TrainConfig
     """How models that answer are trained."""
     rater_train: TrainConfig
@@ -159,6 +152,18 @@ class Design(Section):
     """Sizes by machine: `small` shows that everything works, `cpu` takes hours, `gpu` minutes."""
     claims: Annotated[tuple[Claim, ...], Field(strict=False)]
     """The claims."""
+
+    def held_out(self, profile: Profile) -> PoolSettings:
+        """What is held out of the pool."""
+        sizes = self.sizes(profile)
+        return PoolSettings(
+            heldout_languages=self.heldout_languages,
+            heldout_source=self.heldout_source,
+            seen=sizes.seen,
+            unseen_language=sizes.unseen_language,
+            unseen_source=sizes.unseen_source,
+            development=sizes.development,
+        )
 
     def sizes(self, profile: Profile) -> Sizes:
         """The sizes of a profile.

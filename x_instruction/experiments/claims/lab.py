@@ -75,7 +75,7 @@ class Lab:
         device: str,
         log: Callable[[str], None],
     ) -> None:
-        self.design, self.folder, self.log = design, folder, log
+        self.design, self.profile, self.folder, self.log = design, profile, folder, log
         self.sizes: Sizes = design.sizes(profile)
         self.documents = pool.read(documents)
         self.device = device
@@ -84,7 +84,7 @@ class Lab:
     @cached_property
     def split(self) -> pool.Split:
         """The documents that are trained on, those of the development set, and those held out."""
-        return pool.split(self.documents, self.design.heldout, self.sizes)
+        return pool.split(self.documents, self.design.held_out(self.profile))
 
     @cached_property
     def pairs(self) -> list[Pair]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from x_instruction import engines
@@ -78,20 +79,22 @@ def measure(
 
     Raises:
         EngineError: the engine failed.
-        CorpusError: a language has one response only.
+        CorpusError: every language has one response only.
     """
     rows = [held_out.Row(p.id, str(number), p.response, p.language) for number, p in enumerate(prompts)]
 
     def rendered(number: str) -> engines.Prompt:
         return render(prompts[int(number)])
 
-    gains: list[float | None] = [None] * len(rows)
+    gains: dict[str, float] = {}
     found: dict[str, bool] = {}
     if likelihoods:
-        gains = [
-            one.gain for one in intrinsic.conditional(rows, engine, rendered, sizes.scored_tokens, nearest=1)
-        ]
-        some = _whole_languages(rows, sizes.found_prompts)
+        counts = Counter(row.language for row in rows)
+        # The gain compares with another page of the language, so a language with one page has none.
+        several = [row for row in rows if counts[row.language] > 1]
+        measured = intrinsic.conditional(several, engine, rendered, sizes.scored_tokens, nearest=1)
+        gains = {row.prompt: one.gain for row, one in zip(several, measured, strict=True)}
+        some = _whole_languages(several, counts, sizes.found_prompts)
         measured = intrinsic.conditional(some, engine, rendered, sizes.scored_tokens)
         found = {row.prompt: one.found for row, one in zip(some, measured, strict=True)}
     answers = held_out.answers(rows, engine, rendered, sizes.answer_tokens)
@@ -99,10 +102,10 @@ def measure(
     languages = answer_languages(answers, tags, language_checks(tags))
     return [
         RowMeasures(
-            p.id, p.document, p.language, p.group, gain, found.get(row.prompt), own.right,
+            p.id, p.document, p.language, p.group, gains.get(row.prompt), found.get(row.prompt), own.right,
             own.right and not repeats(answer), answer,
         )
-        for p, row, gain, own, answer in zip(prompts, rows, gains, languages, answers, strict=True)
+        for p, row, own, answer in zip(prompts, rows, languages, answers, strict=True)
     ]  # fmt: skip
 
 
@@ -112,15 +115,12 @@ def repeats(text: str) -> bool:
     return bool(pieces) and len(set(pieces)) < _LEAST_DISTINCT * len(pieces)
 
 
-def _whole_languages(rows: Sequence[held_out.Row], number: int) -> list[held_out.Row]:
+def _whole_languages(rows: Sequence[held_out.Row], counts: Mapping[str, int], number: int) -> list[held_out.Row]:
     """Rows of the languages with most rows, until there are enough: a response is found among those of its language."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.language] = counts.get(row.language, 0) + 1
     chosen: set[str] = set()
     total = 0
-    for tag in sorted(counts, key=lambda tag: (-counts[tag], tag)):
-        if total < number and counts[tag] > 1:
+    for tag in sorted({row.language for row in rows}, key=lambda tag: (-counts[tag], tag)):
+        if total < number:
             chosen.add(tag)
             total += counts[tag]
     return [row for row in rows if row.language in chosen]
