@@ -127,7 +127,14 @@ def statistic(
 
 
 def _figure(
-    documents: Sequence[str], values: Array, experiment: str, measure: str, arm: str, baseline: str, group: str, unit: str
+    documents: Sequence[str],
+    values: Array,
+    experiment: str,
+    measure: str,
+    arm: str,
+    baseline: str,
+    group: str,
+    unit: str,
 ) -> Figure:
     names, owner = np.unique(np.asarray(documents), return_inverse=True)
     known = ~np.isnan(values)

@@ -193,14 +193,19 @@ class Lab:
     def _measure(self, arm: Arm | None, tagged: bool, answers_only: bool) -> Result:
         model = self.trained(arm) if arm else self.base
         # Experiments share models: what one has measured, another reads.
-        key = hashing.digest([model.name, model.adapter, tagged, answers_only, self.sizes.model_dump(), self.pool_digest()])
+        key = hashing.digest(
+            [model.name, model.adapter, tagged, answers_only, self.sizes.model_dump(), self.pool_digest()]
+        )
         file = self.folder / "measured" / f"{key[:16]}.json"
         if file.exists():
             rows: Result = json.loads(file.read_text("utf-8"))
             return rows
         found = measures.measure(
-            self.prompts, self.engine(model), lambda prompt: self.render(tagged_prompt(prompt.instruction, prompt.language, tagged)),
-            self.sizes, likelihoods=not answers_only,
+            self.prompts,
+            self.engine(model),
+            lambda prompt: self.render(tagged_prompt(prompt.instruction, prompt.language, tagged)),
+            self.sizes,
+            likelihoods=not answers_only,
         )
         result = {"rows": [asdict(row) for row in found]} | ({"training": self.training_figures(arm)} if arm else {})
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +220,9 @@ class Lab:
             RecipeError: there are fewer.
         """
         if len(pairs) < number:
-            raise RecipeError(f"{number} rows are needed and the pool has {len(pairs)}: use a larger pool, or lower sizes")
+            raise RecipeError(
+                f"{number} rows are needed and the pool has {len(pairs)}: use a larger pool, or lower sizes"
+            )
         ranked = sorted(pairs, key=lambda pair: derive_seed(0, "draw", *what, pair.id))
         return tuple(ranked[:number])
 

@@ -1,7 +1,7 @@
 """The parts of an experiment: each is made once, kept in a file of its own, and may fail without the others.
 
-    FOLDER/parts/EXPERIMENT/NAME.json      the result of a part
-    FOLDER/parts/EXPERIMENT/NAME.failed    why it failed, until it is made
+FOLDER/parts/EXPERIMENT/NAME.json      the result of a part
+FOLDER/parts/EXPERIMENT/NAME.failed    why it failed, until it is made
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Run the experiments of a design: parts that are missing are made, and figures follow from all that is there.
 
-    FOLDER/design.json     the design, its profile and the pool's digest
-    FOLDER/parts/          results of parts (``parts``)
-    FOLDER/models/         trained models, by the digest of their rows and settings
-    FOLDER/results.json    figures and verdicts
-    FOLDER/report.html     the same for people
+FOLDER/design.json     the design, its profile and the pool's digest
+FOLDER/parts/          results of parts (``parts``)
+FOLDER/models/         trained models, by the digest of their rows and settings
+FOLDER/results.json    figures and verdicts
+FOLDER/report.html     the same for people
 """
 
 from __future__ import annotations
@@ -194,5 +194,7 @@ def read_results(file: Path) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(file.read_text("utf-8"))
         table["figures"], table["verdicts"]  # noqa: B018
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{file} holds no results ({error}): name the folder of x-instruction experiment run") from None
+        raise CorpusError(
+            f"{file} holds no results ({error}): name the folder of x-instruction experiment run"
+        ) from None
     return table
