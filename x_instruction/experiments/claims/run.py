@@ -192,7 +192,7 @@ def read_results(file: Path) -> dict[str, Any]:
     """
     try:
         table: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        table["figures"], table["verdicts"]  # noqa: B018
+        table["figures"], table["verdicts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
             f"{file} holds no results ({error}): name the folder of x-instruction experiment run"
