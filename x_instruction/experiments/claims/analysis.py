@@ -159,7 +159,7 @@ def _figure(
         low,
         high,
         int(known.any(axis=0).sum()),
-        len({documents[row] for row in np.nonzero(known.any(axis=0))[0]}),
+        len({documents[int(row)] for row in np.nonzero(known.any(axis=0))[0]}),
         len(values),
         baseline,
         group,

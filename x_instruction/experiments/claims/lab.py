@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from x_instruction import hashing
 from x_instruction.config.model import Model
@@ -27,6 +27,7 @@ from x_instruction.storage.atomic import atomic
 from x_instruction.training.job import TrainingExample, TrainJob
 from x_instruction.training.launch import launch
 
+Device = Literal["auto", "cpu", "cuda"]
 GROUPS = ("seen", "unseen_language", "unseen_source")
 
 
@@ -72,7 +73,7 @@ class Lab:
         profile: Profile,
         folder: Path,
         documents: Path | None,
-        device: str,
+        device: Device,
         log: Callable[[str], None],
     ) -> None:
         self.design, self.profile, self.folder, self.log = design, profile, folder, log
@@ -108,11 +109,12 @@ class Lab:
     @cached_property
     def base(self) -> Model:
         """The base model that answers, with the vocabulary of the pool."""
-        whole = Model(name=self.design.model, threads=2, device=self.device)  # type: ignore[arg-type]
+        whole = Model(name=self.design.model, threads=2, device=self.device)
         if not self.design.prune:
             return whole
         texts = [text for d in self.documents for text in (d.text, d.text_en, d.title)]
-        texts += [tagged_prompt(pair.instruction, pair.language) for pair in (*self.clean, *self.prompts)]
+        texts += [tagged_prompt(pair.instruction, pair.language) for pair in self.clean]
+        texts += [tagged_prompt(prompt.instruction, prompt.language) for prompt in self.prompts]
         made = pruned.prune(self.design.model, texts, self.folder / "models", self.log)
         return whole.replace(name=str(made.folder))
 

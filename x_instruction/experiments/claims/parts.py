@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from x_instruction import hashing
-from x_instruction.errors import RunChanged, XInstructionError
+from x_instruction.errors import RecipeError, XInstructionError
 from x_instruction.storage.atomic import atomic
 
 Result = dict[str, Any]
@@ -44,14 +44,14 @@ def read(folder: Path, part: Part) -> Result | None:
     """The result of a part, or None if it was not made.
 
     Raises:
-        RunChanged: it was made with other settings.
+        RecipeError: it was made with other settings.
     """
     file = path(folder, part.name)
     if not file.exists():
         return None
     table: Result = json.loads(file.read_text("utf-8"))
     if table["settings"] != hashing.digest(part.settings):
-        raise RunChanged(f"{file} was made with another design, pool or model: name another --out, or remove it")
+        raise RecipeError(f"{file} was made with another design, pool or model: name another --out, or remove it")
     result: Result = table["result"]
     return result
 

@@ -23,7 +23,7 @@ from x_instruction.errors import CorpusError, RecipeError, XInstructionError
 from x_instruction.experiments.claims import analysis, parts
 from x_instruction.experiments.claims.analysis import Figure
 from x_instruction.experiments.claims.design import Design, Profile
-from x_instruction.experiments.claims.lab import Lab
+from x_instruction.experiments.claims.lab import Device, Lab
 from x_instruction.experiments.claims.parts import Part, Result
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
@@ -92,7 +92,7 @@ def run(
     *,
     documents: Path | None = None,
     only: Sequence[str] = (),
-    device: str = "auto",
+    device: Device = "auto",
     rank: int = 0,
     of: int = 1,
     seconds: float = math.inf,
