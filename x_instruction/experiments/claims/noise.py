@@ -22,6 +22,16 @@ from x_instruction.seed.parallel import instruction
 
 CLEAN = "clean"
 KINDS = ("other_page", "near_miss", "half_foreign", "untranslated", "shuffled", "furniture")
+# Sources of stories, and requests for a story. Other pages have titles that can be explained.
+_STORIES = ("african-storybook", "pratham-books")
+_TELLING = (
+    "Tell the story “{title}”.",
+    "Tell me a story called “{title}”.",
+    "Please write the children's story “{title}”.",
+    "I would like to hear the story “{title}”.",
+    "How does the story “{title}” go?",
+    "Narrate “{title}” for young readers.",
+)
 # Steps of the golden ratio spread the kinds evenly over any part of a sequence.
 _GOLDEN = 0.6180339887498949
 # Characters of a text by which pages are compared.
@@ -53,7 +63,7 @@ def plant(documents: Sequence[Document], shares: Mapping[str, float], seed: int)
     """A pair for each document, in order, of which these shares are spoilt.
 
     A kind that a document does not allow, such as another order of a single sentence, is replaced by ``other_page``, or
-    by ``untranslated`` where its language has no other page.
+    by ``untranslated`` where its language has no other page. Where both would give its own text, it stays clean.
 
     Args:
         documents: the documents.
@@ -66,7 +76,7 @@ def plant(documents: Sequence[Document], shares: Mapping[str, float], seed: int)
     if unknown := sorted(shares.keys() - set(KINDS)):
         raise RecipeError(f"noise has {unknown[0]!r}, expected some of {', '.join(KINDS)}")
     pairs = [
-        Pair(one.id, one.document, one.language, instruction(one.title, "", one.text_en), one.text, CLEAN)
+        Pair(one.id, one.document, one.language, _asked(one), one.text, CLEAN)
         for one in documents
     ]
     rows: dict[str, list[int]] = {}
@@ -80,6 +90,14 @@ def plant(documents: Sequence[Document], shares: Mapping[str, float], seed: int)
             if kind := _kind(shares, position * _GOLDEN % 1):
                 pairs[number] = spoiler.spoil(number, kind)
     return pairs
+
+
+def _asked(document: Document) -> str:
+    """An instruction of which a document is the response. The digest of its title selects the form."""
+    if document.source not in _STORIES:
+        return instruction(document.title, "", document.text_en)
+    form = _TELLING[int(digest(document.title), 16) % len(_TELLING)]
+    return form.format(title=document.title)
 
 
 def _kind(shares: Mapping[str, float], place: float) -> str:
@@ -120,8 +138,7 @@ class _Spoiler:
         if made is None:
             kind = "other_page" if others else "untranslated"
             made = self._made(number, kind, others, random)
-        assert made is not None
-        return replace(pair, instruction=made[0], text=made[1], kind=kind)
+        return pair if made is None else replace(pair, instruction=made[0], text=made[1], kind=kind)
 
     def _made(self, number: int, kind: str, others: Sequence[int], random: Random) -> tuple[str, str] | None:
         """Instruction and response of a kind, or None if the document does not allow it."""
