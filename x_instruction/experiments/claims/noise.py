@@ -75,10 +75,7 @@ def plant(documents: Sequence[Document], shares: Mapping[str, float], seed: int)
     """
     if unknown := sorted(shares.keys() - set(KINDS)):
         raise RecipeError(f"noise has {unknown[0]!r}, expected some of {', '.join(KINDS)}")
-    pairs = [
-        Pair(one.id, one.document, one.language, _asked(one), one.text, CLEAN)
-        for one in documents
-    ]
+    pairs = [Pair(one.id, one.document, one.language, _asked(one), one.text, CLEAN) for one in documents]
     rows: dict[str, list[int]] = {}
     for number, one in sorted(enumerate(documents), key=lambda item: digest([seed, item[1].id])):
         rows.setdefault(one.language, []).append(number)
