@@ -24,7 +24,7 @@ from x_instruction.hashing import derive_seed
 from x_instruction.languages import language
 from x_instruction.prompts.answer import frame
 from x_instruction.storage.atomic import atomic
-from x_instruction.training.job import TrainingExample, TrainJob
+from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -148,14 +148,14 @@ class Lab:
         if not target.exists():
             self.log(f"training {key}: {len(examples)} rows, {train.steps} steps")
             self.close()
-            result = launch(job, examples, target)
+            result = launch(job, examples, target, _keep_result)
             self.log(f"trained {key}: {result.seconds:.0f} s, {result.tokens} tokens, loss {result.loss:.3f}")
         return train.trained(base, target)
 
     def training_figures(self, arm: Arm) -> Result:
         """Loss, tokens and seconds of the training of an arm."""
         model = self.trained(arm)
-        table = json.loads((Path(model.adapter or model.name) / "train_result.json").read_text("utf-8"))
+        table = json.loads((Path(model.adapter or model.name) / RESULT).read_text("utf-8"))
         return {key: table[key] for key in ("rows", "steps", "tokens", "seconds", "loss")}
 
     def engine(self, model: Model) -> Engine:
@@ -227,6 +227,10 @@ class Lab:
             )
         ranked = sorted(pairs, key=lambda pair: derive_seed(0, "draw", *what, pair.id))
         return tuple(ranked[:number])
+
+
+def _keep_result(folder: Path, result: TrainResult) -> None:
+    (folder / RESULT).write_text(json.dumps(asdict(result), indent=1), "utf-8")
 
 
 def rows_of(result: Result) -> list[RowMeasures]:
