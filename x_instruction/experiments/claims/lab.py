@@ -141,7 +141,7 @@ class Lab:
     def train(
         self, base: Model, train: TrainConfig, examples: Sequence[TrainingExample], align: Align | None = None
     ) -> Model:
-        """Train a model, unless it is there. An interrupted training goes on from its last checkpoint."""
+        """Train a model, unless it is there. An interrupted training resumes from its last checkpoint."""
         job = TrainJob(model=base, train=train, align=align)
         key = hashing.digest([fingerprint.fingerprint(job), [asdict(example) for example in examples]])[:16]
         target = self.folder / "models" / key
@@ -182,22 +182,27 @@ class Lab:
         """
         name = f"{arm.name}-{arm.seed}" if arm else "base"
         asked = "" if tagged == (arm is None or arm.tagged) else ("-tagged" if tagged else "-untagged")
-        settings = {
-            "design": self.design.model_dump(exclude={"claims", "test", "profiles"}),
-            "sizes": self.sizes.model_dump(exclude={"experiments", "seeds"}),
-            "pool": self.pool_digest(),
+        settings = self._measuring() | {
+            "train": self.design.train.model_dump(),
             "arm": asdict(arm) if arm else None,
             "tagged": tagged,
             "answers_only": answers_only,
         }
         return Part(f"{experiment}/{name}{asked}", settings, lambda: self._measure(arm, tagged, answers_only))
 
+    def _measuring(self) -> Result:
+        """What decides a measurement besides the model and its prompts."""
+        return {
+            "pool": self.pool_digest(),
+            "model": self.design.model,
+            "held_out": self.design.held_out(self.profile).model_dump(),
+            "sizes": self.sizes.model_dump(include={"found_prompts", "scored_tokens", "answer_tokens"}),
+        }
+
     def _measure(self, arm: Arm | None, tagged: bool, answers_only: bool) -> Result:
         model = self.trained(arm) if arm else self.base
         # Experiments share models: what one has measured, another reads.
-        key = hashing.digest(
-            [model.name, model.adapter, tagged, answers_only, self.sizes.model_dump(), self.pool_digest()]
-        )
+        key = hashing.digest([model.name, model.adapter, tagged, answers_only, self._measuring()])
         file = self.folder / "measured" / f"{key[:16]}.json"
         if file.exists():
             rows: Result = json.loads(file.read_text("utf-8"))

@@ -98,7 +98,7 @@ def run(
     seconds: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Run experiments, and write their results. After an interruption, the same call goes on.
+    """Run experiments, and write their results. After an interruption, the same call continues.
 
     Args:
         design: the design.
