@@ -115,14 +115,35 @@ def retrieval(left: Floats, right: Floats) -> Retrieval:
     return Retrieval(_accuracy(x, y), _accuracy(y, x))
 
 
+def hits(queries: Floats, targets: Floats, owners: Sequence[object]) -> Doubles:
+    """For each query, the share of its nearest targets by cosine that have its owner, ``(n,)``.
+
+    Mostly 0 or 1: several targets are nearest only if they are equally near.
+
+    Args:
+        queries, targets: ``(n, width)``.
+        owners: of each query, and of the target at the same index. Several rows may have the same owner.
+
+    Raises:
+        ValueError: shapes differ, there is no row, or a state is not finite.
+    """
+    x, y = _units(queries, targets)
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    return _hits(x, y, np.array([numbers[owner] for owner in owners]))
+
+
 def _accuracy(queries: Doubles, targets: Doubles) -> float:
-    hits = 0.0
+    return float(_hits(queries, targets, np.arange(len(targets))).mean())
+
+
+def _hits(queries: Doubles, targets: Doubles, owners: npt.NDArray[np.int_]) -> Doubles:
+    found = []
     for start in range(0, len(queries), _BLOCK):
         cosines = queries[start : start + _BLOCK] @ targets.T
         nearest = cosines >= cosines.max(axis=1, keepdims=True) - _EPSILON
-        rows = np.arange(len(cosines))
-        hits += float((nearest[rows, start + rows] / nearest.sum(axis=1)).sum())
-    return hits / len(queries)
+        own = owners[start : start + _BLOCK, None] == owners
+        found.append((nearest & own).sum(axis=1) / nearest.sum(axis=1))
+    return np.concatenate(found)
 
 
 def gap(left: Floats, right: Floats) -> float:

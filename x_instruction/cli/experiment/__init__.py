@@ -5,6 +5,6 @@ import click
 from x_instruction.cli.groups import CommandGroup
 
 
-@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["ablate", "scaling"]})
+@click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["run", "show", "ablate", "scaling"]})
 def command() -> None:
-    """Run ablations, and fit data-scaling curves."""
+    """Test the claims of papers, run ablations, and fit data-scaling curves."""

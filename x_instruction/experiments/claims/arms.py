@@ -46,6 +46,12 @@ def figures(
     return sorted(made, key=lambda one: (one.measure, one.arm, one.baseline, one.group))
 
 
+def values(results: Mapping[str, Result], name: str, measure: str, seeds: Sequence[int]) -> dict[str, Values]:
+    """A measure of an arm by group of prompts; empty if it was not measured."""
+    found = _seeds(results, name, seeds)
+    return _values(found, measure, sorted(found))
+
+
 def _seeds(results: Mapping[str, Result], name: str, seeds: Sequence[int]) -> dict[int, list[RowMeasures]]:
     if name in results:
         return {-1: rows_of(results[name])}

@@ -131,7 +131,7 @@ class Design(Section):
     prune: bool = True
     """Cut the model's vocabulary to what the pool uses, so that training and scoring cost less."""
     rater_adapter: str = "embedded-rater"
-    """Adapter of the trained rater, which fits the base model."""
+    """Adapter of the trained rater, which fits the base model; empty for none."""
     test: str
     """How a comparison is decided."""
     raters: Strings
@@ -152,6 +152,14 @@ class Design(Section):
     """Sizes by machine: `small` shows that everything works, `cpu` takes hours, `gpu` minutes."""
     claims: Annotated[tuple[Claim, ...], Field(strict=False)]
     """The claims."""
+
+    def with_model(self, model: str) -> Self:
+        """This design with another base model. The adapter of the trained rater fits its own base only, so the rater is
+        left out.
+        """
+        own = model == self.model
+        raters = self.raters if own else tuple(name for name in self.raters if name != "trained")
+        return self.replace(model=model, raters=raters, rater_adapter=self.rater_adapter if own else "")
 
     def held_out(self, profile: Profile) -> PoolSettings:
         """What is held out of the pool."""

@@ -201,12 +201,13 @@ class Lab:
 
     def _measure(self, arm: Arm | None, tagged: bool, answers_only: bool) -> Result:
         model = self.trained(arm) if arm else self.base
-        # Experiments share models: what one has measured, another reads.
-        key = hashing.digest([model.name, model.adapter, tagged, answers_only, self._measuring()])
-        file = self.folder / "measured" / f"{key[:16]}.json"
+        file = self._measurements(model, tagged, answers_only)
         if file.exists():
             rows: Result = json.loads(file.read_text("utf-8"))
             return rows
+        if answers_only and (whole := self._measurements(model, tagged, False)).exists():
+            rows = json.loads(whole.read_text("utf-8"))
+            return rows | {"rows": [row | {"gain": None, "found": None} for row in rows["rows"]]}
         found = measures.measure(
             self.prompts,
             self.engine(model),
@@ -219,6 +220,11 @@ class Lab:
         with atomic(file) as stream:
             stream.write(json.dumps(result, ensure_ascii=False).encode())
         return result
+
+    def _measurements(self, model: Model, tagged: bool, answers_only: bool) -> Path:
+        """Where measurements of a model are kept: experiments share models, and what one has measured, another reads."""
+        key = hashing.digest([model.name, model.adapter, tagged, answers_only, self._measuring()])
+        return self.folder / "measured" / f"{key[:16]}.json"
 
     def draw(self, pairs: Sequence[Pair], number: int, *what: object) -> tuple[Pair, ...]:
         """Pairs in an order that follows from their ids.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ def read(folder: Path, part: Part) -> Result | None:
     return result
 
 
-def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[str], None]) -> list[str]:
-    """Make the parts that are missing, in order.
+def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[str], None]) -> dict[str, str]:
+    """Make the parts that are missing, in order. One that fails leaves the others.
 
     Args:
         folder: of the results.
@@ -66,25 +67,27 @@ def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[st
         log: called with one line per event.
 
     Returns:
-        Names of the parts that failed or were not begun.
+        The parts that failed or were not begun, and why.
     """
-    left = []
+    left: dict[str, str] = {}
     for part in parts:
         file = path(folder, part.name)
         failed = file.with_suffix(".failed")
         if read(folder, part) is not None:
             continue
         if time.monotonic() > deadline:
-            left.append(part.name)
+            left[part.name] = "no time was left"
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         try:
             result = part.make()
-        except XInstructionError as error:
-            failed.write_text(f"{error}\n", "utf-8")
-            log(f"{part.name}: failed: {error}")
-            left.append(part.name)
+        except Exception as error:
+            # Whatever it is, what the other parts find is worth hours. The file has the traceback of a defect.
+            known = isinstance(error, XInstructionError)
+            failed.write_text(f"{error}\n" if known else traceback.format_exc(), "utf-8")
+            left[part.name] = str(error) if known else f"{type(error).__name__}: {error} (traceback: {failed})"
+            log(f"{part.name}: failed: {left[part.name]}")
             continue
         seconds = time.monotonic() - started
         table = {"settings": hashing.digest(part.settings), "seconds": round(seconds, 1), "result": result}

@@ -16,10 +16,13 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from x_instruction.errors import CorpusError, RecipeError, XInstructionError
+from x_instruction.config.section import flatten
+from x_instruction.engines.local.devices import has_gpu
+from x_instruction.errors import CorpusError, EngineError, MissingExtra, RecipeError, XInstructionError, differences
 from x_instruction.experiments.claims import analysis, parts
 from x_instruction.experiments.claims.analysis import Figure
 from x_instruction.experiments.claims.design import Design, Profile
@@ -38,6 +41,8 @@ EXPERIMENTS = {
     "alignment": "x_instruction.experiments.claims.alignment",
 }
 RESULTS = "results.json"
+# What trainings and their models need.
+PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
 
 
 class Experiment(Protocol):
@@ -62,24 +67,28 @@ class Outcome:
     Args:
         figures: of all experiments.
         verdicts: of each comparison of each claim.
-        left: parts that were not made, because they failed or time ran out.
+        left: parts that were not made, and why: they failed, or time ran out.
         file: ``results.json``.
     """
 
     figures: list[Figure]
     verdicts: list[dict[str, Any]]
-    left: list[str]
+    left: dict[str, str]
     file: Path
 
 
-def experiment(name: str) -> Experiment:
-    """An experiment by its name.
+def check_name(name: str) -> None:
+    """Refuse a name of no experiment.
 
     Raises:
-        RecipeError: there is none of this name.
+        RecipeError: lists the experiments.
     """
     if name not in EXPERIMENTS:
         raise RecipeError(f"experiment is {name!r}, expected one of {', '.join(EXPERIMENTS)}")
+
+
+def experiment(name: str) -> Experiment:
+    """An experiment by its name."""
     module: Any = importlib.import_module(EXPERIMENTS[name])
     found: Experiment = module
     return found
@@ -105,40 +114,75 @@ def run(
         profile: which sizes.
         folder: of the results.
         documents: the user's own pool (see ``pool.read``); None for the one that ships.
-        only: names of experiments; empty for those of the profile.
+        only: names of experiments whose parts are made; empty for those of the profile. The results have the figures
+            of all experiments with parts.
         device: ``auto``, ``cpu`` or ``cuda``.
         rank, of: make only the parts whose number modulo ``of`` is ``rank``. Several machines can share a folder.
         seconds: begin no further part after this time.
         log: called with one line per event.
 
     Raises:
-        RecipeError: no such profile or experiment.
+        RecipeError: no such profile or experiment, or the folder holds results of another design.
         CorpusError: the pool cannot be read, or its documents have no titles.
-        RunChanged: the folder holds results of another design.
+        EngineError: a package is missing, or there is no GPU.
     """
     deadline = time.monotonic() + seconds
-    names = tuple(only) or design.sizes(profile).experiments
-    modules = {name: experiment(name) for name in names}
+    own = tuple(only) or design.sizes(profile).experiments
+    for name in own:
+        check_name(name)
     if not 0 <= rank < of:
         raise RecipeError(f"rank is {rank}, expected 0 to {of - 1}")
+    _check_machine(device)
     lab = Lab(design, profile, folder, documents, device, log)
-    folder.mkdir(parents=True, exist_ok=True)
     figures: list[Figure] = []
-    left: list[str] = []
+    left: dict[str, str] = {}
     with run_lock(folder, rank, of):
-        for name, module in modules.items():
+        _keep_design(lab, profile)
+        for name in EXPERIMENTS:
             try:
-                # Its own share, counted within an experiment.
-                own = (part for number, part in enumerate(module.parts(lab)) if number % of == rank)
-                left += parts.make(folder, own, deadline, log)
-                figures += module.figures(lab, _results(folder, name))
+                if name in own:
+                    # Its own share, counted within an experiment.
+                    share = (part for number, part in enumerate(experiment(name).parts(lab)) if number % of == rank)
+                    left |= parts.make(folder, share, deadline, log)
+                if results := _results(folder, name):
+                    figures += experiment(name).figures(lab, results)
             except XInstructionError as error:
                 log(f"{name}: {error}")
-                left.append(name)
+                left[name] = str(error)
         lab.close()
         outcome = Outcome(figures, verdicts(design, figures), left, folder / RESULTS)
         _write(design, profile, lab, outcome)
     return outcome
+
+
+def _check_machine(device: str) -> None:
+    """Refuse what no part could work without, before any work."""
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
+    if device.startswith("cuda") and not has_gpu():
+        raise EngineError(
+            f"device is {device}, and no GPU is visible: use auto or cpu, or name a GPU in CUDA_VISIBLE_DEVICES"
+        )
+
+
+def _keep_design(lab: Lab, profile: Profile) -> None:
+    """Write what decides all results, or refuse a folder in which it is another."""
+    file = lab.folder / "design.json"
+    table = lab.design.model_dump(mode="json", exclude={"name", "claims", "test", "profiles"})
+    table |= {"sizes": lab.sizes.model_dump(mode="json", exclude={"experiments", "seeds"})}
+    table |= {"profile": profile, "pool": lab.pool_digest()}
+    if file.exists():
+        changed = differences(flatten(json.loads(file.read_text("utf-8"))), flatten(table))
+        if changed:
+            shown = "; ".join(one.text() for one in changed[:3])
+            raise RecipeError(
+                f"{lab.folder} holds results of another design, pool or model ({shown}): choose another folder with "
+                "--out, or remove this one"
+            )
+        return
+    with atomic(file) as stream:
+        stream.write(json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def _results(folder: Path, name: str) -> dict[str, Result]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import engine_spec
-from x_instruction.engines.local.devices import gpus
+from x_instruction.engines.local.devices import gpus, has_gpu
 from x_instruction.errors import EngineError
-
-# GPUs of AMD, and of Windows in its subsystem for Linux, are named cuda too, and not listed.
-_OTHER_GPUS = ("/dev/kfd", "/dev/dxg")
 
 
 def span(settings: Recipe) -> int:
@@ -27,7 +23,7 @@ def groups(settings: Recipe, workers: int = 1) -> list[str]:
             one.
     """
     size, visible = span(settings), gpus()
-    if not visible and not any(Path(other).exists() for other in _OTHER_GPUS):
+    if not has_gpu():
         for model in settings.models:
             if model.device.startswith("cuda") and not engine_spec(model).remote:
                 raise EngineError(
