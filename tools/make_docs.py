@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from click import Context, Group
 from click.testing import CliRunner
@@ -24,6 +25,9 @@ from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
 from x_instruction.config.site import HfJobs, Ray, Site, Slurm
 from x_instruction.config.training import TrainConfig
+from x_instruction.experiments.claims import design, wording
+from x_instruction.experiments.claims.plot import plot
+from x_instruction.experiments.claims.run import described, read_results, verdicts
 
 ROOT = Path(__file__).parent.parent
 
@@ -206,12 +210,71 @@ def sites_page() -> str:
     return "\n".join(parts)
 
 
+RESULTS_HEAD = """# Results
+
+Written by `make docs` from `docs/results/*.json`, which are files `results.json` of the command below; a test keeps it
+current.
+
+Do the methods work that this project follows? Each claim is tested by one design, on one pool of documents with true
+English titles. The design is [design.toml](../x_instruction/experiments/claims/design.toml): sizes, measures, and what
+is expected. It was written before the first result. `x-instruction experiment show claims` prints it.
+
+```bash
+x-instruction experiment run claims --profile cpu       # all figures, in hours on two cores
+x-instruction experiment run claims --profile gpu       # larger sizes, in minutes on a GPU
+```
+"""
+
+
+def result_files() -> dict[str, dict[str, Any]]:
+    """Profile to the results that were committed, the largest sizes first."""
+    files = {name: ROOT / "docs" / "results" / f"claims-{name}.json" for name in ("gpu", "cpu")}
+    return {name: read_results(file) for name, file in files.items() if file.exists()}
+
+
+def results_page() -> str:
+    """docs/results.md."""
+    shipped = design.load()
+    found = result_files() or {"cpu": described(shipped, verdicts(shipped, []))}
+    parts = [RESULTS_HEAD, f"{shipped.test}\n"]
+    if result_files():
+        parts.append("![Claims: measured effects and what was expected](results/claims.svg)\n")
+    for claim in next(iter(found.values()))["claims"]:
+        parts += _claim_section(claim, {name: results["verdicts"] for name, results in found.items()})
+    return "\n".join(parts)
+
+
+def _claim_section(claim: Mapping[str, Any], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    lines = [f"## {claim['statement']}\n", f"{claim['method']} Source: {claim['source']}.\n"]
+    table_lines = [
+        "| comparison | sizes | figure (95 %) | expected | smallest effect | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, verdicts_of in found.items():
+        own = [verdict for verdict in verdicts_of if verdict["claim"] == claim["id"]]
+        lines.append(f"- `{name}`. {wording.meaning(own[0])}\n")
+        for one in own:
+            smallest = wording.amount(one["figure"]["smallest"]) if one["figure"] else "-"
+            cells = (wording.comparison(one["expected"]), name, wording.interval(one["figure"]))
+            cells += (wording.expectation(one["expected"]), smallest, one["verdict"])
+            table_lines.append(f"| {' | '.join(cells)} |")
+    command = f"x-instruction experiment run claims --profile {next(iter(found))} --only {claim['experiment']}"
+    return [*lines, *table_lines, "", f"```bash\n{command}\n```\n"]
+
+
+def results_plot() -> str:
+    """docs/results/claims.svg: the comparison that decides each claim."""
+    results = next(iter(result_files().values()))
+    return plot([verdict for verdict in results["verdicts"] if verdict["decides"]])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": help_page,
     "recipes.md": recipes_page,
     "mixing.md": mixing_page,
     "sites.md": sites_page,
-}
+    "results.md": results_page,
+} | ({"results/claims.svg": results_plot} if result_files() else {})
 
 
 if __name__ == "__main__":

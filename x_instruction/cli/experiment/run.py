@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -88,19 +88,22 @@ def command(
         sys.exit(1)
 
 
-def interval(figure: dict[str, Any] | None) -> str:
-    """A figure with its 95 % interval."""
-    return "-" if figure is None else f"{figure['value']:+.2f} ({figure['low']:+.2f} to {figure['high']:+.2f})"
-
-
 def expected(row: Row) -> str:
     """What a comparison expects."""
-    return f"{row['expected']['low']:+.2f} to {row['expected']['high']:+.2f}"
+    from x_instruction.experiments.claims.wording import expectation
+
+    return expectation(row["expected"])
+
+
+def _figure(row: Row) -> str:
+    from x_instruction.experiments.claims.wording import interval
+
+    return interval(row["figure"])
 
 
 _COLUMNS = [
     Column("claim", "claim"),
     Column("verdict", "verdict"),
-    Column("figure (95 %)", lambda row: interval(row["figure"])),
+    Column("figure (95 %)", _figure),
     Column("expected", expected),
 ]

@@ -23,7 +23,12 @@ def command(design: str, form: Format | None) -> None:
     if form:
         emit(
             [
-                {"claim": claim.id, "experiment": claim.experiment, "statement": claim.statement, "source": claim.source}
+                {
+                    "claim": claim.id,
+                    "experiment": claim.experiment,
+                    "statement": claim.statement,
+                    "source": claim.source,
+                }
                 | {"expected": one.model_dump()}
                 for claim in settings.claims
                 for one in claim.expect
@@ -33,20 +38,16 @@ def command(design: str, form: Format | None) -> None:
         )
         return
     for claim in settings.claims:
-        echo(f"{claim.id}: {claim.statement} ({claim.source}; experiment {claim.experiment})")
+        echo(f"{claim.id}: {claim.statement} {claim.method} ({claim.source}; experiment {claim.experiment})")
         emit([{"expected": one.model_dump()} for one in claim.expect], _COLUMNS)
         click.echo()
     echo(f"test: {settings.test}")
 
 
 def _comparison(row: Row) -> str:
-    one = row["expected"]
-    return f"{one['arm']} against {one['baseline']}" if one["baseline"] else one["arm"]
+    from x_instruction.experiments.claims.wording import comparison
+
+    return f"  {comparison(row['expected'])}"
 
 
-_COLUMNS = [
-    Column("  comparison", lambda row: f"  {_comparison(row)}"),
-    Column("measure", lambda row: row["expected"]["measure"]),
-    Column("documents", lambda row: row["expected"]["group"]),
-    Column("expected", expected),
-]
+_COLUMNS = [Column("  comparison", _comparison), Column("expected", expected)]

@@ -117,6 +117,8 @@ class Claim(Section):
     """The claim, in one sentence."""
     source: str
     """Where it comes from."""
+    method: str
+    """How it is tested, in one sentence."""
     expect: Annotated[tuple[Expectation, ...], Field(strict=False, min_length=1)]
     """Its comparisons. The first one decides."""
 

@@ -222,7 +222,7 @@ class Lab:
         return result
 
     def _measurements(self, model: Model, tagged: bool, answers_only: bool) -> Path:
-        """Where measurements of a model are kept: experiments share models, and what one has measured, another reads."""
+        """The file of a model's measurements. Experiments share models, and what one has measured, another reads."""
         key = hashing.digest([model.name, model.adapter, tagged, answers_only, self._measuring()])
         return self.folder / "measured" / f"{key[:16]}.json"
 

@@ -78,5 +78,7 @@ def english(lab: Lab) -> list[Pair]:
     texts = {document.document: document.text_en for document in lab.split.train}
     one_each = {pair.document: pair for pair in lab.clean}
     return [
-        replace(pair, id=f"en-{name}", language="en", text=texts[name]) for name, pair in one_each.items() if name in texts
+        replace(pair, id=f"en-{name}", language="en", text=texts[name])
+        for name, pair in one_each.items()
+        if name in texts
     ]

@@ -57,7 +57,9 @@ def read(folder: Path, part: Part) -> Result | None:
     return result
 
 
-def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[str], None]) -> dict[str, str]:
+def make(
+    folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[str], None], left: dict[str, str]
+) -> None:
     """Make the parts that are missing, in order. One that fails leaves the others.
 
     Args:
@@ -65,11 +67,8 @@ def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[st
         parts: the parts. They are taken one by one, so a part may follow from the results of earlier ones.
         deadline: ``time.monotonic()`` after which no further part is begun.
         log: called with one line per event.
-
-    Returns:
-        The parts that failed or were not begun, and why.
+        left: gets the parts that failed or were not begun, and why.
     """
-    left: dict[str, str] = {}
     for part in parts:
         file = path(folder, part.name)
         failed = file.with_suffix(".failed")
@@ -95,4 +94,3 @@ def make(folder: Path, parts: Iterable[Part], deadline: float, log: Callable[[st
             stream.write(json.dumps(table, ensure_ascii=False, indent=1).encode())
         failed.unlink(missing_ok=True)
         log(f"{part.name}: {seconds:.0f} s")
-    return left

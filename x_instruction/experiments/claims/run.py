@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from x_instruction.config.section import flatten
+from x_instruction.config.section import flatten, without_folder
 from x_instruction.engines.local.devices import has_gpu
 from x_instruction.errors import CorpusError, EngineError, MissingExtra, RecipeError, XInstructionError, differences
 from x_instruction.experiments.claims import analysis, parts
@@ -28,6 +28,7 @@ from x_instruction.experiments.claims.analysis import Figure
 from x_instruction.experiments.claims.design import Design, Profile
 from x_instruction.experiments.claims.lab import Device, Lab
 from x_instruction.experiments.claims.parts import Part, Result
+from x_instruction.experiments.claims.report import report
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.lock import run_lock
 
@@ -40,7 +41,7 @@ EXPERIMENTS = {
     "curve": "x_instruction.experiments.claims.curve",
     "alignment": "x_instruction.experiments.claims.alignment",
 }
-RESULTS = "results.json"
+RESULTS, REPORT = "results.json", "report.html"
 # What trainings and their models need.
 PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
 
@@ -143,7 +144,7 @@ def run(
                 if name in own:
                     # Its own share, counted within an experiment.
                     share = (part for number, part in enumerate(experiment(name).parts(lab)) if number % of == rank)
-                    left |= parts.make(folder, share, deadline, log)
+                    parts.make(folder, share, deadline, log, left)
                 if results := _results(folder, name):
                     figures += experiment(name).figures(lab, results)
             except XInstructionError as error:
@@ -151,7 +152,7 @@ def run(
                 left[name] = str(error)
         lab.close()
         outcome = Outcome(figures, verdicts(design, figures), left, folder / RESULTS)
-        _write(design, profile, lab, outcome)
+        _write(lab, outcome)
     return outcome
 
 
@@ -204,28 +205,46 @@ def verdicts(design: Design, figures: Sequence[Figure]) -> list[dict[str, Any]]:
                     "claim": claim.id,
                     "decides": number == 0,
                     "expected": expected.model_dump(),
-                    "figure": asdict(figure) if figure else None,
+                    "figure": None if figure is None or math.isnan(figure.low) else asdict(figure),
                     "verdict": analysis.verdict(expected, figure),
                 }
             )
     return rows
 
 
-def _write(design: Design, profile: Profile, lab: Lab, outcome: Outcome) -> None:
+def _write(lab: Lab, outcome: Outcome) -> None:
     table = {
-        "design": design.name,
-        "profile": profile,
+        "design": lab.design.name,
+        "test": lab.design.test,
+        "model": without_folder(lab.design.model),
+        "profile": lab.profile,
         "pool": lab.pool_digest(),
         "documents": len(lab.documents),
         "languages": len({document.language for document in lab.documents}),
         "machine": platform.machine(),
         "left": outcome.left,
-        "claims": [claim.model_dump(include={"id", "experiment", "statement", "source"}) for claim in design.claims],
-        "verdicts": outcome.verdicts,
+        **described(lab.design, outcome.verdicts),
         "figures": [asdict(figure) for figure in outcome.figures],
     }
+    results = _plain(table)
     with atomic(outcome.file) as stream:
-        stream.write(json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
+        stream.write(json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
+    with atomic(outcome.file.with_name(REPORT)) as stream:
+        stream.write(report(results))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: not a number is null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def described(design: Design, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The claims of a design with their verdicts, as ``results.json`` has them."""
+    return {"claims": [claim.model_dump(exclude={"expect"}) for claim in design.claims], "verdicts": list(found)}
 
 
 def read_results(file: Path) -> dict[str, Any]:
