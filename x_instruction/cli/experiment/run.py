@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import click
 
@@ -39,7 +39,7 @@ def command(
     pool: Path | None,
     model: str | None,
     only: tuple[str, ...],
-    device: str,
+    device: Literal["auto", "cpu", "cuda"],
     rank: int,
     of: int,
     seconds: float | None,

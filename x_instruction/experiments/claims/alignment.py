@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def parts(lab: Lab) -> Iterator[Part]:
     yield Part(f"{NAME}/before", settings, lambda: _measured(lab, lab.base))
     for seed in lab.sizes.seeds[:SEEDS]:
         own = settings | {"train": lab.design.align_train.model_dump(mode="json"), "seed": seed}
-        yield Part(f"{NAME}/after-{seed}", own, lambda seed=seed: _measured(lab, trained(lab, seed)))
+        yield Part(f"{NAME}/after-{seed}", own, partial(_after, lab, seed))
 
 
 def trained(lab: Lab, seed: int) -> Model:
@@ -83,6 +84,10 @@ def first_sentences(document: Document) -> tuple[str, str]:
 def _first(text: str, tag: str) -> str:
     start, end = sentences(text, spaced(language(tag)))[0]
     return " ".join(text[start:end].split())
+
+
+def _after(lab: Lab, seed: int) -> Result:
+    return _measured(lab, trained(lab, seed))
 
 
 def _measured(lab: Lab, model: Model) -> Result:
