@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from x_instruction.config.model import Model
-from x_instruction.config.training import Align
+from x_instruction.config.training import Align, TrainConfig
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
 from x_instruction.experiments.claims.analysis import Figure, Values, by_group, mean, paired
@@ -49,21 +49,24 @@ class Found:
 def parts(lab: Lab) -> Iterator[Part]:
     """The base before, and after with every seed."""
     settings = {
-        "design": lab.design.model_dump(mode="json", include={"model", "prune", "heldout_languages", "heldout_source"}),
-        "sizes": lab.sizes.model_dump(exclude={"experiments", "seeds"}),
         "pool": lab.pool_digest(),
+        "model": lab.design.model,
+        "held_out": lab.design.held_out(lab.profile).model_dump(),
         "align": ALIGN.model_dump(),
     }
     yield Part(f"{NAME}/before", settings, lambda: _measured(lab, lab.base))
     for seed in lab.sizes.seeds[:SEEDS]:
-        own = settings | {"train": lab.design.align_train.model_dump(mode="json"), "seed": seed}
+        own = settings | {"train": _train(lab, seed).model_dump(exclude={"device"})}
         yield Part(f"{NAME}/after-{seed}", own, partial(_after, lab, seed))
 
 
 def trained(lab: Lab, seed: int) -> Model:
     """The aligned model."""
-    train = lab.design.align_train.replace(steps=lab.sizes.aligned_steps, seed=seed, device=lab.device)
-    return lab.train(lab.base, train, examples(lab, seed), ALIGN)
+    return lab.train(lab.base, _train(lab, seed), examples(lab, seed), ALIGN)
+
+
+def _train(lab: Lab, seed: int) -> TrainConfig:
+    return lab.design.align_train.replace(steps=lab.sizes.aligned_steps, seed=seed, device=lab.device)
 
 
 def examples(lab: Lab, seed: int) -> list[TrainingExample]:

@@ -2,7 +2,7 @@
 
 This is the question of Pinch (arXiv 2401.01854; docs/method.md 3.4) at a fixed number of rows. Multilingual rows are
 spread evenly over languages. English rows are the English texts of other documents. All prompts name the language of
-the answer.
+the answer. The arm with multilingual rows only is one of the experiment ``curve``, if that has this number of rows.
 """
 
 from __future__ import annotations

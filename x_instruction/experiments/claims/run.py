@@ -138,7 +138,7 @@ def run(
     figures: list[Figure] = []
     left: dict[str, str] = {}
     with run_lock(folder, rank, of):
-        _keep_design(lab, profile)
+        _keep_design(lab)
         for name in EXPERIMENTS:
             try:
                 if name in own:
@@ -167,12 +167,15 @@ def _check_machine(device: str) -> None:
         )
 
 
-def _keep_design(lab: Lab, profile: Profile) -> None:
-    """Write what decides all results, or refuse a folder in which it is another."""
+def _keep_design(lab: Lab) -> None:
+    """Write what all parts share, or refuse a folder in which it is another. Parts keep their own settings."""
     file = lab.folder / "design.json"
-    table = lab.design.model_dump(mode="json", exclude={"name", "claims", "test", "profiles"})
-    table |= {"sizes": lab.sizes.model_dump(mode="json", exclude={"experiments", "seeds"})}
-    table |= {"profile": profile, "pool": lab.pool_digest()}
+    shared = {
+        "profile": lab.profile,
+        "pool": lab.pool_digest(),
+        "held_out": lab.design.held_out(lab.profile).model_dump(mode="json"),
+    }
+    table = shared | lab.design.model_dump(mode="json", include={"name", "model", "prune"})
     if file.exists():
         changed = differences(flatten(json.loads(file.read_text("utf-8"))), flatten(table))
         if changed:
