@@ -11,13 +11,16 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import httpx
 from local_hub_fixture import Answer, Api, RunningHub
+from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import Message
 
+from x_instruction.local_hub import server
 from x_instruction.local_hub.app import Lingering
 
 
@@ -97,6 +100,43 @@ def test_a_body_that_does_not_come_is_not_awaited_for_long(monkeypatch: pytest.M
 
     asyncio.run(Lingering(Response("no", 404))({"type": "http", "method": "POST"}, receive, send))
     assert [(one.get("body"), one.get("more_body", False)) for one in sent[1:]] == [(b"no", True), (b"", False)]
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET /none HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])
+@pytest.mark.parametrize("rest", [b"", b"X" * 1000])
+def test_a_request_that_does_not_begin_is_not_awaited(
+    monkeypatch: pytest.MonkeyPatch, start: bytes, rest: bytes
+) -> None:
+    monkeypatch.setattr(server, "BEGUN", 0.2)
+
+    async def serve() -> bytes:
+        listening = server.listen("127.0.0.1", 0)
+        serving = uvicorn.Server(server.configure(Starlette()))
+        task = asyncio.create_task(serving.serve([listening]))
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(start)
+        found = b""
+
+        async def read() -> None:
+            nonlocal found
+            # What is sent after the end is refused.
+            with contextlib.suppress(ConnectionResetError):
+                while part := await reader.read(4096):
+                    found += part
+
+        ended = asyncio.create_task(read())
+        for byte in rest:
+            # A byte now and then is no request.
+            writer.write(bytes([byte]))
+            if (await asyncio.wait([ended], timeout=0.01))[0]:
+                break
+        await asyncio.wait_for(ended, 60)
+        writer.close()
+        serving.should_exit = True
+        await task
+        return found
+
+    assert asyncio.run(serve())[:12] == (b"HTTP/1.1 404" if b"none" in start else b"")
 
 
 def test_a_client_that_goes_away_is_no_traceback(local_hub: RunningHub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import lz4.frame
@@ -140,6 +141,9 @@ def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict)
         ("dataset_info: 3", "dataset_info"),
         ("a: &a {b: 1}\nc: {<<: [*a, *a]}", "merge keys"),
         ("a: " + "[" * 5_000, "cannot be read"),
+        ("a: " + "[" * 90_000 + "]" * 90_000, "too deep"),
+        ("- " * 90_000, "too deep"),
+        ("a: [" + "1," * 99_000 + "]", "too many values"),
         ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{f'*{chr(97 + n)},' * 10}]\n"
                                                    for n in range(7)), "too many values"),
     ],
@@ -147,6 +151,23 @@ def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict)
 def test_bad_front_matter_is_named(front: str, says: str) -> None:
     errors, _ = cards.check(f"---\n{front}\n---\ntext")
     assert any(says in error for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "a: 1" + ":1" * 90_000,
+        "a: [" + "1," * 49_000 + "]",
+        "a: &a x\nb: [" + "*a," * 49_000 + "]",
+        "\n".join(f"k{number}: v" for number in range(15_000)),
+        "a: [" + "2024-01-02," * 18_000 + "]",
+    ],
+)
+def test_large_front_matter_is_checked_at_once(front: str) -> None:
+    began = time.process_time()
+    assert cards.check(f"---\nlicense: mit\n{front}\n---\n") == ([], [])
+    assert time.process_time() - began < 2
+    assert cards.metadata("---\na: 1:30\nb: 1_000\nc: 0.5\n---\n") == {"a": "1:30", "b": 1000, "c": 0.5}
 
 
 def test_a_missing_licence_is_only_a_warning() -> None:

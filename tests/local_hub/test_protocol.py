@@ -300,6 +300,18 @@ def test_front_matter_is_checked(local_hub: RunningHub) -> None:
     assert (status, told["errors"], len(told["warnings"])) == (200, [], 1)
 
 
+def test_a_batch_of_many_large_files_has_a_short_answer(local_hub: RunningHub) -> None:
+    repo = local_hub.create("lfs/many")
+    objects = [{"oid": f"{number:064x}", "size": 50 << 30} for number in range(1000)]
+    batch = {"operation": "upload", "transfers": ["basic", "multipart"], "objects": objects}
+    answer = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch)
+    assert len(answer.data) < 8 << 20
+    parts = [len(one["actions"]["upload"].get("header", ())) for one in answer.json["objects"]]
+    # As many in parts as fit, the others in one piece.
+    assert parts[:24] == [401] * 24
+    assert parts[24:] == [0] * 976
+
+
 def test_large_bodies_are_refused_while_they_come(tmp_path: Path) -> None:
     with start(tmp_path, "--max-file-size", "1") as hub:
         repo = hub.create("big/d")

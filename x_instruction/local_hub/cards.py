@@ -11,7 +11,10 @@ import yaml
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)(.*)\Z", re.DOTALL)
 # Aliases can blow a small text up to any size: values are counted as they would be written out.
 _MAX_VALUES = 200_000
-# The parser in Python is slow; the one in C would be quick, and falls over with the server where values are deep.
+# The parser in C is quick, and ends the server where values are deep: depth and number are counted before.
+_MAX_NODES = 50_000
+_MAX_DEPTH = 50
+_TOO_MUCH = "too many values, or too deep"
 MAX_CHARS = 200_000
 _TEXTS = {
     "language": "both",
@@ -38,12 +41,23 @@ class BadYaml(ValueError):
     """The front matter cannot be read."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Without merge keys, which can blow up a small text before anything can be counted."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise BadYaml("merge keys (<<) are not read")
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    # In YAML 1.2, which the Hub reads, 1:30 is a text. Here it would be a number of base 60, which takes long to read.
+    if ":" in node.value:
+        return str(node.value)
+    return loader.construct_yaml_int(node) if node.tag.endswith(":int") else loader.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
 
 
 def split(readme: str) -> tuple[str | None, str]:
@@ -60,7 +74,10 @@ def metadata(readme: str) -> dict[str, Any]:
     """
     text, _ = split(readme)
     try:
-        found = yaml.load(text, _Loader) if text and len(text) <= MAX_CHARS else None
+        found = None
+        if text and len(text) <= MAX_CHARS:
+            _check_size(text)
+            found = yaml.load(text, _Loader)
     except BadYaml:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -73,6 +90,15 @@ def metadata(readme: str) -> dict[str, Any]:
     return plain
 
 
+def _check_size(text: str) -> None:
+    nodes = depth = 0
+    for event in yaml.parse(text, _Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if nodes > _MAX_NODES or depth > _MAX_DEPTH:
+            raise BadYaml(_TOO_MUCH)
+
+
 def lenient(readme: str | None) -> dict[str, Any]:
     """The front matter, or nothing where it cannot be read: for showing what was committed by other ways."""
     try:
@@ -83,8 +109,8 @@ def lenient(readme: str | None) -> dict[str, Any]:
 
 def _plain(value: Any, left: list[int], depth: int) -> Any:
     left[0] -= 1
-    if left[0] < 0 or depth > 50:
-        raise BadYaml("too many values, or too deep")
+    if left[0] < 0 or depth > _MAX_DEPTH:
+        raise BadYaml(_TOO_MUCH)
     if isinstance(value, dict):
         return {str(key): _plain(inner, left, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):

@@ -32,6 +32,8 @@ from x_instruction.storage.atomic import open_plain, rename_into_place
 
 HOURS = 3600 * 12
 MAX_OBJECTS = 1000
+# Addresses of parts in one answer. Further files are sent in one piece.
+MAX_PARTS = 10_000
 _PIECE = 1 << 20
 _JSON = "application/vnd.git-lfs+json"
 
@@ -46,8 +48,12 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
     if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects) or len(objects) > MAX_OBJECTS:
         raise Refused(400, f'"objects" must be a list of at most {MAX_OBJECTS}')
     transfers = data.get("transfers")
-    parts = isinstance(transfers, list) and "multipart" in transfers
-    entries = [_download(visit, one) if operation == "download" else _upload(visit, one, parts) for one in objects]
+    left = MAX_PARTS if isinstance(transfers, list) and "multipart" in transfers else 0
+    entries = []
+    for one in objects:
+        entry = _download(visit, one) if operation == "download" else _upload(visit, one, left)
+        left -= len(entry.get("actions", {}).get("upload", {}).get("header", ()))
+        entries.append(entry)
     multipart = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in entries)
     return JSONResponse(
         {"transfer": "multipart" if multipart else "basic", "objects": entries, "hash_algo": "sha256"}, media_type=_JSON
@@ -69,7 +75,7 @@ def _download(visit: Visit, one: dict[str, Any]) -> dict[str, Any]:
     return {"oid": oid, "size": stored, "actions": {"download": {"href": _address(visit, oid, "get", stored)}}}
 
 
-def _upload(visit: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
+def _upload(visit: Visit, one: dict[str, Any], most_parts: int) -> dict[str, Any]:
     oid, size = _asked(one)
     answer: dict[str, Any] = {"oid": oid, "size": size}
     most, part = visit.hub.limits.file_bytes, visit.hub.limits.part_bytes
@@ -78,9 +84,10 @@ def _upload(visit: Visit, one: dict[str, Any], parts: bool) -> dict[str, Any]:
     if visit.repository.large.size(oid) == size:
         return answer
     upload: dict[str, Any] = {"href": _address(visit, oid, "put", size)}
-    if parts and size > part:
+    parts = -(-size // part)
+    if 1 < parts <= most_parts:
         upload = {"href": _address(visit, oid, "join", size), "header": {"chunk_size": str(part)}}
-        for number in range(1, -(-size // part) + 1):
+        for number in range(1, parts + 1):
             upload["header"][str(number)] = _address(visit, f"{oid}/{number}", "part", size)
     verify = {"href": f"{visit.url}.git/info/lfs/verify"}
     return answer | {"actions": {"upload": upload, "verify": verify}}

@@ -13,6 +13,7 @@ from x_instruction.errors import MissingExtra, RecipeError
 try:
     import uvicorn
     from starlette.types import ASGIApp
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from x_instruction.local_hub.accounts import Accounts
     from x_instruction.local_hub.app import application
@@ -27,6 +28,8 @@ __all__ = ["Limits", "address", "application", "is_loopback", "listen", "open_hu
 logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 FIRST_ACCOUNT = "local"
+# Seconds in which a client can begin a request: until the end of its headers.
+BEGUN = 30.0
 
 
 def open_hub(folder: Path, limits: Limits, roles: dict[str, str], jobs: bool = False) -> tuple[Hub, dict[str, str]]:
@@ -86,9 +89,51 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
             host,
             LOOPBACK,
         )
-    config = uvicorn.Config(
+    asyncio.run(uvicorn.Server(configure(app)).serve(sockets=[listening]))
+
+
+class Connection(H11Protocol):
+    """A connection that ends if no request begins on it in time. What is sent of one meanwhile gains no time."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._late is None:
+            self._late = self.loop.call_later(BEGUN, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How the server answers."""
+    return uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -98,7 +143,6 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         date_header=False,
         timeout_graceful_shutdown=5,
     )
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
 def address(listening: socket.socket) -> str:
