@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
-from x_instruction.form import copies, find_fault, find_faults
+from x_instruction.corpus.words import words
+from x_instruction.form import _shared_runs, copies, find_fault, find_faults
 from x_instruction.languages import language
 
 FINNISH = (
@@ -266,6 +269,33 @@ def test_copies_by_hand(instruction: str, text: str, most: int, found: bool) -> 
 def test_a_text_copies_itself(instruction: str, text: str) -> None:
     assert copies(instruction, text + instruction, len(instruction.casefold()) - 1)
     assert not copies(instruction, text + instruction, len(instruction.casefold()))
+
+
+# Few characters and words, so that much is common.
+SIMILAR = st.text("aabİß K\u0345", max_size=60)
+
+
+@given(SIMILAR, SIMILAR, st.floats(0, 40))
+def test_copies_have_a_long_common_substring(instruction: str, text: str, most: float) -> None:
+    left, right = instruction.casefold(), text.casefold()
+    longest = SequenceMatcher(None, left, right, autojunk=False).find_longest_match().size
+    assert copies(instruction, text, most) is (longest > max(int(most), 12))
+
+
+WORDS = st.lists(st.sampled_from(["saari", "Saari", "meri,", "ja", "(ja", "tuuli.", "-", "ÄITI"]), max_size=12)
+
+
+@given(WORDS, st.lists(WORDS, max_size=4))
+def test_shared_runs_are_the_longest(instruction: list[str], texts: list[list[str]]) -> None:
+    passage = " ".join(word for text in [*texts, instruction[2:5]] for word in text)
+    found, whole = words(" ".join(instruction)), f" {' '.join(words(passage))} "
+    expected, start = [], 0
+    while start < len(found):
+        ends = range(start + 1, len(found) + 1)
+        end = max((end for end in ends if f" {' '.join(found[start:end])} " in whole), default=start + 1)
+        expected += [" ".join(found[start:end])] if end - start > 1 else []
+        start = end
+    assert list(_shared_runs(" ".join(instruction), passage)) == expected
 
 
 def test_many_have_the_faults_of_each() -> None:

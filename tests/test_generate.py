@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import factories
@@ -78,6 +78,26 @@ def run(
         return [Completed(answers[n % len(answers)], finish_reason, 5, 5) for n in range(len(requests))]
 
     return list(generate(passages, settings, Fixed(), ask, 7)), sent  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 40])
+def test_requests_in_parts_make_the_same_records(size: int) -> None:
+    answers = ["How is salmon soup made?", "salmon soup", "...", "How to use a boat is written?", "How is soup made?"]
+    settings = SETTINGS.replace(candidates=3, min_chars=4, length_hint=0.5)
+    passages = [passage(f"{FINNISH} {number}.") for number in range(size)]
+    expected, sent = run(answers, settings, passages)
+    total = Counter[str]()
+
+    def ask_parts(parts: Iterable[Sequence[Request]], requests: int) -> Iterator[list[Result]]:
+        for part in parts:
+            numbers = range(total["asked"], total["asked"] + len(part))
+            assert list(part) == [sent[number] for number in numbers]
+            total["asked"] += len(part)
+            yield [Completed(answers[number % len(answers)], "stop", 5, 5) for number in numbers]
+        assert requests == total["asked"] == 3 * size
+
+    found = list(generate(passages, settings, Fixed(), lambda requests: [], 7, ask_parts=ask_parts))  # type: ignore[arg-type]
+    assert found == expected
 
 
 def test_no_passages_no_requests() -> None:

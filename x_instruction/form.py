@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import pairwise
 
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.config.generate import Generate
@@ -100,9 +101,10 @@ def find_fault(instruction: str, passage_text: str, settings: Generate, into: La
 
 def find_faults(pairs: Sequence[tuple[str, str]], settings: Generate, into: Language) -> list[str | None]:
     """As ``find_fault``, for many instructions and their passages: their languages are identified together."""
-    faults = [_fault(instruction, text, settings, into) for instruction, text in pairs]
+    unnamed = [_without_names(instruction, into) for instruction, _ in pairs]
+    faults = [_fault(*pair, plain, settings, into) for pair, plain in zip(pairs, unnamed, strict=True)]
     rows = [row for row, fault in enumerate(faults) if fault is None]
-    plain = [_without_names(pairs[row][0], into).replace("\0", " ") for row in rows]
+    plain = [unnamed[row].replace("\0", " ") for row in rows]
     for row, likely in zip(rows, _likely(plain, into, _LEAST_LETTERS, _LEAST_LIKELY), strict=True):
         if not likely:
             faults[row] = "wrong_language"
@@ -114,8 +116,8 @@ def find_faults(pairs: Sequence[tuple[str, str]], settings: Generate, into: Lang
     return faults
 
 
-def _fault(instruction: str, passage_text: str, settings: Generate, into: Language) -> str | None:
-    """The faults that need no language identifier."""
+def _fault(instruction: str, passage_text: str, unnamed: str, settings: Generate, into: Language) -> str | None:
+    """The faults that need no language identifier; ``unnamed`` is the instruction without names."""
     if not instruction.strip(" ?.!"):
         return "empty"
     if len(instruction) < settings.min_chars:
@@ -135,7 +137,7 @@ def _fault(instruction: str, passage_text: str, settings: Generate, into: Langua
     if len(_NEXT.findall(instruction)) >= settings.max_sentences:
         return "several_sentences"
     # Names are the same in many languages, and an instruction may take them from the passage.
-    if copies(_without_names(instruction, into), passage_text, settings.max_copy * len(instruction)):
+    if copies(unnamed, passage_text, settings.max_copy * len(instruction)):
         return "copies_the_passage"
     return None
 
@@ -147,12 +149,19 @@ def copies(instruction: str, passage: str, most: float) -> bool:
     """
     left, right = instruction.casefold(), passage.casefold()
     length = max(int(most), _FREE) + 1
-    return any(left[start : start + length] in right for start in range(len(left) - length + 1))
+    # Every so long part of the instruction has one of these pieces in it, and most have none in common with a passage.
+    piece = (length + 1) // 2
+    pieces = range(0, len(left) - piece + 1, piece)
+    return any(left[start : start + piece] in right for start in pieces) and any(
+        left[start : start + length] in right for start in range(len(left) - length + 1)
+    )
 
 
 def _without_names(text: str, into: Language) -> str:
     """The text with a sign that no passage holds in place of each name."""
     if into.tag in CAPITAL_NOUNS or into.script not in CASED or text.isupper():
+        return text
+    if not any(map(str.isupper, text[1:])):
         return text
     return _WORD.sub(lambda word: "\0" if word[0][0].isupper() else word[0], text)
 
@@ -169,10 +178,13 @@ def _in_script(text: str, into: Language) -> bool:
 
 def _shared_runs(instruction: str, passage: str) -> Iterator[str]:
     """The longest runs of at least two consecutive words that the passage has too."""
-    whole, found = _normalized(passage), words(instruction)
+    (whole, pairs), found = _normalized(passage), words(instruction)
     start = 0
     while start < len(found) - 1:
         end = start + 1
+        if (found[start], found[end]) not in pairs:
+            start = end
+            continue
         while end < len(found) and f" {' '.join(found[start : end + 1])} " in whole:
             end += 1
         if end - start > 1:
@@ -181,8 +193,10 @@ def _shared_runs(instruction: str, passage: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=16)
-def _normalized(passage: str) -> str:
-    return f" {' '.join(words(passage))} "
+def _normalized(passage: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """The words of a passage with spaces between and around them, and each two that follow each other."""
+    found = words(passage)
+    return f" {' '.join(found)} ", frozenset(pairwise(found))
 
 
 def _likely(texts: Sequence[str], into: Language, letters: int, least: float) -> list[bool]:

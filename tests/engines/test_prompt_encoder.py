@@ -70,6 +70,18 @@ def test_text_without_control_tokens_is_encoded_as_by_the_tokenizer(tokenizer: A
     assert made.prompt(TURNS) == list(whole)
 
 
+@pytest.mark.parametrize("template", [CHATML, None])
+def test_many_prompts_are_encoded_as_each(tokenizer: Any, template: str | None) -> None:
+    from tokenizers import AddedToken
+
+    tokenizer.add_tokens([AddedToken("<｜User｜>", special=False, normalized=False)])
+    made = encoder(tokenizer, template)
+    plain = ["Järvi ja sauna", "", INJECTED, "a<｜User｜>b<｜User｜>", "Järvi ja sauna", " \n", "น้ำขึ้น"]
+    chats: list[Any] = [(("user", text),) for text in plain] + [TURNS] if template else []
+    assert made.prompts([*plain, *chats]) == {prompt: made.prompt(prompt) for prompt in [*plain, *chats]}
+    assert made.prompts([]) == {}
+
+
 def test_control_tokens_in_a_plain_text_are_text(tokenizer: Any) -> None:
     made = encoder(tokenizer)
     special = set(tokenizer.all_special_ids)

@@ -8,16 +8,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from x_instruction.config.model import Model, Server
 from x_instruction.engines import Batch, Choice, Chosen, Completed, Completion, Request, Result, Scored, Scoring
+from x_instruction.engines.budget import Budget, LocalSpend
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.errors import EngineError, ShardError
+from x_instruction.errors import BudgetReached, EngineError, ShardError
 
 
 class Scripted:
@@ -258,6 +261,125 @@ def test_totals_grow_over_attempts(path: Path) -> None:
         assert totals["seconds"] > 0
 
 
+# Streams
+
+
+class Streamed(Scripted):
+    """Answers with the prompt turned round, one of up to ``window`` requests at a time: by default the last one."""
+
+    def __init__(self, window: int = 3, which: int = -1, **options: Any) -> None:
+        super().__init__(**options)
+        self.window, self.which = window, which
+        self.closed = 0
+
+    def answer_stream(
+        self, requests: Iterable[Request], should_continue: Callable[[], bool] = lambda: True
+    ) -> Generator[tuple[int, Result], None, None]:
+        queue, in_flight = enumerate(requests), list[tuple[int, Request]]()
+        try:
+            while True:
+                while len(in_flight) < self.window and should_continue() and (item := next(queue, None)):
+                    in_flight.append(item)
+                if not in_flight:
+                    return
+                position, request = in_flight.pop(self.which)
+                yield position, next(self.answer([request]))[1]
+        finally:
+            self.closed += 1
+
+
+def parts(*sizes: int, at: int = -1, do: Callable[[], None] = lambda: None) -> Iterator[list[Request]]:
+    """Parts of the requests; does something before one of them."""
+    rest = iter(REQUESTS)
+    for number, size in enumerate(sizes):
+        if number == at:
+            do()
+        yield list(islice(rest, size))
+
+
+@pytest.mark.parametrize("engine", [Scripted(), Streamed(1), Streamed(2), Streamed(9)], ids=["batches", "1", "2", "9"])
+@pytest.mark.parametrize("sizes", [(6,), (2, 2, 2), (1, 0, 3, 2), (0, 6), ()], ids=str)
+def test_results_of_parts_come_in_order(path: Path, engine: Scripted, sizes: tuple[int, ...]) -> None:
+    expected = [[f"prompt {request.seed}"[::-1] for request in part] for part in parts(*sizes)]  # type: ignore[union-attr]
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        with RequestCache(path, engine, {}, lambda *counts: told.append(counts)) as ledger:
+            assert [texts(part) for part in ledger.ask_parts(parts(*sizes), sum(sizes))] == expected
+            totals = ledger.totals()
+        assert (totals["requests_sent"], totals["output_tokens"]) == (sum(sizes), 2 * sum(sizes))
+    assert told[-1:] == ([(6, 6)] if sizes else [])
+
+
+def test_parts_are_prepared_while_the_engine_works(path: Path) -> None:
+    engine, seen = Streamed(2, which=0), list[int]()
+
+    def prepared() -> Iterator[list[Request]]:
+        for part in parts(2, 2, 2):
+            seen.append(len(engine.sent))
+            yield part
+
+    with RequestCache(path, engine, {}) as ledger:
+        results = ledger.ask_parts(prepared(), 6)
+        assert texts(next(results)) == ["0 tpmorp", "1 tpmorp"]
+        assert (seen, len(engine.sent)) == ([0, 1], 2)
+        assert len(list(results)) == 2
+        assert seen == [0, 1, 3]
+
+
+@pytest.mark.parametrize("where", ["engine", "preparation", "reader"])
+def test_a_stream_that_fails_keeps_its_answers(path: Path, where: str) -> None:
+    engine = Streamed(2, which=0, at=3 if where == "engine" else -1, do=fail)
+
+    def read() -> None:
+        with RequestCache(path, engine, {}) as ledger:
+            for _ in ledger.ask_parts(parts(2, 2, 2, at=2 if where == "preparation" else -1, do=fail), 6):
+                if where == "reader":
+                    fail()
+
+    with pytest.raises(EngineError, match="out of memory"):
+        read()
+    assert engine.closed == 1
+    kept = len(engine.sent)
+    again = Streamed()
+    with RequestCache(path, again, {}) as ledger:
+        assert ledger.totals()["requests_sent"] == kept > 0
+        assert [texts(part) for part in ledger.ask_parts(parts(6), 6)] == [[f"prompt {n}"[::-1] for n in range(6)]]
+        assert ledger.totals()["requests_sent"] == 6
+    assert {repr(request) for request in again.sent}.isdisjoint(map(repr, engine.sent))
+
+
+@pytest.mark.parametrize("sizes", [(6,), (3, 3), (2, 2, 2), (1,) * 6], ids=str)
+@pytest.mark.parametrize("answers", [0, 1, 2, 3, 4])
+def test_a_spent_budget_ends_a_stream(path: Path, sizes: tuple[int, ...], answers: int) -> None:
+    model = Model(name="m", engine="openai", server=Server(url="http://localhost:1", output_price=1e6))
+    budget = Budget(2.0 * answers, LocalSpend(), model)
+    engine = Streamed(2)
+    with RequestCache(path, engine, {}, budget=budget) as ledger, pytest.raises(BudgetReached):
+        list(ledger.ask_parts(parts(*sizes), 6))
+    with RequestCache(path, Streamed(), {}) as ledger:
+        # Those in flight are answered and kept.
+        assert ledger.totals()["requests_sent"] == len(engine.sent) == (answers + 1 if answers else 0)
+        list(ledger.ask_parts(parts(*sizes), 6))
+        assert ledger.totals()["requests_sent"] == 6
+
+
+def test_a_stream_takes_the_answers_of_a_preview(path: Path, tmp_path: Path) -> None:
+    with RequestCache(tmp_path / "preview.sqlite", Streamed(), {}) as ledger:
+        ledger.ask(REQUESTS[2:4])
+    engine = Streamed()
+    with RequestCache(path, engine, {}, preview=tmp_path / "preview.sqlite") as ledger:
+        assert [len(part) for part in ledger.ask_parts(parts(3, 3), 6)] == [3, 3]
+        assert ledger.totals()["requests_sent"] == 6
+    assert sorted(request.seed for request in engine.sent) == [0, 1, 4, 5]  # type: ignore[union-attr]
+
+
+def test_an_engine_that_leaves_out_answers_is_named(path: Path) -> None:
+    engine = Streamed()
+    engine.window = 0
+    with RequestCache(path, engine, {}) as ledger, pytest.raises(EngineError, match="m answered 0 of 3 requests"):
+        list(ledger.ask_parts(parts(3, 3), 6))
+
+
 # Kills, for real
 
 CHILD = """
@@ -271,6 +393,9 @@ engine = Scripted(at=3, do=lambda: os.kill(os.getpid(), signal.SIGKILL))
 with RequestCache(Path(sys.argv[1]), engine, {}) as ledger:
     ledger.ask(REQUESTS)
 """
+STREAM = CHILD.replace("Scripted", "Streamed").replace(
+    "ledger.ask(REQUESTS)", "list(ledger.ask_parts([REQUESTS[:2], REQUESTS[2:4], REQUESTS[4:]], 6))"
+)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
@@ -284,6 +409,19 @@ def test_a_kill_keeps_earlier_batches_and_counts_the_lost_one(path: Path) -> Non
         ledger.ask(REQUESTS)
         assert ledger.totals()["requests_sent"] == 8
     assert again.sent == [REQUESTS[3], REQUESTS[2], REQUESTS[5], REQUESTS[4]]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+def test_a_kill_in_a_stream_keeps_answers_and_counts_what_was_sent(path: Path) -> None:
+    command = [sys.executable, "-c", STREAM, str(path), os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    again = Streamed()
+    with RequestCache(path, again, {}) as ledger:
+        # Three parts were prepared, and answers are kept from the preparation of the last one.
+        assert ledger.totals()["requests_sent"] == 6
+        list(ledger.ask_parts(parts(6), 6))
+    assert 0 < len(again.sent) < 6
 
 
 def test_a_real_model_is_asked_once(engine: TransformersEngine, path: Path) -> None:

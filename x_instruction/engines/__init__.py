@@ -15,8 +15,9 @@ from __future__ import annotations
 import difflib
 import gc
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from x_instruction.config.model import Model
@@ -134,6 +135,21 @@ Result = Completed | Chosen | Scored | Failed
 # How a stage asks a model: one result per request, in order. The pipeline passes one that goes through the request
 # cache and the budget, so a stage neither knows nor waits for an engine.
 Ask = Callable[[Sequence[Request]], list[Result]]
+# The same for requests that are prepared part by part, with their total number: the results of each part, in order. The
+# engine works on the first parts while others are prepared, and while results are read.
+AskParts = Callable[[Iterable[Sequence[Request]], int], Iterator[Sequence[Result]]]
+
+
+def in_parts(ask: Ask) -> AskParts:
+    """Ask for all parts at once, when the last one is prepared."""
+
+    def ask_parts(parts: Iterable[Sequence[Request]], total: int) -> Iterator[Sequence[Result]]:
+        prepared = list(parts)
+        results = iter(ask([request for part in prepared for request in part]))
+        for part in prepared:
+            yield list(islice(results, len(part)))
+
+    return ask_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,16 @@ class Engine(Protocol):
             should_continue: called before each request is sent. Once it returns False, requests in flight are still
                 answered and no others are sent.
         """
+
+
+@runtime_checkable
+class AnswersStreams(Protocol):
+    """An engine whose answers do not depend on their batch, and which works while this process prepares requests."""
+
+    def answer_stream(
+        self, requests: Iterable[Request], should_continue: Callable[[], bool] = always
+    ) -> Generator[tuple[int, Result], None, None]:
+        """As ``Engine.answer``, for requests of one type that are taken when there is room for them."""
 
 
 @runtime_checkable

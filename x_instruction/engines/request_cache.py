@@ -16,12 +16,25 @@ import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from x_instruction.engines import Batch, Chosen, Completed, Engine, Failed, Request, Result, Scored
+from x_instruction.engines import (
+    AnswersStreams,
+    Batch,
+    Chosen,
+    Completed,
+    Engine,
+    Failed,
+    Request,
+    Result,
+    Scored,
+    in_parts,
+)
 from x_instruction.engines.budget import Budget
 from x_instruction.errors import EngineError, ShardError
 from x_instruction.hashing import digest
@@ -44,6 +57,50 @@ class ImportedResult:
     key: str
     line: str
     result: Result
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What the engine was given, as a row of the table of work records it.
+
+    Args:
+        entry: the row, once it is written.
+        sent: requests that were sent, or will be as soon as the engine has room for them.
+        answered: those with a result.
+        prompt_tokens, output_tokens: of the results.
+        started: when the first request was counted (``time.monotonic``).
+        committed: when results were last committed.
+    """
+
+    entry: int | None = None
+    sent: int = 0
+    answered: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    started: float = 0.0
+    committed: float = 0.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Part:
+    """A part of a stream of requests.
+
+    Args:
+        keys: cache keys of its requests.
+        results: their results so far, by position.
+    """
+
+    keys: list[str]
+    results: dict[int, Result]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether every request has a result."""
+        return len(self.results) == len(self.keys)
+
+    def in_order(self) -> list[Result]:
+        """The results in the order of the requests."""
+        return [self.results[row] for row in range(len(self.keys))]
 
 
 class RequestCache:
@@ -74,6 +131,7 @@ class RequestCache:
         self.asked = 0
         self.tokens = 0
         self._identity = [engine.model, engine.revision, settings]
+        self._stream: Generator[Sequence[Result], None, None] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, isolation_level=None, uri=True)
@@ -97,7 +155,14 @@ class RequestCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):  # type: ignore[no-untyped-def]
-        self._file.close()
+        try:
+            if self._stream is not None:
+                # If a stage failed in the middle of it, answers are still to be committed.
+                self._stream.close()
+        except sqlite3.Error as failure:
+            raise _unusable("write", self._path, failure) from failure
+        finally:
+            self._file.close()
 
     def ask(self, requests: Sequence[Request]) -> list[Result]:
         """Results in the order of the requests, which are all of one type.
@@ -128,9 +193,29 @@ class RequestCache:
             raise _unusable("write", self._path, error) from error
         return [answers[row] for row in range(len(requests))]
 
+    def ask_parts(self, parts: Iterable[Sequence[Request]], total: int) -> Iterator[Sequence[Result]]:
+        """The results of each part, in order. An engine that takes streams works while later parts are prepared.
+
+        Args:
+            parts: requests, which are all of one type and differ from each other.
+            total: their number.
+
+        Raises:
+            EngineError, BudgetReached, ShardError: as ``ask``.
+        """
+        if not isinstance(self.engine, AnswersStreams):
+            yield from in_parts(self.ask)(parts, total)
+            return
+        self.asked += total
+        try:
+            with contextlib.closing(self._answer_parts(self.engine, parts)) as self._stream:
+                yield from self._stream
+        except sqlite3.Error as error:
+            raise _unusable("write", self._path, error) from error
+
     def key(self, request: Request) -> str:
         """Cache key: digest of a request, the model that answers it and the settings."""
-        return digest([type(request).__name__, dataclasses.asdict(request), self._identity])
+        return digest([type(request).__name__, _values(request), self._identity])
 
     def import_results(self, results: Sequence[ImportedResult], give_up: bool = False) -> list[str]:
         """Store results from a file, and count their tokens once.
@@ -211,44 +296,124 @@ class RequestCache:
 
     def _run(self, requests: Sequence[Request], batch: Batch, keys: Sequence[str]) -> dict[int, Result]:
         self.budget.check()
-        # Counted before it is sent: the requests of a killed batch were paid for too.
-        entry = self._file.execute("INSERT INTO work (requests) VALUES (?)", (len(requests),)).lastrowid
-        start = committed = time.monotonic()
+        work = _Work()
+        self._count(work, len(requests))
         results: dict[int, Result] = {}
-        tokens = [0, 0]
         self._file.execute("BEGIN")
         try:
             for position, answer in self.engine.answer(requests, batch.shared, self.budget.left):
                 row = batch.rows[position]
                 results[row] = answer
-                self._store(keys[row], answer)
-                tokens = [tokens[0] + answer.prompt_tokens, tokens[1] + answer.output_tokens]
-                self.tokens += answer.prompt_tokens + answer.output_tokens
-                self.budget.add(answer.prompt_tokens, answer.output_tokens)
-                self._progress(1)
-                if time.monotonic() - committed > _COMMIT_SECONDS:
-                    self._record_work(entry, start, tokens)
-                    self._file.execute("COMMIT")
-                    self._file.execute("BEGIN")
-                    committed = time.monotonic()
+                self._take(work, keys[row], answer)
         finally:
-            # A batch that is not atomic sends its requests one by one: those without a result were not sent.
-            if len(results) < len(requests) and not batch.atomic:
-                self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (len(results), entry))
-            self._record_work(entry, start, tokens)
-            self._file.execute("COMMIT")
-        if len(results) < len(requests):
-            self.budget.check()
-            raise EngineError(
-                f"{self.engine.model} answered {len(results)} of {len(requests)} requests; "
-                "these answers are kept, run the same command again"
-            )
+            self._end(work, batch.atomic)
+        if work.answered < len(requests):
+            raise self._incomplete(work)
         return results
 
-    def _record_work(self, entry: int | None, start: float, tokens: Sequence[int]) -> None:
+    def _answer_parts(
+        self, engine: AnswersStreams, parts: Iterable[Sequence[Request]]
+    ) -> Generator[Sequence[Result], None, None]:
+        work, under_way = _Work(), deque[_Part]()
+        # Part and position of each request that the engine may take.
+        given: list[tuple[_Part, int]] = []
+        requests = self._unanswered(parts, work, under_way, given)
+        first = next(requests, None)
+        try:
+            with contextlib.closing(
+                engine.answer_stream(chain([first], requests), self.budget.left) if first else _nothing()
+            ) as answers:
+                for position, answer in answers:
+                    part, row = given[position]
+                    part.results[row] = answer
+                    self._take(work, part.keys[row], answer)
+                    while under_way and under_way[0].is_answered:
+                        yield under_way.popleft().in_order()
+            is_complete = next(requests, None) is None and all(part.is_answered for part in under_way)
+        finally:
+            self._end(work, False)
+        if not is_complete:
+            raise self._incomplete(work)
+        for part in under_way:
+            yield part.in_order()
+
+    def _unanswered(
+        self,
+        parts: Iterable[Sequence[Request]],
+        work: _Work,
+        under_way: deque[_Part],
+        given: list[tuple[_Part, int]],
+    ) -> Iterator[Request]:
+        """The requests for the engine, as long as the budget lasts. Each part is noted when it is reached."""
+        for requests in parts:
+            self._commit()
+            keys = [self.key(request) for request in requests]
+            found = self._use_preview(keys)
+            cached = {row: answer for row, key in enumerate(keys) if row not in found and (answer := self.lookup(key))}
+            if cached:
+                self._progress(len(cached))
+            under_way.append(part := _Part(keys, found | cached))
+            missing = [row for row in range(len(keys)) if row not in part.results]
+            if missing and not self.budget.left():
+                return
+            given += [(part, row) for row in missing]
+            if missing:
+                self._count(work, len(missing))
+            if work.entry is not None:
+                self._file.execute("BEGIN")
+            yield from (requests[row] for row in missing)
+
+    def _count(self, work: _Work, requests: int) -> None:
+        """Count requests before they are sent: those of a killed batch were paid for, too."""
+        work.sent += requests
+        if work.entry is None:
+            work.started = work.committed = time.monotonic()
+            work.entry = self._file.execute("INSERT INTO work (requests) VALUES (?)", (work.sent,)).lastrowid
+        else:
+            self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (work.sent, work.entry))
+
+    def _take(self, work: _Work, key: str, answer: Result) -> None:
+        """Store an answer, and commit now and then."""
+        self._store(key, answer)
+        work.answered += 1
+        work.prompt_tokens += answer.prompt_tokens
+        work.output_tokens += answer.output_tokens
+        self.tokens += answer.prompt_tokens + answer.output_tokens
+        self.budget.add(answer.prompt_tokens, answer.output_tokens)
+        self._progress(1)
+        if time.monotonic() - work.committed > _COMMIT_SECONDS:
+            self._record(work)
+            self._file.execute("COMMIT")
+            self._file.execute("BEGIN")
+            work.committed = time.monotonic()
+
+    def _end(self, work: _Work, atomic: bool) -> None:
+        """Record what was sent. If it is not an atomic batch, requests without a result were not."""
+        if work.answered < work.sent and not atomic:
+            self._file.execute("UPDATE work SET requests = ? WHERE batch = ?", (work.answered, work.entry))
+        self._record(work)
+        self._commit()
+
+    def _record(self, work: _Work) -> None:
         self._file.execute(
             "UPDATE work SET seconds = ?, prompt_tokens = ?, output_tokens = ? WHERE batch = ?",
-            (time.monotonic() - start, *tokens, entry),
+            (time.monotonic() - work.started, work.prompt_tokens, work.output_tokens, work.entry),
+        )
+
+    def _commit(self) -> None:
+        if self._file.in_transaction:
+            self._file.execute("COMMIT")
+
+    def _incomplete(self, work: _Work) -> EngineError:
+        """The error of an engine that ended early.
+
+        Raises:
+            BudgetReached: the budget is why it did.
+        """
+        self.budget.check()
+        return EngineError(
+            f"{self.engine.model} answered {work.answered} of {work.sent} requests; "
+            "these answers are kept, run the same command again"
         )
 
     def lookup(self, key: str) -> Result | None:
@@ -268,12 +433,21 @@ class RequestCache:
             return
         self._file.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-            (key, type(answer).__name__, json.dumps(dataclasses.asdict(answer))),
+            (key, type(answer).__name__, json.dumps(_values(answer))),
         )
 
     def _progress(self, requests: int) -> None:
         self.answered += requests
         self.on_progress(self.answered, self.asked)
+
+
+def _values(record: Request | Result) -> dict[str, Any]:
+    """The fields of a request or result. Their values are plain data, which ``dataclasses.asdict`` would copy."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _nothing() -> Generator[tuple[int, Result], None, None]:
+    yield from ()
 
 
 def _unusable(verb: str, path: Path, error: Exception) -> ShardError:

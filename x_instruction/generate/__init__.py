@@ -7,6 +7,7 @@ candidates are sampled per passage. Obviously bad ones are dropped with a reason
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from x_instruction.config.fields import asked_in
 from x_instruction.config.generate import Generate
 from x_instruction.corpus.characters import spaced
 from x_instruction.corpus.segment import sentences
-from x_instruction.engines import Ask, Completed, Completion, Engine, Failed, Prompt
+from x_instruction.engines import Ask, AskParts, Completed, Completion, Engine, Failed, Prompt, in_parts
 from x_instruction.form import find_faults
 from x_instruction.generate import span
 from x_instruction.generate.draft import Draft
@@ -29,6 +30,8 @@ from x_instruction.translate import Failure, SourceText
 
 # The length hint that ``_hinted`` appends. It is ignored when instructions are compared.
 _HINT = re.compile(r" Answer in \d+ sentences?\.$")
+# Passages whose requests are prepared at a time, which takes some hundredths of a second.
+_PART = 16
 
 
 def generate(
@@ -39,6 +42,7 @@ def generate(
     seed: int,
     round: int = 0,
     before: Sequence[Candidate] = (),
+    ask_parts: AskParts | None = None,
 ) -> Iterator[Candidate | Dropped]:
     """Candidates for passages of one language, in their order; first the passages without a span, if those are chosen.
 
@@ -50,6 +54,8 @@ def generate(
         seed: seed of the recipe, from which the seed of each candidate is derived.
         round: round of refinement. Candidates are numbered continuously over rounds.
         before: candidates of earlier rounds for these passages; a duplicate of one is dropped.
+        ask_parts: asks for instructions while the requests for others are prepared. By default ``ask`` is called with
+            all of them, as it is for the route over another language, which asks for several things in turn.
     """
     if not passages:
         return
@@ -59,10 +65,67 @@ def generate(
     pivot = Pivot(settings, engine, ask) if settings.route == "translate" else None
     written_in = pivot.language if pivot else into
     template = prompts.choose(settings.prompt, engine.chat)
-    sources = _sources(passages, settings, engine, pivot)
-    requests: list[Completion] = []
+    if ask_parts is None or pivot is not None:
+        ask_parts = in_parts(ask)
+    # The route over another language translates all passages at once.
+    size = max(1, len(passages)) if pivot else _PART
+    under_way: deque[list[Draft]] = deque()
+
+    def parts() -> Iterator[list[Completion]]:
+        for start in range(0, len(passages), size):
+            part = passages[start : start + size]
+            drafts, requests = _drafts(part, settings, engine, pivot, template, written_in, seed, round)
+            under_way.append(drafts)
+            yield requests
+
+    digest = span.digest(settings, pivot.digest(template) if pivot else template.digest)
+    written: dict[str, set[str]] = {}
+    for candidate in before:
+        written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
+    for results in ask_parts(parts(), len(passages) * settings.candidates):
+        drafts = under_way.popleft()
+        _read(drafts, results, settings, template, written_in, passages_as_read=pivot is not None)
+        if pivot:
+            pivot.translate_back(drafts, settings, into)
+        for draft in drafts:
+            passage, text = draft.passage, draft.text
+            earlier = written.setdefault(passage.id, set())
+            if draft.reason is None and text.casefold() in earlier:
+                draft.drop("same_as_another", text)
+            if draft.reason is not None:
+                yield dropped(f"{passage.id}-{draft.number}", draft.reason, draft.detail, draft.answer)
+                continue
+            earlier.add(text.casefold())
+            text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, draft.number))
+            yield extend(
+                passage,
+                Candidate,
+                instruction=text,
+                instruction_language=into.tag,
+                style=draft.style,
+                candidate=draft.number,
+                round=round,
+                finish_reason=draft.finish_reason,
+                generator=engine.model,
+                generator_revision=engine.revision,
+                generator_prompt=digest,
+            )
+
+
+def _drafts(
+    passages: Sequence[Passage],
+    settings: Generate,
+    engine: Engine,
+    pivot: Pivot | None,
+    template: Template,
+    into: Language,
+    seed: int,
+    round: int,
+) -> tuple[list[Draft], list[Completion]]:
+    """The drafts for some passages, and the requests of those that can be asked for."""
     drafts: list[Draft] = []
-    for passage, source in zip(passages, sources, strict=True):
+    requests: list[Completion] = []
+    for passage, source in zip(passages, _sources(passages, settings, engine, pivot), strict=True):
         for turn in range(settings.candidates):
             number = round * settings.candidates + turn
             style = settings.styles[turn % len(settings.styles)]
@@ -73,39 +136,10 @@ def generate(
                 continue
             draft.source = source.text
             prompt, draft.opening = prompts.ask(
-                template, source.text, source.source, written_in, style, turn // len(settings.styles)
+                template, source.text, source.source, into, style, turn // len(settings.styles)
             )
             requests.append(_completion(template, prompt, settings, derive_seed(seed, passage.id, number)))
-    _read(drafts, ask(requests), settings, template, written_in, passages_as_read=pivot is not None)
-    if pivot:
-        pivot.translate_back(drafts, settings, into)
-    digest = span.digest(settings, pivot.digest(template) if pivot else template.digest)
-    written: dict[str, set[str]] = {}
-    for candidate in before:
-        written.setdefault(candidate.id, set()).add(_HINT.sub("", candidate.instruction).casefold())
-    for draft in drafts:
-        passage, text = draft.passage, draft.text
-        earlier = written.setdefault(passage.id, set())
-        if draft.reason is None and text.casefold() in earlier:
-            draft.drop("same_as_another", text)
-        if draft.reason is not None:
-            yield dropped(f"{passage.id}-{draft.number}", draft.reason, draft.detail, draft.answer)
-            continue
-        earlier.add(text.casefold())
-        text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, draft.number))
-        yield extend(
-            passage,
-            Candidate,
-            instruction=text,
-            instruction_language=into.tag,
-            style=draft.style,
-            candidate=draft.number,
-            round=round,
-            finish_reason=draft.finish_reason,
-            generator=engine.model,
-            generator_revision=engine.revision,
-            generator_prompt=digest,
-        )
+    return drafts, requests
 
 
 def _sources(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from x_instruction.config.recipe import Recipe
-from x_instruction.engines import Request, Result
+from x_instruction.engines import Request, Result, in_parts
 from x_instruction.engines.remote import batch
 from x_instruction.errors import RecipeError, XInstructionError
 from x_instruction.pipeline.plan import Plan
@@ -114,7 +114,7 @@ def record(worker: Worker, task: ShardTask) -> ShardRequests:
                 raise _AnswersMissing
             return answers
 
-        for block in stage.records(cache.engine, ask):
+        for block in stage.records(cache.engine, ask, in_parts(ask)):
             with contextlib.suppress(_AnswersMissing):
                 for _ in block:
                     pass

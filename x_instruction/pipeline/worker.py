@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe
 from x_instruction.corpus.shard_sizes import shard_size
-from x_instruction.engines import Ask, Engine, HalvesBatches, ReportsTokens, open_engine
+from x_instruction.engines import (
+    Ask,
+    AskParts,
+    Engine,
+    HalvesBatches,
+    ReportsTokens,
+    Request,
+    Result,
+    in_parts,
+    open_engine,
+)
 from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint, located
 from x_instruction.engines.local.memory import is_out_of_memory, release
@@ -58,13 +68,14 @@ class StageTask:
         model: the model to ask. If None, none is asked and none has to exist.
         rows: number of records that go in.
         blocks: number of blocks.
-        records: yields, for each block, the records that come out, given an engine and a function that asks it.
+        records: yields, for each block, the records that come out, given an engine and two functions that ask it: for
+            requests, and for requests that are prepared part by part.
     """
 
     model: Model | None
     rows: int
     blocks: int
-    records: Callable[[Engine, Ask], Iterator[Iterable[Passage | Dropped]]]
+    records: Callable[[Engine, Ask, AskParts], Iterator[Iterable[Passage | Dropped]]]
 
 
 class Worker:
@@ -153,7 +164,7 @@ class Worker:
         settings = rating(self.run, self.recipe, key.round, key.language)
         candidates = key.at(StageKey("candidate", key.round))
 
-        def records(engine: Engine, ask: Ask) -> Iterator[Iterable[Passage | Dropped]]:
+        def records(engine: Engine, ask: Ask, ask_parts: AskParts) -> Iterator[Iterable[Passage | Dropped]]:
             written = blocks.Aligned(cast(Iterator[Candidate], self.run.read(candidates)), candidates)
             for passages in blocks.split(self.run.read(key.at(PASSAGE))):
                 yield _called(refine, written.of(passages), settings, engine, ask)
@@ -172,7 +183,7 @@ class Worker:
         if key.round:
             rows += self.run.report(written).kept - len(set(self.run.columns(rated, ["id"])["id"].to_pylist()))
 
-        def records(engine: Engine, ask: Ask) -> Iterator[Iterable[Passage | Dropped]]:
+        def records(engine: Engine, ask: Ask, ask_parts: AskParts) -> Iterator[Iterable[Passage | Dropped]]:
             earlier = blocks.Aligned(
                 cast(Iterator[Candidate], self.run.read(written) if key.round else iter(())), written
             )
@@ -181,7 +192,7 @@ class Worker:
                 before, ids = earlier.of(passages), {record.id for record in kept.of(passages)}
                 left = [passage for passage in passages if passage.id not in ids]
                 # Earlier candidates are rated again, by the new rater.
-                new = _called(generate, left, settings, engine, ask, self.recipe.seed, key.round, before)
+                new = _called(generate, left, settings, engine, ask, self.recipe.seed, key.round, before, ask_parts)
                 yield chain(before, new)
             earlier.end()
             kept.end()
@@ -370,7 +381,7 @@ class Worker:
         if model is None:
             from x_instruction.refine.null_rater import NullEngine
 
-            records = chain.from_iterable(stage.records(NullEngine(), lambda requests: []))
+            records = chain.from_iterable(stage.records(NullEngine(), _unasked, in_parts(_unasked)))
             self.run.write(report, meter.counted(records))
             meter.progress(stage.rows, stage.rows)
             return [report]
@@ -398,7 +409,7 @@ class Worker:
                 report.halved_batches = self._halved
                 report.cost = cost(model, report.prompt_tokens, report.output_tokens)
 
-            records = chain.from_iterable(counted(stage.records(cache.engine, cache.ask)))
+            records = chain.from_iterable(counted(stage.records(cache.engine, cache.ask, cache.ask_parts)))
             self.run.write(report, meter.counted(records), finish)
         return [report]
 
@@ -416,6 +427,12 @@ class Worker:
 def _called(make: Callable[..., Iterable[Passage | Dropped]], *arguments: Any) -> Iterator[Passage | Dropped]:
     """What a function returns, called when the first record is taken."""
     yield from make(*arguments)
+
+
+def _unasked(requests: Sequence[Request]) -> list[Result]:
+    """No results: the stage asks no model."""
+    assert not requests
+    return []
 
 
 def corpus_digest(settings: Mapping[str, Any]) -> str:

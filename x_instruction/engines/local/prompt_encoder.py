@@ -7,7 +7,7 @@ The control tokens of a chat template are special. The same strings inside a pas
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -54,6 +54,29 @@ class PromptEncoder:
             raise EngineError("an empty prompt cannot be continued: the tokenizer has no token that begins texts")
         return encoded
 
+    def prompts(self, prompts: Iterable[Prompt]) -> dict[Prompt, list[int]]:
+        """Token ids of each prompt, as ``prompt`` returns them. The tokenizer encodes many texts in less time, and on
+        all cores.
+
+        Raises:
+            EngineError: as ``prompt``.
+        """
+        distinct = list(dict.fromkeys(prompts))
+        encoded: dict[Prompt, list[int]] = {}
+        for chat in (False, True):
+            texts = {prompt: text for prompt in distinct if (text := self._whole(prompt, chat))}
+            if texts:
+                # A rendered conversation has its special tokens.
+                options = {"add_special_tokens": not chat, "split_special_tokens": not chat}
+                encoded |= zip(texts, self.tokenizer(list(texts.values()), **options)["input_ids"], strict=True)
+        return {prompt: encoded.get(prompt) or self.prompt(prompt) for prompt in distinct}
+
+    def _whole(self, prompt: Prompt, chat: bool) -> str | None:
+        """The text of a prompt if it is of this kind, and is encoded in one piece."""
+        if isinstance(prompt, str):
+            return None if chat or (self._undeclared and self._undeclared.search(prompt)) else prompt
+        return self._rendered_whole(prompt, True) if chat and self.chat else None
+
     def text(self, text: str) -> list[int]:
         """Token ids of a text alone, without tokens that the tokenizer puts around it."""
         return self._plain(text, False)
@@ -80,10 +103,11 @@ class PromptEncoder:
         """
         if not self.chat:
             raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
-        found = tuple(turns) if self._takes_system else without_system(tuple(turns))
+        whole = self._rendered_whole(turns, generation_prompt)
+        if whole is not None:
+            return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
+        found = self._as_taken(turns)
         contents = "\n".join(content for _, content in found)
-        if self._control.search(contents) is None:
-            return list(self.tokenizer(self._rendered(found, generation_prompt), add_special_tokens=False)["input_ids"])
         # A noncharacter, which no text has, in place of each control token of a content.
         mark = "\ufdd0"
         while mark in contents:
@@ -98,6 +122,16 @@ class PromptEncoder:
         rendered = self._rendered(marked, generation_prompt)
         shown = re.compile(f"{mark}(\\d+)\ufdd1")
         return self._between_control_tokens(rendered, lambda text: shown.sub(lambda m: hidden[int(m[1])], text))
+
+    def _as_taken(self, turns: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return tuple(turns) if self._takes_system else without_system(tuple(turns))
+
+    def _rendered_whole(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str | None:
+        """A rendered conversation; None if a content has a control token."""
+        found = self._as_taken(turns)
+        if any(self._control.search(content) for _, content in found):
+            return None
+        return self._rendered(found, generation_prompt)
 
     def _between_control_tokens(self, rendered: str, restore: Any) -> list[int]:
         """Token ids of a rendered conversation: the texts between its control tokens are encoded as plain text."""

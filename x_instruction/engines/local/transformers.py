@@ -117,7 +117,7 @@ class TransformersEngine:
         Raises:
             EngineError: a prompt does not fit into the model's context.
         """
-        prompts = {request.prompt: self.encoder.prompt(request.prompt) for request in requests}
+        prompts = self.encoder.prompts(request.prompt for request in requests)
         for request in requests:
             if len(prompts[request.prompt]) + _new_tokens(request) > self.context:
                 raise EngineError(

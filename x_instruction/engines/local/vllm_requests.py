@@ -78,9 +78,7 @@ class VllmRequests:
     def encode_all(self, requests: Sequence[Request]) -> dict[Prompt, list[int]]:
         """Token ids of all prompts. They and the token ids of continuations are cached until the next call."""
         self._continuations = {}
-        self._encoded = {
-            prompt: self.encode(prompt) for prompt in dict.fromkeys(request.prompt for request in requests)
-        }
+        self._encoded = self.encoder.prompts(request.prompt for request in requests)
         return self._encoded
 
     def encode(self, prompt: Prompt) -> list[int]:

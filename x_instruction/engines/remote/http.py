@@ -17,7 +17,7 @@ import email.utils
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -116,11 +116,13 @@ class Client:
 
     def answer_all(
         self,
-        requests: Sequence[Request],
+        requests: Iterable[Request],
         ask: Callable[[Request], Awaitable[Result]],
         should_continue: Callable[[], bool],
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """Yield (position, result) as answers arrive; one per request unless ``should_continue`` ends it.
+
+        Requests are taken when there is room for them.
 
         Raises:
             EngineError: no request can be answered: the server is unreachable, or rejects every request.
@@ -132,7 +134,10 @@ class Client:
                 requests, lambda request: _or_failed(ask, request), lambda: self.endpoints.limit, should_continue
             )
             try:
-                while results := loop.run_until_complete(window.next_results()):
+                while True:
+                    window.prepare()
+                    if not (results := loop.run_until_complete(window.next_results())):
+                        return
                     yield from results
             finally:
                 loop.run_until_complete(window.stop())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from x_instruction.config.model import Model
@@ -83,6 +83,20 @@ class OpenAIEngine:
     ) -> Iterator[tuple[int, Result]]:
         """Answer requests concurrently, as many at once as the server handles well."""
         return self.client.answer_all(requests, self._answer, should_continue)
+
+    def answer_stream(
+        self, requests: Iterable[Request], should_continue: Callable[[], bool] = always
+    ) -> Generator[tuple[int, Result], None, None]:
+        """As ``answer``, for requests that are taken as the server has room for them.
+
+        Raises:
+            NotCapable: as ``plan``.
+        """
+        return self.client.answer_all(map(self._checked, requests), self._answer, should_continue)
+
+    def _checked(self, request: Request) -> Request:
+        self._check(request)
+        return request
 
     def _check(self, request: Request) -> None:
         needed = required_capability(request)

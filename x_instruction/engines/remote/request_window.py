@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 
 from x_instruction.engines import Request, Result
+
+# Requests may take time to prepare. After so many seconds, answers are looked at first.
+_PREPARING = 0.02
 
 
 class RequestWindow:
     """A window of concurrent requests.
 
     Args:
-        requests: the requests to send.
+        requests: the requests to send; taken as they are needed.
         ask: answers one request. An exception of it ends the window.
         limit: returns the current maximum of requests in flight.
         should_continue: called before each request is sent.
@@ -21,7 +25,7 @@ class RequestWindow:
 
     def __init__(
         self,
-        requests: Sequence[Request],
+        requests: Iterable[Request],
         ask: Callable[[Request], Awaitable[Result]],
         limit: Callable[[], int],
         should_continue: Callable[[], bool],
@@ -29,11 +33,22 @@ class RequestWindow:
         self.ask = ask
         self.limit = limit
         self.should_continue = should_continue
-        self.queue = deque(enumerate(requests))
+        self.queue: deque[tuple[int, Request]] = deque()
+        self._requests = enumerate(requests)
         self.in_flight: set[asyncio.Task[None]] = set()
         self.results: list[tuple[int, Result]] = []
         self.error: BaseException | None = None
         self.event = asyncio.Event()
+
+    def prepare(self) -> None:
+        """Take requests, so that one is ready whenever another is answered. Not within the event loop, which waits."""
+        end = time.monotonic() + _PREPARING
+        most = max(1, self.limit())
+        while len(self.queue) < most and (not self.queue or time.monotonic() < end) and self.should_continue():
+            request = next(self._requests, None)
+            if request is None:
+                return
+            self.queue.append(request)
 
     async def next_results(self) -> list[tuple[int, Result]]:
         """Wait for results and return those since the last call as (position, result); empty at the end."""
