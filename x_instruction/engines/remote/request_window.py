@@ -44,7 +44,7 @@ class RequestWindow:
         """Take requests, so that one is ready whenever another is answered. Not within the event loop, which waits."""
         end = time.monotonic() + _PREPARING
         most = max(1, self.limit())
-        while len(self.queue) < most and (not self.queue or time.monotonic() < end) and self.should_continue():
+        while len(self.queue) < most and (not self.queue or time.monotonic() < end):
             request = next(self._requests, None)
             if request is None:
                 return
