@@ -6,7 +6,7 @@ rise and fall together, and seeds are drawn as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,6 +123,57 @@ def statistic(
     value = float(function(np.arange(len(documents))))
     return Figure(
         experiment, measure, arm, value, low, high, len(documents), len(names), 1, baseline, group, spread, unit
+    )
+
+
+def ranked(
+    experiment: str,
+    measure: str,
+    arm: str,
+    documents: Sequence[str],
+    own: Sequence[Callable[[Array], Array]],
+    baseline: str = "",
+    other: Sequence[Callable[[Array], Array]] = (),
+    group: str = "all",
+    unit: str = "",
+) -> Figure:
+    """A figure of ``ranking``, or its difference to a baseline: the mean over the seeds, which are drawn as well.
+
+    Args:
+        experiment, measure, arm, baseline, group, unit: names of the figure.
+        documents: the document of each pair.
+        own: the figure for each seed.
+        other: that of the baseline: for each seed, or one for all.
+
+    Raises:
+        CorpusError: the numbers of seeds differ.
+    """
+    if other and len(other) not in (1, len(own)):
+        raise CorpusError(f"{arm} has {len(own)} seeds and {baseline} {len(other)}, expected as many")
+    names = np.unique(np.asarray(documents))
+    random = np.random.default_rng(derive_seed(0, experiment, measure, arm, baseline, group))
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    seeds = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=DRAWS) / len(own)
+    draws = np.vstack([np.ones(len(names)), drawn])
+    values = np.column_stack([figure(draws) for figure in own])
+    if other:
+        values = values - np.column_stack([figure(draws) for figure in other])
+    low, high, spread = _ends((values[1:] * seeds).sum(axis=1))
+    value = float(values[0].mean())
+    return Figure(
+        experiment,
+        measure,
+        arm,
+        value,
+        low,
+        high,
+        len(documents),
+        len(names),
+        len(own),
+        baseline,
+        group,
+        spread,
+        unit,
     )
 
 

@@ -1,0 +1,76 @@
+"""Ratings of pairs of known quality, which the experiments with raters share.
+
+The rater that ships was trained on all stories of the pool's sources, and on help pages that ``rater_seeds.txt`` lists.
+It has not seen the other pages, in any language. Of a user's own pool or adapter nothing is known, and all documents
+count as new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from x_instruction.config.model import Model
+from x_instruction.config.refine import Refine
+from x_instruction.engines.request_cache import RequestCache
+from x_instruction.errors import EngineError
+from x_instruction.experiments.claims.lab import Lab
+from x_instruction.experiments.claims.noise import Pair
+from x_instruction.experiments.claims.pool import Document
+from x_instruction.refine import combined
+from x_instruction.refine.compare import candidate
+from x_instruction.refine.labels import Example
+
+# As the rater that ships was trained.
+RESPONSE_TOKENS = 64
+SHIPPED = "embedded-rater"
+SEEN_SOURCES = frozenset({"african-storybook", "pratham-books"})
+SEEDS = Path(__file__).with_name("rater_seeds.txt")
+
+
+def new(documents: Iterable[Document], adapter: str) -> list[Document]:
+    """The documents that a rater was not trained on."""
+    if adapter != SHIPPED:
+        return list(documents)
+    seen = set(SEEDS.read_text("utf-8").splitlines())
+    return [one for one in documents if one.source not in SEEN_SOURCES and one.document not in seen]
+
+
+def model(lab: Lab, adapter: str = "") -> Model:
+    """The whole base model, with an adapter or without."""
+    return Model(name=lab.design.model, threads=2, device=lab.device, adapter=adapter or None)  # type: ignore[arg-type]
+
+
+def settings(rater: Model) -> Refine:
+    """How raters are asked and trained."""
+    return Refine(rater="trained", model=rater, response_tokens=RESPONSE_TOKENS)
+
+
+def labelled(pair: Pair) -> Example:
+    """A planted pair: ``best`` if it is clean, ``worst`` if it is spoilt."""
+    return Example(
+        id=f"{pair.id}/{pair.kind}",
+        document=pair.document,
+        language=pair.language,
+        instruction_language="en",
+        instruction=pair.instruction,
+        text=pair.text,
+        level="best" if pair.kind == "clean" else "worst",
+        strategy=pair.kind,
+    )
+
+
+def scores(lab: Lab, rater: Model, examples: Sequence[Example], names: Sequence[str]) -> dict[str, list[float]]:
+    """Features of examples, by name: keys of ``combined.FEATURES``.
+
+    Raises:
+        EngineError: the model failed on an example.
+    """
+    candidates = [candidate(example, number) for number, example in enumerate(examples)]
+    engine = lab.engine(rater)
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        rows = combined.features(candidates, names, settings(rater), engine, cache.ask)
+    measured = [row for row in rows if isinstance(row, tuple)]
+    if len(measured) < len(rows):
+        raise EngineError(f"{len(rows) - len(measured)} of {len(rows)} pairs were not rated: run it again")
+    return {name: [row[column] for row in measured] for column, name in enumerate(names)}
