@@ -74,7 +74,9 @@ class Sizes(Section):
     round_seeds: Positive
     """Seed pairs of the rounds."""
     round_pool: Positive
-    """Pairs that the rounds rate."""
+    """Pairs that the rounds rate and keep from."""
+    round_pages: Positive
+    """Held-out pages on which the raters of the rounds are compared, each at four levels."""
     round_steps: Positive
     """Training steps of a round."""
     rounds: Positive
@@ -99,7 +101,7 @@ class Expectation(Section):
     measure: str
     """Name of the measure."""
     group: str = "all"
-    """Which held-out documents: ``all``, ``seen``, ``unseen_language`` or ``unseen_source``."""
+    """Which documents or flaws, such as ``all``, ``seen``, ``unseen_language`` or ``unseen_source``."""
     low: float
     """Lower end of what is expected."""
     high: float

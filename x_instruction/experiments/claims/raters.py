@@ -11,7 +11,6 @@ model: ``length``, the number of characters of instruction and response, and ``r
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -88,18 +87,13 @@ def _pages(planted: Sequence[noise.Pair]) -> list[list[Example]]:
 
 
 def _spread(pages: Sequence[list[Example]], number: int) -> list[list[Example]]:
-    """So many pages, one of each document before a second one of any."""
+    """So many pages."""
     if len(pages) < number:
         raise RecipeError(
             f"{number} pages with six levels are needed and the pool has {len(pages)}: use a larger pool, or lower "
             "rater_pages and development"
         )
-    earlier: Counter[str] = Counter()
-    ranked_pages = []
-    for page in sorted(pages, key=lambda page: digest([NAME, page[0].id])):
-        ranked_pages.append((earlier[page[0].document], digest([NAME, page[0].id]), page))
-        earlier[page[0].document] += 1
-    return [page for *_, page in sorted(ranked_pages, key=lambda one: one[:2])[:number]]
+    return ratings.spread(pages, number, lambda page: page[0].document, lambda page: digest([NAME, page[0].id]))
 
 
 def parts(lab: Lab) -> Iterator[Part]:

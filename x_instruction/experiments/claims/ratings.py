@@ -7,8 +7,10 @@ count as new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from x_instruction.config.model import Model
 from x_instruction.config.refine import Refine
@@ -21,6 +23,7 @@ from x_instruction.refine import combined
 from x_instruction.refine.compare import candidate
 from x_instruction.refine.labels import Example
 
+Page = TypeVar("Page")
 # As the rater that ships was trained.
 RESPONSE_TOKENS = 64
 SHIPPED = "embedded-rater"
@@ -34,6 +37,25 @@ def new(documents: Iterable[Document], adapter: str) -> list[Document]:
         return list(documents)
     seen = set(SEEDS.read_text("utf-8").splitlines())
     return [one for one in documents if one.source not in SEEN_SOURCES and one.document not in seen]
+
+
+def spread(
+    pages: Sequence[Page], number: int, document: Callable[[Page], str], key: Callable[[Page], str]
+) -> list[Page]:
+    """At most so many pages, one of each document before a second one of any.
+
+    Args:
+        pages: the pages.
+        number: how many.
+        document: the document of a page.
+        key: decides the order.
+    """
+    earlier: Counter[str] = Counter()
+    order = []
+    for page in sorted(pages, key=key):
+        order.append((earlier[document(page)], key(page), page))
+        earlier[document(page)] += 1
+    return [page for *_, page in sorted(order, key=lambda one: one[:2])[:number]]
 
 
 def model(lab: Lab, adapter: str = "") -> Model:

@@ -27,7 +27,7 @@ from x_instruction.errors import RecipeError
 from x_instruction.experiments.claims import noise, ranking, ratings
 from x_instruction.experiments.claims import parts as made_parts
 from x_instruction.experiments.claims.analysis import Figure, ranked
-from x_instruction.experiments.claims.lab import GROUPS, Lab
+from x_instruction.experiments.claims.lab import Lab
 from x_instruction.experiments.claims.parts import Part, Result
 from x_instruction.experiments.claims.pool import Document
 from x_instruction.hashing import derive_seed, digest
@@ -70,8 +70,13 @@ class Rounds:
         spoilt = {kind: share * (1 - GOOD_SHARE) / sum(shares.values()) for kind, share in shares.items()}
         planted = noise.plant(mixed[: self.sizes.round_pool], spoilt, seed=0)
         self.pool = [ratings.labelled(pair) for pair in planted]
-        held_out = ratings.new((d for group in GROUPS for d in lab.split.heldout[group]), lab.design.rater_adapter)
-        self.heldout = _levels(held_out, shares)
+        trained_on = {document.document for document in lab.split.train}
+        others = [document for document in lab.documents if document.document not in trained_on]
+        held_out = ratings.new(others, lab.design.rater_adapter)
+        pages = ratings.spread(
+            held_out, self.sizes.round_pages, lambda one: one.document, lambda one: digest([NAME, one.id])
+        )
+        self.heldout = _levels(pages, shares)
 
     @property
     def start(self) -> Model:
