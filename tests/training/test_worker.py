@@ -237,6 +237,24 @@ def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
 
 
+def test_the_loss_of_a_model_in_bfloat16_is_computed_in_float32(
+    trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = next(iter(trainer.get_train_dataloader()))
+    number = int((batch["labels"] != -100).sum())
+    exact, exact_grad = step(trainer, OutputTrainer.compute_loss, batch, number)
+    made: list[None] = []
+    monkeypatch.setattr(HeadLoss, "forward", spy(HeadLoss.forward, made))
+    try:
+        trainer.model.bfloat16()
+        half, half_grad = step(trainer, OutputTrainer.compute_loss, batch, number)
+    finally:
+        trainer.model.float()
+    assert len(made) == 1
+    assert half == pytest.approx(exact, rel=5e-3)
+    assert torch.nn.functional.cosine_similarity(half_grad.float(), exact_grad, dim=0) > 0.99
+
+
 def test_a_model_that_bends_its_logits_is_left_to_trl(trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = next(iter(trainer.get_train_dataloader()))
     number = int((batch["labels"] != -100).sum())

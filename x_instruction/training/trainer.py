@@ -119,7 +119,7 @@ class OutputTrainer(SFTTrainer):  # type: ignore[misc]
             or self.aux_loss_enabled
             or type(head) is not torch.nn.Linear
             or head.bias is not None
-            or head.weight.dtype != torch.float32
+            or head.weight.dtype not in (torch.float32, torch.bfloat16)
         ):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         has_loss = labels[:, 1:] != -100
@@ -146,7 +146,8 @@ class OutputTrainer(SFTTrainer):  # type: ignore[misc]
         if not self._plain:
             # It caps or scales its logits, such as Gemma 2 and Cohere.
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss: torch.Tensor = HeadLoss.apply(states, head.weight, labels[:, 1:][has_loss])
+        # Logits in bfloat16 would have two to three digits.
+        loss: torch.Tensor = HeadLoss.apply(states.float(), head.weight.float(), labels[:, 1:][has_loss])
         loss = loss / torch.as_tensor(count if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # num_items_in_batch counts the tokens of all processes, and gradients are averaged over processes.
