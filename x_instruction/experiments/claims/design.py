@@ -134,6 +134,8 @@ class Design(Section):
     """The base model."""
     prune: bool = True
     """Cut the model's vocabulary to what the pool uses, so that training and scoring cost less."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Data type in which models are measured."""
     rater_adapter: str = "embedded-rater"
     """Adapter of the trained rater, which fits the base model; empty for none."""
     test: str

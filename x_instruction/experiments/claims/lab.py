@@ -109,7 +109,7 @@ class Lab:
     @cached_property
     def base(self) -> Model:
         """The base model that answers, with the vocabulary of the pool."""
-        whole = Model(name=self.design.model, threads=2, device=self.device)
+        whole = Model(name=self.design.model, threads=2, device=self.device, dtype=self.design.dtype)
         if not self.design.prune:
             return whole
         texts = [text for d in self.documents for text in (d.text, d.text_en, d.title)]
@@ -195,6 +195,7 @@ class Lab:
         return {
             "pool": self.pool_digest(),
             "model": self.design.model,
+            "dtype": self.design.dtype,
             "held_out": self.design.held_out(self.profile).model_dump(),
             "sizes": self.sizes.model_dump(include={"found_prompts", "scored_tokens", "answer_tokens"}),
         }
