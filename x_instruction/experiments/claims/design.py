@@ -136,6 +136,8 @@ class Design(Section):
     """Cut the model's vocabulary to what the pool uses, so that training and scoring cost less."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Data type in which models are measured."""
+    threads: Positive = 1
+    """CPU threads of a model that is measured. Another number rounds sums differently."""
     rater_adapter: str = "embedded-rater"
     """Adapter of the trained rater, which fits the base model; empty for none."""
     test: str

@@ -109,7 +109,7 @@ class Lab:
     @cached_property
     def base(self) -> Model:
         """The base model that answers, with the vocabulary of the pool."""
-        whole = Model(name=self.design.model, threads=2, device=self.device, dtype=self.design.dtype)
+        whole = Model(name=self.design.model, threads=self.design.threads, device=self.device, dtype=self.design.dtype)
         if not self.design.prune:
             return whole
         texts = [text for d in self.documents for text in (d.text, d.text_en, d.title)]
@@ -183,7 +183,7 @@ class Lab:
         name = f"{arm.name}-{arm.seed}" if arm else "base"
         asked = "" if tagged == (arm is None or arm.tagged) else ("-tagged" if tagged else "-untagged")
         settings = self._measuring() | {
-            "train": self.design.train.model_dump(),
+            "train": self.design.train.replace(steps=arm.steps or self.sizes.steps).model_dump() if arm else None,
             "arm": asdict(arm) if arm else None,
             "tagged": tagged,
             "answers_only": answers_only,
