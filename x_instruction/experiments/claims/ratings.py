@@ -57,7 +57,13 @@ def spread(
 
 def model(lab: Lab, adapter: str = "") -> Model:
     """The whole base model, with an adapter or without."""
-    return Model(name=lab.design.model, threads=2, device=lab.device, adapter=adapter or None)
+    return Model(
+        name=lab.design.model,
+        threads=lab.design.threads,
+        dtype=lab.design.dtype,
+        device=lab.device,
+        adapter=adapter or None,
+    )
 
 
 def settings(rater: Model) -> Refine:
