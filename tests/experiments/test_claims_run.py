@@ -129,12 +129,11 @@ def test_no_part_begins_after_the_time(tmp_path: Path) -> None:
 
 
 def test_another_design_does_not_mix_with_the_results(shared: Shared) -> None:
-    other = load(shared.design)
-    other = other.replace(train=other.train.replace(learning_rate=1e-3))
-    with pytest.raises(
-        RecipeError, match=r"holds results of another design.*train\.learning_rate was 0\.0005, is 0\.001"
-    ):
+    other = load(shared.design).with_model("org/model")
+    with pytest.raises(RecipeError, match=r"holds results of another design.*model was .*, is 'org/model'"):
         run.run(other, "small", shared.folder, documents=shared.pool, device="cpu")
+    with pytest.raises(RecipeError, match=r"before\.json was made with another design, pool or model"):
+        parts.read(shared.folder, Part("alignment/before", {"other": "settings"}, dict))
 
 
 def test_another_model_has_no_trained_rater() -> None:
