@@ -20,7 +20,7 @@ from x_instruction.config.mixing import load
 from x_instruction.config.model import Model
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation import representations
-from x_instruction.evaluation.representations import Encoder, Parallel, gap, measure, read, retrieval, uniformity
+from x_instruction.evaluation.representations import Encoder, Parallel, gap, hits, measure, read, retrieval, uniformity
 from x_instruction.mixing.files import write
 
 EYE = np.eye(3)
@@ -98,6 +98,18 @@ def test_equally_near_ones_share_the_find() -> None:
     assert retrieval(same, same).mean == pytest.approx(1 / 8)
     two = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert retrieval(two, two).forward == pytest.approx(2 / 3)
+
+
+def test_hits_by_hand() -> None:
+    # The first two rows are of one page, and their targets are the same.
+    targets = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    queries = np.array([[1.0, 0.1, 0], [0, 1, 0], [1, 0, 0], [0, 0.2, 1]])
+    assert hits(queries, targets, ["a", "a", "b", "c"]).tolist() == [1, 0, 0, 1]
+    # Two pages are equally near.
+    assert hits(queries, targets, ["a", "d", "b", "c"]).tolist() == [0.5, 0, 0, 1]
+    assert hits(queries, targets, "abcd").mean() == retrieval(queries, targets).forward
+    with pytest.raises(ValueError, match="expected the same number of rows"):
+        hits(queries, targets[:3], "abcd")
 
 
 def test_gap_by_hand() -> None:

@@ -70,27 +70,40 @@ def make(
         left: gets the parts that failed or were not begun, and why.
     """
     for part in parts:
-        file = path(folder, part.name)
-        failed = file.with_suffix(".failed")
-        if read(folder, part) is not None:
-            continue
-        if time.monotonic() > deadline:
-            left[part.name] = "no time was left"
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
         try:
+            if read(folder, part) is not None:
+                continue
+            if time.monotonic() > deadline:
+                left[part.name] = "no time was left"
+                continue
+            started = time.monotonic()
             result = part.make()
         except Exception as error:
-            # Whatever it is, what the other parts find is worth hours. The file has the traceback of a defect.
-            known = isinstance(error, XInstructionError)
-            failed.write_text(f"{error}\n" if known else traceback.format_exc(), "utf-8")
-            left[part.name] = str(error) if known else f"{type(error).__name__}: {error} (traceback: {failed})"
+            left[part.name] = keep_failure(folder, part.name, error)
             log(f"{part.name}: failed: {left[part.name]}")
             continue
         seconds = time.monotonic() - started
         table = {"settings": hashing.digest(part.settings), "seconds": round(seconds, 1), "result": result}
+        file = path(folder, part.name)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as stream:
             stream.write(json.dumps(table, ensure_ascii=False, indent=1).encode())
-        failed.unlink(missing_ok=True)
+        file.with_suffix(".failed").unlink(missing_ok=True)
         log(f"{part.name}: {seconds:.0f} s")
+
+
+def keep_failure(folder: Path, name: str, error: Exception) -> str:
+    """Keep why a part or an experiment failed, beside its results, and the traceback of a defect.
+
+    What the others find is worth hours, so no error ends them.
+
+    Returns:
+        The reason, in one line.
+    """
+    file = path(folder, name).with_suffix(".failed")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(error, XInstructionError):
+        file.write_text(f"{error}\n", "utf-8")
+        return str(error)
+    file.write_text("".join(traceback.format_exception(error)), "utf-8")
+    return f"{type(error).__name__}: {error} (traceback: {file})"

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from x_instruction.config.section import flatten, without_folder
 from x_instruction.engines.local.devices import has_gpu
-from x_instruction.errors import CorpusError, EngineError, MissingExtra, RecipeError, XInstructionError, differences
+from x_instruction.errors import CorpusError, EngineError, MissingExtra, RecipeError, differences
 from x_instruction.experiments.claims import analysis, parts
 from x_instruction.experiments.claims.analysis import Figure
 from x_instruction.experiments.claims.design import Design, Profile
@@ -147,9 +147,9 @@ def run(
                     parts.make(folder, share, deadline, log, left)
                 if results := _results(folder, name):
                     figures += experiment(name).figures(lab, results)
-            except XInstructionError as error:
-                log(f"{name}: {error}")
-                left[name] = str(error)
+            except Exception as error:
+                left[name] = parts.keep_failure(folder, name, error)
+                log(f"{name}: failed: {left[name]}")
         lab.close()
         outcome = Outcome(figures, verdicts(design, figures), left, folder / RESULTS)
         _write(lab, outcome)
