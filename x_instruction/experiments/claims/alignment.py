@@ -51,6 +51,7 @@ def parts(lab: Lab) -> Iterator[Part]:
     settings = {
         "pool": lab.pool_digest(),
         "model": lab.design.model,
+        "dtype": lab.design.dtype,
         "held_out": lab.design.held_out(lab.profile).model_dump(),
         "align": ALIGN.model_dump(),
     }
