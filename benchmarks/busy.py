@@ -3,7 +3,7 @@
     python benchmarks/busy.py --tokens-per-second 9200 40000
 
 The engine is emulated: its device writes 30 tokens per answer at the given speed, as long as it has requests, while
-this process goes on. Everything else is the real code: passages of the sample corpus, the tokenizer of the embedded
+this process works. Everything else is the real code: passages of the sample corpus, the tokenizer of the embedded
 model, prompts, request cache, checks and shards. Time is the CPU time of this process and its waits for the device, so
 other load on the machine does not count; with ``--wall`` it is wall time. ``all first`` hides that the engine takes
 streams, so that all requests of a shard are prepared before the first one is answered, and all answers are checked

@@ -6,7 +6,9 @@ generated. ``question`` also makes the training rows, so that both have the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +36,14 @@ class Reader(Protocol):
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest start of the text that has at most this many tokens."""
+
+
+@dataclass(slots=True)
+class _Remembering:
+    """A reader whose ``truncate`` remembers the last texts."""
+
+    chat: bool
+    truncate: Callable[[str, int], str]
 
 
 def question(
@@ -66,9 +76,9 @@ def question(
 
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the probability of the best level, 0 to 1, calibrated if possible."""
-    requests = [
-        question(c.text, c.language, c.instruction, c.instruction_language, settings, engine) for c in candidates
-    ]
+    # The candidates of a page follow each other, and tokenizing takes long.
+    by = _Remembering(engine.chat, lru_cache(maxsize=4)(engine.truncate))
+    requests = [question(c.text, c.language, c.instruction, c.instruction_language, settings, by) for c in candidates]
     fitted = calibration.of(settings.rater_model)
     # Pairs may be equal once responses are truncated. Requested twice, their answers could differ by rounding.
     distinct = list(dict.fromkeys(requests))
