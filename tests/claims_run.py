@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from x_instruction.experiments.claims import analysis, design, pool, run
 
 # Rows of each language in the pool of the tests.
 ROWS = {"fr": 60, "sw": 60, "vi": 60, "ja": 40, "ko": 12}
-# Experiments that can be run.
-THERE = tuple(name for name, module in run.EXPERIMENTS.items() if find_spec(module))
 SMALL = {"seen": 8, "unseen_language": 6, "unseen_source": 4, "curve": [8, 16], "multilingual": [0, 2, 16]}
 
 

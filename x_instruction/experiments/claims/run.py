@@ -1,7 +1,8 @@
 """Run the experiments of a design: parts that are missing are made, and figures follow from all that is there.
 
-FOLDER/design.json     the design, its profile and the pool's digest
-FOLDER/parts/          results of parts (``parts``)
+FOLDER/design.json     what all parts share: the model, the pool and what is held out
+FOLDER/parts/          results of parts, and why others failed (``parts``)
+FOLDER/measured/       measurements of models, which experiments share
 FOLDER/models/         trained models, by the digest of their rows and settings
 FOLDER/results.json    figures and verdicts
 FOLDER/report.html     the same for people
