@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ def test_multilingual_rows_are_spread_evenly_and_nested(lab: Lab) -> None:
     assert all(pair.language == "en" for pair in arms[0])
     own = {number: [pair for pair in rows if pair.language != "en"] for number, rows in arms.items()}
     assert {number: len(rows) for number, rows in own.items()} == {number: number for number in arms}
-    small, large = (set(own[number]) for number in sorted(arms)[1:3])
-    assert small < large < set(arms[total])
-    assert max(Counter(pair.language for pair in small).values()) == 1
+    assert all(set(own[small]) < set(own[large]) for small, large in pairwise(sorted(own)))
+    smallest = min(number for number in own if number)
+    assert max(Counter(pair.language for pair in own[smallest]).values()) == 1
 
 
 def test_english_rows_are_of_other_documents_and_each_of_one(lab: Lab) -> None:
