@@ -41,6 +41,10 @@ class Column:
     value: Callable[[Curated], str | int | float | None]
 
 
+# ``json.dumps`` would make an encoder for each row.
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def row_id(record: Curated) -> str:
     """Id of a published row, unique within a language: the passage's id and the candidate's number.
 
@@ -86,6 +90,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("cluster", "int32", "cluster of the instruction, numbered from the largest", lambda r: r.cluster),
     Column("rank", "int32", "order of selection, from 0", lambda r: r.rank),
 )
+_NAMES = tuple(column.name for column in COLUMNS)
 
 
 def published(record: Curated) -> dict[str, Any]:
@@ -118,8 +123,7 @@ def row_digest(row: Mapping[str, Any]) -> bytes:
     Raises:
         KeyError: A column is missing.
     """
-    values = json.dumps([row[column.name] for column in COLUMNS], separators=(",", ":"))
-    return hashlib.sha256(values.encode()).digest()
+    return hashlib.sha256(_ENCODE([row[name] for name in _NAMES]).encode()).digest()
 
 
 class Content:

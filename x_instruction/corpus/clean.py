@@ -56,19 +56,28 @@ def normalise(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    text = _LINE_END.sub("\n", text)
-    if not text.isascii():
+    # Whatever the first patterns match is not printable, and this test of all characters is faster than one pattern.
+    plain = text.replace("\n", "").replace("\u200b", "").replace("\u200c", "").replace("\u200d", "")
+    unusual = not plain.isprintable()
+    if unusual:
+        text = _LINE_END.sub("\n", text)
         text = _SURROGATE.sub("\ufffd", text)
-    text = _INVISIBLE.sub("", text)
+        text = _INVISIBLE.sub("", text)
     if "\u200b" in text:
         text = _STRAY_ZERO_WIDTH_SPACE.sub("", text)
     if "\u0d4d\u200d" in text:
         text = _CHILLU.sub(lambda match: _CHILLUS[match[1]], text)
     if "\u200c" in text or "\u200d" in text:
         text = _STRAY_JOINER.sub("", text)
-    text = _TWO_SPACES.sub(" ", _OTHER_SPACES.sub(" ", text))
-    text = _AROUND_LINE.sub("\n", text)
-    return _BLANK_LINES.sub("\n\n", text).strip(" \n")
+    if unusual:
+        text = _OTHER_SPACES.sub(" ", text)
+    if "  " in text:
+        text = _TWO_SPACES.sub(" ", text)
+    if "\n " in text or " \n" in text:
+        text = _AROUND_LINE.sub("\n", text)
+    if "\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n", text)
+    return text.strip(" \n")
 
 
 def broken(text: str) -> int:
