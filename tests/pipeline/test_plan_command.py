@@ -114,7 +114,7 @@ def test_what_breaks_first_on_the_way_to_a_billion(figures: Callable[..., dict[s
     assert part(found, "embed")["shards"] == part(found, "refine")["shards"] == 10**8
     assert part(found, "diversify")["seconds"] == part(found, "diversify")["longest"]
     sampled = figures("--passages", "1e9", "--set", "diversify.selector=sampled-kmeans", *SLOW)
-    assert part(sampled, "diversify")["seconds"] < part(found, "diversify")["seconds"] / 100
+    assert part(sampled, "diversify")["seconds"] < part(found, "diversify")["seconds"] / 10
     # Larger shards move the limit that they are named for.
     larger = figures("--passages", "1e9", "--set", "corpus.shard_size=500000", *SLOW)
     assert not next(limit["exceeded"] for limit in larger["limits"] if limit["kind"] == "files")

@@ -1,7 +1,7 @@
 """The default selector: k-means on the unit sphere, then round-robin over clusters, best scores first.
 
-``kmeans`` is the full k-means of scikit-learn, whose time grows with about the 1.5th power of the number of rows.
-``sampled-kmeans`` finds the clusters on a sample, for millions of rows.
+``kmeans`` clusters all rows with scikit-learn, and starts from clusters of a few of them. ``sampled-kmeans`` finds the
+clusters on a sample, for millions of rows. The time of both grows with about the 1.5th power of the number of rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from x_instruction.diversify.round_robin import Labels, checked, renumber, turns
 from x_instruction.errors import MissingExtra
 
 try:
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.cluster import KMeans, MiniBatchKMeans, kmeans_plusplus
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
@@ -31,6 +31,10 @@ _BATCH, _BLOCK = 8_192, 16_384
 # One start is enough: scikit-learn's k-means++ tries several points per centre, and the clusters only spread the
 # selection, so a slightly better optimum is not worth a multiple of the time.
 _STARTS = 1
+# Rows per cluster that ``kmeans`` draws its first centres from and that it improves them on, and the rounds on those
+# rows and on all. More of each takes longer and makes the clusters no tighter (docs/benchmarks.md).
+_SEEDING_ROWS, _START_ROWS = 8, 128
+_START_ROUNDS, _ROUNDS = 15, 5
 
 
 def select(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:
@@ -55,6 +59,8 @@ def placed(embeddings: Floats, scores: Floats, draw: Draw) -> tuple[Labels, npt.
 def cluster(embeddings: Floats, clusters: int | None, seed: int) -> Labels:
     """Cluster of each row of ``(n, d)``, numbered from the largest, from 0.
 
+    k-means++ (Arthur and Vassilvitskii, SODA 2007) on a sample of the rows, rounds on a larger one, then rounds on all.
+
     Args:
         embeddings: of unit length, so that squared distance is twice one minus cosine.
         clusters: number of clusters; the square root of ``n`` if None, and never more than distinct points.
@@ -70,12 +76,27 @@ def cluster(embeddings: Floats, clusters: int | None, seed: int) -> Labels:
     number = _points(embeddings, clusters or round(math.sqrt(rows)))
     if number == 1:
         return np.zeros(rows, dtype=np.intp)
-    means = KMeans(n_clusters=number, n_init=_STARTS, random_state=seed)
+    sample = _drawn(embeddings, number * _START_ROWS, np.random.RandomState(seed))
+    start = KMeans(n_clusters=number, init=_first_centres, n_init=_STARTS, max_iter=_START_ROUNDS, random_state=seed)
     # One thread: several add to the centres in the order in which they finish, so the last digits would be random.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # Points that differ only by rounding leave clusters empty, which is harmless: renumber closes the gaps.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        centres = start.fit(sample).cluster_centers_
+        means = KMeans(n_clusters=number, init=centres, n_init=_STARTS, max_iter=_ROUNDS)
         return renumber(means.fit_predict(embeddings))
+
+
+def _first_centres(rows: Floats, n_clusters: int, random_state: np.random.RandomState) -> Floats:
+    """The centres that k-means begins with, as scikit-learn asks for them."""
+    drawn = _drawn(rows, n_clusters * _SEEDING_ROWS, random_state)
+    centres: Floats = kmeans_plusplus(drawn, n_clusters, random_state=random_state)[0]
+    return centres
+
+
+def _drawn(rows: Floats, most: int, random: np.random.RandomState) -> Floats:
+    """So many rows at random, in their order, or all if there are fewer."""
+    return rows if len(rows) <= most else rows[np.sort(random.choice(len(rows), most, replace=False))]
 
 
 def select_sampled(embeddings: Floats, scores: Floats, draw: Draw) -> list[Selection]:

@@ -17,7 +17,7 @@ from x_instruction.engines import engine_spec
 from x_instruction.engines.models import ModelFiles, locate
 
 # Raised when code makes another output of the same settings, so that old output is noticed: by stage, and by model.
-VERSIONS = {"passage": 4, "candidate": 5, "rated": 4, "embedded": 1, "curated": 1, "generator": 3, "rater": 3}
+VERSIONS = {"passage": 4, "candidate": 5, "rated": 4, "embedded": 1, "curated": 2, "generator": 3, "rater": 3}
 
 
 def fingerprint(settings: Section, output: Literal["records", "model"] = "records") -> dict[str, Any]:
