@@ -110,6 +110,7 @@ def _part(lab: Lab, name: str, suffix: str, examples: Sequence[Example]) -> Part
     names = (name, *BESIDE.get(name, ()))
     settings = {
         "model": lab.design.model,
+        "dtype": lab.design.dtype,
         "adapter": adapter,
         "features": names,
         "response_tokens": ratings.RESPONSE_TOKENS,

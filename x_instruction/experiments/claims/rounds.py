@@ -87,6 +87,7 @@ class Rounds:
         """What decides the results of a part."""
         return {
             "model": self.lab.design.model,
+            "dtype": self.lab.design.dtype,
             "adapter": self.lab.design.rater_adapter,
             "train": self.lab.design.rater_train.model_dump(),
             "steps": self.sizes.round_steps,
