@@ -93,6 +93,5 @@ def shared(write_design: WriteDesign, small_pool: Path, tmp_path_factory: pytest
             root / "run",
             documents=small_pool,
             device="cpu",
-            only=("raters", "language", "rounds", "multilingual", "curve", "alignment"),
         )
     return Shared(file, small_pool, root / "run", outcome)
