@@ -239,13 +239,46 @@ def results_page() -> str:
     parts = [RESULTS_HEAD, f"{shipped.test}\n"]
     if result_files():
         parts.append("![Claims: measured effects and what was expected](results/claims.svg)\n")
+    shown: set[tuple[str, str, str]] = set()
     for claim in next(iter(found.values()))["claims"]:
         parts += _claim_section(claim, {name: results["verdicts"] for name, results in found.items()})
+        for name, results in found.items():
+            parts += _arms(claim, name, results, shown)
     return "\n".join(parts)
 
 
+def _arms(
+    claim: Mapping[str, Any], profile: str, results: Mapping[str, Any], shown: set[tuple[str, str, str]]
+) -> list[str]:
+    """Tables of the measures that test a claim: a row for each arm, a column for each group of rows."""
+    lines = []
+    measures = [one["expected"]["measure"] for one in results["verdicts"] if one["claim"] == claim["id"]]
+    for measure in dict.fromkeys(measures):
+        own = [
+            figure
+            for figure in results["figures"]
+            if (figure["experiment"], figure["measure"], figure["baseline"]) == (claim["experiment"], measure, "")
+        ]
+        if not own or (claim["experiment"], measure, profile) in shown:
+            continue
+        shown.add((claim["experiment"], measure, profile))
+        groups = list(dict.fromkeys(figure["group"] for figure in own))
+        cells = {(figure["arm"], figure["group"]): wording.interval(figure) for figure in own}
+        lines += [
+            f"{wording.named(measure)}, `{profile}`:\n",
+            f"| arm | {' | '.join(group.replace('_', ' ') for group in groups)} |",
+            f"|---|{'---|' * len(groups)}",
+            *(
+                f"| {arm} | {' | '.join(cells.get((arm, group), '-') for group in groups)} |"
+                for arm in dict.fromkeys(figure["arm"] for figure in own)
+            ),
+            "",
+        ]
+    return lines
+
+
 def _claim_section(claim: Mapping[str, Any], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    lines = [f"## {claim['statement']}\n", f"{claim['method']} Source: {claim['source']}.\n"]
+    lines = [f"## {claim['statement'].rstrip('.')}\n", f"{claim['method']} Source: {claim['source']}.\n"]
     table_lines = [
         "| comparison | sizes | figure (95 %) | expected | smallest effect | verdict |",
         "|---|---|---|---|---|---|",

@@ -33,6 +33,12 @@ def comparison(expected: Mapping[str, Any]) -> str:
     return f"{expected['arm']}{against}: {_MEASURES.get(measure, measure)}{_GROUPS.get(group, f', {group}')}"
 
 
+def named(measure: str) -> str:
+    """The name of a measure, as the beginning of a line."""
+    name = _MEASURES.get(measure, measure)
+    return name[0].upper() + name[1:]
+
+
 def amount(value: float | None, signed: bool = False) -> str:
     """A measured number; ``-`` for none."""
     return "-" if value is None else f"{value:{'+' if signed else ''}.3f}"
