@@ -7,4 +7,4 @@ from x_instruction.cli.groups import CommandGroup
 
 @click.group(cls=CommandGroup, package=__name__, sections={"Commands": ["run", "show", "ablate", "scaling"]})
 def command() -> None:
-    """Test the claims of papers, run ablations, and fit data-scaling curves."""
+    """Test claims, run ablations, fit data-scaling curves."""

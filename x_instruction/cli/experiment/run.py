@@ -45,7 +45,7 @@ def command(
     seconds: float | None,
     form: Format | None,
 ) -> None:
-    """Test the claims of DESIGN, and compare what comes out with what was expected.
+    """Test the claims of DESIGN, and compare with what was expected.
 
     DESIGN is a TOML file, or `claims`, which ships. `x-instruction experiment show` prints it.
 
