@@ -244,6 +244,9 @@ def results_page() -> str:
         parts += _claim_section(claim, {name: results["verdicts"] for name, results in found.items()})
         for name, results in found.items():
             parts += _arms(claim, name, results, shown)
+    for name, results in found.items():
+        if left := results.get("left"):
+            parts.append(f"Parts of `{name}` that were not made yet: {', '.join(f'`{part}`' for part in left)}.\n")
     return "\n".join(parts)
 
 
