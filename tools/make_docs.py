@@ -259,7 +259,7 @@ def _arms(
     for measure in dict.fromkeys(measures):
         own = [
             figure
-            for figure in results["figures"]
+            for figure in results.get("figures", [])
             if (figure["experiment"], figure["measure"], figure["baseline"]) == (claim["experiment"], measure, "")
         ]
         if not own or (claim["experiment"], measure, profile) in shown:
