@@ -6,12 +6,14 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +21,12 @@ import torch
 from safetensors.torch import load_file
 
 from x_instruction.config.model import Model
-from x_instruction.engines import Completion
+from x_instruction.engines import Completion, Scoring
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.experiments.pruned import prune
 
 GPU = Path(__file__).parent.parent / "benchmarks" / "gpu"
-PARTS = ["ceilings", "agreement", "throughput", "waiting", "memory", "training", "vllm"]
+PARTS = ["ceilings", "agreement", "throughput", "waiting", "memory", "training", "vllm", "claims"]
 
 
 def run(out: Path, *arguments: str, script: str = "run") -> subprocess.CompletedProcess[str]:
@@ -72,7 +74,7 @@ def test_all_parts_run_with_tiny_models(tmp_path: Path) -> None:
     assert found.keys() == {*PARTS, "table"}
     assert found["table"]["states"].keys() == set(PARTS)
     assert found["table"]["table"] in ended.stdout
-    for name in PARTS[:-1]:
+    for name in set(PARTS) - {"vllm"}:
         assert found[name]["status"] == "ok", name
         assert found[name]["rows"], name
     assert found["vllm"]["status"] in ("missing", "ok")
@@ -81,20 +83,53 @@ def test_all_parts_run_with_tiny_models(tmp_path: Path) -> None:
         assert all(figures[f"{size}: {what}"] > 0 for what in ("writing, static", "choosing of 5", "scoring"))
     assert figures["tiny-1: writing, continuous"] > 0
     assert all(0 <= share < 1 for share in rows(found["waiting"]).values())
-    assert all(figures > 0 for figures in rows(found["training"]).values())
-    assert {"tiny-2, lora: TRL alone", "tiny-2, lora: supervised", "tiny-2, lora: AFP"} == rows(
-        found["training"]
-    ).keys()
+    trained = rows(found["training"])
+    assert trained.pop("tiny-2, qlora: supervised") == "not measured"
+    assert {"tiny-2, lora: TRL alone", "tiny-2, lora: supervised", "tiny-2, lora: AFP"} == trained.keys()
+    assert all(figures > 0 for figures in trained.values())
     assert rows(found["memory"])["tiny-1, static: the same engine afterwards"] == "works"
+    claims = rows(found["claims"])
+    assert 0 <= claims["answer-language: right of tagged"] <= 1
+    assert claims["curation: clean of curated over random"] == "not measured"
+    assert {path.name for path in (tmp_path / "out" / "claims").iterdir()} == {
+        "results.json", "report.html", "parts.tar.gz"
+    }  # fmt: skip
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(900)
+def test_experiments_resume_after_a_kill(tmp_path: Path) -> None:
+    arguments = ["--small", "--parts=claims", f"--work={tmp_path / 'work'}", f"--packed={tmp_path / 'no-pack'}"]
+    line = [sys.executable, str(GPU / "run"), "--out", str(tmp_path / "out"), *arguments]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+    made = tmp_path / "work" / "tiny" / "parts" / "raters"
+    while process.poll() is None and not list(made.glob("*.json")):
+        time.sleep(0.1)
+    # The part has a process group of its own, and its processes end with it.
+    part = next(int(pid) for pid in subprocess.check_output(["pgrep", "-f", f"part.py claims {tmp_path}"]).split())
+    os.killpg(part, signal.SIGKILL)
+    process.wait()
+    killed = results(tmp_path / "out")
+    assert killed["claims"]["status"] == "failed"
+    assert killed["claims"]["message"] == "ended with exit code -9"
+    times = {path: path.stat().st_mtime_ns for path in made.glob("*.json")}
+    assert times
+    ended = run(tmp_path / "out", *arguments)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    assert 0 <= rows(results(tmp_path / "out")["claims"])["answer-language: right of tagged"] <= 1
 
 
 def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> None:
     out = tmp_path / "out"
+    pool = tmp_path / "no-titles.jsonl"
+    pool.write_text(json.dumps({"id": "a", "language": "sw", "text": "Jambo.", "text_en": "Hello."}) + "\n", "utf-8")
     ended = run(
         out,
         "--small",
-        "--parts=ceilings,agreement,memory,vllm",
+        "--parts=ceilings,agreement,claims,memory,vllm",
         "--limit=ceilings=0.2",
+        f"--pool={pool}",
         f"--model={tmp_path / 'none'}",
         f"--packed={tmp_path / 'no-pack'}",
     )
@@ -104,6 +139,7 @@ def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> No
     assert found["table"]["states"] == {
         "ceilings": "timeout",
         "agreement": "failed",
+        "claims": "failed",
         "memory": "ok",
         "vllm": "missing" if vllm else "ok",
     }
@@ -111,6 +147,7 @@ def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> No
     assert "random tiny-1, bfloat16 on cpu: likelihood, largest difference" in rows(found["agreement"])
     assert "none does not exist" in found["agreement"]["message"]
     assert "Traceback" in found["agreement"]["log"]
+    assert "title" in found["claims"]["message"]
     # This is what the engine does today, and where it learns to halve a batch this line changes.
     assert rows(found["memory"])["tiny-1, static: a batch that does not fit"] == "not recovered"
     for name in ("timeout", "failed", "ok"):
@@ -120,7 +157,7 @@ def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--parts=ceiling"], "--parts names 'ceiling', expected some of ceilings, agreement"),
+        (["--parts=ceiling"], "--parts names 'ceiling', expected some of all, speed, ceilings, agreement"),
         (["--limit=memory=soon"], "--limit is 'memory=soon', expected PART=SECONDS"),
         (["--limit=disk=3"], "--limit names 'disk', expected one of ceilings"),
     ],
@@ -186,6 +223,11 @@ def test_the_embedded_model_travels_with_the_vocabulary_of_a_pool(
     engine = TransformersEngine(Model(name=str(folder), device="cpu"))
     [(_, answer)] = engine.answer([Completion("Answer in Finnish.", 2)])
     assert answer.output_tokens > 0
+    # Its adapter has no rows of the vocabulary, so it fits.
+    rater = TransformersEngine(Model(name=str(folder), adapter="embedded-rater", device="cpu"))
+    [(_, changed)] = rater.answer([Scoring("Miten riisiä", " keitetään?")])
+    [(_, plain)] = engine.answer([Scoring("Miten riisiä", " keitetään?")])
+    assert changed.log_likelihood != plain.log_likelihood
 
 
 def test_loads_stay_under_the_limit_and_join_to_the_same_files(packed: ModuleType, tmp_path: Path) -> None:
@@ -256,3 +298,115 @@ def test_time_covered_by_overlapping_spans(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert covered([]) == 0
     assert covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(GPU))
+    import claims
+
+    return claims
+
+
+# What a process of the experiments does is in its name; the figures say what is there.
+PROCESS = """
+import json, sys, time
+from pathlib import Path
+
+name, given = sys.argv[1], json.loads(sys.argv[3])
+folder = Path(given["folder"])
+if name == "results":
+    made = sorted(path.stem for path in folder.glob("*.made"))
+    expected = {"arm": "a", "baseline": "", "measure": "m", "group": "all", "low": 0, "high": 1}
+    verdicts = [{"claim": one, "expected": expected, "figure": None, "verdict": "not measured"} for one in made]
+    left = {f"{one}/part": "" for one in given["all"] if one not in made}
+    (folder / "results.json").write_text(json.dumps({"verdicts": verdicts, "left": left}))
+    sys.exit()
+attempts = folder / f"{name}.attempts"
+attempts.write_text(attempts.read_text() + "x" if attempts.exists() else "x")
+if name == "hangs":
+    time.sleep(600)
+if name == "fails" or name == "fails-once" and attempts.read_text() == "x":
+    print("CUDA out of memory")
+    sys.exit(1)
+(folder / f"{name}.made").touch()
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "seconds", "made", "status", "message"),
+    [
+        (["good", "fails-once"], 60, ["fails-once", "good"], "ok", ""),
+        (["fails", "good"], 60, ["good"], "failed", "fails-0: CUDA out of memory"),
+        (["hangs", "good"], 6, ["good"], "ok", "no time was left for hangs: the same command resumes"),
+    ],
+)
+def test_a_process_that_fails_or_hangs_leaves_the_other_experiments(
+    claims: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    names: list[str],
+    seconds: float,
+    made: list[str],
+    status: str,
+    message: str,
+) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS, "utf-8")
+    monkeypatch.setattr(claims, "_SCRIPT", script)
+    report = claims.Report(tmp_path / "claims.json", "claims")
+    given = {"folder": str(tmp_path), "all": names}
+    tasks = [claims.Task(name, (0,)) for name in names]
+    claims.Schedule(tasks, 2, given, report, time.monotonic() + seconds).run()
+    report.end("ok")
+    found = results(tmp_path)["claims"]
+    assert sorted(rows(found)) == [f"{name}: m of a" for name in made]
+    assert (found["status"], found["message"]) == (status, message)
+
+
+def test_what_the_experiments_need_is_said(claims: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = claims.Settings(tmp_path, tmp_path, small=False, work=tmp_path / "work")
+    report = claims.Report(tmp_path / "claims.json", "claims")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(claims.Missing, match=r"^no GPU: use --small, or x-instruction experiment run claims"):
+        claims.run(settings, report)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(claims.Missing, match=r"^no model: pack --weights embedded --pool FILE, or name one"):
+        claims.run(settings, report)
+
+
+@pytest.mark.parametrize(("gib", "cores", "expected"), [(80, 16, 8), (24, 16, 3), (80, 4, 2), (4, 16, 1)])
+def test_as_many_processes_as_memory_and_cores_allow(
+    claims: ModuleType, monkeypatch: pytest.MonkeyPatch, gib: int, cores: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(total_memory=gib << 30))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert claims.processes(True) == expected
+    assert claims.processes(False) == 1
+
+
+def test_the_row_of_a_comparison(claims: ModuleType) -> None:
+    expected = {"arm": "tagged", "baseline": "base", "measure": "right", "group": "unseen_language"}
+    figure = {"value": 0.4, "low": 0.31, "high": 0.5, "documents": 30, "seeds": 3, "unit": ""}
+    verdict = {
+        "claim": "answer-language",
+        "expected": expected | {"low": 0.3, "high": 0.9},
+        "figure": figure,
+        "verdict": "shown",
+    }
+    assert claims.row(verdict) == {
+        "what": "answer-language: right of tagged over base, unseen language",
+        "figure": 0.4,
+        "unit": "",
+        "note": "0.310 to 0.500, shown; expected 0.3 to 0.9; documents: 30, seeds: 3",
+    }
+
+
+def test_the_rater_goes_with_the_embedded_model_only(claims: ModuleType, tmp_path: Path) -> None:
+    designed = claims.claims_process.designed
+    cut = designed(str(tmp_path / "gemma-3-270m-pruned-0123456789ab" / "base"), False)
+    assert (cut.rater_adapter, cut.prune) == ("embedded-rater", False)
+    other = designed(str(tmp_path / "qwen" / "base"), False)
+    assert (other.rater_adapter, other.prune) == ("", False)
+    assert "trained" not in other.raters
+    assert claims.claims_process.tasks("embedded", True) == [("raters", (0,)), ("language", (0,))]

@@ -16,14 +16,16 @@ from typing import Any
 
 # Each part: its module, the seconds that it may take on a GPU, and the packages that it needs.
 _MODEL = ("x_instruction", "torch", "transformers", "tokenizers")
+_TRAINING = ("trl", "peft", "datasets", "accelerate")
 PARTS: dict[str, tuple[str, float, tuple[str, ...]]] = {
     "ceilings": ("ceilings", 40, ("torch",)),
     "agreement": ("agreement", 80, _MODEL),
     "throughput": ("throughput", 180, _MODEL),
     "waiting": ("waiting", 50, _MODEL),
     "memory": ("memory", 40, _MODEL),
-    "training": ("training", 150, (*_MODEL, "trl", "peft", "datasets", "accelerate")),
+    "training": ("training", 150, (*_MODEL, *_TRAINING)),
     "vllm": ("vllm_part", 60, (*_MODEL, "vllm")),
+    "claims": ("claims", 540, (*_MODEL, *_TRAINING, "py3langid")),
 }
 
 
@@ -36,12 +38,22 @@ class Settings:
         scratch: an empty folder for models.
         small: tiny models and few repetitions, for a CPU.
         models: folders or names of models with real weights.
+        seconds: time limit.
+        work: folder for what the next command resumes with.
+        pool: file of documents for the experiments; empty for the one that ships.
     """
 
     out: Path
     scratch: Path
     small: bool
     models: tuple[str, ...] = ()
+    seconds: float = 600.0
+    work: Path = Path()
+    pool: str = ""
+
+
+class Missing(Exception):
+    """Something that a part needs is not there. The message names it."""
 
 
 def versions() -> dict[str, str]:
@@ -66,9 +78,20 @@ def main(name: str, file: str, settings_text: str) -> None:
         report.end("missing", f"not installed: {', '.join(missing)}")
         return
     with tempfile.TemporaryDirectory(dir=given["scratch"]) as scratch:
-        settings = Settings(Path(given["out"]), Path(scratch), given["small"], tuple(given["models"]))
+        settings = Settings(
+            Path(given["out"]),
+            Path(scratch),
+            given["small"],
+            tuple(given["models"]),
+            given["seconds"],
+            Path(given["work"]),
+            given["pool"],
+        )
         try:
             importlib.import_module(module).run(settings, report)
+        except Missing as error:
+            report.end("missing", str(error))
+            return
         except Exception as error:
             # The one place that catches all: the next parts must run, and the result says what happened.
             traceback.print_exc()

@@ -39,6 +39,11 @@ class Report:
         self.table["rows"].append({"what": what, "figure": figure, "unit": unit, "note": note})
         self._write()
 
+    def replace(self, rows: list[dict[str, Any]]) -> None:
+        """Other rows in place of all."""
+        self.table["rows"] = rows
+        self._write()
+
     def detail(self, name: str, value: Any) -> None:
         """A figure that is not in the table."""
         self.table["details"][name] = value
@@ -49,7 +54,12 @@ class Report:
         if self.table["status"] == "failed":
             self.failed_check(message)
             return
-        self.table |= {"status": status, "message": message}
+        self.table |= {"status": status, "message": message or self.table["message"]}
+        self._write()
+
+    def say(self, message: str) -> None:
+        """A message for a part that may still end well."""
+        self.table["message"] = message
         self._write()
 
     def failed_check(self, message: str) -> None:

@@ -13,6 +13,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,13 +78,28 @@ def utilisation(speed: float, clock: dict[str, Any], method: str, known: dict[st
 
 
 def run(settings: Settings, report: Report) -> None:
-    """LoRA and all weights; each by TRL alone, by ours, and by AFP."""
+    """LoRA and all weights; each by TRL alone, by ours, and by AFP. QLoRA by ours."""
     # All weights of the smaller model: the last checkpoint of the larger one would take 18 GB and the time to write it.
+    sizes = list((SMALL if settings.small else SIZES).items())
     for method, place in (("lora", 1),) if settings.small else (("lora", 1), ("full", 0)):
-        measure(settings, report, method, *list((SMALL if settings.small else SIZES).items())[place])
+        measure(settings, report, method, *sizes[place])
+    what = f"{sizes[1][0]}, qlora: supervised"
+    if not machine().gpu:
+        report.add(what, "not measured", note="it needs a GPU")
+    elif find_spec("bitsandbytes") is None:
+        report.add(what, "not measured", note="not installed: bitsandbytes (pack --also bitsandbytes==VERSION)")
+    else:
+        measure(settings, report, "qlora", *sizes[1], ways=("supervised",))
 
 
-def measure(settings: Settings, report: Report, method: str, name: str, shape: Shape) -> None:
+def measure(
+    settings: Settings,
+    report: Report,
+    method: str,
+    name: str,
+    shape: Shape,
+    ways: Sequence[str] = ("TRL alone", "supervised", "AFP"),
+) -> None:
     """The rows of one method and model."""
     device = machine()
     base = settings.scratch / f"base-{method}"
@@ -103,15 +120,18 @@ def measure(settings: Settings, report: Report, method: str, name: str, shape: S
     }
     known = ceilings.read(settings.out)
     clocks: dict[str, dict[str, Any]] = {}
-    for way in ("TRL alone", "supervised", "AFP"):
+    for way in ways:
         folder = settings.scratch / "job"
         clock = clocks[way] = trained(folder, base, way, rows(steps * batch), options)
         shutil.rmtree(folder)
         report.detail(f"{method}, {way}", clock | {"tokens_per_second": steady(clock)})
-        ratio = "" if way == "TRL alone" else f"{steady(clock) / steady(clocks['TRL alone']):.2f} x TRL alone; "
-        loss = f"; loss {clock['losses'][0]:.3f} to {clock['losses'][-1]:.3f}"
-        note = f"{ratio}{utilisation(steady(clock), clock, method, known)}{loss}"
-        report.add(f"{name}, {method}: {way}", steady(clock), "tokens/s", note)
+        loss = f"loss {clock['losses'][0]:.3f} to {clock['losses'][-1]:.3f}"
+        notes = [f"{steady(clock) / steady(clocks[ways[0]]):.2f} x TRL alone"] if way != ways[0] else []
+        # Of a base in 4 bits, torch counts bytes and not weights.
+        notes += [utilisation(steady(clock), clock, method, known)] if method != "qlora" else []
+        report.add(f"{name}, {method}: {way}", steady(clock), "tokens/s", "; ".join([*notes, loss]))
+    if len(ways) == 1:
+        return
     alone, same = (clocks[way]["losses"][-1] for way in ("TRL alone", "supervised"))
     if not abs(alone - same) <= 0.02 * alone:
         report.failed_check(f"{method}: the last loss is {same:.4f}, and {alone:.4f} by TRL alone")
