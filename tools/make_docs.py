@@ -291,8 +291,8 @@ def _claim_section(claim: Mapping[str, Any], found: Mapping[str, Sequence[Mappin
         lines.append(f"- `{name}`. {wording.meaning(own[0])}\n")
         for one in own:
             smallest = wording.amount(one["figure"]["smallest"]) if one["figure"] else "-"
-            cells = (wording.comparison(one["expected"]), name, wording.interval(one["figure"]))
-            cells += (wording.expectation(one["expected"]), smallest, one["verdict"])
+            cells = [wording.comparison(one["expected"]), name, wording.interval(one["figure"])]
+            cells += [wording.expectation(one["expected"]), smallest, one["verdict"]]
             table_lines.append(f"| {' | '.join(cells)} |")
     command = f"x-instruction experiment run claims --profile {next(iter(found))} --only {claim['experiment']}"
     return [*lines, *table_lines, "", f"```bash\n{command}\n```\n"]
