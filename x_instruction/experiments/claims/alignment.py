@@ -49,7 +49,7 @@ class Found:
 def parts(lab: Lab) -> Iterator[Part]:
     """The base before, and after with every seed."""
     settings = {
-        "pool": lab.pool_digest(),
+        "pool": lab.pool_digest,
         "model": lab.design.model,
         "dtype": lab.design.dtype,
         "held_out": lab.design.held_out(lab.profile).model_dump(),
@@ -137,6 +137,4 @@ def figures(lab: Lab, results: Mapping[str, Result]) -> list[Figure]:
 def _values(measured: Sequence[Sequence[Found]]) -> dict[str, Values]:
     rows = measured[0]
     table = np.array([[row.retrieval for row in one] for one in measured])
-    groups = {group: [place for place, row in enumerate(rows) if row.group == group] for group in GROUPS}
-    own = Values([row.document for row in rows], table)
-    return by_group({group: places for group, places in groups.items() if places}, own)
+    return by_group([row.group for row in rows], Values([row.document for row in rows], table))

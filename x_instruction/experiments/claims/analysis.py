@@ -6,9 +6,9 @@ rise and fall together, and seeds are drawn as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -92,38 +92,6 @@ def paired(
     if len(own.values) != len(other.values) and 1 not in (len(own.values), len(other.values)):
         raise CorpusError(f"{arm} has {len(own.values)} seeds and {baseline} {len(other.values)}, expected as many")
     return _figure(own.documents, own.values - other.values, experiment, measure, arm, baseline, group, unit)
-
-
-def statistic(
-    experiment: str,
-    measure: str,
-    arm: str,
-    documents: Sequence[str],
-    function: Any,
-    baseline: str = "",
-    group: str = "all",
-    unit: str = "",
-) -> Figure:
-    """A figure that is no mean, such as an AUROC.
-
-    Args:
-        experiment, measure, arm, baseline, group, unit: names of the figure.
-        documents: the document of each row.
-        function: takes positions of rows, and gives the figure of these rows. It is called with the rows of documents
-            that are drawn anew.
-    """
-    names, owner = np.unique(np.asarray(documents), return_inverse=True)
-    rows = [np.nonzero(owner == number)[0] for number in range(len(names))]
-    random = np.random.default_rng(derive_seed(0, experiment, measure, arm, baseline, group))
-    drawn = [
-        float(function(np.concatenate([rows[number] for number in random.integers(len(rows), size=len(rows))])))
-        for _ in range(DRAWS)
-    ]
-    low, high, spread = _ends(np.array(drawn))
-    value = float(function(np.arange(len(documents))))
-    return Figure(
-        experiment, measure, arm, value, low, high, len(documents), len(names), 1, baseline, group, spread, unit
-    )
 
 
 def ranked(
@@ -236,7 +204,7 @@ def find(figures: Sequence[Figure], claim: Claim, expected: Expectation) -> Figu
 def verdict(expected: Expectation, figure: Figure | None) -> Verdict:
     """What a figure says of a comparison: see ``test`` in the design.
 
-    A difference that is expected below 0 is turned round. One that is expected around 0 has no side and stays open.
+    A difference whose expectation begins below 0 has no side, and stays open.
     """
     if figure is None or np.isnan(figure.low):
         return "not measured"
@@ -249,8 +217,17 @@ def verdict(expected: Expectation, figure: Figure | None) -> Verdict:
     return "shown" if figure.low > least else "contradicted" if figure.high < least else "open"
 
 
-def by_group(groups: Mapping[str, Sequence[int]], own: Values) -> dict[str, Values]:
-    """The values of each group of rows, and of ``all``."""
-    return {"all": own} | {
-        name: Values([own.documents[row] for row in rows], own.values[:, list(rows)]) for name, rows in groups.items()
-    }
+def by_group(names: Sequence[str], own: Values) -> dict[str, Values]:
+    """The values of each group of rows that has some, and of ``all``.
+
+    Args:
+        names: the group of each row.
+        own: the values.
+    """
+    found = {"all": own}
+    for name in dict.fromkeys(names):
+        rows = [row for row, other in enumerate(names) if other == name]
+        values = own.values[:, rows]
+        if not np.isnan(values).all():
+            found[name] = Values([own.documents[row] for row in rows], values)
+    return found

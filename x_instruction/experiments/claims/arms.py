@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from x_instruction.experiments.claims.analysis import Figure, Values, by_group, mean, paired
-from x_instruction.experiments.claims.lab import GROUPS, rows_of
+from x_instruction.experiments.claims.lab import rows_of
 from x_instruction.experiments.claims.measures import RowMeasures
 from x_instruction.experiments.claims.parts import Result
 
@@ -68,7 +68,5 @@ def _values(found: Mapping[int, list[RowMeasures]], measure: str, seeds: Sequenc
     )
     if np.isnan(table).all():
         return {}
-    groups = {group: [n for n, row in enumerate(rows) if row.group == group] for group in GROUPS}
-    # The own response is searched for in some languages only.
-    measured = {g: r for g, r in groups.items() if r and not np.isnan(table[:, r]).all()}
-    return by_group(measured, Values([row.document for row in rows], table))
+    # The own response is searched for in some languages only, so a group may have no values.
+    return by_group([row.group for row in rows], Values([row.document for row in rows], table))

@@ -54,6 +54,7 @@ def _features(lab: Lab, name: str) -> Part:
     settings = {
         "model": lab.design.model,
         "adapter": adapter,
+        "dtype": lab.design.dtype,
         "response_tokens": ratings.RESPONSE_TOKENS,
         "examples": [asdict(example) for example in (*planted, *fitted)],
     }

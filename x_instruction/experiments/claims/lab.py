@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from x_instruction import hashing
 from x_instruction.config.model import Model
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Engine, fingerprint, open_engine
+from x_instruction.engines import Prompt as EnginePrompt
 from x_instruction.errors import RecipeError
+from x_instruction.evaluation.answers import TAG
 from x_instruction.experiments import pruned
 from x_instruction.experiments.claims import measures, noise, pool
 from x_instruction.experiments.claims.design import Design, Profile, Sizes
@@ -21,14 +23,14 @@ from x_instruction.experiments.claims.measures import Prompt, RowMeasures
 from x_instruction.experiments.claims.noise import Pair
 from x_instruction.experiments.claims.parts import Part, Result
 from x_instruction.hashing import derive_seed
-from x_instruction.languages import language
+from x_instruction.mixing.tags import SEPARATOR, format_tag
 from x_instruction.prompts.answer import frame
 from x_instruction.storage.atomic import atomic
 from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
 
 Device = Literal["auto", "cpu", "cuda"]
-GROUPS = ("seen", "unseen_language", "unseen_source")
+GROUPS = (pool.SEEN, pool.UNSEEN_LANGUAGE, pool.UNSEEN_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,17 @@ class Arm:
         pairs: its rows.
         seed: of the order of the rows and of the initial weights.
         tagged: prompts name the language of the answer.
-        steps: training steps.
     """
 
     name: str
     pairs: tuple[Pair, ...]
     seed: int
     tagged: bool = True
-    steps: int = 0
 
 
 def tagged_prompt(instruction: str, tag: str, tagged: bool = True) -> str:
     """An instruction, with the language of the answer."""
-    return f"{instruction} Answer in {language(tag).name}." if tagged else instruction
+    return f"{instruction}{SEPARATOR}{format_tag(TAG, tag)}" if tagged else instruction
 
 
 class Lab:
@@ -118,13 +118,15 @@ class Lab:
         made = pruned.prune(self.design.model, texts, self.folder / "models", self.log)
         return whole.replace(name=str(made.folder))
 
+    @cached_property
     def pool_digest(self) -> str:
         """A digest of the documents."""
         return hashing.digest([asdict(document) for document in self.documents])
 
-    def render(self, prompt: str) -> Any:
-        """The prompt of a base model."""
-        return frame("answer", False)(prompt)
+    @cached_property
+    def render(self) -> Callable[[str], EnginePrompt]:
+        """Makes the prompt of a base model from an instruction."""
+        return frame("answer", False)
 
     def examples(self, arm: Arm) -> list[TrainingExample]:
         """The training rows of an arm."""
@@ -135,7 +137,7 @@ class Lab:
 
     def trained(self, arm: Arm) -> Model:
         """The model of an arm. Arms with equal rows and settings are one model, which is trained once."""
-        train = self.design.train.replace(steps=arm.steps or self.sizes.steps, seed=arm.seed, device=self.device)
+        train = self.design.train.replace(steps=self.sizes.steps, seed=arm.seed, device=self.device)
         return self.train(self.base, train, self.examples(arm))
 
     def train(
@@ -183,7 +185,7 @@ class Lab:
         name = f"{arm.name}-{arm.seed}" if arm else "base"
         asked = "" if tagged == (arm is None or arm.tagged) else ("-tagged" if tagged else "-untagged")
         settings = self._measuring() | {
-            "train": self.design.train.replace(steps=arm.steps or self.sizes.steps).model_dump() if arm else None,
+            "train": self.design.train.replace(steps=self.sizes.steps).model_dump() if arm else None,
             "arm": asdict(arm) if arm else None,
             "tagged": tagged,
             "answers_only": answers_only,
@@ -193,7 +195,7 @@ class Lab:
     def _measuring(self) -> Result:
         """What decides a measurement besides the model and its prompts."""
         return {
-            "pool": self.pool_digest(),
+            "pool": self.pool_digest,
             "model": self.design.model,
             "dtype": self.design.dtype,
             "held_out": self.design.held_out(self.profile).model_dump(),

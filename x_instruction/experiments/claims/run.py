@@ -148,6 +148,7 @@ def run(
                     parts.make(folder, share, deadline, log, left)
                 if results := _results(folder, name):
                     figures += experiment(name).figures(lab, results)
+                parts.path(folder, name).with_suffix(".failed").unlink(missing_ok=True)
             except Exception as error:
                 left[name] = parts.keep_failure(folder, name, error)
                 log(f"{name}: failed: {left[name]}")
@@ -173,7 +174,7 @@ def _keep_design(lab: Lab) -> None:
     file = lab.folder / "design.json"
     shared = {
         "profile": lab.profile,
-        "pool": lab.pool_digest(),
+        "pool": lab.pool_digest,
         "held_out": lab.design.held_out(lab.profile).model_dump(mode="json"),
     }
     table = shared | lab.design.model_dump(mode="json", include={"name", "model", "prune"})
@@ -222,7 +223,7 @@ def _write(lab: Lab, outcome: Outcome) -> None:
         "test": lab.design.test,
         "model": without_folder(lab.design.model),
         "profile": lab.profile,
-        "pool": lab.pool_digest(),
+        "pool": lab.pool_digest,
         "documents": len(lab.documents),
         "languages": len({document.language for document in lab.documents}),
         "machine": platform.machine(),
