@@ -504,7 +504,7 @@ def train(
     files = [source for name in _names(data) for source in sources(name, "web")]
     if not files:
         raise CorpusError("data names no file, expected folders or files of instruction data")
-    rows = sft.read(files)
+    rows = sft.read(files, settings.tag)
     for reason, number in sorted(rows.dropped.items()):
         log(f"dropped  {reason:24} {number:9,}")
     log(f"{len(rows.pairs):,} rows, {settings.model.name}, {settings.train.method}")

@@ -133,6 +133,8 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     assert found.rows == 24
     assert found.steps == 2
     assert "{instruction}" in found.prompt
+    told = json.loads((out / "train_result.json").read_text("utf-8"))["inference"]
+    assert told == {"fi": "Answer in Finnish.", "th": "Answer in Thai."}
     assert str(tmp_path) not in (out / "training.json").read_text()
     assert str(tiny_model) not in (out / "training.json").read_text()
     TransformersEngine(Model(name=str(tiny_model), adapter=str(out)))
@@ -279,6 +281,31 @@ def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
     (mixed / "mix.json").write_text("{", "utf-8")
     with pytest.raises(CorpusError, match=r"mix\.json is damaged"):
         sft.read(both)
+
+
+def test_prompts_name_the_language_of_the_answer_unless_the_row_is_of_a_mix(mixed: Path, tmp_path: Path) -> None:
+    rows = [
+        ({"instruction": "Tell.", "language": "fi"}, "Tell. Answer in Finnish."),
+        ({"instruction": "Tell.", "language": "fin_Latn"}, "Tell. Answer in Finnish."),
+        ({"instruction": "Tell.", "input": "It rains.", "language": "fi"}, "Tell.\nIt rains. Answer in Finnish."),
+        ({"instruction": "Tell. Answer in Thai.", "language": "th"}, "Tell. Answer in Thai."),
+        ({"instruction": "Kerro.", "language": "fi", "instruction_language": "fi"}, "Kerro."),
+        ({"instruction": "Tell.", "language": "fi", "tag": ""}, "Tell."),
+        ({"instruction": "Tell. [sw]", "language": "sw", "tag": "[sw]"}, "Tell. [sw]"),
+    ]
+    path = tmp_path / "rows.jsonl"
+    table = ({"id": f"{n}", "output": "b", "sentence": "c", "parallel": "d"} | row for n, (row, _) in enumerate(rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in table), "utf-8")
+    found = sft.read(sources(str(path), "web"), "Answer in {name}.")
+    assert [pair.asked for pair in found.pairs] == [prompt for _, prompt in rows]
+    own = [" Answer in Finnish."] * 3 + [" Answer in Thai.", None, None, " [sw]"]
+    assert [found.tags.get(pair) for pair in found.pairs] == own
+    assert found.inference == {"fi": "Answer in Finnish.", "th": "Answer in Thai."}
+    assert len(found.parallel) == len(rows), "sentences to align stay with their row"
+    of_mix = sources(str(mixed), "web")
+    assert sft.read(of_mix, "Answer in {name}.") == sft.read(of_mix)
+    with pytest.raises(RecipeError, match=r"^tag is '\{language\}', expected text with no placeholders but"):
+        load("embedded", {"tag": "{language}"})
 
 
 EWE = "Tsi dza ŋdi sia, eye ɖeviwo ƒu du yi aƒeme hafi ahom va ɖo."

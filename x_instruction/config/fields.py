@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -54,6 +55,18 @@ def _plain_name(value: str) -> str:
     return value
 
 
+def _with_slots(text: str) -> str:
+    try:
+        # No attributes and indices of the two, which `format` would follow.
+        slots = {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
+        text.format(tag="sw", name="Swahili")
+    except (KeyError, IndexError, ValueError):
+        slots = {""}
+    if not slots <= {"tag", "name"}:
+        raise ValueError(f"is {text!r}, expected text with no placeholders but {{tag}} and {{name}}")
+    return text
+
+
 def _not_nan(value: float) -> float:
     if math.isnan(value):
         raise ValueError("is nan, expected a number")
@@ -73,6 +86,8 @@ TagOrSame = Annotated[str, AfterValidator(_known_or_same)]
 Prompt = Annotated[str, AfterValidator(_current_prompt)]
 # A name that is used as the name of a folder.
 PlainName = Annotated[str, AfterValidator(_plain_name)]
+# Text in which {tag} and {name} are those of a language.
+Template = Annotated[str, AfterValidator(_with_slots)]
 # TOML and JSON have lists; settings are hashable.
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Tags = Annotated[tuple[Tag, ...], Field(strict=False), AfterValidator(lambda tags: tuple(dict.fromkeys(tags)))]

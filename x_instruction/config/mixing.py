@@ -7,10 +7,9 @@ the same.
 
 from __future__ import annotations
 
-import string
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from x_instruction.config.fields import (
     MAX_ROW_BYTES,
@@ -22,27 +21,12 @@ from x_instruction.config.fields import (
     Share,
     Tag,
     Tags,
+    Template,
 )
 from x_instruction.config.files import Recipes
 from x_instruction.config.section import Section
 
 Mode = Literal["mono", "en2x", "x2en", "x2x", "translation"]
-
-
-def _with_slots(text: str) -> str:
-    try:
-        # No attributes and indices of the two, which `format` would follow.
-        slots = {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
-        text.format(tag="sw", name="Swahili")
-    except (KeyError, IndexError, ValueError):
-        slots = {""}
-    if not slots <= {"tag", "name"}:
-        raise ValueError(f"is {text!r}, expected text with no placeholders but {{tag}} and {{name}}")
-    return text
-
-
-# Text in which {tag} and {name} are those of a language.
-Template = Annotated[str, AfterValidator(_with_slots)]
 
 
 class CrossIn(Section):

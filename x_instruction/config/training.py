@@ -17,6 +17,7 @@ from x_instruction.config.fields import (
     PositiveFloat,
     Share,
     Strings,
+    Template,
 )
 from x_instruction.config.files import Recipes
 from x_instruction.config.model import Model
@@ -149,6 +150,10 @@ class TrainingRecipe(Section):
     prompt: str = "auto"
     """What the model reads: `chat` (its chat template), the name or path of a text with `{instruction}`, or `auto`: the
     chat template if there is one, else `answer`."""
+    tag: Template = "Answer in {name}."
+    """End of the prompt of a row that is asked in another language than it is answered in. `{tag}` and `{name}` are
+    those of the language of the answer. Rows of a mix keep the tags of the mix. Empty: prompts do not name the
+    language, and the model has to guess it (docs/results.md)."""
     train: TrainConfig = TrainConfig()
     """How the model is trained."""
     align: Align | None = None

@@ -30,6 +30,7 @@ from x_instruction.evaluation import held_out
 from x_instruction.evaluation.language import language_checks
 from x_instruction.languages import language
 from x_instruction.mixing.files import REPORT, Source, inference_tags
+from x_instruction.mixing.tags import SEPARATOR, format_tag
 from x_instruction.prompts.answer import SLOT, frame
 from x_instruction.seed.pairs import COLUMNS, Pair, pair_of, rows_as_pairs
 from x_instruction.storage.atomic import atomic
@@ -48,8 +49,8 @@ class Data:
     Args:
         pairs: prompts with their completions.
         parallel: by pair, its instruction and the translation to align it with.
-        tags: by pair, the tag that a mix added to its prompt.
-        inference: the tag to prompt the trained model with, by language. If several mixes set one, the first counts.
+        tags: by pair, the tag at the end of its prompt, with its separator.
+        inference: the tag to prompt the trained model with, by language. That of the first mix counts.
         dropped: number of rows that could not be used, by reason.
         names: names of the files or data sets.
         revision: digest of the files.
@@ -64,8 +65,12 @@ class Data:
     revision: str
 
 
-def read(files: Sequence[Source]) -> Data:
+def read(files: Sequence[Source], tag: str = "") -> Data:
     """Read the rows of files from `mix`, `build` or `seeds`, or of any instruction file.
+
+    Args:
+        files: the files.
+        tag: ``TrainingRecipe.tag``; empty to leave prompts as they are.
 
     Raises:
         CorpusError: a file cannot be read, or no row is left.
@@ -73,6 +78,7 @@ def read(files: Sequence[Source]) -> Data:
     pairs: list[Pair] = []
     parallel: dict[Pair, tuple[str, str]] = {}
     tags: dict[Pair, str] = {}
+    named: dict[str, str] = {}
     dropped: dict[str, int] = {}
 
     def drop(reason: str) -> None:
@@ -80,10 +86,16 @@ def read(files: Sequence[Source]) -> Data:
 
     def make(row: Mapping[str, Any], id: str, source: Source) -> Pair:
         pair = pair_of(row, id, source.path.name, source.tag)
+        own = held_out.own_tag(row, pair.asked)
+        # Each row of a mix has the column, which is empty where the mixer adds no tag.
+        if row.get("tag") is None and (text := _tag(pair, tag)):
+            own = SEPARATOR + text
+            pair = dataclasses.replace(pair, instruction=pair.asked.removesuffix(own) + own, input="")
+            named[language(pair.language).tag] = text
         if row.get("sentence") and row.get("parallel"):
             parallel[pair] = text_of(row["sentence"]), text_of(row["parallel"])
-        if tag := held_out.own_tag(row, pair.asked):
-            tags[pair] = tag
+        if own:
+            tags[pair] = own
         return pair
 
     for source in files:
@@ -105,10 +117,18 @@ def read(files: Sequence[Source]) -> Data:
         raise CorpusError(f"no row to train on in {', '.join(source.path.name for source in files)} ({reasons})")
     names = tuple(dict.fromkeys(_name(source.path) for source in files))
     revision = hashing.digest([digest(source.path) for source in files])
-    inference: dict[str, str] = {}
+    mixed: dict[str, str] = {}
     for folder in dict.fromkeys(source.path.parent for source in files):
-        inference = inference_tags(folder / REPORT) | inference
-    return Data(tuple(pairs), parallel, tags, inference, dropped, names, f"sha256:{revision}")
+        mixed = inference_tags(folder / REPORT) | mixed
+    return Data(tuple(pairs), parallel, tags, named | mixed, dropped, names, f"sha256:{revision}")
+
+
+def _tag(pair: Pair, template: str) -> str:
+    """The tag of a pair that is asked in another language than it is answered in; empty for others."""
+    if not template or not pair.instruction.strip() or not _has_known_languages(pair):
+        return ""
+    known = language(pair.language).tag
+    return "" if known == language(pair.instruction_language).tag else format_tag(template, known)
 
 
 def _has_known_languages(pair: Pair) -> bool:

@@ -51,7 +51,7 @@ def command(
         numbers = [int(size) for size in sizes.split(",")]
     except ValueError:
         raise RecipeError(f"--sizes is {sizes!r}, expected numbers such as 100,200,400") from None
-    training_rows = read([source for name in data for source in sources(name, "web")])
+    training_rows = read([source for name in data for source in sources(name, "web")], settings.tag)
     rows, _ = held_out.read(held, limit)
     folder = out or Path("models") / f"{settings.name}-sizes"
     kept(f"finished models and checkpoints are kept in {folder}; rerun the same command to continue")
