@@ -1,7 +1,8 @@
 """Take an adapter that a run tuned into the package, with its card.
 
-What an engine and a card need is copied from the run's folder, figures of ``benchmarks/generator.py`` or of
-``x-instruction eval raters`` become the card's results, and the card is written from these records::
+What an engine and a card need is copied from the run's folder, with its records of evaluations. Figures of
+``benchmarks/generator.py``, ``x-instruction eval raters`` and ``x-instruction experiment run claims`` are added, and
+the card is written from these records::
 
     x-instruction train all adapters
     python benchmarks/generator.py --adapter runs/adapters/models/generator-0 --out results.json
@@ -10,6 +11,7 @@ What an engine and a card need is copied from the run's folder, figures of ``ben
     x-instruction eval raters adapters pairs.jsonl --adapter runs/adapters/models/rater-0 --rater trained \\
         --languages fi,id,th,tr,vi,bn,hi,sw,ta,ur --out compared.json
     python tools/ship_adapter.py runs/adapters/models/rater-0 rater --compared compared.json
+    python tools/ship_adapter.py x_instruction/adapters/rater rater --claims docs/results/claims-cpu.json
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,13 @@ NEEDED = ("adapter_config.json", "adapter_model.safetensors", records.TRAINING)
 CALIBRATION = "calibration.json"
 # A megabyte is a million bytes on the package index.
 LIMIT = 12_000_000
+
+
+# Figures of the experiments, in words.
+CLAIMS = {
+    "auroc": "pages with their own instruction against the same pages with a planted flaw",
+    "first": "share of pages whose own instruction is rated above all five flaws",
+}
 
 
 class Unfit(ValueError):
@@ -73,6 +83,33 @@ def of_raters(compared: Path) -> list[Metric]:
         raise Unfit(f"{compared}: expected what `x-instruction eval raters --out` writes ({error!r})") from None
 
 
+def of_claims(path: Path) -> list[Metric]:
+    """Results of the trained rater on pages with planted flaws, for each flaw and for all of them."""
+    try:
+        results = json.loads(path.read_text("utf-8"))
+        data = Data(name=f"pool of the experiment {results['design']}", revision=f"sha256:{results['pool']}")
+        return [
+            Metric(
+                task="rater",
+                name=one["measure"],
+                value=round(one["value"], 3),
+                low=round(one["low"], 3),
+                high=round(one["high"], 3),
+                n=one["rows"],
+                data=data,
+                parameters={"flaw": one["group"]},
+                notes=CLAIMS[one["measure"]],
+            )
+            for one in results["figures"]
+            if (one["experiment"], one["arm"], one["baseline"]) == ("raters", "trained", "")
+            and one["measure"] in CLAIMS
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unfit(
+            f"{path}: expected what `x-instruction experiment run claims` writes, results.json ({error!r})"
+        ) from None
+
+
 def given_results(path: Path) -> list[Metric]:
     """Results of a record."""
     try:
@@ -81,8 +118,14 @@ def given_results(path: Path) -> list[Metric]:
         raise Unfit(f"{path}: expected what benchmarks/generator.py --out writes ({error})") from None
 
 
-def ship(source: Path, role: str, target: Path, results: list[Metric]) -> None:
+def ship(source: Path, role: str, target: Path, results: dict[str, list[Metric]]) -> None:
     """Fill ``target`` anew; nothing there is touched when the source is unfit.
+
+    Args:
+        source: folder of the adapter; may be ``target``.
+        role: ``generator`` or ``rater``.
+        target: the folder in the package.
+        results: new results by name of the record. They replace a record of that name.
 
     Raises:
         Unfit: a file is missing, it was tuned for another role, or it is too large for a package.
@@ -96,18 +139,23 @@ def ship(source: Path, role: str, target: Path, results: list[Metric]) -> None:
     training = records.read(source).training
     if training.relation != "adapter" or training.task != ROLES[role]:
         raise Unfit(f"{source} is an {training.relation} that writes {training.task}; a {role} writes {ROLES[role]}")
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for name in files:
-        shutil.copyfile(source / name, target / name)
-    # The base that it was tuned on lies in a folder of this machine; others know it by its id.
-    path = target / "adapter_config.json"
-    table = json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": training.base_model}
-    path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
-    if results:
-        model = ModelInfo(name=f"embedded-{role}", engine="transformers", deployment="self_deployed")
-        write_record(target / records.EVALUATION, role, model, results, [], settings={})
-    (target / "README.md").write_text(model_card(records.read(target), f"embedded-{role}"), "utf-8")
+    model = ModelInfo(name=f"embedded-{role}", engine="transformers", deployment="self_deployed")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / role
+        made.mkdir()
+        for name in files:
+            shutil.copyfile(source / name, made / name)
+        if (source / records.EVALUATION).is_dir():
+            shutil.copytree(source / records.EVALUATION, made / records.EVALUATION)
+        # The base that it was trained on is in a folder of this machine; others know it by its id.
+        path = made / "adapter_config.json"
+        table = json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": training.base_model}
+        path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
+        for name, metrics in results.items():
+            write_record(made / records.EVALUATION, name, model, metrics, [], settings={}, overwrite=True)
+        (made / "README.md").write_text(model_card(records.read(made), f"embedded-{role}"), "utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(made, target)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,11 +165,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--compared", type=Path, help="figures of x-instruction eval raters, .json")
     parser.add_argument("--results", type=Path, help="results of benchmarks/generator.py, .json")
+    parser.add_argument("--claims", type=Path, help="results.json of x-instruction experiment run claims")
     parser.add_argument("--into", type=Path, default=PACKAGE / "adapters", help="folder of the adapters that ship")
     given = parser.parse_args(arguments)
+    if given.claims and given.role != "rater":
+        parser.error("--claims has results of a rater: leave it out, or name the role rater")
     try:
-        results = of_raters(given.compared) if given.compared else []
-        results += given_results(given.results) if given.results else []
+        own = of_raters(given.compared) if given.compared else []
+        own += given_results(given.results) if given.results else []
+        claims = of_claims(given.claims) if given.claims else []
+        results = {name: metrics for name, metrics in ((given.role, own), ("claims", claims)) if metrics}
         ship(given.folder, given.role, given.into / given.role, results)
     except (Unfit, XInstructionError) as error:
         parser.error(str(error))

@@ -20,6 +20,8 @@ from x_instruction.errors import EngineError
 from x_instruction.refine import calibration
 from x_instruction.refine.trained import question
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_it_is_small_and_its_card_is_what_its_records_say(name: str) -> None:
@@ -33,11 +35,8 @@ def test_it_is_small_and_its_card_is_what_its_records_say(name: str) -> None:
 def test_what_ships_is_what_the_script_makes_of_it(name: str, tmp_path: Path) -> None:
     role = name.removeprefix("embedded-")
     ship_adapter.main([str(adapter_folder(name)), role, "--into", str(tmp_path)])
-    made = {path.name: path.read_bytes() for path in (tmp_path / role).iterdir()}
-    shipped = {path.name: path.read_bytes() for path in adapter_folder(name).iterdir() if path.is_file()}
-    # Figures are given to the script; without them the card has no results.
-    for table in (made, shipped):
-        table.pop("README.md")
+    folders = (tmp_path / role, adapter_folder(name))
+    made, shipped = ({path.name: path.read_bytes() for path in one.rglob("*") if path.is_file()} for one in folders)
     assert made == shipped
 
 
@@ -49,11 +48,22 @@ def test_figures_become_results(tmp_path: Path) -> None:
     compared.write_text(json.dumps({"labels": "pairs.jsonl", "figures": figures}), "utf-8")
     folder = adapter_folder("embedded-rater")
     ship_adapter.main([str(folder), "rater", "--compared", str(compared), "--into", str(tmp_path)])
-    (figure,) = read(tmp_path / "rater").figures
-    result = figure.metric
+    (result,) = (figure.metric for figure in read(tmp_path / "rater").figures if figure.metric.language)
     assert (result.language, result.name, result.value, result.n) == ("fi", "auroc", 0.912, 24)
     assert result.interval == (0.8, 1.0)
     assert "0.912" in (tmp_path / "rater" / "README.md").read_text("utf-8")
+
+
+def test_the_card_of_the_rater_has_the_results_of_the_experiments(tmp_path: Path) -> None:
+    folder, results = adapter_folder("embedded-rater"), ROOT / "docs/results/claims-cpu.json"
+    figures = [one for one in json.loads(results.read_text("utf-8"))["figures"] if one["experiment"] == "raters"]
+    (expected,) = (one for one in figures if (one["arm"], one["baseline"], one["measure"]) == ("trained", "", "first"))
+    shipped = {figure.metric.id: figure.metric for figure in read(folder).figures}
+    found = shipped["rater/all/first/flaw=all"]
+    assert (found.value, found.n) == (round(expected["value"], 3), expected["rows"])
+    ship_adapter.main([str(folder), "rater", "--claims", str(results), "--into", str(tmp_path)])
+    again = {figure.metric.id: figure.metric for figure in read(tmp_path / "rater").figures}
+    assert again == shipped, "run tools/ship_adapter.py with the current results"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,8 @@ def test_figures_become_results(tmp_path: Path) -> None:
     [
         ("rater", [], "is an adapter that writes instructions; a rater writes ratings"),
         ("generator", ["--compared", "{tmp}/none.json"], "expected what `x-instruction eval raters --out` writes"),
+        ("generator", ["--claims", "{tmp}/none.json"], "--claims has results of a rater"),
+        ("rater", ["--claims", "{tmp}/none.json"], "expected what `x-instruction experiment run claims` writes"),
         ("generator", ["--results", "{tmp}/none.json"], "expected what benchmarks/generator.py --out writes"),
     ],
 )
