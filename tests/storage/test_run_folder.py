@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -135,6 +136,25 @@ def test_a_damaged_report_is_named(run: RunFolder, text: str) -> None:
     run.path(FI, ".report.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ShardError, match=r"cannot read .*00000.report.json"):
         run.report(FI)
+
+
+def test_an_edited_report_is_named(run: RunFolder) -> None:
+    run.write(ShardReport(FI, {"corpus.min_chars": 20, "digits": {10: 0.1, 9: None}}, rows_in=4), [passage(0)])
+    path, report = run.path(FI, ".report.json"), run.report(FI)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"kept": 1', b'"kept": 7'))
+    with pytest.raises(ShardError, match=r"cannot read .*00000.report.json: its fields are not those that were writ"):
+        run.report(FI)
+    for bit in range(0, 8 * len(content), 5):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        # A change of the spaces between fields is none.
+        with contextlib.suppress(ShardError):
+            assert run.report(FI) == report
+    # Earlier versions wrote no checksum.
+    path.write_text(json.dumps({name: value for name, value in json.loads(content).items() if name != "checksum"}))
+    assert run.report(FI) == report
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shards": "many"}', '{"shards": null}'])

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import operator
 import os
@@ -89,9 +90,11 @@ class ShardReport:
     halved_batches: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The report as a flat table, with the fields of the key first."""
+        """The report as a flat table, with the fields of the key first and a checksum of them all last."""
         table = dataclasses.asdict(self)
-        return {**table.pop("key"), **table}
+        table = {**table.pop("key"), **table}
+        # As it is read again: keys of JSON are texts.
+        return table | {"checksum": _checksum(json.loads(json.dumps(table)))}
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> ShardReport:
@@ -99,9 +102,17 @@ class ShardReport:
 
         Raises:
             KeyError, TypeError: a field is missing or unknown.
+            ValueError: a field was changed since. Reports of earlier versions have no checksum.
         """
+        table = dict(table)
+        if (checksum := table.pop("checksum", None)) is not None and checksum != _checksum(table):
+            raise ValueError("its fields are not those that were written")
         key = ShardKey(**{name: table[name] for name in ShardKey.__dataclass_fields__})
         return cls(key, **{name: value for name, value in table.items() if name not in ShardKey.__dataclass_fields__})
+
+
+def _checksum(table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
