@@ -72,8 +72,8 @@ build/clients/installed: Makefile
 	$(PYTHON) -m venv build/clients/datasets-4
 	build/clients/datasets-4/bin/python -m pip install --quiet --disable-pip-version-check datasets==4.8.5
 	$(PIP) --no-deps --target build/clients/plugins pytest-mock
-	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build/clients huggingface_hub==2.4.0
-	tar -xzf build/clients/huggingface_hub-2.4.0.tar.gz -C build/clients
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build/clients huggingface_hub==2.4.0 datasets==5.2.0
+	for archive in build/clients/*.tar.gz; do tar -xzf $$archive -C build/clients; done
 	touch $@
 
 test-clients: $(VENV)/test-installed build/clients/installed

@@ -1,4 +1,7 @@
-"""huggingface_hub's own tests against the local hub: ``make test-clients`` fetches its source distribution."""
+"""The tests of huggingface_hub and datasets against the local hub, of source distributions.
+
+``make test-clients`` fetches them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.clients
 HERE = Path(__file__).parent
 CLIENTS = Path(os.environ.get("X_INSTRUCTION_CLIENTS", HERE.parent.parent / "build" / "clients"))
 SOURCES = CLIENTS / "huggingface_hub-2.4.0" / "tests"
+DATASETS = CLIENTS / "datasets-5.2.0" / "tests"
 # Tests that are left out of each file, by reason.
 NO_FILES = "their files are not in the source distribution"
 NO_OWNERS = "an account that may write may see and write everything"
@@ -89,13 +93,37 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Runn
 @pytest.mark.parametrize("file", LEFT_OUT)
 def test_own_tests(tests: tuple[Path, RunningHub], file: str) -> None:
     copy, hub = tests
-    names = " ".join(LEFT_OUT[file].values())
+    run(hub, copy / file, " ".join(LEFT_OUT[file].values()))
+
+
+@pytest.mark.parametrize(("file", "left_out"), [("test_hub.py", "test_dataset_url"), ("test_upstream_hub.py", "")])
+def test_tests_of_datasets(tests: tuple[Path, RunningHub], tmp_path: Path, file: str, left_out: str) -> None:
+    copy, hub = tmp_path / "datasets_tests", tests[1]
+    (copy / "fixtures").mkdir(parents=True)
+    for made in ("__init__.py", "fixtures/__init__.py"):
+        (copy / made).touch()
+    for made in ("utils.py", "fixtures/hub.py"):
+        (copy / made).write_text("from datasets_tests.conftest import *\n", "utf-8")
+    shutil.copy(HERE / "datasets_own_conftest.py", copy / "conftest.py")
+    shutil.copy(DATASETS / file, copy / file)
+    # The address of the Hub is expected by the one that is left out.
+    run(hub, copy / file, left_out)
+
+
+def run(hub: RunningHub, file: Path, names: str) -> None:
+    """Run a file of tests.
+
+    Args:
+        hub: the server that they ask.
+        file: in a package of its own.
+        names: tests that are left out.
+    """
     environment = hub.env(OWN_TESTS_TOKEN=hub.token, OWN_TESTS_LEFT_OUT=names, PYTHONPATH=str(CLIENTS / "plugins"))
     environment |= {"HF_TOKEN": "", "DISABLE_SYMLINKS_IN_WINDOWS_TESTS": "1", "COLUMNS": "200"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--timeout=120"]
-    command += ["--rootdir", str(copy.parent), "-m", MARKERS, str(copy / file)]
+    command += ["--rootdir", str(file.parent.parent), "-m", MARKERS, str(file)]
     done = subprocess.run(
-        command, cwd=copy.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=file.parent.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
-    sys.stdout.write(f"{file}: {done.stdout.splitlines()[-1]}\n")
+    sys.stdout.write(f"{file.name}: {done.stdout.splitlines()[-1]}\n")
     assert done.returncode == 0, done.stdout[-6_000:]
