@@ -1,0 +1,111 @@
+"""Flip bits in every kind of file of a finished run; each flip must be noticed when the file is read, or be harmless.
+
+python benchmarks/bit_flips.py [--flips 2100] [--seed 0]
+
+A small run is made with a scripted server, and built. A flip is noticed if reading raises an error of this project,
+harmless if the file reads as before, and silent if it reads as something else. Any other exception is a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sqlite3
+import sys
+import tempfile
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from engines.openai_server import OpenAIServer, write_recipe
+
+from x_instruction.api import build
+from x_instruction.config import recipe
+from x_instruction.errors import XInstructionError
+from x_instruction.hub.dataset_folder import check_folder
+from x_instruction.pipeline.execute import execute
+from x_instruction.pipeline.progress import NullProgress
+from x_instruction.pipeline.rounds import stages
+from x_instruction.storage.run_folder import RunFolder
+
+Read = Callable[[], object]
+
+
+def readers(run: RunFolder, settings: recipe.Recipe, dataset: Path) -> Iterable[tuple[str, Path, Read]]:
+    """Kind, file and what is read from it, for each file of the run."""
+    root = run.root
+    for stage in stages(settings):
+        for language in run.languages(stage):
+            yield "number of shards", root / stage.path / language / "index.json", lambda s=stage, n=language: (
+                RunFolder(root).count(s, n)
+            )
+            for key in run.shards(stage, language):
+                yield "shard", run.path(key), lambda k=key: list(RunFolder(root).read(k))
+                dropped = run.path(key, ".dropped.parquet")
+                if dropped.exists():
+                    yield "dropped rows", dropped, lambda k=key: list(RunFolder(root).dropped(k))
+                yield "report", run.path(key, ".report.json"), lambda k=key: RunFolder(root).report(k).as_json()
+                if run.cache(key).exists():
+                    yield "request cache", run.cache(key), lambda k=key: answers(run.cache(k))
+    yield "recipe", root / "recipe.json", lambda: recipe.dumps(recipe.loads((root / "recipe.json").read_text("utf-8")))
+    yield "layout", root / "run.json", lambda: RunFolder(root).root
+    for path in sorted(dataset.rglob("*")):
+        if path.is_file():
+            yield "data set", path, lambda: check_folder(dataset).manifest
+
+
+def answers(path: Path) -> list[Any]:
+    """Keys and answers of a request cache."""
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT * FROM answers ORDER BY key").fetchall()
+
+
+def flip(path: Path, bit: int, read: Read, before: object) -> str:
+    """What comes of a flipped bit."""
+    data = path.read_bytes()
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    try:
+        return "harmless" if read() == before else "silent"
+    except XInstructionError:
+        return "noticed"
+    except Exception:
+        traceback.print_exc(limit=-3)
+        return "traceback"
+    finally:
+        path.write_bytes(data)
+
+
+def main() -> None:
+    """Flip bits and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--flips", type=int, default=2_100)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    with tempfile.TemporaryDirectory() as folder, OpenAIServer() as server:
+        settings = recipe.load(write_recipe(Path(folder) / "recipe.toml", server.url))
+        run = execute(settings, Path(folder) / "run", 1, False, "curated", NullProgress())
+        build(run.root)
+        files = defaultdict(list)
+        for kind, path, read in readers(run, settings, run.root / "dataset"):
+            files[kind].append((path, read, read()))
+        kinds = sorted(files)
+        for number in range(options.flips):
+            kind = kinds[number % len(kinds)]
+            path, read, before = chance.choice(files[kind])
+            found[kind][flip(path, chance.randrange(8 * path.stat().st_size), read, before)] += 1
+    json.dump(found, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
