@@ -42,8 +42,10 @@ def readers(run: RunFolder, settings: recipe.Recipe, dataset: Path) -> Iterable[
     root = run.root
     for stage in stages(settings):
         for language in run.languages(stage):
-            yield "number of shards", root / stage.path / language / "index.json", lambda s=stage, n=language: (
-                RunFolder(root).count(s, n)
+            yield (
+                "number of shards",
+                root / stage.path / language / "index.json",
+                lambda s=stage, n=language: RunFolder(root).count(s, n),
             )
             for key in run.shards(stage, language):
                 yield "shard", run.path(key), lambda k=key: list(RunFolder(root).read(k))
