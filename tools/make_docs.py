@@ -288,7 +288,8 @@ def _claim_section(claim: Mapping[str, Any], found: Mapping[str, Sequence[Mappin
     ]
     for name, verdicts_of in found.items():
         own = [verdict for verdict in verdicts_of if verdict["claim"] == claim["id"]]
-        lines.append(f"- `{name}`. {wording.meaning(own[0])}\n")
+        advice = wording.advice(claim, own[0])
+        lines.append(f"- `{name}`. {wording.meaning(own[0])}{advice and f' **{advice}**'}\n")
         for one in own:
             smallest = wording.amount(one["figure"]["smallest"]) if one["figure"] else "-"
             cells = [wording.comparison(one["expected"]), name, wording.interval(one["figure"])]

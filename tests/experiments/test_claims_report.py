@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Iterator
@@ -56,6 +57,19 @@ VERDICTS = [
 def test_a_verdict_in_words(claim: str, text: str) -> None:
     deciding = next(one for one in results()["verdicts"] if one["claim"] == claim and one["decides"])
     assert wording.meaning(deciding) == text
+
+
+@pytest.mark.parametrize(("claim", "verdict"), VERDICTS)
+def test_each_verdict_has_its_advice_and_a_missing_one_has_none(claim: str, verdict: str) -> None:
+    found = results()
+    described_claim = next(one for one in found["claims"] if one["id"] == claim)
+    deciding = next(one for one in found["verdicts"] if one["claim"] == claim and one["decides"])
+    assert set(described_claim["advice"]) == {"shown", "open", "contradicted"}
+    advice = wording.advice(described_claim, deciding)
+    assert advice == described_claim["advice"].get(verdict.partition(":")[0].lower(), "")
+    assert bool(advice) == (verdict != "Not measured.")
+    page = re.sub("</?code>", "`", report(found).decode())
+    assert html.escape(advice) in page
 
 
 def test_a_difference_around_zero_has_no_side() -> None:

@@ -123,6 +123,8 @@ class Claim(Section):
     """How it is tested, in one sentence."""
     expect: Annotated[tuple[Expectation, ...], Field(strict=False, min_length=1)]
     """Its comparisons. The first one decides."""
+    advice: dict[Literal["shown", "open", "contradicted"], str] = Field(default_factory=dict)
+    """What a user does about each verdict, in a sentence or two."""
 
 
 class Design(Section):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from x_instruction.experiments.claims.plot import STYLE, plot
-from x_instruction.experiments.claims.wording import amount, comparison, expectation, interval, meaning
+from x_instruction.experiments.claims.wording import advice, amount, comparison, expectation, interval, meaning
 from x_instruction.pages.page import page
 from x_instruction.pages.text import escape
 
@@ -72,10 +73,15 @@ def _claim(claim: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> s
     return (
         f'<h2 id="{escape(claim["id"])}">{escape(claim["statement"])} '
         f'<span class="mark {escape(verdict)}">{escape(verdict)}</span></h2>'
-        f"<p>{escape(claim['method'])} {escape(meaning(own[0]))}</p>"
+        f"<p>{escape(claim['method'])} {escape(meaning(own[0]))} <b>{_code(advice(claim, own[0]))}</b></p>"
         f'<p class="note">{escape(claim["source"])}; experiment {escape(claim["experiment"])}</p>'
         f"{_table(_HEAD, rows)}"
     )
+
+
+def _code(text: str) -> str:
+    """A text with its names in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _power(figure: Mapping[str, Any] | None) -> tuple[object, object, object]:

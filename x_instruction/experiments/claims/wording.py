@@ -82,3 +82,13 @@ def meaning(verdict: Mapping[str, Any]) -> str:
         f"Open: the interval includes {least:g}. An effect of {amount(figure['smallest'])} is found by 8 of 10 such "
         "experiments."
     )
+
+
+def advice(claim: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+    """What to do about a verdict, as the design says; empty if it says nothing.
+
+    Args:
+        claim: a claim of the results.
+        verdict: the one that decides it.
+    """
+    return str(claim.get("advice", {}).get(verdict["verdict"], ""))
