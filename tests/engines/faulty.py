@@ -2,7 +2,7 @@
 
 Each request has one fault at most: the connection is dropped before anything is answered, the answer stalls, is
 429 (with Retry-After or without), 500, 502 or 503, is cut in its JSON though the length says otherwise, or the
-connection closes in the middle of the body.
+connection closes in the middle of the body. With ``--misshapen``, some answers are JSON of another shape.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ FAULTS = ("drop", "stall", "429", "429-after", "500", "502", "503", "truncate", 
 
 
 class Proxy:
-    def __init__(self, upstream: int, rate: float, seed: int, stall: float) -> None:
+    def __init__(self, upstream: int, rate: float, seed: int, stall: float, misshapen: float = 0.0) -> None:
         self.upstream = upstream
         self.rate = rate
         self.random = random.Random(seed)
         self.stall = stall
+        self.misshapen = misshapen
         self.faults: Counter[str] = Counter()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,6 +51,10 @@ class Proxy:
             _plain(writer, int(fault[:3]), '{"error": {"message": "injected"}}', fault.endswith("after"))
             return True
         answer_head, answer = await self.forward(head, body)
+        if self.misshapen and self.random.random() < self.misshapen:
+            self.faults["misshapen"] += 1
+            _plain(writer, 200, '{"choices": 7}')
+            return True
         if fault == "truncate":
             answer = answer[: len(answer) // 2]
             answer_head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
@@ -92,6 +97,7 @@ if __name__ == "__main__":
     parser.add_argument("--upstream", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--misshapen", type=float, default=0.0, help="share of answers of another shape")
     parser.add_argument("--stall", type=float, default=5.0, help="seconds before a stalled connection is closed")
     given = parser.parse_args()
-    asyncio.run(serve(given.port, Proxy(given.upstream, given.rate, given.seed, given.stall)))
+    asyncio.run(serve(given.port, Proxy(given.upstream, given.rate, given.seed, given.stall, given.misshapen)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gzip
 import json
 import logging
@@ -15,6 +16,7 @@ import time
 import tracemalloc
 import urllib.request
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from aiohttp import web
 
 from x_instruction.config.model import Model, Server
 from x_instruction.engines import Choice, Completed, Completion, Failed, Request, Result, Scored, Scoring
+from x_instruction.engines.remote import http
 from x_instruction.engines.remote.openai import OpenAIEngine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError, NotCapable
@@ -359,13 +362,56 @@ def test_a_nested_error_fails_its_request_alone(live: Live, status: int, said: s
 
 
 @pytest.mark.parametrize("logprobs", ["[1]", "[[]]", "7", '"x"', DEEP])
-def test_a_server_of_another_shape_is_named(live: Live, logprobs: str) -> None:
+def test_a_server_of_another_shape_is_named(live: Live, logprobs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     answer = '{"choices": [{"text": "1", "message": {"content": "1"}, "logprobs": LOGPROBS}]}'.replace(
         "LOGPROBS", logprobs
     )
     live.routes["/v1/completions"] = live.routes["/v1/chat/completions"] = lambda body: web.Response(text=answer)
     with pytest.raises(EngineError, match=rf"127.0.0.1:{live.port}/v1"):
         make(live)
+
+
+def test_a_server_that_fails_now_and_then_looks_like_itself(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the requests of a worker that starts then would have another form, and other answers."""
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    expected = make(live).probed
+    seen: Counter[str] = Counter()
+    faults = (
+        lambda request: web.json_response({}, status=503),
+        lambda request: web.json_response({}, status=500),
+        lambda request: web.Response(text='{"choices": [{"te'),
+        lambda request: request.transport.close(),
+        lambda request: web.json_response({"choices": 7}),
+    )
+
+    def failing(handler: Handler) -> Handler:
+        async def answer(request: web.Request) -> Any:
+            body = await request.text()
+            seen[body] += 1
+            if seen[body] <= (len(faults) if body else 1):
+                return faults[seen[body] - 1](request) or web.Response()
+            found = handler(json.loads(body or "null"))
+            return found if isinstance(found, web.Response) else web.json_response(found)
+
+        return answer
+
+    live.routes = {path: failing(handler) for path, handler in live.routes.items()}
+    found = make(live).probed
+    assert dataclasses.replace(found, notes={}) == dataclasses.replace(expected, notes={})
+    assert min(seen.values()) > 1
+
+
+def test_a_server_that_is_too_slow_for_its_first_requests_is_named(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.Response()
+
+    live.routes["/v1/completions"] = slow
+    with pytest.raises(EngineError, match=r"a request of one token: no answer within 0\.2 seconds; raise"):
+        make(live, timeout=0.2)
 
 
 def test_an_answer_without_end_is_not_read(live: Live) -> None:

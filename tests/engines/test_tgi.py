@@ -59,7 +59,7 @@ def test_nobody_listens() -> None:
     ],
 )
 def test_what_answers_is_not_tgi(double: Double, answer: Scripted, message: str) -> None:
-    double.script("/info", answer)
+    double.script("/info", answer, answer, answer)
     with pytest.raises(EngineError, match=message):
         make(double)
 

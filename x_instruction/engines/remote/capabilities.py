@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 from x_instruction.engines.remote.endpoints import Endpoint
-from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted, Unreachable
+from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted, Unreachable, unanswered
 from x_instruction.engines.remote.openai_protocol import MALFORMED, messages, thinking
 from x_instruction.errors import EngineError
 
 # Numbers of log-probabilities to try: llama.cpp accepts any, vLLM and hosted chat 20, hosted completions 5.
 _LOGPROBS = (100, 20, 5, 1)
 # Some servers answer an unknown parameter with a 500, so retrying for long is useless.
-_RETRIES = 1
+_RETRIES = 3
 _CHAT = (("system", "Answer with one word."), ("user", "Say yes."))
 # The route does not exist, so no other form of a request will be accepted.
 _NO_ROUTE = ("404 ", "405 ")
@@ -231,13 +231,28 @@ class _Probes:
         return 0
 
     def _post(self, path: str, capability: str, **parameters: Any) -> dict[str, Any] | None:
-        try:
-            answer = self.client.run(self.client.post(path, self.body | parameters, retries=_RETRIES))
-        except RequestRejected as error:
-            self.notes[capability] = f"{error.status} {error.message}"
-            return None
-        except RetriesExhausted as error:
-            self.notes[capability] = error.failed.message
-            return None
-        choices = answer.get("choices") if isinstance(answer, dict) else None
-        return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+        """The first choice of the answer; None if the server does not support the request.
+
+        A failure that passes must not look like that: later requests would have another form, and other answers.
+
+        Raises:
+            EngineError: the server does not answer in time.
+        """
+        for _ in range(2):
+            try:
+                answer = self.client.run(self.client.post(path, self.body | parameters, retries=_RETRIES))
+            except RequestRejected as error:
+                self.notes[capability] = f"{error.status} {error.message}"
+                return None
+            except RetriesExhausted as error:
+                if error.failed.reason == "engine_timeout":
+                    raise unanswered(self.client, error) from None
+                self.notes[capability] = error.failed.message
+                if error.status or error.failed.reason == "engine_bad_answer":
+                    return None
+                # Some servers answer an unknown parameter by closing the connection. A network does so, too.
+                continue
+            choices = answer.get("choices") if isinstance(answer, dict) else None
+            if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+                return choices[0]
+        return None

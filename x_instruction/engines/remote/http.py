@@ -55,11 +55,12 @@ class RequestRejected(Exception):
 
 
 class RetriesExhausted(Exception):
-    """Every attempt at a request failed."""
+    """Every attempt at a request failed. ``status`` is the last one's, or 0 if it had no answer."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.failed = Failed(reason, message)
+        self.status = status
 
 
 class Unreachable(EngineError):
@@ -240,7 +241,7 @@ class Client:
             failures += not answer.whole_server
             if failures > retries or time.monotonic() - first_failure > self.settings.outage_timeout:
                 self.counts.failed += 1
-                raise RetriesExhausted(answer.reason, answer.message)
+                raise RetriesExhausted(answer.reason, answer.message, answer.status)
             self.counts.retried += 1
             if self.endpoints.several and answer.is_down:
                 endpoint.failed()
@@ -266,16 +267,20 @@ class Client:
         return None
 
     async def get(self, endpoint: Endpoint, path: str) -> Any:
-        """The JSON at a path of an endpoint, without retries.
+        """The JSON at a path of an endpoint. A failure that may be a passing one is retried twice.
 
         Raises:
             RequestRejected: any status but 200.
-            Unreachable: the endpoint cannot be reached, or does not return JSON.
+            Unreachable: the endpoint cannot be reached, is overloaded, or does not return JSON.
         """
-        answer = await self._attempt(endpoint, "GET", path, None, time.monotonic())
-        if not isinstance(answer, _FailedAttempt):
-            return answer[0]
-        if answer.status:
+        for wait in (FIRST_WAIT, 2 * FIRST_WAIT, 0.0):
+            answer = await self._attempt(endpoint, "GET", path, None, time.monotonic())
+            if not isinstance(answer, _FailedAttempt):
+                return answer[0]
+            if answer.reason == "engine_timeout" or (answer.whole_server and not answer.status):
+                break
+            await asyncio.sleep(wait)
+        if answer.status and not answer.whole_server:
             raise RequestRejected(answer.status, answer.message)
         raise Unreachable(
             f"{endpoint.url}: {answer.message}; check that the server is running and the address is right"
@@ -437,6 +442,14 @@ class _FailedAttempt:
     def is_down(self) -> bool:
         """The server cannot be reached, or broke the connection. An overloaded one answers 429."""
         return self.reason == "engine_unavailable" and (not self.status or (self.whole_server and self.status != 429))
+
+
+def unanswered(client: Client, error: RetriesExhausted) -> EngineError:
+    """The error of a server that does not answer the requests by which its capabilities are found."""
+    return EngineError(
+        f"{client.url} did not answer a request of one token: {error}; raise server.timeout, or run the same command "
+        "again when the server is less busy"
+    )
 
 
 async def _or_failed(ask: Callable[[Request], Awaitable[Result]], request: Request) -> Result:

@@ -8,14 +8,14 @@ from typing import Any
 
 from x_instruction.engines.remote import tgi_protocol
 from x_instruction.engines.remote.endpoints import Endpoint
-from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
+from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted, unanswered
 from x_instruction.engines.remote.openai_protocol import MALFORMED, first_choice, messages
 from x_instruction.errors import EngineError
 
 # Numbers of most likely tokens to try: a server returns up to 5 unless started with another --max-top-n-tokens.
 _LOGPROBS = (100, 20, 5, 1)
 # Some servers answer an unknown parameter with a 500, so retrying for long is useless.
-_RETRIES = 1
+_RETRIES = 3
 _PROBE = "1 2 3"
 _CHAT = (("system", "Answer with one word."), ("user", "Say yes."))
 # Has different numbers of characters and bytes.
@@ -270,5 +270,12 @@ class _Probes:
         return "routed", "", 0
 
     def note(self, capability: str, error: Exception) -> None:
+        """Keep why a capability is missing.
+
+        Raises:
+            EngineError: the server did not answer, which says nothing about it.
+        """
+        if isinstance(error, RetriesExhausted) and not error.status and error.failed.reason != "engine_bad_answer":
+            raise unanswered(self.server.client, error) from None
         message = error.failed.message if isinstance(error, RetriesExhausted) else str(error)
         self.notes[capability] = f"{error.status} {message}" if isinstance(error, RequestRejected) else message
