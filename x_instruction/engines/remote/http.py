@@ -273,17 +273,18 @@ class Client:
             RequestRejected: any status but 200.
             Unreachable: the endpoint cannot be reached, is overloaded, or does not return JSON.
         """
-        for wait in (FIRST_WAIT, 2 * FIRST_WAIT, 0.0):
+        for wait in (0.0, FIRST_WAIT, 2 * FIRST_WAIT):
+            await asyncio.sleep(wait)
             answer = await self._attempt(endpoint, "GET", path, None, time.monotonic())
             if not isinstance(answer, _FailedAttempt):
                 return answer[0]
-            if answer.reason == "engine_timeout" or (answer.whole_server and not answer.status):
+            failed = answer
+            if failed.reason == "engine_timeout" or (failed.whole_server and not failed.status):
                 break
-            await asyncio.sleep(wait)
-        if answer.status and not answer.whole_server:
-            raise RequestRejected(answer.status, answer.message)
+        if failed.status and not failed.whole_server:
+            raise RequestRejected(failed.status, failed.message)
         raise Unreachable(
-            f"{endpoint.url}: {answer.message}; check that the server is running and the address is right"
+            f"{endpoint.url}: {failed.message}; check that the server is running and the address is right"
         )
 
     async def _attempt(
