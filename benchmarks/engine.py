@@ -4,9 +4,9 @@
     python benchmarks/engine.py rating --model embedded --repeats 3
     python benchmarks/engine.py raters --model embedded --adapter embedded-rater --repeats 3
 
-``overhead``: tokens/s of ``generate`` (prompts, ledger on disk, reading and filtering of answers) over tokens/s of the
-engine answering the very same requests, in turn within one process. ``rating``: pairs/s of the ``prompted`` rater over
-pairs/s of the same model and rubric when it writes its rating and the digit is searched for; and how many it
+``overhead``: tokens/s of ``generate`` (prompts, request cache on disk, reading and filtering of answers) over tokens/s
+of the engine answering the very same requests, in turn within one process. ``rating``: pairs/s of the ``prompted``
+rater over pairs/s of the same model and rubric when it writes its rating and the digit is searched for; and how many it
 parses. ``raters``: pairs/s of each rater on the same pairs, four instructions to a page, in turn within one process.
 """
 
@@ -58,7 +58,7 @@ def passages(tags: Sequence[str]) -> list[Passage]:
 
 
 def answer(engine: Engine, requests: Sequence[Request]) -> list[Result]:
-    """What the engine alone does: a ledger's own cost is what is measured."""
+    """What the engine alone does: the difference is the cost of the request cache."""
     found: dict[int, Result] = {}
     for batch in engine.plan(requests):
         for position, result in engine.answer([requests[row] for row in batch.rows], batch.shared):
@@ -86,9 +86,9 @@ def overhead(engine: Engine, model: Model, repeats: int, candidates: int) -> Non
     def stage() -> float:
         with tempfile.TemporaryDirectory() as folder:
             clock, started = time.perf_counter(), time.process_time()
-            with RequestCache(Path(folder) / "cache.sqlite", engine, {}) as ledger:
-                list(generate(records, settings, engine, ledger.ask, 1))
-                inside.append(ledger.totals()["seconds"] / (time.perf_counter() - clock))
+            with RequestCache(Path(folder) / "cache.sqlite", engine, {}) as cache:
+                list(generate(records, settings, engine, cache.ask, 1))
+                inside.append(cache.totals()["seconds"] / (time.perf_counter() - clock))
             return time.process_time() - started
 
     inside: list[float] = []
@@ -137,8 +137,8 @@ def raters(model: Model, adapter: str, repeats: int) -> None:
         for name in list(chosen) if turn % 2 == 0 else reversed(chosen):
             engine = engines[chosen[name].model]
             started = time.perf_counter()
-            with RequestCache(Path(":memory:"), engine, {}) as ledger:
-                found = rate(pairs, chosen[name], engine, ledger.ask)
+            with RequestCache(Path(":memory:"), engine, {}) as cache:
+                found = rate(pairs, chosen[name], engine, cache.ask)
             seconds[name].append(time.perf_counter() - started)
             assert all(isinstance(one, Rated) for one in found), found
     for name, taken in seconds.items():

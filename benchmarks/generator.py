@@ -91,8 +91,8 @@ def main() -> None:
         started = time.monotonic()
         written[name] = {}
         for tag, rows in data.items():
-            with RequestCache(Path(":memory:"), engine, {}) as ledger:
-                made = list(generate([passage for passage, _ in rows], settings, engine, ledger.ask, 1))
+            with RequestCache(Path(":memory:"), engine, {}) as cache:
+                made = list(generate([passage for passage, _ in rows], settings, engine, cache.ask, 1))
             written[name][tag] = [record for record in made if isinstance(record, Candidate)]
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
         del engine
@@ -148,8 +148,8 @@ def measured(
     encoder: Embedder,
 ) -> list[list[float]]:
     """Of each page: usable share, and over usable candidates the mean cosine to the topic and the mean gain."""
-    with RequestCache(Path(":memory:"), judge, {}) as ledger:
-        gains = pmi.rate(written, rated, judge, ledger.ask) if written else []
+    with RequestCache(Path(":memory:"), judge, {}) as cache:
+        gains = pmi.rate(written, rated, judge, cache.ask) if written else []
     found = []
     for passage, topic in rows:
         own = [(c, g) for c, g in zip(written, gains, strict=True) if c.id == passage.id]

@@ -61,8 +61,8 @@ def accuracy(engine: Engine, settings: Refine, tag: str, rows: list[dict[str, st
     instructions = [row["title_en"] if field == "title" else row["text_en"].split(".")[0][:120] for row in rows]
     own = [candidate(tag, row, text) for row, text in zip(rows, instructions, strict=True)]
     other = [candidate(tag, rows[(n + 1) % len(rows)], text) for n, text in enumerate(instructions)]
-    with RequestCache(Path(":memory:"), engine, {}) as ledger:
-        ratings = pmi.rate([*own, *other], settings, engine, ledger.ask)
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        ratings = pmi.rate([*own, *other], settings, engine, cache.ask)
     scores = [rating.score if isinstance(rating, Rating) else math.nan for rating in ratings]
     half = len(rows)
     hits = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(scores[:half], scores[half:], strict=True))

@@ -81,8 +81,8 @@ def text(vocabulary: list[str], length: tuple[float, float], chance: random.Rand
     mean, deviation = length
     # The mode of a Gamma is below its mean, as that of real lengths.
     shape = (mean / deviation) ** 2
-    wanted = max(20, int(chance.gammavariate(shape, mean / shape)))
-    return " ".join(chance.choices(vocabulary, k=wanted // 6))[:wanted]
+    characters = max(20, int(chance.gammavariate(shape, mean / shape)))
+    return " ".join(chance.choices(vocabulary, k=characters // 6))[:characters]
 
 
 def records(tag: str, rows: int) -> Iterator[Curated]:

@@ -63,8 +63,8 @@ def main() -> None:
             raters = []
             for number in (1, 2):
                 source = random.Random(f"{seed} {number}")
-                said = {id: good == (source.random() < right) for id, good in truth.items()}
-                answers = {id: Answer(choices={"quality": "good" if good else "bad"}) for id, good in said.items()}
+                verdicts = {id: good == (source.random() < right) for id, good in truth.items()}
+                answers = {id: Answer(choices={"quality": "good" if good else "bad"}) for id, good in verdicts.items()}
                 raters.append(Rater(f"rater {number}", Path(), number, answers))
             review = quality.read(made, raters, TARGET)
             for row in review.rows:

@@ -35,8 +35,8 @@ from x_instruction.training.tokenization import ExampleEncoder
 def scores(examples: list[labels.Example], settings: Refine) -> np.ndarray:
     engine = open_engine(settings.model)
     candidates = [candidate(example, number) for number, example in enumerate(examples)]
-    with RequestCache(Path(":memory:"), engine, {}) as ledger:
-        found = trained.rate(candidates, settings, engine, ledger.ask)
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        found = trained.rate(candidates, settings, engine, cache.ask)
     return np.array([made.score if isinstance(made, Rating) else -np.inf for made in found])
 
 
@@ -50,7 +50,7 @@ def better_half(found: np.ndarray, examples: list[labels.Example]) -> np.ndarray
     return kept
 
 
-def lessons_of(
+def examples_of(
     examples: list[labels.Example], kept: np.ndarray, settings: Refine, reader: ExampleEncoder, seed: int
 ) -> list[TrainingExample]:
     pairs = [
@@ -115,10 +115,10 @@ def main() -> None:
             print(line, flush=True)
             if round == given.rounds:
                 break
-            lessons = lessons_of(examples, kept, settings, reader, loaded.seed + round)
+            tuning_rows = examples_of(examples, kept, settings, reader, loaded.seed + round)
             target = Path(folder) / f"rater-{round + 1}"
-            tuned = launch(TrainJob(model=start, train=tune), lessons, target)
-            print(f"  tuned on {len(lessons)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
+            tuned = launch(TrainJob(model=start, train=tune), tuning_rows, target)
+            print(f"  tuned on {len(tuning_rows)} rows, {tuned.seconds:.0f} s, loss {tuned.loss:.2f}", flush=True)
             settings = settings.replace(model=start.replace(adapter=str(target)))
 
 

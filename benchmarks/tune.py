@@ -33,7 +33,7 @@ raise SystemExit(worker.main(sys.argv[1:]))
 """
 
 
-def lessons(kind: str, reader: ExampleEncoder, tokens: int) -> list[TrainingExample]:
+def examples(kind: str, reader: ExampleEncoder, tokens: int) -> list[TrainingExample]:
     found = []
     folder = resources.files("x_instruction.corpus.sample")
     for tag in PAPER_LANGUAGES:
@@ -71,7 +71,7 @@ def main() -> None:
     job = TrainJob(model=Model(name=given.model), train=tune)
     reader = ExampleEncoder(given.model)
     for kind in ("generator", "model"):
-        rows = lessons(kind, reader, given.tokens)
+        rows = examples(kind, reader, given.tokens)
         speeds: dict[str, list[float]] = {"plain": [], "ours": []}
         losses: dict[str, float] = {}
         for _ in range(given.repeats):

@@ -1,4 +1,4 @@
-"""What the stages cost over bare vLLM: the same prompts through the stage, ledger and engine, and by ``LLM.generate``.
+"""What the stages cost over bare vLLM: the same prompts through stage, request cache and engine, and ``LLM.generate``.
 
     python benchmarks/vllm_engine.py generate --model MODEL --threads 1 --repeats 7
     python benchmarks/vllm_engine.py score --model MODEL --threads 1 --repeats 7
@@ -101,12 +101,12 @@ def bare(engine: VllmEngine, requests: Sequence[Request]) -> Callable[[], int]:
 
 
 def through(engine: VllmEngine, stage: Stage) -> Callable[[], int]:
-    """The stage with a ledger on disk."""
+    """The stage with a request cache on disk."""
 
     def work() -> int:
-        with tempfile.TemporaryDirectory() as folder, RequestCache(Path(folder) / "cache.sqlite", engine, {}) as ledger:
-            stage(ledger.ask)
-            totals = ledger.totals()
+        with tempfile.TemporaryDirectory() as folder, RequestCache(Path(folder) / "cache.sqlite", engine, {}) as cache:
+            stage(cache.ask)
+            totals = cache.totals()
         return int(totals["output_tokens"] or totals["prompt_tokens"])
 
     return work

@@ -57,7 +57,7 @@ def counted(endpoint: str) -> Iterator[Counted]:
 
 
 def _carry(source: socket.socket, target: socket.socket, counts: Counted, sent: bool) -> None:
-    # One side may be killed at any time: the other is told, and that is all.
+    # One side may be killed at any time: only close the connection to the other.
     with contextlib.suppress(OSError):
         while part := source.recv(1 << 16):
             target.sendall(part)

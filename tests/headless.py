@@ -73,30 +73,30 @@ class Page:
     def _answer(self, number: int, awaited: str) -> dict[str, Any]:
         self._end = time.monotonic() + ANSWERED
         while number not in self._answers:
-            told = self._told(awaited)
-            if "id" in told:
-                self._answers[told["id"]] = told
+            received = self._receive(awaited)
+            if "id" in received:
+                self._answers[received["id"]] = received
         answer = self._answers.pop(number)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
 
-    def _told(self, awaited: str) -> dict[str, Any]:
+    def _receive(self, awaited: str) -> dict[str, Any]:
         while b"\0" not in self._rest:
             ready = select.select([self._answering], [], [], max(0.0, self._end - time.monotonic()))[0]
             assert ready, f"no answer in {ANSWERED:g} seconds to {awaited}\n{self.problems}"
             block = os.read(self._answering, 1 << 16)
             assert block, "the browser ended"
             self._rest += block
-        message, _, self._rest = self._rest.partition(b"\0")
-        told: dict[str, Any] = json.loads(message)
-        if told.get("method") == "Runtime.exceptionThrown":
-            self.problems.append(str(told["params"]["exceptionDetails"]))
-        elif told.get("method") == "Page.loadEventFired":
+        line, _, self._rest = self._rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(line)
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.problems.append(str(message["params"]["exceptionDetails"]))
+        elif message.get("method") == "Page.loadEventFired":
             self._loads += 1
-        elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
-            self.problems.append(told["params"]["entry"]["text"])
-        return told
+        elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
+            self.problems.append(message["params"]["entry"]["text"])
+        return message
 
     def open(self, address: str) -> None:
         """Show a page, and wait until all of it is there."""
@@ -112,7 +112,7 @@ class Page:
         act()
         self._end = time.monotonic() + ANSWERED
         while self._loads == before:
-            self._told("the load of a page")
+            self._receive("the load of a page")
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript gives on the page."""

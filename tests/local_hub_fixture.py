@@ -165,9 +165,9 @@ def start(folder: Path, *options: str, faulty: bool = False) -> Iterator[Running
     read, write = os.pipe()
     with open(log, "a") as stream, open(write) as says:
         process = warm.start(command, stdout=says, stderr=stream)
-    with open(read) as said:
+    with open(read) as output:
         try:
-            yield _ready(process, said, folder, log, faults)
+            yield _ready(process, output, folder, log, faults)
         finally:
             process.terminate()
             try:
@@ -176,10 +176,10 @@ def start(folder: Path, *options: str, faulty: bool = False) -> Iterator[Running
                 process.kill()
 
 
-def _ready(process: warm.Process, said: IO[str], folder: Path, log: Path, faults: Path) -> RunningHub:
+def _ready(process: warm.Process, output: IO[str], folder: Path, log: Path, faults: Path) -> RunningHub:
     tokens = folder / "tokens.json"
     known: dict[str, str] = json.loads(tokens.read_text()) if tokens.exists() else {}
-    for line in said:
+    for line in output:
         if match := re.match(r"token of (\w+) \(\w+\), shown once: (\S+)", line):
             known[match[1]] = match[2]
         if match := re.match(r"export HF_ENDPOINT=(\S+)", line):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
-# The lowest first. A name stands for a module or a folder; what is below may be imported, and what is in the same
+# The lowest first. A name is a module or a folder; what is below may be imported, and what is in the same
 # entry only without a cycle.
 LAYERS = [
     ["errors", "adapters", "processes"],
@@ -139,7 +139,7 @@ def layer(name: str) -> int:
 def test_imports_look_down(name: str) -> None:
     known = modules()
     for other in internal(known[name], known) - {name}:
-        assert layer(other) <= layer(name), f"{name} imports {other}, which stands above it"
+        assert layer(other) <= layer(name), f"{name} imports {other}, which is in a higher layer"
 
 
 def test_no_cycles() -> None:

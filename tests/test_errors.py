@@ -1,4 +1,4 @@
-"""Errors that another process told of."""
+"""Errors that are passed from one process to another."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from x_instruction.errors import Difference, EngineError, MissingExtra, RunChang
 
 
 @pytest.mark.parametrize(
-    "told", [EngineError("no such model"), MissingExtra("trl", "tune"), RunChanged("a", [Difference("b")])]
+    "error", [EngineError("no such model"), MissingExtra("trl", "tune"), RunChanged("a", [Difference("b")])]
 )
-def test_an_error_is_rebuilt_with_its_class_and_message(told: XInstructionError) -> None:
-    found = rebuild_error(type(told).__name__, str(told))
-    assert type(found) is type(told)
-    assert str(found) == str(told)
+def test_an_error_is_rebuilt_with_its_class_and_message(error: XInstructionError) -> None:
+    found = rebuild_error(type(error).__name__, str(error))
+    assert type(found) is type(error)
+    assert str(found) == str(error)
 
 
 def test_a_class_that_is_not_known_becomes_the_root() -> None:

@@ -189,15 +189,15 @@ def test_a_real_model(engine: TransformersEngine, tmp_path: Path) -> None:
         passages = [passage(document.text, tag) for document in documents]
         outcomes = []
         for attempt in range(2):
-            with RequestCache(tmp_path / tag / f"{attempt}.sqlite", engine, {}) as ledger:
-                outcomes.append(list(generate(passages, settings, engine, ledger.ask, 1)))
-                assert ledger.totals()["requests_sent"] == ledger.answered == 12
+            with RequestCache(tmp_path / tag / f"{attempt}.sqlite", engine, {}) as cache:
+                outcomes.append(list(generate(passages, settings, engine, cache.ask, 1)))
+                assert cache.totals()["requests_sent"] == cache.answered == 12
         assert outcomes[0] == outcomes[1]
         names = [f"{o.id}-{o.candidate}" if isinstance(o, Candidate) else o.id for o in outcomes[0]]
         assert names == [f"{p.id}-{number}" for p in passages for number in range(3)]
-        with RequestCache(tmp_path / tag / "0.sqlite", engine, {}) as ledger:
-            other = list(generate(passages, settings, engine, ledger.ask, 2))
-            assert ledger.totals()["requests_sent"] == 24
+        with RequestCache(tmp_path / tag / "0.sqlite", engine, {}) as cache:
+            other = list(generate(passages, settings, engine, cache.ask, 2))
+            assert cache.totals()["requests_sent"] == 24
         assert other != outcomes[0]
         for outcome in outcomes[0]:
             if isinstance(outcome, Candidate):

@@ -155,32 +155,32 @@ def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--parts=ceiling"], "--parts names 'ceiling', expected some of all, speed, ceilings, agreement"),
         (["--limit=memory=soon"], "--limit is 'memory=soon', expected PART=SECONDS"),
         (["--limit=disk=3"], "--limit names 'disk', expected one of ceilings"),
     ],
 )
-def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     ended = run(tmp_path / "out", *arguments)
     assert ended.returncode == 2
-    assert said in ended.stderr
+    assert message in ended.stderr
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("weights", "pool", "said"),
+    ("weights", "pool", "message"),
     [
         ("embedded-smollm2", "README.md", "--pool is for --weights embedded, which is not there: add it"),
         ("embedded", "pool.jsonl", "--pool is 'pool.jsonl', expected a file of JSON Lines"),
         ("embedded", str(GPU / "README.md"), "JSON Lines: line 1 is not a JSON object"),
     ],
 )
-def test_a_pool_that_cannot_be_used_is_one_line(tmp_path: Path, weights: str, pool: str, said: str) -> None:
+def test_a_pool_that_cannot_be_used_is_one_line(tmp_path: Path, weights: str, pool: str, message: str) -> None:
     ended = run(tmp_path / "pack", "--packages=none", f"--weights={weights}", f"--pool={pool}", script="pack")
     assert ended.returncode != 0
-    assert said in ended.stderr.splitlines()[-1]
+    assert message in ended.stderr.splitlines()[-1]
 
 
 def test_a_pack_of_wheel_and_weights_is_installed_and_used(tmp_path: Path, tiny_model: Path) -> None:

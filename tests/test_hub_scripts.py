@@ -99,7 +99,7 @@ def commands(path: Path) -> list[list[str]]:
 
 @pytest.mark.model
 def test_commands_of_docstrings_run(tmp_path: Path, local_hub: RunningHub) -> None:
-    """A small recipe stands in for the user's own, and the steps of training are few."""
+    """A small recipe takes the place of the user's, and the trainings have few steps."""
     pytest.importorskip("trl")
     (tmp_path / "my-recipe.toml").write_text(RECIPE, "utf-8")
     (tmp_path / "my-training.toml").write_text(TRAINING, "utf-8")

@@ -54,8 +54,8 @@ SENT: list[str] = []
 def scripted(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
     if not path.endswith("/chat/completions"):
         return None
-    told = body["messages"][-1]["content"]
-    found = next((name for name in ANSWERS if f"\n{name}\n" in told), None)
+    prompt = body["messages"][-1]["content"]
+    found = next((name for name in ANSWERS if f"\n{name}\n" in prompt), None)
     if found is None:
         return None
     SENT.append(found)

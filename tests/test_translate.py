@@ -230,7 +230,7 @@ def test_a_likelihood_that_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("One. Two.", [("", "One. Two.")]),
         ("One.\n\nTwo.", [("", "One."), ("\n", ""), ("\n", "Two.")]),
@@ -244,9 +244,9 @@ def test_a_likelihood_that_failed() -> None:
         ("", [("", "")]),
     ],
 )
-def test_pieces(text: str, wanted: list[tuple[str, str]]) -> None:
+def test_pieces(text: str, expected: list[tuple[str, str]]) -> None:
     found = pieces(text, 12, "_")
-    assert found == wanted
+    assert found == expected
     assert "".join(kept + piece for kept, piece in found).split() == text.replace(". Second", "._Second").split()
 
 
@@ -346,11 +346,11 @@ def test_what_is_written(seeds: Path, tmp_path: Path, tiny: Callable[..., Transl
         "seeds.jsonl:25"
     }
     assert all(re.fullmatch(r".+\n\n- .+", row["output"]) for row in table)
-    told = json.loads((tmp_path / "sw.report.json").read_text("utf-8"))
-    assert told == json.loads(json.dumps(report))
-    assert str(tmp_path) not in json.dumps(told)
-    assert told["requests_sent"] > 48
-    assert (told["settings"]["min_score"], "model.name" in told["settings"]) == (0.0, False)
+    written = json.loads((tmp_path / "sw.report.json").read_text("utf-8"))
+    assert written == json.loads(json.dumps(report))
+    assert str(tmp_path) not in json.dumps(written)
+    assert written["requests_sent"] > 48
+    assert (written["settings"]["min_score"], "model.name" in written["settings"]) == (0.0, False)
 
 
 def digests(out: Path) -> list[str]:
@@ -378,9 +378,9 @@ def test_killed_and_resumed_to_the_same_bytes(seeds: Path, tmp_path: Path, tiny_
     line = [sys.executable, "-m", "x_instruction", "seeds", "translate", str(seeds), "--languages", "sw"]
     line += [part for key in keys for part in ("--set", key)]
     warm.run([*line, "--out", str(tmp_path / "whole.jsonl")], check=True, capture_output=True)
-    for wanted in (5, 30):
+    for answers in (5, 30):
         with warm.start([*line, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            _wait_for(out.with_suffix(".requests.sqlite"), wanted, process)
+            _wait_for(out.with_suffix(".requests.sqlite"), answers, process)
             os.kill(process.pid, signal.SIGKILL)
         assert not out.exists()
     kept = _answers(out.with_suffix(".requests.sqlite"))

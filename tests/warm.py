@@ -235,7 +235,7 @@ def _ask(address: str, asked: dict[str, Any], fds: list[int]) -> socket.socket:
 
 
 def serve(address: str, imports: Sequence[str], ready: Callable[[], object]) -> NoReturn:
-    """Fork for whoever asks at an address, until the standard input ends."""
+    """Fork for every request to an address, until the standard input ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in imports:
@@ -289,7 +289,7 @@ def _answer(line: socket.socket, asked: dict[str, Any], fds: list[int]) -> NoRet
     with contextlib.suppress(BrokenPipeError):
         line.sendall(_bytes(child))
         if hasattr(os, "pidfd_open") and line in select.select([line, os.pidfd_open(child)], [], [])[0]:
-            # Whoever asked has gone, or has forgotten it.
+            # The client is gone, or no longer waits for it.
             os.kill(child, signal.SIGKILL)
         line.sendall(_bytes(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
     os._exit(0)

@@ -52,8 +52,8 @@ def attempt(report: Report, device: Machine, engine: Any, what: str, few: list[A
             ours.answer(engine, many)
         except (RuntimeError, MemoryError) as error:
             # torch's errors are RuntimeErrors. What is raised is the figure here.
-            said = str(error).strip().splitlines()[0]
-            report.add(f"{what}: a batch that does not fit", "not recovered", note=f"{type(error).__name__}: {said}")
+            message = str(error).strip().splitlines()[0]
+            report.add(f"{what}: a batch that does not fit", "not recovered", note=f"{type(error).__name__}: {message}")
         else:
             note = "; ".join(warnings.messages[:1]) or "all requests answered"
             report.add(f"{what}: a batch that does not fit", "recovered", note=note)

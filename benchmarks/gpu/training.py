@@ -61,7 +61,7 @@ def trained(folder: Path, base: Path, way: str, examples: list[dict[str, str]], 
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing was said"])[-1]
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def steady(clock: dict[str, Any]) -> float:

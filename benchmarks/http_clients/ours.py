@@ -14,6 +14,6 @@ asked = [Completion((("user", f"p {n}"),), 8) for n in range(requests)]
 if sys.argv[4:] == ["engine"]:
     answers = [answer for _, answer in engine.answer(asked)]
 else:
-    with tempfile.TemporaryDirectory() as folder, RequestCache(Path(folder) / "cache.sqlite", engine, {}) as ledger:
-        answers = ledger.ask(asked)
+    with tempfile.TemporaryDirectory() as folder, RequestCache(Path(folder) / "cache.sqlite", engine, {}) as cache:
+        answers = cache.ask(asked)
 assert sum(isinstance(answer, Completed) for answer in answers) == requests

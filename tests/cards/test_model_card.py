@@ -140,7 +140,7 @@ def test_nothing_is_left_to_be_filled_in():
 
 
 @pytest.mark.parametrize(
-    ("task", "said", "key"),
+    ("task", "sentence", "key"),
     [
         (
             "instructions",
@@ -150,9 +150,9 @@ def test_nothing_is_left_to_be_filled_in():
         ("ratings", "rates how well a text answers an instruction (`en`)", 'rater = "trained"'),
     ],
 )
-def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(task, said, key):
+def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(task, sentence, key):
     text = card(task=task, prompt="", relation="adapter")
-    assert said in text
+    assert sentence in text
     block = text.split("```toml\n")[1].split("```")[0]
     assert key in block
     assert tomllib.loads(block)[{"instructions": "generate", "ratings": "refine"}[task]]["model"] == {
@@ -196,8 +196,8 @@ def test_a_recipe_names_a_model_with_all_its_weights_itself(task, section, relat
 @pytest.mark.parametrize("task", ["instructions", "ratings"])
 def test_models_of_the_pipeline_are_not_said_to_answer(task):
     text = card(task=task, relation="adapter")
-    told = re.split("^## (Evaluation|Licence|Limitations|Citation)$", text, flags=re.MULTILINE)
-    results, limits = told[2], told[6]
+    sections = re.split("^## (Evaluation|Licence|Limitations|Citation)$", text, flags=re.MULTILINE)
+    results, limits = sections[2], sections[6]
     assert "was not evaluated" in results
     assert "well it answers" not in results
     assert not re.search(r"its answers|training for answers|answers take", limits)

@@ -1,4 +1,4 @@
-"""The records that cards are made of: whatever is wrong with one is said by name."""
+"""The records that cards are made of: errors name the key that is wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change(folder, name, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"tokenz": 3}, r"unknown key tokenz, did you mean 'tokens'\? \(known here: base_model, "),
         ({"tokens": ...}, "tokens is missing"),
@@ -47,9 +47,9 @@ def change(folder, name, **changes):
         ({"base_model": None}, "base_model is None, expected a string"),
     ],
 )
-def test_a_bad_training_record_is_refused_by_name(folder, changes, said):
+def test_a_bad_training_record_is_refused_by_name(folder, changes, message):
     change(folder, TRAINING, **changes)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         read(folder)
 
 

@@ -1,4 +1,4 @@
-"""Batch files from the command line: the whole way, and what a person is told on it."""
+"""Batch files from the command line: a whole run, and the messages of each step."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def test_one_instruction_is_asked_for_and_shown_as_it_is_read(say: Say) -> None:
             return None
         if body["messages"][0]["role"] == "system":
             return 400, {"error": {"message": "System role not supported"}}
-        said = reply(path, body)
-        said["choices"][0]["message"]["content"] = text
-        return 200, said
+        made = reply(path, body)
+        made["choices"][0]["message"]["content"] = text
+        return 200, made
 
     with OpenAIServer(fault=answer) as server:
         text = "<think>\nhm\n</think>\n\nRequest: How do tides work?"
@@ -165,11 +165,11 @@ def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [("localhost:8000", "expected an address"), ("http://u:p@host/v1", "user or password")],
 )
-def test_addresses_that_are_none(say: Say, url: str, said: str) -> None:
-    assert said in refused(say("engine", "check", url))
+def test_addresses_that_are_none(say: Say, url: str, message: str) -> None:
+    assert message in refused(say("engine", "check", url))
 
 
 def test_a_model_without_a_server(say: Say) -> None:

@@ -54,8 +54,8 @@ def test_bad_input_is_reported_before_a_model_is_loaded(tmp_path: Path, data: Pa
 
 def test_what_a_model_cannot_be_asked(tiny_model: Path, data: Path) -> None:
     assert "has no chat template" in refused(tiny_model, data, "--prompt", "chat")
-    said = refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
-    assert "batch:x must score to be evaluated" in said
+    message = refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
+    assert "batch:x must score to be evaluated" in message
 
 
 def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path) -> None:
@@ -132,6 +132,6 @@ def test_the_gain_and_the_record(tmp_path: Path, tiny_model: Path, data: Path) -
     assert (pairs["held-out/fi/conditional_gain"].pairs, pairs["held-out/fi/conditional_gain"].difference) == (2, 0.0)
     table = heldout(tiny_model, data, *SHORT, "--gain").stdout
     assert "conditional gain" in table
-    said = refused(tiny_model, data, *SHORT, "--record", tmp_path / "a")
-    assert "gain" in said
+    message = refused(tiny_model, data, *SHORT, "--record", tmp_path / "a")
+    assert "gain" in message
     assert read_record(tmp_path / "a" / "held-out.json").id == record.id

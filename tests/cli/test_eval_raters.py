@@ -26,7 +26,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
-    """A recipe with eight seeds in Finnish and Thai each, and a model that may rate: a calibration stands beside it."""
+    """A recipe with eight seeds in Finnish and Thai each, and a model that may rate, with its calibration beside it."""
     tuned = tmp_path / "tuned"
     shutil.copytree(tiny_model, tuned)
     Calibration(1.0).write(tuned)

@@ -32,7 +32,7 @@ def heard() -> Iterator[None]:
 
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
-    ("workers", "after", "number", "said"),
+    ("workers", "after", "number", "message"),
     [
         (1, "corpus: fi", signal.SIGINT, "interrupted"),
         (2, "corpus: 2 tasks", signal.SIGHUP, "ended by SIGHUP"),
@@ -41,7 +41,7 @@ def heard() -> Iterator[None]:
     ],
 )
 def test_a_run_is_interrupted_and_continues(
-    recipe_file: Write, tmp_path: Path, workers: int, after: str, number: signal.Signals, said: str
+    recipe_file: Write, tmp_path: Path, workers: int, after: str, number: signal.Signals, message: str
 ) -> None:
     root = tmp_path / "run"
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(root), "--until", "generate"]
@@ -54,7 +54,7 @@ def test_a_run_is_interrupted_and_continues(
         out, errors = run.communicate(timeout=120)
     assert run.returncode == 128 + number, line_before + errors
     last = errors.splitlines()[-1]
-    assert last == f"{said}: finished shards and answers are kept in {root}; rerun the same command to continue"
+    assert last == f"{message}: finished shards and answers are kept in {root}; rerun the same command to continue"
     assert "Traceback" not in errors
     assert "Aborted" not in errors
     assert out == ""

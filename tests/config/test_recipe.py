@@ -209,7 +209,7 @@ def test_the_smallest_recipe(small: Callable[..., Recipe]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("key", "value", "expected"),
     [
         ("generate__candidates", "8", 8),
         ("generate__temperature", "1", 1.0),
@@ -224,12 +224,12 @@ def test_the_smallest_recipe(small: Callable[..., Recipe]) -> None:
         ("publish__pretty_name", "Two words = fine", "Two words = fine"),
     ],
 )
-def test_overrides(small: Callable[..., Recipe], key: str, value: str, wanted: Any) -> None:
+def test_overrides(small: Callable[..., Recipe], key: str, value: str, expected: Any) -> None:
     found: Any = small(**{key: value})
     for part in key.split("__"):
         found = getattr(found, part)
-    assert found == wanted
-    assert type(found) is type(wanted)
+    assert found == expected
+    assert type(found) is type(expected)
 
 
 def test_overrides_touch_nothing_else(small: Callable[..., Recipe]) -> None:
@@ -315,7 +315,7 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("/data/me/model", "model"),
         ("/data/me/model/", "model"),
@@ -332,8 +332,8 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
         ("", ""),
     ],
 )
-def test_a_place_on_this_machine_is_reported_by_its_last_part(text: str, told: str) -> None:
-    assert without_folder(text) == told
+def test_a_place_on_this_machine_is_reported_by_its_last_part(text: str, expected: str) -> None:
+    assert without_folder(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -287,15 +287,15 @@ def test_bad_input(
 
 
 def run_tasks(model: Path, folder: Path, out: Path, *names: str, limit: int | None = None) -> tuple[Any, list[str]]:
-    said: list[str] = []
-    metrics = benchmarks.run(Model(name=str(model)), names, [], [0], limit, [folder], out, log=said.append)
-    return {metric.id: metric for metric in metrics}, said
+    messages: list[str] = []
+    metrics = benchmarks.run(Model(name=str(model)), names, [], [0], limit, [folder], out, log=messages.append)
+    return {metric.id: metric for metric in metrics}, messages
 
 
 def test_items_that_are_not_the_same_are_not_compared(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
-    metrics, said = run_tasks(tiny_model, folder, tmp_path, "same_fi", "same_sw", "several_fi", "several_sw")
+    metrics, messages = run_tasks(tiny_model, folder, tmp_path, "same_fi", "same_sw", "several_fi", "several_sw")
     assert not [id for id in metrics if "consistency" in id and "same" in id]
-    assert "same, 0 shots: no agreement over languages, because all right answers are equal" in "\n".join(said)
+    assert "same, 0 shots: no agreement over languages, because all right answers are equal" in "\n".join(messages)
     # Right answers that are lists are compared, too.
     assert metrics["several/all/consistency_2/shots=0"].value == 1.0
 

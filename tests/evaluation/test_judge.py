@@ -203,7 +203,7 @@ def test_garbage_is_counted(answered: Path, tmp_path: Path, say: Say) -> None:
     record = read_record(tmp_path / "a/judge-good.json")
     metrics = {metric.id: metric.value for metric in record.metrics}
     assert set(metrics.values()) == {0.0}
-    # The instances show what the judge said instead.
+    # The instances show the judge's raw answer.
     failed = [row for row in read_instances(record) if row.metric == "judge/fi/answered/against=foreign"]
     assert len(failed) == QUESTIONS
     assert {(row.score, row.correct, row.error) for row in failed} == {(0.0, False, "not_parsed")}

@@ -78,7 +78,7 @@ def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Pa
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"id": "z", "text": "x", "lang": "mr"}', "have no id in common"),
         ('{"id": "a", "text": "x"}', "line 1: expected JSON with id, text, lang"),
@@ -88,10 +88,10 @@ def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Pa
     ],
 )
 def test_documents_that_do_not_fit(
-    line: str, said: str, english: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    line: str, message: str, english: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mr.jsonl").write_text(line + "\n", "utf-8")
     with pytest.raises(SystemExit):
         instructed_pages.main([str(english), str(tmp_path / "mr.jsonl"), "--out", str(tmp_path / "out.jsonl")])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()

@@ -157,7 +157,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
     def launch(
-        job: TrainJob, lessons: list[TrainingExample], target: Path, finish: Callable[[Path, TrainResult], None]
+        job: TrainJob, examples: list[TrainingExample], target: Path, finish: Callable[[Path, TrainResult], None]
     ) -> TrainResult:
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
@@ -168,7 +168,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             folder
         )
         done = TrainResult(
-            rows=len(lessons),
+            rows=len(examples),
             lengths={"max_tokens": 64},
             steps=2,
             tokens=1,
@@ -217,7 +217,7 @@ def test_models_are_taken_over_where_they_would_be_made_alike(
     rated = [name for name in files["trained"] if name.startswith("rated/")]
     assert not {files["trained"][name] for name in rated} & {files["combined"][name] for name in rated}
     caches = [{node for file, node in files[name].items() if file.startswith("cache/")} for name in raters]
-    assert len(set.union(*caches)) == sum(map(len, caches)), "ledgers are written into"
+    assert len(set.union(*caches)) == sum(map(len, caches)), "request caches are written to"
 
 
 def test_rounds_continue_from_the_rounds_before(
@@ -231,7 +231,7 @@ def test_rounds_continue_from_the_rounds_before(
 def test_killed_while_it_takes_over(
     learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing stands under the variant's name until all of it does."""
+    """The variant's folder appears only once it is complete."""
     recipe = learning()
     next(ablate(recipe, "diversification", tmp_path, 1, False, NullProgress()))
     variant = variants(recipe, "diversification")["no-diversification"]

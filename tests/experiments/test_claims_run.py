@@ -95,10 +95,10 @@ def test_a_part_that_fails_leaves_the_others_and_is_named(
     # The alignment needs two rows at once.
     broken = write_design(tmp_path / "design.toml", align_train={"batch_size": 1, "device_batch_size": 1})
     words = ["experiment", "run", broken, "--profile", "small", "--pool", small_pool, "--out", tmp_path / "run"]
-    code, shown, said = say(*words, "--only", "alignment", "--device", "cpu")
+    code, shown, error = say(*words, "--only", "alignment", "--device", "cpu")
     assert code == 1
-    assert re.search(r"left: alignment/after-0: .*device_batch_size to 2 or more", said)
-    assert said.endswith("1 part is left: rerun the same command to continue\n")
+    assert re.search(r"left: alignment/after-0: .*device_batch_size to 2 or more", error)
+    assert error.endswith("1 part is left: rerun the same command to continue\n")
     assert re.search(r"^alignment +not measured +- ", shown, re.MULTILINE)
     results = run.read_results(tmp_path / "run" / run.RESULTS)
     assert list(results["left"]) == ["alignment/after-0"]
@@ -159,17 +159,17 @@ def test_bad_input_is_said_before_any_work(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     row = {"id": "a", "language": "sw", "text": "Jambo.", "text_en": "Hello."}
     Path("no-titles.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
-    code, _, said = say("experiment", "run", *words)
+    code, _, error = say("experiment", "run", *words)
     assert code == 1
-    assert said.count("\n") == 1
-    assert text in said
+    assert error.count("\n") == 1
+    assert text in error
     assert not Path("runs").exists()
 
 
 def test_a_missing_package_is_said_before_any_work(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "PACKAGES", ("no_such_package",))
-    code, _, said = say("experiment", "run", "claims", "--out", tmp_path / "run")
-    assert (code, said) == (
+    code, _, error = say("experiment", "run", "claims", "--out", tmp_path / "run")
+    assert (code, error) == (
         1, "error: the package 'no_such_package' is not installed: pip install 'x_instruction[train]'\n",
     )  # fmt: skip
 

@@ -67,9 +67,9 @@ def test_what_is_spoilt(documents: list[Document], pairs: list[Pair]) -> None:
 def test_stories_are_told_and_pages_explained(documents: list[Document]) -> None:
     story = next(one for one in documents if one.source == "african-storybook")
     page = next(one for one in documents if one.source == "libreoffice-help")
-    told, explained = [pair.instruction for pair in plant([story, page], {}, seed=0)]
-    assert "story" in told or "young readers" in told
-    assert "story" not in explained
+    story_request, page_request = [pair.instruction for pair in plant([story, page], {}, seed=0)]
+    assert "story" in story_request or "young readers" in story_request
+    assert "story" not in page_request
 
 
 def test_furniture_varies(documents: list[Document]) -> None:

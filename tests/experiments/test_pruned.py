@@ -77,10 +77,10 @@ def test_the_embedded_model_is_cut(tmp_path: Path) -> None:
 
 
 def test_a_model_is_made_once(tiny_model: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    first, again = (prune(str(tiny_model), texts, tmp_path, said.append) for texts in (TEXTS, reversed(TEXTS)))
+    lines: list[str] = []
+    first, again = (prune(str(tiny_model), texts, tmp_path, lines.append) for texts in (TEXTS, reversed(TEXTS)))
     assert first == again
-    assert len(said) == 1
+    assert len(lines) == 1
     others = [prune(str(tiny_model), TEXTS[:1], tmp_path), prune(str(tiny_model), TEXTS, tmp_path, dtype="bfloat16")]
     assert len({first.folder, *(other.folder for other in others)}) == 3
     # Nothing else stays behind.

@@ -26,8 +26,8 @@ for arguments in json.loads(sys.argv[1]):
     result = CliRunner().invoke(cli, ["hub", "push-dataset", *arguments])
     if result.exception and not isinstance(result.exception, XInstructionError | SystemExit):
         raise result.exception
-    said = f"error: {result.exception}" if isinstance(result.exception, XInstructionError) else ""
-    found.append([result.exit_code, result.stdout, result.stderr + said])
+    error = f"error: {result.exception}" if isinstance(result.exception, XInstructionError) else ""
+    found.append([result.exit_code, result.stdout, result.stderr + error])
 print(json.dumps(found))
 """
 

@@ -41,7 +41,7 @@ class Pusher:
         self.hub = hub
 
     def __call__(self, *commands: tuple[Any, ...], token: str | None = "", before: str = "") -> list[tuple[int, str]]:
-        """Exit code and what was said, of several commands in one process."""
+        """Exit codes and output of several commands in one process."""
         asked = json.dumps([[str(part) for part in command] for command in commands])
         return [tuple(one) for one in json.loads(self.hub.python(before + MANY, asked, token=token).splitlines()[-1])]
 
@@ -231,11 +231,11 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
     expected = [
         "is not a folder",
         "neither config.json nor adapter_config.json",
-        *(said for _, said in [*WHOLE, *ADAPTER]),
+        *(output for _, output in [*WHOLE, *ADAPTER]),
     ]
-    for (status, said), part in zip(push(*commands), expected, strict=True):
+    for (status, output), part in zip(push(*commands), expected, strict=True):
         assert status == 1
-        assert re.search(part, said, flags=re.DOTALL), said
+        assert re.search(part, output, flags=re.DOTALL), output
     assert push.state() == before
 
 
@@ -254,40 +254,40 @@ def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) 
         (("push-org/bad", "--create-pr", "--tag", "v1"), "leave out --revision and --tag"),
     ]
     commands = [(whole, *arguments, "--yes") for arguments, _ in cases if "refs/pr/9" not in arguments]
-    expected = [said for arguments, said in cases if "refs/pr/9" not in arguments]
-    for (status, said), part in zip(push(*commands), expected, strict=True):
+    expected = [output for arguments, output in cases if "refs/pr/9" not in arguments]
+    for (status, output), part in zip(push(*commands), expected, strict=True):
         assert status == 1
-        assert part in said
+        assert part in output
     assert push.state() == before
 
 
 @pytest.mark.parametrize(
-    ("token", "said"),
+    ("token", "output"),
     [(None, "no token for"), ("hf_" + "x" * 34, "does not know this token"), ("read", "is read-only")],
 )
 def test_a_wrong_token_is_refused_and_the_hub_untouched(
-    push: Pusher, whole: Path, token: str | None, said: str
+    push: Pusher, whole: Path, token: str | None, output: str
 ) -> None:
     before = push.state()
     [(status, result)] = push((whole, "push-org/bad", "--yes"), token=push.hub.read_token if token == "read" else token)
     assert status == 1
-    assert said in result
+    assert output in result
     assert push.state() == before
 
 
 def test_without_yes_nothing_is_written(push: Pusher, whole: Path) -> None:
     before = push.state()
-    [(status, said)] = push((whole, "push-org/dry", "--private"))
+    [(status, output)] = push((whole, "push-org/dry", "--private"))
     assert status == 0
-    assert "nothing was published" in said
-    assert "+ README.md" in said
-    assert "+ model.safetensors.index.json" in said
-    assert f"{push.hub.endpoint}/push-org/dry: new, private" in said
+    assert "nothing was published" in output
+    assert "+ README.md" in output
+    assert "+ model.safetensors.index.json" in output
+    assert f"{push.hub.endpoint}/push-org/dry: new, private" in output
     assert push.state() == before
 
 
 def snippets(hub: RunningHub, repo: str, where: Path) -> str:
-    """Run the examples of a published card as somebody who has no token; what the last one printed."""
+    """Run the examples of a published card without a token. Returns the output of the last one."""
     card = hub.ask(f"/{repo}/resolve/main/README.md", token=None).text
     *_, snippet = re.findall(r"^```python\n(.*?)^```$", card, flags=re.MULTILINE | re.DOTALL)
     command = [sys.executable, "-W", "ignore", "-c", snippet]
@@ -302,9 +302,9 @@ def commits(hub: RunningHub, repo: str) -> list[dict[str, Any]]:
 
 def test_a_whole_model_is_published_and_loads_back(push: Pusher, whole: Path, tmp_path: Path) -> None:
     hub, repo = push.hub, "push-org/whole"
-    [(status, said)] = push((whole, repo, "--yes", "--tag", "v1"))
-    assert status == 0, said
-    assert "loads with the same weights" in said
+    [(status, output)] = push((whole, repo, "--yes", "--tag", "v1"))
+    assert status == 0, output
+    assert "loads with the same weights" in output
     info = hub.ask(f"/api/models/{repo}").json
     files = {one["rfilename"] for one in info["siblings"]}
     kept = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
@@ -317,8 +317,8 @@ def test_a_whole_model_is_published_and_loads_back(push: Pusher, whole: Path, tm
     for path in whole.glob("model*.safetensors*"):
         path.unlink()
     one_file(whole)
-    [(status, said)] = push((whole, repo, "--yes"))
-    assert status == 0, said
+    [(status, output)] = push((whole, repo, "--yes"))
+    assert status == 0, output
     files = {one["rfilename"] for one in hub.ask(f"/api/models/{repo}").json["siblings"]}
     assert {name for name in files if "safetensors" in name} == {"model.safetensors"}
 
@@ -369,9 +369,9 @@ def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: P
         ("push-org/broken", r"its files equal the folder's, and loading it on push-org/base at \w+ failed"),
     ]
     found = push((lost, "push-org/lost", "--yes"), (broken, "push-org/broken", "--yes"))
-    for (status, said), (repo, result) in zip(found, expected, strict=True):
+    for (status, output), (repo, result) in zip(found, expected, strict=True):
         assert status == 1
-        assert re.search(rf"{repo} was published at \w{{12}}: {result}", said), said
+        assert re.search(rf"{repo} was published at \w{{12}}: {result}", output), output
 
 
 def test_what_a_library_trips_over_is_no_traceback(push: Pusher, whole: Path) -> None:
@@ -381,10 +381,10 @@ def trip(*arguments, **options):
     raise AttributeError("'NoneType' object has no attribute 'x'")
 AutoTokenizer.from_pretrained = trip
 """
-    [(status, said)] = push((whole, "push-org/tripped", "--yes"), before=trip)
+    [(status, output)] = push((whole, "push-org/tripped", "--yes"), before=trip)
     assert status == 1
-    assert re.search(r"push-org/tripped was published at \w{12}: its files equal the folder's, and loading it", said)
-    assert "'NoneType' object has no attribute 'x'" in said
+    assert re.search(r"push-org/tripped was published at \w{12}: its files equal the folder's, and loading it", output)
+    assert "'NoneType' object has no attribute 'x'" in output
 
 
 def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Path) -> None:
@@ -405,7 +405,7 @@ def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Pat
     published = hub.ask(f"/{repo}/resolve/main/{TRAINING}").json
     assert (published["base_license"], published["base_license_link"]) == ("Acme Terms", link)
     assert hub.ask(f"/api/models/{repo}").json["cardData"]["license_link"] == link
-    # The folder's own record is somebody's file.
+    # The record in the folder is not changed.
     assert json.loads((rater / TRAINING).read_text("utf-8")) == published | {
         "base_license": "unknown",
         "base_license_link": "",
@@ -415,9 +415,9 @@ def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Pat
 def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:
     repo = push.hub.create("push-org/reviewed", "model")
     before = push.state()
-    [(status, said)] = push((adapter, repo, "--create-pr", "--yes"))
-    assert status == 0, said
-    assert "/discussions/1" in said
+    [(status, output)] = push((adapter, repo, "--create-pr", "--yes"))
+    assert status == 0, output
+    assert "/discussions/1" in output
     assert push.state() == before
 
 
@@ -433,9 +433,9 @@ def worse(path, source):
     return CommitOperationAdd(path, source)
 m.CommitOperationAdd = worse
 """
-    [(status, said)] = push((adapter, "push-org/worse", "--yes"), before=spoil)
+    [(status, output)] = push((adapter, "push-org/worse", "--yes"), before=spoil)
     assert status == 1
-    assert "parts differ" in said
+    assert "parts differ" in output
 
 
 def test_somebody_quicker_is_not_overwritten(push: Pusher, adapter: Path) -> None:
@@ -449,8 +449,8 @@ def slow(self, *arguments, **options):
     self.upload_file(path_or_fileobj=b"theirs", path_in_repo="theirs.txt", repo_id={repo!r})
 huggingface_hub.HfApi.preupload_lfs_files = slow
 """
-    [(status, said)] = push((adapter, repo, "--yes"), before=race)
+    [(status, output)] = push((adapter, repo, "--yes"), before=race)
     assert status == 1
-    assert "changed while the model was sent" in said
+    assert "changed while the model was sent" in output
     files = {one["rfilename"] for one in push.hub.ask(f"/api/models/{repo}").json["siblings"]}
     assert files - {".gitattributes"} == {"theirs.txt"}

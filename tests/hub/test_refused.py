@@ -141,7 +141,7 @@ def outside(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (no_manifest, "expected a folder that `x-instruction build` wrote"),
         (damaged_manifest, "not a manifest of this version"),
@@ -162,10 +162,10 @@ def outside(folder: Path) -> None:
         (outside, "which is outside of the folder"),
     ],
 )
-def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     check_folder(folder)
     damage(folder)
-    with pytest.raises(ShardError, match=said):
+    with pytest.raises(ShardError, match=message):
         check_folder(folder)
 
 
@@ -214,11 +214,11 @@ def test_nothing_is_written_when_something_is_refused(
         "tampered": ((more, "refused/tampered"), r"languages\.sw\.splits\.train\.rows: .* less than or equal"),
         "foreign rows": ((more, "refused/foreign", "--replace-card"), "are in no manifest"),
     }
-    for (name, (_, said)), result in zip(
+    for (name, (_, message)), result in zip(
         cases.items(), publish.many(*((*case, "--yes") for case, _ in cases.values())), strict=True
     ):
         assert result.code == 1, name
-        assert re.search(said, result.err), (name, result.err)
+        assert re.search(message, result.err), (name, result.err)
     assert (publish.head(repo), publish.head("refused/foreign"), state(local_hub)) == before
 
 
@@ -229,7 +229,7 @@ def state(hub: RunningHub) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("token", "env", "said"),
+    ("token", "env", "message"),
     [
         (None, {}, "no token for .*hf auth login"),
         ("hf_wrong", {}, "does not know this token"),
@@ -238,13 +238,13 @@ def state(hub: RunningHub) -> list[str]:
     ],
 )
 def test_who_may_not_publish(
-    local_hub: RunningHub, make: Make, publish: Any, token: str | None, env: dict[str, str], said: str
+    local_hub: RunningHub, make: Make, publish: Any, token: str | None, env: dict[str, str], message: str
 ) -> None:
     before = state(local_hub)
     secret = local_hub.read_token if token == "reader" else token
     (result,) = publish.many((make("sw"), "refused/token", "--yes"), token=secret, **env)
     assert result.code == 1
-    assert re.search(said, result.err), result.err
+    assert re.search(message, result.err), result.err
     assert "hf_wrong" not in result.err
     assert state(local_hub) == before
 

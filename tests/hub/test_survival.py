@@ -107,7 +107,7 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
         hub.faults.write_text(json.dumps(faults))
         folder = make("sw")
         found = publisher(hub).many(*[(folder, "wait/set", "--yes")] * 5)
-        for result, said in zip(
+        for result, message in zip(
             found,
             (
                 "does not accept the card",
@@ -118,7 +118,7 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
             strict=False,
         ):
             assert result.code == 1
-            assert re.search(said, result.err), result.err
+            assert re.search(message, result.err), result.err
         assert "rows: sw 8" in found[-1].ok()
 
 

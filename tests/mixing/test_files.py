@@ -161,9 +161,9 @@ def asked_in(path, ask, answer, number=3, **values):
 )
 def test_a_mix_without_rows_is_refused_and_writes_nothing(tmp_path, mixing, section, why):
     data = [asked_in(tmp_path, "en", "yo"), asked_in(tmp_path, "en", "fi", 1)]
-    with pytest.raises(CorpusError) as told:
+    with pytest.raises(CorpusError) as error:
         write(mixing(f'languages = ["sw"]\n{section}'), data, tmp_path / "out")
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"no row fits recipe m, which needs {why} (instruction to response); the data has en to yo (3), en to fi (1): "
         'for these languages, add --set \'languages=["fi", "yo"]\''
     )

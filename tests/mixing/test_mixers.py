@@ -105,7 +105,7 @@ def test_pinch(mixing, stock, parallel):
 
 
 @pytest.mark.parametrize(
-    ("cross", "change", "wanted"),
+    ("cross", "change", "expected"),
     [
         # 12 rows: half stay (3 and 3), half cross (3 and 3).
         (
@@ -117,10 +117,10 @@ def test_pinch(mixing, stock, parallel):
         (0.0, 0.5, {("mono", "en", "en"): 6, ("mono", "zh", "zh"): 6}),
     ],
 )
-def test_afp_in_two_languages(mixing, stock, parallel, cross, change, wanted):
+def test_afp_in_two_languages(mixing, stock, parallel, cross, change, expected):
     recipe = mixing(f'languages = ["zh"]\n[afp]\ncross_probability = {cross}\nchange_probability = {change}')
     made = rows(recipe, stock(parallel(4, "en", "zh")))
-    assert directions(made) == wanted
+    assert directions(made) == expected
     assert set(Counter(row.source_id for row in made).values()) == {3}
     for row in made:
         other = "zh" if row.prompt_language == "en" else "en"
@@ -190,7 +190,7 @@ def test_x_instruction_in_two_languages_and_in_one(mixing, stock, pair):
 
 
 @pytest.mark.parametrize(
-    ("asked", "cap", "wanted"),
+    ("asked", "cap", "expected"),
     [
         ("target", 100, {("mono", "sw", "sw"): 3}),
         ("target", 2, {("mono", "sw", "sw"): 2}),
@@ -199,11 +199,11 @@ def test_x_instruction_in_two_languages_and_in_one(mixing, stock, pair):
         ("both", 3, {("mono", "sw", "sw"): 2, ("en2x", "en", "sw"): 1}),
     ],
 )
-def test_muri(mixing, stock, pair, asked, cap, wanted):
+def test_muri(mixing, stock, pair, asked, cap, expected):
     # Items 0 and 1 are asked in both languages, 2 and 3 in English, 4 in Swahili.
     pairs = [pair(i) for i in range(4)] + [pair(i, "sw") for i in (0, 1, 4)]
     made = rows(mixing(f'languages = ["sw"]\n[muri]\ninstruction_language = "{asked}"\ncap = {cap}'), stock(pairs))
-    assert directions(made) == wanted
+    assert directions(made) == expected
     assert len({row.source_id for row in made}) == len(made)
     # A row that is asked in another language says in which to answer.
     for row in made:

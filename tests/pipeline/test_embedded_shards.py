@@ -105,16 +105,16 @@ def test_an_embedded_shard_of_other_rows_is_refused(recipe, runs, tmp_path):
 
 def test_a_selector_that_takes_hours_is_named_with_the_alternative(recipe, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "MANY_ROWS", 2)
-    said = []
+    lines = []
     progress = NullProgress()
-    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(progress, "say", lines.append)
     for selector in ("top", "sampled-kmeans"):
         root = tmp_path / selector
         shutil.copytree(runs[1].root, root)
         RunFolder(root).remove(CURATED.shard("fi"))
         run = small_run.make(large(recipe, selector=selector), root, progress=progress)
         assert {row.selector for row in run.read(CURATED.shard("fi"))} == {selector}
-    advice = [line for line in said if "sampled" in line]
+    advice = [line for line in lines if "sampled" in line]
     assert advice == [
         "fi has 10 pairs, and top clusters all of them: with diversify.selector = "
         '"sampled-kmeans" this takes minutes and half of the memory'

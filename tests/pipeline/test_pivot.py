@@ -46,14 +46,14 @@ class Translating:
     def __call__(self, path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
         if not path.endswith("completions") or body.get("logprobs"):
             return None
-        told = "\n".join(message["content"] for message in body["messages"])
-        task = _TASK.search(told)
-        if task is None and told.endswith("Say yes."):
+        prompt = "\n".join(message["content"] for message in body["messages"])
+        task = _TASK.search(prompt)
+        if task is None and prompt.endswith("Say yes."):
             # What the engine asks to find out about the server.
             return None
         if task is None:
             self.read["write"] += 1
-            self.written_from.append(told)
+            self.written_from.append(prompt)
             return None
         source, into = task.groups()
         self.read[f"{source}-{into}"] += 1
@@ -61,8 +61,8 @@ class Translating:
         if into == "English":
             self._first = self._first or text
             if self.bad and text == self._first:
-                status, said = self.bad
-                return (status, {"error": {"message": said}}) if status != 200 else (200, answer(body, said))
+                status, content = self.bad
+                return (status, {"error": {"message": content}}) if status != 200 else (200, answer(body, content))
             return 200, answer(body, ENGLISH)
         year = re.search(r"\d{4}", text)
         assert year, text
@@ -103,7 +103,7 @@ def test_passages_are_translated_and_instructions_back(tmp_path: Path) -> None:
             assert "sauna is warm" not in "".join(c.text for c in found)
         # The writer reads the translation, in English, and no passage.
         assert len(model.written_from) == 20
-        assert all(ENGLISH in told and "Finnish" not in told and "Thai" not in told for told in model.written_from)
+        assert all(ENGLISH in text and "Finnish" not in text and "Thai" not in text for text in model.written_from)
         assert model.read["write"] == 20
         assert model.read["English-Finnish"] == len(candidates(run, "fi"))
         # With every answer in the request cache, nothing is asked again, and the bytes are the same.
@@ -147,7 +147,7 @@ def test_the_recipe_of_this_route(tmp_path: Path) -> None:
     assert len(rated) == len({record.id for record in rated}) >= 3
     assert {c.instruction_language for c in candidates(run, "fi")} == {"fi"}
     assert model.read["write"] == 10
-    assert all(ENGLISH in told for told in model.written_from)
+    assert all(ENGLISH in prompt for prompt in model.written_from)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_a_passage_that_is_not_translated(tmp_path: Path, bad: tuple[int, str], 
 
 def test_an_instruction_in_another_language_is_dropped(tmp_path: Path) -> None:
     def unable(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
-        told = str(body.get("messages", ""))
-        if "from English into Finnish" in told:
+        messages = str(body.get("messages", ""))
+        if "from English into Finnish" in messages:
             return 200, answer(body, body["messages"][-1]["content"])
         return Translating()(path, body)
 

@@ -30,7 +30,7 @@ def test_each_worker_is_shown_where_there_are_several(progress: LogProgress) -> 
     count = progress.count
     assert count is not None
     progress.update(task("fi", 2), Activity(120, 400))
-    assert count.workers() == [], "all that there is to say of one worker is said of the stage"
+    assert count.workers() == [], "one worker is shown in the line of the stage"
     progress.update(task("th", 11), Activity(3, 300))
     progress.update(task("fi", 0), Activity(0, 0))
     assert count.workers() == ["workers: fi/00000, fi/00002 30%, th/00011 1%"]

@@ -96,17 +96,17 @@ class Choosing:
         self._first = ""
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        told = "\n".join(message["content"] for message in body.get("messages", ()))
-        if body.get("logprobs") or "First: the first six words" not in told:
+        prompt = "\n".join(message["content"] for message in body.get("messages", ()))
+        if body.get("logprobs") or "First: the first six words" not in prompt:
             self.asked["other"] += "messages" in body
             return None
         self.asked["span"] += 1
-        text = _TEXT.findall(told)[-1]
+        text = _TEXT.findall(prompt)[-1]
         self._first = self._first or text
         start, end = len(text) // 4, 3 * len(text) // 4
-        said = f"First: {text[start : start + 30]}\nLast: {text[end - 30 : end]}"
+        content = f"First: {text[start : start + 30]}\nLast: {text[end - 30 : end]}"
         made = reply("/v1/chat/completions", body)
-        made["choices"][0]["message"]["content"] = self.bad if self.bad and text == self._first else said
+        made["choices"][0]["message"]["content"] = self.bad if self.bad and text == self._first else content
         return made
 
     def __call__(self, path: str, body: dict[str, Any]) -> tuple[int, Any] | None:

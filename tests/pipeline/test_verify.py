@@ -33,14 +33,14 @@ def run(tmp_path: Path) -> RunFolder:
 @pytest.mark.parametrize("name", ["passage/fi/00000.parquet", "passage/th/00000.dropped.parquet"])
 def test_flipped_bits_are_named(run: RunFolder, name: str) -> None:
     recipe = load("demo", {"languages": ["fi", "th"]})
-    said: list[str] = []
-    verify_shards(run, recipe, said.append)
-    assert said == ["verified: 2 shards"]
+    lines: list[str] = []
+    verify_shards(run, recipe, lines.append)
+    assert lines == ["verified: 2 shards"]
     data = bytearray((run.root / name).read_bytes())
     data[len(data) // 2] ^= 1
     (run.root / name).write_bytes(data)
     with pytest.raises(ShardError, match=rf"has files whose bytes changed after they were written: {name}; remove"):
-        verify_shards(run, recipe, said.append)
+        verify_shards(run, recipe, lines.append)
 
 
 def test_an_unchanged_corpus_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ ENGLISH = language("en")
 ASKED = "How do tides work?"
 
 
-def said(answer: str, style: str = "question", into: str = "en", cut_off: bool = False) -> Reading:
-    """As of a chat model."""
+def read_chat(answer: str, style: str = "question", into: str = "en", cut_off: bool = False) -> Reading:
+    """Read the answer of a chat model."""
     return read(answer, style, language(into), True, cut_off=cut_off)
 
 
-def continued(answer: str, style: str = "question", opening: str = "", cut_off: bool = False) -> Reading:
-    """As of a base model."""
+def read_base(answer: str, style: str = "question", opening: str = "", cut_off: bool = False) -> Reading:
+    """Read the answer of a base model."""
     return read(answer, style, ENGLISH, False, opening, cut_off)
 
 
@@ -62,9 +62,9 @@ def continued(answer: str, style: str = "question", opening: str = "", cut_off: 
 )
 @pytest.mark.parametrize("style", ["question", "search"])
 def test_refusals(answer: str, style: str) -> None:
-    assert said(answer, style).reason == "refusal"
+    assert read_chat(answer, style).reason == "refusal"
     # An English refusal is one whatever the instruction should have been in.
-    assert said(answer, style, "th").reason == "refusal"
+    assert read_chat(answer, style, "th").reason == "refusal"
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_refusals(answer: str, style: str) -> None:
     ],
 )
 def test_refusals_in_the_language_of_the_response(tag: str, answer: str) -> None:
-    assert said(answer, into=tag).reason == "refusal"
-    assert said(f"<think>\n…\n</think>\n\nRequest: {answer}", into=tag).reason == "refusal"
+    assert read_chat(answer, into=tag).reason == "refusal"
+    assert read_chat(f"<think>\n…\n</think>\n\nRequest: {answer}", into=tag).reason == "refusal"
 
 
 def test_a_refusal_in_the_language_of_the_passage() -> None:
@@ -147,8 +147,8 @@ def test_all_languages_of_the_paper_are_known() -> None:
 )
 def test_requests_that_only_speak_of_it(request_: str) -> None:
     for style in ("question", "genre"):
-        assert said(request_, style) == Reading(request_)
-        assert said(f"Request: {request_}", style) == Reading(request_)
+        assert read_chat(request_, style) == Reading(request_)
+        assert read_chat(f"Request: {request_}", style) == Reading(request_)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_requests_that_only_speak_of_it(request_: str) -> None:
     ],
 )
 def test_requests_in_other_languages_that_only_speak_of_it(tag: str, text: str) -> None:
-    assert said(text, into=tag).reason is None
+    assert read_chat(text, into=tag).reason is None
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_requests_in_other_languages_that_only_speak_of_it(tag: str, text: str) 
     ],
 )
 def test_what_no_one_would_ask_for(answer: str) -> None:
-    assert said(answer).reason == "not_answerable"
+    assert read_chat(answer).reason == "not_answerable"
 
 
 # Thinking
@@ -211,7 +211,7 @@ def test_what_no_one_would_ask_for(answer: str) -> None:
     ],
 )
 def test_thinking_is_cut(answer: str) -> None:
-    assert said(answer) == Reading(ASKED)
+    assert read_chat(answer) == Reading(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -219,12 +219,12 @@ def test_thinking_is_cut(answer: str) -> None:
     ["<think>\nA text on tides. What is a tide?", "<thinking>", "<|channel|>analysis<|message|>We", "analysisWe"],
 )
 def test_thinking_without_an_end_is_no_answer(answer: str) -> None:
-    assert said(answer, cut_off=True) == Reading("", "cut_off")
-    assert said(answer) == Reading("", "empty")
+    assert read_chat(answer, cut_off=True) == Reading("", "cut_off")
+    assert read_chat(answer) == Reading("", "empty")
 
 
 def test_an_answer_that_analyses_is_no_thinking() -> None:
-    assert said("Analysis of tides").text == "Analysis of tides."
+    assert read_chat("Analysis of tides").text == "Analysis of tides."
     assert without_thinking("Analyse <b>tides</b>.") == "Analyse <b>tides</b>."
 
 
@@ -274,7 +274,7 @@ def test_an_answer_that_analyses_is_no_thinking() -> None:
     ],
 )
 def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
-    assert said(answer) == Reading(ASKED)
+    assert read_chat(answer) == Reading(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -291,30 +291,30 @@ def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
     ],
 )
 def test_what_belongs_to_a_request_stays(answer: str, text: str) -> None:
-    assert said(answer) == Reading(text)
+    assert read_chat(answer) == Reading(text)
 
 
 @pytest.mark.parametrize(
     "answer", ["Here is a fitting question:", "Sure! Here is one:", "Request:", "```\n```", "**", ""]
 )
 def test_an_announcement_alone_is_nothing(answer: str) -> None:
-    assert said(answer) == Reading("", "empty")
+    assert read_chat(answer) == Reading("", "empty")
 
 
 def test_a_preamble_in_another_language() -> None:
-    assert said("Đây là một câu hỏi phù hợp:\nThủy triều là gì?", into="vi") == Reading("Thủy triều là gì?")
-    assert said("这是一个合适的问题：\n潮汐是如何形成的？", into="zh").text.startswith("潮汐是如何形成的")
+    assert read_chat("Đây là một câu hỏi phù hợp:\nThủy triều là gì?", into="vi") == Reading("Thủy triều là gì?")
+    assert read_chat("这是一个合适的问题：\n潮汐是如何形成的？", into="zh").text.startswith("潮汐是如何形成的")
 
 
 def test_a_search_query_loses_its_label() -> None:
-    assert said("Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
-    assert continued(" Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
+    assert read_chat("Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
+    assert read_base(" Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
 
 
 # Answers that reached their maximum length
 
 
-@pytest.mark.parametrize("read_", [said, continued])
+@pytest.mark.parametrize("read_", [read_chat, read_base])
 def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> None:
     assert read_(f"{ASKED} Tides are the", cut_off=True) == Reading(ASKED)  # type: ignore[operator]
     assert read_(ASKED, cut_off=True) == Reading(ASKED)  # type: ignore[operator]
@@ -322,19 +322,19 @@ def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> Non
 
 
 def test_a_cut_off_answer_continues_its_opening() -> None:
-    assert continued(" cook rice? Rice is", opening="How to", cut_off=True) == Reading("How to cook rice?")
-    assert continued(" cook rice", opening="How to", cut_off=True).reason == "cut_off"
+    assert read_base(" cook rice? Rice is", opening="How to", cut_off=True) == Reading("How to cook rice?")
+    assert read_base(" cook rice", opening="How to", cut_off=True).reason == "cut_off"
 
 
 def test_a_line_that_is_followed_by_another_is_whole() -> None:
-    assert said("Request: Explain the tides\n\nThis request", cut_off=True) == Reading("Explain the tides.")
-    assert said("tide times dar es salaam\n\nThis", "search", cut_off=True) == Reading("Tide times dar es salaam")
-    assert said("Explain the tides\n\n", cut_off=True) == Reading("Explain the tides.")
-    assert said("tide times dar es", "search", cut_off=True).reason == "cut_off"
+    assert read_chat("Request: Explain the tides\n\nThis request", cut_off=True) == Reading("Explain the tides.")
+    assert read_chat("tide times dar es salaam\n\nThis", "search", cut_off=True) == Reading("Tide times dar es salaam")
+    assert read_chat("Explain the tides\n\n", cut_off=True) == Reading("Explain the tides.")
+    assert read_chat("tide times dar es", "search", cut_off=True).reason == "cut_off"
 
 
 def test_the_whole_first_sentence_in_another_script() -> None:
-    assert said("ज्वार कैसे आता है? यह बताइए कि", into="hi", cut_off=True) == Reading("ज्वार कैसे आता है?")
+    assert read_chat("ज्वार कैसे आता है? यह बताइए कि", into="hi", cut_off=True) == Reading("ज्वार कैसे आता है?")
 
 
 # Answers of base models
@@ -343,13 +343,13 @@ def test_the_whole_first_sentence_in_another_script() -> None:
 @pytest.mark.parametrize("answer", ["", " ", "\n\n", "...", "?", "!!", '"', "''", "**", "- ", "# #", "…?", "“”"])
 @pytest.mark.parametrize("style", OPENINGS)
 def test_nothing_in_it(answer: str, style: str) -> None:
-    assert continued(answer, style) == Reading("", "empty")
-    assert said(answer, style) == Reading("", "empty")
+    assert read_base(answer, style) == Reading("", "empty")
+    assert read_chat(answer, style) == Reading("", "empty")
 
 
 @pytest.mark.parametrize("answer", ["Question:", "Answer: ", '"?"', "Title: ."])
 def test_a_label_alone_is_nothing(answer: str) -> None:
-    assert continued(answer) == Reading("", "empty")
+    assert read_base(answer) == Reading("", "empty")
 
 
 @pytest.mark.parametrize(
@@ -385,17 +385,17 @@ def test_a_label_alone_is_nothing(answer: str) -> None:
     ],
 )
 def test_a_continuation_is_read(answer: str, expected: str) -> None:
-    assert continued(answer) == Reading(expected)
+    assert read_base(answer) == Reading(expected)
 
 
 def test_an_answer_continues_its_opening() -> None:
-    assert continued(" cook rice?", opening="How to") == Reading("How to cook rice?")
-    assert continued(" tides work", "instruction", "Explain how") == Reading("Explain how tides work.")
-    assert continued("", opening="How to") == Reading("How to?")
+    assert read_base(" cook rice?", opening="How to") == Reading("How to cook rice?")
+    assert read_base(" tides work", "instruction", "Explain how") == Reading("Explain how tides work.")
+    assert read_base("", opening="How to") == Reading("How to?")
 
 
 def test_a_search_has_no_mark() -> None:
-    assert continued('Query: "tide times dar es salaam?"', "search") == Reading("Tide times dar es salaam")
+    assert read_base('Query: "tide times dar es salaam?"', "search") == Reading("Tide times dar es salaam")
 
 
 # Where quotes, marks, markup, lines, tags, other scripts and lone surrogates meet.
@@ -414,7 +414,7 @@ MESSY = (
 @example("", 'a" "', "search")
 def test_reading_gives_one_line_and_never_raises(opening: str, answer: str, style: str) -> None:
     for cut_off in (False, True):
-        for found in (continued(answer, style, opening, cut_off), said(answer, style, cut_off=cut_off)):
+        for found in (read_base(answer, style, opening, cut_off), read_chat(answer, style, cut_off=cut_off)):
             text = found.text
             assert len(text.splitlines()) <= 1
             assert text == " ".join(text.split())
@@ -428,6 +428,6 @@ def test_reading_gives_one_line_and_never_raises(opening: str, answer: str, styl
 
 @given(MESSY.map(lambda text: text.replace(":", "")), st.sampled_from(["question", "instruction"]))
 def test_reading_again_changes_nothing_where_there_is_no_label(answer: str, style: str) -> None:
-    once = continued(answer, style)
+    once = read_base(answer, style)
     if once.reason is None:
-        assert continued(once.text, style) == once
+        assert read_base(once.text, style) == once

@@ -165,10 +165,10 @@ def test_it_is_its_raters_on_a_real_model(
 ) -> None:
     settings = weighed(tmp_path, {"trained": 0.5, "contrastive": 0.25, "pmi": 2.0, "consensus": 3.0}, intercept=-1.0)
     whole = settings.replace(direction="instruction")
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = combined.rate(candidates, settings, engine, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = combined.rate(candidates, settings, engine, cache.ask)
         columns = [
-            [r.score for r in module.rate(candidates, whole, engine, ledger.ask) if isinstance(r, Rating)]
+            [r.score for r in module.rate(candidates, whole, engine, cache.ask) if isinstance(r, Rating)]
             for module in (trained, contrastive, pmi, consensus)
         ]
     assert len(found) == len(candidates)

@@ -114,7 +114,7 @@ def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed
     assert not re.search(r"[.!?।۔]$", made)
     assert text[len(made)] != "\n"
     assert text[len(made)].isspace() == spaced
-    # The sentence goes on behind the break.
+    # The sentence continues after the break.
     assert any(start < len(made) < end for start, end in sentences(text, spaced))
 
 

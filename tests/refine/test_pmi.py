@@ -26,8 +26,8 @@ def settings(direction: str, tokens: int = 40) -> Refine:
 def test_response_given_instruction(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = rate(candidates, settings("response"), engine, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = rate(candidates, settings("response"), engine, cache.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         text = engine.truncate(candidate.text, 40)
         alone = f"Answer in {NAMES[candidate.language]}:\n"
@@ -39,8 +39,8 @@ def test_response_given_instruction(
 def test_instruction_given_response(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = rate(candidates, settings("instruction"), engine, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = rate(candidates, settings("instruction"), engine, cache.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         text = engine.truncate(candidate.text, 40).replace("\n", " ")
         prompt = f"{NAMES[candidate.language]} article:\n{{}}\n\nEnglish title of the article:"

@@ -38,8 +38,8 @@ def test_a_prompt_with_a_slot_of_another_stage(
 def test_levels_equal_plain_forward_passes(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = rate(candidates, SETTINGS, engine, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = rate(candidates, SETTINGS, engine, cache.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         prompt = (
             read_text("rate-base")
@@ -66,8 +66,8 @@ def test_a_chat_model_is_asked_in_chat(
     shutil.copytree(tiny_model, folder)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     chat = TransformersEngine(Model(name=str(folder)))
-    with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
-        (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", chat, {}) as cache:
+        (found,) = rate(candidates[3:4], SETTINGS, chat, cache.ask)
     user = (
         read_text("rate-chat")
         .removeprefix("[user]\n")

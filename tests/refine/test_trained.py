@@ -89,7 +89,7 @@ def test_the_question_by_hand() -> None:
         (" yes", " partly", " no"),
     )
     assert len(asked.answers) == len(LEVELS)
-    # All of it is shown: nothing is said to go on.
+    # All of it is shown, so there is no sign of a cut.
     assert "Finnish text:\nSauna\n" in str(question("Sauna", "fi", "Why?", "en", settings, Characters()).prompt)
 
 
@@ -103,8 +103,8 @@ def test_the_question_to_a_chat_model_by_hand() -> None:
 def test_levels_equal_plain_forward_passes(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = rate(candidates, SETTINGS, engine, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = rate(candidates, SETTINGS, engine, cache.ask)
     for candidate, rating in zip(candidates, found, strict=True):
         prompt = (
             read_text("rate-trained")
@@ -161,8 +161,8 @@ def test_a_chat_model_is_asked_in_chat(
     shutil.copytree(tiny_model, folder)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     chat = TransformersEngine(Model(name=str(folder)))
-    with RequestCache(tmp_path / "a.sqlite", chat, {}) as ledger:
-        (found,) = rate(candidates[3:4], SETTINGS, chat, ledger.ask)
+    with RequestCache(tmp_path / "a.sqlite", chat, {}) as cache:
+        (found,) = rate(candidates[3:4], SETTINGS, chat, cache.ask)
     asked = question(candidates[3].text, "fi", candidates[3].instruction, "en", SETTINGS, chat)
     assert not isinstance(asked.prompt, str)
     prompt = "".join(f"{role}: {content}\n" for role, content in asked.prompt)

@@ -220,13 +220,13 @@ def test_answers_are_shared_and_continued_from_a_file(folder: Path, browser: Pag
     assert count(browser) == f"{number} of 20 answered"
     # Files of other pages, in which answers are in another order, and files that are none.
     other = tmp_path / "other.json"
-    for changes, said in (
+    for changes, message in (
         ({"rater": 2}, "other.json is of rater 2: open it on the page rater-2.html."),
         ({"sheet": "x"}, "other.json has answers to another sheet."),
         ({"format": "x"}, "other.json is not a file of answers."),
     ):
         other.write_text(json.dumps(json.loads(content) | changes), "utf-8")
-        assert open_file(browser, other) == said
+        assert open_file(browser, other) == message
         assert count(browser) == f"{number} of 20 answered"
     kept = browser.value("JSON.parse(localStorage[Object.keys(localStorage)[0]]).answers")
     assert {id: kept[id]["choices"] for id in first} == {id: first[id]["choices"] for id in first}

@@ -64,8 +64,8 @@ def test_pairs_come_from_a_file_from_two_or_from_a_folder_of_answers(tmp_path: P
 def test_verdicts_and_labels_by_hand(tmp_path: Path) -> None:
     rows = [PAIR | {"id": str(n), "language": tag} for n, tag in enumerate(("sw", "sw", "th", "th"))]
     sheet = preference.make([lines(tmp_path / "p.jsonl", *rows)], ("x", "y"), (), 0)
-    said = {"0": "first", "1": "tie", "2": "second", "3": "bad"}
-    raters = [rater(sheet, 1, **said), rater(sheet, 2, **(said | {"2": "first"}))]
+    choices = {"0": "first", "1": "tie", "2": "second", "3": "bad"}
+    raters = [rater(sheet, 1, **choices), rater(sheet, 2, **(choices | {"2": "first"}))]
     by_language = {verdict.language: verdict for verdict in preference.verdicts(sheet, raters)}
     found = {tag: (one.wins, one.ties, one.losses, one.rate) for tag, one in by_language.items()}
     # The raters disagree about pair 2, which is a tie then.

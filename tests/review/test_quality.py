@@ -194,7 +194,7 @@ def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], 
             tmp_path / f"{number}.json",
             number,
             1.0,
-            lambda item, said=opposite: {} if "level" in item.hidden else {"choices": {"quality": said}},
+            lambda item, choice=opposite: {} if "level" in item.hidden else {"choices": {"quality": choice}},
         )
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"name": name}), "utf-8")
         files.append(file)

@@ -118,7 +118,7 @@ def test_a_script_with_a_local_recipe(
     env = jobs_hub.env(HF_HUB_DISABLE_EXPERIMENTAL_WARNING="1")
     assert jobs_hub.ask("/api/buckets/ci/runs", "POST", {}).status == 200
     command = ["jobs", "uv", "run", "-v", "hf://buckets/ci/runs:/x-runs", str(ROOT / "hub_scripts/generate_shards.py")]
-    said = jobs_hub.run([*HF, *command, str(recipe), "--out", "/x-runs/small"], env)
-    assert "completed" in said
+    output = jobs_hub.run([*HF, *command, str(recipe), "--out", "/x-runs/small"], env)
+    assert "completed" in output
     made = jobs_hub.folder / "buckets/ci/runs/files/small"
     small_run.same_bytes(one_worker, made, until="candidate")

@@ -127,8 +127,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl", "jsonl.gz", "parquet"])
-@pytest.mark.parametrize(("row", "wanted"), ROWS)
-def test_every_shape_in_every_format(tmp_path, suffix, row, wanted):
+@pytest.mark.parametrize(("row", "expected"), ROWS)
+def test_every_shape_in_every_format(tmp_path, suffix, row, expected):
     path = tmp_path / f"seed.{suffix}"
     if suffix == "parquet":
         pq.write_table(pa.Table.from_pylist([row]), path)
@@ -137,7 +137,7 @@ def test_every_shape_in_every_format(tmp_path, suffix, row, wanted):
         path.write_bytes(gzip.compress(text.encode()) if suffix == "jsonl.gz" else text.encode())
     pair = next(read_pairs(path, 10_000, "sw"))
     assert isinstance(pair, Pair)
-    assert (pair.instruction, pair.input, pair.output) == wanted
+    assert (pair.instruction, pair.input, pair.output) == expected
     assert (pair.id, pair.language, pair.instruction_language) == (f"seed.{suffix}:1", "sw", "en")
     assert (pair.source, pair.license) == (f"seed.{suffix}", "unknown")
 

@@ -1,4 +1,4 @@
-"""Seeds of a recipe by language: what is missing, what is let go, what is left."""
+"""Seeds of a recipe by language: what is missing, what is dropped, what is kept."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_nothing_is_left(tmp_path: Path) -> None:
 def test_a_language_of_which_nothing_is_kept_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
     write(tmp_path / "fi.jsonl", FINNISH)
-    said: list[str] = []
-    assert list(gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)), said.append)) == ["fi"]
-    assert said == ["no usable seed in Swahili in sw.jsonl (output_too_short 1)"]
+    lines: list[str] = []
+    assert list(gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)), lines.append)) == ["fi"]
+    assert lines == ["no usable seed in Swahili in sw.jsonl (output_too_short 1)"]
 
 
 def test_bad_files(tmp_path: Path) -> None:

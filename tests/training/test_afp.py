@@ -210,13 +210,13 @@ def test_the_loss_and_its_gradient_are_those_by_hand(
     loss = made.compute_loss(made.model, batch)
     total, contrast = by_hand(made.model, data, align)
     outputs = sum(sum(row["completion_mask"]) for row in data)
-    wanted = align.contrast_weight * contrast + align.output_weight * total / outputs
-    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    expected = align.contrast_weight * contrast + align.output_weight * total / outputs
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     assert min(contrast.item(), total.item()) > 0.01
     weights = [weight for weight in made.model.parameters() if weight.requires_grad]
     for found, other in zip(
         torch.autograd.grad(loss, weights, allow_unused=True),
-        torch.autograd.grad(wanted, weights, allow_unused=True),
+        torch.autograd.grad(expected, weights, allow_unused=True),
         strict=True,
     ):
         found, other = (0 * weights[0].sum() if grad is None else grad for grad in (found, other))

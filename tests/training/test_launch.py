@@ -37,7 +37,7 @@ from x_instruction.training.launch import launch
 from x_instruction.training.worker import train
 
 COLORS = ("red", "blue")
-LESSONS = [
+ROWS = [
     TrainingExample(
         f"Thing {n} is {COLORS[n % 2]}" + " indeed" * (n % 5) + ".\nIs it red?",
         (" yes", " no")[n % 2],
@@ -63,7 +63,7 @@ def same_weights(one: Path, other: Path) -> None:
 
 @pytest.fixture
 def strange_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who uses accelerate for other things, in the shell of one of their processes."""
+    """Variables of a shell in which accelerate is configured for another job."""
     home = tmp_path / "home"
     (home / "accelerate").mkdir(parents=True)
     (home / "accelerate" / "default_config.yaml").write_text(
@@ -88,8 +88,8 @@ def test_two_processes_do_what_one_does(tiny_model: Path, tmp_path: Path) -> Non
     """Over the end of an epoch, whatever a shell says."""
     done = {}
     for processes in (1, 2):
-        wanted = job(tiny_model, steps=5, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes)
-        done[processes] = launch(wanted, LESSONS, tmp_path / f"{processes}")
+        settings = job(tiny_model, steps=5, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes)
+        done[processes] = launch(settings, ROWS, tmp_path / f"{processes}")
     one, two = done[1], done[2]
     assert two.hardware == f"2 x {one.hardware}"
     assert (two.steps, two.rows, two.tokens) == (one.steps, one.rows, one.tokens)
@@ -111,26 +111,26 @@ def test_two_processes_do_what_one_does(tiny_model: Path, tmp_path: Path) -> Non
 def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path) -> None:
     done = {}
     for processes in (1, 2):
-        wanted = job(
+        settings = job(
             tiny_model, Align(), steps=2, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes
         )
-        done[processes] = launch(wanted, LESSONS, tmp_path / f"{processes}")
+        done[processes] = launch(settings, ROWS, tmp_path / f"{processes}")
     assert [loss for _, loss in done[2].losses] == pytest.approx([loss for _, loss in done[1].losses], rel=1e-4)
     same_weights(tmp_path / "1", tmp_path / "2")
 
 
 @pytest.mark.usefixtures("warm_trainings")
 def test_what_one_process_of_two_refuses_is_reported(tiny_model: Path, tmp_path: Path) -> None:
-    wanted = job(tiny_model, processes=2, target_modules=("nothing",))
+    settings = job(tiny_model, processes=2, target_modules=("nothing",))
     with pytest.raises(TrainingError, match=r"train\.target_modules has 'nothing'"):
-        launch(wanted, LESSONS, tmp_path / "model")
+        launch(settings, ROWS, tmp_path / "model")
 
 
 def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> None:
-    """Also the launcher, and though nobody takes note of the run's end."""
-    wanted = job(tiny_model, epochs=10_000.0, processes=2, device_batch_size=4, save_steps=1)
-    (tmp_path / "job.json").write_text(recipe.dumps(wanted), "utf-8")
-    write_examples(tmp_path / EXAMPLES, LESSONS)
+    """So does the launcher, even if no process waits for the end of the run."""
+    settings = job(tiny_model, epochs=10_000.0, processes=2, device_batch_size=4, save_steps=1)
+    (tmp_path / "job.json").write_text(recipe.dumps(settings), "utf-8")
+    write_examples(tmp_path / EXAMPLES, ROWS)
     code = (
         "import sys; from pathlib import Path; from x_instruction.config.section import loads; "
         "from x_instruction.training.job import TrainJob, read_examples; "
@@ -187,7 +187,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("seen", "settings", "wanted"),
+    ("seen", "settings", "expected"),
     [
         ("3,1,0", {"processes": 1}, "3"),
         ("3,1,0", {"processes": 2}, "3,1"),
@@ -201,18 +201,18 @@ def test_a_process_sees_its_own_gpus(
     begun: list[tuple[list[str], dict[str, str]]],
     seen: str,
     settings: dict[str, Any],
-    wanted: str,
+    expected: str,
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     with pytest.raises(TrainingError, match="exit code 3"):
-        launch(job(tiny_model, **{"device": "auto"} | settings), LESSONS, tmp_path / "model")
+        launch(job(tiny_model, **{"device": "auto"} | settings), ROWS, tmp_path / "model")
     ((line, environment),) = begun
-    assert environment["CUDA_VISIBLE_DEVICES"] == wanted
+    assert environment["CUDA_VISIBLE_DEVICES"] == expected
     assert environment[PARENT_PID] == str(os.getpid())
-    processes = 1 if settings.get("device") == "cpu" else max(1, len([name for name in wanted.split(",") if name]))
+    processes = 1 if settings.get("device") == "cpu" else max(1, len([name for name in expected.split(",") if name]))
     assert ("accelerate.commands.launch" in line) == (processes > 1)
     if processes > 1:
         assert line[line.index("--num_processes") + 1] == str(processes)
@@ -221,25 +221,25 @@ def test_a_process_sees_its_own_gpus(
 def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(TrainingError, match=r"train\.processes is 3 and 2 GPUs are visible"):
-        launch(job(tiny_model, processes=3, device="auto"), LESSONS, tmp_path / "model")
+        launch(job(tiny_model, processes=3, device="auto"), ROWS, tmp_path / "model")
 
 
 @pytest.mark.usefixtures("begun")
 def test_what_was_said_last_is_reported(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate puts a table behind it, and says there that a process was killed."""
-    said = (
+    output = (
         "[rank1]: torch.OutOfMemoryError: CUDA out of memory.\n"
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n  exitcode  : -9 (pid: 7)\n====\n"
     )
 
     def run(line: list[str], stdout: Any, **more: Any) -> SimpleNamespace:
-        stdout.write(said.encode())
+        stdout.write(output.encode())
         stdout.flush()
         return SimpleNamespace(returncode=1)
 
     monkeypatch.setattr(module.subprocess, "run", run)
     with pytest.raises(TrainingError, match=r"exit code 1 \(killed, .*torch\.OutOfMemoryError: CUDA out of memory\.;"):
-        launch(job(tiny_model, processes=2), LESSONS, tmp_path / "model")
+        launch(job(tiny_model, processes=2), ROWS, tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_where_a_tuning_runs_throws_no_checkpoint_away(
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint.parent / "mark").write_text(str(settings))
         with pytest.raises(TrainingError, match="exit code 3"):
-            launch(job(tiny_model, align, **settings), LESSONS, tmp_path / "model")
+            launch(job(tiny_model, align, **settings), ROWS, tmp_path / "model")
     assert checkpoint.exists() == kept
 
 
@@ -281,8 +281,8 @@ def test_in_other_pieces_it_continues_to_the_same_weights(
     sampling: str, change: dict[str, Any], tiny_model: Path, tmp_path: Path, stopped: dict[str, Path]
 ) -> None:
     shutil.copytree(stopped[sampling], tmp_path / ".model.training")
-    wanted = job(tiny_model, **CUT | {"sampling": sampling} | change)
-    done = launch(wanted, LESSONS, tmp_path / "model")
+    settings = job(tiny_model, **CUT | {"sampling": sampling} | change)
+    done = launch(settings, ROWS, tmp_path / "model")
     assert [step for step, _ in done.losses] == list(range(1, CUT["steps"] + 1))
     same_weights(stopped[f"{sampling}, whole"], tmp_path / "model")
 
@@ -296,13 +296,13 @@ def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """For each order a tuning that ended at its sixth step, and the model of one that did not."""
     found = {}
     for sampling in ("random", "by_length"):
-        wanted = job(tiny_model, **CUT | {"sampling": sampling})
+        settings = job(tiny_model, **CUT | {"sampling": sampling})
         root = tmp_path_factory.mktemp(sampling)
         for name in ("whole", "cut"):
             folder = root / name
             folder.mkdir()
-            write_examples(folder / EXAMPLES, LESSONS)
-            (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+            write_examples(folder / EXAMPLES, ROWS)
+            (folder / "job.json").write_text(recipe.dumps(settings), "utf-8")
         train(root / "whole")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("x_instruction.training.worker._FiniteLoss.on_log", cut)
@@ -324,8 +324,8 @@ def test_checkpoints_come_as_often_as_is_said_now(
 ) -> None:
     shutil.copytree(stopped["random"], tmp_path / "work")
     before = loads(TrainJob, (tmp_path / "work" / "job.json").read_text("utf-8"))
-    wanted = before.replace(train=before.train.replace(save_steps=4))
-    (tmp_path / "work" / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    settings = before.replace(train=before.train.replace(save_steps=4))
+    (tmp_path / "work" / "job.json").write_text(recipe.dumps(settings), "utf-8")
     saved: list[int] = []
     monkeypatch.setattr(
         "x_instruction.training.worker._WallClock.on_save",
@@ -335,22 +335,22 @@ def test_checkpoints_come_as_often_as_is_said_now(
     assert saved == [8, 9]
 
 
-def left_whole(wanted: TrainJob, target: Path) -> Path:
+def left_whole(settings: TrainJob, target: Path) -> Path:
     """The folder of a tuning that was killed before its model came to its place."""
     with pytest.raises(ZeroDivisionError):
-        launch(wanted, LESSONS, target, lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+        launch(settings, ROWS, target, lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
     return target.with_name(f".{target.name}.training")
 
 
 @pytest.mark.usefixtures("warm_trainings")
 def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path: Path) -> None:
     """Killed between the model's appearance and the removal of the rest, and the model removed later."""
-    wanted = job(tiny_model, steps=2, learning_rate=1e-2)
-    launch(wanted, LESSONS, tmp_path / "whole")
-    shutil.rmtree(left_whole(wanted, tmp_path / "model") / "model")
-    told: list[TrainResult] = []
-    done = launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: told.append(tuned))
-    assert told == [done]
+    settings = job(tiny_model, steps=2, learning_rate=1e-2)
+    launch(settings, ROWS, tmp_path / "whole")
+    shutil.rmtree(left_whole(settings, tmp_path / "model") / "model")
+    results: list[TrainResult] = []
+    done = launch(settings, ROWS, tmp_path / "model", lambda folder, tuned: results.append(tuned))
+    assert results == [done]
     # From the last checkpoint, which is a whole one: not a step more.
     assert done.steps == 2
     assert [step for step, _ in done.losses] == [1, 2]
@@ -358,7 +358,7 @@ def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("base", "made_for", "told"),
+    ("base", "made_for", "warned"),
     [
         ("google/gemma-3-270m", "google/gemma-3-270m-it", True),
         ("google/gemma-3-270m (Q4_K_M)", "google/gemma-3-270m", False),
@@ -371,7 +371,7 @@ def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path:
 def test_an_adapter_that_says_it_is_for_another_base(
     base: str,
     made_for: str | None,
-    told: bool,
+    warned: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -381,5 +381,5 @@ def test_an_adapter_that_says_it_is_for_another_base(
     monkeypatch.setattr(module, "locate", lambda name, *more: SimpleNamespace(name=names[name], folder=tmp_path))
     with caplog.at_level(logging.WARNING):
         module._warn_of_another_base(job("base", adapter="adapter"))
-    assert ("made for google/gemma-3-270m-it" in caplog.text) == told
-    assert bool(caplog.text) == told
+    assert ("made for google/gemma-3-270m-it" in caplog.text) == warned
+    assert bool(caplog.text) == warned

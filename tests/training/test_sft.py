@@ -104,9 +104,9 @@ def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    wanted = settings(tiny_model, "train.max_tokens=999999")
+    config = settings(tiny_model, "train.max_tokens=999999")
     with pytest.raises(TrainingError, match=r"train.max_tokens is 999,999, expected at most"):
-        sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+        sft.train(config, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
 def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path
 
 
 def test_everything_kept_apart(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=1000")
+    config = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=1000")
     with pytest.raises(TrainingError, match="lr_search_rows is 1000 and there are 24 rows"):
-        sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", print)
+        sft.train(config, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
 def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     assert found.rows == 24
     assert found.steps == 2
     assert "{instruction}" in found.prompt
-    told = json.loads((out / "train_result.json").read_text("utf-8"))["inference"]
-    assert told == {"fi": "Answer in Finnish.", "th": "Answer in Thai."}
+    inference = json.loads((out / "train_result.json").read_text("utf-8"))["inference"]
+    assert inference == {"fi": "Answer in Finnish.", "th": "Answer in Thai."}
     assert str(tmp_path) not in (out / "training.json").read_text()
     assert str(tiny_model) not in (out / "training.json").read_text()
     TransformersEngine(Model(name=str(tiny_model), adapter=str(out)))
@@ -154,18 +154,18 @@ def test_the_learning_rate_that_does_best_is_taken(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By search rows of the target languages; those are not tuned on."""
-    wanted = settings(
+    config = settings(
         tiny_model, "lr_search_rates=[1e-6, 1e-2]", "lr_search_steps=6", "lr_search_rows=4", "answer_tokens=4"
     )
-    said: list[str] = []
-    done = sft.train(wanted, sft.read(sources(str(data), "web")), tmp_path / "m", said.append)
+    lines: list[str] = []
+    done = sft.train(config, sft.read(sources(str(data), "web")), tmp_path / "m", lines.append)
     rates: dict[str, Any] = json.loads((tmp_path / "m" / sft.LEARNING_RATES).read_text())
     assert set(rates) == {"1e-06", "0.01"}
     best = max(rates, key=lambda rate: (rates[rate]["score"], -rates[rate]["bits_per_byte"]))
     assert records.read(tmp_path / "m").training.hyperparameters["learning_rate"] == float(best)
     assert rates["0.01"]["bits_per_byte"] < rates["1e-06"]["bits_per_byte"]
     assert done.rows == 20
-    assert any("has the best score of 2" in line for line in said)
+    assert any("has the best score of 2" in line for line in lines)
     assert not (tmp_path / ".m.lr-search").exists()
 
 
@@ -211,11 +211,11 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     reader = ExampleEncoder(str(tiny_model))
     trained: set[tuple[int, ...]] = set()
 
-    def launched(job: TrainJob, lessons: Sequence[TrainingExample], target: Path, *more: Any) -> TrainResult:
-        for lesson in lessons:
-            tokens, start = reader.encode(lesson)
+    def launched(job: TrainJob, examples: Sequence[TrainingExample], target: Path, *more: Any) -> TrainResult:
+        for example in examples:
+            tokens, start = reader.encode(example)
             trained.add(tuple(tokens[:start]))
-        return launch(job, lessons, target, *more)
+        return launch(job, examples, target, *more)
 
     def asked() -> set[tuple[int, ...]]:
         found = {tuple(tokens) for tokens in encoded}
@@ -228,8 +228,8 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
 
     monkeypatch.setattr(sft, "launch", launched)
     out = tmp_path / "tuned"
-    wanted = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_steps=1", "lr_search_rows=3", "answer_tokens=2")
-    sft.train(wanted, sft.read(sources(str(mixed), "web")), out, print)
+    config = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_steps=1", "lr_search_rows=3", "answer_tokens=2")
+    sft.train(config, sft.read(sources(str(mixed), "web")), out, print)
     seeds = prompts(range(8, 12), f" {SEED}")
     # Seeds are asked as they were trained; search rows had the tag of their kind, and now that of seeds.
     chosen = asked()
@@ -261,11 +261,11 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
 def test_sizes_are_measured_with_the_tags_of_the_mix(
     tiny_model: Path, mixed: Path, encoded: list[list[int]], tmp_path: Path
 ) -> None:
-    wanted = settings(tiny_model, "train.method=full", "answer_tokens=2")
+    config = settings(tiny_model, "train.method=full", "answer_tokens=2")
     for size in (4, 8):
         shutil.copytree(tiny_model, tmp_path / "sizes" / f"embedded-{size}")
     rows, _ = held_out.read([str(tmp_path / "seed.jsonl")])
-    curve(wanted, sft.read(sources(str(mixed), "web")), [4, 8], rows, tmp_path / "sizes", print)
+    curve(config, sft.read(sources(str(mixed), "web")), [4, 8], rows, tmp_path / "sizes", print)
     decode = ExampleEncoder(str(tiny_model)).tokenizer.decode
     assert encoded
     assert all(SEED in decode(tokens) for tokens in encoded)
@@ -325,11 +325,11 @@ def test_a_language_that_no_identifier_knows_is_reported_before_anything_is_tune
 ) -> None:
     monkeypatch.setattr(sft, "launch", lambda *given, **more: pytest.fail("tuned"))
     data = sft.read(sources(str(ewe), "web"))
-    told = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model"
-    with pytest.raises(RecipeError, match=told):
+    message = r"py3langid does not know Ewe \('ee'\): set lid_model to the file of a fastText model"
+    with pytest.raises(RecipeError, match=message):
         sft.train(settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2"), data, tmp_path / "m", print)
     rows, _ = held_out.read([str(ewe)])
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         curve(settings(tiny_model), data, [2, 4], rows, tmp_path / "sizes", print)
     missing = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=2", "lid_model=none.bin")
     with pytest.raises((RecipeError, MissingExtra), match=r"^lid_model none.bin is not a file|fasttext"):
@@ -392,11 +392,11 @@ def test_scores_of_other_rows_choose_no_learning_rate(
     sets = ("lr_search_rates=[1e-3, 1e-4]", "lr_search_steps=1", "lr_search_rows=2", "answer_tokens=2")
     launch, tried = sft.launch, []
 
-    def killed(job: Any, lessons: Any, target: Path, *rest: Any) -> Any:
+    def killed(job: Any, examples: Any, target: Path, *rest: Any) -> Any:
         if target.name == "model":
             raise KeyboardInterrupt
         tried.append(target.name)
-        return launch(job, lessons, target, *rest)
+        return launch(job, examples, target, *rest)
 
     monkeypatch.setattr(sft, "launch", killed)
     bits = iter((1.0, 2.0, 2.0, 1.0))
@@ -405,13 +405,13 @@ def test_scores_of_other_rows_choose_no_learning_rate(
         "evaluate",
         lambda *_: {"fi": types.SimpleNamespace(score=0.0, language_accuracy=0.0, bits_per_byte=next(bits))},
     )
-    for number, wanted in ((24, "0.001"), (24, "0.001"), (20, "0.0001")):
+    for number, expected in ((24, "0.001"), (24, "0.001"), (20, "0.0001")):
         rows = data.read_text("utf-8").splitlines()[:number]
         data.write_text("\n".join(rows), "utf-8")
-        told: list[str] = []
+        log: list[str] = []
         with pytest.raises(KeyboardInterrupt):
-            sft.train(settings(tiny_model, *sets), sft.read(sources(str(data), "web")), tmp_path / "model", told.append)
-        assert told[-1].startswith(f"learning rate {wanted} has the best score of 2: ")
+            sft.train(settings(tiny_model, *sets), sft.read(sources(str(data), "web")), tmp_path / "model", log.append)
+        assert log[-1].startswith(f"learning rate {expected} has the best score of 2: ")
     assert tried == ["0.001", "0.0001"] * 2
 
 
@@ -429,7 +429,7 @@ def test_a_size_curve_continues_and_takes_nothing_of_other_settings(
         go(sizes=(4,))
     with pytest.raises(RecipeError, match="a size is 99, expected at most 24"):
         go(sizes=(4, 99))
-    assert not (tmp_path / "sizes").exists(), "told before anything is tuned"
+    assert not (tmp_path / "sizes").exists(), "reported before anything is tuned"
     first = go()
     monkeypatch.setattr("x_instruction.experiments.scaling.train", lambda *_: pytest.fail("tuned again"))
     assert go(asked=held[:1]) != first, "other rows are measured, and nothing is tuned for them"

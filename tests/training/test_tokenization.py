@@ -93,13 +93,13 @@ def test_a_turn_ends_as_its_template_ends_it(chat_model: Path) -> None:
 
 def test_lengths_are_measured(reader: ExampleEncoder) -> None:
     one = len(reader.encode(TrainingExample("a", "b"))[0])
-    lessons = [TrainingExample("a", "b") for _ in range(99)] + [TrainingExample("a", "b " * 50)]
-    long = len(reader.encode(lessons[-1])[0])
-    rows, lengths = reader.rows(lessons, None, 99)
+    examples = [TrainingExample("a", "b") for _ in range(99)] + [TrainingExample("a", "b " * 50)]
+    long = len(reader.encode(examples[-1])[0])
+    rows, lengths = reader.rows(examples, None, 99)
     assert (lengths.max_tokens, lengths.truncated, lengths.dropped, lengths.rows) == (one, 1, 0, 100)
     assert lengths.percentiles == {"50": one, "90": one, "95": one, "99": one, "100": long}
     assert len(rows[99]["input_ids"]) == one
-    rows, lengths = reader.rows(lessons, None, 100)
+    rows, lengths = reader.rows(examples, None, 100)
     assert (lengths.max_tokens, lengths.truncated) == (long, 0)
 
 

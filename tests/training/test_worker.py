@@ -32,9 +32,7 @@ from x_instruction.training.worker import _check_weights, _loading, train
 
 pytestmark = pytest.mark.usefixtures("warm_trainings")
 COLORS = ("red", "blue")
-LESSONS = [
-    TrainingExample(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)
-]
+ROWS = [TrainingExample(f"Thing {n} is {COLORS[n % 2]}.\nIs it red?", (" yes", " no")[n % 2], False) for n in range(32)]
 QUICK: dict[str, Any] = {"batch_size": 8, "device_batch_size": 8, "rank": 4, "threads": 1, "device": "cpu"}
 
 
@@ -42,10 +40,10 @@ def job(model: Path | str, align: Align | None = None, adapter: str | None = Non
     return TrainJob(model=Model(name=str(model), adapter=adapter), train=TrainConfig(**QUICK | settings), align=align)
 
 
-def prepared(folder: Path, wanted: TrainJob, lessons: list[TrainingExample] = LESSONS) -> Path:
+def prepared(folder: Path, settings: TrainJob, examples: list[TrainingExample] = ROWS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_examples(folder / EXAMPLES, lessons)
-    (folder / "job.json").write_text(recipe.dumps(wanted), "utf-8")
+    write_examples(folder / EXAMPLES, examples)
+    (folder / "job.json").write_text(recipe.dumps(settings), "utf-8")
     return folder
 
 
@@ -141,8 +139,8 @@ def test_four_bits_are_loaded_where_they_are_used(
         monkeypatch.delenv("LOCAL_RANK", raising=False)
     else:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    wanted = TrainConfig(method="qlora", dtype="bfloat16")
-    assert _loading(wanted, "cuda") == {
+    config = TrainConfig(method="qlora", dtype="bfloat16")
+    assert _loading(config, "cuda") == {
         "dtype": torch.bfloat16,
         "quantization_config": "four",
         "device_map": {"": device},
@@ -152,18 +150,18 @@ def test_four_bits_are_loaded_where_they_are_used(
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="does not exist"):
-        launch(job(tmp_path / "nothing"), LESSONS, tmp_path / "model")
+        launch(job(tmp_path / "nothing"), ROWS, tmp_path / "model")
 
 
 def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
-    launch(job(tiny_model, steps=1), LESSONS, tmp_path / "adapter")
+    launch(job(tiny_model, steps=1), ROWS, tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_config.json"
     as_it_was = path.read_text("utf-8")
     for change in (('"r": 4', '"r": 8'), ("layers.0.self_attn.q_proj", "layers.0.self_attn.x_proj")):
         assert change[0] in as_it_was
         path.write_text(as_it_was.replace(*change), "utf-8")
         with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
-            launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), LESSONS, tmp_path / "model")
+            launch(job(tiny_model, adapter=str(tmp_path / "adapter"), steps=1), ROWS, tmp_path / "model")
         with pytest.raises(EngineError, match=r"adapter .* does not fit on"):
             TransformersEngine(Model(name=str(tiny_model), adapter=str(tmp_path / "adapter")))
     assert not (tmp_path / "model").exists()
@@ -172,7 +170,7 @@ def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
 def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(TrainingError, match="exists already"):
-        launch(job(tiny_model), LESSONS, tmp_path / "model")
+        launch(job(tiny_model), ROWS, tmp_path / "model")
 
 
 def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
@@ -181,13 +179,13 @@ def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) ->
 
 
 def test_lessons_survive_their_file(tmp_path: Path) -> None:
-    lessons = [
+    examples = [
         TrainingExample("a\u2028b \ud800", "x\ny", False),
         TrainingExample((("system", "s"), ("user", "น้ำ")), "z", True, "one", "yksi"),
     ]
-    write_examples(tmp_path / EXAMPLES, lessons)
+    write_examples(tmp_path / EXAMPLES, examples)
     found = read_examples(tmp_path / EXAMPLES)
-    assert found[1] == lessons[1]
+    assert found[1] == examples[1]
     assert found[0].prompt == "a\u2028b ?"
 
 
@@ -278,11 +276,11 @@ def test_a_model_that_bends_its_logits_is_left_to_trl(trainer: OutputTrainer, mo
 
 
 def spy(forward: Callable[..., Any], made: list[None]) -> Callable[..., Any]:
-    def told(*given: Any) -> Any:
+    def wrapped(*given: Any) -> Any:
         made.append(None)
         return forward(*given)
 
-    return staticmethod(told)
+    return staticmethod(wrapped)
 
 
 def step(
@@ -298,19 +296,19 @@ def step(
 
 def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
     """The loss of a packed step is that of its rows read one by one."""
-    lessons = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
+    examples = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
     done = train(
         prepared(
             tmp_path / "work",
             job(tiny_model, packing=True, max_tokens=256, steps=1, batch_size=1, device_batch_size=1),
-            lessons,
+            examples,
         )
     )
     engine, reader = TransformersEngine(Model(name=str(tiny_model))), ExampleEncoder(str(tiny_model))
     total, tokens = 0.0, 0
     with torch.inference_mode():
-        for lesson in lessons:
-            ids, start = reader.encode(lesson)
+        for example in examples:
+            ids, start = reader.encode(example)
             steps = torch.log_softmax(engine.network(torch.tensor([ids])).logits[0].double(), -1)
             total -= sum(float(steps[place - 1, ids[place]]) for place in range(start, len(ids)))
             tokens += len(ids) - start
@@ -318,14 +316,14 @@ def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> 
 
 
 def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_path: Path) -> None:
-    done = launch(job(tiny_model, method="full", epochs=30.0, learning_rate=3e-3), LESSONS, tmp_path / "model")
+    done = launch(job(tiny_model, method="full", epochs=30.0, learning_rate=3e-3), ROWS, tmp_path / "model")
     assert done.losses[0][1] > 2
     assert done.loss < 0.3
     assert done.rows == 32
     assert done.steps == 120
     assert done.trainable == done.parameters
     engine = TransformersEngine(Model(name=str(tmp_path / "model")))
-    asked = [Choice(lesson.prompt, (" yes", " no")) for lesson in LESSONS]
+    asked = [Choice(example.prompt, (" yes", " no")) for example in ROWS]
     answers = {
         batch.rows[place]: answer
         for batch in engine.plan(asked)
@@ -337,7 +335,7 @@ def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_pa
 
 def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        launch(job(tiny_model, steps=2), LESSONS, tmp_path / name)
+        launch(job(tiny_model, steps=2), ROWS, tmp_path / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors"]
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
@@ -346,14 +344,14 @@ def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model
 
 def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
     """Killed between the last step and the model's appearance, nothing is tuned again."""
-    wanted = job(tiny_model, steps=2)
+    settings = job(tiny_model, steps=2)
     with pytest.raises(ZeroDivisionError):
-        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+        launch(settings, ROWS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
     before = (tmp_path / ".model.training" / RESULT).stat().st_mtime_ns
     times: list[int] = []
     launch(
-        wanted,
-        LESSONS,
+        settings,
+        ROWS,
         tmp_path / "model",
         lambda folder, tuned: times.append((folder.parent / RESULT).stat().st_mtime_ns),
     )
@@ -362,11 +360,11 @@ def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_other_rows_begin_anew(tiny_model: Path, tmp_path: Path) -> None:
-    wanted = job(tiny_model, steps=2, save_steps=1)
+    settings = job(tiny_model, steps=2, save_steps=1)
     with pytest.raises(ZeroDivisionError):
-        launch(wanted, LESSONS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
-    launch(wanted, LESSONS[:8], tmp_path / "model")
-    launch(wanted, LESSONS[:8], tmp_path / "fresh")
+        launch(settings, ROWS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
+    launch(settings, ROWS[:8], tmp_path / "model")
+    launch(settings, ROWS[:8], tmp_path / "fresh")
     assert weights(tmp_path / "model") == weights(tmp_path / "fresh")
 
 
@@ -375,9 +373,9 @@ def weights(folder: Path) -> bytes:
 
 
 def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
-    wanted = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
-    launch(wanted, LESSONS, tmp_path / "whole")
-    folder = prepared(tmp_path / ".killed.training", wanted)
+    settings = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
+    launch(settings, ROWS, tmp_path / "whole")
+    folder = prepared(tmp_path / ".killed.training", settings)
     line = [sys.executable, "-m", "x_instruction.training.worker", str(folder)]
     kills = 0
     for least in (2, 6):
@@ -391,18 +389,18 @@ def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -
             time.sleep(0.002)
         process.wait()
     assert kills == 2
-    done = launch(wanted, LESSONS, tmp_path / "killed")
+    done = launch(settings, ROWS, tmp_path / "killed")
     assert [step for step, _ in done.losses] == list(range(1, 13))
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
-    wanted = job(tiny_model, steps=3, save_steps=1)
-    folder = prepared(tmp_path / ".model.training", wanted)
+    settings = job(tiny_model, steps=3, save_steps=1)
+    folder = prepared(tmp_path / ".model.training", settings)
     broken = folder / "checkpoints" / "checkpoint-2"
     broken.mkdir(parents=True)
     (broken / "trainer_state.json").write_text('{"global_step": 2', "utf-8")
-    assert launch(wanted, LESSONS, tmp_path / "model").steps == 3
+    assert launch(settings, ROWS, tmp_path / "model").steps == 3
 
 
 def test_the_work_ends_with_who_asked(tiny_model: Path, tmp_path: Path) -> None:
