@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from x_instruction.config.model import Model
 from x_instruction.engines import (
-    Batch,
     Choice,
     Completion,
     Failed,
@@ -31,11 +29,10 @@ from x_instruction.engines import (
     Result,
     Scored,
     Scoring,
-    always,
     required_capability,
-    single_batch,
 )
 from x_instruction.engines.remote import openai_protocol, tgi_protocol, tgi_server
+from x_instruction.engines.remote.engine import RemoteEngine
 from x_instruction.engines.remote.http import Client, RequestRejected, RetriesExhausted
 from x_instruction.engines.truncation import truncator
 from x_instruction.errors import EngineError, NotCapable
@@ -46,7 +43,7 @@ _SPECIAL_TOKENS = 8
 _CHAT_PARAMETERS = {"frequency_penalty": "frequency_penalty", "grammar": "response_format"}
 
 
-class TgiEngine:
+class TgiEngine(RemoteEngine):
     """A model behind a Text Generation Inference server."""
 
     def __init__(self, settings: Model) -> None:
@@ -76,35 +73,6 @@ class TgiEngine:
         first: tgi_protocol.Limits = getattr(self, "limits", limits)
         if commit != first.commit:
             raise EngineError(f"{url} serves {name} at commit {commit}, but another endpoint at {first.commit}")
-
-    def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """One batch of all requests: the server batches on its own.
-
-        Raises:
-            NotCapable: the server does not support this type of prompt or request.
-        """
-        self._check(requests[0])
-        return single_batch(requests)
-
-    def answer(
-        self, requests: Sequence[Request], shared: int = 0, should_continue: Callable[[], bool] = always
-    ) -> Iterator[tuple[int, Result]]:
-        """Answer requests concurrently, as many at once as the server handles well."""
-        return self.client.answer_all(requests, self._answer, should_continue)
-
-    def answer_stream(
-        self, requests: Iterable[Request], should_continue: Callable[[], bool] = always
-    ) -> Generator[tuple[int, Result], None, None]:
-        """As ``answer``, for requests that are taken as the server has room for them.
-
-        Raises:
-            NotCapable: as ``plan``.
-        """
-        return self.client.answer_all(map(self._checked, requests), self._answer, should_continue)
-
-    def _checked(self, request: Request) -> Request:
-        self._check(request)
-        return request
 
     def _check(self, request: Request) -> None:
         needed = required_capability(request)
