@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import http.client
 import json
 import socket
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,10 +21,13 @@ from huggingface_hub.utils import httpx
 from local_hub_fixture import Answer, Api, RunningHub
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message
 
 from x_instruction.local_hub import server
-from x_instruction.local_hub.app import Lingering
+from x_instruction.local_hub.app import Lingering, application
+from x_instruction.local_hub.limits import Limits
+from x_instruction.local_hub.names import RepoId
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,21 @@ def test_a_body_that_does_not_come_is_not_awaited_for_long(monkeypatch: pytest.M
     assert [(one.get("body"), one.get("more_body", False)) for one in sent[1:]] == [(b"no", True), (b"", False)]
 
 
+@contextlib.asynccontextmanager
+async def connected(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, uvicorn.Server]]:
+    """A connection to a server in this process, which is configured as the local hub is."""
+    listening = server.listen("127.0.0.1", 0)
+    serving = uvicorn.Server(server.configure(app))
+    task = asyncio.create_task(serving.serve([listening]))
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
+    try:
+        yield reader, writer, serving
+    finally:
+        writer.close()
+        serving.should_exit = True
+        await task
+
+
 @pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET /none HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])
 @pytest.mark.parametrize("rest", [b"", b"X" * 1000])
 def test_a_request_that_does_not_begin_is_not_awaited(
@@ -110,33 +131,100 @@ def test_a_request_that_does_not_begin_is_not_awaited(
     monkeypatch.setattr(server, "BEGUN", 0.2)
 
     async def serve() -> bytes:
-        listening = server.listen("127.0.0.1", 0)
-        serving = uvicorn.Server(server.configure(Starlette()))
-        task = asyncio.create_task(serving.serve([listening]))
-        reader, writer = await asyncio.open_connection(*listening.getsockname())
-        writer.write(start)
-        found = b""
+        async with connected(Starlette()) as (reader, writer, _):
+            writer.write(start)
+            found = b""
 
-        async def read() -> None:
-            nonlocal found
-            # What is sent after the end is refused.
-            with contextlib.suppress(ConnectionResetError):
-                while part := await reader.read(4096):
-                    found += part
+            async def read() -> None:
+                nonlocal found
+                # What is sent after the end is refused.
+                with contextlib.suppress(ConnectionResetError):
+                    while part := await reader.read(4096):
+                        found += part
 
-        ended = asyncio.create_task(read())
-        for byte in rest:
-            # A byte now and then is no request.
-            writer.write(bytes([byte]))
-            if (await asyncio.wait([ended], timeout=0.01))[0]:
-                break
-        await asyncio.wait_for(ended, 60)
-        writer.close()
-        serving.should_exit = True
-        await task
-        return found
+            ended = asyncio.create_task(read())
+            for byte in rest:
+                # A byte now and then is no request.
+                writer.write(bytes([byte]))
+                if (await asyncio.wait([ended], timeout=0.01))[0]:
+                    break
+            await asyncio.wait_for(ended, 60)
+            return found
 
     assert asyncio.run(serve())[:12] == (b"HTTP/1.1 404" if b"none" in start else b"")
+
+
+@pytest.mark.parametrize("body", ["Content-Length: 900000\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"])
+@pytest.mark.parametrize(
+    "path", ["/api/repos/create", "/api/models/ci/m/commit/main", "/api/models/ci/m/preupload/main"]
+)
+def test_a_body_that_stops_coming_is_not_awaited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, body: str
+) -> None:
+    monkeypatch.setattr("x_instruction.local_hub.incoming.STALLED", 0.2)
+    monkeypatch.setattr("x_instruction.local_hub.app.LINGER", 0.1)
+    hub, tokens = server.open_hub(tmp_path, Limits(), {"ci": "write"})
+    hub.folder.create(RepoId("model", "ci", "m"), "ci", private=False, sdk=None)
+
+    async def serve() -> bytes:
+        async with connected(application(hub)) as (reader, writer, _):
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {tokens['ci']}\r\n"
+            writer.write(f"{head}{body}".encode())
+            return await asyncio.wait_for(reader.read(), 60)
+
+    answer = asyncio.run(serve())
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"nothing came for 0.2 seconds" in answer
+
+
+def test_an_answer_that_is_not_read_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD", 0.2)
+    content = bytes(64 << 20)
+    app = Starlette(routes=[Route("/", lambda request: Response(content))])
+
+    async def serve() -> int:
+        async with connected(app) as (reader, writer, serving):
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(60):
+                while serving.server_state.connections:
+                    await asyncio.sleep(0.01)
+            with contextlib.suppress(ConnectionResetError):
+                return len(await reader.read())
+            return 0
+
+    assert asyncio.run(serve()) < len(content)
+
+
+def test_repositories_that_are_deleted_while_they_are_asked_for(local_hub: RunningHub) -> None:
+    """Each request comes before or after, and lists leave out what is gone."""
+    named = {"name": "d", "organization": "races", "type": "dataset"}
+    repo = "races/d"
+    commit = "\n".join(
+        map(json.dumps, [{"key": "header", "value": {"summary": "s"}},
+                         {"key": "file", "value": {"path": "a", "content": "x", "encoding": "utf-8"}}])
+    ).encode()  # fmt: skip
+    asked: list[tuple[str, str, bytes | dict[str, object] | None]] = [
+        ("POST", "/api/repos/create", named),
+        ("DELETE", "/api/repos/delete", named),
+        ("DELETE", "/api/repos/delete", named),
+        ("POST", f"/api/datasets/{repo}/commit/main", commit),
+        ("GET", f"/api/datasets/{repo}/tree/main", None),
+        ("GET", f"/datasets/{repo}/resolve/main/.gitattributes", None),
+        ("GET", f"/datasets/{repo}", None),
+    ]
+    lists = [
+        "/api/datasets?full=1",
+        "/api/settings/repositories?namespace=races",
+        "/",
+        "/api/organizations/races/settings/repositories",
+    ]
+    jobs = [*asked, *(("GET", path, None) for path in lists), asked[0]] * 12
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda job: (job[1], local_hub.ask(job[1], job[0], job[2]).status), jobs))
+    assert {status for path, status in found if path in lists} == {200}
+    assert {status for path, status in found if path not in lists} <= {200, 404, 409}
+    assert "Traceback" not in local_hub.log.read_text("utf-8")
 
 
 def test_a_client_that_goes_away_is_no_traceback(local_hub: RunningHub) -> None:

@@ -17,6 +17,7 @@ _ENDINGS = (
 )
 _MAX_LINE = 2000
 _SPACE = "[[:space:]]"
+_SPACES = f"[{''.join(filter(str.isspace, map(chr, range(0x3001))))}]"
 
 
 def initial() -> str:
@@ -121,8 +122,7 @@ class _Pattern:
 def _part(glob: str) -> re.Pattern[str]:
     """A part of a pattern, without slashes. ``fnmatch`` translates stars to groups that are not tried again."""
     # Python's classes do not have the names of POSIX. A space of any kind is the only one that git-lfs writes.
-    pieces = [fnmatch.translate(piece).removeprefix("(?s:").removesuffix(")\\Z") for piece in glob.split(_SPACE)]
-    return re.compile("(?s:" + r"\s".join(pieces) + r")\Z")
+    return re.compile(fnmatch.translate(glob.replace(_SPACE, _SPACES)))
 
 
 def _quoted(path: str) -> str:

@@ -96,7 +96,7 @@ def _asked(data: bytes, kind: str) -> tuple[list[str], bool]:
         else:
             form = parse_qs(data.decode(), max_num_fields=MAX_PATHS + 10)
             paths, expand = form.get("paths", []), form.get("expand", [""])[-1].lower() == "true"
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(400, f"expected paths, as a form or as JSON: {error}") from error
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths) or len(paths) > MAX_PATHS:
         raise Refused(400, f"expected at most {MAX_PATHS} paths")

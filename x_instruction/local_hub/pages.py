@@ -99,11 +99,13 @@ def home(request: Request) -> Response:
         if only not in ("", plural):
             continue
         for repo in folder.list(kind):
-            settings = folder.settings(repo)
-            if not settings.private or account:
-                head = folder.repository(repo).find("main")
-                one = {"repo": repo, "settings": settings, "when": iso(head.time)[:10], "title": head.title}
-                shown.setdefault(plural, []).append(one)
+            with contextlib.suppress(Refused):
+                # One that is deleted meanwhile is left out.
+                settings = folder.settings(repo)
+                if not settings.private or account:
+                    head = folder.repository(repo).find("main")
+                    one = {"repo": repo, "settings": settings, "when": iso(head.time)[:10], "title": head.title}
+                    shown.setdefault(plural, []).append(one)
     return _page("home.html", shown=shown, account=account, endpoint=endpoint_of(request), only=only)
 
 

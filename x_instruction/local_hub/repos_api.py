@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from starlette.requests import Request
@@ -132,13 +133,15 @@ def listing(request: Request) -> Response:
     for repo in folder.list(kind):
         if query.get("author", repo.namespace) != repo.namespace or any(w not in str(repo).lower() for w in words):
             continue
-        settings = folder.settings(repo)
-        if settings.private and account is None:
-            continue
-        one = Visit(hub_of(request), repo, folder.repository(repo), settings, account, "")
-        described = describe(one, one.repository.find("main"), flag(request, "full"))
-        if all(tag in described["tags"] for tag in query.getlist("filter")) and len(found) < most:
-            found.append(described)
+        with contextlib.suppress(Refused):
+            # One that is deleted meanwhile is left out.
+            settings = folder.settings(repo)
+            if settings.private and account is None:
+                continue
+            one = Visit(hub_of(request), repo, folder.repository(repo), settings, account, "")
+            described = describe(one, one.repository.find("main"), flag(request, "full"))
+            if all(tag in described["tags"] for tag in query.getlist("filter")) and len(found) < most:
+                found.append(described)
     return JSONResponse(found)
 
 
@@ -230,10 +233,12 @@ def storage(request: Request) -> Response:
     namespace = param(request, "namespace") if "namespace" in request.path_params else account.name
     found: list[dict[str, Any]] = []
     for repo in (one for kind in TYPES.values() for one in folder.list(kind) if one.namespace == namespace):
-        repository = folder.repository(repo)
-        visibility = "private" if folder.settings(repo).private else "public"
-        one = {"id": str(repo), "type": repo.kind, "visibility": visibility, "storage": repository.used()}
-        found.append(one | {"updatedAt": iso(repository.find("main").time)})
+        with contextlib.suppress(Refused):
+            # One that is deleted meanwhile is left out.
+            repository = folder.repository(repo)
+            visibility = "private" if folder.settings(repo).private else "public"
+            one = {"id": str(repo), "type": repo.kind, "visibility": visibility, "storage": repository.used()}
+            found.append(one | {"updatedAt": iso(repository.find("main").time)})
     used = sum(one["storage"] for one in found)
     return JSONResponse([one | {"storagePercent": 100 * one["storage"] / max(1, used)} for one in found])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import heapq
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -221,7 +222,9 @@ class Repository:
     def used(self) -> int:
         """Bytes on the disk."""
         total = 0
-        for path in self.folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                total += path.lstat().st_size
+        # Unlike rglob, it passes over a folder that is deleted meanwhile.
+        for folder, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(folder, name)).st_size
         return total

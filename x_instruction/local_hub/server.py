@@ -30,6 +30,8 @@ LOOPBACK = "127.0.0.1"
 FIRST_ACCOUNT = "local"
 # Seconds in which a client can begin a request: until the end of its headers.
 BEGUN = 30.0
+# Seconds in which a client reads some of an answer that waits for it.
+UNREAD = 60.0
 
 
 def open_hub(folder: Path, limits: Limits, roles: dict[str, str], jobs: bool = False) -> tuple[Hub, dict[str, str]]:
@@ -93,9 +95,13 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
 
 
 class Connection(H11Protocol):
-    """A connection that ends if no request begins on it in time. What is sent of one meanwhile gains no time."""
+    """A connection that ends if no request begins on it in time, or if nothing of an answer is read for long.
+
+    What is sent of a request meanwhile gains no time.
+    """
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -112,10 +118,21 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._watch()
 
+    def pause_writing(self) -> None:
+        """Wait until the client reads on."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client read on."""
+        super().resume_writing()
+        self._reads()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         super().connection_lost(exc)
         self._stop()
+        self._reads()
 
     def _watch(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
@@ -127,6 +144,11 @@ class Connection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _reads(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
 
 def configure(app: ASGIApp) -> uvicorn.Config:
