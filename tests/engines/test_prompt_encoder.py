@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,26 @@ def test_a_prompt_that_cannot_be_encoded(tokenizer: Any) -> None:
         encoder(tokenizer).prompt("")
     with pytest.raises(EngineError, match="the chat template of tiny refuses the prompt: no tools"):
         encoder(tokenizer, "{{ raise_exception('no tools') }}").prompt((("user", "x"),))
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ ''.__class__.__mro__ }}", "refuses the prompt: access to attribute '__class__'"),
+        ("{{ messages.append(1) }}", "refuses the prompt: access to attribute 'append'"),
+        ("{% for a in range(10 ** 9) %}{% endfor %}", "refuses the prompt: Range too big"),
+        ("{{ 1 // 0 }}", "refuses the prompt: integer division"),
+        ("{{ messages + 1 }}", "refuses the prompt: can only concatenate"),
+        ("{{ 'a' * 10 ** 18 }}", "refuses the prompt: MemoryError"),
+        ("{{ messages[7].role.x }}", "refuses the prompt: list object has no element 7"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "refuses the prompt: maximum recursion"),
+        ("{% for", "refuses the prompt: "),
+        ({"a": CHATML, "b": CHATML}, "cannot be used: "),
+    ],
+)
+def test_a_template_of_a_stranger_that_fails_is_one_line(tokenizer: Any, template: Any, says: str) -> None:
+    with pytest.raises(EngineError, match=re.escape(f"the chat template of tiny {says}")):
+        encoder(tokenizer, template).prompt((("user", "x"),))
 
 
 def test_an_empty_prompt_is_the_token_that_begins_texts(tokenizer: Any) -> None:

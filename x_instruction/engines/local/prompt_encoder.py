@@ -166,12 +166,12 @@ class PromptEncoder:
         return list(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
 
     def _rendered(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
-        from jinja2.exceptions import TemplateError
-
         try:
             text = self._apply(turns, generation_prompt)
-        except TemplateError as error:
-            raise EngineError(f"the chat template of {self.model} refuses the prompt: {error}") from error
+        except _template_errors() as error:
+            raise EngineError(
+                f"the chat template of {self.model} refuses the prompt: {str(error) or type(error).__name__}"
+            ) from error
         opened = _OPENED.search(text) if generation_prompt and not self.thinks else None
         if opened is None:
             return text
@@ -189,28 +189,33 @@ class PromptEncoder:
 
     @cached_property
     def _switches(self) -> dict[str, bool]:
-        source = self.tokenizer.get_chat_template()
-        return {name: self.thinks for name in _SWITCHES if re.search(rf"\b{name}\b", source)}
+        return {name: self.thinks for name in _SWITCHES if re.search(rf"\b{name}\b", self._source)}
+
+    @cached_property
+    def _source(self) -> str:
+        """The chat template; empty without one."""
+        try:
+            return str(self.tokenizer.get_chat_template()) if self.chat else ""
+        except ValueError as error:
+            raise EngineError(f"the chat template of {self.model} cannot be used: {error}") from error
 
     @cached_property
     def _takes_system(self) -> bool:
         """Whether the template renders a system message, rather than refusing it or leaving it out."""
-        from jinja2.exceptions import TemplateError
-
         try:
             return _SYSTEM in self._apply((("system", _SYSTEM), ("user", _USER)), True)
-        except TemplateError:
+        except _template_errors():
             return False
 
     @cached_property
     def _added(self) -> dict[str, tuple[int, Any]]:
         """Control tokens: text to id and declaration."""
-        source = self.tokenizer.get_chat_template() if self.chat else ""
         return {
             token.content: (number, token)
             for number, token in self.tokenizer.added_tokens_decoder.items()
             # DeepSeek does not declare its <｜User｜> as special.
-            if token.content and (token.special or (token.content in source and re.search("[|｜]", token.content)))
+            if token.content
+            and (token.special or (token.content in self._source and re.search("[|｜]", token.content)))
         }
 
     @cached_property
@@ -221,6 +226,22 @@ class PromptEncoder:
     def _undeclared(self) -> re.Pattern[str] | None:
         names = [name for name, (_, token) in self._added.items() if not token.special and len(name) > 1]
         return _alternatives(names) if names else None
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    """What a chat template can raise. It runs in a sandbox, but it is a program all the same."""
+    from jinja2.exceptions import TemplateError
+
+    return (
+        TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    )
 
 
 def _alternatives(names: Any) -> re.Pattern[str]:
