@@ -134,6 +134,33 @@ def test_changed_input_is_refused(recipe_file: Write, tmp_path: Path) -> None:
         go(recipe, tmp_path / "run")
 
 
+def test_the_same_corpus_elsewhere_is_the_same_corpus(recipe_file: Write, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "x_instruction" / "corpus" / "sample"
+    lines = (sample / "fi.jsonl").read_text("utf-8").splitlines(keepends=True)
+
+    def write(folder: str, **files: list[str]) -> Recipe:
+        (tmp_path / folder).mkdir()
+        for name, part in files.items():
+            (tmp_path / folder / f"{name}.jsonl").write_text("".join(part), "utf-8")
+        (tmp_path / folder / "held-out.txt").write_text("A text that no passage has, of more than six words.", "utf-8")
+        paths = [f"{tmp_path / folder}/*.jsonl"] if folder == "c" else [f"{tmp_path / folder}/{n}.jsonl" for n in files]
+        corpus = {"source": "files", "paths": paths, "decontaminate": [f"{tmp_path / folder}/held-out.txt"]}
+        return load(recipe_file(corpus=corpus), {"languages": ["fi"]})
+
+    go(write("a", one=lines[:5], two=lines[5:]), tmp_path / "run", until="passage")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "passage").rglob("*")}
+    for folder in ("b", "c"):
+        go(write(folder, one=lines[:5], two=lines[5:]), tmp_path / "run", until="passage")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "passage").rglob("*")} == before
+    for folder, files, named in (
+        ("order", {"two": lines[5:], "one": lines[:5]}, "1-two.jsonl was not set"),
+        ("name", {"one": lines[:5], "three": lines[5:]}, "2-three.jsonl was not set"),
+        ("bytes", {"one": lines[:5], "two": lines[6:]}, "2-two.jsonl was '"),
+    ):
+        with pytest.raises(RunChanged, match=named):
+            go(write(folder, **files), tmp_path / "run", until="passage")
+
+
 def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
     prompt = tmp_path / "mine.txt"
     prompt.write_text("{language}:\n{passage}\nQuestion:{opening}", "utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from itertools import count
+from typing import Any
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import FAILURES
@@ -168,6 +170,8 @@ class Plan:
             return False
         settings, inputs = split(self.run.report(key).settings)
         old, new = settings | inputs, now.settings(key)
+        if key.stage == "passage":
+            old, new = _without_folders(old), _without_folders(new)
         changed = differences(old, new)
         if not changed or self.overwrite:
             return bool(changed)
@@ -185,3 +189,16 @@ class Plan:
             self.run.clear(PASSAGE, key.language)
         else:
             self.run.remove(key)
+
+
+def _without_folders(recorded: dict[str, Any]) -> dict[str, Any]:
+    """What passages record, with files by order and name: wherever these are, the rows are equal."""
+    found: dict[str, Any] = {}
+    numbers = count(1)
+    for name, value in recorded.items():
+        if name.startswith("input.") and "/" in name:
+            kind = "decontaminate." if name.startswith("input.decontaminate.") else ""
+            found[f"input.{kind}{next(numbers)}-{name.rpartition('/')[2]}"] = value
+        elif name not in ("corpus.paths", "corpus.decontaminate"):
+            found[name] = value
+    return found
