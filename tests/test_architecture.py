@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 # The lowest first. A name is a module or a folder; what is below may be imported, and what is in the same
 # entry only without a cycle.
 LAYERS = [
-    ["errors", "adapters", "processes"],
+    ["errors", "adapters", "processes", "terminal"],
     ["hashing", "languages", "bootstrap", "storage.atomic", "storage.lock", "pages"],
     ["records", "config", "cards.records", "evaluation.metric", "evaluation.every_eval_ever", "evaluation.record"],
     ["storage"],

@@ -146,12 +146,6 @@ def test_out_that_cannot_be_written(recipe_file: Write) -> None:
     assert "cannot write" in refused("run", recipe_file(), "--out", "/proc/nowhere")
 
 
-def test_show_keeps_control_characters_from_the_terminal() -> None:
-    from x_instruction.cli.show import plain
-
-    assert "\x1b" not in plain("a\x1b[31mred\x07\r\n")
-
-
 def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, tmp_path: Path) -> None:
     line = ("run", recipe_file(), "--out", tmp_path / "run", "--languages", "fi", "--until", "corpus", "--workers", 1)
     assert cli(*line).returncode == 0

@@ -17,11 +17,11 @@ from local_hub_fixture import RunningHub
 from rich.cells import cell_len
 
 from x_instruction.cli import cli
-from x_instruction.cli.show import plain
 from x_instruction.config import recipe
 from x_instruction.records import Passage, dropped
 from x_instruction.storage.run_folder import RunFolder, ShardReport
 from x_instruction.storage.shard_key import CURATED, StageKey
+from x_instruction.terminal import plain
 
 Show = Callable[..., str]
 

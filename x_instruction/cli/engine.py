@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from x_instruction.cli.groups import CommandGroup
-from x_instruction.cli.show import plain
 from x_instruction.cli.tables import Format, emit, format_options
 from x_instruction.errors import EngineError
+from x_instruction.terminal import plain
 
 if TYPE_CHECKING:
     from x_instruction.engines import Engine, EngineSpec
@@ -95,7 +95,7 @@ def check(url: str, model: str | None, engine: str, key_variable: str, recipe: s
     _show(known, looked, served)
     _show_instruction(looked.engine, recipe)
     click.echo("\nin a recipe, in [generate.model] or [refine.model]:")
-    click.echo(f'  name = "{plain(name)}"\n  engine = "{engine}"\n  server.url = "{looked.url}"')
+    click.echo(f'  name = "{plain(name, 300)}"\n  engine = "{engine}"\n  server.url = "{looked.url}"')
     if key_variable != "X_INSTRUCTION_API_KEY":
         click.echo(f'  server.key_variable = "{key_variable}"')
 
@@ -126,7 +126,7 @@ def _list(url: str, served: list[ServedModel]) -> None:
         raise EngineError(f"{url} lists no models: name one with --model")
     click.echo(f"{url} serves {len(served):,} models: choose one with --model")
     for one in served:
-        click.echo(f"  {plain(one.name)}")
+        click.echo(f"  {plain(one.name, 300)}")
 
 
 def _show(known: ServedModel, looked: CheckResult, served: list[ServedModel]) -> None:

@@ -118,7 +118,7 @@ class UnknownCommand(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the error as one line."""
-        click.echo(f"error: {self.message}", err=True)
+        echo(f"error: {self.message}", err=True)
 
 
 def _renamed(name: str, ctx: click.Context | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from x_instruction.cli.options import out_option, read_sets, set_option
+from x_instruction.terminal import plain
 
 
 @click.command()
@@ -44,7 +45,7 @@ def command(
         ("rows", report["by_language"]),
     ):
         for name, count in counts.items():
-            click.echo(f"{title:8} {name:24} {count:9,}", err=True)
+            click.echo(plain(f"{title:8} {name:24} {count:9,}"), err=True)
     for name, text in report["inference"].items():
         click.echo(f"ask      {name:24} {text}", err=True)
     if missing := report["without_rows"]:

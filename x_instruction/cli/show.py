@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import click
 
 from x_instruction.cli.options import languages_option, limit_option
 from x_instruction.errors import RecipeError
+from x_instruction.terminal import plain
 
 if TYPE_CHECKING:
     from x_instruction.cli.rows import Entry, Rows
@@ -24,8 +24,6 @@ STAGES = ("passage", "candidate", "rated", "curated")
 _MOST = 600
 # Columns of a text in a file or a pipe.
 _WIDTH = 100
-# Characters that change the direction of what follows. A text that is cut may leave them open.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @click.command()
@@ -128,11 +126,11 @@ def shown(one: Entry, width: int, most: int | None, colour: bool) -> str:
     from rich.text import Text
 
     console = Console(width=width, force_terminal=colour, color_system="standard" if colour else None, highlight=False)
-    head = Text(plain(one.id, None), "bold")
+    head = Text(plain(one.id), "bold")
     if one.reason:
-        head.append(f"  {plain(one.reason)}", "red")
+        head.append(f"  {plain(one.reason, 300)}", "red")
     if one.facts:
-        head.append(f"  {plain(one.facts)}", "not bold dim")
+        head.append(f"  {plain(one.facts, 300)}", "not bold dim")
     with console.capture() as captured:
         console.print(head)
         if one.prompt:
@@ -141,23 +139,3 @@ def shown(one: Entry, width: int, most: int | None, colour: bool) -> str:
             console.print(Padding(Text(plain(one.text, most)), (0, 0, 0, 2)))
     # Padding fills lines with spaces to their end, which a terminal would wrap after it was made narrower.
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n\n"
-
-
-def plain(text: str, most: int | None = 300) -> str:
-    """Text that cannot move the cursor, colour the terminal or turn its direction: such characters are escaped.
-
-    Line breaks stay. Joiners stay, which Persian and Indic scripts need.
-
-    Args:
-        text: any text.
-        most: characters at most; None for all.
-    """
-    cut = text if most is None or len(text) <= most else f"{text[:most]}…"
-    lines = cut.replace("\r\n", "\n").replace("\t", "    ").split("\n")
-    return "\n".join("".join(map(_escaped, line)) for line in lines)
-
-
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI:
-        return character.encode("unicode_escape").decode()
-    return character

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import click
 
+from x_instruction.terminal import plain
+
 Format = Literal["table", "json", "csv"]
 Row = Mapping[str, Any]
 # A table that goes into a file or a pipe is as wide as its cells.
@@ -79,7 +81,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[column.cell(row) for column in columns] for row in rows]
+    cells = [[plain(column.cell(row)) for column in columns] for row in rows]
     widths = [
         max(cell_len(text) for text in (column.title, *texts))
         for column, texts in zip(columns, zip(*cells, strict=True) if cells else [()] * len(columns), strict=True)

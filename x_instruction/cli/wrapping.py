@@ -1,4 +1,4 @@
-"""Lines for people: wrapped between words on a terminal, whole in files and pipes."""
+"""Lines for people: escaped, wrapped between words on a terminal, whole in files and pipes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import textwrap
 
 import click
 
+from x_instruction.terminal import plain
+
 
 def echo(text: str, err: bool = False) -> None:
     """Print a line, wrapped to the width of the terminal if it goes to one."""
-    click.echo(wrapped(text, (sys.stderr if err else sys.stdout).isatty()), err=err)
+    click.echo(wrapped(plain(text), (sys.stderr if err else sys.stdout).isatty()), err=err)
 
 
 def wrapped(text: str, terminal: bool) -> str:
@@ -37,4 +39,4 @@ class WrappingHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
     def format(self, record: logging.LogRecord) -> str:
         """The message of a record."""
-        return wrapped(super().format(record), self.stream.isatty())
+        return wrapped(plain(super().format(record)), self.stream.isatty())

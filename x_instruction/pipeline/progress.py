@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from x_instruction.pipeline.activity import Activity
 from x_instruction.pipeline.worker import ShardTask
 from x_instruction.storage.shard_key import SLICE, ShardKey
+from x_instruction.terminal import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +85,7 @@ class LogProgress:
     def say(self, text: str) -> None:
         """Show one line."""
         self._last = time.monotonic()
-        self.stream.write(f"{text}\n")
+        self.stream.write(f"{plain(text)}\n")
         self.stream.flush()
 
     def stage(self, name: str, tasks: int) -> None:
@@ -138,7 +139,7 @@ class RichProgress:
 
     def say(self, text: str) -> None:
         """Show one line above the display."""
-        self.console.print(text, markup=False)
+        self.console.print(plain(text), markup=False)
 
     def stage(self, name: str, tasks: int) -> None:
         """Begin a stage."""
@@ -155,7 +156,7 @@ class RichProgress:
             self.count.done(task)
             # One line each, so that they can be compared; the summary of the run has all figures.
             line = f"{self.count.name}: {text}"
-            self.console.print(line, markup=False, no_wrap=True, overflow="ellipsis")
+            self.console.print(plain(line), markup=False, no_wrap=True, overflow="ellipsis")
 
     def end(self) -> None:
         """End the stage."""

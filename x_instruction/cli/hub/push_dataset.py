@@ -8,6 +8,7 @@ import click
 
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import publish_options
+from x_instruction.terminal import plain
 
 
 @click.command()
@@ -50,8 +51,8 @@ def command(
         collection=collection,
         replace_card=replace_card,
         repo_type="dataset",
-        log=lambda text: click.echo(text, err=True),
-        show=click.echo,
+        log=lambda text: click.echo(plain(text), err=True),
+        show=lambda text: click.echo(plain(text)),
     )
     if not yes:
         click.echo("nothing was published: pass --yes to publish")

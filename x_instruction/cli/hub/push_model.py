@@ -8,6 +8,7 @@ import click
 
 from x_instruction.cli.interrupt import kept
 from x_instruction.cli.options import publish_options
+from x_instruction.terminal import plain
 
 
 @click.command()
@@ -56,8 +57,8 @@ def command(
         base_license=base_license,
         base_license_link=base_license_link,
         repo_type="model",
-        log=lambda text: click.echo(text, err=True),
-        show=click.echo,
+        log=lambda text: click.echo(plain(text), err=True),
+        show=lambda text: click.echo(plain(text)),
     )
     if not yes:
         click.echo("nothing was published: pass --yes to publish")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from x_instruction.cli.show import plain
 from x_instruction.cli.tables import Column, Format, emit, format_options
 from x_instruction.cli.wrapping import echo
 
@@ -61,7 +60,7 @@ def command(files: tuple[Path, ...], folder: Path | None, precision: float | Non
     review = read(sheet, raters, precision or sheet.hidden.get("precision") or 0.8)
     for refused in review.refused:
         text = f"left out, corrected by {refused.rater}: {refused.instruction[:60]!r}: {refused.reason}"
-        echo(plain(text, None), err=True)
+        echo(text, err=True)
     emit(_thresholds(review), _THRESHOLDS, form)
     if not form:
         _say(sheet, raters, review)
@@ -114,14 +113,14 @@ def _say(sheet: Sheet, raters: list[Rater], review: Review) -> None:
             else "judged no row of known quality"
         )
         left_out = "" if rater.name in review.trusted else "; left out, as this is no better than chance"
-        echo(plain(f"{rater.name}: judged {len(judged[rater.name])} of {len(pairs)} pairs, {right}{left_out}", None))
+        echo(f"{rater.name}: judged {len(judged[rater.name])} of {len(pairs)} pairs, {right}{left_out}")
     for pair in agreements(judged, sheet.seed):
         low, high = pair.kappa_interval
         line = (
             f"{' and '.join(pair.raters)}: equal on {pair.share:.0%} of {pair.rows} pairs, "
             f"kappa {pair.kappa:.2f} ({low:.2f} to {high:.2f})"
         )
-        echo(plain(line, None))
+        echo(line)
     if review.flaws:
         echo("flaws: " + ", ".join(f"{name} {count}" for name, count in review.flaws.items()))
     echo(_advice(sheet, review))

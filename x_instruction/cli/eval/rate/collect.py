@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from x_instruction.cli.show import plain
 from x_instruction.cli.tables import Column, Format, emit, format_options
 from x_instruction.cli.wrapping import echo
 
@@ -48,7 +47,7 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
     found = verdicts(sheet, raters)
     first, second = sheet.hidden["systems"]
     if not form:
-        echo(plain(f"how often {first} is better than {second}; ties count half", None))
+        echo(f"how often {first} is better than {second}; ties count half")
     emit([asdict(verdict) for verdict in found], _COLUMNS, form)
     if not form:
         click.echo()
@@ -59,7 +58,7 @@ def command(files: tuple[Path, ...], folder: Path | None, form: Format | None) -
                     f"{question.id}: {' and '.join(pair.raters)} agree on {pair.share:.0%} of {pair.rows} pairs, "
                     f"kappa {pair.kappa:.2f} ({low:.2f} to {high:.2f})"
                 )
-                echo(plain(line, None))
+                echo(line)
     made = metrics(sheet, found, len(raters))
     samples = instances(sheet, raters, made, found)
     record = write_record(folder, "human-rating", ModelInfo(name=first), made, samples, settings={"sheet": sheet.id})
