@@ -54,7 +54,7 @@ def read(paths: Iterable[Path]) -> dict[tuple[str, str], str]:
         for number, line in enumerate(_lines(path), 1):
             try:
                 correction = Correction(**json.loads(line))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 raise RecipeError(
                     f"{path}, line {number} is not a correction: expected a file that `review collect` wrote"
                 ) from None

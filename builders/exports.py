@@ -169,10 +169,8 @@ def _run_of(source: str | Path) -> tuple[RunFolder, Recipe] | None:
     settings = local.folder / "recipe.json"
     if not isinstance(local, Source) or local.built or not settings.is_file():
         return None
-    try:
-        return RunFolder(local.folder), recipe.loads(settings.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{settings} is damaged ({error}): run the recipe again") from error
+    run = RunFolder(local.folder)
+    return run, recipe.of_run(run.location, run.read_file(settings.name))
 
 
 def _tags(source: str | Path, requested: Sequence[str]) -> list[str]:

@@ -147,7 +147,7 @@ def _entries(path: Path) -> dict[str, Any]:
         return {}
     try:
         entries = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"cannot read {path}: {error}; fix it or move it away") from error
     if not isinstance(entries, dict):
         raise RecipeError(f"{path} is a {type(entries).__name__}, expected an object: fix it or move it away")

@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from x_instruction.config.recipe import Recipe, load, loads
+from x_instruction.config.recipe import Recipe, load, of_run
 from x_instruction.config.site import Site
 from x_instruction.config.site import load as load_site
 from x_instruction.errors import CorpusError, RecipeError
@@ -210,13 +210,7 @@ def read_run(folder: str | Path) -> Recipe:
         ShardError: it holds a run in an older layout.
     """
     # An old run may hold recipe keys that are unknown today: the layout is the better reason to refuse it.
-    data = open_run(folder).read_file("recipe.json")
-    if data is None:
-        raise RecipeError(f"{folder} is not a run: it has no recipe.json; name a folder that `run` made")
-    try:
-        return loads(data.decode("utf-8"))
-    except ValueError as error:
-        raise RecipeError(f"{folder}/recipe.json is damaged ({error}): run the recipe again") from None
+    return of_run(folder, open_run(folder).read_file("recipe.json"))
 
 
 class Run:

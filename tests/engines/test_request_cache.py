@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -160,6 +163,58 @@ def test_an_answer_that_an_older_version_kept_can_be_stored(path: Path) -> None:
     file.close()
     with RequestCache(path, Scripted(at=0, do=fail), {}) as ledger:
         assert ledger.ask(REQUESTS[:1]) == [Completed("half \ufffd", "stop", 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("Completed", "{"),
+        ("Completed", "[]"),
+        ("Completed", "{}"),
+        ("Completed", "[" * 100_000),
+        ("Completed", '{"text": 7, "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": 2}'),
+        ("Chosen", '{"probabilities": 7, "prompt_tokens": 3}'),
+        ("os.system", "{}"),
+    ],
+)
+def test_a_damaged_answer_is_asked_for_again(path: Path, kind: str, kept: str) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        first = ledger.ask(REQUESTS[:3])
+        key = ledger.key(REQUESTS[1])
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE answers SET kind = ?, answer = ? WHERE key = ?", (kind, kept, key))
+    again = Scripted()
+    with RequestCache(path, again, {}) as ledger:
+        assert ledger.ask(REQUESTS[:3]) == first
+    # With the other request of its batch.
+    assert again.sent == [REQUESTS[1], REQUESTS[0]]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
+def test_a_full_disk_is_one_line_that_keeps_paid_answers(path: Path) -> None:
+    """The limit on the size of files is to SQLite what a full disk is: a write that fails in the middle of a file."""
+    with RequestCache(path, Scripted(), {}) as ledger:
+        first = ledger.ask(REQUESTS[:2])
+    more: list[Request] = [Completion("x" * 10_000 + str(n), 4) for n in range(64)]
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    said = []
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 8_192, before[1]))
+        for ask in (lambda ledger: ledger.ask(more), lambda ledger: list(ledger.ask_parts([more], len(more)))):
+            with pytest.raises(ShardError) as caught, RequestCache(path, Scripted(), {}) as ledger:
+                ask(ledger)
+            said.append(str(caught.value))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    for message in said:
+        assert re.fullmatch(r"cannot (use|write) the request cache .*sqlite: .*; free disk space or .*", message)
+        assert message.endswith("its answers are kept")
+        assert not re.search("remove|delete", message)
+    again = Scripted()
+    with RequestCache(path, again, {}) as ledger:
+        assert ledger.ask(REQUESTS[:2]) == first
+    assert again.sent == []
 
 
 def test_progress_is_reported(path: Path) -> None:

@@ -194,10 +194,20 @@ def test_nothing_is_written_when_something_is_refused(
     local_hub.create("refused/model", "model")
     local_hub.create("refused/foreign")
     local_hub.commit("refused/foreign", {"data/sw/train-1.parquet": b"x", "README.md": b"---\nlicense: mit\n---\n"})
-    tampered = json.loads((folder / "manifest.json").read_text())
-    tampered["languages"]["sw"]["splits"]["train"]["rows"] = 10**400
-    local_hub.create("refused/tampered")
-    local_hub.commit("refused/tampered", {"manifest.json": json.dumps(tampered).encode()})
+    manifest = (folder / "manifest.json").read_text()
+
+    def tampered(name: str, change: Callable[[dict[str, Any]], object]) -> str:
+        """A repository with a manifest that someone changed."""
+        table = json.loads(manifest)
+        change(table)
+        local_hub.commit(local_hub.create(f"refused/{name}"), {"manifest.json": json.dumps(table).encode()})
+        return f"refused/{name}"
+
+    numbers = tampered("number", lambda table: table["languages"]["sw"]["splits"]["train"].update(rows=10**400))
+    alias = tampered("alias", lambda table: table["languages"].update(swh=table["languages"].pop("sw")))
+    false = tampered("false", lambda table: table["languages"]["sw"].update(tag="../x"))
+    deep = local_hub.create("refused/deep")
+    local_hub.commit(deep, {"manifest.json": b"[" * 100_000})
     before = publish.head(repo), publish.head("refused/foreign"), state(local_hub)
     cases = {
         "--tag v1 would move": ((more, repo, "--tag", "v1"), "pass --move-tag"),
@@ -211,7 +221,10 @@ def test_nothing_is_written_when_something_is_refused(
         "name": ((more, "refused/a..b"), "not a name that the Hub accepts"),
         "model": ((more, "refused/model"), "is a model"),
         "foreign card": ((more, "refused/foreign"), "not written by publishing"),
-        "tampered": ((more, "refused/tampered"), r"languages\.sw\.splits\.train\.rows: .* less than or equal"),
+        "huge number": ((more, numbers), r"languages\.sw\.splits\.train\.rows: .* less than or equal"),
+        "alias of a language": ((more, alias), r"the language 'swh' is not named by its tag \('sw', 'sw'\)"),
+        "false language": ((more, false), r"the language 'sw' is not named by its tag \('sw', '\.\./x'\)"),
+        "nested": ((more, deep), "cannot be read .*recursion"),
         "foreign rows": ((more, "refused/foreign", "--replace-card"), "are in no manifest"),
     }
     for (name, (_, message)), result in zip(

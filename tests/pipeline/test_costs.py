@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from engines.openai_server import OpenAIServer, write_recipe
+from engines.openai_server import OpenAIServer, reply, write_recipe
 
 from x_instruction.cli import cli
 from x_instruction.config.recipe import Recipe, load
@@ -145,6 +145,24 @@ def test_a_run_stops_at_its_budget_and_continues_with_a_larger_one(
     assert spent(RunFolder(root), recipe) == pytest.approx(whole)
     for path in sorted((tmp_path / "whole").rglob("[0-9]*.parquet")):
         assert path.read_bytes() == (root / path.relative_to(tmp_path / "whole")).read_bytes()
+
+
+@pytest.mark.parametrize("usage", [-1_000_000, 10**30, -1, None])
+def test_usage_that_no_server_means_ends_a_run_with_a_budget(
+    served_recipe: Write, server: OpenAIServer, tmp_path: Path, usage: int | None
+) -> None:
+    """It neither gives money back nor spends it: its answers fail, with the reason."""
+    odd = {"prompt_tokens": 10, "completion_tokens": usage}
+    server.fault = lambda path, body: (200, reply(path, body) | {"usage": odd}) if "/completions" in path else None
+    recipe = served_recipe(**flat(PRICES))
+    run = go(recipe, tmp_path / "run", until="candidate", budget=50.0)
+    reports = list(run.reports(StageKey("candidate")))
+    if usage is None:
+        assert sum(report.kept for report in reports) > 0
+        assert spent(run, recipe) == pytest.approx(sum(report.requests for report in reports) * 10 * 1000 / 1e6)
+        return
+    assert [set(report.dropped) for report in reports] == [{"engine_bad_answer"}] * len(reports)
+    assert spent(run, recipe) == 0
 
 
 def test_workers_that_start_after_a_training_know_what_was_spent_before_it(

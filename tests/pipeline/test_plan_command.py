@@ -153,7 +153,7 @@ def test_nothing_to_measure(say: Say, recipe: Path, tmp_path: Path) -> None:
     code, _, err = say("plan", recipe, "--out", tmp_path / "run")
     assert (code, "x-instruction preview" in err) == (1, True)
     code, _, err = say("plan", recipe, "--from", tmp_path)
-    assert (code, "expected a folder with a recipe.json" in err) == (1, True)
+    assert (code, "it has no recipe.json" in err) == (1, True)
 
 
 def test_other_settings_of_the_sample_are_named(figures: Callable[..., dict[str, Any]]) -> None:

@@ -90,7 +90,7 @@ class Server(Section):
     def _object(cls, extra_body: str) -> str:
         try:
             body = json.loads(extra_body or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"is not JSON: {error}") from None
         if not isinstance(body, dict):
             raise ValueError(f"is {extra_body!r}, expected a JSON object")

@@ -6,6 +6,7 @@ an error that lists the known ones, because a typo that is ignored costs a GPU r
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -21,6 +22,7 @@ from x_instruction.config.publish import Publish
 from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
+from x_instruction.errors import RecipeError
 
 
 class Recipe(Section):
@@ -78,3 +80,21 @@ dumps = section.dumps
 def loads(text: str) -> Recipe:
     """A recipe from what ``dumps`` wrote."""
     return section.loads(Recipe, text)
+
+
+def of_run(location: str | Path, data: bytes | None) -> Recipe:
+    """The recipe of a run.
+
+    Args:
+        location: of the run, for messages.
+        data: its file ``recipe.json``, if it has one.
+
+    Raises:
+        RecipeError: it has none, or it is damaged.
+    """
+    if data is None:
+        raise RecipeError(f"{location} is not a run: it has no recipe.json; name a folder that `run` made")
+    try:
+        return loads(data.decode("utf-8"))
+    except (ValueError, RecipeError) as error:
+        raise RecipeError(f"{location}/recipe.json is damaged ({error}): run the recipe again") from None

@@ -102,11 +102,14 @@ def loads(kind: type[AnySection], text: str) -> AnySection:
 
     Raises:
         RecipeError: unknown key, wrong type or value out of range.
-        ValueError: not JSON.
+        ValueError: not a JSON object.
     """
-    table = json.loads(text)
+    try:
+        table = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
     if not isinstance(table, dict):
-        raise RecipeError(f"settings are {shown(table)}, expected an object")
+        raise ValueError(f"it holds {shown(table)}, expected an object")
     return validate(kind, table)
 
 

@@ -91,7 +91,7 @@ def load(folder: Path, embedder: str) -> QualityHead:
             f"corpus.filters.quality_head {folder} has no {FILE}: name a folder that `x-instruction train quality` "
             "wrote"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecipeError(f"cannot read {path}: {error}; train the head again") from None
     files = locate(embedder_name(embedder))
     if (files.name, files.revision) != (head.embedder, head.revision):

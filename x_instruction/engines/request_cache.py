@@ -282,9 +282,12 @@ class RequestCache:
             for row, key in enumerate(keys):
                 if key not in self._previewed:
                     continue
-                answer = found[row] = self._answer(
+                answer = self._answer(
                     self._file.execute("SELECT kind, answer FROM preview WHERE key = ?", (key,)).fetchone()
                 )
+                if answer is None:
+                    continue
+                found[row] = answer
                 if self.lookup(key) is None:
                     self._store(key, answer)
                     work = [work[0] + 1, work[1] + answer.prompt_tokens, work[2] + answer.output_tokens]
@@ -417,15 +420,18 @@ class RequestCache:
         )
 
     def lookup(self, key: str) -> Result | None:
-        """The cached result of a key, or None."""
+        """The cached result of a key, or None. A damaged one is as good as none: its request is sent again."""
         row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._answer(row)
 
-    def _answer(self, row: tuple[str, str]) -> Result:
-        values = json.loads(row[1])
-        if row[0] == "Chosen":
-            values["probabilities"] = tuple(values["probabilities"])
-        answer: Result = _RESULT_TYPES[row[0]](**values)
+    def _answer(self, row: tuple[str, str]) -> Result | None:
+        try:
+            values = json.loads(row[1])
+            if row[0] == "Chosen":
+                values["probabilities"] = tuple(values["probabilities"])
+            answer: Result = _RESULT_TYPES[row[0]](**values)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
         return answer
 
     def _store(self, key: str, answer: Result, give_up: bool = False) -> None:
@@ -452,7 +458,7 @@ def _nothing() -> Generator[tuple[int, Result], None, None]:
 
 def _unusable(verb: str, path: Path, error: Exception) -> ShardError:
     """The error of a cache file. It holds answers that were paid for, so no advice is to remove it."""
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+    if not isinstance(error, sqlite3.OperationalError | OSError):
         remedy = (
             "the file is damaged: move it elsewhere and run the same command again, which asks for its answers anew"
         )
@@ -486,9 +492,9 @@ def answer_tokens(path: Path) -> list[tuple[int, int]]:
     try:
         with contextlib.closing(sqlite3.connect(_to_read(path), uri=True)) as file:
             answers = [json.loads(answer) for (answer,) in file.execute("SELECT answer FROM answers")]
-    except (sqlite3.Error, OSError) as error:
+        return [(answer["prompt_tokens"], answer["output_tokens"]) for answer in answers]
+    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _unusable("read", path, error) from error
-    return [(answer["prompt_tokens"], answer["output_tokens"]) for answer in answers]
 
 
 def _to_read(path: Path) -> str:

@@ -523,7 +523,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         begun = True
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{path}, row {number} is not JSON ({error}): the file is cut off or damaged") from None
         if not isinstance(row, dict):
             raise CorpusError(f"{path}, row {number} is {row!r}, expected an object")

@@ -224,7 +224,7 @@ def read_instances(record: Record) -> Iterator[Instance]:
             where = f"{record.samples}, line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CorpusError(f"{where} is not JSON ({error})") from error
             check_schema("instance_level_eval.schema.json", row, where)
             yield read_instance(row)

@@ -79,7 +79,7 @@ def inference_tags(path: Path) -> dict[str, str]:
         return dict(json.loads(path.read_text("utf-8")).get("inference", {}))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CorpusError(f"{path} is damaged ({error}): mix or train again") from None
 
 

@@ -198,8 +198,7 @@ class _Maker:
         A preview whose answers are all kept loads no model, so it measures less than the run takes.
         """
         models = [model.model_dump(mode="json") for model in self.recipe.models]
-        kept = self.run.read_file("startup.json")
-        earlier = json.loads(kept) if kept else {}
+        earlier = self.run.read_json("startup.json", dict, "remove it") or {}
         if earlier.get("models") != models:
             earlier = {"seconds": 0.0, "memory": 0}
         self.startup.memory = max(_peak_memory(), earlier["memory"])

@@ -231,9 +231,8 @@ def recorded(run: RunFolder, settings: Recipe, say: Callable[[str], None]) -> It
 def reached(run: RunFolder, settings: Recipe) -> list[Step]:
     """The steps of all languages now. A spent budget is the reason until the run continues."""
     found = steps(run, settings).all()
-    data = run.read_file(_FILE) if found else None
-    earlier = [Step(**table) for table in json.loads(data)["languages"]] if data else []
-    return [stopped if (stopped := replace(step, reason=BUDGET)) in earlier else step for step in found]
+    earlier = found and run.read_json(_FILE, lambda table: [Step(**step) for step in table["languages"]], "remove it")
+    return [stopped if (stopped := replace(step, reason=BUDGET)) in (earlier or []) else step for step in found]
 
 
 def lines(found: list[Step], settings: Recipe) -> list[str]:

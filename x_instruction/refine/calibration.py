@@ -151,7 +151,7 @@ def read(folder: Path) -> Calibration | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise EngineError(
             f"{path} is not a calibration ({error!r}): train the rater again, or remove the file"
         ) from None

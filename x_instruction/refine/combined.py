@@ -131,7 +131,7 @@ def _read(path: Path, _: int) -> tuple[Combination, ...]:
             )
             for one in table["combinations"]
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecipeError(
             f"{path} is not a file of weights ({error!r}): expected what training or benchmarks/ranking.py writes"
         ) from None

@@ -14,7 +14,7 @@ from x_instruction.builders.schema import DATA
 from x_instruction.builders.sources import Source
 from x_instruction.builders.splits import SPLITS
 from x_instruction.cards.facts import StageFacts
-from x_instruction.config.recipe import Recipe, loads
+from x_instruction.config.recipe import Recipe, of_run
 from x_instruction.errors import HubError, RecipeError, ShardError
 from x_instruction.pipeline.rounds import stages, title
 from x_instruction.pipeline.status import totals
@@ -274,13 +274,7 @@ def _read(path: Path, columns: list[str], ids: set[str] | None = None) -> list[d
 
 def _of_run(location: str | Path) -> Subject:
     run = open_run(location)
-    data = run.read_file("recipe.json")
-    if data is None:
-        raise RecipeError(f"{location} is not a run: it has no recipe.json; name a run that `run` made")
-    try:
-        recipe = loads(data.decode("utf-8"))
-    except ValueError as error:
-        raise RecipeError(f"{location}/recipe.json is damaged ({error}): run the recipe again") from None
+    recipe = of_run(location, run.read_file("recipe.json"))
     if not run.languages(CURATED):
         raise RecipeError(f"{location} has no rows to report on: see `x-instruction status {location}`")
     if run.on_store:

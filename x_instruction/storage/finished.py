@@ -132,7 +132,7 @@ class _Language:
             try:
                 table = json.loads(self._file(block).read_text("utf-8"))
                 found |= {int(index): Summary(*values) for index, values in table.items()}
-            except (OSError, ValueError, TypeError, AttributeError):
+            except (OSError, ValueError, TypeError, AttributeError, RecursionError):
                 continue
         return found
 

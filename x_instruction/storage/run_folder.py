@@ -230,15 +230,25 @@ class RunFolder:
         found = (path for path in (self.root / folder).rglob("*") if path.is_file())
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
-    def _read_json(
+    def read_json(
         self, name: str, read: Callable[[Any], Read], remedy: str = "remove its shard and run again"
     ) -> Read | None:
+        """What a JSON file says; None if there is none.
+
+        Args:
+            name: relative to the run, with slashes.
+            read: takes the value that it holds.
+            remedy: what to do if it is damaged.
+
+        Raises:
+            ShardError: it is.
+        """
         data = self.read_file(name)
         return None if data is None else parsed(f"{self.location}/{name}", data, read, remedy)
 
     def _check_layout(self) -> None:
         remedy = f'write {{"layout": {LAYOUT}}} into it'
-        version = self._read_json(_LAYOUT_FILE, lambda table: int(table["layout"]), remedy)
+        version = self.read_json(_LAYOUT_FILE, lambda table: int(table["layout"]), remedy)
         if version is None:
             # A folder with neither a recipe nor shards is no run yet.
             version = 1 if self._is_used() else LAYOUT
@@ -305,7 +315,7 @@ class RunFolder:
     @property
     def is_preview(self) -> bool:
         """Whether the folder is the preview of a run."""
-        return bool(self._read_json(_LAYOUT_FILE, lambda table: bool(table.get("preview"))))
+        return bool(self.read_json(_LAYOUT_FILE, lambda table: bool(table.get("preview"))))
 
     def preview(self) -> RunFolder:
         """The preview of the run, which may not exist."""
@@ -321,7 +331,7 @@ class RunFolder:
 
     def count(self, stage: StageKey, language: str) -> int | None:
         """How many shards the language has at this stage, or None while that is not known."""
-        return self._read_json(_index(stage, language), lambda table: int(table["shards"]))
+        return self.read_json(_index(stage, language), lambda table: int(table["shards"]))
 
     def shards(self, stage: StageKey, language: str) -> list[ShardKey]:
         """The keys of all shards of the language at this stage; none while their number is not known."""
@@ -338,7 +348,7 @@ class RunFolder:
     def report(self, key: ShardKey) -> ShardReport:
         """The report of a complete shard."""
         name = file_name(key, ".report.json")
-        report = self._read_json(name, ShardReport.from_json)
+        report = self.read_json(name, ShardReport.from_json)
         if report is None:
             raise ShardError(f"cannot read {self.location}/{name}: no such file; remove its shard and run again")
         return report
@@ -402,7 +412,7 @@ class RunFolder:
 
     def failure(self, key: ShardKey) -> ShardFailure | None:
         """Why a shard was set aside; None if it was not."""
-        return self._read_json(file_name(key, ".failed.json"), lambda table: ShardFailure(**table), "remove it")
+        return self.read_json(file_name(key, ".failed.json"), lambda table: ShardFailure(**table), "remove it")
 
     def failures(self, stage: StageKey) -> Iterator[tuple[ShardKey, ShardFailure]]:
         """The shards of a stage that were set aside, by language and index, and why."""
@@ -627,5 +637,5 @@ def parsed(name: str, data: bytes, read: Callable[[Any], Read], remedy: str) -> 
     """
     try:
         return read(json.loads(data.decode("utf-8")))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ShardError(f"cannot read {name}: {error}; {remedy}") from error

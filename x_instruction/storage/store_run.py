@@ -215,7 +215,7 @@ class StoreRun(RunFolder):
     def _keep(self, made: RunFolder, report: ShardReport) -> ShardReport:
         key = report.key
         marker = file_name(key, _REPORT)
-        there = self._read_json(marker, ShardReport.from_json)
+        there = self.read_json(marker, ShardReport.from_json)
         # Both as they were read, since JSON has no tuples.
         if there is not None and there.settings != made.report(key).settings:
             self.remove(key)

@@ -185,10 +185,10 @@ def _warn_of_another_base(job: TrainJob) -> None:
         return
     try:
         table = json.loads((locate(job.model.adapter).folder / "adapter_config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        made_for = table.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError):
         return
     base = hub_id_and_form(locate(job.model.name, job.model.revision).name)[0]
-    made_for = table.get("base_model_name_or_path")
     if _on_the_hub(made_for) and _on_the_hub(base) and made_for.casefold() != base.casefold():
         logger.warning(
             f"adapter {without_folder(job.model.adapter)} was made for {made_for} and is trained further on {base}: it "

@@ -54,7 +54,7 @@ def find(settings: Model, base: Path) -> Adapter | None:
     try:
         config = json.loads((files.folder / "adapter_config.json").read_text("utf-8"))
         largest = max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(f"adapter {settings.adapter!r} has no readable adapter_config.json: {error}") from error
     rank = next((rank for rank in _RANKS if rank >= largest), None)
     if rank is None:

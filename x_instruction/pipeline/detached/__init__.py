@@ -101,7 +101,7 @@ class Work:
             ]
             settings = recipe.loads(json.dumps(table["recipe"]))
             return cls(settings, stage, tasks, table["role"], tuple(table["server"]), table["scratch"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ShardError(f"cannot read the tasks in {name}: {error!r}; rerun `x-instruction run`") from error
 
 

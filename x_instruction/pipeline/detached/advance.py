@@ -53,7 +53,7 @@ def _advance(location: str, progress: Progress) -> State:
         raise ShardError(f"nothing was submitted in {location}: start with `x-instruction run RECIPE --on slurm`")
     if state.ended or pool.at_work(state):
         return state
-    settings = recipe.loads((run.read_file("recipe.json") or b"").decode())
+    settings = recipe.of_run(run.location, run.read_file("recipe.json"))
     execute(settings, run.location, 0, state.overwrite, state.until, progress, on=state.on, advancing=state)
     found = states.load(run)
     assert found is not None

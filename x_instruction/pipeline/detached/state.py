@@ -109,7 +109,7 @@ def load(run: RunFolder) -> State | None:
     try:
         table = json.loads(data)
         return State(**{**table, "submitted": Submission(**table["submitted"])})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"cannot read {run.location}/{file(_FILE)}: {error!r}; remove it and run again") from error
 
 

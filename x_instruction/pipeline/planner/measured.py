@@ -203,8 +203,7 @@ def clustering(rows: float) -> float:
 
 def _loading(run: RunFolder) -> float:
     """Seconds that a preview took to load the models."""
-    kept = run.read_file("startup.json")
-    return float(json.loads(kept)["seconds"]) if kept else 0.0
+    return run.read_json("startup.json", lambda table: float(table["seconds"]), "remove it") or 0.0
 
 
 def _training(run: RunFolder, role: str) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from x_instruction.config.recipe import Recipe, loads
+from x_instruction.config.recipe import Recipe, of_run
 from x_instruction.config.site import Site
 from x_instruction.errors import RecipeError
 from x_instruction.pipeline.batch import by_files
@@ -79,7 +79,7 @@ def plan_run(
     if any(by_files(settings, stage) for stage in stages(settings)):
         raise RecipeError('engine = "batch" has no speed to plan with: `x-instruction batch write` counts its requests')
     run = open_run(sample) if sample is not None else find(settings, location)
-    made_by = _recipe(run)
+    made_by = of_run(run.location, run.read_file("recipe.json"))
     corpus = _corpus(settings, run, passages)
     measured = measure(settings, run, made_by, corpus)
     machines = _whole(settings, machines)
@@ -101,13 +101,6 @@ def plan_run(
         tuple((at(total), _met(met, total)) for total in scale),
         tuple(_notes(settings, measured, found)),
     )
-
-
-def _recipe(run: RunFolder) -> Recipe:
-    found = run.read_file("recipe.json")
-    if found is None:
-        raise RecipeError(f"{run.location} is no run: expected a folder with a recipe.json")
-    return loads(found.decode())
 
 
 def _corpus(settings: Recipe, run: RunFolder, passages: int | None) -> dict[str, CorpusSample]:
