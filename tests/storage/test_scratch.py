@@ -1,9 +1,10 @@
-"""Request caches on local scratch, with copies back."""
+"""Temporary files: request caches on local scratch with copies back, and what stages keep on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -11,14 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
+from engines import openai_server
 
+from x_instruction.config.recipe import load
 from x_instruction.engines.request_cache import tokens_used
 from x_instruction.errors import ShardError
+from x_instruction.pipeline.worker import ShardTask, Worker
 from x_instruction.storage import scratch
 from x_instruction.storage.file_system import is_network
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.scratch import VARIABLE, local_cache
-from x_instruction.storage.shard_key import StageKey
+from x_instruction.storage.shard_key import PASSAGE, StageKey
 
 KEY = StageKey("candidate").shard("fi")
 
@@ -149,3 +153,18 @@ def test_file_systems_of_other_machines_are_known_by_their_kind(tmp_path: Path, 
 
 def test_the_disk_of_this_test_is_local(tmp_path: Path) -> None:
     assert not is_network(Path(os.fspath(tmp_path)))
+
+
+@pytest.mark.parametrize("bytes_left", [0, 8_000], ids=["full", "nearly full"])
+def test_a_full_disk_below_a_stage_is_one_line(bytes_left: int, tmp_path: Path) -> None:
+    """The digests of texts are in a database, which reports it in its own way."""
+    settings = load(openai_server.write_recipe(tmp_path / "recipe.toml", "http://127.0.0.1:9"))
+    worker, key = Worker(RunFolder(tmp_path / "run"), settings), PASSAGE.shard("fi", 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+    try:
+        with pytest.raises(ShardError, match=r"passage/fi.*(disk|too large).*run the same command again"):
+            worker.make(ShardTask(key, {}), lambda activity: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(worker.make(ShardTask(key, {}), lambda activity: None)) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from x_instruction.engines.budget import Budget, LocalSpend, SpendCounter, cost
 from x_instruction.engines.fingerprint import fingerprint, located
 from x_instruction.engines.local.memory import is_out_of_memory, release
 from x_instruction.engines.request_cache import RequestCache
-from x_instruction.errors import OutOfMemory
+from x_instruction.errors import OutOfMemory, ShardError
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.pipeline import blocks
@@ -145,6 +146,13 @@ class Worker:
         )
 
     def _make(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
+        try:
+            return self._make_stage(task, meter)
+        except (OSError, sqlite3.OperationalError) as error:
+            # Such as a full disk: stages keep what does not fit into memory in files.
+            raise ShardError(f"making {task.key} failed: {error}; fix this and run the same command again") from error
+
+    def _make_stage(self, task: ShardTask, meter: Meter) -> list[ShardReport]:
         if task.key.stage_key == SLICE:
             return self._make_slice(task, meter)
         if task.key.stage == "passage":
