@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_ten_thousand_rows_take_seconds():
     begun = time.process_time()
     assert len(select(rows, np.zeros(10_000), Draw(5_000, None, 0))) == 5_000
     assert time.process_time() - begun < 30
+
+
+def test_rows_are_copied_once():
+    rows = groups([5_000] * 4, d=128)
+    cluster(rows[:500], 4, seed=0)  # imports
+    tracemalloc.start()
+    cluster(rows, 4, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.6 * rows.nbytes
 
 
 def test_a_sample_finds_planted_groups(monkeypatch):

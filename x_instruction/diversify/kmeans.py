@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ _BATCH, _BLOCK = 8_192, 16_384
 # One start is enough: scikit-learn's k-means++ tries several points per centre, and the clusters only spread the
 # selection, so a slightly better optimum is not worth a multiple of the time.
 _STARTS = 1
+# Rounds end early only when no row changes its cluster: scikit-learn needs another copy of all rows for a tolerance.
+_TOLERANCE = 0
 # Rows per cluster that ``kmeans`` draws its first centres from and that it improves them on, and the rounds on those
 # rows and on all. More of each takes longer and makes the clusters no tighter (docs/benchmarks.md).
 _SEEDING_ROWS, _START_ROWS = 8, 128
@@ -76,14 +79,14 @@ def cluster(embeddings: Floats, clusters: int | None, seed: int) -> Labels:
     number = _points(embeddings, clusters or round(math.sqrt(rows)))
     if number == 1:
         return np.zeros(rows, dtype=np.intp)
-    sample = _drawn(embeddings, number * _START_ROWS, np.random.RandomState(seed))
-    start = KMeans(n_clusters=number, init=_first_centres, n_init=_STARTS, max_iter=_START_ROUNDS, random_state=seed)
+    settings: dict[str, Any] = {"n_clusters": number, "n_init": _STARTS, "tol": _TOLERANCE}
+    start = KMeans(init=_first_centres, max_iter=_START_ROUNDS, random_state=seed, **settings)
     # One thread: several add to the centres in the order in which they finish, so the last digits would be random.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # Points that differ only by rounding leave clusters empty, which is harmless: renumber closes the gaps.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        centres = start.fit(sample).cluster_centers_
-        means = KMeans(n_clusters=number, init=centres, n_init=_STARTS, max_iter=_ROUNDS)
+        centres = start.fit(_drawn(embeddings, number * _START_ROWS, np.random.RandomState(seed))).cluster_centers_
+        means = KMeans(init=centres, max_iter=_ROUNDS, **settings)
         return renumber(means.fit_predict(embeddings))
 
 
