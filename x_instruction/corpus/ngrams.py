@@ -57,14 +57,18 @@ class NgramModel:
         # Texts are sorted by length, so the first active[position] of them are long enough for this position.
         active = np.searchsorted(-sizes[order], -np.arange(longest), side="left").tolist()
         state = np.zeros(len(texts), dtype=np.int64)
-        width = len(self._table)
-        keys = []
-        offsets = order * width
+        states = []
         for position, number in enumerate(active):
-            state = self._next[self._row[state[:number]] + letters[position, :number]]
-            emitted = self._emits[state]
-            keys.append((offsets[:number] + emitted)[emitted >= 0])
-        unique_keys, counts = np.unique(np.concatenate(keys or [np.zeros(0, np.int64)]), return_counts=True)
+            places = self._row.take(state[:number])
+            places += letters[position, :number]
+            state = self._next.take(places)
+            states.append(state)
+        width = len(self._table)
+        offsets = order * width
+        emitted = self._emits.take(np.concatenate([order[:0], *states]))
+        keys = np.concatenate([offsets[:0], *(offsets[:number] for number in active)]) + emitted
+        keys = keys[emitted >= 0]
+        unique_keys, counts = np.unique(keys, return_counts=True)
         return unique_keys // width, unique_keys % width, np.log1p(counts, dtype=np.float32)
 
 
