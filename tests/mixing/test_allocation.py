@@ -6,8 +6,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from x_instruction.errors import CorpusError
-from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, exact, fill, split_evenly
+from x_instruction.mixing.allocation import Allocation, AllocationGroup, apportion, eligible, exact, fill, split_evenly
 from x_instruction.mixing.pool import hash64, mix_hash
+
+# Draws from ten items, each once, up to three times and with replacement.
+ONCE = [[8, 7, 5], [2, 0, 4], [3, 1]]
+THRICE = [[8, 4, 0, 7, 2, 5, 6, 8, 1, 4, 0, 7], [9, 9, 6, 3, 5, 2, 9, 0, 6, 7], [3, 1]]
+REPLACED = [[1, 4, 3, 6, 4, 4, 5, 3, 6, 2, 8, 4], [1, 1, 5, 5]]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,13 @@ def test_even():
     assert split_evenly(3_000, 7) == [429] * 4 + [428] * 3
 
 
+def test_a_share_is_the_number_that_was_written():
+    assert exact(0.1) == Fraction(1, 10)
+    assert exact(1e-7) == Fraction(1, 10_000_000)
+    # As floats, the second would have the larger remainder.
+    assert apportion(10, [exact(0.15), exact(0.85)]) == [2, 8]
+
+
 def cell(ask, answer, count, **values):
     return Allocation(shape="s", prompt_language=ask, language=answer, count=count, **values)
 
@@ -61,6 +73,56 @@ def test_items_that_fit_elsewhere_are_left_for_it(stock, pair):
         english, swahili = fill("m", AllocationGroup([cell("en", "sw", 2), cell("sw", "sw", 2)]), stock(pairs), seed)
         assert sorted(english) == [0, 1]
         assert sorted(swahili) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("allocation", "items"),
+    [
+        (("en", "en"), "bcde"),
+        (("en", "sw"), "ade"),
+        (("sw", "en"), "bd"),
+        (("fi", "en"), ""),
+        (("en", "en", {"required_languages": ("sw",)}), "d"),
+        (("en", "en", {"required_languages": ("sw", "en")}), "d"),
+        (("en", "en", {"required_languages": ("en", "sw")}), "d"),
+        (("en", "en", {"required_languages": ("en",)}), "bcde"),
+        (("en", "en", {"parallel_language": "sw"}), "bd"),
+        (("en", "en", {"kind": "seed"}), "e"),
+        (("en", "sw", {"kind": "web"}), "ad"),
+        # The completion is the instruction in that language.
+        (("en", "sw", {"completion": "instruction"}), "bd"),
+    ],
+)
+def test_items_that_can_fill_an_allocation(stock, pair, allocation, items):
+    pairs = [pair("a"), pair("b", "sw", "en"), pair("b", "en", "en"), pair("c", "en", "en")]
+    pairs += [pair("d", ask, answer) for ask in ("en", "sw") for answer in ("en", "sw")]
+    pool = stock(pairs, [pair("e", "en", "en"), pair("e", "en", "sw")])
+    ask, answer, *more = allocation
+    found = eligible(pool, cell(ask, answer, 1, **(more[0] if more else {})))
+    assert "".join(sorted(pool.id(item)[1] for item in np.flatnonzero(found))) == items
+
+
+def test_what_is_drawn_is_the_same_in_every_version(stock, parallel, pair):
+    """A mix is made again from ids, seed and recipe. Another order of draws would be another data set."""
+    pool = stock([*parallel(8, "en", "sw"), pair("q", "en", "sw"), pair("r", "sw", "en")])
+    few = [cell("en", "sw", 3), cell("sw", "en", 3, parallel_language="en"), cell("en", "en", 2)]
+
+    def drawn(cells, uses, seed=5):
+        return [items.tolist() for items in fill("m", AllocationGroup(cells, uses), pool, seed)]
+
+    assert drawn(few, 1) == ONCE
+    assert drawn(few, 1, seed=6) != ONCE
+    assert drawn([cell("en", "sw", 12), cell("sw", "en", 10), cell("en", "en", 2)], 3) == THRICE
+    assert drawn([cell("en", "sw", 12), cell("sw", "sw", 4)], None) == REPLACED
+
+
+def test_the_scarcest_allocation_chooses_first(stock, parallel, pair):
+    # Both need the one item in Finnish, of which there is one more use.
+    pool = stock([*parallel(1, "fi", "en"), pair("x", "en", "en")])
+    english, finnish = fill("m", AllocationGroup([cell("en", "en", 1), cell("fi", "fi", 1)]), pool, 1)
+    assert (english.tolist(), finnish.tolist()) == ([1], [0])
+    with pytest.raises(CorpusError, match=r"needs 2 rows of s \(en to en\) and the data has 1"):
+        fill("m", AllocationGroup([cell("en", "en", 2), cell("fi", "fi", 1)]), pool, 1)
 
 
 def test_too_few_items_name_the_cell(stock, parallel):
