@@ -22,19 +22,19 @@ def card(evaluations=(), repo="facts-org/model", **changes):
 
 
 @pytest.mark.parametrize("stated", ["", "unknown", "  "])
-def test_an_unknown_licence_is_an_error_that_says_what_to_do(stated):
+def test_an_unknown_licence_is_refused_with_a_remedy(stated):
     with pytest.raises(RecipeError, match=r"licence of facts-org/base is unknown.*base_license"):
         card(base_license=stated)
 
 
 @pytest.mark.parametrize("link", ["", "http://example.org", "https://x>y", "javascript:alert(1)"])
-def test_terms_that_the_hub_does_not_know_need_an_address(link):
+def test_a_licence_that_the_hub_does_not_know_needs_a_link(link):
     with pytest.raises(RecipeError, match="base_license_link"):
         card(base_license="Somebody's Terms", base_license_link=link)
 
 
 @pytest.mark.parametrize("base", ["/home/me/model", "model", "a/b/c", "../x", "org/..", "org/a--b"])
-def test_a_base_that_nobody_else_can_get_is_refused(base):
+def test_a_base_model_that_is_not_on_the_hub_is_refused(base):
     with pytest.raises(RecipeError, match="expected the id of a model on the Hub"):
         card(base_model=base)
 
@@ -48,7 +48,7 @@ def test_a_base_that_nobody_else_can_get_is_refused(base):
         ("llama3.1", {"license": "llama3.1"}),
     ],
 )
-def test_the_licence_is_the_bases(stated, expected):
+def test_the_licence_is_that_of_the_base_model(stated, expected):
     assert license_of(training(base_license=stated)) == expected
 
 
@@ -79,7 +79,7 @@ def test_the_metadata_says_what_the_model_is(relation, library):
     ]
 
 
-def test_norwegian_stays_a_language_and_a_local_set_no_link():
+def test_yaml_keeps_norwegian_a_string_and_a_local_data_set_is_not_linked():
     text = card(languages=("no",), dataset="mine")
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["language"] == ["no", "en"]
@@ -87,7 +87,7 @@ def test_norwegian_stays_a_language_and_a_local_set_no_link():
     assert "| Data | mine, revision `v1.0.0` |" in text
 
 
-def test_results_on_a_registered_benchmark_are_files_of_their_own():
+def test_results_on_a_registered_benchmark_are_separate_files():
     figures = [
         evaluation(),
         evaluation(dataset="bench/a", benchmark_task="th"),
@@ -123,14 +123,14 @@ def test_hostile_records_change_nothing():
         compile(snippet, "card", "exec")
 
 
-def test_a_model_that_was_not_evaluated_says_so():
+def test_the_card_of_a_model_without_evaluations_says_so():
     text = card()
     assert "was not evaluated" in text
     assert "model-index" not in text
     assert "eval_results" not in text
 
 
-def test_nothing_is_left_to_be_filled_in():
+def test_no_placeholders_remain():
     body = card([evaluation()]).split("---\n", 2)[2]
     body = body.split("````text")[0] + body.split("````")[-1]
     assert re.findall(r"\b(TODO|TBD|None|nan|More Information Needed|placeholder|your[-_]\w+)\b|\{\{|\{%", body) == []
@@ -150,7 +150,7 @@ def test_nothing_is_left_to_be_filled_in():
         ("ratings", "rates how well a text answers an instruction (`en`)", 'rater = "trained"'),
     ],
 )
-def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(task, sentence, key):
+def test_models_of_the_pipeline_state_their_task_and_their_recipe_keys(task, sentence, key):
     text = card(task=task, prompt="", relation="adapter")
     assert sentence in text
     block = text.split("```toml\n")[1].split("```")[0]
@@ -162,7 +162,7 @@ def test_models_of_the_pipeline_say_what_they_are_and_how_a_recipe_uses_them(tas
     assert "apply_chat_template" not in text
 
 
-def test_a_quantised_base_is_named_by_its_origin():
+def test_a_quantised_base_is_named_after_the_original_model():
     text = card(base_note="weights of its Q4_K_M file, sha256:12", relation="adapter")
     assert 'from_pretrained("facts-org/base")' in text
     assert "trained on weights of its Q4_K_M file, sha256:12. The example loads other weights" in text
@@ -170,7 +170,7 @@ def test_a_quantised_base_is_named_by_its_origin():
 
 
 @pytest.mark.parametrize("task", ["instructions", "ratings"])
-def test_a_recipe_names_the_embedded_base_that_it_was_tuned_on(task):
+def test_the_recipe_in_the_card_names_the_embedded_base_model(task):
     model = MODELS["embedded"]
     text = card(
         base_model=model.hub_id,
@@ -187,14 +187,14 @@ def test_a_recipe_names_the_embedded_base_that_it_was_tuned_on(task):
 
 @pytest.mark.parametrize(("task", "section"), [("instructions", "generate"), ("ratings", "refine")])
 @pytest.mark.parametrize("relation", ["merge", "finetune"])
-def test_a_recipe_names_a_model_with_all_its_weights_itself(task, section, relation):
+def test_the_recipe_in_the_card_names_a_full_model_itself(task, section, relation):
     text = card(task=task, relation=relation)
     recipe = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
     assert recipe[section]["model"] == {"name": "facts-org/model"}
 
 
 @pytest.mark.parametrize("task", ["instructions", "ratings"])
-def test_models_of_the_pipeline_are_not_said_to_answer(task):
+def test_cards_of_generators_and_raters_do_not_describe_answers(task):
     text = card(task=task, relation="adapter")
     sections = re.split("^## (Evaluation|Licence|Limitations|Citation)$", text, flags=re.MULTILINE)
     results, limits = sections[2], sections[6]
@@ -204,7 +204,7 @@ def test_models_of_the_pipeline_are_not_said_to_answer(task):
     assert len(re.findall("^- ", limits, re.MULTILINE)) == 4
 
 
-def test_results_of_a_rater_are_no_generated_text():
+def test_results_of_a_rater_have_the_task_text_classification():
     data = ModelCard(card([evaluation(name="auroc")], task="ratings")).data
     assert (data.eval_results[0].task_type, data.eval_results[0].task_name) == (
         "text-classification",
@@ -217,7 +217,7 @@ def test_results_of_a_rater_are_no_generated_text():
     )
 
 
-def test_only_data_on_the_hub_has_a_card_that_states_its_licence():
+def test_the_licence_of_training_data_is_linked_only_for_hub_data_sets():
     assert "The training data has its own licence, stated in its card." in card()
     assert "its card" not in card(dataset="mine")
     assert "The licence of the training data is not recorded here." in card(dataset="mine")

@@ -47,25 +47,25 @@ def change(folder, name, **changes):
         ({"base_model": None}, "base_model is None, expected a string"),
     ],
 )
-def test_a_bad_training_record_is_refused_by_name(folder, changes, message):
+def test_an_invalid_training_record_is_refused(folder, changes, message):
     change(folder, TRAINING, **changes)
     with pytest.raises(RecipeError, match=message):
         read(folder)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "3", "[" * 100_000, "\ufeff{}"])
-def test_what_is_no_record_is_reported(folder, text):
+def test_a_file_that_is_not_a_record_is_refused(folder, text):
     (folder / TRAINING).write_text(text, "utf-8")
     with pytest.raises(RecipeError, match=r"training\.json"):
         read(folder)
 
 
-def test_no_training_record_says_what_makes_one(tmp_path):
+def test_a_missing_training_record_names_the_command_that_writes_it(tmp_path):
     with pytest.raises(RecipeError, match="x-instruction train sft"):
         read(tmp_path)
 
 
-def test_a_record_of_another_version_and_the_old_list_are_refused(folder):
+def test_records_of_other_versions_are_refused(folder):
     change(folder, f"{EVALUATION}/results.json", schema_version="0.2.2")
     with pytest.raises(CorpusError, match=r"schema_version '0\.2\.2', expected '0\.3\.0'"):
         read(folder)
@@ -74,7 +74,7 @@ def test_a_record_of_another_version_and_the_old_list_are_refused(folder):
         read(folder)
 
 
-def test_records_read_back_as_they_were_written(folder):
+def test_records_round_trip(folder):
     facts = read(folder)
     assert facts.training == training()
     assert [(figure.metric, figure.date) for figure in facts.figures] == [

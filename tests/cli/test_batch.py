@@ -22,7 +22,7 @@ def answer(path: Path, out: Path, fail: int = 0) -> Path:
     return out
 
 
-def test_the_whole_way(say: Say, tmp_path: Path) -> None:
+def test_a_run_by_batch_files_from_start_to_end(say: Say, tmp_path: Path) -> None:
     recipe, root = write_recipe(tmp_path / "recipe.toml"), tmp_path / "run"
     run = ("run", recipe, "--out", root, "--workers", 1, "--until", "refine")
     code, _, errors = say(*run)
@@ -60,31 +60,31 @@ def test_the_whole_way(say: Say, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["200MB", "1.5 GB", "900", "64k"])
-def test_sizes(say: Say, tmp_path: Path, size: str) -> None:
+def test_max_bytes_accepts_units(say: Say, tmp_path: Path, size: str) -> None:
     assert "recipe.json" in say("batch", "write", tmp_path, "--max-bytes", size)[2]
 
 
 @pytest.mark.parametrize("size", ["", "0", "-1", "much", "1TB", "0.1"])
-def test_sizes_that_are_none(say: Say, tmp_path: Path, size: str) -> None:
+def test_invalid_sizes_are_refused(say: Say, tmp_path: Path, size: str) -> None:
     code, _, errors = say("batch", "write", tmp_path, f"--max-bytes={size}")
     assert code == 2
     assert "200MB" in errors
 
 
-def test_no_run_and_no_results(say: Say, tmp_path: Path) -> None:
+def test_a_missing_run_and_missing_results_are_reported(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("batch", "read", tmp_path, tmp_path / "results.jsonl")
     assert code == 1
     assert "is not a run: it has no recipe.json" in errors
     assert say("batch", "read", tmp_path)[0] == 2
 
 
-def test_a_preview_by_files(say: Say, tmp_path: Path) -> None:
+def test_preview_refuses_the_batch_engine(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("preview", write_recipe(tmp_path / "recipe.toml"))
     assert code == 1
     assert "batch write" in errors
 
 
-def test_a_budget_without_prices(say: Say, tmp_path: Path) -> None:
+def test_a_budget_needs_prices(say: Say, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.toml", "http://127.0.0.1:9/v1")
     code, _, errors = say("run", recipe, "--out", tmp_path / "run", "--budget", 5)
     assert code == 1

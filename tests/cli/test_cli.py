@@ -32,13 +32,13 @@ def refused(*arguments: object) -> str:
 
 
 @pytest.mark.parametrize("verb", ["", "run", "batch", "status", "show", "build", "engine", "recipe"])
-def test_help(verb: str) -> None:
+def test_help_lists_the_commands(verb: str) -> None:
     done = cli(*([verb] if verb else []), "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_packages() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from x_instruction.cli import cli;"
         "CliRunner().invoke(cli, ['--help']);"
@@ -48,31 +48,31 @@ def test_help_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_a_recipe_that_ships_starts_one_of_ones_own(tmp_path: Path) -> None:
+def test_recipe_show_prints_a_recipe_that_can_be_run(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text(cli("recipe", "show", "files").stdout, "utf-8")
     assert mine.read_text("utf-8").startswith("# Your own text")
     assert cli("recipe", "show", mine, "--json").stdout == cli("recipe", "show", "files", "--json").stdout
 
 
-def test_unknown_recipe_names_those_there_are() -> None:
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
     line = refused("run", "no-such-recipe")
     assert "demo" in line
 
 
-def test_unknown_key_suggests() -> None:
+def test_an_unknown_key_gets_a_suggestion() -> None:
     assert "did you mean 'candidates'" in refused("run", "demo", "--set", "generate.candiates=3")
 
 
-def test_unknown_language_suggests() -> None:
+def test_an_unknown_language_gets_a_suggestion() -> None:
     assert "did you mean" in refused("run", "demo", "--languages", "swahilli")
 
 
-def test_bad_set() -> None:
+def test_an_invalid_set_option_is_refused() -> None:
     assert "KEY=VALUE" in refused("run", "demo", "--set", "generate.candidates")
 
 
-def test_missing_model_folder(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_missing_model_folder_is_reported(recipe_file: Write, tmp_path: Path) -> None:
     recipe = recipe_file(**{"generate.model": {"name": "/no/such/model"}})
     assert "/no/such/model does not exist" in refused("run", recipe, "--out", tmp_path / "run")
 
@@ -96,7 +96,7 @@ def row(text: object, **more: object) -> bytes:
         ("bad_parquet", b"PAR1 nothing here", "bad"),
     ],
 )
-def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: bytes, expected: str) -> None:
+def test_an_unusable_corpus_is_reported(recipe_file: Write, tmp_path: Path, name: str, body: bytes, expected: str) -> None:
     name = name.replace("cut_gz", "cut_jsonl_gz")
     recipe = recipe_file(corpus=files(tmp_path, **{name: body}))
     line = refused("run", recipe, "--out", tmp_path / "run", "--languages", "fi")
@@ -104,7 +104,7 @@ def test_unusable_corpus(recipe_file: Write, tmp_path: Path, name: str, body: by
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
-def test_an_evaluation_set_that_cannot_be_read(recipe_file: Write, tmp_path: Path) -> None:
+def test_an_unreadable_evaluation_set_is_reported(recipe_file: Write, tmp_path: Path) -> None:
     (tmp_path / "set.jsonl").write_text('{"question"')
     recipe = recipe_file(corpus={"source": "sample", "decontaminate": [f"{tmp_path}/set.jsonl"]})
     line = refused("run", recipe, "--out", tmp_path / "run")
@@ -112,7 +112,7 @@ def test_an_evaluation_set_that_cannot_be_read(recipe_file: Write, tmp_path: Pat
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 
-def test_missing_files(recipe_file: Write, tmp_path: Path) -> None:
+def test_missing_files_are_reported(recipe_file: Write, tmp_path: Path) -> None:
     recipe = recipe_file(corpus={"source": "files", "paths": [f"{tmp_path}/nothing-*.jsonl"]})
     assert "nothing-*.jsonl" in refused("run", recipe, "--out", tmp_path / "run")
 
@@ -136,17 +136,17 @@ def test_bad_lines_are_counted_and_the_run_continues(recipe_file: Write, tmp_pat
     assert dropped["line_too_long"] == 1
 
 
-def test_status_and_show_of_no_run(tmp_path: Path) -> None:
+def test_commands_refuse_a_folder_without_a_run(tmp_path: Path) -> None:
     assert "recipe.json" in refused("status", tmp_path)
     assert "recipe.json" in refused("build", tmp_path)
     assert "expected a built data set (manifest.json and data/) or a run" in refused("show", tmp_path)
 
 
-def test_out_that_cannot_be_written(recipe_file: Write) -> None:
+def test_an_unwritable_output_folder_is_reported(recipe_file: Write) -> None:
     assert "cannot write" in refused("run", recipe_file(), "--out", "/proc/nowhere")
 
 
-def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, tmp_path: Path) -> None:
+def test_changed_settings_are_named_as_on_the_command_line(recipe_file: Write, tmp_path: Path) -> None:
     line = ("run", recipe_file(), "--out", tmp_path / "run", "--languages", "fi", "--until", "corpus", "--workers", 1)
     assert cli(*line).returncode == 0
     made = "error: shard passage/fi/00000 was made with other settings "
@@ -170,7 +170,7 @@ def test_changed_settings_are_named_as_the_user_typed_them(recipe_file: Write, t
     assert f"{made}(corpus.passages was 4, is 5)" in refused(*line, "--set", "corpus.passages=5")
 
 
-def test_the_stages_of_show_are_those_of_the_records() -> None:
+def test_show_offers_every_stage() -> None:
     from x_instruction.cli import show
     from x_instruction.records import STAGES
 

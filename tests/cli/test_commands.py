@@ -33,7 +33,7 @@ def call(*arguments: str, width: int = 80) -> Result:
     return CliRunner().invoke(cli, arguments, prog_name="x-instruction", terminal_width=width)
 
 
-def test_the_top_has_few_entries_in_sections() -> None:
+def test_top_level_help_has_few_entries_in_sections() -> None:
     assert len([path for path in COMMANDS if len(path) == 1]) <= 22
     shown = call("--help").output
     places = [shown.index(f"\n{title}:\n") for title in SECTIONS]
@@ -41,7 +41,7 @@ def test_the_top_has_few_entries_in_sections() -> None:
 
 
 @pytest.mark.parametrize("path", [(), *COMMANDS], ids=" ".join)
-def test_help_fits_80_columns_and_no_line_is_cut(path: Path) -> None:
+def test_help_fits_80_columns(path: Path) -> None:
     done = call(*path, "--help")
     assert done.exit_code == 0
     lines = done.output.splitlines()
@@ -51,7 +51,7 @@ def test_help_fits_80_columns_and_no_line_is_cut(path: Path) -> None:
 
 # The same name is the same option everywhere: type, and the sentence that says what it does.
 @pytest.mark.parametrize("name", ["limit", "languages", "sets", "out", "overwrite", "workers", "form"])
-def test_an_option_is_the_same_everywhere(name: str) -> None:
+def test_an_option_has_the_same_type_and_help_in_every_command(name: str) -> None:
     found = [p for command in COMMANDS.values() for p in command.params if p.name == name and name != "form"]
     kinds = {(type(p.type), p.multiple, tuple(p.opts)) for p in found if isinstance(p, click.Option)}
     assert len(kinds) <= 1
@@ -61,7 +61,7 @@ def test_an_option_is_the_same_everywhere(name: str) -> None:
         assert (option.help or "").startswith(starts.get(name, ""))
 
 
-def test_every_option_has_a_help_text_and_no_two_spellings() -> None:
+def test_every_option_has_a_help_text_and_one_spelling() -> None:
     options = [
         (path, option)
         for path, command in COMMANDS.items()
@@ -74,7 +74,7 @@ def test_every_option_has_a_help_text_and_no_two_spellings() -> None:
 
 
 @pytest.mark.parametrize("name", MOVED)
-def test_an_old_name_leads_to_the_new_one(name: str) -> None:
+def test_an_old_name_is_refused_with_the_new_one(name: str) -> None:
     done = call(name, "--anything")
     assert done.exit_code == 2
     assert done.stdout == ""
@@ -93,7 +93,7 @@ def test_an_old_name_leads_to_the_new_one(name: str) -> None:
         (["seeds", "oasst.jsonl"], "error: `x-instruction seeds` has no command 'oasst.jsonl' (commands: collect, "),
     ],
 )
-def test_a_command_that_does_not_exist(arguments: list[str], line: str) -> None:
+def test_an_unknown_command_gets_a_suggestion(arguments: list[str], line: str) -> None:
     done = call(*arguments)
     assert done.exit_code == 2
     assert done.stderr.startswith(line)
@@ -109,7 +109,7 @@ def test_a_command_that_does_not_exist(arguments: list[str], line: str) -> None:
         (["show", "runs/demo", "--age", "rated"], "--age is now --stage"),
     ],
 )
-def test_an_option_of_another_name(arguments: list[str], line: str) -> None:
+def test_an_unknown_option_gets_a_suggestion(arguments: list[str], line: str) -> None:
     done = call(*arguments)
     assert done.exit_code == 2
     assert line in done.stderr
@@ -119,14 +119,14 @@ def test_an_option_of_another_name(arguments: list[str], line: str) -> None:
     ("words", "expected"),
     [("x-instruction ", "preview"), ("x-instruction eval ", "held-out"), ("x-instruction run demo --l", "--limit")],
 )
-def test_completion(words: str, expected: str) -> None:
+def test_completion_offers_commands_options_and_values(words: str, expected: str) -> None:
     variables = {"_X_INSTRUCTION_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     line = [sys.executable, "-c", "from x_instruction.cli import main; main()"]
     done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60)
     assert expected in [row.split(",")[1] for row in done.stdout.splitlines()]
 
 
-def test_completion_script() -> None:
+def test_the_completion_script_is_printed() -> None:
     line = [sys.executable, "-c", "from x_instruction.cli import main; main()"]
     variables = {"_X_INSTRUCTION_COMPLETE": "bash_source"}
     done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60)

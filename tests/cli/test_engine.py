@@ -37,7 +37,7 @@ def refused(found: tuple[int, str, str]) -> str:
     return errors
 
 
-def test_every_engine_is_listed_in_80_columns(say: Say) -> None:
+def test_the_list_of_engines_fits_80_columns(say: Say) -> None:
     code, shown, _ = say("engine", "list")
     assert code == 0
     assert max(map(len, shown.splitlines())) <= 80
@@ -46,7 +46,7 @@ def test_every_engine_is_listed_in_80_columns(say: Say) -> None:
     assert "aiohttp 3" in shown
 
 
-def test_listing_imports_none_of_them() -> None:
+def test_listing_imports_no_engine() -> None:
     import subprocess
 
     code = (
@@ -57,12 +57,12 @@ def test_listing_imports_none_of_them() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_what_is_not_installed_says_which_extra_brings_it() -> None:
+def test_a_missing_package_names_its_extra() -> None:
     kind = EngineSpec("m", "C", "moon", ("no_such_package",), ("complete",), True, "")
     assert installed(kind) == "not installed: pip install 'x_instruction[moon]'"
 
 
-def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: OpenAIServer, tmp_path: Path) -> None:
+def test_check_describes_a_server_and_prints_recipe_keys(say: Say, server: OpenAIServer, tmp_path: Path) -> None:
     code, shown, _ = say("engine", "check", server.url)
     assert code == 0
     for expected in (f"{server.url} answers", MODEL, "4,096 tokens", "plain, chat", "seconds"):
@@ -78,13 +78,13 @@ def test_a_server_is_described_and_can_be_put_into_a_recipe(say: Say, server: Op
     assert load(tmp_path / "mine.toml").generate.model.server.url == server.url
 
 
-def test_the_end_of_the_address_may_be_missing(say: Say, server: OpenAIServer) -> None:
+def test_the_v1_suffix_of_the_address_is_optional(say: Say, server: OpenAIServer) -> None:
     code, shown, _ = say("engine", "check", server.url.removesuffix("/v1"))
     assert code == 0
     assert f'server.url = "{server.url}"' in shown
 
 
-def test_one_instruction_is_asked_for_and_shown_as_it_is_read(say: Say) -> None:
+def test_check_requests_one_instruction_and_shows_how_it_is_read(say: Say) -> None:
     def answer(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
         if not path.endswith("/chat/completions"):
             return None
@@ -110,7 +110,7 @@ def test_one_instruction_is_asked_for_and_shown_as_it_is_read(say: Say) -> None:
         assert "cannot read recipe" in refused(say("engine", "check", server.url, "--recipe", "nowhere.toml"))
 
 
-def test_several_models_are_listed_to_choose_from(say: Say) -> None:
+def test_a_server_with_several_models_lists_them(say: Say) -> None:
     with OpenAIServer(models=("a/one", "b/two")) as server:
         code, shown, _ = say("engine", "check", server.url)
         assert code == 0
@@ -122,7 +122,7 @@ def test_several_models_are_listed_to_choose_from(say: Say) -> None:
         assert "did you mean 'b/two'" in refused(say("engine", "check", server.url, "--model", "b/twoo"))
 
 
-def test_a_server_without_models_or_chat(say: Say) -> None:
+def test_a_server_without_models_or_chat_is_described(say: Say) -> None:
     with OpenAIServer(models=()) as server:
         assert "name one with --model" in refused(say("engine", "check", server.url))
     no_chat = (400, {"error": {"message": "no chat template"}})
@@ -132,25 +132,25 @@ def test_a_server_without_models_or_chat(say: Say) -> None:
         assert "prompts        plain\n" in shown
 
 
-def test_nobody_there(say: Say) -> None:
+def test_an_unreachable_server_is_reported(say: Say) -> None:
     line = refused(say("engine", "check", "http://127.0.0.1:9/v1"))
     assert "cannot connect" in line
     assert "check that the server is running" in line
 
 
-def test_a_web_page(say: Say) -> None:
+def test_a_web_page_in_place_of_the_api_is_reported(say: Say) -> None:
     with OpenAIServer(fault=lambda path, body: (200, PAGE)) as server:
         assert "a web page (HTML)" in refused(say("engine", "check", server.url))
 
 
 @pytest.mark.parametrize("engine", ["openai", "tgi"])
-def test_another_path(say: Say, server: OpenAIServer, engine: str) -> None:
+def test_a_wrong_path_is_reported(say: Say, server: OpenAIServer, engine: str) -> None:
     line = refused(say("engine", "check", f"{server.url}/models/x", "--engine", engine))
     assert "404" in line
     assert "check the address" in line
 
 
-def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_or_wrong_key_is_reported_and_never_shown(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     with OpenAIServer(key="sesame") as server:
         monkeypatch.delenv("X_INSTRUCTION_API_KEY", raising=False)
         assert "set X_INSTRUCTION_API_KEY" in refused(say("engine", "check", server.url))
@@ -168,29 +168,29 @@ def test_keys(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     ("url", "message"),
     [("localhost:8000", "expected an address"), ("http://u:p@host/v1", "user or password")],
 )
-def test_addresses_that_are_none(say: Say, url: str, message: str) -> None:
+def test_invalid_addresses_are_refused(say: Say, url: str, message: str) -> None:
     assert message in refused(say("engine", "check", url))
 
 
-def test_a_model_without_a_server(say: Say) -> None:
+def test_check_needs_an_address(say: Say) -> None:
     code, _, errors = say("engine", "check", "--model", "x")
     assert code == 2
     assert "Missing argument 'URL'" in errors
 
 
-def test_the_apis_of_the_command_are_those_of_the_library() -> None:
+def test_the_command_offers_every_server_api() -> None:
     from x_instruction.engines.remote import server_check
 
     assert tuple(server_check.SERVED) == SERVED
 
 
-def test_a_server_cannot_move_the_cursor(say: Say) -> None:
+def test_control_characters_from_a_server_are_escaped(say: Say) -> None:
     with OpenAIServer(models=("a\x1b[2J", "b")) as server:
         _, shown, _ = say("engine", "check", server.url)
     assert "\x1b" not in shown
 
 
-def test_a_model_that_only_fails(say: Say) -> None:
+def test_a_model_that_fails_every_request_is_reported(say: Say) -> None:
     def fault(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
         return (500, {"error": {"message": "CUDA out of memory"}}) if path.endswith("completions") else None
 

@@ -52,13 +52,13 @@ def test_bad_input_is_reported_before_a_model_is_loaded(tmp_path: Path, data: Pa
     assert heldout("/no/model", data, "--max-tokens", "0").exit_code == 2
 
 
-def test_what_a_model_cannot_be_asked(tiny_model: Path, data: Path) -> None:
+def test_a_model_that_cannot_be_evaluated_is_refused(tiny_model: Path, data: Path) -> None:
     assert "has no chat template" in refused(tiny_model, data, "--prompt", "chat")
     message = refused("batch:x", data, "--set", "engine=batch", "--prompt", "answer")
     assert "batch:x must score to be evaluated" in message
 
 
-def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+def test_results_are_printed_written_and_compared(tiny_model: Path, tmp_path: Path, data: Path) -> None:
     out = tmp_path / "base.json"
     done = heldout(tiny_model, data, *SHORT, "--out", out)
     assert done.exit_code == 0, done.output
@@ -91,7 +91,7 @@ def test_table_file_and_comparison(tiny_model: Path, tmp_path: Path, data: Path)
 
 # PEFT reads an attribute that transformers gives up.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_an_adapter_is_another_model(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+def test_an_adapter_is_evaluated_as_a_model_of_its_own(tiny_model: Path, tmp_path: Path, data: Path) -> None:
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
@@ -110,7 +110,7 @@ def test_an_adapter_is_another_model(tiny_model: Path, tmp_path: Path, data: Pat
     assert all(abs(base["bits"] - tuned["bits"]) > 1e-3 for base, tuned in pairs)
 
 
-def test_the_gain_and_the_record(tmp_path: Path, tiny_model: Path, data: Path) -> None:
+def test_the_gain_is_recorded(tmp_path: Path, tiny_model: Path, data: Path) -> None:
     from x_instruction.evaluation.comparison import compare
     from x_instruction.evaluation.record import read_instances, read_record
 

@@ -41,11 +41,11 @@ def recipe(recipe_file: Write, tmp_path: Path, tiny_model: Path) -> Path:
     )
 
 
-def test_every_rater_that_reads_can_be_compared() -> None:
+def test_the_command_offers_every_rater_that_reads_pairs() -> None:
     assert set(_RATERS) == set(RATERS) - set(UNASKED)
 
 
-def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
+def test_bad_input_is_refused(say: Say, recipe: Path, tmp_path: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.jsonl"
     assert "expected a name that ends in .jsonl" in say("seeds", "labels", recipe, "--out", tmp_path / "labels.csv")[2]
     assert "no seeds" in say("seeds", "labels", recipe, "--out", out, "--languages", "bn")[2]
@@ -69,7 +69,7 @@ def test_refusals(say: Say, recipe: Path, tmp_path: Path) -> None:
     assert "does not exist" in say("eval", "raters", recipe, labels, "--adapter", "/no/adapter")[2]
 
 
-def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
+def test_labels_are_written_for_every_language(say: Say, recipe: Path, tmp_path: Path) -> None:
     parts = {}
     for part in ("training", "validation", "all"):
         out = tmp_path / f"{part}.jsonl"
@@ -87,7 +87,7 @@ def test_labels(say: Say, recipe: Path, tmp_path: Path) -> None:
     assert len(parts["all"]) == 48
 
 
-def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_raters_are_compared_on_labels(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
     labels, out = tmp_path / "labels.jsonl", tmp_path / "out.json"
     say("seeds", "labels", recipe, "--out", labels)
     code, shown, errors = say("eval", "raters", recipe, labels, "--out", out)
@@ -119,7 +119,9 @@ def test_compare(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
-def test_only_tuned_raters_have_the_adapter(say: Say, recipe: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_only_trained_and_combined_raters_use_the_adapter(
+    say: Say, recipe: Path, tmp_path: Path, tiny_model: Path
+) -> None:
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 

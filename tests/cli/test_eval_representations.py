@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_cannot_be_is_refused(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_bad_input_is_refused(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     for words, arguments in {
         "leave one out": [tiny_model, data, "--layer", 1, "--layers", "all"],
         "layer is 3, expected 0": [tiny_model, data, "--layer", 3],
@@ -41,7 +41,7 @@ def test_what_cannot_be_is_refused(data: Path, tiny_model: Path, tmp_path: Path)
     assert call(tiny_model).exit_code == 2
 
 
-def test_a_table_and_the_same_numbers_in_a_file(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_table_and_the_file_have_the_same_numbers(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "found" / "numbers.json"
     done = call(tiny_model, data, "--limit", 3, "--pooling", "mean", "--out", out)
     assert done.exit_code == 0, done.output
@@ -58,7 +58,7 @@ def test_a_table_and_the_same_numbers_in_a_file(data: Path, tiny_model: Path, tm
         assert float(table[3][place]) == pytest.approx((float(table[1][place]) + float(table[2][place])) / 2, abs=2e-3)
 
 
-def test_every_layer(data: Path, tiny_model: Path) -> None:
+def test_all_layers_are_measured(data: Path, tiny_model: Path) -> None:
     done = call(tiny_model, f"{data}", "--layers", "all")
     assert done.exit_code == 0, done.output
     rows = [line.split()[:2] for line in done.stdout.splitlines()[1:]]
@@ -67,7 +67,7 @@ def test_every_layer(data: Path, tiny_model: Path) -> None:
     ]
 
 
-def test_a_record(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_results_are_recorded(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     from x_instruction.evaluation.record import read_record
 
     assert call(tiny_model, data, "--layers", "all", "--record", tmp_path / "r").exit_code == 0

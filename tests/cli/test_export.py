@@ -30,11 +30,11 @@ def originals(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_formats_of_the_command_are_those_of_the_library() -> None:
+def test_the_command_offers_every_format() -> None:
     assert set(export.FORMATS) == set(FORMATS | PREFERENCES)
 
 
-def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path) -> None:
+def test_errors_are_one_line_without_a_traceback(originals: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (originals / "th.json").write_text('[{"instruction": "Why?", "output": "เพราะ"},\n {"instruction": "Why?"}]')
     for expected, arguments in {
@@ -53,7 +53,7 @@ def test_a_refusal_is_one_line_and_no_traceback(originals: Path, tmp_path: Path)
     assert "'original', 'jsonl'" in done.stderr
 
 
-def test_it_prints_the_files(originals: Path, tmp_path: Path) -> None:
+def test_the_written_files_are_printed(originals: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = cli(originals, "--format", "chat", "--out", out)
     assert done.returncode == 0, done.stderr

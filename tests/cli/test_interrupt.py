@@ -40,7 +40,7 @@ def heard() -> Iterator[None]:
         (1, "corpus: fi", signal.SIGTERM, "ended by SIGTERM"),
     ],
 )
-def test_a_run_is_interrupted_and_continues(
+def test_an_interrupted_run_continues(
     recipe_file: Write, tmp_path: Path, workers: int, after: str, number: signal.Signals, message: str
 ) -> None:
     root = tmp_path / "run"
@@ -62,7 +62,7 @@ def test_a_run_is_interrupted_and_continues(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_command_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_without_results_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
 

@@ -32,7 +32,7 @@ def corpus(folder: Path, tag: str, texts: list[str]) -> str:
     return str(path)
 
 
-def test_a_language_of_the_sample_is_a_go(tiny_model: Path) -> None:
+def test_a_language_of_the_sample_gets_the_verdict_go(tiny_model: Path) -> None:
     done = call("sw,th", "--model", str(tiny_model), "--set", "generate.model.server.prompt_price=2")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].split() == [
@@ -41,7 +41,7 @@ def test_a_language_of_the_sample_is_a_go(tiny_model: Path) -> None:
     assert [line.split()[-1] for line in done.stdout.splitlines()[1:]] == ["go", "go"]
 
 
-def test_the_figures_are_those_of_the_texts(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_figures_describe_the_texts(tiny_model: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
     text = (
@@ -60,7 +60,7 @@ def test_the_figures_are_those_of_the_texts(tiny_model: Path, tmp_path: Path) ->
     assert row["cost"] is None
 
 
-def test_a_language_that_no_identifier_knows_is_no_go(tmp_path: Path) -> None:
+def test_a_language_without_an_identifier_is_no_go(tmp_path: Path) -> None:
     done = call("ti", "--corpus", corpus(tmp_path, "ti", [TIGRINYA * 3]), "--json")
     (row,) = json.loads(done.stdout)
     assert done.exit_code == 2
@@ -68,7 +68,7 @@ def test_a_language_that_no_identifier_knows_is_no_go(tmp_path: Path) -> None:
     assert (row["go"], row["identified"]) == (False, {})
 
 
-def test_text_in_another_language_is_no_go_and_its_language_named(tmp_path: Path) -> None:
+def test_text_in_another_language_is_no_go_and_its_language_is_named(tmp_path: Path) -> None:
     done = call("sw", "--corpus", corpus(tmp_path, "sw", [ENGLISH_PAGE, ENGLISH_PAGE.upper()]), "--json")
     (row,) = json.loads(done.stdout)
     assert (done.exit_code, row["share"], row["go"]) == (2, 0.0, False)
@@ -76,13 +76,13 @@ def test_text_in_another_language_is_no_go_and_its_language_named(tmp_path: Path
     assert row["identified"]["en"] == len(row["identified"]) + 1 == 2
 
 
-def test_text_that_is_mostly_dropped_is_no_go_with_the_reason(tmp_path: Path) -> None:
+def test_text_that_is_mostly_dropped_is_no_go_and_the_reason_is_named(tmp_path: Path) -> None:
     (row,) = rows("sw", "--corpus", corpus(tmp_path, "sw", ["Habari za leo."] * 5))
     assert row["share"] < LEAST_KEPT
     assert row["why"] == "0% of the text is kept, mostly dropped as too_short"
 
 
-def test_a_tokenizer_that_has_not_seen_the_script_is_no_go(tmp_path: Path) -> None:
+def test_a_tokenizer_without_the_script_is_no_go(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -95,7 +95,7 @@ def test_a_tokenizer_that_has_not_seen_the_script_is_no_go(tmp_path: Path) -> No
     assert row["against_english"] > 4
 
 
-def test_csv_has_all_figures_and_no_tokens_without_a_model() -> None:
+def test_csv_has_all_figures_and_leaves_out_tokens_without_a_model() -> None:
     (row,) = csv.DictReader(call("sw", "--csv").stdout.splitlines())
     assert (row["language"], row["kept"], row["go"]) == ("sw", "12", "True")
     assert row["tokens_per_character"] == ""

@@ -39,14 +39,14 @@ def translate(*arguments: object) -> Result:
         (("--languages", "sw", "--set", "model.name=x", "--set", "model.engine=vlm"), "unknown engine 'vlm'"),
     ],
 )
-def test_refused(seeds: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_bad_input_is_refused(seeds: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     done = translate(seeds, *arguments, "--out", tmp_path / "out.jsonl")
     assert isinstance(done.exception, XInstructionError), done.output
     assert message in str(done.exception)
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_what_is_shown(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_counts_and_reasons_are_printed(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
     keys = ("language_check=false", "min_score=0", "max_tokens=40", f"model.name={tiny_model}")
     sets = [part for key in keys for part in ("--set", key)]
     with seeds.open("a") as stream:

@@ -51,7 +51,7 @@ def show() -> Show:
     return call
 
 
-def test_rows_of_a_run_by_stage_and_language(run: Path, show: Show) -> None:
+def test_rows_of_a_run_are_selected_by_stage_and_language(run: Path, show: Show) -> None:
     out = show(run)
     assert [out.count(text) for text in ("What is in sw?", "What is in ur?", "score 0.250")] == [1, 1, 2]
     assert "rank" not in show(run, "--stage", "rated")
@@ -60,7 +60,7 @@ def test_rows_of_a_run_by_stage_and_language(run: Path, show: Show) -> None:
     assert "What is in ur?" in show(run, "--search", "WHAT IS IN UR")
 
 
-def test_dropped_rows_by_reason(run: Path, show: Show) -> None:
+def test_dropped_rows_are_selected_by_reason(run: Path, show: Show) -> None:
     assert show(run, "--dropped").count("Another question?") == 2
     assert show(run, "--dropped=not_best", "--languages", "sw").count("not_best") == 1
 
@@ -76,7 +76,9 @@ def test_dropped_rows_by_reason(run: Path, show: Show) -> None:
         (["--round", "2"], "--round is 2, and the last round of the run is 0"),
     ],
 )
-def test_what_a_run_does_not_have(run: Path, show: Show, arguments: list[str], message: str) -> None:
+def test_a_stage_language_or_reason_without_rows_is_reported(
+    run: Path, show: Show, arguments: list[str], message: str
+) -> None:
     out = show(run, *arguments)
     assert message in out
     assert "\n" not in out
@@ -90,7 +92,7 @@ def test_the_id_of_a_dropped_row_names_the_reason(run: Path, show: Show) -> None
     assert "Another question?" in show(run, "--dropped", "--id", name)
 
 
-def test_a_built_folder_and_files(tmp_path: Path, show: Show) -> None:
+def test_built_folders_and_files_are_shown(tmp_path: Path, show: Show) -> None:
     folder = built(tmp_path / "set", ("sw", "th"), rows=2)
     assert show(folder).count("What is known of number") == 4
     assert "needs a run, and" in show(folder, "--dropped")
@@ -115,7 +117,9 @@ def test_a_built_folder_and_files(tmp_path: Path, show: Show) -> None:
         ("note.md", "x", "cannot tell the format of"),
     ],
 )
-def test_what_is_no_source(tmp_path: Path, show: Show, name: str, content: str | None, message: str) -> None:
+def test_an_unusable_source_is_refused(
+    tmp_path: Path, show: Show, name: str, content: str | None, message: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.parent.mkdir(exist_ok=True)
@@ -138,7 +142,7 @@ def test_lines_fit_and_hostile_text_is_escaped(run: Path, show: Show, monkeypatc
     assert plain("a" * 20, 10) == "a" * 10 + "…"
 
 
-def test_records_of_all_stages_are_entries() -> None:
+def test_records_of_every_stage_are_shown() -> None:
     from x_instruction.cli.rows import entry
     from x_instruction.records import STAGES, as_row
 
@@ -156,7 +160,7 @@ def test_scores_of_other_tools_are_shown_as_they_are() -> None:
     assert entry({"instruction": "Ask.", "output": "Jibu.", "score": 0.12345}).facts == "score 0.123"
 
 
-def test_a_data_set_on_the_hub(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_a_hub_data_set_is_shown(local_hub: RunningHub, tmp_path: Path) -> None:
     folder = built(tmp_path / "set", ("sw", "th"), rows=2)
     repo = local_hub.create("shown/rows")
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -23,7 +23,7 @@ COLUMNS = [
 ]
 
 
-def test_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_are_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     emit(ROWS, COLUMNS)
     assert capsys.readouterr().out.splitlines() == [
@@ -33,7 +33,7 @@ def test_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_a_pipe_gets_whole_lines_and_a_terminal_its_width(
+def test_lines_are_cut_to_the_terminal_and_whole_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [{"text": "word " * 60 + "end"}]
@@ -68,7 +68,7 @@ def test_json_and_csv_hold_every_value(capsys: pytest.CaptureFixture[str]) -> No
     assert (second["score"], second["tags"], second["dropped"]) == ("", "", "{}")
 
 
-def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     emit([], COLUMNS, "json")
     assert json.loads(capsys.readouterr().out) == []
     emit([], COLUMNS, "csv")

@@ -32,7 +32,7 @@ def fits(text: str) -> bool:
     return all(cell_len(line) <= COLUMNS for line in text.splitlines())
 
 
-def test_a_run_moves_every_second_until_it_is_interrupted(folder: Path) -> None:
+def test_the_progress_display_changes_every_second_until_interrupted(folder: Path) -> None:
     line = ("run", "recipe.toml", "--out", "run", "--languages", "fi", "--workers", 1, *SLOW)
     running = Terminal(*line, folder=folder)
     shown: list[tuple[float, str]] = []
@@ -64,7 +64,7 @@ def test_a_run_moves_every_second_until_it_is_interrupted(folder: Path) -> None:
     assert "  fi-" not in rows
 
 
-def test_a_terminal_that_is_closed_ends_the_run(folder: Path) -> None:
+def test_closing_the_terminal_ends_the_run(folder: Path) -> None:
     line = ("run", "recipe.toml", "--out", "run", "--languages", "fi", "--workers", 1, *SLOW)
     running = Terminal(*line, folder=folder)
     next(lines for _, lines in running.pictures() if "generate fi" in "\n".join(lines))
@@ -75,7 +75,7 @@ def test_a_terminal_that_is_closed_ends_the_run(folder: Path) -> None:
     assert "12" in Terminal("status", "run", folder=folder).finish()
 
 
-def test_a_preview_fits(folder: Path) -> None:
+def test_a_preview_fits_80_columns(folder: Path) -> None:
     preview = Terminal("preview", "recipe.toml", "--out", "run", "--languages", "th", folder=folder)
     text = preview.finish()
     assert preview.process.returncode == 0, text

@@ -56,7 +56,7 @@ def small(tmp_path: Path) -> Callable[..., Recipe]:
 # Bad input
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError,
         match=r"cannot read recipe .*nowhere.toml: No such file.*one of adapters, demo, eight-gpus, english-pages",
@@ -64,26 +64,26 @@ def test_no_such_file(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.toml")
 
 
-def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="Is a directory"):
         load(tmp_path)
 
 
-def test_not_toml(tmp_path: Path) -> None:
+def test_invalid_toml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text("name = \nseed = 1", "utf-8")
     with pytest.raises(RecipeError, match=r"bad.toml is not valid TOML: .*line 1"):
         load(path)
 
 
-def test_not_text(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(b"name = '\xff\xfe'")
     with pytest.raises(RecipeError, match="not UTF-8"):
         load(path)
 
 
-def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
+def test_an_empty_file_names_the_required_keys(tmp_path: Path) -> None:
     path = tmp_path / "empty.toml"
     path.write_text("", "utf-8")
     with pytest.raises(RecipeError, match="name is missing and has no default"):
@@ -128,18 +128,18 @@ def test_an_unknown_key_lists_the_known_ones(small: Callable[..., Recipe], key: 
         ("refine__rater", "llm", "refine.rater is 'llm', expected 'trained', 'pmi'"),
     ],
 )
-def test_wrong_types(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+def test_wrong_types_are_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         small(**{key: value})
 
 
 @pytest.mark.parametrize("line", ['name = "small"', 'source = "sample"', 'name = "org/writer"', 'rater = "pmi"'])
-def test_keys_without_a_default_are_missed(small: Callable[..., Recipe], line: str) -> None:
+def test_required_keys_are_reported(small: Callable[..., Recipe], line: str) -> None:
     with pytest.raises(RecipeError, match=rf"{line.split(' ')[0]} is missing and has no default"):
         small(line)
 
 
-def test_a_missing_section_is_missed(small: Callable[..., Recipe]) -> None:
+def test_required_sections_are_reported(small: Callable[..., Recipe]) -> None:
     with pytest.raises(RecipeError, match="diversify is missing"):
         small('[diversify]\nembedder = "org/encoder"')
 
@@ -175,24 +175,24 @@ def test_a_missing_section_is_missed(small: Callable[..., Recipe]) -> None:
         ("languages", "[]", r"languages is \[\], expected at least 1"),
     ],
 )
-def test_values_out_of_range(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+def test_values_out_of_range_are_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         small(**{key: value})
 
 
-def test_an_unknown_language_keeps_its_kind_and_suggestion(small: Callable[..., Recipe]) -> None:
+def test_an_unknown_language_raises_its_own_error_with_a_suggestion(small: Callable[..., Recipe]) -> None:
     with pytest.raises(UnknownLanguage, match=r"unknown language 'swahli', did you mean 'sw'\?"):
         small(languages='["fi", "swahli"]')
 
 
 @pytest.mark.parametrize("key", ["name__x", "corpus__source__x", "languages__0"])
-def test_an_override_below_a_value(small: Callable[..., Recipe], key: str) -> None:
+def test_an_override_inside_a_value_is_refused(small: Callable[..., Recipe], key: str) -> None:
     with pytest.raises(RecipeError, match=r"cannot set .*: \w+ is a value, not a section"):
         small(**{key: "1"})
 
 
 @pytest.mark.parametrize("key", ["", ".", "corpus.", ".corpus"])
-def test_an_override_without_a_name(small: Callable[..., Recipe], key: str) -> None:
+def test_an_override_without_a_key_is_refused(small: Callable[..., Recipe], key: str) -> None:
     with pytest.raises(RecipeError, match="unknown key"):
         small(**{key: "1"})
 
@@ -200,7 +200,7 @@ def test_an_override_without_a_name(small: Callable[..., Recipe], key: str) -> N
 # Good input
 
 
-def test_the_smallest_recipe(small: Callable[..., Recipe]) -> None:
+def test_the_smallest_recipe_gets_every_default(small: Callable[..., Recipe]) -> None:
     found = small()
     assert found.languages == ("sw", "fi")
     assert found.generate.model == Model(name="org/writer")
@@ -224,7 +224,9 @@ def test_the_smallest_recipe(small: Callable[..., Recipe]) -> None:
         ("publish__pretty_name", "Two words = fine", "Two words = fine"),
     ],
 )
-def test_overrides(small: Callable[..., Recipe], key: str, value: str, expected: Any) -> None:
+def test_overrides_are_parsed_by_the_type_of_the_key(
+    small: Callable[..., Recipe], key: str, value: str, expected: Any
+) -> None:
     found: Any = small(**{key: value})
     for part in key.split("__"):
         found = getattr(found, part)
@@ -232,21 +234,21 @@ def test_overrides(small: Callable[..., Recipe], key: str, value: str, expected:
     assert type(found) is type(expected)
 
 
-def test_overrides_touch_nothing_else(small: Callable[..., Recipe]) -> None:
+def test_overrides_change_nothing_else(small: Callable[..., Recipe]) -> None:
     changed = small(generate__candidates="8", generate__model__threads="2")
     before, after = flatten(small()), flatten(changed)
     assert {key for key in before if before[key] != after[key]} == {"generate.candidates", "generate.model.threads"}
 
 
-def test_an_override_may_open_a_section(small: Callable[..., Recipe]) -> None:
+def test_an_override_may_add_a_section(small: Callable[..., Recipe]) -> None:
     assert small(publish__test="0.1").publish.test == 0.1
 
 
-def test_recipes_that_ship() -> None:
+def test_every_included_recipe_is_listed() -> None:
     assert {"demo", "eight-gpus", "files", "muri", "one-gpu", "x-instruction"} <= set(names())
 
 
-def test_combined_rates_only_what_its_weights_were_fitted_to() -> None:
+def test_only_recipes_with_the_embedded_generator_use_the_combined_rater() -> None:
     """The included weights were fitted to candidates of the embedded model, so other recipes need a rater without."""
     raters = {name: load(name).refine for name in names()}
     combined = {name for name, refine in raters.items() if refine.rater == "combined" and not refine.weights}
@@ -258,7 +260,7 @@ def test_combined_rates_only_what_its_weights_were_fitted_to() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_recipes_that_ship_load_and_come_back(name: str) -> None:
+def test_included_recipes_round_trip(name: str) -> None:
     found = load(name)
     assert found.name == name
     assert loads(dumps(found)) == found
@@ -266,7 +268,7 @@ def test_recipes_that_ship_load_and_come_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_dumps_writes_every_key_out(name: str) -> None:
+def test_dumps_writes_every_key(name: str) -> None:
     def keys(kind: Section, prefix: str = "") -> set[str]:
         found = set()
         for name in type(kind).model_fields:
@@ -277,13 +279,13 @@ def test_dumps_writes_every_key_out(name: str) -> None:
     assert set(flatten(json.loads(dumps(load(name))))) == keys(load(name)) == set(flatten(load(name)))
 
 
-def test_dumps_keeps_other_scripts(small: Callable[..., Recipe]) -> None:
+def test_dumps_keeps_non_latin_text(small: Callable[..., Recipe]) -> None:
     found = small(publish__pretty_name="คำสั่ง বাংলা")
     assert "คำสั่ง বাংলা" in dumps(found)
     assert loads(dumps(found)) == found
 
 
-def test_flatten(small: Callable[..., Recipe]) -> None:
+def test_flatten_gives_dotted_keys(small: Callable[..., Recipe]) -> None:
     flat = flatten(small())
     assert flat["languages"] == ["sw", "fi"]
     assert flat["corpus.filters.min_chars"] == 200
@@ -308,7 +310,7 @@ VALUES = st.recursive(
 
 @settings(deadline=None, max_examples=50)
 @given(st.dictionaries(st.text(), VALUES, max_size=5), st.randoms())
-def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
+def test_the_digest_ignores_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
     items = list(value.items())
     random.shuffle(items)
     assert digest(dict(items)) == digest(value)
@@ -332,7 +334,7 @@ def test_the_digest_does_not_see_the_order_of_keys(value: dict[str, Any], random
         ("", ""),
     ],
 )
-def test_a_place_on_this_machine_is_reported_by_its_last_part(text: str, expected: str) -> None:
+def test_without_folder_keeps_the_last_part_of_a_local_path(text: str, expected: str) -> None:
     assert without_folder(text) == expected
 
 
@@ -350,12 +352,14 @@ def test_a_place_on_this_machine_is_reported_by_its_last_part(text: str, expecte
         ("corpus__filters__language", "false", r"language was renamed to corpus\.filters\.language_check"),
     ],
 )
-def test_an_old_name_is_refused(small: Callable[..., Recipe], key: str, value: str, message: str) -> None:
+def test_an_old_key_is_refused_with_the_new_one(
+    small: Callable[..., Recipe], key: str, value: str, message: str
+) -> None:
     with pytest.raises(RecipeError, match=message):
         small(**{key: value})
 
 
-def test_new_names_exist() -> None:
+def test_the_new_names_of_old_keys_exist() -> None:
     """Every key that an error names as the new one is a key of its section."""
     kinds = {kind.__name__: kind for kind in Section.__subclasses__()}
     kinds |= {kind.__name__: kind for parent in list(kinds.values()) for kind in parent.__subclasses__()}
@@ -367,7 +371,7 @@ def test_new_names_exist() -> None:
 # What a recipe may be read from
 
 
-def test_a_dict_is_a_recipe_and_stays_as_it_is() -> None:
+def test_a_dict_is_loaded_and_not_changed() -> None:
     table = tomllib.loads(SMALL)
     before = copy.deepcopy(table)
     found = load(table, {"generate.candidates": 8, "publish.test": 0.1})
@@ -376,7 +380,7 @@ def test_a_dict_is_a_recipe_and_stays_as_it_is() -> None:
     assert load(load(table).model_dump()) == load(table)
 
 
-def test_a_recipe_is_a_recipe(small: Callable[..., Recipe]) -> None:
+def test_a_recipe_object_is_loaded(small: Callable[..., Recipe]) -> None:
     recipe = small()
     assert load(recipe) is recipe
     changed = load(recipe, {"generate.train.rank": 8, "seeds.paths": ["seeds.jsonl"]})
@@ -392,12 +396,12 @@ def test_a_recipe_is_a_recipe(small: Callable[..., Recipe]) -> None:
         ({}, "name is missing and has no default"),
     ],
 )
-def test_nothing_else_is(source: Any, message: str) -> None:
+def test_other_types_are_refused(source: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load(source)
 
 
-def test_a_section_made_in_python_is_checked_alike() -> None:
+def test_sections_made_in_python_are_validated() -> None:
     with pytest.raises(RecipeError, match=r"^batch_size is 0, expected a number above 0$"):
         Model(name="m", batch_size=0)
     with pytest.raises(RecipeError, match=r"^server\.retries is -1, expected 0 or more$"):
@@ -406,7 +410,7 @@ def test_a_section_made_in_python_is_checked_alike() -> None:
         Model(name="m").replace(thread=2)
 
 
-def test_only_the_rater_none_needs_no_model() -> None:
+def test_every_rater_but_none_needs_a_model() -> None:
     writer = Model(name="org/writer")
     table = tomllib.loads(SMALL)
     table["refine"] = {"rater": "none"}

@@ -59,7 +59,7 @@ def schema() -> Draft202012Validator:
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_recipes_that_ship_are_valid(name: str) -> None:
+def test_included_recipes_are_valid(name: str) -> None:
     schema().validate(tomllib.loads(recipe.text_of(name)))
 
 
@@ -71,13 +71,13 @@ def test_recipes_that_ship_are_valid(name: str) -> None:
         ("candidates", 0, "0 is less than or equal to the minimum of 0"),
     ],
 )
-def test_an_editor_sees_a_mistake(key: str, value: Any, message: str) -> None:
+def test_the_schema_rejects_mistakes(key: str, value: Any, message: str) -> None:
     table = tomllib.loads(recipe.text_of("demo"))
     table["generate"][key] = value
     with pytest.raises(ValidationError, match=message):
         schema().validate(table)
 
 
-def test_other_kinds_have_schemas() -> None:
+def test_every_kind_of_recipe_has_a_schema() -> None:
     assert "afp" in recipe_schema(MixRecipe)["properties"]
     assert recipe_schema(TrainingRecipe)["properties"]["lr_search_rates"]["description"]

@@ -22,7 +22,7 @@ from x_instruction.errors import RecipeError
         ("[slurm", "is not valid TOML"),
     ],
 )
-def test_a_wrong_site_is_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_site_is_refused(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "site.toml"
     file.write_text(text)
     with pytest.raises(RecipeError) as raised:
@@ -31,12 +31,12 @@ def test_a_wrong_site_is_refused(text: str, message: str, tmp_path: Path) -> Non
     assert "hf_secret" not in str(raised.value)
 
 
-def test_a_missing_site_is_named(tmp_path: Path) -> None:
+def test_a_missing_site_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read the site .*none.toml: No such file"):
         load(tmp_path / "none.toml")
 
 
-def test_the_sites_of_the_page_are_valid(tmp_path: Path) -> None:
+def test_the_sites_in_the_documentation_are_valid(tmp_path: Path) -> None:
     page = Path(__file__).parent.parent.parent / "docs" / "scale.md"
     found = re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     sites = [text for text in found if re.match(r"\[(slurm|hf_jobs|ray)\]|scratch", text)]

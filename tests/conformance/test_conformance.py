@@ -119,7 +119,7 @@ def same(found: Answers, kinds: set[str], tolerance: float, texts: float = 1.0) 
         assert a["log_likelihood"] / a["tokens"] == pytest.approx(b["log_likelihood"] / b["tokens"], abs=tolerance)
 
 
-def test_the_measure_says_something() -> None:
+def test_the_reference_answers_are_meaningful() -> None:
     found = measure()
     assert found["complete"][0]["text"].startswith(" Paris")
     assert len({answer["text"] for answer in found["complete"]}) == 10
