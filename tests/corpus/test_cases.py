@@ -53,7 +53,7 @@ def run(case: str, tag: str, folder: Path, **filters: Any) -> tuple[list[Passage
         ("33-two-scripts", "uz", 12, {"wrong_script": 12}, {}),
     ],
 )
-def test_what_is_kept_and_dropped(
+def test_each_case_keeps_and_drops_the_expected_rows(
     case: str, tag: str, kept: int, dropped: dict[str, int], filters: dict[str, Any], tmp_path: Path
 ) -> None:
     found, reasons = run(case, tag, tmp_path, **filters)
@@ -62,7 +62,7 @@ def test_what_is_kept_and_dropped(
 
 
 @pytest.mark.parametrize(("tag", "kept"), [("km", "។"), ("lo", None), ("my", "။"), ("th", None)])
-def test_long_documents_are_cut_at_the_stops_of_their_script(tag: str, kept: str | None, tmp_path: Path) -> None:
+def test_long_documents_are_cut_at_the_full_stops_of_their_script(tag: str, kept: str | None, tmp_path: Path) -> None:
     found, reasons = run("21-thai-khmer-lao-burmese-long", tag, tmp_path)
     assert len(found) >= 4
     assert not reasons
@@ -83,7 +83,7 @@ def test_zero_width_spaces_stay_in_khmer(tmp_path: Path) -> None:
     assert sum(passage.text.count("\u200b") for passage in found) == 30
 
 
-def test_joiners_stay_and_a_chillu_has_one_spelling(tmp_path: Path) -> None:
+def test_joiners_are_kept_and_a_chillu_has_one_spelling(tmp_path: Path) -> None:
     persian, _ = run("15-joiners-and-marks", "fa", tmp_path)
     malayalam, _ = run("15-joiners-and-marks", "ml", tmp_path)
     assert any("\u200c" in passage.text for passage in persian)
@@ -91,7 +91,7 @@ def test_joiners_stay_and_a_chillu_has_one_spelling(tmp_path: Path) -> None:
     assert not any("\u0d4d\u200d" in passage.text for passage in malayalam)
 
 
-def test_damaged_unicode_is_marked_and_emoji_stay_whole(tmp_path: Path) -> None:
+def test_damaged_unicode_is_replaced_and_emoji_stay_whole(tmp_path: Path) -> None:
     found, _ = run("25-surrogate-nul", "sw", tmp_path, whole_sentences=False, max_social_marks=1.0)
     text = "\n".join(passage.text for passage in found)
     assert "\ufffd" in text

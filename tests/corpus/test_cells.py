@@ -41,7 +41,7 @@ from x_instruction.seed.pairs import read_pairs
         ({"url": "https://creativecommons.org/licenses/by/4.0"}, "https://creativecommons.org/licenses/by/4.0"),
     ],
 )
-def test_licenses(value: Any, expected: str) -> None:
+def test_licenses_are_normalised(value: Any, expected: str) -> None:
     assert license_of(value) == expected
 
 
@@ -55,7 +55,7 @@ def test_licenses(value: Any, expected: str) -> None:
         (["mit", {"id": 3}], "an object with 'id'"),
     ],
 )
-def test_what_names_no_license(value: Any, message: str) -> None:
+def test_a_value_without_a_license_name_is_refused(value: Any, message: str) -> None:
     with pytest.raises(LicenseError, match=message):
         license_of(value)
 
@@ -64,7 +64,7 @@ def test_what_names_no_license(value: Any, message: str) -> None:
     ("value", "expected"),
     [(None, ""), (7, "7"), (True, "true"), (["a", "é"], '["a", "é"]'), ({"a": None}, '{"a": null}'), ("\0x", "x")],
 )
-def test_other_cells_are_never_a_repr(value: Any, expected: str) -> None:
+def test_other_cells_are_written_as_json(value: Any, expected: str) -> None:
     assert text_of(value) == expected
 
 
@@ -79,7 +79,7 @@ def test_a_row_without_a_readable_license_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "id", "license"])
-def test_two_parquet_columns_of_one_name(tmp_path: Path, name: str) -> None:
+def test_duplicate_parquet_columns_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.parquet"
     columns = [*dict.fromkeys(["text", "id", name]), name]
     pq.write_table(pa.Table.from_arrays([pa.array(["x"])] * len(columns), names=columns), path)
@@ -87,7 +87,7 @@ def test_two_parquet_columns_of_one_name(tmp_path: Path, name: str) -> None:
         list(read(Corpus(source="files", paths=(str(path),)), language("sw")))
 
 
-def test_two_parquet_columns_of_one_name_in_seeds(tmp_path: Path) -> None:
+def test_duplicate_parquet_columns_are_refused_in_seeds(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(["x"])] * 3, names=["instruction", "output", "output"]), path)
     with pytest.raises(CorpusError, match=r"a\.parquet: two columns are called 'output'; rename one of them"):
@@ -95,7 +95,7 @@ def test_two_parquet_columns_of_one_name_in_seeds(tmp_path: Path) -> None:
 
 
 @real_texts.needs_real_texts
-def test_the_case_of_licenses() -> None:
+def test_licenses_of_every_type_are_read_in_a_run() -> None:
     """Case 19: a list, an object, null, and a name with signs of Markdown. The card is tested in builders/."""
     path = real_texts.DATA.parent / "cases" / "19-license-forms" / "sw.jsonl"
     found = list(read(Corpus(source="files", paths=(str(path),)), language("sw")))

@@ -21,7 +21,7 @@ from x_instruction.errors import CorpusError
 from x_instruction.languages import PAPER_LANGUAGES, language
 
 
-def test_kinds_of_characters() -> None:
+def test_characters_are_classified() -> None:
     expected = [SPACE, SPACE, NEWLINE, DIGIT, DIGIT, SYMBOL, PUNCTUATION, PUNCTUATION, MARK, OTHER]
     assert kinds(" \t\n1१€.।\u0301\u200d").tolist() == expected
     assert (kinds("aäক中한あ") >= FIRST_SCRIPT).all()
@@ -30,7 +30,7 @@ def test_kinds_of_characters() -> None:
 @pytest.mark.parametrize(
     "tag", [*PAPER_LANGUAGES, "zh-Hans", "zh-Hant", "ja", "ko", "am", "km", "lo", "my", "el", "ka", "or", "si"]
 )
-def test_a_language_name_is_in_its_own_script(tag: str) -> None:
+def test_every_native_name_is_in_the_script_of_the_language(tag: str) -> None:
     found = language(tag)
     letters = kinds(found.native_name)
     assert np.isin(letters[letters >= FIRST_SCRIPT], script_kinds(found.script)).all()
@@ -49,11 +49,11 @@ def test_an_unknown_script_is_reported() -> None:
 @pytest.mark.parametrize(
     "signs", ["་།༔༄", "፡።፣፤", "។៕៖", "၊။", "՞՝։", "׳״־", "،؛؟۔٪", "।॥॰", "᠂᠃", "꧈꧉", "、。・「」《》", "„“‘—…·¿¡"]
 )
-def test_signs_of_every_script_are_ordinary(signs: str) -> None:
+def test_punctuation_of_every_script_is_not_a_symbol(signs: str) -> None:
     assert set(kinds(signs).tolist()) == {PUNCTUATION}
 
 
-def test_signs_of_no_script_are_symbols() -> None:
+def test_characters_without_a_script_are_symbols() -> None:
     assert set(kinds("•†§¶※#@*&_~^+=|[]{}€").tolist()) == {SYMBOL}
 
 
@@ -62,7 +62,7 @@ def test_letters_of_several_scripts_are_marks_and_ideographic_letters_are_han() 
     assert kinds("々")[0] == kinds("中")[0]
 
 
-def test_the_tables_are_those_of_unicode() -> None:
+def test_tables_agree_with_unicode() -> None:
     regex = pytest.importorskip("regex")
     every = "".join(map(chr, range(0x20000)))
     assert set(regex.findall(r"\p{Sentence_Terminal}", every)) == SENTENCE_TERMINAL

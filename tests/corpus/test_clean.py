@@ -55,7 +55,7 @@ def test_normalising_keeps_every_visible_character(text: str) -> None:
         ("क\u200d\u200d\u200dष", "क\u200dष"),
     ],
 )
-def test_junk_goes_and_spelling_stays(before: str, after: str) -> None:
+def test_junk_is_removed_and_spelling_is_kept(before: str, after: str) -> None:
     assert normalise(before) == after
 
 
@@ -88,23 +88,23 @@ def test_mojibake_and_orphan_marks_are_counted(text: str) -> None:
         "یہ اردو ہے۔",
     ],
 )
-def test_sound_text_is_not_broken(text: str) -> None:
+def test_valid_text_is_not_called_broken(text: str) -> None:
     assert broken(text) == 0
 
 
-def test_samples_are_sound(sample_texts) -> None:  # type: ignore[no-untyped-def]
+def test_the_sample_corpus_is_not_called_broken(sample_texts) -> None:  # type: ignore[no-untyped-def]
     for tag in ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi"):
         for text in sample_texts(tag):
             assert broken(text) == 0
             assert not (kinds(text) == BROKEN).any()
 
 
-def test_code_points_without_meaning_are_broken() -> None:
+def test_unassigned_and_private_code_points_are_broken() -> None:
     assert (kinds("\ufffd\ue000\U000f0000\U0010ffff\u0378\ud800") == BROKEN).all()
     assert not (kinds("aä\u0301ñকक\n 1€،") == BROKEN).any()
 
 
-def test_hostile_lengths_take_linear_time() -> None:
+def test_long_input_takes_linear_time() -> None:
     for text in ("\u200d" * 1_000_000, "a\u0301" * 500_000, " \n" * 500_000, "\u0915\u200d" * 500_000, "Ã" * 1_000_000):
         assert len(normalise(text)) <= len(text)
         broken(text)

@@ -44,14 +44,14 @@ def test_passages_are_trimmed_to_whole_sentences(tag: str, text: str, expected: 
     assert whole(text, [text], language(tag).script) == [expected]
 
 
-def test_what_follows_a_cut_within_a_sentence_begins_with_the_next_one() -> None:
+def test_after_a_cut_inside_a_sentence_the_passage_begins_with_the_next_sentence() -> None:
     text = "यह एक बहुत लंबा वाक्य है जो कभी समाप्त नहीं होता और चलता रहता है। यह दूसरा वाक्य है।"
     segments = segment(text, 10, 50)
     assert len(segments) > 1
     assert [part for part in whole(text, segments, "Deva") if part] == ["यह दूसरा वाक्य है।"]
 
 
-def test_lines_that_end_no_sentence_are_counted() -> None:
+def test_lines_without_the_end_of_a_sentence_are_counted() -> None:
     headlines = ["Hallitus sopi", "Kissa löytyi puusta", "Sää viilenee", "Kuka voitti?"]
     assert unfinished("\n".join(headlines), "Latn") == sum(map(len, headlines[:3]))
     assert unfinished("\n".join(headlines), "Thai") == 0
@@ -59,14 +59,14 @@ def test_lines_that_end_no_sentence_are_counted() -> None:
 
 
 @pytest.mark.parametrize("line", ["Hei.", "Hei!»", "他说：“好。”", "كيف؟", "क्या।", "Τι;"])
-def test_ends_of_sentences(line: str) -> None:
+def test_ends_of_sentences_are_found(line: str) -> None:
     assert ended(line, "Grek" if line == "Τι;" else "Latn")
 
 
 @needs_real_texts
 @pytest.mark.skipif(not (DATA / "passages_more").is_dir(), reason="no connected prose")
 @pytest.mark.parametrize("tag", ["am", "ha", "km", "my", "sw", "ta", "th", "yo"])
-def test_connected_prose_stays(tag: str) -> None:
+def test_connected_prose_is_kept(tag: str) -> None:
     rows = [json.loads(line) for line in (DATA / "passages_more" / f"{tag}.jsonl").read_text("utf-8").splitlines()]
     texts = [text for row in rows if len(text := normalise(row["text"])) >= 200]
     trimmed = ["\n".join(whole(text, [text], language(tag).script)) for text in texts]

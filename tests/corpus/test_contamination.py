@@ -35,12 +35,12 @@ def sets():
         ("", False, None),
     ],
 )
-def test_runs(sets, text, spaced, found):
+def test_shared_runs_of_words_are_found(sets, text, spaced, found):
     assert sets.shared(text, spaced) == found
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "txt"])
-def test_every_text_of_a_file_counts(tmp_path, suffix):
+def test_every_text_of_a_file_is_indexed(tmp_path, suffix):
     path = tmp_path / f"set.{suffix}"
     rows = [{"question_id": 1, "turns": [QUESTION, "And at home?"]}, {"question_id": 2, "turns": ["Why does it rain?"]}]
     if suffix == "parquet":
@@ -66,7 +66,7 @@ def test_every_text_of_a_file_counts(tmp_path, suffix):
         ("set.xlsx", "a,b", "cannot tell the format"),
     ],
 )
-def test_a_set_that_cannot_be_read_never_passes_for_one_that_was(tmp_path, name, content, message):
+def test_an_unreadable_set_is_an_error(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
         ContaminationIndex(8).read(tmp_path / name, 1_000)
@@ -74,7 +74,7 @@ def test_a_set_that_cannot_be_read_never_passes_for_one_that_was(tmp_path, name,
         ContaminationIndex(8).read(tmp_path / f"nowhere{name}", 1_000)
 
 
-def test_short_texts_count_within_longer_ones_where_asked():
+def test_short_texts_are_found_inside_longer_ones_if_within_is_true():
     sets = ContaminationIndex(words=8)
     sets.add("Why does it rain in spring?", "short")
     sets.add("Why is that?", "label")
@@ -84,7 +84,7 @@ def test_short_texts_count_within_longer_ones_where_asked():
     assert sets.shared("Why is that? Because.", True, within=True) is None
 
 
-def test_the_first_set_with_a_run_is_named():
+def test_the_first_matching_set_is_named():
     sets = ContaminationIndex(words=3)
     sets.add("yksi kaksi kolme neljä", "first")
     sets.add("kaksi kolme neljä viisi", "second")

@@ -54,7 +54,7 @@ def noise(seed: int, words: int = 60) -> list[str]:
 @pytest.mark.parametrize("words", [True, False])
 @settings(max_examples=150)
 @given(texts=st.lists(st.text(alphabet="ab কä\n", max_size=30), min_size=1, max_size=12))
-def test_shingles_are_those_of_the_plain_way(words: bool, texts: list[str]) -> None:
+def test_shingles_equal_a_naive_implementation(words: bool, texts: list[str]) -> None:
     hashes, starts = shingles(texts, words)
     found = [set(hashes[a:b].tolist()) for a, b in itertools.pairwise(starts)]
     expected = [plain(text, words) for text in texts]
@@ -88,13 +88,13 @@ def test_signatures_estimate_the_similarity() -> None:
 
 
 @pytest.mark.parametrize(("jaccard", "least"), [(0.5, 0.95), (0.7, 0.95), (0.8, 0.95), (0.95, 0.95)])
-def test_bands_propose_nearly_all_pairs_at_the_threshold(jaccard: float, least: float) -> None:
+def test_bands_find_nearly_all_pairs_at_the_threshold(jaccard: float, least: float) -> None:
     number, rows = bands(jaccard)
     assert number * rows <= 128
     assert 1 - (1 - jaccard**rows) ** number >= least
 
 
-def test_the_first_of_a_group_stays_and_the_reason_names_it(tmp_path: Path) -> None:
+def test_the_first_of_a_group_is_kept_and_named_as_the_reason(tmp_path: Path) -> None:
     base = noise(1)
     near = [*base[:55], *noise(2, 5)]
     found = run(
@@ -107,13 +107,13 @@ def test_the_first_of_a_group_stays_and_the_reason_names_it(tmp_path: Path) -> N
     assert {f.reason for f in found if isinstance(f, Dropped)} == {"near_duplicate"}
 
 
-def test_order_and_content_survive(tmp_path: Path) -> None:
+def test_order_and_content_are_kept(tmp_path: Path) -> None:
     texts = [" ".join(noise(i)) for i in range(300)]
     found = run(tmp_path, texts)
     assert found == [passage(text, f"p{i}") for i, text in enumerate(texts)]
 
 
-def test_what_is_dropped_is_near_something_before_it(tmp_path: Path) -> None:
+def test_every_dropped_passage_is_near_an_earlier_one(tmp_path: Path) -> None:
     rng = random.Random(0)
     texts: list[str] = []
     for number in range(400):
@@ -153,7 +153,7 @@ def test_later_passages_never_change_a_decision(tmp_path: Path) -> None:
         assert [isinstance(f, Passage) for f in run(tmp_path, texts[:part])] == whole[:part]
 
 
-def test_parts_of_the_key_space_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_sizes_do_not_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(noise(i % 70)) + f" mwisho {i}" for i in range(200)]
     whole = run(tmp_path, texts)
     for name, value in (("KEYS", 16), ("PAIRS", 3), ("BATCH", 7)):
@@ -175,7 +175,7 @@ def test_short_and_empty_texts_do_not_fail(tmp_path: Path) -> None:
         assert [isinstance(f, Passage) for f in found] == [True, True, True, False, False, True, False]
 
 
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_temporary_files_are_removed(tmp_path: Path) -> None:
     assert run(tmp_path, []) == []
     near = Deduplicator(tmp_path, 0.7, True)
     near.add(passage("x", "a"))
@@ -183,13 +183,13 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_unlike_passages_with_one_key_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparisons_within_one_key_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedup, "band_keys", lambda found, number, rows: np.zeros((number, len(found)), np.uint64))
     found = run(tmp_path, [" ".join(noise(i)) for i in range(100)])
     assert all(isinstance(f, Passage) for f in found)
 
 
-def test_seen_texts_name_the_first(tmp_path: Path) -> None:
+def test_seen_texts_return_the_id_of_the_first(tmp_path: Path) -> None:
     seen = SeenTexts(tmp_path)
     assert seen.first(text_digest("a"), "one") is None
     assert seen.first(text_digest("b"), "two") is None
@@ -198,7 +198,7 @@ def test_seen_texts_name_the_first(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_spool_gives_back_what_it_took(tmp_path: Path) -> None:
+def test_a_disk_buffer_returns_its_records(tmp_path: Path) -> None:
     records = [passage("\ud800 ก" * n, f"p{n}") for n in range(50)]
     with DiskBuffer(tmp_path) as spool:
         for record in records:
@@ -222,6 +222,6 @@ def test_a_spool_gives_back_what_it_took(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("words", [True, False])
-def test_case_and_signs_that_may_be_left_out_do_not_count(text: str, other: str, words: bool) -> None:
+def test_case_and_optional_marks_are_ignored(text: str, other: str, words: bool) -> None:
     hashes, starts = shingles([text, other, "ab"], words)
     assert set(hashes[starts[0] : starts[1]].tolist()) == set(hashes[starts[1] : starts[2]].tolist())

@@ -34,13 +34,13 @@ def read(content: str | bytes, limit: int = 10_000, delimiter: str = ",") -> lis
         ("text,id\ra,1\r", "cannot read the header .malformed_csv: new-line character"),
     ],
 )
-def test_a_header_that_cannot_be_read(content: str | bytes, message: str) -> None:
+def test_an_unreadable_header_is_reported(content: str | bytes, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         read(content)
 
 
 @pytest.mark.parametrize("content", ["", "\n\r\n", "text,id\n", "text,id"])
-def test_no_rows(content: str) -> None:
+def test_a_file_without_rows_gives_none(content: str) -> None:
     assert read(content) == []
 
 
@@ -60,7 +60,7 @@ def test_no_rows(content: str) -> None:
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", "\t"])
-def test_a_damaged_record_costs_itself_only(record: str | bytes, reason: str, delimiter: str) -> None:
+def test_a_damaged_record_is_skipped_alone(record: str | bytes, reason: str, delimiter: str) -> None:
     raw = record if isinstance(record, bytes) else record.encode()
     content = b'text,id\n"x",0\n' + raw + b'\n"y",2\nz,3\n'
     found = [row for _, row in read(content.replace(b",", delimiter.encode()), 200, delimiter)]
@@ -71,21 +71,21 @@ def test_a_damaged_record_costs_itself_only(record: str | bytes, reason: str, de
     assert set(found[2:-2]) <= {"malformed_csv"}
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_file() -> None:
+def test_an_unclosed_quote_does_not_swallow_the_file() -> None:
     content = 'text\n"open\n' + "a\n" * 500
     assert read(content)[:3] == [(2, "malformed_csv"), (3, {"text": "a"}), (4, {"text": "a"})]
     assert len(read(content)) == 501
     assert len(read(content, limit=100)) == 501
 
 
-def test_quotes_that_never_close_take_linear_time() -> None:
+def test_unclosed_quotes_take_linear_time() -> None:
     content = "text,id\n" + 'a","b\n' * 20_000
     started = time.process_time()
     assert {row for _, row in read(content, 1 << 24)} == {"malformed_csv"}
     assert time.process_time() - started < 30
 
 
-def test_the_line_of_a_record_and_blank_lines() -> None:
+def test_line_numbers_count_blank_lines() -> None:
     content = '\ufefftext,id\r\n\r\n"two\r\nlines",1\r\n\r\nb,"say ""yes"""\r\n5" pipe,\r\n'
     assert read(content) == [
         (3, {"text": "two\nlines", "id": "1"}),
@@ -94,7 +94,7 @@ def test_the_line_of_a_record_and_blank_lines() -> None:
     ]
 
 
-def test_separators_that_are_not_line_ends_stay_in_the_text() -> None:
+def test_unicode_line_separators_stay_in_the_text() -> None:
     text = "a\u2028b\u0085c\x0bd\x1ce"
     assert read(f'text,id\n{text},1\n"{text}",2\n') == [
         (2, {"text": text, "id": "1"}),
@@ -102,11 +102,11 @@ def test_separators_that_are_not_line_ends_stay_in_the_text() -> None:
     ]
 
 
-def test_a_field_may_be_longer_than_the_default_of_csv() -> None:
+def test_a_field_may_exceed_the_default_limit_of_csv() -> None:
     assert read("text\n" + "a" * 200_000, 300_000) == [(2, {"text": "a" * 200_000})]
 
 
-def test_a_huge_line_is_not_held() -> None:
+def test_a_huge_line_is_not_kept_in_memory() -> None:
     content = b'text\na\n"' + b"x" * 50_000_000 + b'"\nb\n'
     tracemalloc.start()
     found = [row for _, row in read(content, 1_000_000)]
@@ -125,7 +125,7 @@ def test_a_huge_line_is_not_held() -> None:
     end=st.sampled_from(["\n", "\r\n"]),
     mark=st.sampled_from(["", "\ufeff"]),
 )
-def test_what_csv_writes_is_read(
+def test_files_written_by_csv_are_read(
     table: list[tuple[str, str]], quoting: Any, delimiter: str, end: str, mark: str
 ) -> None:
     stream = io.StringIO(newline="")
@@ -137,6 +137,6 @@ def test_what_csv_writes_is_read(
 
 @settings(max_examples=150, deadline=None)
 @given(content=st.lists(st.sampled_from(['"', '""', ",", "\n", "a", "\r\n"]), max_size=30).map("".join))
-def test_any_quotes_end_and_lose_no_line(content: str) -> None:
+def test_no_line_is_lost_whatever_the_quotes(content: str) -> None:
     numbers = [number for number, _ in read("text,id\n" + content)]
     assert numbers == sorted(set(numbers))

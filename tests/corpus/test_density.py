@@ -21,7 +21,7 @@ def test_lengths_are_scaled_by_script(tag: str, shortest: int, longest: int) -> 
     assert (limits.min_chars, limits.max_chars) == (shortest, longest)
 
 
-def test_lengths_of_every_script_can_be_the_same() -> None:
+def test_scaling_by_script_can_be_turned_off() -> None:
     limits = Filters(lengths_by_script=False)
     assert scaled(limits, language("zh")) == limits
 

@@ -24,7 +24,7 @@ def reason(text: str, tag: str = "fi", **limits: float) -> str | None:
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_every_sample_passes(tag: str, sample_texts: Callable[[str], list[str]]) -> None:
+def test_every_sample_passes_all_filters(tag: str, sample_texts: Callable[[str], list[str]]) -> None:
     assert [reason(text, tag) for text in sample_texts(tag)] == [None] * 12
 
 
@@ -59,7 +59,7 @@ def test_repetition_is_found_without_spaces() -> None:
     assert reason("这句话重复了很多次而且没有别的内容。" * 20, "zh") == "repeated_ngrams"
 
 
-def test_words_between_spaces_are_found_where_there_are_none() -> None:
+def test_repetition_between_spaces_is_found_in_scripts_without_spaces() -> None:
     text = "ឪពុក ម្តាយ របស់ ខ្ញុំ បាន ទៅ ផ្សារ ដើម្បី ទិញ ត្រី និង បន្លែ ។ "
     assert reason("".join(text.replace("ខ្ញុំ", f"ខ្ញុំ{name}") for name in "កខគឃង") * 1, "km") == "spaced_words"
 
@@ -72,17 +72,17 @@ def test_wrapped_lines_and_lists_of_clauses_are_prose() -> None:
     assert reason(clauses, max_repeated_ngrams=1.0) is None
 
 
-def test_native_digits_count() -> None:
+def test_native_digits_are_counted_as_digits() -> None:
     assert reason("১২৩৪৫ ৬৭৮৯০ " * 30, "bn") == "too_many_digits"
 
 
-def test_prose_about_cookies_stays() -> None:
+def test_prose_about_cookies_is_kept() -> None:
     long_line = PROSE + " Reseptissä sanotaan, että leipuri read more keksit (cookie policy) paistetaan kultaisiksi."
     assert reason(long_line) is None
 
 
 @pytest.mark.parametrize("tag", [*PAPER_LANGUAGES, "yo", "zh-Hans"])
-def test_phrases_are_lower_case_and_include_english(tag: str) -> None:
+def test_boilerplate_phrases_are_lower_case_and_include_english(tag: str) -> None:
     found = boilerplate.phrases(tag)
     assert all(phrase == phrase.lower() for phrase in found)
     assert "read more" in found
@@ -95,7 +95,7 @@ def test_no_filter_fails_on_odd_text(text: str) -> None:
         look(view, LIMITS)
 
 
-def test_limits_at_their_bounds_are_kept() -> None:
+def test_values_equal_to_a_limit_pass() -> None:
     assert filters.length(View("a" * LIMITS.min_chars, True, ()), LIMITS) is None
     assert filters.length(View("a" * LIMITS.max_chars, True, ()), LIMITS) is None
     assert filters.digits(View("a" * 75 + "1" * 25, True, ()), LIMITS) is None

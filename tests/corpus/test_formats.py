@@ -79,7 +79,7 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, format: str, enco
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_plain_text_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+def test_plain_text_is_read_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "c.txt").write_bytes(encode("moja\r\nmbili\r\n\r\ntatu\r\n", encoding))
     assert results(tmp_path / "c.txt") == ["moja\nmbili", "tatu"]
 
@@ -92,14 +92,14 @@ def test_text_column_names_a_column_of_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", [".jsonl", ".json", ".csv"])
-def test_half_a_surrogate_pair_in_utf_16_costs_its_row(tmp_path: Path, format: str) -> None:
+def test_half_a_surrogate_pair_in_utf_16_drops_its_row(tmp_path: Path, format: str) -> None:
     rows = [{"text": "moja", "id": "1"}, {"text": "x\ud83dy", "id": "2"}, {"text": "mbili", "id": "3"}]
     (tmp_path / f"c{format}").write_bytes(encoded(format, rows).encode("utf-16", "surrogatepass"))
     found = results(tmp_path / f"c{format}")
     assert [found[0], found[1][0], found[2]] == ["moja", "invalid_utf8", "mbili"]
 
 
-def test_utf_16_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+def test_truncated_utf_16_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(encoded(".jsonl").encode("utf-16")[:-1])
     with pytest.raises(CorpusError, match=r"cannot read .*c.jsonl: it is not utf-16-le: truncated data; .*cut off"):
         results(tmp_path / "c.jsonl")
@@ -122,7 +122,7 @@ def test_utf_16_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
         ("data.json", '[{"text": "a"}', "data.json, line 1, column 15: expected a comma or the end of the list"),
     ],
 )
-def test_json_of_another_form_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_json_of_another_shape_is_reported(tmp_path: Path, name: str, content: str, message: str) -> None:
     raw = content.encode()
     (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
     with pytest.raises(CorpusError, match=message):
@@ -135,7 +135,7 @@ def test_a_list_in_the_first_line_alone_is_a_malformed_row(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("pattern", ["/dev/zero", "{folder}/pipe.jsonl", "{folder}/*.jsonl"])
-def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path: Path, pattern: str) -> None:
+def test_special_files_are_refused_before_they_are_read(tmp_path: Path, pattern: str) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     path = pattern.replace("{folder}", str(tmp_path))
     for reading in (lambda: fingerprint(corpus(path), SW), lambda: list(read(corpus(path), SW))):
@@ -152,7 +152,7 @@ def kept(path: Path | str, **settings: Any) -> list[Passage]:
     return [record for record in records if not isinstance(record, Dropped)]
 
 
-def test_columns_that_drift_between_files(tmp_path: Path) -> None:
+def test_columns_may_change_their_type_between_files(tmp_path: Path) -> None:
     """A column that is null in one file and a list in the next says nothing of the text."""
     (tmp_path / "1.jsonl").write_text('{"text": "moja", "tags": null}\n{"text": null}\n{"text": {"a": 1}}\n')
     (tmp_path / "2.jsonl").write_text('{"text": "mbili", "tags": ["a"]}\n{"text": 3}\n{"tags": "x"}\n')
@@ -166,14 +166,14 @@ def test_columns_that_drift_between_files(tmp_path: Path) -> None:
     ]
 
 
-def test_one_gzip_member_per_row(tmp_path: Path) -> None:
+def test_gzip_files_with_one_member_per_row_are_read(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl.gz").write_bytes(
         b"".join(gzip.compress(line.encode() + b"\n") for line in encoded(".jsonl").split("\n")[:3])
     )
     assert results(tmp_path / "c.jsonl.gz") == [row["text"] for row in ROWS]
 
 
-def test_surrogates_and_nul_of_a_row_are_mended(tmp_path: Path) -> None:
+def test_surrogates_and_nul_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text(
         r'{"text": "Habari \ud83d dunia"}' + "\n" + r'{"text": "Habari \u0000za leo"}' + "\n"
         r'{"text": "Familia \ud83d\udc69\u200d\ud83d\udc67 nzuri"}' + "\n"
@@ -185,7 +185,7 @@ def test_surrogates_and_nul_of_a_row_are_mended(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_with_one_id_stay_apart(tmp_path: Path) -> None:
+def test_rows_with_the_same_id_give_passages_with_unique_ids(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text(
         '{"id": 1, "text": "moja"}\n{"id": 1, "text": "mbili"}\n{"id": "1", "text": "tatu"}\n'
     )
@@ -194,7 +194,7 @@ def test_rows_with_one_id_stay_apart(tmp_path: Path) -> None:
     assert len({p.id for p in found}) == 3
 
 
-def test_parquet_has_no_encoding_and_no_compression_of_its_own(tmp_path: Path) -> None:
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "c.parquet.gz")
     with pytest.raises(CorpusError, match=r"cannot tell the format of .*all but .parquet also with .gz or .zst"):
         results(tmp_path / "c.parquet.gz")

@@ -72,7 +72,7 @@ def test_half_english_is_refused(
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_names_and_commands_are_no_foreign_sentences(
+def test_names_and_commands_are_not_foreign_sentences(
     tag: str, check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
 ) -> None:
     assert check(tag, f"{sample_texts(tag)[1]}\nGNOME Terminal\nLibreOffice Writer 24.2") is None
@@ -90,7 +90,7 @@ def test_another_language_is_refused(
     assert {check(tag, text) for text in sample_texts(other)} <= expected
 
 
-def test_malay_and_indonesian_are_told_apart(
+def test_malay_and_indonesian_are_distinguished(
     check: Callable[[str, str], str | None], sample_texts: Callable[[str], list[str]]
 ) -> None:
     assert check("id", MALAY) == "wrong_language"
@@ -125,7 +125,7 @@ def test_a_sample_is_short_and_from_two_places() -> None:
     assert "z" in sample("a" * 5000 + "z" * 5000)
 
 
-def test_closer_asks_words_only_of_relatives() -> None:
+def test_closer_compares_words_only_for_related_languages() -> None:
     assert closer("bahwa karena", "id", Guess("ms", {"id": 0.3, "ms": 0.6}))[0] == "id"
     assert closer("bahawa kerana", "id", Guess("id", {"id": 0.6, "ms": 0.3}))[0] == "ms"
     assert closer("dan yang", "id", Guess("ms", {"id": 0.3, "ms": 0.6})) == ("id", pytest.approx(0.9))
@@ -149,7 +149,7 @@ def test_scores_are_those_of_py3langid(sample_texts: Callable[[str], list[str]])
         assert max(abs(found[label] - expected[label]) for label in expected) < 1e-3
 
 
-def test_scores_do_not_depend_on_what_else_is_asked(sample_texts: Callable[[str], list[str]]) -> None:
+def test_scores_do_not_depend_on_the_batch(sample_texts: Callable[[str], list[str]]) -> None:
     texts = sample_texts("fi")
     columns = ngrams.model().columns(["fi", "en", "et"])
     together = columns.probabilities(texts)
@@ -157,7 +157,7 @@ def test_scores_do_not_depend_on_what_else_is_asked(sample_texts: Callable[[str]
     assert np.array_equal(together, alone)
 
 
-def test_a_fasttext_model_is_used_where_one_is_named(fasttext: Path) -> None:
+def test_lid_model_selects_a_fasttext_model(fasttext: Path) -> None:
     checks = LanguageCheck(language("ee"), Filters(lid_model=str(fasttext)))
     ewe = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe. " * 4
     assert [v.reason for v in checks.judge([ewe, ENGLISH, ewe[:200] + "\n" + ENGLISH])] == [
@@ -193,7 +193,7 @@ def test_foreign_sentences_in_the_same_script_are_found(
     assert check(tag, text * 3 + foreign * 2) == "mixed_language"
 
 
-def test_the_labels_are_those_of_py3langid() -> None:
+def test_labels_agree_with_py3langid() -> None:
     assert set(ngrams.model().labels) == PY3LANGID
 
 
@@ -217,7 +217,7 @@ def test_a_fasttext_model_without_the_language_is_reported(fasttext: Path) -> No
         LanguageCheck(language("wo"), Filters(lid_model=str(fasttext)))
 
 
-def test_an_ensemble_that_disagrees_says_none_of_these(
+def test_an_ensemble_that_disagrees_returns_no_language(
     fasttext: Path, sample_texts: Callable[[str], list[str]]
 ) -> None:
     checks = LanguageCheck(language("sw"), Filters(lid_ensemble=("py3langid", str(fasttext))))
@@ -228,7 +228,7 @@ def test_an_ensemble_that_disagrees_says_none_of_these(
     assert "model.bin says eng_Latn (1.00)" in verdict.detail
 
 
-def test_members_of_an_ensemble_that_do_not_know_the_language_have_no_say(fasttext: Path) -> None:
+def test_ensemble_members_that_do_not_know_the_language_are_ignored(fasttext: Path) -> None:
     checks = LanguageCheck(language("ee"), Filters(lid_ensemble=("py3langid", str(fasttext))))
     ewe = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe. " * 4
     assert checks.judge([ewe])[0].reason is None
@@ -274,11 +274,11 @@ CANTONESE = "呢度嘅人話佢哋唔知道點解啲嘢咁貴，所以冇人去�
         ("ja", SIMPLIFIED, "wrong_language"),
     ],
 )
-def test_close_relatives_are_summed_or_told_apart(
+def test_related_languages_are_summed_or_distinguished(
     tag: str, text: str, reason: str | None, check: Callable[[str, str], str | None]
 ) -> None:
     assert check(tag, text) == reason
 
 
-def test_text_without_telling_characters_is_of_both_varieties() -> None:
+def test_text_without_distinctive_characters_counts_for_both_varieties() -> None:
     assert own_variety("人人生而自由", "Hans") == own_variety("人人生而自由", "Hant") == 1.0

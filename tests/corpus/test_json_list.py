@@ -50,7 +50,7 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
         ("[1", "line 1, column 3: expected a comma or the end of the list, got the end of the file"),
     ],
 )
-def test_a_damaged_list_names_the_place(content: str, message: str, chunk: int) -> None:
+def test_a_damaged_list_is_reported_with_its_position(content: str, message: str, chunk: int) -> None:
     with pytest.raises(CorpusError, match=f"^c, .*{message}.*; expected a JSON list of objects"):
         values(content, 1 << 20)
 
@@ -79,13 +79,13 @@ def test_a_damaged_list_names_the_place(content: str, message: str, chunk: int) 
         ("{oops" + "x" * 300 + "}", "line_too_long"),
     ],
 )
-def test_a_damaged_row_costs_itself_only(row: str | bytes, reason: str, chunk: int) -> None:
+def test_a_damaged_row_is_skipped_alone(row: str | bytes, reason: str, chunk: int) -> None:
     raw = row if isinstance(row, bytes) else row.encode()
     good = json.loads(GOOD)
     assert values(f"[{GOOD},\n".encode() + raw + f" ,{GOOD}\n]".encode(), 200) == [good, reason, good]
 
 
-def test_the_place_of_a_row_and_of_its_damage(chunk: int) -> None:
+def test_rows_and_errors_have_lines_and_columns(chunk: int) -> None:
     found = list(items(io.BytesIO(f"[\n{GOOD},\n {{\n  'a': 1}}, 7]".encode()), "c", 100))
     assert [(item.number, item.line, item.column) for item in found] == [(1, 2, 1), (2, 3, 2), (3, 4, 12)]
     assert isinstance(found[1].value, RowError)
@@ -94,14 +94,14 @@ def test_the_place_of_a_row_and_of_its_damage(chunk: int) -> None:
     assert found[2].value == RowError("malformed_json", "expected an object, got a number", "7")
 
 
-def test_deep_nesting_costs_its_row() -> None:
+def test_deep_nesting_drops_its_row() -> None:
     with pytest.raises(CorpusError, match="line 1, column 2: objects are nested too deep"):
         values("[" * 100_000, 1 << 20)
     deep = "[" * 100_000 + "]" * 100_000
     assert values(f"[{deep}, {GOOD}]", 1 << 20) == ["malformed_json", json.loads(GOOD)]
 
 
-def test_a_row_without_end_is_neither_held_nor_the_end_of_memory() -> None:
+def test_an_unclosed_row_is_reported_with_bounded_memory() -> None:
     content = f'[{GOOD}, {{"a": "'.encode() + b"x" * 50_000_000
     tracemalloc.start()
     with pytest.raises(CorpusError, match=r"c, line 1, column 37: this row of 50000007 characters has no end"):
@@ -111,7 +111,7 @@ def test_a_row_without_end_is_neither_held_nor_the_end_of_memory() -> None:
     assert peak < 20_000_000
 
 
-def test_a_huge_row_is_skipped_without_being_held() -> None:
+def test_a_huge_row_is_skipped_with_bounded_memory() -> None:
     content = f'[{GOOD}, {{"a": "'.encode() + b"x" * 50_000_000 + f'"}}, {GOOD}]'.encode()
     tracemalloc.start()
     found = values(content, 1_000_000)
@@ -147,7 +147,7 @@ json_values = st.recursive(
     mark=st.sampled_from(["", "\ufeff"]),
 )
 @example(table=[{"\u2028": '"\\'}], chunk=1, indent=None, escape=False, mark="")
-def test_a_list_is_read_as_json_reads_it(
+def test_a_list_is_read_as_json_loads_reads_it(
     table: list[Any], chunk: int, indent: int | None, escape: bool, mark: str
 ) -> None:
     text = json.dumps(table, indent=indent, ensure_ascii=escape)
@@ -158,7 +158,7 @@ def test_a_list_is_read_as_json_reads_it(
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_any_damage_ends_in_rows_or_in_one_error(data: st.DataObject) -> None:
+def test_any_damage_gives_rows_or_one_error(data: st.DataObject) -> None:
     raw = bytearray(json.dumps([{"a": [n, 'x\\"]'], "b": {"c": None}} for n in range(8)]).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.sampled_from(list(b'"\\[]{},:x\xff\n')))

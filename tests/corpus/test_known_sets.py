@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("tag", "found"), [("fi", "fin_Latn"), ("zh", "zho_Hans"), ("sw", None)])
-def test_a_name_is_read_in_the_language_that_is_asked_for(folder: Path, tag: str, found: str | None) -> None:
+def test_a_known_set_is_read_in_the_requested_language(folder: Path, tag: str, found: str | None) -> None:
     sets = evaluation_sets(("belebele",), language(tag), 8, 100_000)
     assert sets is not None
     shared = sets.shared(TEXT, True)
@@ -44,7 +44,7 @@ def test_a_name_is_read_in_the_language_that_is_asked_for(folder: Path, tag: str
     assert sets.shared(TRAINING, True) is None
 
 
-def test_names_and_paths_go_together(folder: Path, tmp_path: Path) -> None:
+def test_names_and_paths_can_be_mixed(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.fi.txt"
     path.write_text("Joulupukki asuu Korvatunturilla ja lähtee sieltä aattona matkaan.", "utf-8")
     entries = ("belebele", f"{tmp_path}/mine.{{tag}}.txt")
@@ -69,7 +69,7 @@ def test_names_and_paths_go_together(folder: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_unknown_name(name: str, message: str) -> None:
+def test_an_unknown_name_is_refused(name: str, message: str) -> None:
     for read in (
         lambda: evaluation_sets((name,), language("fi"), 8, 100_000),
         lambda: fingerprint(Corpus(source="sample", decontaminate=(name,)), language("fi")),
@@ -78,12 +78,12 @@ def test_an_unknown_name(name: str, message: str) -> None:
             read()
 
 
-def test_a_set_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_set_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETS, "belebele", KnownSet(str(tmp_path / "nowhere"), "{code}"))
     with pytest.raises(CorpusError, match="nowhere"):
         evaluation_sets(("belebele",), language("fi"), 8, 100_000)
 
 
-def test_every_name_is_in_the_description_of_the_key() -> None:
+def test_the_description_of_the_key_lists_every_name() -> None:
     description = Corpus.model_fields["decontaminate"].description or ""
     assert [name for name in SETS if f"`{name}`" not in description] == []

@@ -30,7 +30,7 @@ from x_instruction.corpus.pii import mask_personal_data
         "999.300.1.1",
     ],
 )
-def test_what_only_looks_personal_stays(text: str) -> None:
+def test_text_that_only_resembles_personal_data_is_kept(text: str) -> None:
     assert mask_personal_data(text) == (text, {})
 
 
@@ -62,7 +62,7 @@ def test_personal_data_is_masked(text: str, masked: str) -> None:
     assert sum(counts.values()) == masked.count("<")
 
 
-def test_counts_are_by_kind() -> None:
+def test_masked_data_is_counted_by_kind() -> None:
     assert mask_personal_data("a@b.co c@d.org +358 40 123 4567")[1] == {"email": 2, "phone": 1}
 
 
@@ -73,7 +73,7 @@ def test_masking_twice_changes_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["a", "1", "1 ", "1.", "a.", "0-", "A1", "AB12 ", "1:", "a@", "@a.", "(1) "])
-def test_hostile_lengths_take_linear_time(unit: str) -> None:
+def test_long_input_takes_linear_time(unit: str) -> None:
     text = unit * (400_000 // len(unit)) + "@x.fi"
     started = time.process_time()
     mask_personal_data(text)

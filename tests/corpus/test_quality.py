@@ -52,7 +52,7 @@ def test_passages_below_the_threshold_are_dropped(trained: Path, jsonl: Callable
     assert dropped.detail.startswith("probability 0.")
 
 
-def test_a_head_that_cannot_be_used_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_an_unusable_head_is_refused(trained: Path, tmp_path: Path) -> None:
     def check(folder: Path) -> None:
         check_inputs(Corpus(source="sample", filters=Filters(quality_head=str(folder))), [])
 
@@ -88,7 +88,7 @@ class Plane:
         return np.array([list(map(float, text.split())) for text in texts], dtype=np.float32)
 
 
-def test_a_head_finds_the_plane_between_the_classes() -> None:
+def test_training_finds_the_plane_between_the_classes() -> None:
     rng = np.random.default_rng(3)
     points = rng.normal(size=(400, 2))
     labels = (points @ [2.0, -1.0] + 0.5 > rng.logistic(size=400) / 4).astype(float)
@@ -110,8 +110,6 @@ def test_a_head_finds_the_plane_between_the_classes() -> None:
         ([{"text": " ", "label": 1}], "'text' has no text"),
     ],
 )
-def test_labels_that_cannot_be_used_are_refused(
-    rows: list[dict[str, object]], message: str, jsonl: Callable[..., Path]
-) -> None:
+def test_unusable_labels_are_refused(rows: list[dict[str, object]], message: str, jsonl: Callable[..., Path]) -> None:
     with pytest.raises(CorpusError, match=message):
         quality.train(*quality.labelled_rows([jsonl(rows)], "text", "label"), Plane())  # type: ignore[arg-type]

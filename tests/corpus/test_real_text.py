@@ -80,7 +80,7 @@ def survivors(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_no_survivor_is_english(tag: str, survivors: Callable[[str], list[Passage]]) -> None:
+def test_no_kept_passage_is_english(tag: str, survivors: Callable[[str], list[Passage]]) -> None:
     shares = [english(passage.text) for passage in survivors(tag)]
     assert len(shares) > 10
     assert max(shares) < 0.08
@@ -88,7 +88,7 @@ def test_no_survivor_is_english(tag: str, survivors: Callable[[str], list[Passag
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_sound_pages_survive(
+def test_genuine_pages_are_kept(
     tag: str, survivors: Callable[[str], list[Passage]], real_pages: Callable[[str], list[dict[str, str]]]
 ) -> None:
     kept = {passage.document_id for passage in survivors(tag)}
@@ -109,7 +109,7 @@ def test_half_translated_pages_are_dropped(
 
 
 @pytest.mark.parametrize("tag", ["fi", "id", "ta"])
-def test_translated_manuals_survive(
+def test_translated_manuals_are_kept(
     tag: str,
     survivors: Callable[[str], list[Passage]],
     real_pages: Callable[[str], list[dict[str, str]]],

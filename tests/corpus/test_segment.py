@@ -36,7 +36,7 @@ PARTS = st.sampled_from(
 
 @settings(max_examples=200)
 @given(st.lists(PARTS, max_size=120).map("".join).map(normalise), st.integers(5, 60), st.integers(0, 200))
-def test_no_text_is_lost_and_lengths_hold(text: str, shortest: int, more: int) -> None:
+def test_no_text_is_lost_and_lengths_are_within_the_limits(text: str, shortest: int, more: int) -> None:
     longest = shortest + more
     found = segment(text, shortest, longest)
     assert "".join("".join(found).split()) == "".join(text.split())
@@ -49,7 +49,7 @@ def test_no_text_is_lost_and_lengths_hold(text: str, shortest: int, more: int) -
 
 @settings(max_examples=300)
 @given(st.text(alphabet="ab .\n।ा्कषமி\u200d👩💻🇫🇮กำิ่ำลிக்ัঅ각e\u0301、。🏽\ufe0fആ്\u0d4e\u0600\u1100\u1161", max_size=30))
-def test_every_boundary_is_one_of_unicode(text: str) -> None:
+def test_every_boundary_is_a_unicode_boundary(text: str) -> None:
     regex = pytest.importorskip("regex")
     ends, place = {0}, 0
     for cluster in regex.findall(r"\X", text):
@@ -63,7 +63,7 @@ def test_a_short_document_is_one_passage() -> None:
     assert segment("", 5, 100) == []
 
 
-def test_cuts_fall_between_paragraphs_then_sentences_then_words() -> None:
+def test_text_is_cut_between_paragraphs_then_sentences_then_words() -> None:
     paragraph = "Sentensi moja hapa. " * 4
     assert segment(f"{paragraph.strip()}\n{paragraph.strip()}\n{paragraph.strip()}", 50, 100) == [paragraph.strip()] * 3
     sentences = segment("Sentensi moja hapa leo. " * 20, 50, 100)
@@ -73,7 +73,7 @@ def test_cuts_fall_between_paragraphs_then_sentences_then_words() -> None:
 
 
 @pytest.mark.parametrize("stop", ["।", "۔", "။", "።", "॥", "؟", "…"])
-def test_sentences_end_in_many_scripts(stop: str) -> None:
+def test_ends_of_sentences_are_found_in_many_scripts(stop: str) -> None:
     found = segment(f"abc def ghi{stop} " * 20, 30, 70)
     assert all(part.endswith(stop) for part in found)
 
@@ -90,7 +90,7 @@ def test_thai_is_cut_at_spaces(sample_texts) -> None:  # type: ignore[no-untyped
     assert " ".join(found) == text
 
 
-def test_a_word_without_end_is_cut_between_clusters() -> None:
+def test_a_very_long_word_is_cut_between_grapheme_clusters() -> None:
     found = segment("กำ" * 200, 50, 101)
     assert all(part.startswith("ก") for part in found)
 
@@ -101,7 +101,7 @@ def test_the_last_passage_is_not_too_short() -> None:
         assert min(map(len, found)) >= 38
 
 
-def test_a_remainder_that_cannot_be_avoided_is_given_last() -> None:
+def test_an_unavoidable_remainder_is_the_last_passage() -> None:
     assert segment("a" * 100 + "\n" + "b" * 20, 90, 100)[-1] == "b" * 20
 
 
@@ -118,7 +118,7 @@ def test_a_remainder_that_cannot_be_avoided_is_given_last() -> None:
         ("Բոլոր մարդիկ ծնվում են ազատ", "։"),
     ],
 )
-def test_a_stop_without_a_space_ends_a_sentence(sentence: str, stop: str) -> None:
+def test_a_full_stop_without_a_space_ends_a_sentence(sentence: str, stop: str) -> None:
     found = segment((sentence + stop) * 20, 2 * len(sentence), 4 * len(sentence))
     assert len(found) > 5
     assert all(part.endswith(stop) and part.startswith(sentence[:5]) for part in found)
@@ -134,7 +134,7 @@ def test_a_stop_without_a_space_ends_a_sentence(sentence: str, stop: str) -> Non
         ("他说：“好。”然后走了。", [7, 12]),
     ],
 )
-def test_a_stop_inside_a_number_or_a_name_ends_nothing(text: str, expected: list[int]) -> None:
+def test_a_full_stop_inside_a_number_or_a_name_ends_no_sentence(text: str, expected: list[int]) -> None:
     assert sorted(ends(text) - {len(text)}) == [place for place in expected if place < len(text)]
 
 
@@ -146,7 +146,7 @@ def test_no_cut_follows_a_coeng_or_virama(text: str) -> None:
     assert all(len(part) % cluster == 0 for part in found)
 
 
-def test_a_text_without_stops_is_cut_at_the_word_signs_of_its_script() -> None:
+def test_a_text_without_full_stops_is_cut_at_the_word_separators_of_its_script() -> None:
     assert all(part.endswith("་") for part in segment("རྒྱུད་ཡོངས་" * 40, 50, 101))
     found = segment("សេរីភាព\u200bមនុស្ស\u200b" * 40, 50, 61)
     assert {part.split("\u200b")[0] for part in found} <= {"សេរីភាព", "មនុស្ស"}

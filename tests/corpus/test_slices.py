@@ -116,7 +116,9 @@ def compare(corpus: Corpus, folder: Path) -> list[Passage | Dropped]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_slices_give_what_one_process_gives(case: str, files: dict[str, tuple[str, ...]], tmp_path: Path) -> None:
+def test_slices_give_the_same_records_as_one_process(
+    case: str, files: dict[str, tuple[str, ...]], tmp_path: Path
+) -> None:
     corpus = Corpus(source="files", paths=files[case], slice_rows=23)
     reasons = {r.reason for r in compare(corpus, tmp_path) if isinstance(r, Dropped)}
     assert {"near_duplicate", "exact_duplicate", "too_short"} <= reasons
@@ -133,7 +135,7 @@ def test_a_limit_ends_at_the_same_record(
     assert sum(isinstance(record, Passage) for record in found) <= settings.get("passages", 100)
 
 
-def test_a_limit_in_a_slice_without_passages_between(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_limit_holds_over_slices_without_passages(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     """Slices in which everything is dropped, and batches that end with dropped rows."""
     short = [{"id": f"s{n}", "text": "Fupi."} for n in range(40)]
     (tmp_path / "c.jsonl").write_bytes(as_jsonl(short + rows[:6] + short + rows[6:16] + short))

@@ -100,7 +100,7 @@ def test_a_file_of_another_format_is_reported(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.parquet"])
-def test_a_missing_text_column_names_those_there(tmp_path: Path, name: str) -> None:
+def test_a_missing_text_column_lists_the_existing_ones(tmp_path: Path, name: str) -> None:
     rows = [{"body": "x", "title": "y"}]
     if name.endswith("parquet"):
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
@@ -116,7 +116,7 @@ def test_one_row_without_text_does_not_stop_the_rest(jsonl: Callable[..., Path])
     assert len(documents(corpus)) == 2
 
 
-def test_bad_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_invalid_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     bad = [b"\xff\xfe{}", b'{"text": "cut', b"[1, 2]", b'"text"', b'{"text": "a' + b"b" * 2000 + b'"}', b"[" * 100_000]
     path.write_bytes(b"\n".join([lines(GOOD[:1]).strip(), *bad, b"", b"  ", lines(GOOD[1:2]).strip()]))
@@ -126,19 +126,19 @@ def test_bad_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
     assert [found.id for found in documents(corpus)] == ["d0", "d1"]
 
 
-def test_deep_nesting_is_malformed_and_no_crash(tmp_path: Path) -> None:
+def test_deep_nesting_is_counted_as_malformed(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_bytes(b"[" * 1_000_000 + b"\n" + b'{"text": ' + b"9" * 10_000 + b"}\n" + lines(GOOD))
     assert reasons(files(path)) == ["malformed_json", "malformed_json"]
 
 
-def test_only_bad_lines_are_an_error_with_counts(tmp_path: Path) -> None:
+def test_a_file_of_invalid_lines_is_an_error_with_counts(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(b"{\n{\n\xff\n")
     with pytest.raises(CorpusError, match=r"no document .*malformed_json 2, invalid_utf8 1"):
         list(read(files(tmp_path / "c.jsonl"), SW))
 
 
-def test_a_huge_line_is_passed_over_without_being_held(tmp_path: Path) -> None:
+def test_a_huge_line_is_skipped_with_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "huge.jsonl"
     with open(path, "wb") as stream:
         stream.write(lines(GOOD[:1]) + b'{"text": "')
@@ -160,7 +160,7 @@ def test_a_long_parquet_row_is_dropped(tmp_path: Path) -> None:
     assert reasons(files(tmp_path / "c.parquet", max_row_bytes=1000)) == ["line_too_long"]
 
 
-def test_parquet_with_invalid_utf8_and_other_types(tmp_path: Path) -> None:
+def test_parquet_rows_with_invalid_utf8_or_other_types_are_dropped(tmp_path: Path) -> None:
     raw = pa.array([b"fine", b"\xff\xfe", b"fine"]).view(pa.string())
     pq.write_table(pa.table({"text": raw}), tmp_path / "c.parquet")
     assert reasons(files(tmp_path / "c.parquet")) == ["invalid_utf8"]
@@ -222,7 +222,7 @@ def test_txt_without_blank_lines_is_cut_and_loses_nothing(tmp_path: Path) -> Non
     assert "\n".join(f.text for f in found).split("\n") == [f"mstari {i}" for i in range(1000)]
 
 
-def test_defaults_for_columns_that_are_absent(jsonl: Callable[..., Path]) -> None:
+def test_absent_columns_get_defaults(jsonl: Callable[..., Path]) -> None:
     found = documents(files(jsonl([{"text": "a"}, {"text": "b", "id": 7, "url": None}]), license="CC BY 4.0"))
     assert [(f.id, f.url, f.license) for f in found] == [("corpus.jsonl:1", "", "CC BY 4.0"), ("7", "", "CC BY 4.0")]
 
@@ -232,17 +232,17 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
     assert len(documents(files(tmp_path / "c.jsonl"))) == 5
 
 
-def test_lone_surrogates_in_provenance_do_not_travel(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+def test_lone_surrogates_in_provenance_are_replaced(jsonl: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(rb'{"text": "a", "id": "\ud800", "url": "\udfff"}' + b"\n")
     found = documents(files(tmp_path / "c.jsonl"))[0]
     assert (found.id, found.url) == ("\ufffd", "\ufffd")
 
 
-def test_documents_bounds_the_rows(jsonl: Callable[..., Path]) -> None:
+def test_documents_limits_the_rows(jsonl: Callable[..., Path]) -> None:
     assert len(documents(files(jsonl(GOOD), documents=3))) == 3
 
 
-def test_globs_and_placeholders(tmp_path: Path) -> None:
+def test_globs_and_placeholders_are_expanded(tmp_path: Path) -> None:
     for code in ("swh_Latn", "fin_Latn"):
         (tmp_path / code).mkdir()
         for part in ("b", "a"):

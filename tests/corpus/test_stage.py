@@ -38,12 +38,12 @@ def corpus(jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]])
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_the_sample_comes_through(tag: str, tmp_path: Path) -> None:
+def test_the_sample_is_kept(tag: str, tmp_path: Path) -> None:
     kept, dropped = run(Corpus(source="sample"), tmp_path, tag)
     assert (len(kept), dropped) == (12, [])
 
 
-def test_every_row_ends_as_a_passage_or_a_drop(corpus: Corpus, tmp_path: Path) -> None:
+def test_every_row_becomes_a_passage_or_a_dropped_record(corpus: Corpus, tmp_path: Path) -> None:
     kept, dropped = run(corpus, tmp_path)
     assert [p.document_id for p in kept] == [f"d{i}" for i in range(12)]
     assert Counter(d.reason for d in dropped) == {
@@ -62,7 +62,7 @@ def test_provenance_is_complete(corpus: Corpus, tmp_path: Path) -> None:
         assert 0.6 <= found.identified_confidence <= 1
 
 
-def test_no_two_have_the_same_id(corpus: Corpus, tmp_path: Path) -> None:
+def test_ids_are_unique(corpus: Corpus, tmp_path: Path) -> None:
     for near in (True, False):
         kept, _ = run(corpus, tmp_path, near_duplicates=near)
         assert len({p.id for p in kept}) == len(kept) == (12 if near else 24)
@@ -70,7 +70,7 @@ def test_no_two_have_the_same_id(corpus: Corpus, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("near", [True, False])
 @pytest.mark.parametrize("expected", [1, 5, 12, 100])
-def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bool, expected: int) -> None:
+def test_a_limit_gives_the_first_passages(corpus: Corpus, tmp_path: Path, near: bool, expected: int) -> None:
     whole, _ = run(corpus, tmp_path, near_duplicates=near)
     kept, dropped = run(corpus.replace(passages=expected), tmp_path, near_duplicates=near)
     assert kept == whole[:expected]
@@ -79,7 +79,7 @@ def test_a_bound_gives_the_first_of_all(corpus: Corpus, tmp_path: Path, near: bo
 
 
 @pytest.mark.parametrize("near", [True, False])
-def test_a_bound_stops_the_reading(jsonl: Callable[..., Path], tmp_path: Path, near: bool) -> None:
+def test_a_limit_stops_reading(jsonl: Callable[..., Path], tmp_path: Path, near: bool) -> None:
     rows = [{"text": " ".join(f"neno{i}x{j}" for j in range(60)) + "."} for i in range(3000)]
     corpus = Corpus(
         source="files", paths=(str(jsonl(rows)),), passages=10, filters=Filters(language_check=False, max_digits=1)
@@ -126,7 +126,7 @@ def test_a_long_document_gives_numbered_passages(
     assert dropped == []
 
 
-def test_a_half_translated_document_takes_its_good_half_with_it(
+def test_a_half_translated_document_is_dropped_as_a_whole(
     jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
     english = "\n".join(f"Sentence number {i} of this page is still waiting for someone with time." for i in range(35))
@@ -138,7 +138,7 @@ def test_a_half_translated_document_takes_its_good_half_with_it(
     assert any("of its document is in another language" in d.detail for d in dropped)
 
 
-def test_without_language_checks_any_language_is_read(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+def test_any_language_is_kept_without_language_checks(jsonl: Callable[..., Path], tmp_path: Path) -> None:
     text = "Wodzi amegbetɔwo katã ablɔɖeviwoe eye wodzena bubu kple gomekpɔkpɔ sɔsɔe, eye nunya le wo si."
     corpus = Corpus(source="files", paths=(str(jsonl([{"text": text}])),))
     with pytest.raises(RecipeError, match=r"does not know Ewe"):
@@ -147,7 +147,7 @@ def test_without_language_checks_any_language_is_read(jsonl: Callable[..., Path]
     assert (kept[0].identified, kept[0].identified_confidence) == ("und", 0.0)
 
 
-def test_an_error_half_way_leaves_no_files(jsonl: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_error_in_the_middle_leaves_no_files(jsonl: Callable[..., Path], tmp_path: Path) -> None:
     path = jsonl([{"text": "x"}])
     corpus = Corpus(source="files", paths=(str(path), str(path.parent / "bad.jsonl.gz")))
     (path.parent / "bad.jsonl.gz").write_bytes(b"no gzip")
@@ -164,7 +164,7 @@ def test_the_same_input_gives_the_same_output(corpus: Corpus, tmp_path: Path) ->
     assert run(corpus, tmp_path) == run(corpus, tmp_path)
 
 
-def test_importing_the_folder_loads_nothing_heavy() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     import subprocess
     import sys
 
@@ -173,7 +173,7 @@ def test_importing_the_folder_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_markup_is_stripped_and_what_cannot_be_is_dropped(
+def test_markup_is_stripped_and_the_rest_is_dropped(
     jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
     text = sample_texts("sw")[0]

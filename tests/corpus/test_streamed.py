@@ -55,7 +55,7 @@ def test_a_damaged_file_is_reported(folder: Path) -> None:
         list(read(hub(folder), language("sw")))
 
 
-def test_two_columns_of_one_name_are_reported(tmp_path: Path) -> None:
+def test_duplicate_columns_are_reported(tmp_path: Path) -> None:
     columns = pa.Table.from_arrays([pa.array(["x"])] * 2, names=["text", "text"])
     pq.write_table(columns, tmp_path / "train-00000.parquet")
     with pytest.raises(CorpusError, match=r"two columns are called 'text'; rename one of them$") as caught:
@@ -63,7 +63,7 @@ def test_two_columns_of_one_name_are_reported(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_set_that_is_nowhere_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_data_set_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     corpus = Corpus(source="hub", dataset="nobody/nothing", config="x")

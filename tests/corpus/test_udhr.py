@@ -25,7 +25,7 @@ def run(tag: str, folder: Path) -> list[Passage | Dropped]:
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_articles_that_are_long_enough_are_kept(tag: str, tmp_path: Path) -> None:
+def test_long_articles_are_kept(tag: str, tmp_path: Path) -> None:
     records = run(tag, tmp_path)
     kept = sum(isinstance(record, Passage) for record in records)
     short = sum(isinstance(record, Dropped) and record.reason == "too_short" for record in records)
@@ -33,6 +33,6 @@ def test_articles_that_are_long_enough_are_kept(tag: str, tmp_path: Path) -> Non
     assert kept >= 0.8 * (len(records) - short)
 
 
-def test_tibetan_is_refused_by_name(tmp_path: Path) -> None:
+def test_tibetan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"does not know Tibetan \('bo'\)"):
         run("bo", tmp_path)

@@ -12,13 +12,13 @@ from x_instruction.records import Curated, Dropped
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.1])
 @pytest.mark.parametrize("key", ["max_per_domain", "max_per_verb"])
-def test_a_cap_is_a_share_above_zero(key, value):
+def test_a_cap_must_be_a_share_above_zero(key, value):
     with pytest.raises(RecipeError, match=f"{key} is {value}"):
         Diversify(embedder="words", **{key: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
-def test_relevance_is_a_share(value):
+def test_relevance_must_be_a_share(value):
     with pytest.raises(RecipeError, match=f"relevance is {value}"):
         Diversify(embedder="words", relevance=value)
 
@@ -36,18 +36,18 @@ def test_relevance_is_a_share(value):
         ("", None),
     ],
 )
-def test_domains(url, host):
+def test_domains_are_read_from_addresses(url, host):
     assert domain(url) == host
 
 
 @pytest.mark.parametrize(
     ("share", "quota", "rows"), [(0.29, 100, 29), (0.05, 32_000, 1_600), (0.1, 8, 1), (0.3, 8, 2), (1.0, 8, 8)]
 )
-def test_a_share_in_rows(share, quota, rows):
+def test_a_share_is_converted_to_rows(share, quota, rows):
     assert most(share, quota) == rows
 
 
-def test_a_tally_by_hand():
+def test_a_tally_counts_rows_by_group():
     caps = [Cap("domain_cap", ["a", "a", "b", None, "a"], 2), Cap("verb_cap", ["x", "y", "x", "x", "y"], 1)]
     tally = Tally(5, caps)
     tally.take(0)  # verb x has its one: rows 2 and 3 close
@@ -72,7 +72,7 @@ def records(rated):
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
-def test_a_cap_holds_whatever_draws(rated, encoder, name):
+def test_a_cap_holds_for_every_selector(rated, encoder, name):
     section = Diversify(embedder="words", selector=name, quota=10, max_per_domain=0.2, max_per_verb=0.3)
     made = list(diversify(records(rated), section, 1, encoder))
     chosen = [r for r in made if isinstance(r, Curated)]
@@ -86,7 +86,7 @@ def test_a_cap_holds_whatever_draws(rated, encoder, name):
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
-def test_a_verb_cap_holds_whatever_draws(rated, encoder, name):
+def test_a_verb_cap_holds_for_every_selector(rated, encoder, name):
     section = Diversify(embedder="words", selector=name, quota=10, max_per_verb=0.3)
     made = list(diversify(records(rated), section, 1, encoder))
     verbs = [r.instruction.split()[0] for r in made if isinstance(r, Curated)]
@@ -106,7 +106,7 @@ groups = st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=1, max_size=3
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 @settings(max_examples=40, deadline=None)
 @given(groups=groups, most=st.integers(1, 4), quota=st.integers(1, 40), seed=st.integers(0, 5))
-def test_as_many_as_caps_and_quota_allow(name, groups, most, quota, seed):
+def test_selectors_draw_as_many_rows_as_caps_and_quota_allow(name, groups, most, quota, seed):
     rows = np.random.default_rng(seed).normal(size=(len(groups), 4)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cap = Cap("domain_cap", groups, most)

@@ -75,7 +75,7 @@ def test_paraphrases_share_a_cluster(embedded, rated):
 
 
 @pytest.mark.model
-def test_a_folder_that_is_no_sentence_encoder_is_named(tmp_path):
+def test_a_folder_without_a_sentence_encoder_is_reported(tmp_path):
     from x_instruction.engines.local.embedder import Embedder
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))

@@ -39,24 +39,24 @@ def naive(rows, scores, quota, worth, weight, groups, most):
     return drawn
 
 
-def test_farthest_first_by_hand():
+def test_farthest_first_matches_a_worked_example():
     # On a circle: 0, 10, 90, 100, 180 degrees. The best scored first (10), then the one opposite, then between.
     angles = np.radians([0, 10, 90, 100, 180])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert chosen(k_center, rows, [1, 2, 0, 0, 0], quota=5) == [1, 4, 2, 0, 3]
 
 
-def test_farthest_first_goes_by_score_among_the_equally_far():
+def test_farthest_first_breaks_ties_by_score():
     assert chosen(k_center, [[1, 0], [-1, 0], [-1, 0], [1, 0]], [5, 1, 3, 5], quota=4) == [0, 2, 3, 1]
 
 
-def test_rank_share_by_hand():
+def test_rank_share_matches_a_worked_example():
     assert rank_share(np.array([3.0, -7.0, 3.0, 100.0])).tolist() == [0.5, 0.0, 0.5, 1.0]
     assert rank_share(np.array([4.0])).tolist() == [0.5]
     assert rank_share(np.array([])).tolist() == []
 
 
-def test_marginal_relevance_by_hand():
+def test_marginal_relevance_matches_a_worked_example():
     rows = [[1, 0], [1, 0], [0, 1], [-1, 0]]
     scores = [9, 8, 2, 1]  # rank shares 1, 2/3, 1/3, 0
     # relevance 1/2: first row 0; then gains 1/3-1/2, 1/6-0, 0+1/2: row 3; then -1/6 against 1/6: row 2.
@@ -68,7 +68,7 @@ def test_marginal_relevance_by_hand():
 
 
 @pytest.mark.parametrize("select", [k_center, mmr])
-def test_no_rows_and_wrong_rows(select):
+def test_empty_and_invalid_rows(select):
     assert chosen(select, np.empty((0, 3)), [], quota=3) == []
     assert chosen(select, [[1.0, 0.0]], [0.0], quota=0) == []
     with pytest.raises(ValueError, match="embedding is not a number"):
@@ -89,7 +89,7 @@ def test_no_rows_and_wrong_rows(select):
     most=st.integers(1, 30),
     pool=st.integers(1, 8),
 )
-def test_both_are_the_plain_algorithm_to_the_row(picks, quota, relevance, most, pool):
+def test_both_selectors_equal_a_naive_implementation(picks, quota, relevance, most, pool):
     rows = np.array([EXACT[place] for place, _, _ in picks], dtype=np.float32).reshape(len(picks), 4)
     scores = np.array([score for _, score, _ in picks], dtype=float)
     groups = [group for _, _, group in picks]
@@ -114,7 +114,7 @@ def test_a_smaller_quota_takes_the_start_of_a_larger_one_and_leaves_the_input_al
     assert (rows == before).all()
 
 
-def test_k_rows_cover_within_twice_of_any_other_k():
+def test_k_rows_cover_within_a_factor_of_two_of_the_optimum():
     rows = np.random.default_rng(3).normal(size=(300, 3))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
 

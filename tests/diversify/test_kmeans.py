@@ -20,7 +20,7 @@ def test_planted_groups_are_found_largest_first():
     assert labels.tolist() == [2] * 5 + [0] * 20 + [1] * 10
 
 
-def test_every_group_is_drawn_from_before_any_twice():
+def test_every_group_is_drawn_once_before_any_is_drawn_twice():
     chosen = select(groups([5, 20, 10]), np.arange(35.0), Draw(4, 3, 1))
     # The best of each group is its last row; then the second best of the largest.
     assert [(choice.row, choice.cluster) for choice in chosen] == [(24, 0), (34, 1), (4, 2), (23, 0)]
@@ -33,7 +33,7 @@ def test_the_square_root_is_the_number_of_clusters_by_default():
 
 @pytest.mark.parametrize("clusters", [None, 1, 3, 50])
 @pytest.mark.parametrize("n", [0, 1, 2, 4])
-def test_few_rows(n, clusters):
+def test_fewer_rows_than_clusters_are_all_drawn(n, clusters):
     rows = groups([1, 1, 1, 1])[:n]
     chosen = select(rows, np.zeros(n), Draw(10, clusters, 0))
     assert sorted(choice.row for choice in chosen) == list(range(n))
@@ -46,7 +46,7 @@ def test_identical_embeddings_are_one_cluster(clusters):
     assert [(choice.row, choice.cluster) for choice in chosen] == [(29, 0), (28, 0), (27, 0)]
 
 
-def test_rows_that_differ_in_rounding_only_raise_no_warning():
+def test_rows_that_differ_only_by_rounding_raise_no_warning():
     rows = np.repeat(groups([1, 1]), 20, axis=0)
     rows[::3] += 1e-9
     rows[::4, 3] *= 1 + 1e-7
@@ -54,16 +54,16 @@ def test_rows_that_differ_in_rounding_only_raise_no_warning():
     assert sorted(set(labels.tolist())) == list(range(labels.max() + 1))
 
 
-def test_negative_zero_is_zero():
+def test_negative_zero_equals_zero():
     assert cluster(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32), 2, seed=0).tolist() == [0, 0]
 
 
-def test_an_embedding_that_is_no_number_is_refused():
+def test_an_embedding_with_nan_is_refused():
     with pytest.raises(ValueError, match="embedding is not a number"):
         select(np.array([[1.0], [np.nan]]), np.zeros(2), Draw(1, None, 0))
 
 
-def test_a_score_that_is_no_number_is_refused():
+def test_a_nan_score_is_refused():
     with pytest.raises(ValueError, match="scores are not numbers"):
         select(groups([3]), np.array([1.0, np.nan, 0.0]), Draw(1, None, 0))
 
@@ -98,7 +98,7 @@ def test_a_sample_finds_planted_groups(monkeypatch):
     assert labels.tolist() == [2] * 50 + [0] * 200 + [1] * 100
 
 
-def test_the_sample_follows_from_the_rows_and_not_from_their_order(monkeypatch):
+def test_the_sample_does_not_depend_on_the_order_of_rows(monkeypatch):
     monkeypatch.setattr(kmeans, "SAMPLE", 100)
     generator = np.random.default_rng(2)
     keys = generator.integers(1 << 63, size=1_000, dtype=np.uint64)
@@ -118,6 +118,6 @@ def test_few_rows_are_all_sampled(n):
     assert sorted(choice.row for choice in chosen) == list(range(n))
 
 
-def test_sampled_clusters_of_what_is_no_number_are_refused():
+def test_sampled_clustering_refuses_nan():
     with pytest.raises(ValueError, match="embedding is not a number"):
         select_sampled(np.array([[1.0], [np.nan]]), np.zeros(2), Draw(1, None, 0))

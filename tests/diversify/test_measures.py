@@ -11,7 +11,7 @@ from x_instruction.corpus.words import words
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
 
 
-def test_words_lose_case_and_marks_around_them():
+def test_words_are_lower_case_without_surrounding_punctuation():
     assert words("“Don't panic!” — wrote (Douglas) Adams, 1979…") == [
         "don't",
         "panic",
@@ -34,7 +34,7 @@ def test_vowel_signs_do_not_cut_words(text, expected):
     assert words(text) == expected
 
 
-def test_distinct_by_hand():
+def test_distinct_n_matches_a_worked_example():
     texts = [["a", "b", "a", "b"], ["a", "b"], ["c"]]
     assert distinct_ngrams(texts, 1) == 3 / 7
     # ab ba ab, ab: two different of four; no n-gram crosses from one text into the next.
@@ -44,7 +44,7 @@ def test_distinct_by_hand():
     assert distinct_ngrams([], 1) is None
 
 
-def test_entropy_by_hand():
+def test_entropy_matches_a_worked_example():
     assert entropy([4, 4, 4]) == 0
     assert math.copysign(1, entropy([4])) == 1
     assert entropy([0, 1, 2, 3]) == pytest.approx(math.log(4))
@@ -64,11 +64,11 @@ numbers = st.one_of(st.just(0.0), st.floats(0.01, 100), st.floats(-100, -0.01))
 
 
 @given(arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 5)), elements=numbers))
-def test_the_identity_agrees_with_every_pair(rows):
+def test_mean_cosine_equals_the_mean_over_all_pairs(rows):
     assert mean_cosine(rows) == pytest.approx(naive(rows), abs=1e-9)
 
 
-def test_blocks_add_up(monkeypatch):
+def test_mean_cosine_does_not_depend_on_blocks(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(101, 7)).astype(np.float32)
     whole = mean_cosine(rows)
     monkeypatch.setattr("x_instruction.diversify.measures._BLOCK", 10)

@@ -19,7 +19,7 @@ def plainly(records):
     return [number for number in ordered if number in best.values()]
 
 
-def test_planted_duplicates_over_twenty_shards_are_found_as_in_one(rated):
+def test_duplicates_are_found_across_shards_as_within_one(rated):
     draw = random.Random(3)
     records = [
         rated(f"How do I cook {draw.randrange(200)}?", round(draw.random(), 1), id=f"{n:04}") for n in range(500)
@@ -47,7 +47,7 @@ def test_planted_duplicates_over_twenty_shards_are_found_as_in_one(rated):
         )
     )
 )
-def test_any_rows_are_deduplicated_by_the_plain_rule(rated, drawn):
+def test_deduplication_equals_a_naive_implementation(rated, drawn):
     records = [rated(text, score, id=f"{n * 7 % 11}-{n}") for n, (text, score) in enumerate(drawn)]
     rows = RatedRows.of(records)
     assert rows.source[rows.kept].tolist() == plainly(records)

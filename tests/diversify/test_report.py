@@ -14,7 +14,7 @@ SETTINGS = Diversify(embedder="words", quota=12, clusters=6)
 TEXTS = ["Write a poem.", "Write a story.", "What is rain?", "Hello"]
 
 
-def test_figures_by_hand():
+def test_figures_match_a_worked_example():
     report = describe(TEXTS, np.array([[1.0, 0], [1, 0], [0, 1], [0, 2]]), [0, 0, 0, 1])
     assert report.instructions == 4
     assert report.mean_words == 10 / 4
@@ -34,13 +34,13 @@ def test_figures_by_hand():
     assert report.mean_cosine == pytest.approx(2 / 6)
 
 
-def test_an_even_spread_is_measured_against_all_clusters_there_are():
+def test_entropy_is_relative_to_the_number_of_clusters():
     assert describe(TEXTS, clusters=[0, 0, 1, 1]).entropy_share == pytest.approx(1)
     assert describe(TEXTS, clusters=[0, 0, 1, 1], of=4).entropy_share == pytest.approx(0.5)
     assert describe(TEXTS, clusters=[0, 0, 0, 0]).entropy_share == 0
 
 
-def test_what_is_not_given_is_not_made_up():
+def test_figures_without_input_are_none():
     report = describe(TEXTS)
     assert report.clusters is report.entropy is report.largest_cluster is report.mean_cosine is None
     empty = describe([])
@@ -49,12 +49,12 @@ def test_what_is_not_given_is_not_made_up():
 
 
 @pytest.mark.parametrize("given", [{"embeddings": np.ones((3, 2))}, {"clusters": [0]}])
-def test_one_row_per_instruction(given):
+def test_inputs_of_different_lengths_are_refused(given):
     with pytest.raises(ValueError, match="for 4 instructions"):
         describe(TEXTS, **given)
 
 
-def test_a_report_is_plain_data():
+def test_a_report_is_json():
     plain = describe(TEXTS, np.ones((4, 2)), [0, 0, 1, 1]).as_dict()
     assert json.loads(json.dumps(plain)) == plain
 
@@ -77,7 +77,7 @@ def drawn(rated, encoder):
     return records, [record for record in made if isinstance(record, Curated)]
 
 
-def test_the_draw_is_more_varied_than_what_came_and_than_chance(rated, encoder):
+def test_the_selection_is_more_varied_than_its_input_and_a_random_draw(rated, encoder):
     comparison = compare(*drawn(rated, encoder), SETTINGS, 1, encoder)
     before, chance, after = comparison.before, comparison.chance, comparison.after
     assert (before.instructions, chance.instructions, after.instructions) == (51, 12, 12)
@@ -96,7 +96,7 @@ def test_the_clusters_are_those_of_the_stage(rated, encoder):
     assert after.largest_cluster == sizes.max() / 12
 
 
-def test_a_comparison_is_the_same_twice_and_for_shuffled_input(rated, encoder):
+def test_a_comparison_is_deterministic_and_independent_of_order(rated, encoder):
     records, curated = drawn(rated, encoder)
     once = compare(records, curated, SETTINGS, 1, encoder)
     assert once == compare(records, curated, SETTINGS, 1, encoder)
@@ -104,13 +104,13 @@ def test_a_comparison_is_the_same_twice_and_for_shuffled_input(rated, encoder):
     assert once == compare(records[::-1], curated, SETTINGS, 1, encoder)
 
 
-def test_nothing_compares_with_nothing(rated, encoder):
+def test_empty_sets_can_be_compared(rated, encoder):
     assert compare([], [], SETTINGS, 1, encoder).after == describe([])
     assert compare([rated("Why hail?", math.nan)], [], SETTINGS, 1, encoder).before.instructions == 0
     assert compare([rated("Why hail?")], [], SETTINGS, 1, encoder).after.instructions == 0
 
 
-def test_records_that_do_not_belong_are_refused(rated, encoder):
+def test_selected_records_that_are_not_in_the_input_are_refused(rated, encoder):
     records, curated = drawn(rated, encoder)
     with pytest.raises(ValueError, match="records of sw, tr: expected one language"):
         compare([*records, rated("Why?", language="tr")], curated, SETTINGS, 1, encoder)

@@ -15,12 +15,12 @@ def test_equal_clusters_are_numbered_by_their_first_row():
     assert renumber([5, 1, 5, 1, 0]).tolist() == [0, 1, 0, 1, 2]
 
 
-def test_no_rows():
+def test_no_rows_give_no_draws():
     assert renumber([]).tolist() == []
     assert turns([], np.array([]), 5) == []
 
 
-def test_a_draw_by_hand():
+def test_a_draw_matches_a_worked_example():
     labels = [0, 0, 0, 0, 1, 1, 2]
     scores = np.array([0.1, 0.9, 0.5, 0.7, 0.2, 0.3, -1.0])
     # First turn: the best of each cluster, even a bad one. Then cluster 2 is empty, then cluster 1.
@@ -36,11 +36,11 @@ def test_a_draw_by_hand():
     assert [chosen.row for chosen in turns(labels, scores, 2)] == [1, 5]
 
 
-def test_of_equal_scores_the_first_row_goes_first():
+def test_equal_scores_are_drawn_in_row_order():
     assert [chosen.row for chosen in turns([0, 0, 0], np.array([1.0, 1.0, 1.0]), 2)] == [0, 1]
 
 
-def test_a_score_that_is_no_number_is_refused():
+def test_a_nan_score_is_refused():
     with pytest.raises(ValueError, match="1 scores are not numbers, the first in row 1"):
         turns([0, 0], np.array([1.0, float("nan")]), 1)
 
@@ -59,7 +59,7 @@ rows = st.lists(st.tuples(st.integers(0, 5), st.floats(-1e6, 1e6)), max_size=60)
 
 
 @given(rows, st.integers(0, 80))
-def test_the_quota_is_met_exactly_and_no_row_twice(rows, quota):
+def test_the_quota_is_met_exactly_without_repeating_rows(rows, quota):
     labels = renumber([label for label, _ in rows])
     chosen = turns(labels, np.array([score for _, score in rows]), quota)
     assert len(chosen) == min(quota, len(rows))
@@ -69,7 +69,7 @@ def test_the_quota_is_met_exactly_and_no_row_twice(rows, quota):
 
 
 @given(rows, st.integers(0, 80))
-def test_no_cluster_is_a_turn_ahead_of_one_that_has_rows_left(rows, quota):
+def test_clusters_with_rows_left_are_at_most_one_turn_apart(rows, quota):
     labels = renumber([label for label, _ in rows])
     scores = np.array([score for _, score in rows])
     chosen = turns(labels, scores, quota)

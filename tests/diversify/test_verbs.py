@@ -24,11 +24,11 @@ from x_instruction.diversify.verbs import verb_noun, verb_nouns
         ("Mji mkuu wa Kenya ni upi?", None),
     ],
 )
-def test_pairs(instruction, pair):
+def test_verb_and_noun_are_found(instruction, pair):
     assert verb_noun(instruction) == pair
 
 
-def test_the_table_counts_and_orders():
+def test_the_table_is_ordered_by_count():
     instructions = ["Write a poem.", "Write a story.", "Write a poem!", "Name two rivers.", "List rivers.", "Hello"]
     assert verb_nouns(instructions) == (
         5,

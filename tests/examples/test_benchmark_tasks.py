@@ -16,14 +16,14 @@ def write(folder: Path, *more: str) -> dict[str, dict[str, object]]:
     return {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted((folder / "tasks").iterdir())}
 
 
-def test_one_file_per_prompt(tmp_path: Path) -> None:
+def test_one_file_is_written_per_prompt(tmp_path: Path) -> None:
     found = write(tmp_path, "--prompt", "{{text}}\\nTopic:", "--prompt", "About {{text}}:")
     assert list(found) == ["topics_sw_prompt_1", "topics_sw_prompt_2"]
     first = found["topics_sw_prompt_1"]
     assert (first["doc_to_text"], first["doc_to_choice"]) == ("{{text}}\nTopic:", ["sports", "health"])
 
 
-def test_one_prompt_has_no_number(tmp_path: Path) -> None:
+def test_a_single_prompt_has_no_number(tmp_path: Path) -> None:
     assert list(write(tmp_path, "--prompt", "{{text}}")) == ["topics_sw"]
 
 
@@ -36,7 +36,7 @@ def test_one_prompt_has_no_number(tmp_path: Path) -> None:
         ("sw={folder}/empty.jsonl", "has no items"),
     ],
 )
-def test_bad_input(named: str, message: str, tmp_path: Path) -> None:
+def test_bad_input_is_refused(named: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{", "utf-8")
     (tmp_path / "empty.jsonl").write_text("\n", "utf-8")
     with pytest.raises(SystemExit, match=message):

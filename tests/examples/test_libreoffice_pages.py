@@ -14,7 +14,7 @@ PAGE = """<html><head><title>x</title><script>var a = 1;</script></head><body><h
 </div></body></html>"""
 
 
-def test_pages_that_are_translated_become_documents(tmp_path: Path) -> None:
+def test_translated_pages_become_documents(tmp_path: Path) -> None:
     long = "Dipnot eklemek için tıklayın. " * 10
     for tag, title, first in (("en-US", "Adding Footnotes", "Click. " * 40), ("tr", "Dipnot Eklemek", long)):
         folder = tmp_path / tag / "text"
@@ -31,7 +31,7 @@ def test_pages_that_are_translated_become_documents(tmp_path: Path) -> None:
     assert row["license"] == "MPL-2.0"
 
 
-def test_a_language_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_language_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         libreoffice_pages.main([str(tmp_path), "tr", "--out", str(tmp_path / "x")])
     assert "has no folder en-US: install the packages of both languages" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def clones(tmp_path: Path) -> list[Path]:
     return [first, second]
 
 
-def test_stories_that_may_be_used_become_documents(clones: list[Path], tmp_path: Path) -> None:
+def test_openly_licensed_stories_become_documents(clones: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "de.jsonl"
     storybook_pages.main(["de", *map(str, clones), "--out", str(out)])
     (row,) = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
@@ -47,7 +47,7 @@ def test_stories_that_may_be_used_become_documents(clones: list[Path], tmp_path:
     }
 
 
-def test_clones_without_the_language(clones: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_language_is_reported(clones: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         storybook_pages.main(["sw", *map(str, clones), "--out", "x.jsonl"])
     assert "no folder sw in" in capsys.readouterr().err
@@ -66,7 +66,7 @@ def english(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Path, tmp_path: Path) -> None:
+def test_translations_get_the_best_instruction_of_the_english_page(english: Path, tmp_path: Path) -> None:
     documents = tmp_path / "mr.jsonl"
     made = [{"id": id, "text": "मगर", "lang": "mr", "license": "CC-BY-4.0", "source": "s"} for id in ("a", "b", "late")]
     documents.write_text("".join(json.dumps(row) + "\n" for row in made), "utf-8")
@@ -87,7 +87,7 @@ def test_the_best_instruction_of_a_start_stands_for_its_translations(english: Pa
         ("no", "line 1: expected JSON"),
     ],
 )
-def test_documents_that_do_not_fit(
+def test_invalid_documents_are_refused(
     line: str, message: str, english: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mr.jsonl").write_text(line + "\n", "utf-8")
