@@ -80,9 +80,9 @@ def test_a_cap_holds_for_every_selector(rated, encoder, name):
     hosts = [domain(r.url) for r in chosen]
     assert (hosts.count("news.example"), hosts.count("wiki.example"), hosts.count("blog.example")) == (2, 2, 1)
     assert hosts.count(None) == 1
-    let_go = [r for r in made if isinstance(r, Dropped)]
-    assert [r.reason for r in let_go] == ["domain_cap"] * 5
-    assert {r.detail.split(", ")[1] for r in let_go} == {"news.example has its 2", "wiki.example has its 2"}
+    dropped = [r for r in made if isinstance(r, Dropped)]
+    assert [r.reason for r in dropped] == ["domain_cap"] * 5
+    assert {r.detail.split(", ")[1] for r in dropped} == {"news.example has its 2", "wiki.example has its 2"}
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))

@@ -31,7 +31,7 @@ def test_consistency_is_the_mean_over_all_sets(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_a_set_of_a_wrong_size(size: int) -> None:
+def test_a_set_of_the_wrong_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"size is {size}, expected 2 to 3"):
         consistency([[1], [1], [1]], size)
 
@@ -41,7 +41,7 @@ def test_ac3_by_hand() -> None:
     assert ac3(0.0, 0.0) == 0.0
 
 
-def test_the_median_over_prompts() -> None:
+def test_agreement_is_the_median_over_prompts() -> None:
     # Two languages, two items whose right answers are 0 and 1. Accuracy, consistency and so AC3 by prompt:
     prompts = [
         [[0, 1], [0, 1]],  # 1, 1, 1
@@ -58,7 +58,7 @@ def test_the_median_over_prompts() -> None:
     assert 0 <= low <= found.ac3 <= high <= 1
 
 
-def test_pinch_by_hand() -> None:
+def test_side_by_side_score_by_hand() -> None:
     # Two wins, one tie and one loss: (100 + 100 + 50 + 0) / 4.
     score, (low, high) = side_by_side([0, 0, 1, 1], [1, 1, 1, 0])
     assert score == 62.5

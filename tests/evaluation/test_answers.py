@@ -49,11 +49,11 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("row", "question"), LAYOUTS)
-def test_every_layout(row: dict[str, object], question: Question, tmp_path: Path) -> None:
+def test_questions_are_read_from_every_layout(row: dict[str, object], question: Question, tmp_path: Path) -> None:
     assert read_questions(str(write(tmp_path / "q.jsonl", row)), EN) == [question]
 
 
-def test_rows_of_other_languages_are_left_out(tmp_path: Path) -> None:
+def test_rows_of_other_languages_are_skipped(tmp_path: Path) -> None:
     path = write(
         tmp_path / "q.jsonl",
         {"id": 1, "inputs": "Miksi?", "language": "fin"},
@@ -65,7 +65,7 @@ def test_rows_of_other_languages_are_left_out(tmp_path: Path) -> None:
         read_questions(str(path), language("th"))
 
 
-def test_the_language_in_a_path(tmp_path: Path) -> None:
+def test_a_placeholder_in_the_path_selects_the_language(tmp_path: Path) -> None:
     write(tmp_path / "q.sw.jsonl", {"text": "Kwa nini?"})
     assert read_questions(f"{tmp_path}/q.{{tag}}.jsonl", SW) == [Question(1, "Kwa nini?", "sw")]
     with pytest.raises(CorpusError, match=r"cannot read .*q\.fi\.jsonl"):
@@ -74,7 +74,7 @@ def test_the_language_in_a_path(tmp_path: Path) -> None:
 
 @needs_real_texts
 @pytest.mark.parametrize("tag", ["en", "hi", "id"])
-def test_the_questions_of_vicuna(tag: str) -> None:
+def test_the_vicuna_questions_are_read(tag: str) -> None:
     questions = read_questions(f"{DATA}/eval/vicuna/question.{{tag}}.jsonl", language(tag))
     assert len(questions) == len({question.id for question in questions}) == 80
     assert {question.language for question in questions} == {tag}
@@ -109,12 +109,12 @@ def test_questions_of_a_data_set_on_the_hub(local_hub: RunningHub) -> None:
         (['{"id": 1,'], "row 1: "),
     ],
 )
-def test_bad_questions(lines: list[object], message: str, tmp_path: Path) -> None:
+def test_invalid_questions_are_refused(lines: list[object], message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
         read_questions(str(write(tmp_path / "q.jsonl", *lines)), EN)
 
 
-def test_a_cross_lingual_question_names_the_language() -> None:
+def test_a_cross_lingual_question_names_the_language_of_the_answer() -> None:
     assert asked(Question(1, "Why?", "en"), SW) == "Why? Answer in Swahili."
     assert asked(Question(1, "Why?", "en"), SW, "[{tag}]") == "Why? [sw]"
     assert asked(Question(1, "Kwa nini?", "sw"), SW) == "Kwa nini?"
@@ -132,7 +132,7 @@ def questions(tmp_path: Path) -> str:
     return f"{tmp_path}/q.{{tag}}.jsonl"
 
 
-def test_answers_in_both_directions(questions: str, tmp_path: Path, say: Say) -> None:
+def test_answers_are_written_in_both_directions(questions: str, tmp_path: Path, say: Say) -> None:
     out = tmp_path / "answers"
     with JudgeServer(noise) as server:
         sets = ["--set", "engine=openai", "--set", f"server.url={server.url}"]
@@ -168,7 +168,7 @@ def test_answers_in_both_directions(questions: str, tmp_path: Path, say: Say) ->
     assert len(answers.systems["judge"].answers["0"]) == 3
 
 
-def test_what_failed_is_asked_again(questions: str, tmp_path: Path, say: Say) -> None:
+def test_failed_questions_are_asked_again(questions: str, tmp_path: Path, say: Say) -> None:
     out = tmp_path / "answers"
     refused, asked = ["Why 3?"], []
 
@@ -195,7 +195,7 @@ def test_what_failed_is_asked_again(questions: str, tmp_path: Path, say: Say) ->
         assert "(language of the questions was en, is sw): pass --overwrite to replace it, or choose another" in errors
 
 
-def test_the_layout_of_the_paper_with_two_lines_of_debugging(tmp_path: Path) -> None:
+def test_the_layout_of_the_paper_is_read_past_two_lines_of_debug_output(tmp_path: Path) -> None:
     write(tmp_path / "fi/question.jsonl", {"question_id": 1, "text": "Miksi?", "category": "generic"})
     write(
         tmp_path / "fi/answer.fi.aug.eval.jsonl",
@@ -210,7 +210,7 @@ def test_the_layout_of_the_paper_with_two_lines_of_debugging(tmp_path: Path) -> 
     assert answers.systems["bx"].answers == {"1": ("Ei.",)}
 
 
-def test_a_question_that_could_not_be_asked_is_no_answer(tmp_path: Path) -> None:
+def test_a_failed_request_is_not_an_answer(tmp_path: Path) -> None:
     write(tmp_path / "fi/question.jsonl", *({"question_id": n, "text": f"Miksi {n}?"} for n in (1, 2)))
     write(
         tmp_path / "fi/answer.fi.a.eval.jsonl",
@@ -239,7 +239,7 @@ A = {"question_id": 1, "output": "a"}
         ([A, "[1]"], "row 2 is [1], expected an object"),
     ],
 )
-def test_bad_answers(lines: list[object], message: str, tmp_path: Path, say: Say) -> None:
+def test_invalid_answer_files_are_refused(lines: list[object], message: str, tmp_path: Path, say: Say) -> None:
     write(tmp_path / "fi/question.jsonl", *({"question_id": n, "text": f"Miksi {n}?"} for n in (1, 2)))
     write(tmp_path / "fi/answer.fi.a.eval.jsonl", *lines)
     code, _, errors = say("eval", "judge", "m", tmp_path, "--out", tmp_path / "out", "--set", "engine=openai")
@@ -249,7 +249,7 @@ def test_bad_answers(lines: list[object], message: str, tmp_path: Path, say: Say
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_languages_and_systems(tmp_path: Path) -> None:
+def test_missing_languages_and_systems_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"has no <language>/question\.jsonl"):
         read_folder(tmp_path)
     for tag in ("fi", "sw"):
@@ -265,7 +265,7 @@ def test_missing_languages_and_systems(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
-def test_a_budget_needs_prices_and_stops(questions: str, tmp_path: Path, say: Say) -> None:
+def test_a_budget_needs_prices_and_stops_the_command(questions: str, tmp_path: Path, say: Say) -> None:
     out = tmp_path / "answers"
     with JudgeServer(noise) as server:
         arguments = ["eval", "answers", "judge", questions, "--languages", "sw", "--out", out, "--budget", "0.0002"]

@@ -122,7 +122,7 @@ def cache(engine: TransformersEngine) -> Iterator[RequestCache]:
         *(("whole_fi", 0), ("written_fi", 0), ("exact_fi", 0)),
     ],
 )
-def test_equal_to_the_model_of_the_harness(
+def test_results_equal_those_of_the_harness_model(
     tasks: Tasks, tiny_model: Path, cache: RequestCache, task: str, shots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lm_eval.models.huggingface import HFLM
@@ -145,7 +145,7 @@ def test_equal_to_the_model_of_the_harness(
         assert [a["acc"] for a in ours.samples] == [b["acc"] for b in theirs.samples]
 
 
-def test_what_the_model_writes_is_found(tasks: Tasks, engine: TransformersEngine, cache: RequestCache) -> None:
+def test_the_greedy_text_is_marked_as_greedy(tasks: Tasks, engine: TransformersEngine, cache: RequestCache) -> None:
     from lm_eval.api.instance import Instance
 
     from x_instruction.engines import Completed, Completion
@@ -158,7 +158,7 @@ def test_what_the_model_writes_is_found(tasks: Tasks, engine: TransformersEngine
     assert [greedy for _, greedy in EngineLM(cache.ask, {"exact"}).loglikelihood(asked)] == [True, False]
 
 
-def test_the_likelihood_of_a_whole_text(cache: RequestCache, tiny_model: Path) -> None:
+def test_the_likelihood_of_a_whole_text_equals_that_of_the_harness(cache: RequestCache, tiny_model: Path) -> None:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -181,7 +181,7 @@ def evaluate(model: Path, folder: Path, out: Path, *more: str) -> list[dict[str,
     return rows
 
 
-def test_figures_samples_and_agreement_in_one_record(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+def test_one_record_has_metrics_samples_and_agreement(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
     rows = evaluate(tiny_model, folder, tmp_path, "--shots", "0,2", "--limit", "4")
     assert {row["shots"] for row in rows} == {0, 2}
     accuracies = [row for row in rows if row["metric"] == "acc"]
@@ -227,7 +227,7 @@ class Stopping:
         yield from self.inner.answer(requests, shared)
 
 
-def test_nothing_is_asked_twice(
+def test_answered_requests_are_not_sent_again(
     tiny_model: Path, folder: Path, tmp_path: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (Model(name=str(tiny_model)), ["capitals"], ["fi", "sw"], [0], None, [folder], tmp_path)
@@ -277,7 +277,7 @@ def test_results_of_other_settings_are_not_overwritten(tiny_model: Path, folder:
         (["--tasks", "lost"], CorpusError, "cannot load the data of task lost"),
     ],
 )
-def test_bad_input(
+def test_bad_input_is_refused(
     tiny_model: Path, folder: Path, tmp_path: Path, arguments: list[str], error: type[XInstructionError], message: str
 ) -> None:
     found = invoke(tiny_model, "--include", folder, "--out", tmp_path / "out", *arguments)
@@ -292,7 +292,7 @@ def run_tasks(model: Path, folder: Path, out: Path, *names: str, limit: int | No
     return {metric.id: metric for metric in metrics}, messages
 
 
-def test_items_that_are_not_the_same_are_not_compared(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+def test_agreement_is_skipped_for_different_items(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
     metrics, messages = run_tasks(tiny_model, folder, tmp_path, "same_fi", "same_sw", "several_fi", "several_sw")
     assert not [id for id in metrics if "consistency" in id and "same" in id]
     assert "same, 0 shots: no agreement over languages, because all right answers are equal" in "\n".join(messages)
@@ -300,12 +300,12 @@ def test_items_that_are_not_the_same_are_not_compared(tiny_model: Path, folder: 
     assert metrics["several/all/consistency_2/shots=0"].value == 1.0
 
 
-def test_every_filter_has_its_figure(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+def test_every_filter_has_a_metric(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
     metrics, _ = run_tasks(tiny_model, folder, tmp_path, "filtered_fi")
     assert set(metrics) == {f"filtered/fi/exact_match/filter={name}/shots=0" for name in ("all", "first")}
 
 
-def test_choices_of_mutual_information_and_of_contexts(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+def test_mutual_information_is_not_recorded_as_a_choice(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
     run_tasks(tiny_model, folder, tmp_path / "a", "mutual_fi", "capitals_fi_prompt_2")
     samples = list(read_instances(read_record(tmp_path / "a" / "benchmarks.json")))
     assert {len(sample.choices) for sample in samples} == {3}
@@ -316,7 +316,7 @@ def test_choices_of_mutual_information_and_of_contexts(tiny_model: Path, folder:
             assert (sample.extracted == sample.references[0]) == sample.correct, sample
 
 
-def test_changed_data_are_other_settings(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+def test_changed_data_changes_the_settings(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "items.jsonl"
     data.write_text((folder / "fi.jsonl").read_text("utf-8"), "utf-8")
     tasks = tmp_path / "tasks"
@@ -340,7 +340,7 @@ def test_changed_data_are_other_settings(tiny_model: Path, folder: Path, tmp_pat
     assert Tasks([tasks], defaults=False).fingerprint("mine_fi") != before
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"--include .*nowhere is not a folder"):
         Tasks([tmp_path / "nowhere"], defaults=False)
 
@@ -359,7 +359,7 @@ class Refusing:
         yield from enumerate([Failed("engine_bad_answer", "no log-probability")] * len(requests))
 
 
-def test_a_server_that_does_not_answer(tasks: Tasks) -> None:
+def test_an_unreachable_server_is_reported(tasks: Tasks) -> None:
     with RequestCache(Path(":memory:"), Refusing(), {}) as made:
         with pytest.raises(EngineError, match="the task scores whole texts, which few servers can"):
             tasks.run("whole_fi", made.ask, 0, 1)
@@ -367,14 +367,14 @@ def test_a_server_that_does_not_answer(tasks: Tasks) -> None:
             tasks.run("capitals_fi_prompt_1", made.ask, 0, 1)
 
 
-def test_the_list_shows_what_is_there(folder: Path) -> None:
+def test_list_shows_the_available_tasks(folder: Path) -> None:
     found = invoke("--list", "--include", folder, "--languages", "sw,fi", "--json")
     assert found.exit_code == 0, found.exception
     rows = json.loads(found.stdout)
     assert {row["benchmark"]: row["origin"] for row in rows}["multiblimp"] == "native"
 
 
-def test_a_model_that_cannot_score(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_score_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = Refusing()
     writer.capabilities = frozenset({"complete"})
     monkeypatch.setattr(benchmarks, "open_engine", lambda model: writer)
@@ -385,7 +385,7 @@ def test_a_model_that_cannot_score(folder: Path, tmp_path: Path, monkeypatch: py
         benchmarks.run(model, ["capitals"], ["fi"], [0], 1, [folder], tmp_path)
 
 
-def test_no_model() -> None:
+def test_a_model_is_required() -> None:
     assert "no model is named" in str(invoke("--tasks", "xcopa").exception)
 
 

@@ -59,7 +59,7 @@ def test_differences_are_paired_by_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"instances": False}, {"value": 0.9}])
-def test_what_cannot_be_paired_has_no_interval(changes: dict[str, float], tmp_path: Path) -> None:
+def test_results_without_pairs_have_no_interval(changes: dict[str, float], tmp_path: Path) -> None:
     left, right = result(tmp_path / "a", A), result(tmp_path / "b", B, **changes)  # type: ignore[arg-type]
     (compared,) = compare(read_records(left), read_records(right))
     assert (compared.low, compared.pairs) == (None, 0)

@@ -29,12 +29,12 @@ KNOWN = {
         (["belebele_swh_Latn"], [], [("belebele_swh_Latn", "belebele", "sw")]),
     ],
 )
-def test_names_of_tasks(names: list[str], tags: list[str], tasks: list[tuple[str, str, str]]) -> None:
+def test_task_names_are_parsed(names: list[str], tags: list[str], tasks: list[tuple[str, str, str]]) -> None:
     found = resolve(names, tags, KNOWN)
     assert [(task.name, task.benchmark, task.language) for task in found][-len(tasks) :] == tasks
 
 
-def test_variants_of_the_prompt() -> None:
+def test_a_benchmark_resolves_to_every_variant_of_its_prompt() -> None:
     expected = [TaskName("mine_sw_prompt_1", "mine", "sw", 1), TaskName("mine_sw_prompt_2", "mine", "sw", 2)]
     assert resolve(["mine"], ["sw"], KNOWN) == expected
     assert resolve(["mine_sw_prompt_2"], [], KNOWN) == expected[1:]
@@ -49,12 +49,12 @@ def test_variants_of_the_prompt() -> None:
         (["nothing"], [], r"unknown task 'nothing' \(expected a benchmark such as belebele, xcopa"),
     ],
 )
-def test_a_task_that_does_not_exist(names: list[str], tags: list[str], message: str) -> None:
+def test_an_unknown_task_is_refused(names: list[str], tags: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         resolve(names, tags, KNOWN)
 
 
-def test_the_table_of_coverage() -> None:
+def test_coverage_is_shown_by_language() -> None:
     table = {benchmark.name: tags for benchmark, tags in coverage(["sw", "th"], KNOWN)}
     assert list(table) == list(BENCHMARKS)
     assert (table["belebele"], table["global-piqa"], table["xnli"]) == (["sw", "th"], ["sw"], [])

@@ -87,7 +87,7 @@ def naive(engine: TransformersEngine, row: Row, tokens: int) -> tuple[float, int
     return -float(steps[torch.arange(len(end)), torch.tensor(end)].sum()) / math.log(2), len(end)
 
 
-def test_no_likelihoods_no_figures(rows: list[Row]) -> None:
+def test_an_engine_that_cannot_score_is_refused(rows: list[Row]) -> None:
     writer = Scripted()
     writer.capabilities = frozenset({"complete", "choose"})
     with pytest.raises(NotCapable, match="scripted must score to be evaluated"):
@@ -103,19 +103,19 @@ def test_a_failure_names_its_row() -> None:
         answers([row], Scripted(Failed("engine_too_long", "9 tokens")), RENDER, 8)
 
 
-def test_too_few_tokens_for_a_character(engine: TransformersEngine) -> None:
+def test_a_token_limit_too_small_for_a_character_is_refused(engine: TransformersEngine) -> None:
     with pytest.raises(RecipeError, match="max_tokens is 1, less than one character of the response of row r1"):
         bits_per_byte([Row("r1", "Why?", "𓀀", "fi")], engine, RENDER, 1)
 
 
-def test_a_language_that_no_identifier_knows_is_reported_before_the_model_works() -> None:
+def test_an_unidentifiable_language_is_reported_before_the_model_is_used() -> None:
     asked = Scripted()
     with pytest.raises(RecipeError, match="py3langid does not know"):
         measure([Row("r1", "Why?", "x", "bm")], asked, RENDER)
     assert asked.asked == []
 
 
-def test_a_tokenizer_that_is_not_the_model_s() -> None:
+def test_a_tokenizer_of_another_model_is_reported() -> None:
     cutting = Scripted(Scored(-1.0, 12, 20))
     cutting.truncate = lambda text, tokens: text
     with pytest.raises(EngineError, match=r"scored at least 12 tokens of row r1, expected at most 8"):
@@ -123,7 +123,7 @@ def test_a_tokenizer_that_is_not_the_model_s() -> None:
 
 
 @pytest.mark.parametrize("tokens", [24, 10_000])
-def test_bits_are_those_of_a_plain_forward_pass(engine: TransformersEngine, rows: list[Row], tokens: int) -> None:
+def test_bits_equal_those_of_a_plain_forward_pass(engine: TransformersEngine, rows: list[Row], tokens: int) -> None:
     short = [replace(row, completion=row.completion[:120]) for row in rows]
     found = bits_per_byte(short, engine, RENDER, min(tokens, 1_000))
     for row, measured in zip(short, found, strict=True):
@@ -136,7 +136,7 @@ def test_bits_are_those_of_a_plain_forward_pass(engine: TransformersEngine, rows
     assert (sum(m.bytes for m in found) == whole) == (tokens == 10_000)
 
 
-def test_where_tokens_are_only_guessed_all_of_the_part_is_scored() -> None:
+def test_the_whole_part_is_scored_if_tokens_are_only_estimated() -> None:
     asked = Scripted(Scored(-3 * math.log(2), 50, 60))
     assert bits_per_byte([Row("r1", "Why?", "abcdefghijk", "fi")], asked, RENDER, 2) == [Likelihood(3.0, 6)]
     assert [(r.continuation, r.max_tokens) for r in asked.asked] == [("abcdef", 0)]  # type: ignore[attr-defined]
@@ -181,7 +181,7 @@ def test_figures_by_hand() -> None:
     assert th.language_accuracy_interval == (1.0, 1.0)
 
 
-def test_one_row_is_its_own_interval() -> None:
+def test_the_interval_of_one_row_is_the_row() -> None:
     found = summary([row("a", 3.0, 3, True)])["all"]
     assert (found.bits_per_byte_interval, found.score_interval) == ((1.0, 1.0), (0.5, 0.5))
 
@@ -196,12 +196,12 @@ def test_an_interval_is_as_wide_as_theory_says() -> None:
     assert summary(held)["all"] == found != summary(held, seed=1)["all"]
 
 
-def test_no_rows_no_figures() -> None:
+def test_no_rows_give_no_figures() -> None:
     with pytest.raises(CorpusError, match="there are no rows to evaluate"):
         summary([])
 
 
-def test_a_difference_is_of_pairs() -> None:
+def test_differences_are_computed_by_pair() -> None:
     """Where every row is better by the same, there is no doubt, however unlike the rows are."""
     a = [row(str(n), float(n * n), 10, n % 2 == 0) for n in range(40)]
     b = [replace(held, bits=held.bits + 5.0) for held in reversed(a)]
@@ -214,7 +214,7 @@ def test_a_difference_is_of_pairs() -> None:
     assert high - low > 10
 
 
-def test_a_difference_is_over_common_rows() -> None:
+def test_differences_use_common_rows_only() -> None:
     a = [row("a", 2.0, 1, True), row("b", 4.0, 1, False), row("b", 1.0, 1, True, "th")]
     b = [row("b", 1.0, 1, True), replace(a[0], text="other"), row("c", 9.0, 1, True)]
     found = difference(a, b)
@@ -225,7 +225,7 @@ def test_a_difference_is_over_common_rows() -> None:
         difference(a, [row("z", 1.0, 1, True)])
 
 
-def test_measure_puts_it_together(engine: TransformersEngine, rows: list[Row]) -> None:
+def test_measure_combines_bits_answers_and_languages(engine: TransformersEngine, rows: list[Row]) -> None:
     held = measure(rows, engine, RENDER, 16, 6)
     assert [(h.id, h.language) for h in held] == [(r.id, r.language) for r in rows]
     assert [(h.bits, h.bytes) for h in held] == bits_per_byte(rows, engine, RENDER, 16)
@@ -254,7 +254,7 @@ def test_prompts_name_the_language_of_the_answer(row: Row, asked: str) -> None:
     assert with_cue([row])[0].tagged_prompt == asked
 
 
-def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
+def test_unusable_rows_have_a_reason(tmp_path: Path) -> None:
     path = write(
         tmp_path / "rows.jsonl",
         {"id": "1", "instruction": "Why?", "input": "Rain", "output": "a \ud800", "language": "fin_Latn"},
@@ -280,7 +280,7 @@ def test_rows_that_cannot_be_used_have_a_reason(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_is_asked_by_the_model_s_tag_in_the_place_of_its_own(tmp_path: Path) -> None:
+def test_the_tag_of_a_row_is_replaced_by_that_of_the_model(tmp_path: Path) -> None:
     path = write(
         tmp_path / "rows.jsonl",
         {"id": "1", "prompt": "Why?  Answer well.", "completion": "a", "language": "fi", "tag": "Answer well."},
@@ -300,14 +300,14 @@ def test_a_row_is_asked_by_the_model_s_tag_in_the_place_of_its_own(tmp_path: Pat
     assert with_tags(rows, {}) == rows
 
 
-def test_rows_are_the_same_whatever_they_are_asked_with(engine: TransformersEngine, rows: list[Row]) -> None:
+def test_a_tag_changes_bits_and_not_the_scored_text(engine: TransformersEngine, rows: list[Row]) -> None:
     plain = measure(rows, engine, RENDER, 8, 1)
     again = measure(with_tags(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)
     assert [held.text for held in plain] == [held.text for held in again]
     assert [a.bits == pytest.approx(b.bits) for a, b in zip(plain, again, strict=True)] == [False] * 2 + [True] * 4
 
 
-def test_nothing_to_measure_on(tmp_path: Path) -> None:
+def test_an_empty_selection_of_rows_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", {"prompt": "a", "completion": "b"})
     with pytest.raises(CorpusError, match=r"no row to evaluate on \(no_language\)"):
         read([str(path)])
@@ -315,7 +315,7 @@ def test_nothing_to_measure_on(tmp_path: Path) -> None:
         read([str(tmp_path)])
 
 
-def test_so_many_of_each_language_whatever_their_order(tmp_path: Path) -> None:
+def test_limit_applies_to_each_language_and_ignores_order(tmp_path: Path) -> None:
     many = [
         {"id": f"{n}", "prompt": "a", "completion": "b", "language": tag} for tag in ("sw", "fi") for n in range(30)
     ]
@@ -326,7 +326,7 @@ def test_so_many_of_each_language_whatever_their_order(tmp_path: Path) -> None:
     assert len(read([str(tmp_path / "a.jsonl")], 100)[0]) == 60
 
 
-def test_of_a_folder_the_split_that_was_held_out(tmp_path: Path) -> None:
+def test_the_held_out_split_of_a_folder_is_read(tmp_path: Path) -> None:
     for tag in ("fi", "sw"):
         (tmp_path / "data" / tag).mkdir(parents=True)
         for split in ("train", "test", "validation"):

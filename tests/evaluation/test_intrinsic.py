@@ -43,7 +43,7 @@ class Knowing:
             yield n, Scored(prior + self.own * (pairs[request.prompt] == request.continuation), 5, 9)
 
 
-def test_the_gain_is_that_of_the_own_instruction() -> None:
+def test_the_gain_is_of_the_matching_instruction() -> None:
     model = Knowing(3.0, likely=ROWS[1].completion)
     found = conditional(ROWS, model, lambda text: text)
     assert [row.gain for row in found] == pytest.approx([3.0] * 3)
@@ -53,14 +53,14 @@ def test_the_gain_is_that_of_the_own_instruction() -> None:
     assert len(model.asked) == len(set(model.asked)) == 9
 
 
-def test_no_gain_without_an_effect_of_the_instruction() -> None:
+def test_the_gain_is_zero_if_the_instruction_has_no_effect() -> None:
     found = conditional(ROWS, Knowing(0.0), lambda text: text)
     assert [(row.gain, row.found) for row in found] == [(0.0, False)] * 3
     worse = conditional(ROWS, Knowing(-2.0), lambda text: text)
     assert [(row.gain, row.found) for row in worse] == [(pytest.approx(-2.0), False)] * 3
 
 
-def test_the_nearest_responses_are_those_that_look_alike() -> None:
+def test_the_nearest_responses_are_the_most_similar_ones() -> None:
     near = Row("d", "What is rain?", "Sade tulee pilvistä, kun vesi on kylmää.", "fi")
     model = Knowing(3.0)
     conditional([*ROWS, near], _anything(model), lambda text: text, nearest=2)
@@ -77,7 +77,7 @@ def _anything(model: Knowing) -> Knowing:
     return model
 
 
-def test_languages_are_apart_and_one_page_is_too_few() -> None:
+def test_a_language_with_one_response_is_refused() -> None:
     swahili = Row("e", "Why?", "Kwa sababu mvua inanyesha.", "sw")
     with pytest.raises(CorpusError, match="sw has one response only, expected at least two"):
         conditional([*ROWS, swahili], Knowing(1.0), lambda text: text)

@@ -56,7 +56,7 @@ def table(text: str) -> dict[tuple[str, str, str, str], dict[str, float]]:
     return {(row["language"], row["a"], row["b"], row["aspect"]): row for row in json.loads(text)}
 
 
-def test_a_sound_judge_finds_the_better_system(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
+def test_a_reliable_judge_finds_the_better_system(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
     out = tmp_path / "out"
     with JudgeServer(sound(natural.responses)) as server:
         passport = tmp_path / "passport"
@@ -92,7 +92,9 @@ def test_a_sound_judge_finds_the_better_system(natural: Natural, answered: Path,
     assert metrics["judge/sw/score/against=shifted"].value == 1.0
 
 
-def test_judgements_in_the_layout_of_the_paper(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
+def test_judgements_are_written_in_the_layout_of_the_paper(
+    natural: Natural, answered: Path, tmp_path: Path, say: Say
+) -> None:
     out = tmp_path / "out"
     arguments = ["eval", "judge", "judge", answered, "--protocol", "x-instruction", "--baseline", "shifted"]
     with JudgeServer(sound(natural.responses)) as server:
@@ -127,7 +129,7 @@ def test_judgements_in_the_layout_of_the_paper(natural: Natural, answered: Path,
     )
 
 
-def test_judgements_that_exist_count_by_the_passport_of_their_judge(
+def test_existing_judgements_count_only_where_the_passport_allows(
     natural: Natural, answered: Path, tmp_path: Path, say: Say
 ) -> None:
     """The passport is of Finnish alone, so nothing counts in Swahili, nor for the whole."""
@@ -178,7 +180,7 @@ def test_judgements_that_exist_count_by_the_passport_of_their_judge(
     assert "(judgements was" in say(*counted, "--out", tmp_path / "b", "--set", "engine=openai")[2]
 
 
-def test_what_a_judge_prefers_shows(answered: Path, tmp_path: Path, say: Say) -> None:
+def test_position_bias_is_reported(answered: Path, tmp_path: Path, say: Say) -> None:
     with JudgeServer(always_first) as server:
         code, shown, _ = say("eval", "judge", "judge", answered, "--out", tmp_path / "a", *served(server), "--json")
     assert code == 0
@@ -191,7 +193,7 @@ def test_what_a_judge_prefers_shows(answered: Path, tmp_path: Path, say: Say) ->
     assert by_length["position_bias"] == 0.0
 
 
-def test_garbage_is_counted(answered: Path, tmp_path: Path, say: Say) -> None:
+def test_unreadable_answers_are_counted(answered: Path, tmp_path: Path, say: Say) -> None:
     with JudgeServer(garbage) as server:
         arguments = ["eval", "judge", "judge", answered, "--out", tmp_path / "a", "--protocol", "x-instruction"]
         code, shown, _ = say(*arguments, *served(server))
@@ -210,7 +212,7 @@ def test_garbage_is_counted(answered: Path, tmp_path: Path, say: Say) -> None:
     assert "judge/fi/answered/against=foreign" in metrics
 
 
-def test_a_rubric_shows_each_aspect(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
+def test_a_rubric_is_reported_by_aspect(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
     with JudgeServer(sound(natural.responses)) as server:
         arguments = ["eval", "judge", "judge", answered, "--out", tmp_path / "a", "--protocol", "rubric"]
         options = ["--aspects", "fluency,culture", "--languages", "fi", "--baseline", "shifted", "--limit", "4"]
@@ -247,7 +249,7 @@ def test_a_killed_judge_continues_without_asking_twice(natural: Natural, answere
     assert len(list(out.glob("judge-*.json"))) == 3
 
 
-def test_a_budget_stops_and_answers_are_kept(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
+def test_a_budget_stops_the_judge_and_keeps_answers(natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
     with JudgeServer(sound(natural.responses)) as server:
         arguments = ["eval", "judge", "judge", answered, "--out", tmp_path / "a"]
         priced = served(server, "server.concurrency=1", "server.prompt_price=10000.0")
@@ -289,7 +291,9 @@ def test_results_of_other_settings_are_not_overwritten(
         (["--languages", "th"], "has no questions in th, only in fi, sw"),
     ],
 )
-def test_refusals(options: list[str], message: str, natural: Natural, answered: Path, tmp_path: Path, say: Say) -> None:
+def test_bad_input_is_refused(
+    options: list[str], message: str, natural: Natural, answered: Path, tmp_path: Path, say: Say
+) -> None:
     with JudgeServer(sound(natural.responses)) as server:
         code, _, errors = say("eval", "judge", "judge", answered, "--out", tmp_path / "a", *served(server), *options)
         assert code == 1
@@ -297,7 +301,7 @@ def test_refusals(options: list[str], message: str, natural: Natural, answered: 
         assert server.judged == []
 
 
-def test_questions_that_all_failed_are_no_result(answered: Path, tmp_path: Path, say: Say) -> None:
+def test_no_record_is_written_if_every_answer_failed(answered: Path, tmp_path: Path, say: Say) -> None:
     for path in answered.glob("*/answer.*.good.*"):
         write(path, [row | {"output": "", "error": "engine_refused: no"} for row in rows(path)])
     arguments = ["eval", "judge", "judge", answered, "--out", tmp_path / "a", "--set", "engine=openai"]
@@ -309,7 +313,7 @@ def test_questions_that_all_failed_are_no_result(answered: Path, tmp_path: Path,
     assert not (tmp_path / "a").exists()
 
 
-def test_one_system_is_not_enough(answered: Path, tmp_path: Path, say: Say) -> None:
+def test_two_systems_are_required(answered: Path, tmp_path: Path, say: Say) -> None:
     for path in [*answered.glob("*/answer.*.good.*"), *answered.glob("*/answer.*.shifted.*")]:
         path.unlink()
     code, _, errors = say("eval", "judge", "judge", answered, "--out", tmp_path / "a", "--set", "engine=openai")
@@ -317,6 +321,6 @@ def test_one_system_is_not_enough(answered: Path, tmp_path: Path, say: Say) -> N
     assert "there are answers of foreign, expected at least two systems" in errors
 
 
-def test_the_sample_that_is_judged() -> None:
+def test_one_of_several_samples_is_chosen() -> None:
     samples = ("bb", "a", "ccc", "d", "eee")
     assert [choose(samples, pick) for pick in ("shortest", "longest", "first")] == ["a", "ccc", "bb"]

@@ -22,7 +22,9 @@ def steps() -> list[tuple[str, str]]:
     return [(command, shown.rstrip("\n")) for command, _, shown in (line.partition("\n") for line in lines[1:])]
 
 
-def test_the_example(natural: Natural, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
+def test_the_commands_of_the_documentation_print_its_output(
+    natural: Natural, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Say
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     Path("pairs.jsonl").write_text("".join(path.read_text("utf-8") for path in natural.paths), "utf-8")

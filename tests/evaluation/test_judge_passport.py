@@ -56,7 +56,7 @@ BOTH: list[ProtocolName] = ["choice", "x-instruction"]
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_sound_judge_passes(name: ProtocolName, natural: Natural, tmp_path: Path) -> None:
+def test_a_reliable_judge_passes(name: ProtocolName, natural: Natural, tmp_path: Path) -> None:
     passports, _ = measured(sound(natural.responses), natural, tmp_path, protocol(name))
     for passport in passports.values():
         assert passport.no_verdict == ""
@@ -83,7 +83,7 @@ BIASED: list[tuple[Callable[[Natural], Decide], dict[str, float], str]] = [
     BIASED,
     ids=["first", "longest", "itself", "noise", "garbage", "whole", "wrong-language"],
 )
-def test_biased_judges_are_named(
+def test_biases_are_named(
     make: Callable[[Natural], Decide],
     biases: dict[str, float],
     reason: str,
@@ -98,7 +98,7 @@ def test_biased_judges_are_named(
         assert reason in passport.no_verdict
 
 
-def test_a_judge_of_length_alone_has_chance_once_length_is_balanced(natural: Natural, tmp_path: Path) -> None:
+def test_a_judge_of_length_is_at_chance_if_lengths_are_balanced(natural: Natural, tmp_path: Path) -> None:
     passports, _ = measured(always_longest, natural, tmp_path)
     for passport in passports.values():
         assert passport.balanced.value == 0.5
@@ -107,14 +107,14 @@ def test_a_judge_of_length_alone_has_chance_once_length_is_balanced(natural: Nat
         assert passport.p_values["balanced"] > 0.4
 
 
-def test_a_judge_whose_own_answers_are_always_shorter_has_no_measured_bias(natural: Natural, tmp_path: Path) -> None:
+def test_self_bias_is_not_measured_if_own_answers_are_always_shorter(natural: Natural, tmp_path: Path) -> None:
     with JudgeServer(always_longest, answer=lambda model, request: "Ei.") as server:
         passports = measure_judge(model(server), list(map(str, natural.paths)), tmp_path, protocol("choice"))
     assert all(math.isnan(passport.own.value) for passport in passports.values())
     assert [bias.name for bias in passports["fi"].biases] == ["length"]
 
 
-def test_the_command_says_it_and_the_record_holds_it(natural: Natural, tmp_path: Path, say: Say) -> None:
+def test_the_command_prints_and_records_the_biases(natural: Natural, tmp_path: Path, say: Say) -> None:
     out = tmp_path / "passport"
     with JudgeServer(always_first) as server:
         arguments = ["eval", "judge-passport", "judge", *natural.paths, "--out", out, "--limit", 10]
@@ -140,7 +140,7 @@ def test_the_command_says_it_and_the_record_holds_it(natural: Natural, tmp_path:
     assert sum(row.metric.endswith("flaw=padded") for row in rows) == 20
 
 
-def test_verdicts_are_those_of_the_same_judge_and_protocol(natural: Natural, tmp_path: Path) -> None:
+def test_verdicts_apply_only_to_the_same_judge_and_protocol(natural: Natural, tmp_path: Path) -> None:
     measured(sound(natural.responses), natural, tmp_path)
     settings = read_record(tmp_path / "judge-passport.json").settings
     verdicts = read_verdicts(tmp_path, settings, ["fi", "sw"])
@@ -164,7 +164,7 @@ def test_verdicts_are_those_of_the_same_judge_and_protocol(natural: Natural, tmp
             measured(sound(natural.responses), natural, tmp_path, **options)  # type: ignore[arg-type]
 
 
-def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
+def test_agreement_with_people_is_measured(natural: Natural, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     request, response = next(iter(natural.responses.items()))
     pairs = [(response, f"x{n}", "a") for n in range(6)] + [(f"x{n}", response, "b") for n in range(6)]
@@ -187,7 +187,7 @@ def test_people_and_the_judge_agree(natural: Natural, tmp_path: Path) -> None:
         measured(sound(natural.responses), natural, tmp_path / "out", labels=labels)
 
 
-def test_too_few_documents(natural: Natural, tmp_path: Path) -> None:
+def test_too_few_documents_are_refused(natural: Natural, tmp_path: Path) -> None:
     passports, _ = measured(sound(natural.responses), natural, tmp_path, per_language=4, tags=["fi"])
     assert list(passports) == ["fi"]
     assert passports["fi"].no_verdict == "measured on 4 documents, expected at least 10"
@@ -204,7 +204,7 @@ def pair(number: int, text: str, tag: str = "fi") -> Pair:
 
 @needs_real_texts
 @pytest.mark.parametrize("tag", ["th", "hi", "ur"])
-def test_pairs_of_real_pages(tag: str) -> None:
+def test_flaws_are_made_from_real_pages(tag: str) -> None:
     """Each flaw is made in scripts without spaces and from right to left; padded answers are longer."""
     lines = (DATA / f"passages/{tag}.jsonl").read_text("utf-8").split("\n")
     texts = [json.loads(line)["text"] for line in lines[:30] if line]
@@ -228,7 +228,7 @@ def test_pairs_of_real_pages(tag: str) -> None:
             assert (first[0], first[-1]) == (second[0], second[-1])
 
 
-def test_labels_of_a_record_of_people(tmp_path: Path) -> None:
+def test_labels_are_read_from_a_record_of_human_ratings(tmp_path: Path) -> None:
     metric = Metric(
         task="human-rating",
         name="score",

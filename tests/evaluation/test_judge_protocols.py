@@ -75,7 +75,7 @@ def text(value: str) -> Completed:
     return Completed(value, "stop", 1, 1)
 
 
-def test_the_protocol_of_the_paper() -> None:
+def test_the_prompt_of_the_paper_is_used() -> None:
     engine = Scripted([text("<score1>8</score1><score2>3</score2>"), text("<score1>2</score1><score2>9</score2>")])
     (judgement,) = run(engine, protocol("x-instruction"))
     assert (judgement.forward.scores, judgement.backward.scores) == ((8, 3), (2, 9))
@@ -92,7 +92,7 @@ def test_the_protocol_of_the_paper() -> None:
     assert "Why is the sky {blue}?" in swapped
 
 
-def test_an_unread_answer_is_asked_again_and_then_counted() -> None:
+def test_an_unreadable_answer_is_retried_and_then_counted() -> None:
     engine = Scripted([text("7 and 8"), text("<score1>1</score1><score2>9</score2>"), text("<score1>7</score1>")])
     (judgement,) = run(engine, protocol("x-instruction", retries=1))
     assert judgement.forward.failure == "not_parsed"
@@ -106,7 +106,7 @@ def test_an_unread_answer_is_asked_again_and_then_counted() -> None:
     assert judgement.forward.failure == "engine_timeout"
 
 
-def test_an_answer_that_is_cut_off_is_counted_and_not_asked_again() -> None:
+def test_a_truncated_answer_is_counted_and_not_retried() -> None:
     cut = Completed("Both replies name", "length", 1, 5)
     engine = Scripted([cut, text("<score1>1</score1><score2>9</score2>")])
     (judgement,) = run(engine, protocol("x-instruction", retries=1, max_tokens=5))
@@ -114,14 +114,14 @@ def test_an_answer_that_is_cut_off_is_counted_and_not_asked_again() -> None:
     assert [request.max_tokens for request in engine.asked if isinstance(request, Completion)] == [5, 5]
 
 
-def test_probabilities_that_are_no_numbers_are_no_tie() -> None:
+def test_nan_probabilities_are_not_a_tie() -> None:
     engine = Scripted([Chosen((math.nan, math.nan), 1), Chosen((0.4, 0.6), 1)])
     (judgement,) = run(engine, protocol("choice"))
     assert judgement.forward.failure == "not_finite"
     assert judgement.value is None
 
 
-def test_choices_are_probabilities() -> None:
+def test_choices_use_probabilities() -> None:
     engine = Scripted([Chosen((0.8, 0.2), 1), Chosen((0.4, 0.6), 1)])
     (judgement,) = run(engine, protocol("choice"))
     assert judgement.preference == pytest.approx(0.7)
@@ -139,7 +139,7 @@ def test_an_engine_without_probabilities_writes_the_letter() -> None:
     assert judgement.backward.failure == "not_parsed"
 
 
-def test_a_base_model_gets_a_plain_prompt() -> None:
+def test_base_models_get_a_plain_prompt() -> None:
     engine = Scripted([Chosen((0.8, 0.2), 1), Chosen((0.4, 0.6), 1)], chat=False)
     run(engine, protocol("choice"))
     first = engine.asked[0]
@@ -151,7 +151,7 @@ def test_a_base_model_gets_a_plain_prompt() -> None:
         run(engine, protocol("x-instruction"))
 
 
-def test_a_rubric_asks_about_each_aspect_and_culture_never_counts() -> None:
+def test_a_rubric_asks_about_each_aspect_and_culture_is_not_counted() -> None:
     aspects = ("language", "fluency", CULTURE)
     engine = Scripted([Chosen((p, 1 - p), 1) for p in (0.9, 0.1, 0.7, 0.5, 0.0, 1.0)])
     judgements = run(engine, protocol("rubric", aspects))
@@ -166,7 +166,7 @@ def test_a_rubric_asks_about_each_aspect_and_culture_never_counts() -> None:
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_prompts_in_the_language_of_the_answer(tag: str) -> None:
+def test_prompts_can_be_in_the_language_of_the_answer(tag: str) -> None:
     prompt = template(protocol("choice", prompt_language="answer"), tag, chat=True)
     assert prompt.name == f"judge/choice.{tag}"
     assert prompt.slots == {"question", "first", "second"}
@@ -179,7 +179,7 @@ def test_every_included_prompt_is_used() -> None:
     assert set(included()) == known
 
 
-def test_bad_protocols(tmp_path: Path) -> None:
+def test_invalid_protocols_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--aspects has 'style', expected one of overall, language"):
         protocol("rubric", ("style",))
     with pytest.raises(RecipeError, match="--aspects is for --protocol rubric"):
@@ -196,7 +196,7 @@ def test_bad_protocols(tmp_path: Path) -> None:
         template(protocol("choice", prompt=str(own)), "sw", chat=True)
 
 
-def test_another_prompt_has_another_digest(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_prompt(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
     own.write_text("{question} {first} {second}: A or B?")
     digests = {

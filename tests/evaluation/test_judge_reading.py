@@ -30,7 +30,7 @@ from x_instruction.evaluation.judge.reading import read_choice, read_order, read
         ("<score1>7</score1><score2>8", None),
     ],
 )
-def test_scores(text: str, scores: tuple[int, int] | None) -> None:
+def test_scores_are_read(text: str, scores: tuple[int, int] | None) -> None:
     assert read_scores(text) == scores
 
 
@@ -63,7 +63,7 @@ def test_scores(text: str, scores: tuple[int, int] | None) -> None:
         ("", None),
     ],
 )
-def test_choices(text: str, label: str | None) -> None:
+def test_choices_are_read(text: str, label: str | None) -> None:
     assert read_choice(text, ("A", "B")) == label
 
 
@@ -83,13 +83,13 @@ def test_choices(text: str, label: str | None) -> None:
         ("They are equal.", None),
     ],
 )
-def test_orders(text: str, ranks: tuple[int, ...] | None) -> None:
+def test_rankings_are_read(text: str, ranks: tuple[int, ...] | None) -> None:
     assert read_order(text, 3) == ranks
 
 
 @needs_real_texts
 @pytest.mark.parametrize("kind", ["coherence", "general"])
-def test_the_order_of_real_judges(kind: str) -> None:
+def test_rankings_of_real_judges_are_read(kind: str) -> None:
     rows = _rows(DATA / f"eval/judge_texts/review_output__en__{kind}__review.jsonl")
     assert [list(read_order(row["text"], 4) or ()) for row in rows] == [row["order"] for row in rows]
 
@@ -98,7 +98,7 @@ def test_the_order_of_real_judges(kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "labels", "unread"), [("xcopa_ta_cot", "01", 12), ("xstorycloze_sw_explain", "AB", 3)]
 )
-def test_the_choice_of_real_models(name: str, labels: str, unread: int) -> None:
+def test_choices_of_real_models_are_read(name: str, labels: str, unread: int) -> None:
     rows = _rows(DATA / f"eval/model_outputs/{name}.jsonl")
     read = [read_choice(row["output"], tuple(labels)) for row in rows]
     assert read.count(None) == unread

@@ -69,7 +69,7 @@ def test_the_preference_is_the_mean_over_both_orders() -> None:
     assert over_aspects([judgement(0.9, 0.4), judgement(None, 0.4)]).forward.failure == "not_parsed"
 
 
-def test_side_by_side_of_pinch() -> None:
+def test_side_by_side_score_of_the_pinch_paper() -> None:
     found = side_by_side([1, 1, 0.5, 0], ["1", "2", "3", "4"])
     assert (found.win.value, found.tie.value, found.loss.value) == (0.5, 0.25, 0.25)
     assert found.score.value == 0.625
@@ -78,7 +78,7 @@ def test_side_by_side_of_pinch() -> None:
 
 
 @pytest.mark.parametrize(("questions", "low"), [(range(8), 0.6756), (["1", "2"] * 4, 0.3424)])
-def test_the_interval_of_wins_alone_is_that_of_wilson(questions: Sequence[object], low: float) -> None:
+def test_the_interval_of_wins_is_wilsons(questions: Sequence[object], low: float) -> None:
     """8 / (8 + 1.96 ** 2) for eight questions; what is certain of the others is their complement."""
     found = side_by_side([1.0] * 8, list(map(str, questions)))
     assert (found.win.low, found.win.high) == (pytest.approx(low, abs=1e-4), 1.0)
@@ -107,7 +107,7 @@ def test_the_bootstrap_by_question_by_hand() -> None:
     assert np.mean(found[1:] == 0.25) == pytest.approx(0.5, abs=0.06)
 
 
-def test_means_leave_out_what_is_missing() -> None:
+def test_means_ignore_missing_values() -> None:
     assert means(np.array([[1.0, 1.0, 2.0], [0.0, 3.0, 0.0]]), [0.0, math.nan, 1.0]).tolist() == pytest.approx(
         [2 / 3, math.nan], nan_ok=True
     )
@@ -138,7 +138,7 @@ def test_a_system_that_always_wins_has_a_finite_strength() -> None:
     assert fitted.strengths[0].value == pytest.approx(fitted.strengths[2].value)
 
 
-def test_systems_that_no_comparison_connects() -> None:
+def test_unconnected_systems_are_refused() -> None:
     with pytest.raises(CorpusError, match="c is not compared with a, not even through other systems"):
         bradley_terry([("a", "b"), ("c", "d")], [1, 0], ["1", "1"])
 
@@ -162,7 +162,7 @@ def test_length_control_by_hand() -> None:
         ([0.7], [5], [9], 0.7),
     ],
 )
-def test_length_control_at_the_edges(
+def test_length_control_of_edge_cases(
     preferences: list[float], own: list[int], other: list[int], expected: float
 ) -> None:
     assert length_controlled(preferences, own, other) == pytest.approx(expected, nan_ok=True)
@@ -177,7 +177,7 @@ ALPACA = [
 
 
 @pytest.mark.parametrize(("preferences", "own", "other", "expected"), ALPACA)
-def test_length_control_of_alpaca_eval(
+def test_length_control_equals_alpaca_eval(
     preferences: list[float], own: list[int], other: list[int], expected: float
 ) -> None:
     assert length_controlled(preferences, own, other) == pytest.approx(expected, abs=3e-3)
@@ -204,7 +204,7 @@ def test_kappa_by_hand() -> None:
     assert kappa(["1", "2"], ["2", "1"]) == -1
 
 
-def test_signs_by_chance() -> None:
+def test_the_sign_flip_test_by_hand() -> None:
     assert sign_flip([1.0] * 10, range(10), one_sided=True) == pytest.approx(1 / 1024, abs=1e-3)
     assert sign_flip([1.0] * 10, ["same"] * 10, one_sided=True) == pytest.approx(0.5, abs=0.02)
     assert sign_flip([1.0, -1.0, 1.0], range(3)) == 1.0

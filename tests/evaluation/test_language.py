@@ -50,7 +50,7 @@ EMPTY = AnswerLanguage(False, "empty", "und", 0.0, 0.0)
         ("aaaaaaaaaaaaaaaaaaaa", "fi", "wrong_language"),
     ],
 )
-def test_one_answer(answer: str, tag: str, reason: str | None) -> None:
+def test_the_language_of_an_answer_is_judged(answer: str, tag: str, reason: str | None) -> None:
     found = answer_language(answer, tag)
     assert (found.right, found.reason) == (reason is None, reason)
 
@@ -69,17 +69,17 @@ def test_script_and_switching_are_measured() -> None:
     assert half.script_share == 1.0
 
 
-def test_languages_are_judged_apart_and_the_order_is_kept() -> None:
+def test_languages_are_judged_separately_in_order() -> None:
     found = answer_languages([FINNISH, THAI, THAI, FINNISH], ["fi", "fi", "th", "th"], language_checks(["fi", "th"]))
     assert [answer.right for answer in found] == [True, False, True, False]
 
 
-def test_a_language_that_no_identifier_knows() -> None:
+def test_an_unidentifiable_language_is_refused() -> None:
     with pytest.raises(RecipeError, match="py3langid does not know Bambara"):
         answer_language("x", "bm")
 
 
-def test_scores_count_only_where_the_language_is_right() -> None:
+def test_scores_count_only_in_the_right_language() -> None:
     assert gated([7.0, 9.0, 8.0, 2.0], [RIGHT, WRONG, MIXED, EMPTY]) == [7.0, 0.0, 0.0, 0.0]
     assert gated([9.0], [WRONG], worst=1.0) == [1.0]
 
@@ -97,7 +97,7 @@ def test_scores_count_only_where_the_language_is_right() -> None:
         (1.0, EMPTY, SHORT, 0.0),
     ],
 )
-def test_the_gate_of_a_preference(
+def test_a_preference_is_gated_by_language(
     preference: float, first: AnswerLanguage, second: AnswerLanguage, gated_to: float
 ) -> None:
     assert gated_preference(preference, first, second) == gated_to

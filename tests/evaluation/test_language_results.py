@@ -37,7 +37,7 @@ def invoke(folder: Path, *arguments: object) -> Any:
     return CliRunner().invoke(cli, ["eval", "language", str(folder), *map(str, arguments)])
 
 
-def test_shares_reasons_and_records(folder: Path, tiny_model: Path) -> None:
+def test_shares_and_reasons_are_reported_and_recorded(folder: Path, tiny_model: Path) -> None:
     done = invoke(folder, "--json", "--fluency", tiny_model)
     assert done.exit_code == 0, done.exception
     found = {row["system"]: row for row in json.loads(done.stdout)}
@@ -57,7 +57,7 @@ def test_shares_reasons_and_records(folder: Path, tiny_model: Path) -> None:
     assert not read_record(folder / "language-bad.json").metrics[0].value
 
 
-def test_a_request_that_failed_is_no_answer(folder: Path) -> None:
+def test_a_failed_request_is_not_an_answer(folder: Path) -> None:
     file = folder / "fi" / "answer.fi.good.eval.jsonl"
     lines = file.read_text("utf-8").splitlines()
     failed = json.loads(lines[2]) | {"output": "", "error": "engine_refused: no"}
@@ -76,7 +76,7 @@ def test_changed_answers_are_not_overwritten(folder: Path) -> None:
     assert invoke(folder, "--overwrite").exit_code == 0
 
 
-def test_another_language_model_of_the_same_name_is_noticed(fasttext: Path, tmp_path: Path) -> None:
+def test_another_language_model_of_the_same_name_is_detected(fasttext: Path, tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     rows(folder / "sw" / "question.jsonl", [{"question_id": 0, "text": "Why?", "category": "", "language": "en"}])
     rows(folder / "sw" / "answer.sw.one.eval.jsonl", [{"question_id": 0, "category": "", "output": ENGLISH}])
@@ -96,11 +96,11 @@ def test_another_language_model_of_the_same_name_is_noticed(fasttext: Path, tmp_
         (["--set", "threads=2"], RecipeError, "--set is for the model of --fluency"),
     ],
 )
-def test_bad_input(folder: Path, arguments: list[str], error: type[Exception], message: str) -> None:
+def test_bad_input_is_refused(folder: Path, arguments: list[str], error: type[Exception], message: str) -> None:
     found = invoke(folder, *arguments)
     assert isinstance(found.exception, error)
     assert message in str(found.exception)
 
 
-def test_a_folder_without_answers(tmp_path: Path) -> None:
+def test_a_folder_without_answers_is_refused(tmp_path: Path) -> None:
     assert "name a folder that `x-instruction eval answers` wrote" in str(invoke(tmp_path).exception)

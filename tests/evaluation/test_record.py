@@ -134,12 +134,12 @@ def test_settings_of_another_tool_are_not_read(library: str, settings: str, tmp_
         check_target(tmp_path, "results", MODEL, SETTINGS, overwrite=False)
 
 
-def test_ids_tell_metrics_apart_and_not_models() -> None:
+def test_ids_identify_metrics_and_not_models() -> None:
     assert ACCURACY.id == "belebele/sw/accuracy/shots=5"
     assert WINS.id == "judge/all/win_rate"
 
 
-def test_results_of_other_settings_are_kept(tmp_path: Path) -> None:
+def test_results_of_other_settings_are_not_overwritten(tmp_path: Path) -> None:
     path = write(tmp_path)
     before = path.read_bytes()
     with pytest.raises(RunChanged, match=r"shots.count was 5, is 0\): pass overwrite=True"):
@@ -153,7 +153,7 @@ def test_results_of_other_settings_are_kept(tmp_path: Path) -> None:
     assert check_target(tmp_path, "results", MODEL, {}) == path
 
 
-def test_a_failure_leaves_the_results_that_exist(tmp_path: Path) -> None:
+def test_a_failure_keeps_existing_results(tmp_path: Path) -> None:
     path = write(tmp_path)
 
     def broken() -> Any:
@@ -178,7 +178,7 @@ def test_a_failure_leaves_the_results_that_exist(tmp_path: Path) -> None:
         ({"model": dataclasses.replace(MODEL, deployment="mine")}, "deployment_type must be one of"),
     ],
 )
-def test_what_is_no_record_is_not_written(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_records_are_not_written(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises((RecipeError, CorpusError), match=message):
         write(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
@@ -194,7 +194,7 @@ def test_what_is_no_record_is_not_written(changes: dict[str, Any], message: str,
         (lambda table: table.update(more=1), "must not contain {'more'} properties"),
     ],
 )
-def test_other_files_are_refused_precisely(change: Any, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_with_the_reason(change: Any, message: str, tmp_path: Path) -> None:
     path = write(tmp_path)
     table = json.loads(path.read_text("utf-8"))
     change(table)
@@ -208,7 +208,7 @@ def test_other_files_are_refused_precisely(change: Any, message: str, tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
-def test_what_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_json_object_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text, "utf-8")
     with pytest.raises(CorpusError, match=r"results\.json"):
         read_record(tmp_path / "results.json")
@@ -228,7 +228,7 @@ def test_instances_of_another_record_are_refused(tmp_path: Path) -> None:
         list(read_instances(read))
 
 
-def test_a_model_is_known_by_its_content_and_not_by_its_path(tmp_path: Path) -> None:
+def test_a_model_is_identified_by_content_and_not_by_path(tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     folder.mkdir()
     (folder / "config.json").write_text("{}", "utf-8")

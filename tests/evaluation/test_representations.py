@@ -38,7 +38,7 @@ EYE = np.eye(3)
         (np.full((3, 3), np.inf), "not a number"),
     ],
 )
-def test_what_is_no_states_is_refused(of_two: Callable[..., Any], left: Any, words: str) -> None:
+def test_invalid_states_are_refused(of_two: Callable[..., Any], left: Any, words: str) -> None:
     for sides in ((left, EYE), (EYE, left)):
         with pytest.raises(ValueError, match=words):
             of_two(*sides)
@@ -48,7 +48,7 @@ def test_what_is_no_states_is_refused(of_two: Callable[..., Any], left: Any, wor
         uniformity(np.full((3, 3), np.nan))
 
 
-def test_one_pair_has_nothing_to_compare_with() -> None:
+def test_one_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least 2"):
         gap(EYE[:1], EYE[:1])
     with pytest.raises(ValueError, match="expected at least 2"):
@@ -72,7 +72,7 @@ def test_files_without_pairs_are_refused(rows: list[dict[str, str]], words: str,
         read([str(lines(tmp_path / "rows.jsonl", rows))])
 
 
-def test_a_layer_that_is_not_there_is_refused(tiny_model: Path) -> None:
+def test_a_missing_layer_is_refused(tiny_model: Path) -> None:
     encoder = Encoder.load(Model(name=str(tiny_model)))
     with pytest.raises(RecipeError, match=r"layer is 3, expected 0 \(embeddings\) to 2, or all"):
         encoder.encode(["How"], [1, 3], "last")
@@ -93,7 +93,7 @@ def test_retrieval_by_hand() -> None:
     assert retrieval(left, right).mean == 0.5
 
 
-def test_equally_near_ones_share_the_find() -> None:
+def test_ties_share_the_hit() -> None:
     same = np.full((8, 5), 0.3, dtype=np.float32)
     assert retrieval(same, same).mean == pytest.approx(1 / 8)
     two = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -135,7 +135,7 @@ def test_uniformity_by_hand() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 9), st.integers(1, 4), st.integers(0, 1_000))
-def test_measures_are_what_loops_find_in_blocks_of_any_size(n: int, width: int, seed: int) -> None:
+def test_measures_equal_naive_loops_for_any_block_size(n: int, width: int, seed: int) -> None:
     left, right = np.random.default_rng(seed).normal(size=(2, n, width))
     cosines = [[float(u @ v / np.linalg.norm(u) / np.linalg.norm(v)) for v in right] for u in left]
     units = [u / np.linalg.norm(u) for u in left]
@@ -159,7 +159,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_rows_with_both_sentences(tmp_path: Path) -> None:
+def test_rows_with_both_sentences_are_read(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "rows.jsonl",
         [
@@ -181,12 +181,12 @@ def test_rows_with_both_sentences(tmp_path: Path) -> None:
     assert len(read([str(path)])["fi"]) == 3
 
 
-def test_the_language_of_a_file_may_be_said(tmp_path: Path) -> None:
+def test_the_language_of_a_file_can_be_given(tmp_path: Path) -> None:
     rows = [{"sentence": f"What is {n}?", "parallel": f"Mikä on {n}?"} for n in range(2)]
     assert list(read([f"fi={lines(tmp_path / 'rows.jsonl', rows)}"])) == ["fi"]
 
 
-def test_documents_give_their_first_lines(tmp_path: Path) -> None:
+def test_documents_give_pairs_of_their_first_lines(tmp_path: Path) -> None:
     rows = [
         {"title_en": "Rice", "text_en": f"\n Rice {n}. \nMore.", "text": f"Riisi {n}.\nLisää.", "lang": "fi"}
         for n in range(2)
@@ -196,7 +196,7 @@ def test_documents_give_their_first_lines(tmp_path: Path) -> None:
     }
 
 
-def test_a_mix_gives_pairs_of_the_pivot_and_the_other_language(tmp_path: Path) -> None:
+def test_a_mix_gives_pairs_with_the_pivot_language(tmp_path: Path) -> None:
     texts = {"en": ("What is {}?", "It is {}."), "fi": ("Mikä on {}?", "Se on {}."), "sw": ("{} ni nini?", "Ni {}.")}
     rows = [
         {"id": str(n), "instruction": ask.format(n), "output": answer.format(n)}
@@ -228,7 +228,7 @@ def write_recipe(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_states_are_the_models_own_whatever_the_batch(pooling: Any, tiny_model: Path) -> None:
+def test_states_equal_the_hidden_states_for_any_batch_size(pooling: Any, tiny_model: Path) -> None:
     network, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
     texts = ["How to cook rice", "What", "Why do people wash old maps", "Tell about a drum"]
     all_layers = Encoder(network, tokenizer, batch_size=3).encode(texts, [0, 1, 2], pooling)

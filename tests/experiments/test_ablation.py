@@ -29,13 +29,13 @@ from x_instruction.training.job import TrainingExample, TrainJob, TrainResult
 Write = Callable[..., Path]
 
 
-def test_no_such_study() -> None:
+def test_an_unknown_study_is_refused() -> None:
     with pytest.raises(RecipeError, match="study is 'nothing', expected one of refinement"):
         variants(load("demo"), "nothing")
 
 
 @pytest.mark.parametrize("study", [name for name in STUDIES if name != "rounds"])
-def test_a_variant_changes_what_it_says(study: str) -> None:
+def test_a_variant_changes_only_its_own_settings(study: str) -> None:
     demo = load("demo")
     for name, variant in variants(demo, study).items():
         for key, value in STUDIES[study][name].items():
@@ -44,12 +44,12 @@ def test_a_variant_changes_what_it_says(study: str) -> None:
         assert (variant.corpus, variant.generate) == (demo.corpus, demo.generate)
 
 
-def test_rounds_want_something_that_learns() -> None:
+def test_rounds_need_training() -> None:
     with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.train\]"):
         variants(load("demo"), "rounds")
 
 
-def test_raters_that_learn_and_that_do_not() -> None:
+def test_raters_without_training_drop_the_training_settings() -> None:
     recipe = load("adapters", {"refine.rounds": 2, "refine.precision": 0.9, "refine.prompt": "rate-trained"})
     made = variants(recipe, "raters")
     assert made["trained"] == recipe
@@ -69,7 +69,7 @@ def test_raters_that_learn_and_that_do_not() -> None:
     }, "a threshold is in its own rater's scale"
 
 
-def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
+def test_only_trained_and_combined_raters_keep_the_adapter() -> None:
     recipe = load("english-pages", {"refine.rater": "trained", "refine.model.adapter": "embedded-rater"})
     adapters = {name: one.refine.model.adapter for name, one in variants(recipe, "raters").items()}
     assert {name for name, adapter in adapters.items() if adapter} == {"trained", "combined"}
@@ -84,20 +84,20 @@ def test_an_adapter_is_for_raters_that_read_what_was_tuned() -> None:
     }
 
 
-def test_without_a_rating_nothing_learns_from_it() -> None:
+def test_without_a_rater_no_rounds_are_trained() -> None:
     recipe = load("adapters", {"refine.rounds": 2})
     without = variants(recipe, "refinement")["no-refinement"]
     assert (without.refine.rounds, without.refine.train) == (0, None)
     assert without.generate == recipe.generate
 
 
-def test_a_rater_that_was_not_trained_is_reported_before_anything_runs(tmp_path: Path) -> None:
+def test_an_untrained_rater_is_reported_before_the_first_run(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="answer with levels, which embedded does not"):
         next(ablate(load("demo"), "raters", tmp_path / "runs", 1, False, NullProgress()))
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_done_is_shown_when_a_later_variant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_variants_are_shown_if_a_later_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def one(*_: object) -> Iterator[Outcome]:
         yield Outcome("whole", 1_234, 5, 4, 0.5, 0.25, Path("runs"))
         raise EngineError("no more")
@@ -195,7 +195,7 @@ def inodes(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_ino for path in root.rglob("*") if path.is_file()}
 
 
-def test_models_are_taken_over_where_they_would_be_made_alike(
+def test_models_are_reused_if_they_would_be_identical(
     learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path
 ) -> None:
     """Documents are kept from a generator for its rater's sake, so another rater's may have learnt from more."""
@@ -220,15 +220,13 @@ def test_models_are_taken_over_where_they_would_be_made_alike(
     assert len(set.union(*caches)) == sum(map(len, caches)), "request caches are written to"
 
 
-def test_rounds_continue_from_the_rounds_before(
-    learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path
-) -> None:
+def test_later_rounds_reuse_earlier_ones(learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path) -> None:
     done = list(ablate(learning(**{"refine.init_from": '"base"'}), "rounds", tmp_path, 1, False, NullProgress()))
     assert [one.variant for one in done] == [f"{number}-rounds" for number in range(4)]
     assert tuned == [f"{number}-rounds/{role}-{number}" for number in range(4) for role in ("generator", "rater")]
 
 
-def test_killed_while_it_takes_over(
+def test_a_kill_while_files_are_reused_leaves_no_variant(
     learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variant's folder appears only once it is complete."""
@@ -262,7 +260,7 @@ def test_killed_while_it_takes_over(
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_rater_that_starts_from_the_generator_and_none(learning: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_rater_may_start_from_the_generator(learning: Callable[..., Recipe], tmp_path: Path) -> None:
     learning()
     line = ["experiment", "ablate", str(tmp_path / "recipe.toml"), "refinement", "--languages", "fi", "--workers", "1"]
     done = CliRunner().invoke(cli, [*line, "--out", str(tmp_path / "out")])
@@ -277,7 +275,7 @@ def test_a_rater_that_starts_from_the_generator_and_none(learning: Callable[...,
     assert again.stdout == done.stdout
 
 
-def test_variants_share_what_they_have_in_common(recipe_file: Write, tmp_path: Path) -> None:
+def test_variants_share_common_files(recipe_file: Write, tmp_path: Path) -> None:
     recipe = load(recipe_file(), {"languages": ["fi"], "diversify.quota": 3})
     found = list(ablate(recipe, "diversification", tmp_path / "out", 1, False, NullProgress()))
     assert [one.variant for one in found] == ["whole", "no-diversification"]

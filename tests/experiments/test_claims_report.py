@@ -54,7 +54,7 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("claim", "text"), VERDICTS)
-def test_a_verdict_in_words(claim: str, text: str) -> None:
+def test_verdicts_are_worded(claim: str, text: str) -> None:
     deciding = next(one for one in results()["verdicts"] if one["claim"] == claim and one["decides"])
     assert wording.meaning(deciding) == text
 
@@ -72,12 +72,12 @@ def test_each_verdict_has_its_advice_and_a_missing_one_has_none(claim: str, verd
     assert html.escape(advice) in page
 
 
-def test_a_difference_around_zero_has_no_side() -> None:
+def test_an_expected_difference_of_zero_is_not_tested() -> None:
     one = next(one for one in results()["verdicts"] if one["claim"] == "pinch" and not one["decides"])
     assert wording.meaning(one) == "Open: a difference around 0 is expected, so no side is tested."
 
 
-def test_figures_in_words() -> None:
+def test_figures_are_worded() -> None:
     figure = {"baseline": "base", "value": 0.5, "low": -0.25, "high": 1.0}
     assert wording.interval(figure) == "+0.500 (-0.250 to +1.000)"
     assert wording.interval(figure | {"baseline": ""}) == "0.500 (-0.250 to 1.000)"
@@ -102,7 +102,7 @@ def test_the_plot_has_a_row_for_each_comparison_within_its_bounds() -> None:
     assert len(dots) == sum(row["figure"] is not None for row in rows)
 
 
-def test_the_page_has_every_claim_and_escapes_what_was_left() -> None:
+def test_the_page_has_every_claim_and_escapes_reasons() -> None:
     page = report(results()).decode()
     for claim in load().claims:
         assert f'<h2 id="{claim.id}">' in page
@@ -123,7 +123,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @needs_browser
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_fits_and_can_be_read(shown: Page, width: int, dark: bool) -> None:
+def test_the_page_fits_the_window_and_is_accessible(shown: Page, width: int, dark: bool) -> None:
     shown.resize(width)
     shown.dark(dark)
     assert shown.problems == []
@@ -132,9 +132,7 @@ def test_the_page_fits_and_can_be_read(shown: Page, width: int, dark: bool) -> N
     assert violations(shown) == []
 
 
-def test_the_page_of_the_documentation_follows_from_committed_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_documentation_page_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
     (tmp_path / "docs" / "results").mkdir(parents=True)

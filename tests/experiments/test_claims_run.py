@@ -43,13 +43,13 @@ def test_every_part_is_made_and_every_claim_is_measured(shared: Shared) -> None:
     assert not list(shared.folder.rglob("*.failed"))
 
 
-def test_the_results_are_json_and_name_no_folder(shared: Shared) -> None:
+def test_results_are_json_without_local_paths(shared: Shared) -> None:
     text = (shared.folder / run.RESULTS).read_text("utf-8")
     assert str(shared.folder.parent) not in text
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_arms_with_the_same_rows_are_trained_once(shared: Shared) -> None:
+def test_identical_arms_are_trained_once(shared: Shared) -> None:
     def training(part: str) -> Any:
         return json.loads((shared.folder / "parts" / f"{part}.json").read_text("utf-8"))["result"]["training"]
 
@@ -58,7 +58,7 @@ def test_arms_with_the_same_rows_are_trained_once(shared: Shared) -> None:
     assert training("curve/n-8-0") != training("curve/n-16-0")
 
 
-def test_what_one_experiment_measured_another_reads_without_likelihoods(shared: Shared) -> None:
+def test_answers_are_shared_between_experiments_without_their_likelihoods(shared: Shared) -> None:
     def rows(part: str) -> Any:
         return json.loads((shared.folder / "parts" / f"{part}.json").read_text("utf-8"))["result"]["rows"]
 
@@ -67,7 +67,7 @@ def test_what_one_experiment_measured_another_reads_without_likelihoods(shared: 
     assert answers == [row | {"gain": None, "found": None} for row in whole]
 
 
-def test_a_run_that_was_killed_in_a_part_continues_to_the_same_figures(shared: Shared, tmp_path: Path) -> None:
+def test_a_killed_run_continues_to_the_same_figures(shared: Shared, tmp_path: Path) -> None:
     line = [sys.executable, "-c", COMMAND, "experiment", "run", str(shared.design), "--profile", "small"]
     line += ["--pool", str(shared.pool), "--out", str(tmp_path / "run"), "--only", "alignment", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(Path(warm.__file__).parent)}
@@ -89,7 +89,7 @@ def test_a_run_that_was_killed_in_a_part_continues_to_the_same_figures(shared: S
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_a_part_that_fails_leaves_the_others_and_is_named(
+def test_a_failed_part_is_named_and_the_others_are_made(
     write_design: WriteDesign, small_pool: Path, tmp_path: Path, say: Say
 ) -> None:
     # The alignment needs two rows at once.
@@ -105,7 +105,7 @@ def test_a_part_that_fails_leaves_the_others_and_is_named(
     assert {figure["arm"] for figure in results["figures"]} == {"before"}
 
 
-def test_a_defect_in_a_part_is_kept_with_its_traceback(tmp_path: Path) -> None:
+def test_an_unexpected_error_in_a_part_is_kept_with_its_traceback(tmp_path: Path) -> None:
     def broken() -> parts.Result:
         raise ZeroDivisionError("a defect")
 
@@ -121,13 +121,13 @@ def test_a_defect_in_a_part_is_kept_with_its_traceback(tmp_path: Path) -> None:
     assert not (tmp_path / "parts" / "one" / "bad.failed").exists()
 
 
-def test_no_part_begins_after_the_time(tmp_path: Path) -> None:
+def test_no_part_starts_after_the_time_limit(tmp_path: Path) -> None:
     left: dict[str, str] = {}
     parts.make(tmp_path, [Part("one/late", 1, lambda: pytest.fail("begun"))], 0.0, lambda line: None, left)
     assert left == {"one/late": "no time was left"}
 
 
-def test_another_design_does_not_mix_with_the_results(shared: Shared) -> None:
+def test_a_run_of_another_design_is_refused(shared: Shared) -> None:
     other = load(shared.design).with_model("org/model")
     with pytest.raises(RecipeError, match=r"holds results of another design.*model was .*, is 'org/model'"):
         run.run(other, "small", shared.folder, documents=shared.pool, device="cpu")
@@ -135,7 +135,7 @@ def test_another_design_does_not_mix_with_the_results(shared: Shared) -> None:
         parts.read(shared.folder, Part("alignment/before", {"other": "settings"}, dict))
 
 
-def test_another_model_has_no_trained_rater() -> None:
+def test_a_design_with_another_model_leaves_out_the_trained_rater() -> None:
     own = load().with_model("org/model")
     assert (own.model, own.rater_adapter, "trained" in own.raters) == ("org/model", "", False)
     assert load().with_model(load().model) == load()
@@ -152,7 +152,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "text"), BAD, ids=[text for _, text in BAD])
-def test_bad_input_is_said_before_any_work(
+def test_bad_input_is_reported_before_any_work(
     words: list[str], text: str, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -166,7 +166,9 @@ def test_bad_input_is_said_before_any_work(
     assert not Path("runs").exists()
 
 
-def test_a_missing_package_is_said_before_any_work(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported_before_any_work(
+    say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(run, "PACKAGES", ("no_such_package",))
     code, _, error = say("experiment", "run", "claims", "--out", tmp_path / "run")
     assert (code, error) == (
@@ -174,7 +176,7 @@ def test_a_missing_package_is_said_before_any_work(say: Say, monkeypatch: pytest
     )  # fmt: skip
 
 
-def test_the_design_is_shown_without_a_run(say: Say) -> None:
+def test_show_prints_the_design(say: Say) -> None:
     code, shown, _ = say("experiment", "show", "claims")
     assert code == 0
     for claim in load().claims:
@@ -183,10 +185,10 @@ def test_the_design_is_shown_without_a_run(say: Say) -> None:
     assert [row["claim"] for row in json.loads(shown)] == [claim.id for claim in load().claims for _ in claim.expect]
 
 
-def test_names_of_profiles_are_those_of_the_design() -> None:
+def test_the_command_offers_every_profile() -> None:
     assert set(load().profiles) == set(PROFILES) == set(design.Profile.__args__)  # type: ignore[attr-defined]
 
 
-def test_every_claim_has_an_experiment_and_other_experiments_none() -> None:
+def test_every_experiment_has_a_claim() -> None:
     claims: list[Claim] = list(load().claims)
     assert {claim.experiment for claim in claims} == set(run.EXPERIMENTS)

@@ -39,7 +39,7 @@ def test_multilingual_rows_are_spread_evenly_and_nested(lab: Lab) -> None:
     assert max(Counter(pair.language for pair in own[smallest]).values()) == 1
 
 
-def test_english_rows_are_of_other_documents_and_each_of_one(lab: Lab) -> None:
+def test_english_rows_come_from_other_documents_one_each(lab: Lab) -> None:
     texts = {document.document: document.text_en for document in lab.split.train}
     for number in lab.sizes.multilingual:
         rows = multilingual.rows(lab, number)
@@ -49,14 +49,14 @@ def test_english_rows_are_of_other_documents_and_each_of_one(lab: Lab) -> None:
         assert all(pair.text == texts[pair.document] for pair in english)
 
 
-def test_the_largest_arms_are_those_of_other_experiments(lab: Lab) -> None:
+def test_the_largest_arms_are_shared_with_other_experiments(lab: Lab) -> None:
     largest = max(lab.sizes.multilingual)
     assert multilingual.rows(lab, largest) == lab.draw(lab.clean, largest, "rows")
     assert largest in lab.sizes.curve
     assert max(lab.sizes.curve) == lab.sizes.rows
 
 
-def test_too_few_documents_for_the_english_rows(lab: Lab) -> None:
+def test_too_few_documents_for_english_rows_are_reported(lab: Lab) -> None:
     documents = len({document.document for document in lab.split.train})
     profiles: dict[Any, Any] = {"cpu": lab.sizes.replace(multilingual=(0, documents + 1))}
     more = Lab(lab.design.replace(profiles=profiles), "cpu", lab.folder, None, "cpu", lab.log)
@@ -72,16 +72,16 @@ NAMES: list[tuple[list[int], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("numbers", "names"), NAMES)
-def test_names_of_arms(numbers: list[int], names: dict[str, int]) -> None:
+def test_arms_are_named_after_their_size(numbers: list[int], names: dict[str, int]) -> None:
     assert multilingual.names(numbers) == names
 
 
-def test_pairs_in_turn_by_language() -> None:
+def test_pairs_alternate_between_languages() -> None:
     pairs = [Pair(str(n), str(n), tag, "", "", "clean") for n, tag in enumerate("aaabbc")]
     assert "".join(pair.language for pair in multilingual.spread(pairs)) == "abcaba"
 
 
-def test_the_slope_is_that_of_least_squares() -> None:
+def test_the_slope_equals_least_squares() -> None:
     numbers = [50, 100, 200, 400]
     random = np.random.default_rng(0)
     gains = random.normal(size=(4, 1, 7))
@@ -109,7 +109,7 @@ FIRST = [
 
 
 @pytest.mark.parametrize(("tag", "text", "first"), FIRST)
-def test_first_sentences(tag: str, text: str, first: str) -> None:
+def test_first_sentences_are_found(tag: str, text: str, first: str) -> None:
     document = Document(id="a", document="a", language=tag, source="s", title="T", text=text, text_en="Hello. Bye.")
     assert alignment.first_sentences(document) == ("Hello.", first)
 

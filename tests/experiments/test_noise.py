@@ -26,7 +26,7 @@ def pairs(documents: list[Document]) -> list[Pair]:
     return plant(documents, SHARES, seed=0)
 
 
-def test_shares_hold_in_all_and_in_each_language(pairs: list[Pair]) -> None:
+def test_the_share_of_noise_holds_in_every_language(pairs: list[Pair]) -> None:
     counts = Counter(pair.kind for pair in pairs)
     for kind, share in SHARES.items():
         assert abs(counts[kind] - share * len(pairs)) <= 2
@@ -36,19 +36,19 @@ def test_shares_hold_in_all_and_in_each_language(pairs: list[Pair]) -> None:
         assert {"other_page", "near_miss", "half_foreign", "untranslated"} < set(own)
 
 
-def test_the_seed_and_the_documents_decide(documents: list[Document], pairs: list[Pair]) -> None:
+def test_noise_depends_only_on_the_seed_and_the_documents(documents: list[Document], pairs: list[Pair]) -> None:
     assert plant(documents, SHARES, seed=0) == pairs
     assert {p.id for p in plant(documents, SHARES, 1) if p.kind == CLEAN} != {p.id for p in pairs if p.kind == CLEAN}
     turned = plant(documents[::-1], SHARES, seed=0)
     assert {pair.id: pair.kind for pair in turned} == {pair.id: pair.kind for pair in pairs}
 
 
-def test_pairs_keep_their_document_and_name_no_language(documents: list[Document], pairs: list[Pair]) -> None:
+def test_pairs_keep_their_document_and_do_not_name_a_language(documents: list[Document], pairs: list[Pair]) -> None:
     assert [(p.id, p.document, p.language) for p in pairs] == [(d.id, d.document, d.language) for d in documents]
     assert not [pair for pair in pairs if "Answer in" in pair.instruction]
 
 
-def test_what_is_spoilt(documents: list[Document], pairs: list[Pair]) -> None:
+def test_each_kind_of_noise_changes_one_side(documents: list[Document], pairs: list[Pair]) -> None:
     clean = {pair.id: pair for pair in plant(documents, {}, seed=0)}
     texts = {(one.language, one.text): one.document for one in documents}
     for one, pair in zip(documents, pairs, strict=True):
@@ -64,7 +64,7 @@ def test_what_is_spoilt(documents: list[Document], pairs: list[Pair]) -> None:
             assert sorted("".join(pair.text.split())) == sorted("".join(one.text.split()))
 
 
-def test_stories_are_told_and_pages_explained(documents: list[Document]) -> None:
+def test_instructions_ask_for_stories_or_explanations(documents: list[Document]) -> None:
     story = next(one for one in documents if one.source == "african-storybook")
     page = next(one for one in documents if one.source == "libreoffice-help")
     story_request, page_request = [pair.instruction for pair in plant([story, page], {}, seed=0)]
@@ -72,26 +72,26 @@ def test_stories_are_told_and_pages_explained(documents: list[Document]) -> None
     assert "story" not in page_request
 
 
-def test_furniture_varies(documents: list[Document]) -> None:
+def test_boilerplate_varies(documents: list[Document]) -> None:
     made = plant(documents, {"furniture": 1.0}, seed=0)
     assert {pair.kind for pair in made} == {"furniture"}
     lines = Counter(line for pair in made for line in set(pair.text.split("\n")))
     assert max(lines.values()) < 0.15 * len(made)
 
 
-def test_documents_that_allow_no_noise_stay_clean() -> None:
+def test_unsuitable_documents_stay_clean() -> None:
     same = Document("fi-a", "a", "fi", "mine", "The only title", "Same text.", "Same text.")
     for kind in KINDS:
         made = plant([same], {kind: 1.0}, seed=0)[0]
         assert (made.kind, made.text) == (CLEAN, "Same text.")
 
 
-def test_a_kind_that_is_unknown() -> None:
+def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(RecipeError, match="noise has 'typos', expected some of other_page"):
         plant([], {"typos": 0.1}, seed=0)
 
 
-def test_what_the_screens_drop(pairs: list[Pair]) -> None:
+def test_filters_drop_visible_kinds_of_noise(pairs: list[Pair]) -> None:
     reasons = dict(zip([pair.id for pair in pairs], screened(pairs), strict=True))
     by_kind = {kind: [reasons[pair.id] for pair in pairs if pair.kind == kind] for kind in (CLEAN, *KINDS)}
     assert None not in by_kind["untranslated"]
@@ -103,7 +103,7 @@ def test_what_the_screens_drop(pairs: list[Pair]) -> None:
     assert screened([replace(clean, instruction="Read more » Home » News")]) == ["instruction: page_furniture"]
 
 
-def test_figures_of_the_removal() -> None:
+def test_removal_rates_are_computed() -> None:
     texts = [one for one in read() if one.language == "de"][:6]
     kinds = ("untranslated", "untranslated", "near_miss", CLEAN, CLEAN, CLEAN)
     pairs = [

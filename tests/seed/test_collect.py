@@ -68,9 +68,9 @@ def run(pairs, evaluations=None, **values):
 def test_bad_pairs_have_a_reason(values, reason):
     evaluations = ContaminationIndex(8)
     evaluations.add("How can I improve my time management skills?", "vicuna")
-    kept, let_go = run([pair(1), pair(2, **values)], evaluations)
+    kept, dropped = run([pair(1), pair(2, **values)], evaluations)
     assert [p.id for p in kept] == ["p1"]
-    assert let_go == {"p2": reason}
+    assert dropped == {"p2": reason}
 
 
 def test_other_names_of_a_language_are_the_same():
@@ -86,8 +86,8 @@ def test_duplicates():
         pair(5, output=TEXTS[0][:-1] + " pia."),
         pair(10, output=TEXTS[0]),
     ]
-    kept, let_go = run(pairs)
-    assert sorted(let_go.values()) == ["duplicate_instruction", "exact_duplicate", "near_duplicate"]
+    kept, dropped = run(pairs)
+    assert sorted(dropped.values()) == ["duplicate_instruction", "exact_duplicate", "near_duplicate"]
     assert len(kept) == 3
     assert len({p.output for p in kept}) == 3
 
@@ -96,9 +96,9 @@ def test_the_sample_is_the_seed_s_and_not_the_order_s():
     words = " ".join(TEXTS).split()
     pairs = [pair(i, output=" ".join(random.Random(i).sample(words, 40))) for i in range(40)]
     everything, _ = run(pairs, language_check=False)
-    kept, let_go = run(pairs, count=10, language_check=False)
+    kept, dropped = run(pairs, count=10, language_check=False)
     assert kept == everything[:10]
-    assert set(let_go.values()) == {"over_count"}
+    assert set(dropped.values()) == {"over_count"}
     assert run(random.Random(3).sample(pairs, 40), count=10, language_check=False)[0] == kept
     assert run(pairs, count=10, seed=2, language_check=False)[0] != kept
 
