@@ -23,7 +23,7 @@ def card(hub: RunningHub, repo: str, revision: str = "main") -> dict[str, Any]:
 
 
 @MODES
-def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any, mode: dict[str, str]) -> None:
+def test_published_data_sets_load(local_hub: RunningHub, make: Make, publish: Any, mode: dict[str, str]) -> None:
     repo = f"round/{'lfs' if mode else 'xet'}"
     folder = make("sw", "th", test=0.3)
     planned, missing, done = publish.many((folder, repo), (folder, f"{repo}-not"), (folder, repo, "--yes"), **mode)
@@ -40,7 +40,7 @@ def test_what_is_published_loads(local_hub: RunningHub, make: Make, publish: Any
     publish.loads((repo, None, {"sw": 8, "th": 8}), **mode)
 
 
-def test_the_commands_of_the_readme(make: Make, publish: Any) -> None:
+def test_the_commands_of_the_readme_run(make: Make, publish: Any) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     lines = [line for line in text.splitlines() if line.startswith("x-instruction hub push-dataset")]
     dry, real = publish.many(
@@ -53,7 +53,7 @@ def test_the_commands_of_the_readme(make: Make, publish: Any) -> None:
     assert 'load_dataset("readme/data", "sw")' in real.ok()
 
 
-def test_the_command_itself(make: Make, publish: Any) -> None:
+def test_the_command_publishes_and_reports_errors(make: Make, publish: Any) -> None:
     folder = make("sw")
     assert "round/alone" in publish(folder, "round/alone", "--yes").ok()
     failed = publish(folder / "none", "round/alone", "--yes")
@@ -61,9 +61,7 @@ def test_the_command_itself(make: Make, publish: Any) -> None:
     assert failed.err.startswith("error: ")
 
 
-def test_again_makes_no_commit_and_languages_come_and_are_replaced(
-    local_hub: RunningHub, make: Make, publish: Any
-) -> None:
+def test_publishing_again_adds_and_replaces_languages(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, first, more = "round/grows", make("sw", "th"), make("ur", rows=6)
     publish.many((first, repo, "--yes"), (first, repo, "--yes"), (more, repo, "--yes"))
     assert publish.git(repo, "rev-list", "--count", "main").strip() == "3", "the first, sw and th, ur"
@@ -89,7 +87,7 @@ def test_again_makes_no_commit_and_languages_come_and_are_replaced(
     assert "nothing to publish" in again.out
 
 
-def test_a_report_is_published_while_it_shows_every_language(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_a_report_is_published_if_it_shows_every_language(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, folder = "round/report", with_report(make("sw"), b"<!doctype html>")
     first, again, more = publish.many((folder, repo, "--yes"), (folder, repo), (make("ur"), repo, "--yes"))
     assert "report.html: added" in first.err
@@ -100,7 +98,7 @@ def test_a_report_is_published_while_it_shows_every_language(local_hub: RunningH
     publish.loads((repo, None, {"sw": 8, "ur": 8}))
 
 
-def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_pull_requests_and_branches_are_published(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, first, more = "round/pulls", make("sw"), make("ur")
     publish.many((first, repo, "--yes"))
     head = publish.head(repo)
@@ -123,7 +121,7 @@ def test_pull_requests_and_branches(local_hub: RunningHub, make: Make, publish: 
     )
 
 
-def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_many_files_are_published_by_a_merged_pull_request(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, small = (
         "round/large",
         "import x_instruction.hub.pull_requests as pulls\npulls.MAX_CHANGES, pulls.CHANGES_PER_COMMIT = 10, 6\n",
@@ -139,7 +137,7 @@ def test_many_files_come_by_a_pull_request_that_is_merged(local_hub: RunningHub,
     publish.loads((repo, None, {"sw": 20, "th": 20}))
 
 
-def test_a_pull_request_that_was_overtaken_is_made_anew(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_an_outdated_pull_request_is_replaced(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, folder, other = "round/overtaken", make("sw", rows_per_file=1), make("th")
     publish.many((make("fi"), repo, "--yes"))[0].ok()
     overtake = f"""
@@ -163,7 +161,7 @@ pulls.fill = fill
     publish.loads((repo, None, {"fi": 8, "th": 8, "sw": 8}))
 
 
-def test_tags_collections_and_who_sees_it(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_tags_collections_and_visibility_are_set(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, folder, more = "round/marks", make("sw"), make("th")
     options = ("--tag", "v1.0.0", "--collection", "Low resources", "--private", "--yes")
     one, again, two, moved = publish.many(

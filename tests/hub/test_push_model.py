@@ -216,7 +216,7 @@ ADAPTER = [
 ]
 
 
-def test_a_bad_folder_is_refused_and_the_hub_untouched(
+def test_an_invalid_folder_is_refused_and_the_hub_unchanged(
     push: Pusher, whole: Path, adapter: Path, tmp_path: Path
 ) -> None:
     before = push.state()
@@ -239,7 +239,7 @@ def test_a_bad_folder_is_refused_and_the_hub_untouched(
     assert push.state() == before
 
 
-def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) -> None:
+def test_an_invalid_name_is_refused_and_the_hub_unchanged(push: Pusher, whole: Path) -> None:
     push.hub.create("push-org/rows", "dataset")
     before = push.state()
     cases = [
@@ -265,7 +265,7 @@ def test_a_bad_name_is_refused_and_the_hub_untouched(push: Pusher, whole: Path) 
     ("token", "output"),
     [(None, "no token for"), ("hf_" + "x" * 34, "does not know this token"), ("read", "is read-only")],
 )
-def test_a_wrong_token_is_refused_and_the_hub_untouched(
+def test_a_wrong_token_is_refused_and_the_hub_unchanged(
     push: Pusher, whole: Path, token: str | None, output: str
 ) -> None:
     before = push.state()
@@ -357,7 +357,7 @@ def test_an_adapter_of_a_run_is_published_without_a_tokenizer(push: Pusher, rate
     assert push.hub.python(calibrated).strip() == str(Calibration(2.0, ((0.5, 1.0, 1.0),)))
 
 
-def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: Path) -> None:
+def test_if_a_published_model_cannot_be_loaded_the_error_names_its_commit(push: Pusher, rater: Path) -> None:
     lost = rater.with_name("lost")
     shutil.copytree(rater, lost)
     edit(lost / TRAINING, base_revision="0" * 40)
@@ -374,7 +374,7 @@ def test_what_cannot_be_read_back_says_what_was_published(push: Pusher, rater: P
         assert re.search(rf"{repo} was published at \w{{12}}: {result}", output), output
 
 
-def test_what_a_library_trips_over_is_no_traceback(push: Pusher, whole: Path) -> None:
+def test_errors_of_libraries_are_reported_without_a_traceback(push: Pusher, whole: Path) -> None:
     trip = """
 from transformers import AutoTokenizer
 def trip(*arguments, **options):
@@ -387,7 +387,7 @@ AutoTokenizer.from_pretrained = trip
     assert "'NoneType' object has no attribute 'x'" in output
 
 
-def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Path) -> None:
+def test_a_licence_option_is_in_card_and_record(push: Pusher, rater: Path) -> None:
     hub, repo = push.hub, "push-org/licensed"
     no_licence(rater)
     link = "https://example.org/terms"
@@ -412,7 +412,7 @@ def test_a_licence_that_is_stated_is_in_card_and_record(push: Pusher, rater: Pat
     }
 
 
-def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:
+def test_a_pull_request_does_not_change_the_branch(push: Pusher, adapter: Path) -> None:
     repo = push.hub.create("push-org/reviewed", "model")
     before = push.state()
     [(status, output)] = push((adapter, repo, "--create-pr", "--yes"))
@@ -421,7 +421,7 @@ def test_a_pull_request_leaves_the_branch(push: Pusher, adapter: Path) -> None:
     assert push.state() == before
 
 
-def test_what_was_published_and_differs_is_no_success(push: Pusher, adapter: Path) -> None:
+def test_a_published_model_that_differs_is_an_error(push: Pusher, adapter: Path) -> None:
     spoil = """
 import x_instruction.hub.upload as m
 from huggingface_hub import CommitOperationAdd
@@ -438,7 +438,7 @@ m.CommitOperationAdd = worse
     assert "parts differ" in output
 
 
-def test_somebody_quicker_is_not_overwritten(push: Pusher, adapter: Path) -> None:
+def test_concurrent_changes_are_not_overwritten(push: Pusher, adapter: Path) -> None:
     repo = push.hub.create("push-org/race", "model")
     race = f"""
 import huggingface_hub

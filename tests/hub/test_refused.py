@@ -162,7 +162,7 @@ def outside(folder: Path) -> None:
         (outside, "which is outside of the folder"),
     ],
 )
-def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Path], None], message: str) -> None:
+def test_a_changed_folder_is_refused(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     check_folder(folder)
     damage(folder)
     with pytest.raises(ShardError, match=message):
@@ -172,22 +172,20 @@ def test_a_folder_that_is_not_what_was_built(folder: Path, damage: Callable[[Pat
 @pytest.mark.parametrize(
     "repo", ["x", "a/b/c", "../b", "a/..", "a/b..c", "a/-b", "a/b--c", "a/b.git", "a/ü", "a/", "a/b\n"]
 )
-def test_names_that_the_hub_does_not_take(repo: str) -> None:
+def test_invalid_repository_names_are_refused(repo: str) -> None:
     with pytest.raises(RecipeError, match=r"expected NAMESPACE/NAME|not a name that the Hub accepts"):
         check_repo(repo)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a..b", "/a", "a/", "a.lock", "v1~", "refs/heads/x", "0" * 40, "-x"])
-def test_revisions_and_tags_that_git_does_not_take(name: str) -> None:
+def test_invalid_revisions_and_tags_are_refused(name: str) -> None:
     with pytest.raises(RecipeError):
         check_revision(name)
     with pytest.raises(RecipeError):
         check_tag(name)
 
 
-def test_nothing_is_written_when_something_is_refused(
-    local_hub: RunningHub, make: Make, publish: Any, tmp_path: Path
-) -> None:
+def test_nothing_is_written_after_a_refusal(local_hub: RunningHub, make: Make, publish: Any, tmp_path: Path) -> None:
     repo, folder, more = "refused/d", make("sw"), make("th")
     publish.many((folder, repo, "--tag", "v1", "--yes"))[0].ok()
     (tmp_path / "empty").mkdir()
@@ -250,7 +248,7 @@ def state(hub: RunningHub) -> list[str]:
         ("", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
     ],
 )
-def test_who_may_not_publish(
+def test_tokens_without_write_access_are_refused(
     local_hub: RunningHub, make: Make, publish: Any, token: str | None, env: dict[str, str], message: str
 ) -> None:
     before = state(local_hub)
@@ -262,7 +260,7 @@ def test_who_may_not_publish(
     assert state(local_hub) == before
 
 
-def test_a_token_that_may_write_elsewhere(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_a_token_for_another_namespace_is_refused(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo = "refused/others"
     publish.many((make("sw"), repo, "--yes"))[0].ok()
     before = state(local_hub)
@@ -279,7 +277,7 @@ def test_a_token_that_may_write_elsewhere(local_hub: RunningHub, make: Make, pub
     assert state(local_hub) == before
 
 
-def test_a_card_that_a_person_changed_is_not_lost(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_an_edited_card_is_not_overwritten(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo = "refused/card"
     publish.many((make("sw"), repo, "--yes"))[0].ok()
     text = local_hub.ask(f"/datasets/{repo}/resolve/main/README.md").text
@@ -290,7 +288,7 @@ def test_a_card_that_a_person_changed_is_not_lost(local_hub: RunningHub, make: M
     assert "rows: sw 8, th 8" in replaced.ok()
 
 
-def test_files_that_were_taken_away_are_noticed(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_removed_files_are_detected(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo = "refused/gone"
     publish.many((make("sw"), repo, "--yes"))[0].ok()
     line = {"key": "deletedFile", "value": {"path": FILE}}

@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 TAGS = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 
 
-def test_ten_publishers_at_once_lose_nothing(local_hub: RunningHub, make: Make, publish: Any) -> None:
+def test_ten_concurrent_publishers_lose_nothing(local_hub: RunningHub, make: Make, publish: Any) -> None:
     repo, folders = "many/set", {tag: make(tag, rows=3) for tag in TAGS}
     running = [publish.start(folder, repo) for folder in folders.values()]
     for process in running:
@@ -33,7 +33,7 @@ def test_ten_publishers_at_once_lose_nothing(local_hub: RunningHub, make: Make, 
 
 
 @MODES
-def test_who_is_killed_sends_little_again(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
+def test_a_killed_publisher_resends_little(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
     # 90 files of 1 MB: one of them is 1.1 % of the whole, and requests add half as much.
     folder = make("sw", rows=90, rows_per_file=1, chars=2_000_000)
     total = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
@@ -68,7 +68,7 @@ FAULTS: list[dict[str, Any]] = [
 
 
 @MODES
-def test_faults_on_the_way_are_waited_for(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
+def test_temporary_faults_are_retried(tmp_path: Path, make: Make, publisher: Any, mode: dict[str, str]) -> None:
     upload = {"method": "PUT" if mode else "POST", "path": "lfs" if mode else "/xorbs/", "times": 1, "status": 500}
     with start(tmp_path / "hub", faulty=True) as hub:
         hub.faults.write_text(json.dumps([*FAULTS, upload] if mode else [upload]))
@@ -96,7 +96,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(tmp_path: Path, make: 
         assert publish.git("lost/set", "rev-list", "--count", "main").strip() == "2"
 
 
-def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, publisher: Any) -> None:
+def test_permanent_errors_are_reported_at_once(tmp_path: Path, make: Make, publisher: Any) -> None:
     faults = [
         {"method": "POST", "path": "/commit/", "times": 1, "status": 429, "headers": {"retry-after": "3000"}},
         {"method": "POST", "path": "validate-yaml", "times": 1, "status": 400},
@@ -122,7 +122,7 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, make: Make, 
         assert "rows: sw 8" in found[-1].ok()
 
 
-def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: Make, publisher: Any) -> None:
+def test_files_that_differ_from_those_sent_are_detected(tmp_path: Path, make: Make, publisher: Any) -> None:
     with start(tmp_path / "hub") as hub:
         publish, folder = publisher(hub), make("sw")
         publish(folder, "other/set", "--yes").ok()
@@ -134,7 +134,7 @@ def test_what_is_published_otherwise_than_sent_is_noticed(tmp_path: Path, make: 
         assert "is not a Parquet file" in result.err
 
 
-def test_a_server_that_dies_leaves_the_old_set_or_the_new(tmp_path: Path, make: Make, publisher: Any) -> None:
+def test_a_killed_server_keeps_the_old_or_the_new_data_set(tmp_path: Path, make: Make, publisher: Any) -> None:
     first, second = make("sw"), make("sw", "th", rows=12, seed=1)
     with start(tmp_path) as hub:
         publisher(hub)(first, "dies/set", "--yes").ok()

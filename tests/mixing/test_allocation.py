@@ -42,7 +42,7 @@ def test_apportioned_numbers_add_up_and_are_within_one(total, weights):
             assert abs(count - Fraction(total * weight, sum(weights))) < 1
 
 
-def test_even():
+def test_numbers_are_split_evenly():
     assert split_evenly(3_000, 7) == [429] * 4 + [428] * 3
 
 
@@ -66,7 +66,7 @@ def test_an_item_is_used_once_unless_more_is_allowed(stock, parallel):
     assert np.bincount(thrice).tolist() == [3] * 6
 
 
-def test_items_that_fit_elsewhere_are_left_for_it(stock, pair):
+def test_items_are_reserved_for_cells_that_need_them(stock, pair):
     # Three answers in Swahili, asked in English, Swahili or both: every one is needed, and only one way fits.
     pairs = [pair("a"), pair("b"), pair("b", "sw"), pair("c", "sw"), pair("d", "sw")]
     for seed in range(20):
@@ -133,7 +133,7 @@ def test_too_few_items_name_the_cell(stock, parallel):
         fill("m", AllocationGroup([cell("fi", "en", 4)], uses=None), items, 1)
 
 
-def test_with_replacement_every_item_is_as_likely(stock, parallel):
+def test_with_replacement_every_item_is_equally_likely(stock, parallel):
     (drawn,) = fill("m", AllocationGroup([cell("en", "sw", 20_000)], uses=None), stock(parallel(10, "en", "sw")), 3)
     # 2,000 each are expected; the standard deviation is 42.
     assert np.abs(np.bincount(drawn) - 2_000).max() < 200
@@ -146,7 +146,7 @@ def test_with_replacement_every_item_is_as_likely(stock, parallel):
     uses=st.sampled_from([1, 3, None]),
     seed=st.integers(0, 9),
 )
-def test_counts_are_exact_and_order_counts_for_nothing(stock, parallel, number, shares, uses, seed):
+def test_counts_are_exact_whatever_the_order(stock, parallel, number, shares, uses, seed):
     tags = ["en", "sw", "fi", "th"][: len(shares)]
     counts = apportion(number * (uses or 4), shares)
     pairs = parallel(number, "en", "sw", "fi", "th")

@@ -34,7 +34,7 @@ def parallel(path, tag, number=6):
 PINCH = 'languages = ["sw"]\nheld_out = ["fi"]\n[pinch]\nbudget = 5\nk_examples = 2'
 
 
-def test_bad_rows_are_dropped_with_a_reason(tmp_path, mixing):
+def test_invalid_rows_are_dropped_with_a_reason(tmp_path, mixing):
     english = parallel(tmp_path, "en")
     bad = lines(
         tmp_path / "bad.jsonl",
@@ -74,7 +74,7 @@ def test_bad_rows_are_dropped_with_a_reason(tmp_path, mixing):
     assert report["by_language"] == {"en": 3, "sw": 2}
 
 
-def test_text_that_parquet_cannot_hold_is_mended(tmp_path, mixing):
+def test_text_that_parquet_cannot_store_is_repaired(tmp_path, mixing):
     """From the case 25-surrogate-nul: half a surrogate pair and NUL in any field, of rows that are kept or dropped."""
     rows = [
         {"id": "a", "language": "sw", "instruction": "half \ud83d", "output": "nul \0 \ud83d\ude00"},
@@ -96,7 +96,7 @@ def test_text_that_parquet_cannot_hold_is_mended(tmp_path, mixing):
     assert (gone["id"], gone["text"]) == ("c \ufffd", "gone \ufffd")
 
 
-def test_files_of_a_mix(tmp_path, mixing):
+def test_the_files_of_a_mix_are_written(tmp_path, mixing):
     files = [Source(parallel(tmp_path, tag), "web") for tag in ("en", "sw")]
     report = write(mixing("rows_per_file = 2\n" + PINCH), files, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -111,7 +111,7 @@ def test_files_of_a_mix(tmp_path, mixing):
     assert [entry["name"] for entry in report["inputs"]] == ["en.jsonl", "sw.jsonl"]
 
 
-def test_same_bytes_whatever_the_order_and_no_leftovers(tmp_path, mixing):
+def test_the_bytes_do_not_depend_on_order_and_no_temporary_files_remain(tmp_path, mixing):
     files = [Source(parallel(tmp_path, tag), "web") for tag in ("en", "sw")]
     write(mixing("rows_per_file = 1\n" + PINCH), files, tmp_path / "one")
     write(mixing(PINCH), files, tmp_path / "one")
@@ -126,7 +126,7 @@ def test_same_bytes_whatever_the_order_and_no_leftovers(tmp_path, mixing):
     assert len(list((tmp_path / "one").glob("train-*"))) == 1
 
 
-def test_alignment_by_position(tmp_path, mixing):
+def test_files_are_aligned_by_position(tmp_path, mixing):
     files = []
     for tag in ("en", "sw"):
         rows = [{"instruction": f"{tag}? {i}", "output": f"{tag}! {i}", "instruction_language": tag} for i in range(4)]
@@ -170,7 +170,7 @@ def test_a_mix_without_rows_is_refused_and_writes_nothing(tmp_path, mixing, sect
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mix_of_rows_that_are_not_parallel_is_refused(tmp_path, mixing):
+def test_a_mix_without_parallel_rows_is_refused(tmp_path, mixing):
     data = [asked_in(tmp_path, "en", "en"), asked_in(tmp_path, "sw", "sw")]
     for section in ("[afp]", '[crossin]\nmodes = ["en2x"]', '[crossin]\nmodes = ["en2x"]\nsize = 4'):
         with pytest.raises(CorpusError, match=r"no item is in both languages: .* one id, or set align = 'position' if"):
@@ -178,7 +178,7 @@ def test_a_mix_of_rows_that_are_not_parallel_is_refused(tmp_path, mixing):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mix_without_rows_names_what_was_dropped(tmp_path, mixing):
+def test_a_mix_without_rows_reports_what_was_dropped(tmp_path, mixing):
     data = [Source(lines(tmp_path / "rows.jsonl", [{"instruction": "x", "output": "y"}] * 2), "web")]
     with pytest.raises(CorpusError, match=r"the data has no usable row \(no_language 2\)$"):
         write(mixing('languages = ["sw"]\n[muri]'), data, tmp_path / "out")
@@ -186,7 +186,7 @@ def test_a_mix_without_rows_names_what_was_dropped(tmp_path, mixing):
         write(mixing('languages = ["sw"]\n[humpback]\nweb = 0'), [asked_in(tmp_path, "sw", "sw")], tmp_path / "out")
 
 
-def test_an_earlier_mix_outlives_a_refusal(tmp_path, mixing):
+def test_a_refused_mix_keeps_the_earlier_one(tmp_path, mixing):
     write(mixing('languages = ["sw"]\n[muri]'), [asked_in(tmp_path, "sw", "sw")], tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     for recipe in ('languages = ["fi"]\n[muri]', 'languages = ["sw"]\n[humpback]\nweb = 9'):
@@ -209,7 +209,7 @@ def test_a_language_without_rows_is_reported(tmp_path):
     assert "warning" not in run.stderr
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path, mixing):
+def test_an_unrelated_folder_is_not_replaced(tmp_path, mixing):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
     with pytest.raises(RecipeError, match=r"has files that are not of a mix, such as thesis.tex"):
@@ -217,7 +217,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, mixing):
     assert (tmp_path / "out" / "thesis.tex").exists()
 
 
-def test_sources(tmp_path):
+def test_sources_are_files_or_built_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match=r"empty has no train-\*.parquet"):
         sources(str(tmp_path / "empty"), "web")
@@ -231,7 +231,7 @@ def test_sources(tmp_path):
         sources("zzzz=x.json", "seed")
 
 
-def test_the_command(tmp_path):
+def test_the_command_writes_a_mix(tmp_path):
     data = [str(parallel(tmp_path, tag)) for tag in ("en", "sw")]
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "r"\nlanguages = ["sw"]\n[pinch]\nbudget = 5\nk_examples = 2')
@@ -248,7 +248,7 @@ def test_the_command(tmp_path):
     shutil.rmtree(out)
 
 
-def test_a_data_set_that_was_built_is_mixed_as_it_is(tmp_path, mixing):
+def test_a_built_data_set_can_be_mixed(tmp_path, mixing):
     from x_instruction.builders.schema import arrow_schema
 
     columns = arrow_schema()
@@ -293,7 +293,7 @@ SEED, WEB = "Answer in Swahili and the style of an AI assistant.", "Answer in Sw
         ("none", "seed web", ""),
     ],
 )
-def test_the_tag_to_ask_with_is_in_the_mix(tmp_path, mixing, inference, kinds, tag):
+def test_the_report_has_the_inference_tag(tmp_path, mixing, inference, kinds, tag):
     row = {"id": "1", "language": "sw", "instruction": "x", "output": "y"}
     data = [Source(lines(tmp_path / f"{kind}.jsonl", [row]), kind) for kind in kinds.split()]
     recipe = mixing(f'languages = ["sw", "fi"]\n[x_instruction]\ninference = "{inference}"')
@@ -302,7 +302,7 @@ def test_the_tag_to_ask_with_is_in_the_mix(tmp_path, mixing, inference, kinds, t
     assert report["by_tag"] == {text: 1 for kind, text in (("seed", SEED), ("web", WEB)) if kind in kinds}
 
 
-def test_the_command_tells_the_tag_to_ask_with(tmp_path):
+def test_the_command_prints_the_inference_tag(tmp_path):
     data = asked_in(tmp_path, "en", "sw")
     arguments = [str(data.path), "--out", str(tmp_path / "out"), "--set", 'languages=["sw"]']
     run = CliRunner().invoke(cli, ["mix", "x-instruction", *arguments])

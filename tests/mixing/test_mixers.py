@@ -58,7 +58,7 @@ def test_crossin(mixing, stock, parallel):
     assert len({row.source_id for row in made if row.shape == "base"}) == 3
 
 
-def test_crossin_of_all(mixing, stock, parallel):
+def test_crossin_covers_every_language(mixing, stock, parallel):
     made = rows(mixing('languages = ["zh", "vi"]\n[crossin]\nmodes = ["en2x"]'), stock(parallel(7, "en", "zh", "vi")))
     assert directions(made) == {("en2x", "en", "zh"): 4, ("en2x", "en", "vi"): 3}
 
@@ -69,7 +69,7 @@ def test_crossin_puts_the_input_above_the_tag(mixing, stock, pair):
     assert row.prompt == "en asks 1\nsome rain\n[sw]"
 
 
-def test_crossin_without_parallel_rows_says_what_is_missing(mixing, stock, pair):
+def test_crossin_without_parallel_rows_names_the_missing_ones(mixing, stock, pair):
     items = stock([pair(1), pair(2)])
     recipe = mixing('languages = ["sw"]\n[crossin]\nsize = 5\nmodes = ["x2en"]')
     with pytest.raises(
@@ -212,7 +212,7 @@ def test_muri(mixing, stock, pair, asked, cap, expected):
 
 
 @pytest.mark.parametrize("section", ["x_instruction", "muri", "afp"])
-def test_every_mix_that_asks_in_another_language_names_that_of_the_answer(mixing, stock, parallel, section):
+def test_cross_lingual_mixes_name_the_language_of_the_answer(mixing, stock, parallel, section):
     more = '\ninstruction_language = "pivot"' if section == "muri" else ""
     made = rows(mixing(f'languages = ["sw"]\n[{section}]{more}'), stock(parallel(20, "en", "sw")))
     across = [row for row in made if row.prompt_language != row.language and row.shape != "x2en"]
@@ -226,7 +226,7 @@ def test_sections_add_up(mixing, stock, parallel):
     assert Counter(row.mixer for row in made) == {"crossin": 16, "pinch": 6, "muri": 3}
 
 
-def test_another_seed_is_another_mix(mixing, stock, parallel):
+def test_the_seed_changes_the_mix(mixing, stock, parallel):
     items = stock(parallel(20, "en", "sw"))
     one, two = (mixing('languages = ["sw"]\n[pinch]\nbudget = 9\nk_examples = 4', seed=seed) for seed in ("1", "2"))
     assert rows(one, items) == rows(one, items)

@@ -53,12 +53,12 @@ TEXT = 'languages = ["sw", "fin"]\n[crossin]\nsize = 10\n'
         ("languages = [", "not valid TOML"),
     ],
 )
-def test_bad_recipes(mixing, text, message):
+def test_invalid_recipes_are_refused(mixing, text, message):
     with pytest.raises(RecipeError, match=message):
         mixing(text)
 
 
-def test_no_such_recipe(tmp_path):
+def test_an_unknown_recipe_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"cannot read mixing recipe crosin: .*one of afp, crossin"):
         load("crosin")
     (tmp_path / "x.toml").write_bytes(b"\xff")
@@ -73,13 +73,13 @@ def test_languages_become_tags(mixing):
 
 
 @pytest.mark.parametrize("name", names())
-def test_recipes_that_ship_load(name):
+def test_included_recipes_load(name):
     found = load(name)
     assert found.name == name
     assert found.sections()
 
 
-def test_a_pinch_that_ships_is_asked_in_the_other_way():
+def test_pinch_recipes_accept_a_percentage_or_a_number():
     share = load("pinch", {"pinch.percent": 1, "pinch.k_examples": 0}).pinch
     assert counts(share, 11) == [4_597] + [4] * 10 + [3]
     number = load("pinch-six", {"pinch.percent": 0, "pinch.k_examples": 40}).pinch

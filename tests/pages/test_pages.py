@@ -46,7 +46,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.mark.browser
 @needs_browser
-def test_hostile_text_is_inert_and_visible(shown: Page) -> None:
+def test_hostile_text_is_shown_and_not_executed(shown: Page) -> None:
     assert shown.problems == []
     assert shown.value("document.title") == MARKUP
     assert shown.value("document.querySelectorAll('img, main script').length") == 0
@@ -72,7 +72,7 @@ def test_hostile_text_is_inert_and_visible(shown: Page) -> None:
         " {src: 'https://example.org/x.png', onload: good, onerror: bad})))",
     ],
 )
-def test_the_policy_refuses(shown: Page, attack: str) -> None:
+def test_the_content_policy_blocks_attacks(shown: Page, attack: str) -> None:
     # As a timer, because what a debugger evaluates is not under the policy.
     title = shown.value("document.title")
     refused = shown.value(
@@ -87,7 +87,7 @@ def test_the_policy_refuses(shown: Page, attack: str) -> None:
 
 @pytest.mark.browser
 @needs_browser
-def test_the_base_is_accessible_in_light_and_dark(shown: Page) -> None:
+def test_the_base_page_is_accessible_in_light_and_dark_mode(shown: Page) -> None:
     shown.value("document.querySelectorAll('body > img').forEach(image => image.remove())")
     for dark in (False, True):
         shown.dark(dark)
@@ -114,7 +114,7 @@ def test_python_and_javascript_mark_the_same_characters(shown: Page) -> None:
     [("ur", "rtl"), ("pa-Arab", "rtl"), ("he", "rtl"), ("dv", "rtl"), ("nqo", "rtl"), ("syr", "rtl"), ("sw", "ltr"),
      ("pa", "ltr"), ("th", "ltr"), ("", "auto"), ("und", "auto"), ("not a tag", "auto")],
 )  # fmt: skip
-def test_text_runs_in_the_direction_of_its_script(shown: Page, tag: str, expected: str) -> None:
+def test_text_has_the_direction_of_its_script(shown: Page, tag: str, expected: str) -> None:
     # A text that begins with a Latin name would run from left to right by its first letter.
     assert shown.value(f"pages.text('p', {inert_json(tag)}, 'Linux ایک نظام ہے').dir") == expected
     assert direction(tag) == expected
@@ -144,7 +144,7 @@ def test_equal_arguments_give_equal_bytes_of_valid_utf8() -> None:
 
 @pytest.mark.browser
 @needs_browser
-def test_the_check_of_the_layout_finds_what_is_wrong(shown: Page, tmp_path: Path) -> None:
+def test_the_layout_check_finds_problems(shown: Page, tmp_path: Path) -> None:
     """The tests of other pages rely on it."""
     styles = {
         "cut off": "#one { overflow: hidden; white-space: nowrap; width: 3rem; }",
@@ -161,11 +161,11 @@ def test_the_check_of_the_layout_finds_what_is_wrong(shown: Page, tmp_path: Path
 
 
 @pytest.mark.parametrize("part", ["</script>", "</STYLE >"])
-def test_a_part_that_ends_itself_is_refused(part: str) -> None:
+def test_a_part_with_its_own_closing_tag_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match="end tag"):
         page("t", "", scripts=[part])
 
 
-def test_numbers_that_json_has_not_are_refused() -> None:
+def test_nan_is_refused_in_page_data() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         page("t", "", data={"x": float("nan")})

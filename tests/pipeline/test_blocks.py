@@ -32,7 +32,7 @@ def files(run, stage):
     return {path.name: path.read_bytes() for path in sorted((run.root / stage.path / "fi").glob("*.parquet"))}
 
 
-def test_bytes_do_not_depend_on_blocks_where_answers_do_not(recipe, tmp_path, monkeypatch):
+def test_bytes_do_not_depend_on_block_sizes(recipe, tmp_path, monkeypatch):
     whole = small_run.make(recipe, tmp_path / "whole", until="rated")
     monkeypatch.setattr(blocks, "PASSAGES", 2)
     parts = small_run.make(recipe, tmp_path / "parts", until="rated")
@@ -47,7 +47,7 @@ def test_bytes_do_not_depend_on_blocks_where_answers_do_not(recipe, tmp_path, mo
         small_run.make(recipe, tmp_path / "whole", until="rated")
 
 
-def test_later_rounds_have_the_same_rows_whatever_the_blocks(recipe, tmp_path, monkeypatch):
+def test_later_rounds_do_not_depend_on_block_sizes(recipe, tmp_path, monkeypatch):
     # Below the scores of some passages, so that later rounds write for a part of each block.
     strict = recipe.replace(refine=recipe.refine.replace(min_score=3.0))
     runs = []
@@ -70,7 +70,7 @@ def test_later_rounds_have_the_same_rows_whatever_the_blocks(recipe, tmp_path, m
     assert 0 < sum(added) < 5 * len(added), added
 
 
-def test_all_blocks_of_a_batch_are_asked_for_at_once(recipe, tmp_path, two):
+def test_batch_requests_cover_all_blocks_at_once(recipe, tmp_path, two):
     run = small_run.make(recipe, tmp_path / "run", until="passage")
     file = small_run.write_recipe(tmp_path / "batch.toml", "")
     (written,) = batch.write(run, load(file, SETTINGS), None, 10_000, 1 << 30)

@@ -71,7 +71,7 @@ def flat(prices: dict[str, Any]) -> dict[str, str]:
 # Costs
 
 
-def test_costs_are_reported_by_stage_and_language_and_once(served_recipe: Write, tmp_path: Path) -> None:
+def test_costs_are_reported_once_by_stage_and_language(served_recipe: Write, tmp_path: Path) -> None:
     recipe = served_recipe(**flat(PRICES))
     run = go(recipe, tmp_path / "run")
     found = {(t.stage, t.language): t for t in totals(run, recipe)}
@@ -93,7 +93,7 @@ def test_costs_are_reported_by_stage_and_language_and_once(served_recipe: Write,
     assert spent(run, recipe) == before
 
 
-def test_prices_given_later_count_what_was_done_before(served_recipe: Write, tmp_path: Path) -> None:
+def test_prices_apply_to_earlier_requests(served_recipe: Write, tmp_path: Path) -> None:
     plain = served_recipe()
     run = go(plain, tmp_path / "run")
     assert not priced(plain)
@@ -105,7 +105,7 @@ def test_prices_given_later_count_what_was_done_before(served_recipe: Write, tmp
     assert sum(t.cost for t in totals(run, recipe)) == pytest.approx(spent(run, recipe)) != 0
 
 
-def test_what_is_spent_on_shards_that_are_not_complete_counts(
+def test_costs_of_incomplete_shards_are_counted(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe = served_recipe(**flat(PRICES))
@@ -165,7 +165,7 @@ def test_usage_that_no_server_means_ends_a_run_with_a_budget(
     assert spent(run, recipe) == 0
 
 
-def test_workers_that_start_after_a_training_know_what_was_spent_before_it(
+def test_workers_started_after_a_training_know_earlier_costs(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe = served_recipe(**flat(PRICES))
@@ -187,7 +187,7 @@ def test_workers_that_start_after_a_training_know_what_was_spent_before_it(
     assert tokens(server) == asked > 0
 
 
-def test_workers_let_each_other_finish_what_is_paid_for(
+def test_at_the_budget_requests_in_flight_are_finished(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe, root = served_recipe(**flat(PRICES)), tmp_path / "run"
@@ -215,7 +215,7 @@ def _ledgers(root: Path) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
-def test_a_budget_is_an_amount(served_recipe: Write, tmp_path: Path, budget: float) -> None:
+def test_a_budget_must_be_an_amount(served_recipe: Write, tmp_path: Path, budget: float) -> None:
     with pytest.raises(RecipeError, match="above 0"):
         go(served_recipe(**flat(PRICES)), tmp_path / "run", budget=budget)
 
@@ -226,7 +226,7 @@ def test_a_budget_needs_prices(served_recipe: Write, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_prices_and_patience_are_no_other_requests(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
+def test_prices_and_timeouts_do_not_repeat_requests(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
     run = go(served_recipe(), tmp_path / "run")
     for path in run.root.glob("candidate/*/*.parquet"):
         path.unlink()
@@ -244,7 +244,7 @@ def failing(number: int) -> Callable[[str, dict[str, Any]], tuple[int, Any] | No
     return lambda path, body: refusal if body.get("seed", 1) % 8 == number else None
 
 
-def test_only_what_failed_is_asked_again(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
+def test_retry_failed_repeats_only_failed_requests(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     go(recipe, tmp_path / "whole", until="curated")
     needed = len({str(body) for body in worked(server)})
@@ -267,7 +267,7 @@ def test_only_what_failed_is_asked_again(served_recipe: Write, server: OpenAISer
     assert worked(server) == []
 
 
-def test_what_fails_again_stays_dropped_and_leaves_the_rest_alone(
+def test_requests_that_fail_again_stay_dropped(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
@@ -280,14 +280,14 @@ def test_what_fails_again_stays_dropped_and_leaves_the_rest_alone(
     assert before == {path: path.stat().st_mtime_ns for path in root.glob("rated/*/*.parquet")}
 
 
-def test_a_retry_is_no_leave_to_change_settings(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
+def test_retry_failed_refuses_changed_settings(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
     server.fault = failing(3)
     go(served_recipe(), tmp_path / "run")
     with pytest.raises(RunChanged, match=r"generate\.temperature"):
         go(served_recipe(generate__temperature="0.1"), tmp_path / "run", retry_failed=True)
 
 
-def test_a_retry_that_is_cut_off_continues_with_the_same_command(
+def test_an_interrupted_retry_continues_with_the_same_command(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path
 ) -> None:
     recipe, root = served_recipe(), tmp_path / "run"

@@ -35,7 +35,7 @@ KEYS = [CANDIDATE.shard(tag, n) for tag in ("fi", "sw") for n in (0, 7)]
 TASKS = [ShardTask(key, {"seed": 1, "input.a": str(key)}) for key in KEYS]
 
 
-def test_tasks_are_read_as_they_were_written_and_shared_settings_are_written_once() -> None:
+def test_tasks_round_trip_and_store_shared_settings_once() -> None:
     work = Work(load("demo"), CANDIDATE, TASKS)
     written = work.dumps()
     assert Work.loads(written, "1.json") == work
@@ -113,7 +113,7 @@ def submitted(run: RunFolder, state: State, slices: range) -> State:
     return detached.state
 
 
-def test_more_and_more_slices_are_progress_and_the_same_ones_are_none(cluster: Cluster, tmp_path: Path) -> None:
+def test_new_slices_count_as_progress(cluster: Cluster, tmp_path: Path) -> None:
     run, state = RunFolder(tmp_path), STATE
     for first, end in ((0, 2), (2, 8), (8, 32), (32, 128), (128, 512)):
         state = submitted(run, state, range(first, end))
@@ -124,7 +124,7 @@ def test_more_and_more_slices_are_progress_and_the_same_ones_are_none(cluster: C
         submitted(run, state, range(128, 512))
 
 
-def test_a_scheduler_that_does_not_answer_is_asked_again(cluster: Cluster) -> None:
+def test_an_unresponsive_scheduler_is_retried(cluster: Cluster) -> None:
     cluster.silent = 5
     pool.wait(STATE)
     assert cluster.silent == -1
@@ -133,7 +133,7 @@ def test_a_scheduler_that_does_not_answer_is_asked_again(cluster: Cluster) -> No
         pool.wait(STATE)
 
 
-def test_of_two_processes_that_advance_a_run_one_submits(cluster: Cluster, tmp_path: Path) -> None:
+def test_only_one_of_two_processes_submits(cluster: Cluster, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     states.save(run, dataclasses.replace(STATE, number=4))
     seen = states.load(run)
@@ -145,7 +145,7 @@ def test_of_two_processes_that_advance_a_run_one_submits(cluster: Cluster, tmp_p
     assert (found.number, len(cluster.arrays)) == (5, 1)
 
 
-def test_a_run_is_not_begun_beside_elements_that_are_submitted_meanwhile(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_does_not_start_while_elements_are_submitted(cluster: Cluster, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     states.save(run, STATE)
     # Before the lock and with it.
@@ -169,7 +169,7 @@ def test_a_run_is_not_cancelled_while_another_process_submits(cluster: Cluster, 
     assert not found.ended
 
 
-def test_a_server_that_loads_its_model_ends_with_its_element(tmp_path: Path) -> None:
+def test_a_loading_server_ends_with_its_element(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     begun = tmp_path / "begun"
     server = ("bash", "-c", f"echo $$ > {begun}.part; mv {begun}.part {begun}; exec sleep 600 # {{port}}")

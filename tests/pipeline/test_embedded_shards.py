@@ -43,7 +43,7 @@ def large(recipe, **changes):
     return recipe.replace(diversify=recipe.diversify.replace(embed_shards_above=2, **changes))
 
 
-def test_the_selection_is_that_of_a_small_language(runs):
+def test_the_selection_does_not_depend_on_embedded_shards(runs):
     plain, shards = runs
     assert not (plain.root / "embedded").exists()
     assert plain.report(CURATED.shard("fi")).settings.get("diversify.embedded") is None
@@ -70,7 +70,7 @@ def test_each_rated_shard_has_an_embedded_one(runs):
         }
 
 
-def test_ranks_make_the_same_bytes_and_a_quota_embeds_nothing_again(recipe, runs, tmp_path):
+def test_ranks_make_the_same_bytes_and_a_new_quota_reuses_embeddings(recipe, runs, tmp_path):
     root = tmp_path / "run"
     # The last rank needs what the first has not made.
     with pytest.raises(ShardsMissing):
@@ -103,7 +103,7 @@ def test_an_embedded_shard_of_other_rows_is_refused(recipe, runs, tmp_path):
         small_run.make(large(recipe), Path(run.root))
 
 
-def test_a_selector_that_takes_hours_is_named_with_the_alternative(recipe, runs, tmp_path, monkeypatch):
+def test_a_slow_selector_is_reported_with_an_alternative(recipe, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "MANY_ROWS", 2)
     lines = []
     progress = NullProgress()

@@ -55,7 +55,7 @@ def test_every_row_is_accounted_for(recipe_file: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_no_model_is_opened_where_none_rates(
+def test_no_model_is_loaded_for_the_rater_none(
     recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     # The rater's section may name a model that does not exist, or none.
@@ -72,16 +72,14 @@ def test_no_model_is_opened_where_none_rates(
     assert not (tmp_path / "run" / "cache" / "rated").exists()
 
 
-def test_languages_that_no_identifier_knows_are_refused_before_the_first_job(
-    recipe_file: Write, tmp_path: Path
-) -> None:
+def test_unidentifiable_languages_are_refused_before_the_first_task(recipe_file: Write, tmp_path: Path) -> None:
     recipe = load(recipe_file(), {"languages": ["fi", "ti", "hi-Latn"]})
     with pytest.raises(RecipeError, match=r"does not know Tigrinya \('ti'\) and Hindi \(Latin\) \('hi-Latn'\): set"):
         go(recipe, tmp_path / "run", until="passage")
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
-def test_a_finished_run_asks_nothing_again(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_finished_run_sends_no_requests(recipe_file: Write, tmp_path: Path) -> None:
     recipe = load(recipe_file())
     before = totals(go(recipe, tmp_path / "run"))
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.parquet")}
@@ -171,7 +169,7 @@ def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:
         go(recipe, tmp_path / "run")
 
 
-def test_where_a_model_runs_is_no_other_run(recipe_file: Write, tmp_path: Path) -> None:
+def test_the_batch_size_does_not_change_the_settings_of_a_run(recipe_file: Write, tmp_path: Path) -> None:
     go(load(recipe_file()), tmp_path / "run")
     go(load(recipe_file(), {"generate.model.batch_size": 3}), tmp_path / "run")
 
@@ -181,7 +179,7 @@ def test_a_second_run_in_the_same_folder_is_refused_at_once(recipe_file: Write, 
         go(load(recipe_file()), tmp_path / "run")
 
 
-def test_killed_at_random_moments_and_resumed(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_resumes_with_equal_bytes(recipe_file: Write, tmp_path: Path) -> None:
     """The issue's size is run by benchmarks/kill.py; here three kills of a short run."""
     recipe = recipe_file()
     go(load(recipe), tmp_path / "whole")
@@ -201,7 +199,7 @@ def test_killed_at_random_moments_and_resumed(recipe_file: Write, tmp_path: Path
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
-def test_orphaned_workers_end(recipe_file: Write, tmp_path: Path) -> None:
+def test_orphaned_workers_stop(recipe_file: Write, tmp_path: Path) -> None:
     """Only the parent is killed: its workers must not go on writing."""
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(tmp_path / "run")]
     with child([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:

@@ -54,14 +54,16 @@ def scheduler(**site: Any) -> HfJobsScheduler:
         ({}, {"location": "hf://buckets/sites/none/x"}, "bucket sites/none, which does not exist"),
     ],
 )
-def test_bad_input_is_said_before_work(hub: RunningHub, site: dict[str, Any], given: dict[str, Any], says: str) -> None:
+def test_bad_input_is_reported_before_any_work(
+    hub: RunningHub, site: dict[str, Any], given: dict[str, Any], says: str
+) -> None:
     with pytest.raises(RecipeError) as error:
         scheduler(**site).check(array(**given))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_tokens(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_wrong_tokens_are_refused(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     for token, says in (
         ("", "needs a token that may run jobs: set HF_TOKEN"),
         ("hf_wrong", "refuses: Invalid user token"),
@@ -76,7 +78,7 @@ def test_tokens(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
         scheduler().check(array())
 
 
-def test_a_hub_that_is_not_there(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"the Hub at http://127\.0\.0\.1:9 does not answer"):
@@ -84,7 +86,9 @@ def test_a_hub_that_is_not_there(hub: RunningHub, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - began < 30
 
 
-def test_a_hub_without_jobs(hub: RunningHub, local_hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_without_jobs_is_reported(
+    hub: RunningHub, local_hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", local_hub.endpoint)
     monkeypatch.setenv("HF_TOKEN", local_hub.token)
     with pytest.raises(XInstructionError, match="runs no jobs"):
@@ -117,7 +121,7 @@ def test_jobs_are_submitted_counted_and_canceled(hub: RunningHub, monkeypatch: p
     jobs.cancel(submitted)
 
 
-def test_jobs_before_a_connection_broke_are_known(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_submitted_before_a_broken_connection_are_known(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     real, given = huggingface_hub.HfApi.run_job, list[str]()
 
     def run_job(api: huggingface_hub.HfApi, **job: Any) -> Any:
@@ -135,7 +139,7 @@ def test_jobs_before_a_connection_broke_are_known(hub: RunningHub, monkeypatch: 
         jobs.submit(array())
 
 
-def test_what_is_shown_names_no_secret(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_shown(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "hidden-value")
     jobs = scheduler(flavor="a100-large", secrets=("A_KEY",), package="x_instruction[vllm]", max_jobs=4)
     shown = jobs.shown(array(elements=8, needs_gpu=True))
@@ -152,12 +156,12 @@ def test_what_is_shown_names_no_secret(hub: RunningHub, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "location", ["hf://buckets/sites", "hf://buckets/sites/runs", "hf://datasets/a/b/x", "hf://a/b"]
 )
-def test_a_run_is_in_a_folder_of_a_bucket(location: str) -> None:
+def test_a_run_is_stored_in_a_folder_of_a_bucket(location: str) -> None:
     with pytest.raises(ShardError, match="expected hf://buckets/NAMESPACE/NAME/runs/demo"):
         Store(location)
 
 
-def test_a_bucket_keeps_files_that_others_change(hub: RunningHub) -> None:
+def test_changes_of_others_in_a_bucket_are_seen(hub: RunningHub) -> None:
     """Each look is at the bucket, whatever this process has seen before."""
     stores = [Store("hf://buckets/sites/runs/seen") for _ in range(2)]
     stores[0].check()
@@ -175,7 +179,7 @@ def test_a_bucket_keeps_files_that_others_change(hub: RunningHub) -> None:
     stores[0].remove("a/b.json")
 
 
-def test_a_bucket_that_cannot_be_written(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_bucket_is_refused(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.read_token)
     with pytest.raises(ShardError, match=r"cannot write into hf://buckets/sites/runs/x.*403.*check"):
         Store("hf://buckets/sites/runs/x").check()

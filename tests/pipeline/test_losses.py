@@ -45,7 +45,7 @@ def warnings(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("warning: ")]
 
 
-def test_a_language_whose_answers_are_all_useless(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_language_without_usable_answers_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "x_instruction")
     with OpenAIServer(fault=rambling) as server:
         recipe, root = write_recipe(tmp_path / "recipe.toml", server.url), tmp_path / "run"
@@ -69,7 +69,7 @@ def test_a_language_whose_answers_are_all_useless(tmp_path: Path, caplog: pytest
     assert run(recipe, root, *short_of, "--until", "corpus").exit_code == 0
 
 
-def test_no_pair_at_all_is_not_to_be_built(tmp_path: Path) -> None:
+def test_a_run_without_pairs_is_not_built(tmp_path: Path) -> None:
     with OpenAIServer(fault=rambling) as server:
         recipe, root = write_recipe(tmp_path / "recipe.toml", server.url), tmp_path / "run"
         made = run(recipe, root, "--languages", "th", "--set", "generate.min_chars=12")
@@ -97,7 +97,9 @@ def test_no_pair_at_all_is_not_to_be_built(tmp_path: Path) -> None:
         (0, {}, ""),
     ],
 )
-def test_what_counts_as_a_loss(tmp_path: Path, stage: str, kept: int, reasons: dict[str, int], expected: str) -> None:
+def test_losses_above_the_threshold_are_reported(
+    tmp_path: Path, stage: str, kept: int, reasons: dict[str, int], expected: str
+) -> None:
     folder = RunFolder(tmp_path / "run")
     lost = [dropped(f"id-{n}", reason, "a detail", "text") for reason, rows in reasons.items() for n in range(rows)]
     rows: list[Passage | Dropped] = [*ROWS[stage][:kept], *lost]

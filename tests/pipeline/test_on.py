@@ -40,20 +40,20 @@ def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("hf-jobs", On("hf-jobs")),
     ],
 )
-def test_places(text: str, expected: On) -> None:
+def test_values_of_on_are_parsed(text: str, expected: On) -> None:
     assert read_on(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["ray:", "ray://", "ray:host", "ray://host", "ray:host:0", "ray:host:999999", "ray:/h:1"]
 )
-def test_addresses_that_are_none(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="expected ray:HOST:PORT on a node of the cluster, such as"):
         read_on(text)
 
 
 @pytest.mark.parametrize("text", ["", "Ray", "kubernetes"])
-def test_places_that_are_none(text: str) -> None:
+def test_unknown_values_of_on_are_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=f"--on is '{text}', expected local, ray, "):
         read_on(text)
 
@@ -88,7 +88,7 @@ def closed() -> Iterator[str]:
     ("program", "fault"),
     [(closed, "Connection refused"), (silent, "no answer within 1 second"), (web, "another program answers")],
 )
-def test_an_address_without_a_cluster_is_noticed_at_once(
+def test_an_address_without_a_cluster_is_reported_at_once(
     program: type[contextmanager[str]], fault: str, client: str
 ) -> None:
     with program() as address:
@@ -116,7 +116,7 @@ def test_the_address_of_the_environment_is_checked(monkeypatch: pytest.MonkeyPat
         check_address("")
 
 
-def test_a_file_of_a_cluster_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
+def test_the_address_file_of_a_stopped_cluster_is_ignored(tmp_path: Path) -> None:
     assert check_address("") == ""
     (tmp_path / "ray").mkdir()
     with closed() as address:
@@ -124,13 +124,13 @@ def test_a_file_of_a_cluster_that_is_gone_counts_for_nothing(tmp_path: Path) -> 
         assert check_address("") == ""
 
 
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ray_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'x_instruction\[ray\]'"):
         check_address("127.0.0.1:6379")
 
 
-def test_spending_of_others_counts_and_is_not_added_twice() -> None:
+def test_costs_of_other_workers_are_counted_once() -> None:
     spend = RaySpend()
     budget = Budget(10.0, spend, Model(name="m", engine="openai", server=Server(output_price=1e6)))
     budget.add(0, 4)

@@ -52,9 +52,7 @@ def digests(root: Path) -> dict[str, str]:
         (0, 0, "of is 0, expected 1 or more"),
     ],
 )
-def test_a_rank_out_of_range_is_one_line_and_nothing_written(
-    recipe_file: Write, tmp_path: Path, rank: int, of: int, message: str
-) -> None:
+def test_a_rank_out_of_range_is_refused(recipe_file: Write, tmp_path: Path, rank: int, of: int, message: str) -> None:
     with pytest.raises(RecipeError, match=f"^{message}$"):
         go(load(recipe_file()), tmp_path / "run", rank, of)
     assert not (tmp_path / "run").exists()
@@ -64,7 +62,7 @@ def test_a_rank_out_of_range_is_one_line_and_nothing_written(
     ("more", "name"),
     [({"overwrite": True}, "--overwrite"), ({"retry_failed": True}, "--retry-failed"), ({"budget": 1.0}, "--budget")],
 )
-def test_what_needs_the_whole_run_is_refused(
+def test_commands_that_need_the_whole_run_are_refused(
     recipe_file: Write, tmp_path: Path, more: dict[str, object], name: str
 ) -> None:
     with pytest.raises(RecipeError, match=f"{name} cannot be combined with --rank and --of"):
@@ -73,13 +71,13 @@ def test_what_needs_the_whole_run_is_refused(
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 8])
-def test_every_number_belongs_to_one_part(of: int) -> None:
+def test_every_shard_belongs_to_one_rank(of: int) -> None:
     parts = [Part(rank, of) for rank in range(of)]
     assert all(sum(part.has(number) for part in parts) == 1 for number in range(30))
     assert sum(part.makes_models for part in parts) == 1
 
 
-def test_a_rank_makes_its_shards_and_nothing_else(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_rank_makes_only_its_shards(recipe_file: Write, tmp_path: Path) -> None:
     """Three languages of three shards each, in two parts."""
     recipe, root = load(recipe_file(refine={"rater": "none"})), tmp_path / "run"
     run = go(recipe, root, 1, 2, until="passage")
@@ -133,7 +131,7 @@ def test_ranks_in_processes_make_the_bytes_of_a_whole_run(recipe_file: Write, tm
     assert before == {path: path.stat().st_mtime_ns for path in run.root.rglob("*.parquet")}
 
 
-def test_temporary_files_of_another_rank_stay(recipe_file: Write, tmp_path: Path) -> None:
+def test_temporary_files_of_other_ranks_are_kept(recipe_file: Write, tmp_path: Path) -> None:
     recipe, root = load(recipe_file(refine={"rater": "none"})), tmp_path / "run"
     execute(recipe, root, 1, False, "passage", NullProgress())
     run = RunFolder(root)

@@ -88,7 +88,7 @@ def candidates(run: RunFolder, tag: str) -> list[Candidate]:
     return [record for record in run.read(StageKey("candidate").shard(tag, 0)) if isinstance(record, Candidate)]
 
 
-def test_passages_are_translated_and_instructions_back(tmp_path: Path) -> None:
+def test_passages_are_translated_and_instructions_translated_back(tmp_path: Path) -> None:
     model = Translating()
     with OpenAIServer(fault=model) as server:
         settings = recipe(tmp_path, server.url)
@@ -130,7 +130,7 @@ def test_english_instructions_are_not_translated_back(tmp_path: Path) -> None:
     assert set(model.read) == {"write", "Finnish-English", "Thai-English"}
 
 
-def test_the_recipe_of_this_route(tmp_path: Path) -> None:
+def test_the_included_recipe_of_this_route_runs(tmp_path: Path) -> None:
     """The recipe that ships, on another corpus and a scripted server."""
     model = Translating()
     with OpenAIServer(fault=model) as server:
@@ -154,7 +154,7 @@ def test_the_recipe_of_this_route(tmp_path: Path) -> None:
     ("bad", "reason"),
     [((200, " "), "not_translated"), ((400, "no"), "engine_refused")],
 )
-def test_a_passage_that_is_not_translated(tmp_path: Path, bad: tuple[int, str], reason: str) -> None:
+def test_an_untranslated_passage_is_dropped(tmp_path: Path, bad: tuple[int, str], reason: str) -> None:
     model = Translating(bad)
     with OpenAIServer(fault=model) as server:
         settings = recipe(tmp_path, server.url, languages=["fi"])
@@ -190,6 +190,6 @@ def test_an_instruction_in_another_language_is_dropped(tmp_path: Path) -> None:
         ({"pivot": "xx-none"}, "pivot"),
     ],
 )
-def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:
+def test_incompatible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Generate(**({"model": Model(name="m"), "route": "translate"} | changes))

@@ -58,7 +58,7 @@ def part(found: dict[str, Any], title: str, tag: str = "fi") -> dict[str, Any]:
     return next(dict(part) for part in parts if part["language"] in (tag, ""))
 
 
-def test_a_quarter_of_a_run_foretells_the_whole(
+def test_a_quarter_of_a_run_predicts_the_whole(
     figures: Callable[..., dict[str, Any]], recipe: Path, tmp_path: Path
 ) -> None:
     found = figures()
@@ -96,7 +96,7 @@ def test_hours_and_cost_follow_from_the_speed_of_gpus(figures: Callable[..., dic
     assert found["bottleneck"] == "generate"
 
 
-def test_what_breaks_first_on_the_way_to_a_billion(figures: Callable[..., dict[str, Any]]) -> None:
+def test_the_first_limits_on_the_way_to_a_billion_rows_are_named(figures: Callable[..., dict[str, Any]]) -> None:
     found = figures("--passages", "1e9", "--scale", "1000,1e6,1e9", *SLOW)
     limits = {limit["kind"]: limit for limit in found["limits"]}
     first = [limit["passages"] or 1e99 for limit in found["limits"]]
@@ -143,20 +143,20 @@ def test_the_tables_fit_80_columns(say: Say, recipe: Path, sample: RunFolder, mo
         (["--set", 'generate.model.engine="batch"', "--set", 'refine.model.engine="batch"'], "x-instruction batch"),
     ],
 )
-def test_bad_input(say: Say, recipe: Path, sample: RunFolder, arguments: list[str], message: str) -> None:
+def test_bad_input_is_refused(say: Say, recipe: Path, sample: RunFolder, arguments: list[str], message: str) -> None:
     code, _, err = say("plan", recipe, "--from", sample.root, *arguments)
     assert code != 0
     assert message in " ".join(err.split())
 
 
-def test_nothing_to_measure(say: Say, recipe: Path, tmp_path: Path) -> None:
+def test_a_missing_sample_run_is_reported(say: Say, recipe: Path, tmp_path: Path) -> None:
     code, _, err = say("plan", recipe, "--out", tmp_path / "run")
     assert (code, "x-instruction preview" in err) == (1, True)
     code, _, err = say("plan", recipe, "--from", tmp_path)
     assert (code, "it has no recipe.json" in err) == (1, True)
 
 
-def test_other_settings_of_the_sample_are_named(figures: Callable[..., dict[str, Any]]) -> None:
+def test_different_settings_of_the_sample_run_are_reported(figures: Callable[..., dict[str, Any]]) -> None:
     notes = figures("--set", "generate.candidates=4")["notes"]
     assert "the sample was made with other settings: generate.candidates" in notes
 
@@ -191,7 +191,7 @@ def test_workers_share_a_corpus_of_files(recipe: Path, measured: Measured) -> No
     assert found.stages[1].limit == "one process for fi"
 
 
-def test_rounds_and_their_training_come_in_order(recipe: Path, measured: Measured) -> None:
+def test_rounds_and_their_trainings_are_planned_in_order(recipe: Path, measured: Measured) -> None:
     local = {"engine": "transformers", "name": "embedded"}
     settings = load(
         str(recipe),
@@ -224,5 +224,5 @@ def test_rounds_and_their_training_come_in_order(recipe: Path, measured: Measure
 @pytest.mark.parametrize(
     ("seconds", "text"), [(12, "12s"), (200, "3m20s"), (7500, "2h05m"), (3600 * 71, "71h00m"), (3600 * 98, "4d02h")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -62,7 +62,7 @@ def test_more_workers_than_groups_are_refused(recipe_file: Write, monkeypatch: p
         (3, "GPU-a,GPU-b,GPU-c", ["GPU-a,GPU-b,GPU-c"]),
     ],
 )
-def test_a_worker_takes_as_many_gpus_as_its_model_is_split_over(
+def test_a_worker_gets_one_gpu_per_part_of_its_model(
     recipe_file: Write, monkeypatch: pytest.MonkeyPatch, size: int, visible: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -71,7 +71,7 @@ def test_a_worker_takes_as_many_gpus_as_its_model_is_split_over(
     assert default_workers(recipe) == len(expected)
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_named_before_work_starts(
+def test_a_missing_gpu_is_reported_before_work_starts(
     recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -104,7 +104,7 @@ def asking(recipe_file: Write, rows: int) -> Recipe:
     return load(recipe_file(refine={"rater": "none"}), {**model, "languages": ["fi"]})
 
 
-def test_a_shard_that_does_not_fit_is_made_in_batches_of_half_the_size(
+def test_a_shard_that_exceeds_memory_is_made_in_half_batches(
     recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = execute(asking(recipe_file, 4), tmp_path / "4", 1, False, "candidate", NullProgress())
@@ -117,7 +117,7 @@ def test_a_shard_that_does_not_fit_is_made_in_batches_of_half_the_size(
     assert any(report.halved_batches for report in found.reports(StageKey("candidate")))
 
 
-def test_a_shard_that_does_not_fit_at_all_is_set_aside(
+def test_a_shard_that_never_fits_is_set_aside(
     recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = asking(recipe_file, 8)
@@ -148,14 +148,14 @@ def test_lack_of_gpu_memory_is_recognised(error: Exception, is_memory: bool) -> 
     assert is_out_of_memory(error) is is_memory
 
 
-def test_without_gpus_the_cores_count(recipe_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gpus_workers_are_limited_by_cores(recipe_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert groups(split(recipe_file, 1)) == []
     assert default_workers(split(recipe_file, 1)) == 2
 
 
-def test_a_worker_takes_along_what_it_started(tmp_path: Path) -> None:
+def test_ending_a_worker_ends_its_child_processes(tmp_path: Path) -> None:
     """vLLM's processes would keep their GPUs."""
     script = tmp_path / "worker.py"
     script.write_text(
@@ -176,6 +176,6 @@ def test_a_worker_takes_along_what_it_started(tmp_path: Path) -> None:
     assert not alive(int(done.stdout))
 
 
-def test_only_vllm_splits(recipe_file: Write) -> None:
+def test_only_vllm_splits_a_model_over_gpus(recipe_file: Write) -> None:
     assert span(split(recipe_file, 2)) == 2
     assert span(split(recipe_file, 2, engine="transformers")) == 1

@@ -59,7 +59,9 @@ def shards(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-def test_a_run_after_a_preview_asks_for_the_rest_only(served: Recipe, server: OpenAIServer, tmp_path: Path) -> None:
+def test_a_run_after_a_preview_sends_only_the_remaining_requests(
+    served: Recipe, server: OpenAIServer, tmp_path: Path
+) -> None:
     plain = run(served, tmp_path / "plain")
     needed = sorted(worked(server))
     server.asked.clear()
@@ -106,7 +108,7 @@ def test_a_local_run_keeps_the_answers_of_its_preview(recipe_file: Callable[...,
     assert shards(again.root) == shards(made.root)
 
 
-def test_what_a_preview_shows(served: Recipe, tmp_path: Path) -> None:
+def test_a_preview_shows_rows_and_estimates(served: Recipe, tmp_path: Path) -> None:
     found = preview(served, tmp_path / "run")
     assert [s.passage.language for s in found.samples] == ["fi"] * 3 + ["th"] * 3
     for sample in found.samples:
@@ -127,7 +129,7 @@ def test_what_a_preview_shows(served: Recipe, tmp_path: Path) -> None:
     assert 'dir="auto"' in html
 
 
-def test_hostile_passages_are_inert(tmp_path: Path, server: OpenAIServer) -> None:
+def test_hostile_passages_are_escaped(tmp_path: Path, server: OpenAIServer) -> None:
     text = "Kissa istui ikkunalla <script>alert(1)</script> ja katseli lintuja, jotka lensivät ohi \u202eevil. " * 4
     (tmp_path / "fi.jsonl").write_text(json.dumps({"text": text}) + "\n", "utf-8")
     corpus = {"source": "files", "paths": [str(tmp_path / "{tag}.jsonl")], "license": "CC0-1.0"}
@@ -140,7 +142,7 @@ def test_hostile_passages_are_inert(tmp_path: Path, server: OpenAIServer) -> Non
     assert "\u202e" not in str(found)
 
 
-def test_the_estimate_is_the_run(served: Recipe, tmp_path: Path) -> None:
+def test_the_estimate_equals_the_run(served: Recipe, tmp_path: Path) -> None:
     estimate = preview(served, tmp_path / "run").estimate
     made = run(served, tmp_path / "run")
     for expected in estimate.languages:
@@ -158,7 +160,7 @@ def test_the_estimate_is_the_run(served: Recipe, tmp_path: Path) -> None:
     assert [(model.name, model.size) for model in estimate.models] == [("test/model", None)]
 
 
-def test_a_second_preview_keeps_what_loading_the_model_took(served: Recipe, tmp_path: Path) -> None:
+def test_a_second_preview_keeps_the_startup_time_of_the_model(served: Recipe, tmp_path: Path) -> None:
     first = preview(served, tmp_path / "run").estimate
     low, high = first.interval(first.seconds)
     assert 0 < low <= first.seconds <= high
@@ -171,7 +173,7 @@ def test_a_second_preview_keeps_what_loading_the_model_took(served: Recipe, tmp_
     assert preview(served, tmp_path / "run").estimate.memory < 10**15
 
 
-def test_slow_models_are_shown_in_fewer_languages(
+def test_slow_models_are_previewed_in_fewer_languages(
     recipe_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(previewing, "SECONDS", 0.0)
@@ -182,7 +184,7 @@ def test_slow_models_are_shown_in_fewer_languages(
     assert all(expected.requests for expected in found.estimate.languages)
 
 
-def test_a_corpus_without_a_passage(served: Recipe, tmp_path: Path) -> None:
+def test_a_corpus_without_passages_is_reported(served: Recipe, tmp_path: Path) -> None:
     strict = served.replace(
         corpus=served.corpus.replace(filters=served.corpus.filters.replace(min_chars=90_000, max_chars=99_000))
     )
@@ -210,6 +212,6 @@ def test_documents_of_files_are_counted_or_estimated(tmp_path: Path, suffix: str
     assert measure(corpus.replace(documents=50), language("sw"), 0.0).documents == 50
 
 
-def test_files_cannot_be_previewed(tmp_path: Path) -> None:
+def test_the_batch_engine_cannot_be_previewed(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="a preview asks the model"):
         preview(load(write_recipe(tmp_path / "recipe.toml")), tmp_path / "run")

@@ -39,7 +39,7 @@ def test_each_worker_is_shown_where_there_are_several(progress: LogProgress) -> 
     assert count.lines()[0] == "1/2000 tasks, 0%"
 
 
-def test_many_workers_fit_into_a_line(progress: LogProgress) -> None:
+def test_many_workers_fit_in_one_line(progress: LogProgress) -> None:
     count = progress.count
     assert count is not None
     for index in range(64):
@@ -56,7 +56,7 @@ def test_a_task_without_a_shard_is_named_by_its_language(progress: LogProgress) 
     assert count.workers() == ["workers: fi, th"]
 
 
-def test_only_sums_are_kept_of_tasks_that_have_ended(progress: LogProgress) -> None:
+def test_only_totals_are_kept_of_finished_tasks(progress: LogProgress) -> None:
     count = progress.count
     assert count is not None
     for index in range(1_000):

@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_no_english_page_survives(run: RunFolder, tag: str) -> None:
+def test_no_english_page_is_kept(run: RunFolder, tag: str) -> None:
     untranslated = {row["id"] for row in rows("parallel", tag) if row["text"] == row["text_en"]}
     kept = list(run.read(StageKey("curated").shard(tag, 0)))
     assert kept, "nothing survived"

@@ -101,17 +101,17 @@ def bytes_of(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
-def test_a_run_that_learns_wants_seeds(recipe_file: Write) -> None:
+def test_training_needs_seeds(recipe_file: Write) -> None:
     with pytest.raises(RecipeError, match=r"seeds\.paths is empty and \[generate\.train\] is set"):
         load(recipe_file(**{"generate.train": TUNE}))
 
 
-def test_rounds_want_something_that_learns(recipe_file: Write) -> None:
+def test_rounds_need_training(recipe_file: Write) -> None:
     with pytest.raises(RecipeError, match=r"refine\.rounds is 1, expected a section \[generate\.train\]"):
         load(recipe_file(refine={"rater": "pmi", "rounds": 1}))
 
 
-def test_seeds_that_are_not_there(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_missing_seeds_are_reported(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"seeds.paths": '["nowhere/{tag}.jsonl"]'})
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file for any language: nowhere"):
         go(recipe, tmp_path / "run")
@@ -129,12 +129,12 @@ def test_a_preview_trains_nothing(
     assert summary.endswith("training and rounds are not included")
 
 
-def test_a_served_model_is_not_tuned_here(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_served_model_cannot_be_trained(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"generate\.train trains a model on this machine"):
         go(looped(**{"generate.model.engine": "openai"}), tmp_path / "run")
 
 
-def test_an_adapter_is_given_or_made(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_training_and_an_adapter_exclude_each_other(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"set only one of refine\.train and refine\.model\.adapter"):
         go(looped(**{"refine.model.adapter": "mine"}), tmp_path / "run")
 
@@ -144,7 +144,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"root": tmp_path_factory.mktemp("rounds") / "run"}
 
 
-def test_rounds_write_again_what_was_not_kept(
+def test_later_rounds_write_for_passages_without_a_kept_pair(
     looped: Callable[..., Recipe], tmp_path: Path, once: dict[str, Path]
 ) -> None:
     recipe = looped()
@@ -194,7 +194,7 @@ def test_rounds_write_again_what_was_not_kept(
         ([0.2, None, None, None], 0.01, 3),
     ],
 )
-def test_rounds_end_once_little_changes(
+def test_rounds_stop_when_little_changes(
     looped: Callable[..., Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,7 +207,7 @@ def test_rounds_end_once_little_changes(
     assert rounds.last_round(RunFolder(tmp_path), recipe) == last
 
 
-def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_models_can_be_trained_per_language(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     """Bengali has no seeds here, so it cannot have a model of its own."""
     one = {"generate.train.per_language": "true", "refine.rounds": "0", "refine.convergence_tolerance": "0.01"}
     run = go(looped(**one, languages='["fi", "th"]'), tmp_path / "run", until="candidate")
@@ -222,7 +222,7 @@ def test_a_model_for_each_language(looped: Callable[..., Recipe], tmp_path: Path
 
 
 @pytest.mark.parametrize("rater", ["full", "lora"])
-def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path, rater: str) -> None:
+def test_all_weights_can_be_trained(looped: Callable[..., Recipe], tmp_path: Path, rater: str) -> None:
     """Also for a rater that starts from a generator of which all weights were tuned, by an adapter or by all again."""
     recipe = looped(
         **{
@@ -256,7 +256,7 @@ def test_all_weights_can_be_tuned(looped: Callable[..., Recipe], tmp_path: Path,
         ({"refine.train.method": '"full"', "refine.init_from": '"generator"'}, "which is an adapter"),
     ],
 )
-def test_what_a_rater_lacks_is_reported_before_the_corpus_is_read(
+def test_invalid_settings_of_a_rater_are_reported_before_the_corpus_is_read(
     looped: Callable[..., Recipe], tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
@@ -274,7 +274,7 @@ def label_file(path: Path, rows: list[tuple[str, str]]) -> str:
     return str(path)
 
 
-def test_a_rater_learns_from_what_people_judged(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_rater_is_trained_on_human_judgements(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     rows = [(tag, label) for label in ("good", "flawed", "bad") for tag in ("fi", "th") for _ in range(20)]
     path = label_file(tmp_path / "judged.jsonl", rows)
     recipe = looped(**{"refine.label_files": f"['{path}']"})
@@ -315,7 +315,7 @@ def test_files_of_judged_pairs_are_read_before_the_corpus(looped: Callable[..., 
         looped().refine.replace(train=None, init_from="base", label_files=(path,))
 
 
-def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_seeds_of_the_rater_are_checked_first(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"seeds.paths": f"['{tmp_path}/none/{{tag}}.jsonl']", "refine.rounds": "0"})
     recipe = recipe.replace(generate=recipe.generate.replace(train=None))
     with pytest.raises(CorpusError, match=r"seeds\.paths leads to no file"):
@@ -324,7 +324,7 @@ def test_seeds_of_the_rater_alone_are_looked_for_first(looped: Callable[..., Rec
 
 
 @pytest.mark.parametrize("name", WEAK_STRATEGIES)
-def test_a_rater_learns_from_what_a_weaker_model_wrote(
+def test_a_rater_is_trained_on_output_of_a_weaker_model(
     looped: Callable[..., Recipe], tmp_path: Path, name: str
 ) -> None:
     # Hot: the tiny model's likeliest answer is a row of empty lines.
@@ -346,7 +346,7 @@ def test_a_rater_learns_from_what_a_weaker_model_wrote(
     assert Models(models.run, other, False, print).settings("rater", 0) != models.settings("rater", 0)
 
 
-def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_seeds_of_removed_languages_are_not_used(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     tags = []
     for languages in ('["fi", "th"]', '["fi"]'):
@@ -356,7 +356,7 @@ def test_seeds_of_a_language_that_is_gone_are_not_used(looped: Callable[..., Rec
     assert tags == [{"fi", "th"}, {"fi"}]
 
 
-def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_models_can_be_trained_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     looped()
     line = ["train", "generator", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(cli, line)
@@ -373,7 +373,7 @@ def test_models_are_made_without_a_run(looped: Callable[..., Recipe], tmp_path: 
     )
 
 
-def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
+def test_a_rater_is_calibrated_on_documents_unseen_by_its_generator(
     looped: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     recipe = looped(**{"refine.init_from": '"generator"'})
@@ -388,22 +388,24 @@ def test_a_rater_is_calibrated_on_documents_that_its_generator_never_saw(
     assert apart | learned == {pair.id for pair in every}
 
 
-def test_a_second_call_has_nothing_to_do(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+def test_a_second_call_does_nothing(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
     before = bytes_of(once["root"])
     go(looped(), once["root"])
     assert bytes_of(once["root"]) == before
 
 
-def test_another_learning_rate_is_another_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+def test_the_learning_rate_changes_the_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
     with pytest.raises(RunChanged, match=r"model generator-0.*train\.learning_rate was 0\.0002, is 0\.1"):
         go(looped(**{"generate.train.learning_rate": "0.1"}), once["root"])
 
 
-def test_where_a_tuning_runs_is_no_other_model(looped: Callable[..., Recipe], once: dict[str, Path]) -> None:
+def test_save_steps_and_device_batch_size_do_not_change_the_model(
+    looped: Callable[..., Recipe], once: dict[str, Path]
+) -> None:
     go(looped(**{"generate.train.save_steps": "7", "generate.train.device_batch_size": "2"}), once["root"])
 
 
-def test_killed_in_every_step_it_comes_to_the_same(looped: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_run_killed_at_every_step_gives_the_same_bytes(looped: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = looped(**{"refine.rounds": "1"})
     go(recipe, tmp_path / "whole")
     root, environment = tmp_path / "killed", os.environ | {"PYTHONPATH": str(Path(warm.__file__).parent)}

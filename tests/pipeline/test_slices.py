@@ -93,9 +93,7 @@ def test_slices_make_the_bytes_of_one_task(recipe: Make, tmp_path: Path, limit: 
     assert reports == [RunFolder(tmp_path / "alone").report(key).settings for key in run.shards(PASSAGE, "sw")]
 
 
-def test_duplicates_across_twenty_shards_are_found_as_by_one_task(
-    recipe: Make, texts: list[str], tmp_path: Path
-) -> None:
+def test_duplicates_across_shards_are_found_as_by_one_task(recipe: Make, texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "sw.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 2))
     settings = recipe(shard_size=2)
     run = go(settings, tmp_path / "run")
@@ -125,13 +123,13 @@ def test_a_limit_makes_no_more_slices_than_it_needs(
     assert contents(tmp_path / "run") == alone(settings, tmp_path / "alone")
 
 
-def test_one_slice_makes_no_extra_files(recipe: Make, tmp_path: Path) -> None:
+def test_a_single_slice_makes_no_extra_files(recipe: Make, tmp_path: Path) -> None:
     for corpus in ({"slice_rows": 1_000}, {"documents": 10}, {"passages": 10}):
         go(recipe(**corpus), tmp_path / str(corpus))
         assert not (tmp_path / str(corpus) / ".screened").exists()
 
 
-def test_made_slices_are_not_made_again(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_slices_are_not_repeated(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, root = recipe(), tmp_path / "run"
     made: list[ShardTask] = []
     make = Worker.make
@@ -155,7 +153,7 @@ def test_made_slices_are_not_made_again(recipe: Make, tmp_path: Path, monkeypatc
     assert contents(root) == alone(settings, tmp_path / "alone")
 
 
-def test_slices_of_other_settings_are_made_again(recipe: Make, tmp_path: Path) -> None:
+def test_slices_of_other_settings_are_replaced(recipe: Make, tmp_path: Path) -> None:
     root = tmp_path / "run"
     run = RunFolder(root)
     for task in Plan(run, recipe(license="CC0")).tasks(PASSAGE)[:3]:
@@ -211,7 +209,7 @@ def test_a_worker_that_is_killed_in_a_slice_changes_nothing(slow: Recipe, tmp_pa
     assert leaves_nothing(tmp_path / "run")
 
 
-def test_a_slice_that_kills_every_worker_is_set_aside(slow: Recipe, tmp_path: Path) -> None:
+def test_a_slice_that_crashes_every_worker_is_set_aside(slow: Recipe, tmp_path: Path) -> None:
     root = tmp_path / "run"
     with pytest.raises(ShardsSetAside, match=r"1 shard was set aside \(\.screened/sw/00001: 3 workers died of it"):
         go(slow, root, 2, Killing(root, 99))
@@ -224,7 +222,7 @@ def test_a_slice_that_kills_every_worker_is_set_aside(slow: Recipe, tmp_path: Pa
     assert leaves_nothing(root)
 
 
-def test_slices_of_a_run_in_an_object_store(recipe: Make, tmp_path: Path) -> None:
+def test_slices_work_in_an_object_store(recipe: Make, tmp_path: Path) -> None:
     settings, location = recipe(), f"memory://{tmp_path.name}"
     run = execute(settings, location, 1, False, "passage", NullProgress())
     alone(settings, tmp_path / "alone")

@@ -71,7 +71,7 @@ HINDI = "होम समाचार\nचाय बनाने के लि�
         (FINNISH, "**NONE**", Failure("not_answerable", "")),
     ],
 )
-def test_a_part_is_verified_in_the_text(text: str, answer: str, part: str | Failure) -> None:
+def test_a_span_must_occur_in_the_text(text: str, answer: str, part: str | Failure) -> None:
     found = find(text, answer)
     if isinstance(part, Failure):
         assert isinstance(found, Failure)
@@ -127,7 +127,7 @@ def written(run: RunFolder) -> dict[str, bytes]:
     return {str(path.relative_to(run.root)): path.read_bytes() for path in run.root.glob("candidate/**/*.parquet")}
 
 
-def test_responses_are_parts_of_their_passages(tmp_path: Path) -> None:
+def test_responses_are_spans_of_their_passages(tmp_path: Path) -> None:
     model = Choosing()
     with OpenAIServer(fault=model) as server:
         settings = recipe(tmp_path, server.url)
@@ -177,7 +177,7 @@ def test_responses_are_parts_of_their_passages(tmp_path: Path) -> None:
         ("NONE", "passage", "not_answerable"),
     ],
 )
-def test_a_part_that_is_not_in_the_text(tmp_path: Path, bad: str, fallback: str, reason: str) -> None:
+def test_a_span_that_is_not_in_the_text_is_dropped(tmp_path: Path, bad: str, fallback: str, reason: str) -> None:
     with OpenAIServer(fault=Choosing(bad)) as server:
         settings = recipe(tmp_path, server.url, languages=["fi"], **{"generate.span.fallback": fallback})
         run = go(settings, tmp_path / "run")
@@ -189,7 +189,7 @@ def test_a_part_that_is_not_in_the_text(tmp_path: Path, bad: str, fallback: str,
     assert texts.get(first.id) == (first.text if reason == "whole_passage" else None)
 
 
-def test_the_same_by_batch_files(tmp_path: Path) -> None:
+def test_batch_files_give_the_same_rows(tmp_path: Path) -> None:
     with OpenAIServer(fault=Choosing()) as server:
         live = go(recipe(tmp_path, server.url), tmp_path / "live")
     settings, model = recipe(tmp_path, ""), Choosing()
@@ -224,7 +224,7 @@ def test_the_same_by_batch_files(tmp_path: Path) -> None:
 # With a model here
 
 
-def test_a_local_model_and_a_base_model(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_local_chat_model_can_choose_spans_and_a_base_model_cannot(tiny_model: Path, tmp_path: Path) -> None:
     texts = [factories.passage(FINNISH, "fi")]
     settings = Generate(model=Model(name="m"), span=Span(), candidates=1, min_chars=1)
     base = open_engine(Model(name=str(tiny_model)))
@@ -243,7 +243,7 @@ def test_a_local_model_and_a_base_model(tiny_model: Path, tmp_path: Path) -> Non
         assert cache.totals()["requests_sent"] == 1
 
 
-def test_a_part_that_is_too_short() -> None:
+def test_a_span_that_is_too_short_is_dropped() -> None:
     class Fixed:
         model, revision, chat = "writer", "r1", True
 
@@ -274,6 +274,6 @@ def test_a_prompt_without_its_slots_is_refused_before_work_starts(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_what_does_not_go_together() -> None:
+def test_incompatible_settings_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"span is set and \[generate\.train\] is set"):
         Generate(model=Model(name="m"), span=Span(), train={"steps": 1})

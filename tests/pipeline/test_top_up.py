@@ -114,7 +114,7 @@ def test_more_is_drawn_until_each_language_has_its_pairs(
     assert f"fi: {steps['fi'][0]} of 8 pairs, target met" in out
 
 
-def test_passages_are_those_of_a_run_that_drew_them_at_once(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_passages_equal_those_of_a_single_draw(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     settings = recipe(8, languages=["th"])
     made = make(settings, tmp_path / "run")
     at_once = recipe(None, languages=["th"]).replace(
@@ -124,7 +124,7 @@ def test_passages_are_those_of_a_run_that_drew_them_at_once(recipe: Callable[...
     same_bytes(make(at_once, tmp_path / "at-once").root, made.root, "rated")
 
 
-def test_a_corpus_that_ends(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_corpus_that_is_too_small_ends_the_top_up(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     settings = recipe(30)
     run = make(settings, tmp_path / "run")
     assert rows(run, settings)["th"] == 12
@@ -135,7 +135,7 @@ def test_a_corpus_that_ends(recipe: Callable[..., Recipe], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("pages_of_th", [16, 18])
-def test_a_corpus_that_ends_at_a_step_and_within_a_shard(
+def test_a_corpus_may_end_at_a_step_or_within_a_shard(
     recipe: Callable[..., Recipe], tmp_path: Path, pages_of_th: int
 ) -> None:
     pages(tmp_path, "th", 10, pages_of_th)
@@ -162,7 +162,7 @@ def test_a_language_that_keeps_nothing_is_drawn_once(recipe: Callable[..., Recip
     assert found(run, settings)["th"] == (0, 8, top_up.NOTHING)
 
 
-def test_a_target_below_the_first_draw(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_target_met_by_the_first_draw_draws_no_more(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     settings = recipe(1)
     run = make(settings, tmp_path / "run")
     assert rows(run, settings, "passage") == {"fi": 4, "th": 4}
@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_in_several_steps_continues_with_the_same_bytes(
     same_bytes(whole.root, made.root, "rated")
 
 
-def test_passages_that_a_kill_left_half_drawn(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_a_kill_within_a_step_is_repaired(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     settings = recipe(8, languages=["th"])
     whole = make(settings, tmp_path / "whole")
     again = make(settings, tmp_path / "again", until="rated")
@@ -230,7 +230,7 @@ def test_passages_that_a_kill_left_half_drawn(recipe: Callable[..., Recipe], tmp
     same_bytes(whole.root, make(settings, tmp_path / "again").root, "rated")
 
 
-def test_a_budget_that_is_spent_is_named(recipe: Callable[..., Recipe], tmp_path: Path, say: Say) -> None:
+def test_a_spent_budget_is_reported(recipe: Callable[..., Recipe], tmp_path: Path, say: Say) -> None:
     prices = {f"{section}.model.server.prompt_price": 1_000_000.0 for section in ("generate", "refine")}
     settings = recipe(8, **prices)
     with pytest.raises(BudgetReached):
@@ -263,7 +263,7 @@ def test_repeated_instructions_count_once(recipe: Callable[..., Recipe], server:
     assert found(run, settings)["fi"][0] == len(instructions)
 
 
-def test_the_quota_of_a_target() -> None:
+def test_a_target_sets_the_default_quota() -> None:
     settings = load("demo").diversify.replace(target=None)
     fixed = {name: value for name, value in dict(settings).items() if name not in ("quota", "target")}
     assert type(settings)(**fixed, target=500).quota == 500

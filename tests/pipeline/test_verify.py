@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 @pytest.mark.parametrize("name", ["passage/fi/00000.parquet", "passage/th/00000.dropped.parquet"])
-def test_flipped_bits_are_named(run: RunFolder, name: str) -> None:
+def test_flipped_bits_are_detected(run: RunFolder, name: str) -> None:
     recipe = load("demo", {"languages": ["fi", "th"]})
     lines: list[str] = []
     verify_shards(run, recipe, lines.append)
@@ -68,7 +68,7 @@ def test_an_unchanged_corpus_is_read_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert files.digest(corpus) == first
 
 
-def test_a_file_that_changes_now_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_of_a_file_that_just_changed_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_INSTRUCTION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(known_digests, "LEAST", 4)
     corpus = tmp_path / "fi.jsonl"
@@ -80,7 +80,7 @@ def test_a_file_that_changes_now_is_not_known(tmp_path: Path, monkeypatch: pytes
     assert files.digest(corpus) != first
 
 
-def test_a_home_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("X_INSTRUCTION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(known_digests, "LEAST", 4)
@@ -89,7 +89,7 @@ def test_a_home_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytes
     assert files.digest(corpus) == files.digest(corpus)
 
 
-def test_a_table_of_digests_that_cannot_be_used_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_digest_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_INSTRUCTION_CACHE", str(tmp_path))
     monkeypatch.setattr(known_digests, "LEAST", 1)
     with contextlib.closing(sqlite3.connect(tmp_path / "digests.sqlite")) as table:

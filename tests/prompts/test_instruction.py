@@ -14,7 +14,7 @@ SWAHILI, ENGLISH, FINNISH = language("sw"), language("en"), language("fi")
 
 
 @pytest.mark.parametrize(("chat", "name"), [(False, "base-title"), (True, "chat")])
-def test_auto_follows_the_model(chat: bool, name: str) -> None:
+def test_auto_selects_the_prompt_by_model(chat: bool, name: str) -> None:
     assert choose("auto", chat).name == name
     assert choose("base-few-shot", chat).name == "base-few-shot"
 
@@ -25,7 +25,7 @@ def test_a_base_prompt_ends_in_the_opening() -> None:
     assert opening == "What is"
 
 
-def test_candidates_take_turns_over_the_openings() -> None:
+def test_candidates_alternate_between_openings() -> None:
     title = template("base-title", SLOTS)
     for style, openings in OPENINGS.items():
         found = [ask(title, "x", SWAHILI, ENGLISH, style, turn)[1] for turn in range(2 * len(openings))]
@@ -33,7 +33,7 @@ def test_candidates_take_turns_over_the_openings() -> None:
 
 
 @pytest.mark.parametrize(("into", "style"), [(FINNISH, "question"), (ENGLISH, "search"), (ENGLISH, "unheard of")])
-def test_no_opening_where_none_fits(into: object, style: str) -> None:
+def test_there_is_no_opening_for_other_languages_and_styles(into: object, style: str) -> None:
     prompt, opening = ask(template("base-title", SLOTS), "x", SWAHILI, into, style, 3)  # type: ignore[arg-type]
     assert opening == ""
     assert isinstance(prompt, str)
@@ -53,7 +53,7 @@ def test_a_chat_prompt_names_the_style_after_the_passage(style: str) -> None:
     assert after == f"\n\nWrite the request in English, as {FORMS[style]}."
 
 
-def test_prompts_for_all_styles_share_all_up_to_the_passage_and_with_it() -> None:
+def test_prompts_of_all_styles_share_a_prefix_that_includes_the_passage() -> None:
     passage = "Bahari hupwa na kujaa. " * 40
     asked = [ask(template("chat", SLOTS), passage, SWAHILI, ENGLISH, style, 0)[0] for style in STYLES]
     assert len(set(asked)) == len(STYLES)
@@ -61,7 +61,7 @@ def test_prompts_for_all_styles_share_all_up_to_the_passage_and_with_it() -> Non
     assert len({str(prompt[-1][1]).split("</text>")[0] for prompt in asked}) == 1
 
 
-def test_a_style_of_ones_own_is_named_as_it_is() -> None:
+def test_a_custom_style_is_named_unchanged() -> None:
     prompt, _ = ask(template("chat", SLOTS), "x", SWAHILI, FINNISH, "a riddle", 0)
     assert prompt[-1][1].endswith("Write the request in Finnish, as a riddle.")
 

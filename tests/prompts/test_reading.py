@@ -61,7 +61,7 @@ def read_base(answer: str, style: str = "question", opening: str = "", cut_off: 
     ],
 )
 @pytest.mark.parametrize("style", ["question", "search"])
-def test_refusals(answer: str, style: str) -> None:
+def test_refusals_are_detected(answer: str, style: str) -> None:
     assert read_chat(answer, style).reason == "refusal"
     # An English refusal is one whatever the instruction should have been in.
     assert read_chat(answer, style, "th").reason == "refusal"
@@ -108,18 +108,18 @@ def test_refusals(answer: str, style: str) -> None:
         ("fa", "متأسفم، نمی‌توانم کمک کنم."),
     ],
 )
-def test_refusals_in_the_language_of_the_response(tag: str, answer: str) -> None:
+def test_refusals_in_the_language_of_the_response_are_detected(tag: str, answer: str) -> None:
     assert read_chat(answer, into=tag).reason == "refusal"
     assert read_chat(f"<think>\n…\n</think>\n\nRequest: {answer}", into=tag).reason == "refusal"
 
 
-def test_a_refusal_in_the_language_of_the_passage() -> None:
+def test_a_refusal_in_the_language_of_the_passage_is_detected() -> None:
     found = read("Anteeksi, mutta I cannot read Finnish.", "question", ENGLISH, True, source=language("fi"))
     assert found.reason == "refusal"
     assert read("Pole vaulting rules", "search", ENGLISH, True, source=language("sw")).reason is None
 
 
-def test_all_languages_of_the_paper_are_known() -> None:
+def test_refusals_are_known_in_all_languages_of_the_paper() -> None:
     assert set(PAPER_LANGUAGES) <= KNOWN
     assert len(KNOWN) >= 20
 
@@ -145,7 +145,7 @@ def test_all_languages_of_the_paper_are_known() -> None:
         "It is raining in Turku: what can children do indoors?",
     ],
 )
-def test_requests_that_only_speak_of_it(request_: str) -> None:
+def test_requests_that_mention_a_refusal_are_kept(request_: str) -> None:
     for style in ("question", "genre"):
         assert read_chat(request_, style) == Reading(request_)
         assert read_chat(f"Request: {request_}", style) == Reading(request_)
@@ -163,7 +163,7 @@ def test_requests_that_only_speak_of_it(request_: str) -> None:
         ("es", "¿Cómo se dice lo siento en japonés?"),
     ],
 )
-def test_requests_in_other_languages_that_only_speak_of_it(tag: str, text: str) -> None:
+def test_requests_in_other_languages_that_mention_a_refusal_are_kept(tag: str, text: str) -> None:
     assert read_chat(text, into=tag).reason is None
 
 
@@ -183,7 +183,7 @@ def test_requests_in_other_languages_that_only_speak_of_it(tag: str, text: str) 
         "There is no question.",
     ],
 )
-def test_what_no_one_would_ask_for(answer: str) -> None:
+def test_answers_that_the_passage_is_unsuitable_are_not_answerable(answer: str) -> None:
     assert read_chat(answer).reason == "not_answerable"
 
 
@@ -210,7 +210,7 @@ def test_what_no_one_would_ask_for(answer: str) -> None:
         f"{ASKED}<|im_end|>",
     ],
 )
-def test_thinking_is_cut(answer: str) -> None:
+def test_thinking_is_removed(answer: str) -> None:
     assert read_chat(answer) == Reading(ASKED)
 
 
@@ -218,12 +218,12 @@ def test_thinking_is_cut(answer: str) -> None:
     "answer",
     ["<think>\nA text on tides. What is a tide?", "<thinking>", "<|channel|>analysis<|message|>We", "analysisWe"],
 )
-def test_thinking_without_an_end_is_no_answer(answer: str) -> None:
+def test_unfinished_thinking_is_not_an_answer(answer: str) -> None:
     assert read_chat(answer, cut_off=True) == Reading("", "cut_off")
     assert read_chat(answer) == Reading("", "empty")
 
 
-def test_an_answer_that_analyses_is_no_thinking() -> None:
+def test_an_answer_that_starts_with_analysis_is_kept() -> None:
     assert read_chat("Analysis of tides").text == "Analysis of tides."
     assert without_thinking("Analyse <b>tides</b>.") == "Analyse <b>tides</b>."
 
@@ -273,7 +273,7 @@ def test_an_answer_that_analyses_is_no_thinking() -> None:
         f"<request>{ASKED}</request>",
     ],
 )
-def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
+def test_text_around_a_request_is_removed(answer: str) -> None:
     assert read_chat(answer) == Reading(ASKED)
 
 
@@ -290,23 +290,23 @@ def test_what_is_around_a_request_is_taken_off(answer: str) -> None:
         ("2024 rice prices in Vietnam", "2024 rice prices in Vietnam."),
     ],
 )
-def test_what_belongs_to_a_request_stays(answer: str, text: str) -> None:
+def test_text_that_belongs_to_a_request_is_kept(answer: str, text: str) -> None:
     assert read_chat(answer) == Reading(text)
 
 
 @pytest.mark.parametrize(
     "answer", ["Here is a fitting question:", "Sure! Here is one:", "Request:", "```\n```", "**", ""]
 )
-def test_an_announcement_alone_is_nothing(answer: str) -> None:
+def test_an_announcement_alone_is_empty(answer: str) -> None:
     assert read_chat(answer) == Reading("", "empty")
 
 
-def test_a_preamble_in_another_language() -> None:
+def test_a_preamble_in_another_language_is_removed() -> None:
     assert read_chat("Đây là một câu hỏi phù hợp:\nThủy triều là gì?", into="vi") == Reading("Thủy triều là gì?")
     assert read_chat("这是一个合适的问题：\n潮汐是如何形成的？", into="zh").text.startswith("潮汐是如何形成的")
 
 
-def test_a_search_query_loses_its_label() -> None:
+def test_the_label_of_a_search_query_is_removed() -> None:
     assert read_chat("Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
     assert read_base(" Search query: tide times dar es salaam", "search") == Reading("Tide times dar es salaam")
 
@@ -315,25 +315,25 @@ def test_a_search_query_loses_its_label() -> None:
 
 
 @pytest.mark.parametrize("read_", [read_chat, read_base])
-def test_a_whole_first_sentence_of_a_cut_off_answer_counts(read_: object) -> None:
+def test_a_complete_first_sentence_of_a_truncated_answer_is_kept(read_: object) -> None:
     assert read_(f"{ASKED} Tides are the", cut_off=True) == Reading(ASKED)  # type: ignore[operator]
     assert read_(ASKED, cut_off=True) == Reading(ASKED)  # type: ignore[operator]
     assert read_("How do tides", cut_off=True).reason == "cut_off"  # type: ignore[operator]
 
 
-def test_a_cut_off_answer_continues_its_opening() -> None:
+def test_a_truncated_answer_continues_its_opening() -> None:
     assert read_base(" cook rice? Rice is", opening="How to", cut_off=True) == Reading("How to cook rice?")
     assert read_base(" cook rice", opening="How to", cut_off=True).reason == "cut_off"
 
 
-def test_a_line_that_is_followed_by_another_is_whole() -> None:
+def test_a_line_followed_by_another_is_complete() -> None:
     assert read_chat("Request: Explain the tides\n\nThis request", cut_off=True) == Reading("Explain the tides.")
     assert read_chat("tide times dar es salaam\n\nThis", "search", cut_off=True) == Reading("Tide times dar es salaam")
     assert read_chat("Explain the tides\n\n", cut_off=True) == Reading("Explain the tides.")
     assert read_chat("tide times dar es", "search", cut_off=True).reason == "cut_off"
 
 
-def test_the_whole_first_sentence_in_another_script() -> None:
+def test_a_complete_first_sentence_in_another_script_is_kept() -> None:
     assert read_chat("ज्वार कैसे आता है? यह बताइए कि", into="hi", cut_off=True) == Reading("ज्वार कैसे आता है?")
 
 
@@ -342,13 +342,13 @@ def test_the_whole_first_sentence_in_another_script() -> None:
 
 @pytest.mark.parametrize("answer", ["", " ", "\n\n", "...", "?", "!!", '"', "''", "**", "- ", "# #", "…?", "“”"])
 @pytest.mark.parametrize("style", OPENINGS)
-def test_nothing_in_it(answer: str, style: str) -> None:
+def test_an_answer_without_words_is_empty(answer: str, style: str) -> None:
     assert read_base(answer, style) == Reading("", "empty")
     assert read_chat(answer, style) == Reading("", "empty")
 
 
 @pytest.mark.parametrize("answer", ["Question:", "Answer: ", '"?"', "Title: ."])
-def test_a_label_alone_is_nothing(answer: str) -> None:
+def test_a_label_alone_is_empty(answer: str) -> None:
     assert read_base(answer) == Reading("", "empty")
 
 
@@ -394,7 +394,7 @@ def test_an_answer_continues_its_opening() -> None:
     assert read_base("", opening="How to") == Reading("How to?")
 
 
-def test_a_search_has_no_mark() -> None:
+def test_a_search_query_has_no_question_mark() -> None:
     assert read_base('Query: "tide times dar es salaam?"', "search") == Reading("Tide times dar es salaam")
 
 
@@ -427,7 +427,7 @@ def test_reading_gives_one_line_and_never_raises(opening: str, answer: str, styl
 
 
 @given(MESSY.map(lambda text: text.replace(":", "")), st.sampled_from(["question", "instruction"]))
-def test_reading_again_changes_nothing_where_there_is_no_label(answer: str, style: str) -> None:
+def test_reading_is_idempotent_without_labels(answer: str, style: str) -> None:
     once = read_base(answer, style)
     if once.reason is None:
         assert read_base(once.text, style) == once
