@@ -30,7 +30,7 @@ def make(recipe: object, out: Path, **options: object) -> x_instruction.Run:
     return x_instruction.run(recipe, out, workers=1, until="rated", progress=NullProgress(), **options)  # type: ignore[arg-type]
 
 
-def test_a_run_is_made_and_read(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_run_can_be_made_and_read(recipe_file: Write, tmp_path: Path) -> None:
     run = make(recipe_file(), tmp_path / "run", languages=["Finnish"], limit=3)
     status = run.status()
     assert list(status["stage"]) == ["passage", "candidate", "rated"]
@@ -46,7 +46,7 @@ def test_a_run_is_made_and_read(recipe_file: Write, tmp_path: Path) -> None:
     assert "fi" in repr(run)
 
 
-def test_a_recipe_is_a_dictionary_or_a_recipe_too(recipe_file: Write, tmp_path: Path) -> None:
+def test_recipes_may_be_dicts_or_objects(recipe_file: Write, tmp_path: Path) -> None:
     recipe = x_instruction.Run(make(recipe_file(), tmp_path / "a", languages=["fi"], limit=2).folder).recipe
     again = make(recipe, tmp_path / "b")
     plain = make(recipe.model_dump(), tmp_path / "c")
@@ -54,7 +54,7 @@ def test_a_recipe_is_a_dictionary_or_a_recipe_too(recipe_file: Write, tmp_path: 
 
 
 @pytest.mark.parametrize("form", ["strings", "mappings", "dataset"])
-def test_passages_come_from_memory(recipe_file: Write, tmp_path: Path, texts: list[str], form: str) -> None:
+def test_passages_may_be_given_in_memory(recipe_file: Write, tmp_path: Path, texts: list[str], form: str) -> None:
     given: object = {
         "strings": texts[:4],
         "mappings": [{"text": text, "id": f"doc-{number}"} for number, text in enumerate(texts[:4])],
@@ -71,7 +71,7 @@ def test_passages_come_from_memory(recipe_file: Write, tmp_path: Path, texts: li
     assert made == {path: path.stat().st_mtime_ns for path in made}
 
 
-def test_other_passages_are_other_settings(recipe_file: Write, tmp_path: Path, texts: list[str]) -> None:
+def test_other_passages_change_the_settings(recipe_file: Write, tmp_path: Path, texts: list[str]) -> None:
     make(recipe_file(), tmp_path / "run", languages=["fi"], passages=texts[:3])
     with pytest.raises(x_instruction.RunChanged, match="fi"):
         make(recipe_file(), tmp_path / "run", languages=["fi"], passages=texts[3:6])
@@ -82,7 +82,7 @@ def broken(texts: list[str]) -> Iterator[str]:
     raise OSError("the connection was closed")
 
 
-def test_passages_that_cannot_be_used(recipe_file: Write, tmp_path: Path, texts: list[str]) -> None:
+def test_unusable_passages_are_refused(recipe_file: Write, tmp_path: Path, texts: list[str]) -> None:
     def refused(given: object, message: str, **options: object) -> None:
         with pytest.raises(x_instruction.RecipeError, match=message):
             make(recipe_file(), tmp_path / "run", passages=given, **options)
@@ -114,7 +114,7 @@ def test_bad_arguments_write_nothing(recipe_file: Write, tmp_path: Path) -> None
     refused("languages", recipe={"name": "x", "languages": 3})
 
 
-def test_what_is_not_there_is_named(recipe_file: Write, tmp_path: Path) -> None:
+def test_missing_runs_and_shards_are_reported(recipe_file: Write, tmp_path: Path) -> None:
     with pytest.raises(x_instruction.RecipeError, match=r"is not a run: it has no recipe\.json"):
         x_instruction.Run(tmp_path)
     run = make(recipe_file(), tmp_path / "run", languages=["fi"], limit=2)
@@ -124,7 +124,7 @@ def test_what_is_not_there_is_named(recipe_file: Write, tmp_path: Path) -> None:
         run.rows("fi", stage="done")
 
 
-def test_the_package_shows_its_names_and_imports_little() -> None:
+def test_the_package_lists_its_names_and_imports_nothing_heavy() -> None:
     assert {"run", "Run", "load", "publish", "train", "evaluate", "RecipeError"} <= set(dir(x_instruction))
     assert all(getattr(x_instruction, name).__doc__ for name in x_instruction.__all__ if not name.startswith("__"))
     code = "import sys, x_instruction; print(*{'datasets', 'pydantic', 'numpy', 'pandas', 'torch'} & set(sys.modules))"

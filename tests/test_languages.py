@@ -29,13 +29,13 @@ TEN = [
 @pytest.mark.parametrize(
     "tag", ["", "   ", "xx", "qqq", "und", "mul", "zxx", "mis", "x-private", "12", "sw;fi", "no such"]
 )
-def test_what_is_no_language_is_refused(tag: str) -> None:
+def test_unknown_languages_are_refused(tag: str) -> None:
     with pytest.raises(UnknownLanguage, match="unknown language"):
         language(tag)
 
 
 @pytest.mark.parametrize("tag", ["\x00", "sw\x00", "\ud800", "a\x00bb"])
-def test_what_is_not_text_is_refused(tag: str) -> None:
+def test_non_strings_are_refused(tag: str) -> None:
     with pytest.raises(UnknownLanguage):
         language(tag)
 
@@ -45,17 +45,17 @@ def test_a_typo_gets_a_suggestion() -> None:
         language("swahli")
 
 
-def test_the_message_says_what_is_expected_and_is_caught_as_a_recipe_error() -> None:
+def test_the_error_names_the_expected_forms_and_is_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match=r"expected a BCP-47 tag such as 'sw', 'zh-Hans', or a code such"):
         language("qqq")
 
 
-def test_the_ten_are_those_of_the_paper() -> None:
+def test_paper_languages_are_those_of_the_paper() -> None:
     assert tuple(tag for tag, *_ in TEN) == PAPER_LANGUAGES
 
 
 @pytest.mark.parametrize(("tag", "code", "iso", "macro", "name"), TEN, ids=PAPER_LANGUAGES)
-def test_the_ten_under_every_name(tag: str, code: str, iso: str, macro: str, name: str) -> None:
+def test_every_name_of_a_paper_language_is_accepted(tag: str, code: str, iso: str, macro: str, name: str) -> None:
     found = language(tag)
     assert (found.tag, found.code, found.iso639_3, found.name) == (tag, code, iso, name)
     assert found.native_name
@@ -71,18 +71,18 @@ def test_every_alias_maps_back(tag: str) -> None:
     assert {language(alias) for alias in found.aliases} == {found}
 
 
-def test_malay_and_indonesian_stay_apart() -> None:
+def test_malay_and_indonesian_are_different_languages() -> None:
     assert language("zsm").tag == language("zsm_Latn").tag == language("Malay").tag == "ms"
     assert language("ind").tag == "id"
     assert language("ms").confused_with == ("id",)
     assert "ms" in language("id").confused_with
 
 
-def test_norwegian_is_not_the_word_no() -> None:
+def test_the_tag_no_is_norwegian() -> None:
     assert (language("no").tag, language("no").name, language("no").code) == ("no", "Norwegian", "nob_Latn")
 
 
-def test_a_script_is_kept_only_where_it_is_not_the_usual_one() -> None:
+def test_only_unusual_scripts_are_kept_in_a_tag() -> None:
     assert language("zh-Hans") == language("cmn_Hans") == language("zh")
     assert (language("zh-Hant").tag, language("zh-Hant").script) == ("zh-Hant", "Hant")
     assert (language("sr-Latn").tag, language("sr").script) == ("sr-Latn", "Cyrl")
@@ -106,17 +106,17 @@ def test_a_script_is_kept_only_where_it_is_not_the_usual_one() -> None:
         ("हिन्दी", "hi"),
     ],
 )
-def test_names(name: str, tag: str) -> None:
+def test_english_names_are_accepted(name: str, tag: str) -> None:
     assert language(name).tag == tag
 
 
-def test_old_tags_get_their_new_name() -> None:
+def test_deprecated_tags_are_replaced() -> None:
     assert language("iw").tag == "he"
     assert language("tl").tag == "fil"
 
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
-def test_confusable_languages_are_languages(tag: str) -> None:
+def test_confusable_languages_are_known(tag: str) -> None:
     found = language(tag)
     assert found.tag not in found.confused_with
     for other in found.confused_with:
@@ -141,5 +141,5 @@ def test_a_tag_is_its_own_language(letters: str, rest: str) -> None:
 
 
 @given(st.text(max_size=12))
-def test_any_text_is_a_language_or_refused(text: str) -> None:
+def test_any_text_gives_a_language_or_an_error(text: str) -> None:
     stable(text)

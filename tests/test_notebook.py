@@ -25,7 +25,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_preview_in_a_notebook() -> None:
+def test_a_preview_works_in_a_notebook() -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     # A client of a server needs an event loop of its own, and a kernel runs one already.

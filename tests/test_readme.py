@@ -26,7 +26,7 @@ def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_snippets_run(demo: Path) -> None:
+def test_python_snippets_run(demo: Path) -> None:
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(snippets) >= 2
     for snippet in snippets:

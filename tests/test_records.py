@@ -73,7 +73,7 @@ def test_a_row_without_a_field_is_refused() -> None:
         from_row(Passage, row)
 
 
-def test_growing_takes_exactly_the_fields_of_the_stage() -> None:
+def test_extend_requires_exactly_the_new_fields() -> None:
     with pytest.raises(TypeError, match="instruction"):
         extend(passage(), Candidate)
     with pytest.raises(TypeError):
@@ -82,12 +82,12 @@ def test_growing_takes_exactly_the_fields_of_the_stage() -> None:
         extend(passage(), Candidate, **CANDIDATE, text="rewritten")
 
 
-def test_records_cannot_be_changed() -> None:
+def test_records_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         passage().text = "other"  # type: ignore[misc]
 
 
-def test_none_has_no_place_outside_of_the_three_probabilities() -> None:
+def test_none_is_refused_in_required_columns() -> None:
     row = as_row(passage()) | {"url": None}
     with pytest.raises((pa.ArrowInvalid, ValueError)):
         pq.write_table(pa.Table.from_pylist([row], schema=schema(Passage)), io.BytesIO())
@@ -99,12 +99,12 @@ def test_the_schema_has_the_fields_in_order(kind: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_only_what_may_be_missing_is_nullable(kind: type[Any]) -> None:
+def test_only_optional_fields_are_nullable(kind: type[Any]) -> None:
     nullable = {field.name for field in schema(kind) if field.nullable}
     assert nullable == {"p_best", "p_flawed", "p_worst"} & set(schema(kind).names)
 
 
-def test_an_age_adds_at_the_end_and_rewrites_nothing() -> None:
+def test_each_stage_adds_fields_at_the_end() -> None:
     types = list(STAGES.values())
     assert list(STAGES) == ["passage", "candidate", "rated", "curated"]
     for younger, older in pairwise(types):
@@ -113,7 +113,7 @@ def test_an_age_adds_at_the_end_and_rewrites_nothing() -> None:
 
 
 @pytest.mark.parametrize("tag", TEXTS)
-def test_growing_keeps_every_field(tag: str) -> None:
+def test_extend_keeps_every_field(tag: str) -> None:
     types = list(curated(tag).values())
     for younger, older in pairwise(types):
         assert as_row(younger).items() <= as_row(older).items()
@@ -121,7 +121,7 @@ def test_growing_keeps_every_field(tag: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_rows_survive_parquet(stage: str) -> None:
+def test_rows_round_trip_through_parquet(stage: str) -> None:
     records = [curated(tag)[stage] for tag in TEXTS]
     stream = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([as_row(record) for record in records], schema=schema(STAGES[stage])), stream)
@@ -130,12 +130,12 @@ def test_rows_survive_parquet(stage: str) -> None:
     assert [from_row(STAGES[stage], row) for row in table.to_pylist()] == records
 
 
-def test_from_row_passes_over_what_an_age_does_not_have() -> None:
+def test_from_row_ignores_fields_of_later_stages() -> None:
     everything = as_row(curated()["curated"])
     assert from_row(Passage, everything) == passage()
 
 
-def test_dropped_text_is_cut() -> None:
+def test_dropped_text_is_truncated() -> None:
     found = dropped("fi-1", "too_long", "d" * 1_000, "t" * 100_000)
     assert found == Dropped(id="fi-1", reason="too_long", detail="d" * 300, text="t" * DROPPED_TEXT)
     assert dropped("fi-1", "empty") == Dropped(id="fi-1", reason="empty", detail="", text="")
@@ -153,7 +153,7 @@ def test_dropped_text_is_cut() -> None:
         ("\0\ud800\0", "\ufffd"),
     ],
 )
-def test_text_that_utf8_cannot_hold_is_mended(text: str, kept: str | None) -> None:
+def test_lone_surrogates_are_replaced(text: str, kept: str | None) -> None:
     assert storable(text) == (text if kept is None else kept)
     assert storable(storable(text)) == storable(text)
 
@@ -163,7 +163,7 @@ def test_a_dropped_record_can_be_stored() -> None:
     assert (found.detail, found.text) == ("saw \ufffd", "a \ufffd")
 
 
-def test_the_digest_is_that_of_utf8() -> None:
+def test_the_digest_is_of_the_utf8_bytes() -> None:
     assert text_digest("") == hashlib.sha256(b"").hexdigest()
     assert text_digest("น้ำ") == hashlib.sha256("น้ำ".encode()).hexdigest()
     assert text_digest("\ud800") != text_digest("\udfff")

@@ -102,7 +102,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_becomes_of_a_rewrite(made: dict[str, Any], name: str) -> None:
+def test_each_rewrite_is_kept_or_refused_with_a_reason(made: dict[str, Any], name: str) -> None:
     answer, outcome, detail = ANSWERS[name]
     row = made["rows"][name]
     assert row["rewrite"] == outcome
@@ -129,11 +129,11 @@ def test_the_report_counts_every_row(made: dict[str, Any]) -> None:
     assert report["model"]["name"] == "test/model"
 
 
-def test_a_second_run_asks_nothing_and_gives_the_same_bytes(made: dict[str, Any]) -> None:
+def test_a_second_run_sends_no_requests_and_gives_the_same_bytes(made: dict[str, Any]) -> None:
     assert made["again"] == made["first"]
 
 
-def test_the_file_is_one_of_pairs(made: dict[str, Any]) -> None:
+def test_the_file_can_be_read_as_pairs(made: dict[str, Any]) -> None:
     found = [record for record in read_pairs(made["file"], 100_000) if isinstance(record, Pair)]
     assert {record.id: record.output for record in found}["Kept?"] == GOOD
 
@@ -179,7 +179,7 @@ def test_bad_input_is_refused(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_base_model_and_other_files(tmp_path: Path, tiny_model: Path) -> None:
+def test_base_models_and_other_files_are_refused(tmp_path: Path, tiny_model: Path) -> None:
     source = pairs(tmp_path / "in.jsonl", pair("a"))
     base = Rewriting(model=Model(name=str(tiny_model)))
     with pytest.raises(RecipeError, match=r"rewrite-chat is a chat prompt, and .* has no chat template"):
@@ -194,7 +194,7 @@ def test_a_base_model_and_other_files(tmp_path: Path, tiny_model: Path) -> None:
         Rewriting(model=Model(name="m"), min_length=0.9, max_length=0.5)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command_writes_rewrites(tmp_path: Path) -> None:
     source = pairs(tmp_path / "in.jsonl", pair("Kept?"), pair("Name?"))
     with OpenAIServer(fault=scripted) as server:
         line = ["seeds", "rewrite", str(source), "--out", str(tmp_path / "out.jsonl"), "--set", "model.name=test/model"]
@@ -222,7 +222,7 @@ def test_the_command(tmp_path: Path) -> None:
         ("1. First\n2. Second", "First and second", []),
     ],
 )
-def test_new_numbers(text: str, known: str, new: list[str]) -> None:
+def test_new_numbers_are_found(text: str, known: str, new: list[str]) -> None:
     assert new_numbers(text, known) == new
 
 
@@ -243,5 +243,5 @@ def test_new_numbers(text: str, known: str, new: list[str]) -> None:
         ("ru", "Город Киров большой.", "В Москве много людей.", ["Киров"]),
     ],
 )
-def test_new_names(tag: str, text: str, known: str, new: list[str]) -> None:
+def test_new_names_are_found(tag: str, text: str, known: str, new: list[str]) -> None:
     assert new_names(text, known, language(tag)) == new

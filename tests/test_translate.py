@@ -106,12 +106,12 @@ GOOD: dict[str, str | Result] = {ENGLISH: SWAHILI, SWAHILI: BACK}
         ("language", "no such", "no such"),
     ],
 )
-def test_bad_settings(key: str, value: str, message: str) -> None:
+def test_invalid_settings_are_refused(key: str, value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         validate(Translation, {}, {"model.name": "m", key: toml_value(value)})
 
 
-def test_a_model_is_required_and_back_must_answer_too() -> None:
+def test_a_model_is_required_and_back_needs_a_live_engine() -> None:
     with pytest.raises(RecipeError, match="model is missing and has no default"):
         validate(Translation, {})
     with pytest.raises(RecipeError, match=r'back\.engine is "batch", expected an engine that answers at once'):
@@ -119,14 +119,14 @@ def test_a_model_is_required_and_back_must_answer_too() -> None:
 
 
 @pytest.mark.parametrize(("text", "missing"), [("{passage} {language}", "into"), ("{passage} {into}", "language")])
-def test_a_prompt_without_its_slots(tmp_path: Path, text: str, missing: str) -> None:
+def test_a_prompt_without_its_slots_is_refused(tmp_path: Path, text: str, missing: str) -> None:
     (tmp_path / "mine.txt").write_text(text, "utf-8")
     engine = Scripted({})
     with pytest.raises(RecipeError, match=rf"mine.txt has no slot \{{{missing}\}}"):
         Translator(engine, engine.results, settings(prompt=str(tmp_path / "mine.txt")))
 
 
-def test_what_cannot_be_done_is_reported_before_anything_is_asked() -> None:
+def test_unsupported_settings_are_reported_before_the_first_request() -> None:
     engine = Scripted(GOOD)
     engine.capabilities = frozenset({"complete"})
     with pytest.raises(NotCapable, match='score = "likelihood", but the engine of scripted cannot score'):
@@ -138,7 +138,7 @@ def test_what_cannot_be_done_is_reported_before_anything_is_asked() -> None:
     assert engine.asked == []
 
 
-def test_a_good_translation() -> None:
+def test_a_good_translation_is_kept() -> None:
     (made,) = run([pair(input="x", url="u")], Scripted(GOOD))
     assert made == pair(input="x", url="u", output=SWAHILI, language="sw", source="test; translated by scripted")
 
@@ -169,7 +169,7 @@ def test_bad_translations_have_a_reason(book: dict[str, str | Result], reason: s
     assert (made[1].id, made[1].reason) == ("p1", reason)
 
 
-def test_pairs_that_cannot_be_translated() -> None:
+def test_untranslatable_pairs_are_dropped() -> None:
     engine = Scripted(GOOD)
     gone = dropped("p5", "wrong_shape")
     made = run(
@@ -188,7 +188,7 @@ def test_pairs_that_cannot_be_translated() -> None:
     assert len(engine.asked) == 2
 
 
-def test_the_threshold_is_the_settings() -> None:
+def test_min_score_sets_the_threshold() -> None:
     from x_instruction.seed.chrf import chrf
 
     score = chrf(BACK, ENGLISH)
@@ -202,7 +202,7 @@ def test_the_threshold_is_the_settings() -> None:
 @pytest.mark.parametrize(
     ("alone", "reason"), [(-40.0, None), (-24.0, "bad_translation"), (float("-inf"), "bad_translation")]
 )
-def test_by_likelihood(alone: float, reason: str | None) -> None:
+def test_translations_are_scored_by_likelihood(alone: float, reason: str | None) -> None:
     """20 nats below without the translation, over 10 tokens: 2 nats each."""
 
     class Likely(Scripted):
@@ -219,7 +219,7 @@ def test_by_likelihood(alone: float, reason: str | None) -> None:
     assert (made.reason if isinstance(made, Dropped) else None) == reason
 
 
-def test_a_likelihood_that_failed() -> None:
+def test_a_failed_likelihood_drops_the_pair() -> None:
     class Likely(Scripted):
         def _result(self, request: Any) -> Result:
             return super()._result(request) if isinstance(request, Completion) else Failed("engine_too_long", "long")
@@ -244,13 +244,13 @@ def test_a_likelihood_that_failed() -> None:
         ("", [("", "")]),
     ],
 )
-def test_pieces(text: str, expected: list[tuple[str, str]]) -> None:
+def test_texts_are_divided_into_pieces(text: str, expected: list[tuple[str, str]]) -> None:
     found = pieces(text, 12, "_")
     assert found == expected
     assert "".join(kept + piece for kept, piece in found).split() == text.replace(". Second", "._Second").split()
 
 
-def test_lines_stay_and_equal_pieces_are_asked_once() -> None:
+def test_lines_are_kept_and_equal_pieces_are_translated_once() -> None:
     engine = Scripted({"Cook.": "Pika.", "Wash the rice.": "Osha mchele."})
     translator = Translator(engine, engine.results, settings())
     text = "1. Cook.\n\n   - Wash the rice.\n`` ` ``\n2. Cook."
@@ -261,14 +261,14 @@ def test_lines_stay_and_equal_pieces_are_asked_once() -> None:
     assert [request.prompt[-1][1] for request in engine.asked] == ["Cook.", "Wash the rice."]
 
 
-def test_one_fault_does_not_shift_the_others() -> None:
+def test_a_failed_piece_does_not_shift_the_others() -> None:
     engine = Scripted({"a": Failed("engine_timeout", "late"), "b": "bb", "c": "cc"})
     translator = Translator(engine, engine.results, settings())
     found = translator.translate([SourceText("a\nb", EN, SW), SourceText("c\nb", EN, SW)])
     assert found == [Failure("engine_timeout", "late"), "cc\nbb"]
 
 
-def test_what_a_base_model_is_asked() -> None:
+def test_base_models_get_a_plain_prompt() -> None:
     engine = Scripted({"Cook  it.": "x", "Cook it.": " Pika. "}, chat=False)
     translator = Translator(engine, engine.results, settings(max_tokens=40, tokens_per_byte=2.0))
     assert translator.translate([SourceText("Cook  it.", EN, SW), SourceText("Cook it." * 9, EN, SW)][:1]) == ["Pika."]
@@ -277,7 +277,7 @@ def test_what_a_base_model_is_asked() -> None:
     assert (request.stop, request.temperature, request.max_tokens) == (("\n",), 0.0, 32)
 
 
-def test_room_grows_with_what_is_translated() -> None:
+def test_max_tokens_grow_with_the_text() -> None:
     engine = Scripted({"a" * 100: "x", "ก" * 50: "x", "a" * 500: "x"})
     translator = Translator(engine, engine.results, settings(max_tokens=400))
     translator.translate([SourceText("a" * 100, EN, SW), SourceText("ก" * 50, TH, SW), SourceText("a" * 500, EN, SW)])
@@ -315,7 +315,7 @@ def tiny(tiny_model: Path) -> Callable[..., Translation]:
     return make
 
 
-def test_bad_files(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]) -> None:
+def test_invalid_files_are_refused(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]) -> None:
     with pytest.raises(RecipeError, match=r"out.csv: expected a name that ends in .jsonl or .parquet"):
         write([seeds], tiny(), SW, tmp_path / "out.csv")
     with pytest.raises(RecipeError, match="is also an input: choose another file for --out"):
@@ -330,7 +330,9 @@ def test_bad_files(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_what_is_written(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation], suffix: str) -> None:
+def test_files_and_reports_are_written(
+    seeds: Path, tmp_path: Path, tiny: Callable[..., Translation], suffix: str
+) -> None:
     out = tmp_path / f"sw.{suffix}"
     report = write([seeds], tiny(), SW, out)
     table = (
@@ -357,7 +359,7 @@ def digests(out: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in (out, out.with_suffix(".dropped.parquet"))]
 
 
-def test_again_asks_nothing_and_gives_the_same_bytes(
+def test_a_second_run_sends_no_requests_and_gives_the_same_bytes(
     seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]
 ) -> None:
     first = write([seeds], tiny(), SW, tmp_path / "sw.jsonl")
@@ -366,13 +368,13 @@ def test_again_asks_nothing_and_gives_the_same_bytes(
     assert digests(tmp_path / "sw.jsonl") == before
 
 
-def test_by_the_likelihood_of_a_real_model(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]) -> None:
+def test_translations_are_scored_by_a_real_model(seeds: Path, tmp_path: Path, tiny: Callable[..., Translation]) -> None:
     report = write([seeds], tiny(score="likelihood", min_score=-1e9), SW, tmp_path / "sw.jsonl")
     assert report["kept"] > 0
     assert report["scores"]["p10"] < report["scores"]["p90"]
 
 
-def test_killed_and_resumed_to_the_same_bytes(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_a_killed_translation_resumes_to_the_same_bytes(seeds: Path, tmp_path: Path, tiny_model: Path) -> None:
     out = tmp_path / "sw.jsonl"
     keys = ("language_check=false", "min_score=0.0", "max_tokens=24", "model.batch_size=1", f"model.name={tiny_model}")
     line = [sys.executable, "-m", "x_instruction", "seeds", "translate", str(seeds), "--languages", "sw"]
@@ -411,7 +413,7 @@ def _wait_for(path: Path, answers: int, process: warm.Process) -> None:
     pytest.fail("nothing was asked")
 
 
-def test_a_server_is_asked_for_what_is_missing_only(seeds: Path, tmp_path: Path) -> None:
+def test_only_missing_answers_are_requested_from_a_server(seeds: Path, tmp_path: Path) -> None:
     """With two servers under two names in one file of answers: one translates, one translates back."""
     from engines.openai_server import MODEL, OpenAIServer
 

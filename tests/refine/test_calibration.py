@@ -36,14 +36,14 @@ SURE = [[0.8, 0.1, 0.1]]
         (FLAT * 2, [0, -1], EngineError, r"levels are \[-1, 0\], expected 0"),
     ],
 )
-def test_bad_development_pairs(
+def test_invalid_validation_pairs_are_refused(
     probabilities: list[list[float]], levels: list[int], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         fit(probabilities, levels)
 
 
-def test_a_precision_that_was_never_reached() -> None:
+def test_an_unreached_precision_is_reported() -> None:
     known = Calibration(1.0, ((0.2, 0.5, 1.0), (0.6, 0.8, 0.7), (0.9, 0.8, 0.4)))
     with pytest.raises(
         RecipeError, match=r"precision of 0.9 on .* the best was 0.800 at 0.600 \(recall 0.700\): lower"
@@ -71,7 +71,7 @@ def test_a_precision_that_was_never_reached() -> None:
         '{"temperature": 1, "curve": 3}',
     ],
 )
-def test_a_damaged_file(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(EngineError, match=r"calibration\.json"):
         read(tmp_path)
@@ -83,13 +83,13 @@ def test_a_damaged_file(tmp_path: Path, text: str) -> None:
     # wants r = 2, two thirds r = 4, four fifths leave 8 as it is, a third wants no difference at all, all the coldest.
     [(0.5, 3.0), (2 / 3, 1.5), (0.8, 1.0), (1 / 3, 20.0), (1.0, 0.05)],
 )
-def test_temperature_by_hand(right: float, temperature: float) -> None:
+def test_fitted_temperature_by_hand(right: float, temperature: float) -> None:
     best = round(60 * right)
     levels = [0] * best + [1, 2] * ((60 - best) // 2)
     assert fit(SURE * len(levels), levels).temperature == pytest.approx(temperature, rel=1e-6)
 
 
-def test_a_temperature_by_hand() -> None:
+def test_applied_temperature_by_hand() -> None:
     # Roots of 0.64, 0.16 and 0.04 are 0.8, 0.4 and 0.2, of a sum of 1.4.
     row = np.array([0.64, 0.16, 0.04]) / 0.84
     assert Calibration(2.0).apply([row]).tolist()[0] == pytest.approx([0.8 / 1.4, 0.4 / 1.4, 0.2 / 1.4])
@@ -118,7 +118,7 @@ def test_curve_by_hand() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 60))
-def test_no_other_temperature_is_better(seed: int, pairs: int) -> None:
+def test_the_fitted_temperature_is_optimal(seed: int, pairs: int) -> None:
     random = np.random.default_rng(seed)
     p = random.dirichlet((0.3, 0.3, 0.3), pairs)
     levels = random.integers(0, 3, pairs)
@@ -135,14 +135,14 @@ def test_no_other_temperature_is_better(seed: int, pairs: int) -> None:
     assert loss(found) <= min(loss(t) for t in np.geomspace(0.05, 20, 200)) + 1e-9
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_calibrations_round_trip(tmp_path: Path) -> None:
     known = fit(SURE * 4, [0, 0, 1, 2])
     known.write(tmp_path)
     assert read(tmp_path) == known
     assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "prior", "shift", "temperature"]
 
 
-def test_where_a_model_s_calibration_is(tmp_path: Path) -> None:
+def test_the_calibration_of_a_model_is_found(tmp_path: Path) -> None:
     known = Calibration(2.0, ((0.5, 1.0, 1.0),))
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
@@ -164,7 +164,7 @@ def test_where_a_model_s_calibration_is(tmp_path: Path) -> None:
     assert calibration.of(Model(name=str(tmp_path / "whole"))) == known
 
 
-def test_a_prior_moves_probabilities_and_precision_but_no_order() -> None:
+def test_a_prior_changes_probabilities_and_not_their_order() -> None:
     """Half of the pairs are good, and a tenth of the candidates is expected to be."""
     p = [[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]] * 4
     levels = [0, 0, 0, 1, 2, 1] * 4

@@ -87,7 +87,7 @@ def test_odds_by_hand(
     assert found.score == found.p_best == pytest.approx(best, abs=1e-9)
 
 
-def test_a_failure_of_one_is_one_of_all(
+def test_a_failure_of_one_rater_fails_the_combination(
     engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     settings = weighed(tmp_path, {"trained": 1.0, "pmi": 1.0})
@@ -95,15 +95,13 @@ def test_a_failure_of_one_is_one_of_all(
     assert rating(engine, candidates[0], settings, (0.5, 0.3, 0.2), None) == FAILED
 
 
-def test_a_gain_that_is_no_number_gives_no_score(
-    engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
-) -> None:
+def test_a_nan_gain_gives_no_score(engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path) -> None:
     found = rating(engine, candidates[0], weighed(tmp_path, {"trained": 1.0, "pmi": 1.0}), (0.5, 0.3, 0.2), math.nan)
     assert isinstance(found, Rating)
     assert math.isnan(found.score)
 
 
-def test_the_first_combination_that_works_is_used(tmp_path: Path, candidates: list[Candidate]) -> None:
+def test_the_first_usable_combination_is_used(tmp_path: Path, candidates: list[Candidate]) -> None:
     settings = weighed(tmp_path, {"trained": 1.0, "pmi": 1.0}, {"pmi": 1.0}, {"consensus": 1.0})
     for verbs, names in (
         (("choose", "score"), ("trained", "pmi")),
@@ -115,7 +113,7 @@ def test_the_first_combination_that_works_is_used(tmp_path: Path, candidates: li
         combined.choose(weighed(tmp_path, {"pmi": 1.0, "trained": 1.0}, {"trained": 1.0}), frozenset({"score"}))
 
 
-def test_the_included_weights_do_without_a_model_that_scores() -> None:
+def test_included_weights_exist_for_models_that_cannot_score() -> None:
     assert [one.features for one in combined.read(combined.INCLUDED)][-1] == ("consensus",)
     assert combined.choose(SETTINGS, frozenset()).features == ("consensus",)
 
@@ -130,19 +128,19 @@ def test_the_included_weights_do_without_a_model_that_scores() -> None:
         ('{"combinations": [{"weights": {"pmi": "x"}, "intercept": 0, "prior": 0.5}]}', "is not a file of weights"),
     ],
 )
-def test_files_that_hold_no_weights(tmp_path: Path, content: str, problem: str) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path, content: str, problem: str) -> None:
     path = tmp_path / "weights.json"
     path.write_text(content)
     with pytest.raises(RecipeError, match=problem):
         check(SETTINGS.replace(weights=str(path)))
 
 
-def test_weights_that_do_not_exist() -> None:
+def test_missing_weights_are_reported() -> None:
     with pytest.raises(RecipeError, match=r"refine\.weights is 'nowhere\.json', which is not a file"):
         check(SETTINGS.replace(weights="nowhere.json"))
 
 
-def test_weights_beside_the_adapter_come_before_the_included_ones(tmp_path: Path) -> None:
+def test_weights_beside_the_adapter_override_the_included_ones(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     settings = SETTINGS.replace(model=Model(name="m", adapter=str(tmp_path)))
     assert combined.weights(settings) == combined.INCLUDED
@@ -155,12 +153,12 @@ def test_weights_beside_the_adapter_come_before_the_included_ones(tmp_path: Path
     assert combined.digest(settings) != before
 
 
-def test_precision_has_no_threshold_here() -> None:
+def test_precision_is_refused_for_the_combined_rater() -> None:
     with pytest.raises(RecipeError, match=r'precision is 0\.9 and rater is "combined", expected rater = "trained"'):
         SETTINGS.replace(precision=0.9)
 
 
-def test_it_is_its_raters_on_a_real_model(
+def test_the_score_combines_the_raters_on_a_real_model(
     engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     settings = weighed(tmp_path, {"trained": 0.5, "contrastive": 0.25, "pmi": 2.0, "consensus": 3.0}, intercept=-1.0)
@@ -203,7 +201,7 @@ def test_contrast_by_hand(engine: TransformersEngine, candidates: list[Candidate
     assert len(halves) == len(thai)
 
 
-def test_a_page_alone_is_compared_with_none(engine: TransformersEngine, candidates: list[Candidate]) -> None:
+def test_a_single_page_has_no_contrast(engine: TransformersEngine, candidates: list[Candidate]) -> None:
     alone = [candidate for candidate in candidates if candidate.id == candidates[0].id]
 
     def ask(requests: Sequence[Request]) -> list[Result]:
@@ -213,7 +211,9 @@ def test_a_page_alone_is_compared_with_none(engine: TransformersEngine, candidat
     assert all(isinstance(rating, Rating) and math.isfinite(rating.score) for rating in ratings)
 
 
-def test_agreement(candidates: list[Candidate], engine: TransformersEngine) -> None:
+def test_consensus_prefers_the_instruction_that_others_agree_with(
+    candidates: list[Candidate], engine: TransformersEngine
+) -> None:
     """What two of three ask for wins, and a single candidate has nothing to agree with."""
     texts = ("How is fish soup cooked?", "Explain how to cook a soup of fish.", "Who won the election in Peru?")
     page = [c for c in candidates if c.id == candidates[0].id]
@@ -242,7 +242,7 @@ def test_a_logistic_fit_finds_the_weights_of_its_data() -> None:
         logistic.fit([[1.0], [2.0], [3.0]], [True] * 3)
 
 
-def test_weights_that_order_each_group() -> None:
+def test_weights_are_fitted_within_groups() -> None:
     """Within each page the second feature decides; the first tells pages apart, which orders nothing."""
     x = [[0.0, 0.0], [0.0, 1.0], [5.0, 0.0], [5.0, 2.0], [9.0, 3.0]]
     weights = logistic.fit_order(x, [0.1, 0.2, 0.7, 0.9, 0.5], ["a", "a", "b", "b", "c"])
@@ -252,14 +252,14 @@ def test_weights_that_order_each_group() -> None:
         logistic.fit_order([[0.0], [1.0]], [1.0, 1.0], ["a", "a"])
 
 
-def test_odds_are_stated_for_the_prior() -> None:
+def test_odds_are_adjusted_for_the_prior() -> None:
     x, y = [[0.0], [1.0]] * 20, [False, True, True, False] * 10
     even, few = combined.fit(x, ("pmi",), y), combined.fit(x, ("pmi",), y, 0.2)
     assert (even.prior, few.prior) == (0.5, 0.2)
     assert few.model.intercept - even.model.intercept == pytest.approx(math.log(0.25), abs=0.05)
 
 
-def test_unread_pairs_are_kept_by_their_number(engine: TransformersEngine, candidates: list[Candidate]) -> None:
+def test_the_rater_none_keeps_the_first_candidates(engine: TransformersEngine, candidates: list[Candidate]) -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
@@ -273,5 +273,5 @@ def test_unread_pairs_are_kept_by_their_number(engine: TransformersEngine, candi
     assert null_rater.rate([], settings, engine, ask) == []
 
 
-def test_nothing_to_rate(engine: TransformersEngine) -> None:
+def test_no_candidates_send_no_requests(engine: TransformersEngine) -> None:
     assert combined.rate([], SETTINGS, engine, lambda requests: []) == []

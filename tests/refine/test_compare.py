@@ -59,13 +59,13 @@ def measured(settings: Refine, *rows: tuple[str, float, float | None]) -> RaterM
     return found
 
 
-def test_a_precision_without_a_calibration() -> None:
+def test_a_precision_needs_a_calibration() -> None:
     settings = PLAIN.replace(precision=0.9, model=Model(name="m"))
     with pytest.raises(RecipeError, match=r"no calibration.json beside m"):
         rater_metrics([], [], settings, 0)
 
 
-def test_settings_of_each_rater() -> None:
+def test_each_rater_gets_its_own_settings() -> None:
     own = settings_for(SETTINGS, "trained")
     assert own == SETTINGS.replace(train=None)
     assert settings_for(SETTINGS, "trained", "other").model.adapter == "other"
@@ -93,7 +93,7 @@ def test_figures_by_hand() -> None:
     assert (found.rater, found.language, found.pairs, found.failed) == ("trained", "fi", 5, 0)
 
 
-def test_thresholds() -> None:
+def test_thresholds_are_compared_on_the_right_scale() -> None:
     rows = (("best", 4.0, 0.4), ("worst", -1.0, 0.3))
     # The rater's own threshold is of its score; without one probability decides, and without that a gain.
     own = measured(PLAIN.replace(rater="prompted", min_score=3.5, train=None), *rows)
@@ -106,7 +106,7 @@ def test_thresholds() -> None:
     assert math.isnan(gain.calibration_error)
 
 
-def test_failures_and_missing_levels() -> None:
+def test_failures_and_missing_levels_are_handled() -> None:
     pairs = [example("a", "best"), example("b", "best"), example("c", "flawed")]
     gone = dropped("a", "engine_timeout")
     (found,) = rater_metrics(pairs, [gone, rated(pairs[1], math.nan), rated(pairs[2], 0.1)], PLAIN, 0)
@@ -122,14 +122,14 @@ def test_failures_and_missing_levels() -> None:
     assert (nothing.pairs, nothing.failed) == (0, 1)
 
 
-def test_languages_and_all_of_them() -> None:
+def test_figures_are_given_by_language_and_overall() -> None:
     pairs = [example("a", "best"), example("b", "worst"), example("c", "best", "th"), example("d", "worst", "th")]
     scores = [0.9, 0.5, 0.1, 0.0]
     found = rater_metrics(pairs, [rated(p, s, s) for p, s in zip(pairs, scores, strict=True)], PLAIN, 0)
     assert [(f.language, f.pairs, f.best_worst[0]) for f in found] == [("fi", 2, 1.0), ("th", 2, 1.0), ("all", 4, 0.75)]
 
 
-def test_a_candidate_is_the_pair() -> None:
+def test_a_labelled_pair_becomes_a_candidate() -> None:
     pair = example("a", "best")
     found = candidate(pair, 3)
     assert (found.text, found.language, found.instruction, found.instruction_language, found.candidate) == (

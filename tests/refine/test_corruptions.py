@@ -29,7 +29,7 @@ def split(text: str, spaced: bool = True) -> list[str]:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "Sauna", "Sauna on lämmin.", "...", "\ud800"])
-def test_what_cannot_be_made_worse(text: str) -> None:
+def test_texts_too_short_to_corrupt_give_none(text: str) -> None:
     assert shuffled(text, Random(0), True) is None
     assert partly_foreign(text, True, FINNISH, True, Random(0)) is None
     assert partly_foreign(FINNISH, True, "", True, Random(0)) is None
@@ -40,11 +40,11 @@ def test_what_cannot_be_made_worse(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "Sauna.", "saunassaonlämmintä" * 9, "Aaa. Bbb. Ccc. Ddd.", "a\nb\nc\nd\ne\nf"]
 )
-def test_no_place_to_break_off(text: str) -> None:
+def test_texts_without_a_place_to_truncate_give_none(text: str) -> None:
     assert truncated(text, Random(0), True) is None
 
 
-def test_equal_sentences_have_no_other_order() -> None:
+def test_equal_sentences_cannot_be_shuffled() -> None:
     assert shuffled("Yksi. Yksi. Yksi.", Random(0), True) is None
 
 
@@ -65,7 +65,7 @@ def test_sentences_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_another_order_by_hand(seed: int) -> None:
+def test_shuffled_by_hand(seed: int) -> None:
     made = shuffled(FINNISH, Random(seed), True)
     assert made is not None
     assert sorted(split(made)) == sorted(split(FINNISH))
@@ -74,7 +74,7 @@ def test_another_order_by_hand(seed: int) -> None:
     assert [len(split(part)) for part in made.split("\n\n")] == [2, 2]
 
 
-def test_two_sentences_change_places() -> None:
+def test_two_sentences_are_swapped() -> None:
     assert shuffled("Yksi on. Kaksi on.", Random(0), True) == "Kaksi on. Yksi on."
 
 
@@ -95,7 +95,7 @@ def test_foreign_by_hand() -> None:
     assert {partly_foreign(long, True, "Moja.", True, Random(n)) for n in range(20)} == {"Moja. Toinen."}
 
 
-def test_every_place_of_a_break_by_hand() -> None:
+def test_places_to_truncate_by_hand() -> None:
     # 40 characters: 4 to 16 of them stay, and the space behind "kaksi." is between sentences.
     text = "yksi kaksi. kolme neljä viisi kuusi nyt."
     assert len(text) == 40
@@ -105,7 +105,7 @@ def test_every_place_of_a_break_by_hand() -> None:
 
 
 @given(st.sampled_from(SAMPLES), st.integers(0, 10_000))
-def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed: int) -> None:
+def test_a_truncated_response_ends_inside_a_sentence(sample: tuple[str, bool], seed: int) -> None:
     text, spaced = sample
     made = truncated(text, Random(seed), spaced)
     assert made is not None
@@ -118,19 +118,19 @@ def test_a_broken_response_ends_inside_a_sentence(sample: tuple[str, bool], seed
     assert any(start < len(made) < end for start, end in sentences(text, spaced))
 
 
-def test_the_break_of_a_long_response_is_where_it_is_seen() -> None:
+def test_a_long_response_is_truncated_within_the_shown_part() -> None:
     text = "sana " * 4_000
     lengths = {len(truncated(text, Random(n), True) or "") for n in range(300)}
     assert min(lengths) >= SHOWN // 2
     assert max(lengths) <= SHOWN
 
 
-def test_no_break_between_a_letter_and_its_mark() -> None:
+def test_a_letter_is_not_separated_from_its_mark() -> None:
     text = "กิ" * 40
     assert {len(truncated(text, Random(n), False) or "") % 2 for n in range(100)} == {0}
 
 
-def test_a_disfluent_text_has_its_words_in_another_order_and_fewer() -> None:
+def test_a_disfluent_text_reorders_and_drops_words() -> None:
     text = "yksi kaksi kolme neljä viisi\n\nkuusi seitsemän kahdeksan yhdeksän kymmenen"
     changed = disfluent(text, Random(0), True)
     assert changed is not None
@@ -151,7 +151,7 @@ def test_real_texts_are_made_disfluent_in_every_script(text: str, spaced: bool) 
     assert 0.75 * len(text) < len(changed) <= len(text)
 
 
-def test_a_padded_text_is_longer_and_half_of_it_is_about_something_else() -> None:
+def test_a_padded_text_is_longer_and_half_off_topic() -> None:
     other = "Kissa nukkuu matolla. Koira juoksee pihalla. Lintu laulaa puussa."
     changed = padded(FINNISH, other, True)
     assert (

@@ -71,29 +71,29 @@ def file(folder: Path, *rows: object, name: str = "labels.jsonl") -> Path:
         ([{**ROW, "instruction_language": "Finish"}], "row 1: .*Finish"),
     ],
 )
-def test_other_shapes(tmp_path: Path, rows: list[object], message: str) -> None:
+def test_other_shapes_are_refused(tmp_path: Path, rows: list[object], message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         read(file(tmp_path, *rows))
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="cannot read"):
         read(tmp_path / "none.jsonl")
     with pytest.raises(CorpusError, match="plain text"):
         read(file(tmp_path, name="labels.txt"))
 
 
-def test_another_suffix(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot write .*labels.csv: expected a name that ends in .jsonl"):
         write([EXAMPLE], tmp_path / "labels.csv")
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_labels_round_trip(tmp_path: Path) -> None:
     write([EXAMPLE, EXAMPLE], tmp_path / "labels.jsonl")
     assert read(tmp_path / "labels.jsonl") == [EXAMPLE, EXAMPLE]
 
 
-def test_what_others_leave_out(tmp_path: Path) -> None:
+def test_missing_fields_get_defaults(tmp_path: Path) -> None:
     (found,) = read(file(tmp_path, {**ROW, "id": 7, "language": "fin_Latn"}))
     assert (found.id, found.document, found.strategy, found.language) == ("7", "7", JUDGED, "fi")
 
@@ -116,13 +116,13 @@ def test_what_others_leave_out(tmp_path: Path) -> None:
         ({"label": "bad", "score": 4.5, "rater": "prompted:org/model"}, "worst"),
     ],
 )
-def test_judgements_of_people(tmp_path: Path, worth: dict[str, object], level: str) -> None:
+def test_human_judgements_are_read(tmp_path: Path, worth: dict[str, object], level: str) -> None:
     (found,) = read(file(tmp_path, judged(**worth)))
     assert (found.level, found.strategy, found.language, found.instruction_language) == (level, JUDGED, "fi", "en")
     assert (found.id, found.document, found.text) == ("labels.jsonl:1", "labels.jsonl:1", "Sauna on lämmin.")
 
 
-def test_judgements_in_a_table(tmp_path: Path) -> None:
+def test_judgements_are_read_from_a_table(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("instruction,output,language,score,document_id\nWhy?,Jibu,sw,2,d7\n")
     (found,) = read(tmp_path / "a.csv")
     assert (found.level, found.document, found.language, found.text) == ("flawed", "d7", "sw", "Jibu")

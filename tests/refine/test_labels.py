@@ -40,7 +40,7 @@ def of(builder: str, seeds: list[Pair] = SEEDS, **options: dict[str, str]) -> li
     return by_builder(examples(seeds, ("pair", "hard-negative", "random-negative", builder), 9, 0, **options))[builder]
 
 
-def test_every_strategy_may_be_named_in_a_recipe() -> None:
+def test_recipes_accept_every_strategy() -> None:
     assert set(STRATEGIES) == set(get_args(LabelStrategy))
 
 
@@ -58,12 +58,12 @@ def test_every_strategy_may_be_named_in_a_recipe() -> None:
         ([SEEDS[0], SEEDS[0]], DEFAULT, "worst"),
     ],
 )
-def test_a_level_without_examples(seeds: list[Pair], names: tuple[str, ...], level: str) -> None:
+def test_a_level_without_examples_is_reported(seeds: list[Pair], names: tuple[str, ...], level: str) -> None:
     with pytest.raises(CorpusError, match=f"give no pair of the level '{level}': add one of"):
         examples(seeds, names, 1, 0)
 
 
-def test_what_a_builder_cannot_make_is_skipped() -> None:
+def test_pairs_that_a_builder_cannot_make_are_skipped() -> None:
     short = [pair(id, output=f"{id} on.") for id in TOPICS]
     made = examples(short, ("pair", "shuffled", "foreign", "random-negative", "hard-negative"), 5, 0)
     assert Counter(example.strategy for example in made) == {"pair": 8, "hard-negative": 8, "random-negative": 8}
@@ -80,14 +80,14 @@ def test_every_seed_gives_each_level_once() -> None:
 
 
 @pytest.mark.parametrize(("most", "flawed"), [(2, 2), (3, 3), (4, 4), (99, 4)])
-def test_per_level_is_the_most(most: int, flawed: int) -> None:
+def test_per_level_limits_the_examples(most: int, flawed: int) -> None:
     counts = Counter(
         (example.document, example.language, example.level) for example in examples(SEEDS, DEFAULT, most, 0)
     )
     assert set(counts.values()) == {1, flawed}
 
 
-def test_the_order_of_pairs_and_names_decides_nothing() -> None:
+def test_the_order_of_pairs_and_strategies_does_not_matter() -> None:
     made = examples(SEEDS, DEFAULT, 1, 7)
     for number in range(3):
         mixed, names = random.Random(number).sample(SEEDS, len(SEEDS)), random.Random(number).sample(DEFAULT, 6)
@@ -95,7 +95,7 @@ def test_the_order_of_pairs_and_names_decides_nothing() -> None:
     assert examples(SEEDS, DEFAULT, 1, 8) != made
 
 
-def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
+def test_ids_are_unique_and_fields_come_from_the_seed() -> None:
     made = examples(SEEDS, DEFAULT, 9, 0)
     assert len({example.id for example in made}) == len(made)
     for example in made:
@@ -106,7 +106,7 @@ def test_ids_are_unique_and_fields_are_the_seed_s() -> None:
         assert (example.instruction == seed.asked) != (example.text == seed.output) or example.strategy == "pair"
 
 
-def test_the_pair_itself_with_its_input() -> None:
+def test_the_pair_keeps_its_input_in_the_instruction() -> None:
     seeds = [pair("sauna", input="In one line."), pair("lake"), pair("road")]
     (first, _, second) = sorted(of("pair", seeds), key=lambda example: example.document, reverse=True)
     assert first.instruction == "Tell me about the sauna.\nIn one line."
@@ -114,7 +114,7 @@ def test_the_pair_itself_with_its_input() -> None:
     assert second.instruction == "Tell me about the lake."
 
 
-def test_responses_made_worse() -> None:
+def test_responses_are_corrupted() -> None:
     for example in of("truncated"):
         whole = BY_KEY[f"{example.document}/{example.language}"].output
         assert whole.startswith(example.text)
@@ -139,7 +139,7 @@ def test_responses_made_worse() -> None:
         assert any(piece in others for piece in pieces)
 
 
-def test_one_language_has_nothing_foreign() -> None:
+def test_foreign_needs_a_second_language() -> None:
     assert of("foreign", SEEDS[:8]) == []
 
 
@@ -150,7 +150,7 @@ def test_near_miss_by_hand() -> None:
     assert {example.document: example.instruction for example in of("hard-negative", seeds)} == expected
 
 
-def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
+def test_random_negatives_are_neither_the_pair_nor_its_nearest() -> None:
     texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "cook red rice.")
     seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]
     made = by_builder(examples(seeds, ("pair", "hard-negative", "random-negative"), 1, 3))["random-negative"]
@@ -166,12 +166,12 @@ def test_other_page_is_neither_the_own_nor_the_nearest() -> None:
     assert len(seen) == 6
 
 
-def test_two_documents_are_as_unlike_as_can_be() -> None:
+def test_two_documents_give_random_negatives_and_no_hard_negatives() -> None:
     made = examples(SEEDS[:2], ("pair", "truncated", "hard-negative", "random-negative"), 9, 0)
     assert Counter(example.strategy for example in made) == {"pair": 2, "truncated": 2, "random-negative": 2}
 
 
-def test_parallel_pages_are_one_document() -> None:
+def test_translations_of_a_page_are_one_document() -> None:
     seeds = [pair("a", instruction="Cook rice."), pair("a", instruction="Cook red rice."), pair("b"), pair("c")]
     assert {e.instruction for e in of("hard-negative", seeds) if e.document == "a"} == set()
     others = {e.instruction for e in of("random-negative", seeds) if e.document == "a"}
@@ -198,7 +198,7 @@ def test_weaker_answers_come_from_the_mapping() -> None:
     ]
 
 
-def test_balance() -> None:
+def test_balance_equalises_levels() -> None:
     made = examples(SEEDS, DEFAULT, 5, 0)
     even = balance(made, 3)
     assert Counter(example.level for example in even) == dict.fromkeys(LEVELS, 16)
@@ -210,7 +210,7 @@ def test_balance() -> None:
     assert balance([example for example in made if example.level != "worst"], 0) == []
 
 
-def test_parts_of_a_document_stay_together() -> None:
+def test_parts_of_a_document_are_split_together() -> None:
     seeds = [dataclasses.replace(pair(f"{id} {part}"), document_id=id) for id in TOPICS for part in ("first", "second")]
     training, development = split(seeds, 0.5, 0)
     assert {seed.document for seed in training}.isdisjoint(seed.document for seed in development)
@@ -239,5 +239,5 @@ def test_split_keeps_documents_whole() -> None:
     ("documents", "share", "expected"),
     [(0, 0.5, 0), (2, 1e-9, 1), (3, 1 - 1e-9, 2), (8, 1e-9, 2), (8, 1 - 1e-9, 6), (8, 0, 0), (8, 1, 8)],
 )
-def test_split_at_its_ends(documents: int, share: float, expected: int) -> None:
+def test_split_with_extreme_shares(documents: int, share: float, expected: int) -> None:
     assert len(split(SEEDS[:documents], share, 0)[1]) == expected

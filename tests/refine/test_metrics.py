@@ -22,19 +22,19 @@ Shares = st.lists(st.tuples(st.floats(0, 1) | st.sampled_from([0.0, 0.2, 1.0]), 
 @pytest.mark.parametrize(
     ("scores", "good"), [([1.0], [True, False]), ([[1.0]], [[True]]), ([NAN, 1.0], [True, False]), ([], [True])]
 )
-def test_bad_scores(scores: list[float], good: list[bool]) -> None:
+def test_invalid_scores_are_refused(scores: list[float], good: list[bool]) -> None:
     for function in (auroc, calibration_error, lambda s, g: precision_recall(s, g, 0.5)[0]):
         with pytest.raises(EngineError, match=r"expected|remove these rows"):
             function(scores, good)
 
 
 @pytest.mark.parametrize("p", [-0.01, 1.01, INF])
-def test_bad_probabilities(p: float) -> None:
+def test_invalid_probabilities_are_refused(p: float) -> None:
     with pytest.raises(EngineError, match="expected 0 to 1"):
         calibration_error([0.5, p], [True, False])
 
 
-def test_bad_columns() -> None:
+def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"arrays have \[2, 1\] rows"):
         interval(auroc, ([1.0, 2.0], [True]), 10, 0)
 
@@ -57,7 +57,7 @@ def test_auroc_by_hand(scores: list[float], good: list[bool], expected: float) -
 
 
 @given(Rows)
-def test_auroc_counts_couples(rows: list[tuple[float, bool]]) -> None:
+def test_auroc_equals_counting_couples(rows: list[tuple[float, bool]]) -> None:
     good, bad = [s for s, g in rows if g], [s for s, g in rows if not g]
     won = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in product(good, bad)]
     expected = sum(won) / len(won) if won else NAN
@@ -73,7 +73,7 @@ def test_precision_and_recall_by_hand(threshold: float, expected: tuple[float, f
 
 
 @given(Rows, st.sampled_from([-INF, 0.0, 0.25, 1.0]))
-def test_precision_and_recall_count(rows: list[tuple[float, bool]], threshold: float) -> None:
+def test_precision_and_recall_equal_counting(rows: list[tuple[float, bool]], threshold: float) -> None:
     kept = [good for score, good in rows if score >= threshold]
     right, all_good = sum(kept), sum(good for _, good in rows)
     expected = (right / len(kept) if kept else NAN, right / all_good if all_good else NAN)
@@ -91,7 +91,7 @@ def test_calibration_error_by_hand() -> None:
 
 
 @given(Shares, st.integers(1, 15))
-def test_calibration_error_bin_by_bin(rows: list[tuple[float, bool]], bins: int) -> None:
+def test_calibration_error_equals_a_naive_loop(rows: list[tuple[float, bool]], bins: int) -> None:
     found: dict[int, list[tuple[float, bool]]] = {}
     for p, good in rows:
         found.setdefault(min(int(p * bins), bins - 1), []).append((p, good))
@@ -102,7 +102,7 @@ def test_calibration_error_bin_by_bin(rows: list[tuple[float, bool]], bins: int)
     assert calibration_error([p for p, _ in rows], [g for _, g in rows], bins) == pytest.approx(expected, abs=1e-12)
 
 
-def test_an_interval_is_that_of_plain_draws() -> None:
+def test_an_interval_equals_a_naive_bootstrap() -> None:
     values = np.arange(20.0)
     found = interval(lambda rows: float(rows.mean()), (values,), 400, 3)
     random = np.random.default_rng(3)
@@ -112,12 +112,12 @@ def test_an_interval_is_that_of_plain_draws() -> None:
     assert found[1] == pytest.approx(means[389] + 0.025 * (means[390] - means[389]))
 
 
-def test_rows_stay_together() -> None:
+def test_the_bootstrap_draws_whole_rows() -> None:
     scores, good = np.arange(30.0), np.arange(30) >= 15
     assert interval(auroc, (scores, good), 50, 0) == (1.0, 1.0)
 
 
-def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+def test_an_interval_covers_the_truth_at_its_level() -> None:
     random, held = np.random.default_rng(0), 0
     for number in range(200):
         low, high = interval(lambda rows: float(rows.mean()), (random.normal(size=60),), 200, number)
@@ -125,7 +125,7 @@ def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 180 <= held <= 198
 
 
-def test_draws_without_a_figure_are_left_out() -> None:
+def test_draws_without_a_figure_are_skipped() -> None:
     # One good pair of three: a draw misses it in 8 of 27 cases.
     assert interval(auroc, ([3.0, 2.0, 1.0], [True, False, False]), 100, 0) == (1.0, 1.0)
     for scores, good in (([], []), ([1.0], [True])):

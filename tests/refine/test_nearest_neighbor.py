@@ -23,34 +23,34 @@ def test_cosine_by_hand() -> None:
     assert [found.of(row) for row in range(3)] == [1, 0, None]
 
 
-def test_a_word_said_twice_weighs_twice() -> None:
+def test_a_repeated_word_counts_twice() -> None:
     found = nearest("a b b", "a", "b")
     # Both words are in two of three: (1, 2) against (1, 0) and (0, 1).
     assert found.similarity(0).tolist() == pytest.approx([1, 1 / math.sqrt(5), 2 / math.sqrt(5)])
 
 
-def test_case_and_marks_do_not_count() -> None:
+def test_case_and_punctuation_are_ignored() -> None:
     assert nearest("Cook rice?", "Paint roofs.", "“COOK” beans!").of(0) == 2
 
 
-def test_the_same_instruction_is_passed_over() -> None:
+def test_equal_instructions_are_skipped() -> None:
     assert nearest("Cook rice.", "rice cook", "cook beans").of(0) == 2
 
 
-def test_other_languages_of_a_page_are_passed_over() -> None:
+def test_translations_of_the_page_are_skipped() -> None:
     assert nearest("cook red rice", "cook red beans", "cook roofs", documents=["a", "a", "b"]).of(0) == 2
 
 
-def test_the_first_of_equal_ones() -> None:
+def test_ties_go_to_the_first() -> None:
     assert nearest("cook", "cook beans", "cook roofs").of(0) == 1
 
 
-def test_runs_of_characters_where_there_are_no_spaces() -> None:
+def test_scripts_without_spaces_use_character_n_grams() -> None:
     found = nearest("หุงข้าว", "ทาสีบ้าน", "หุงข้าวผัด", tag="th")
     assert [found.of(row) for row in range(3)] == [2, None, 0]
 
 
 @pytest.mark.parametrize("instructions", [("",), ("?", "!"), ("cook",), ("cook", "cook")])
-def test_nothing_alike(instructions: tuple[str, ...]) -> None:
+def test_unrelated_instructions_have_no_neighbor(instructions: tuple[str, ...]) -> None:
     found = nearest(*instructions)
     assert [found.of(row) for row in range(len(instructions))] == [None] * len(instructions)

@@ -23,7 +23,7 @@ def settings(direction: str, tokens: int = 40) -> Refine:
     return Refine(rater="pmi", model=Model(name="m"), direction=direction, response_tokens=tokens)  # type: ignore[arg-type]
 
 
-def test_response_given_instruction(
+def test_gain_of_the_response_given_the_instruction(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
@@ -36,7 +36,7 @@ def test_response_given_instruction(
         assert rating.p_best is rating.p_flawed is rating.p_worst is None
 
 
-def test_instruction_given_response(
+def test_gain_of_the_instruction_given_the_response(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tmp_path: Path
 ) -> None:
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
@@ -63,5 +63,5 @@ def test_no_request_is_sent_twice(engine: TransformersEngine, candidates: list[C
     assert len(sent) == 6 + (2 if direction == "response" else 3)
 
 
-def test_nothing_to_rate(engine: TransformersEngine) -> None:
+def test_no_candidates_send_no_requests(engine: TransformersEngine) -> None:
     assert rate([], settings("response"), engine, lambda requests: []) == []

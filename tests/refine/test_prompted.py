@@ -25,7 +25,7 @@ NAMES = {"fi": "Finnish", "th": "Thai", "bn": "Bangla"}
 SETTINGS = Refine(rater="prompted", model=Model(name="m"), response_tokens=40)
 
 
-def test_a_prompt_with_a_slot_of_another_stage(
+def test_a_prompt_with_an_unknown_slot_is_refused(
     engine: TransformersEngine, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     path = tmp_path / "prompt.txt"
@@ -59,7 +59,7 @@ def test_levels_equal_plain_forward_passes(
         assert 1 <= rating.score <= 5
 
 
-def test_a_chat_model_is_asked_in_chat(
+def test_chat_models_get_a_chat_prompt(
     engine: TransformersEngine, candidates: list[Candidate], likelihood: Likelihood, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "chat"
@@ -101,13 +101,13 @@ def test_start_and_end_of_a_response_are_shown(engine: TransformersEngine, candi
         assert (end in prompt) == ends
 
 
-def test_candidates_of_a_passage_share_all_but_the_instruction() -> None:
+def test_prompts_of_one_passage_share_their_prefix() -> None:
     """So that the reply, which is longer than the request, is read once."""
     text = read_text("rate-chat")
     assert text.index("{passage}") < text.index("{instruction}")
     assert len(text) - text.index("{instruction}") < 100
 
 
-def test_a_rater_does_not_think() -> None:
+def test_thinking_is_turned_off() -> None:
     with pytest.raises(RecipeError, match=r"enable_thinking is true, expected false: raters read the probabilities"):
         Refine(rater="prompted", model=Model(name="m", enable_thinking=True))

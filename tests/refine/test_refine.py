@@ -46,7 +46,7 @@ class Mute:
 
 
 @pytest.mark.parametrize(("rater", "verb"), [("pmi", "score"), ("prompted", "choose")])
-def test_an_engine_that_cannot(candidates: list[Candidate], rater: str, verb: str) -> None:
+def test_an_engine_that_cannot_score_or_choose_is_refused(candidates: list[Candidate], rater: str, verb: str) -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
@@ -86,7 +86,7 @@ def calibrated(folder: Path) -> Refine:
     return Refine(rater="trained", model=model, min_score=0.1, precision=0.9, keep=9)
 
 
-def test_a_rater_that_was_not_trained(tmp_path: Path) -> None:
+def test_an_untrained_rater_is_refused(tmp_path: Path) -> None:
     untuned = Refine(rater="trained", model=Model(name="embedded"))
     # The other raters that may use an adapter do without.
     check(untuned.replace(rater="combined"))
@@ -106,7 +106,7 @@ def test_a_rater_that_was_not_trained(tmp_path: Path) -> None:
     check(whole)
 
 
-def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candidate]) -> None:
+def test_a_precision_without_a_calibration_is_refused(tmp_path: Path, candidates: list[Candidate]) -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:
         raise AssertionError("asked all the same")
 
@@ -115,7 +115,7 @@ def test_a_precision_that_nobody_measured(tmp_path: Path, candidates: list[Candi
         refine(candidates, settings, Mute(), ask)  # type: ignore[arg-type]
 
 
-def test_the_threshold_of_a_precision(tmp_path: Path) -> None:
+def test_a_precision_sets_the_threshold(tmp_path: Path) -> None:
     settings = calibrated(tmp_path)
     assert threshold(settings) == 0.8
     assert threshold(settings.replace(precision=0.5)) == 0.3
@@ -129,7 +129,7 @@ def test_the_threshold_of_a_precision(tmp_path: Path) -> None:
     ]
 
 
-def test_passages_do_not_compete() -> None:
+def test_candidates_compete_only_within_their_passage() -> None:
     records = [rated(0, 1.0, "fi-1"), rated(0, 9.0, "fi-2"), rated(1, 2.0, "fi-1"), rated(1, 8.0, "fi-2")]
     found = list(keep(records, SETTINGS))
     assert [o for o in found if isinstance(o, Rated)] == [records[1], records[2]]
@@ -141,13 +141,13 @@ def test_ties_go_to_the_first_candidate_in_any_order() -> None:
     assert [o.candidate for o in keep(records, SETTINGS) if isinstance(o, Rated)] == [0]
 
 
-def test_a_dropped_pair_says_its_score_and_instruction() -> None:
+def test_a_dropped_pair_records_its_score_and_instruction() -> None:
     (found,) = keep([rated(3, -0.12345)], SETTINGS)
     assert found == Dropped(id="fi-1-3", reason="below_threshold", detail="-0.123", text="Instruction 3?")
 
 
 @given(st.lists(st.floats(-9, 9) | st.sampled_from([NAN, INF, -INF, 0.0]), max_size=8), st.integers(1, 4))
-def test_the_kept_are_the_best_that_reach_the_threshold(scores: list[float], number: int) -> None:
+def test_the_best_candidates_above_the_threshold_are_kept(scores: list[float], number: int) -> None:
     found = outcomes(scores, keep=number)
     assert len(found) == len(scores)
     good = sorted((s for s in scores if math.isfinite(s) and s >= 0), reverse=True)[:number]
@@ -156,7 +156,7 @@ def test_the_kept_are_the_best_that_reach_the_threshold(scores: list[float], num
 
 
 @pytest.mark.parametrize("rater", RATERS)
-def test_a_rated_record_is_the_candidate_and_its_rating(
+def test_a_rated_record_has_the_candidate_and_its_rating(
     engine: TransformersEngine, candidates: list[Candidate], rater: str
 ) -> None:
     def ask(requests: Sequence[Request]) -> list[Result]:

@@ -42,7 +42,7 @@ class Characters:
     ("text", "message"),
     [("{passage}{opening}", r"unknown slot \{opening\}"), ("{instruction}", r"no slot \{passage\}")],
 )
-def test_a_prompt_with_other_slots(tmp_path: Path, text: str, message: str) -> None:
+def test_a_prompt_with_unknown_slots_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text(text, "utf-8")
     settings = SETTINGS.replace(prompt=str(path))
@@ -50,7 +50,7 @@ def test_a_prompt_with_other_slots(tmp_path: Path, text: str, message: str) -> N
         question("Sauna.", "fi", "Why?", "en", settings, Characters())
 
 
-def test_a_language_that_is_none() -> None:
+def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(RecipeError, match="zzzz"):
         question("Sauna.", "zzzz", "Why?", "en", SETTINGS, Characters())
 
@@ -65,7 +65,7 @@ def test_a_damaged_calibration_is_reported(
         rate(candidates, settings, engine, lambda requests: [])
 
 
-def test_a_failed_answer_stays_one(engine: TransformersEngine, candidates: list[Candidate]) -> None:
+def test_a_failed_answer_stays_a_failure(engine: TransformersEngine, candidates: list[Candidate]) -> None:
     failed = Failed("engine_timeout", "too late")
     assert rate(candidates[:1], SETTINGS, engine, lambda requests: [failed]) == [failed]
     assert rate([], SETTINGS, engine, lambda requests: []) == []
@@ -121,7 +121,7 @@ def test_levels_equal_plain_forward_passes(
         assert rating.score == rating.p_best
 
 
-def test_what_is_tuned_on_is_what_is_asked(engine: TransformersEngine, candidates: list[Candidate]) -> None:
+def test_training_and_rating_use_the_same_prompt(engine: TransformersEngine, candidates: list[Candidate]) -> None:
     asked: list[Request] = []
 
     def ask(requests: list[Request]) -> list[Result]:
@@ -154,7 +154,7 @@ def test_probabilities_are_calibrated(
         assert after.score == after.p_best != before.p_best
 
 
-def test_a_chat_model_is_asked_in_chat(
+def test_chat_models_get_a_chat_prompt(
     candidates: list[Candidate], likelihood: Likelihood, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "chat"

@@ -39,7 +39,7 @@ def data(page: Path, name: str) -> Any:
     return json.loads(found[1])
 
 
-def test_a_report_of_a_run_has_its_rows_drops_and_candidates(run: RunFolder, tmp_path: Path) -> None:
+def test_a_report_has_the_rows_dropped_rows_and_candidates_of_a_run(run: RunFolder, tmp_path: Path) -> None:
     page = report(run.root, tmp_path / "page.html")
     held, summary = data(page, "rows"), data(page, "set")
     assert tuple(held["fields"]) == FIELDS
@@ -76,7 +76,7 @@ def test_two_sets_are_compared(run: RunFolder, other: RunFolder, tmp_path: Path)
     assert "Only scripts has he, ta" in text
 
 
-def test_runs_of_one_recipe_have_names_of_their_own(run: RunFolder, tmp_path: Path) -> None:
+def test_runs_of_one_recipe_have_unique_names(run: RunFolder, tmp_path: Path) -> None:
     base, _ = write_run(tmp_path / "first" / "run", ("sw",))
     adapter, _ = write_run(tmp_path / "second" / "run", ("sw",), " Answer briefly.")
     page = report(base.root, tmp_path / "page.html", compare=adapter.root)
@@ -101,7 +101,7 @@ def test_results_of_evaluations_are_shown(run: RunFolder, tmp_path: Path) -> Non
     assert "0.38 to 0.44" in page
 
 
-def test_build_writes_a_report_that_belongs_to_the_set(run: RunFolder, tmp_path: Path) -> None:
+def test_build_writes_a_report_beside_the_data_set(run: RunFolder, tmp_path: Path) -> None:
     first, second = (build(run.root, tmp_path / name, lambda line: None) for name in ("a", "b"))
     assert (first / "report.html").read_bytes() == (second / "report.html").read_bytes()
     assert "report.html" in Manifest.read(first).files
@@ -119,7 +119,9 @@ def test_build_writes_a_report_that_belongs_to_the_set(run: RunFolder, tmp_path:
         report(first, first / "report.html")
 
 
-def test_without_the_package_that_draws(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_plotting_package_is_reported(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(MissingExtra, match=re.escape("pip install 'x_instruction[report]'")):
         report(run.root, tmp_path / "page.html")
@@ -133,7 +135,7 @@ def test_without_the_package_that_draws(run: RunFolder, tmp_path: Path, monkeypa
     verify(built)
 
 
-def test_other_files_are_not_replaced_and_reports_are(run: RunFolder, tmp_path: Path) -> None:
+def test_only_reports_are_replaced(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "notes.html").write_text("<p>mine", "utf-8")
     with pytest.raises(RecipeError, match="is not a report"):
         report(run.root, tmp_path / "notes.html")
@@ -176,7 +178,7 @@ def damaged(folder: Path, name: str) -> Path:
         ("no-such", "no-such does not exist: expected the folder of a run or of a built data set"),
     ],
 )
-def test_bad_sources_are_one_line(tmp_path: Path, name: str, message: str) -> None:
+def test_invalid_sources_are_reported_in_one_line(tmp_path: Path, name: str, message: str) -> None:
     absent = {"absent": tmp_path / "absent" / "x" / "y", "no-such": Path("no-such")}
     source = absent[name] if name in absent else damaged(tmp_path, name)
     page = tmp_path / "page.html"
@@ -211,7 +213,7 @@ def test_a_sample_spreads_over_the_scores(rows_of_set: int, most: int) -> None:
         assert np.diff(picked).max() <= 2 * rows_of_set / most
 
 
-def test_the_map_puts_like_instructions_near_each_other() -> None:
+def test_the_map_places_similar_instructions_near_each_other() -> None:
     texts = ["write a story of rivers", "write a long story of rivers", "list the fields", "list the big fields"] * 3
     points = positions(texts)
     near = np.linalg.norm(points[0] - points[1])
@@ -221,16 +223,16 @@ def test_the_map_puts_like_instructions_near_each_other() -> None:
     assert (points == positions(texts)).all()
 
 
-def test_a_published_set_has_the_columns_that_a_report_reads() -> None:
+def test_published_data_sets_have_the_columns_that_a_report_needs() -> None:
     assert set(COLUMNS) <= {column.name for column in schema.COLUMNS}
 
 
-def test_every_language_of_the_run_is_there(run: RunFolder, tmp_path: Path) -> None:
+def test_every_language_of_the_run_is_shown(run: RunFolder, tmp_path: Path) -> None:
     page = report(run.root, tmp_path / "page.html")
     assert [tag for tag, _, _ in data(page, "set")["languages"]] == list(TEXTS)
 
 
-def test_names_in_a_chart_are_text() -> None:
+def test_names_in_a_chart_are_escaped() -> None:
     """Stages and reasons come from manifests that others published."""
     hostile = '</text><script>alert(1)</script>" onload="x'
     drawn = charts.funnel([{"stage": hostile, "fate": hostile, "records": 1}], [hostile])

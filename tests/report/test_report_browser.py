@@ -57,7 +57,7 @@ def texts(page: Page, selector: str) -> list[str]:
     return found
 
 
-def test_it_opens_with_rows_and_pages(page: Page) -> None:
+def test_the_page_shows_rows_in_pages(page: Page) -> None:
     assert page.value(SHOWN) == 20
     assert texts(page, "#count") == ["60 rows, 1 to 20 shown"]
     page.click("#pager button:last-child")
@@ -65,7 +65,7 @@ def test_it_opens_with_rows_and_pages(page: Page) -> None:
     assert page.value("document.querySelectorAll('.chart svg').length") >= 5
 
 
-def test_search_finds_and_marks(page: Page) -> None:
+def test_search_finds_and_highlights_rows(page: Page) -> None:
     page.click("#search")
     page.type("valley 4 IN sw")
     assert texts(page, "#count") == ["1 row, 1 to 1 shown"]
@@ -104,7 +104,7 @@ def test_the_language_switches_rows_and_sections(page: Page) -> None:
     assert len(set(page.value(shown))) == 10
 
 
-def test_a_row_opens_with_its_candidates_and_the_other_set(page: Page) -> None:
+def test_a_row_expands_to_its_candidates_and_the_compared_row(page: Page) -> None:
     choose(page, "language", "th")
     page.click("#list > li:first-child .foot button")
     assert page.value("document.querySelector('#list > li:first-child .foot button').ariaExpanded") == "true"
@@ -117,13 +117,13 @@ def test_a_row_opens_with_its_candidates_and_the_other_set(page: Page) -> None:
     assert "https://example.org/th/0" in texts(page, "#list > li:first-child dd")
 
 
-def test_the_sets_are_compared(page: Page) -> None:
+def test_two_sets_are_compared(page: Page) -> None:
     assert texts(page, "#comparison h2") == ["Comparison with other"]
     assert texts(page, "#comparison h3")[0].startswith("Swahili")
     assert len(texts(page, "#comparison table")) == 3
 
 
-def test_hostile_rows_are_inert_and_legible(page: Page) -> None:
+def test_hostile_rows_are_escaped_and_legible(page: Page) -> None:
     choose(page, "language", "sw")
     assert page.value("document.title") == "Report of X-Instruction: scripts"
     assert page.value("document.querySelectorAll('#evil, main img, main script, #list b[id]').length") == 0
@@ -141,7 +141,7 @@ def test_hostile_rows_are_inert_and_legible(page: Page) -> None:
 
 @pytest.mark.parametrize("tag", TEXTS)
 @pytest.mark.parametrize("width", [400, 1400])
-def test_each_script_is_laid_out_at_both_sizes(page: Page, tmp_path: Path, tag: str, width: int) -> None:
+def test_every_script_is_laid_out_at_both_sizes(page: Page, tmp_path: Path, tag: str, width: int) -> None:
     page.resize(width, touch=width == 400)
     choose(page, "language", tag)
     text = f"document.querySelector('#list .text[lang={tag}]')"
@@ -154,7 +154,7 @@ def test_each_script_is_laid_out_at_both_sizes(page: Page, tmp_path: Path, tag: 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_it_is_accessible(page: Page, width: int, dark: bool) -> None:
+def test_the_page_is_accessible(page: Page, width: int, dark: bool) -> None:
     page.resize(width, touch=width == 400)
     page.dark(dark)
     page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -162,7 +162,7 @@ def test_it_is_accessible(page: Page, width: int, dark: bool) -> None:
     assert violations(page) == []
 
 
-def test_regions_have_names_of_their_own(page: Page) -> None:
+def test_regions_have_unique_names(page: Page) -> None:
     page.click("#list > li:first-child .foot button")
     page.click("#list > li:nth-child(2) .foot button")
     names = page.value("[...document.querySelectorAll('[role=region]')].map(one => one.ariaLabel)")
@@ -190,7 +190,7 @@ def test_words_and_charts_are_legible_on_a_phone(page: Page) -> None:
     assert "19" in cells[2]
 
 
-def test_a_shown_text_has_the_focus(page: Page) -> None:
+def test_an_expanded_text_gets_the_focus(page: Page) -> None:
     choose(page, "language", "sw")
     page.click("#list > li:nth-child(3) .more")
     assert page.value("document.activeElement.textContent.startsWith('maneno')")
@@ -217,7 +217,7 @@ def test_any_id_and_letter_is_found(browser: Page, tmp_path: Path) -> None:
     assert browser.problems == []
 
 
-def test_it_works_by_keyboard(page: Page) -> None:
+def test_the_page_works_by_keyboard(page: Page) -> None:
     page.press("Tab")
     assert page.value("document.activeElement.textContent") == "Skip to the rows"
     page.value("document.querySelector('#list .foot button').focus()")
@@ -225,7 +225,7 @@ def test_it_works_by_keyboard(page: Page) -> None:
     assert page.value("document.querySelector('#list .details').hidden") is False
 
 
-def test_a_served_page_reads_all_rows_from_the_files(
+def test_a_served_page_reads_all_rows(
     browser: Page, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page has a part of the rows; those of a run and of a built set are read from their files."""
@@ -298,7 +298,7 @@ def served(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_it_prints_to_pdf(page: Page, tmp_path: Path) -> None:
+def test_the_page_prints_to_pdf(page: Page, tmp_path: Path) -> None:
     page.pdf(tmp_path / "report.pdf")
     data = (tmp_path / "report.pdf").read_bytes()
     assert data.startswith(b"%PDF")

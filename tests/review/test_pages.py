@@ -130,7 +130,7 @@ def shown_id(page: Page, sheet: Sheet) -> Item:
     return next(item for item in sheet.items if item.instruction == asked and item.texts[0] in texts)
 
 
-def test_twenty_pairs_by_keyboard_and_by_touch_give_the_verdict(folder: Path, browser: Page, tmp_path: Path) -> None:
+def test_pairs_can_be_rated_by_keyboard_and_by_touch(folder: Path, browser: Page, tmp_path: Path) -> None:
     sheet = read_key(folder)
     browser.resize(1400)
     browser.open((folder / "rater-1.html").as_uri())
@@ -167,7 +167,7 @@ def test_twenty_pairs_by_keyboard_and_by_touch_give_the_verdict(folder: Path, br
     assert [sheet.swapped(1, item) for item in sheet.items] != [sheet.swapped(2, item) for item in sheet.items]
 
 
-def test_answers_are_kept_undone_and_opened_again(folder: Path, browser: Page) -> None:
+def test_answers_are_saved_undone_and_restored(folder: Path, browser: Page) -> None:
     page = (folder / "rater-3.html").as_uri()
     browser.resize(1400)
     browser.open(page)
@@ -190,7 +190,7 @@ def test_answers_are_kept_undone_and_opened_again(folder: Path, browser: Page) -
     assert count(browser) == "1 of 20 answered"
 
 
-def test_answers_are_shared_and_continued_from_a_file(folder: Path, browser: Page, tmp_path: Path) -> None:
+def test_answers_are_exported_and_imported(folder: Path, browser: Page, tmp_path: Path) -> None:
     # Headless Chromium cannot share, so the page is given a share that keeps the file.
     share = """
         navigator.canShare = ({files}) => files[0].type === "text/plain";
@@ -232,7 +232,7 @@ def test_answers_are_shared_and_continued_from_a_file(folder: Path, browser: Pag
     assert {id: kept[id]["choices"] for id in first} == {id: first[id]["choices"] for id in first}
 
 
-def test_two_tabs_of_a_page_keep_the_answers_of_both(folder: Path, browser: Page) -> None:
+def test_answers_of_two_tabs_are_merged(folder: Path, browser: Page) -> None:
     browser.resize(1400)
     browser.open((folder / "rater-3.html").as_uri())
     browser.value("localStorage.clear()")
@@ -259,7 +259,7 @@ def test_two_tabs_of_a_page_keep_the_answers_of_both(folder: Path, browser: Page
     browser.value("localStorage.clear()")
 
 
-def test_a_browser_without_storage_says_so(folder: Path, browser: Page) -> None:
+def test_a_browser_without_storage_shows_a_warning(folder: Path, browser: Page) -> None:
     refuse = (
         "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }});"
     )
@@ -275,7 +275,7 @@ def test_a_browser_without_storage_says_so(folder: Path, browser: Page) -> None:
     browser.press("s")
 
 
-def test_held_keys_and_double_taps_answer_once(folder: Path, browser: Page) -> None:
+def test_held_keys_and_double_taps_count_once(folder: Path, browser: Page) -> None:
     browser.resize(400, 800, touch=True)
     browser.open((folder / "rater-3.html").as_uri())
     browser.value("localStorage.clear()")
@@ -308,7 +308,7 @@ def test_held_keys_and_double_taps_answer_once(folder: Path, browser: Page) -> N
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (640, 320), (400, 800), (1400, 900)])
-def test_the_pair_can_be_read_beside_the_choices(browser: Page, tmp_path: Path, width: int, height: int) -> None:
+def test_the_pair_and_the_choices_are_visible_together(browser: Page, tmp_path: Path, width: int, height: int) -> None:
     write(review_sheet(), tmp_path, 1)
     browser.resize(width, height, touch=width < 700)
     browser.open((tmp_path / "rater-1.html").as_uri())
@@ -323,7 +323,7 @@ def test_the_pair_can_be_read_beside_the_choices(browser: Page, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("width", [400, 1400])
-def test_every_script_is_laid_out_and_inert(folder: Path, browser: Page, width: int, tmp_path: Path) -> None:
+def test_every_script_is_laid_out_and_escaped(folder: Path, browser: Page, width: int, tmp_path: Path) -> None:
     sheet = read_key(folder)
     browser.resize(width, 900, touch=width < 500)
     browser.open((folder / "rater-1.html").as_uri())
@@ -423,7 +423,7 @@ def test_a_review_by_keyboard_takes_flaws_and_corrected_instructions(browser: Pa
     assert browser.problems == []
 
 
-def test_aspects_of_the_command_are_those_of_the_module() -> None:
+def test_the_command_offers_every_aspect() -> None:
     from x_instruction.cli.eval.rate.make import ASPECTS
 
     assert tuple(preference.ASPECTS) == ASPECTS

@@ -40,7 +40,7 @@ def rater(sheet: Sheet, number: int, **choices: str) -> Rater:
     return Rater(f"rater {number}", Path("x"), number, answers)
 
 
-def test_pairs_come_from_a_file_from_two_or_from_a_folder_of_answers(tmp_path: Path) -> None:
+def test_pairs_are_read_from_one_file_two_files_or_a_folder(tmp_path: Path) -> None:
     expected = ("Kwa sababu.", "Sijui.")
     one = preference.make([lines(tmp_path / "pairs.jsonl", PAIR)], (), (), 0)
     assert (texts(one), one.hidden["systems"]) == ({"1": expected}, ["A", "B"])
@@ -84,7 +84,7 @@ def test_verdicts_and_labels_by_hand(tmp_path: Path) -> None:
         ([PAIR | {"language": "xx-nonsense"}], "xx-nonsense"),
     ],
 )
-def test_rows_that_miss_something_are_named(rows: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
+def test_incomplete_rows_are_reported(rows: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
     with pytest.raises((CorpusError, RecipeError), match=message):
         preference.make([lines(tmp_path / "p.jsonl", *rows)], (), (), 0)
 

@@ -102,7 +102,7 @@ def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=True)
 
 
-def test_the_sample_covers_all_scores_and_hides_what_raters_must_not_know(
+def test_the_sample_covers_all_scores_and_hides_them_from_raters(
     made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
     run, recipe = made
@@ -122,7 +122,7 @@ def test_the_sample_covers_all_scores_and_hides_what_raters_must_not_know(
     assert read_key(tmp_path) == sheet
 
 
-def test_two_raters_of_known_accuracy_recover_precision_and_threshold(
+def test_precision_and_threshold_are_recovered_from_raters_of_known_accuracy(
     made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
     run, recipe = made
@@ -178,11 +178,11 @@ def test_raters_without_rows_of_known_quality_are_averaged(made: tuple[RunFolder
     [(5, 10, True), (6, 10, True), (7, 10, False), (8, 10, False), (4, 5, False), (0, 10, True), (10, 20, True),
      (13, 20, True), (15, 20, False), (20, 20, False), (110, 200, True), (130, 200, False), (0, 0, False)],
 )  # fmt: skip
-def test_only_raters_who_are_no_better_than_chance_are_left_out(right: int, rows: int, expected: bool) -> None:
+def test_accuracy_is_tested_against_chance(right: int, rows: int, expected: bool) -> None:
     assert agreement.accuracy([number < right for number in range(rows)]).is_chance == expected
 
 
-def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+def test_agreement_ignores_rows_of_known_quality(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     """Rows of known quality, on which these raters agree, do not count. Names cannot move the cursor."""
     sheet = make(*made, "sw", 20, 20, 0)
     write(sheet, tmp_path, 2)
@@ -205,7 +205,7 @@ def test_agreement_is_on_pairs_of_the_run_alone(made: tuple[RunFolder, Recipe], 
     assert not {"\x1b", "\x07", "\u202e"} & set(printed.output)
 
 
-def test_lone_surrogates_of_answers_are_stored(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+def test_lone_surrogates_in_answers_are_stored(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     sheet = make(*made, "sw", 5, 0, 0)
     write(sheet, tmp_path, 1)
     broken = {"instruction": "How do people fish in the lake \ud800 ?", "comment": "\ud83d\0"}
@@ -215,7 +215,7 @@ def test_lone_surrogates_of_answers_are_stored(made: tuple[RunFolder, Recipe], t
     assert json.loads((tmp_path / "comments.jsonl").read_text("utf-8").splitlines()[0])["comment"] == "\ufffd"
 
 
-def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+def test_a_rater_who_guesses_is_excluded(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
     sheet = make(run, recipe, "sw", 60, 20, 0)
     files = [answers(sheet, tmp_path / f"{rater}.json", rater, right) for rater, right in ((1, 0.95), (2, 0.5))]
@@ -225,7 +225,7 @@ def test_a_rater_who_guesses_is_left_out(made: tuple[RunFolder, Recipe], tmp_pat
     assert (only.rows, only.threshold, only.labels) == ((), None, ())
 
 
-def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+def test_build_uses_corrected_instructions(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     run, recipe = made
     sheet = make(run, recipe, "sw", 20, 10, 0)
     write(sheet, tmp_path, 1)
@@ -263,7 +263,7 @@ def test_corrected_instructions_are_checked_and_taken_by_build(made: tuple[RunFo
     assert corrections.corrected(untouched, table) == untouched
 
 
-def test_raters_who_correct_a_row_differently_are_named(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
+def test_conflicting_corrections_are_reported(made: tuple[RunFolder, Recipe], tmp_path: Path) -> None:
     sheet = make(*made, "sw", 5, 0, 0)
     files = [
         answers(sheet, tmp_path / f"{n}.json", n, 1.0, lambda item, n=n: {"instruction": f"How do {n} people fish?"})
@@ -285,7 +285,7 @@ def test_raters_who_correct_a_row_differently_are_named(made: tuple[RunFolder, R
         ({"more": 1}, "unknown key more"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(
+def test_files_of_other_sheets_are_refused(
     change: dict[str, Any], message: str, made: tuple[RunFolder, Recipe], tmp_path: Path
 ) -> None:
     sheet = make(*made, "sw", 5, 0, 0)

@@ -64,7 +64,7 @@ def runs(jobs_hub: RunningHub, tmp_path: Path) -> Runs:
     return Runs(jobs_hub, tmp_path, tmp_path.name)
 
 
-def test_the_same_bytes(runs: Runs, server: OpenAIServer, tmp_path: Path) -> None:
+def test_jobs_make_the_same_bytes(runs: Runs, server: OpenAIServer, tmp_path: Path) -> None:
     """Of two shards: each request to a bucket takes some time. The test below makes all shards."""
     recipe = small_run.write_recipe(tmp_path / "small.toml", server.url)
     text = recipe.read_text("utf-8").replace("passages = 10", "passages = 6")
@@ -85,7 +85,7 @@ def test_the_same_bytes(runs: Runs, server: OpenAIServer, tmp_path: Path) -> Non
 
 
 @pytest.mark.store
-def test_jobs_that_are_killed_and_canceled(runs: Runs, one_worker: Path, tmp_path: Path) -> None:
+def test_a_run_continues_after_killed_and_cancelled_jobs(runs: Runs, one_worker: Path, tmp_path: Path) -> None:
     """A job dies, and the run continues by itself; the run is cancelled, and the same command continues it."""
     events: list[str] = []
 
@@ -110,7 +110,7 @@ def test_jobs_that_are_killed_and_canceled(runs: Runs, one_worker: Path, tmp_pat
     small_run.same_bytes(one_worker, runs.files, until="candidate")
 
 
-def test_a_script_with_a_local_recipe(
+def test_a_script_runs_with_a_local_recipe(
     jobs_hub: RunningHub, server: OpenAIServer, one_worker: Path, tmp_path: Path
 ) -> None:
     """``hf jobs uv run`` uploads the script and the recipe, and a mounted bucket keeps the run."""

@@ -66,7 +66,7 @@ def once(stage: str) -> tuple[list[int], Any]:
 
 
 @pytest.mark.parametrize("stage", ["passage", "candidate", "rated"])
-def test_a_killed_worker_is_replaced_and_its_shard_made_again(stage: str, tmp_path: Path, one_worker: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_shard_repeated(stage: str, tmp_path: Path, one_worker: Path) -> None:
     killed, seen = once(stage)
     progress = Killing(stage if stage == "passage" else "")
     with Watched(seen) as server:
@@ -80,9 +80,7 @@ def test_a_killed_worker_is_replaced_and_its_shard_made_again(stage: str, tmp_pa
     assert not list((tmp_path / "run").rglob("*.failed.json"))
 
 
-def test_a_worker_that_is_killed_while_it_selects_is_replaced(
-    server: OpenAIServer, tmp_path: Path, one_worker: Path
-) -> None:
+def test_a_worker_killed_during_selection_is_replaced(server: OpenAIServer, tmp_path: Path, one_worker: Path) -> None:
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url))
     shutil.copytree(one_worker, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "curated" / "th")
@@ -93,7 +91,7 @@ def test_a_worker_that_is_killed_while_it_selects_is_replaced(
     assert requests(server) == 0
 
 
-def test_a_shard_that_kills_its_workers_is_set_aside_and_asked_for_again(
+def test_a_shard_that_crashes_its_workers_is_set_aside_and_can_be_retried(
     tmp_path: Path, one_worker: Path, say: Say
 ) -> None:
     key = StageKey("candidate").shard("fi", 2)
@@ -136,7 +134,7 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_asked_for_again(
     same_bytes(one_worker, tmp_path / "run", until="rated")
 
 
-def test_caches_on_scratch_make_the_same_bytes(
+def test_request_caches_on_scratch_make_the_same_bytes(
     server: OpenAIServer, tmp_path: Path, one_worker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a network file system, where SQLite does not work."""

@@ -118,7 +118,7 @@ def test_two_nodes_make_the_bytes_of_one_worker(
     assert requests(server) == REQUESTS
 
 
-def test_the_ray_client_makes_them_from_outside(
+def test_a_ray_client_outside_of_the_cluster_makes_the_same_bytes(
     cluster: Any, server: OpenAIServer, run: Path, tmp_path: Path, one_worker: Path
 ) -> None:
     from scale.ray_cluster import CLIENT
@@ -160,9 +160,7 @@ def test_a_lost_node_is_replaced_by_new_ones(cluster: Any, run: Path, tmp_path: 
     same_bytes(one_worker, run, "rated")
 
 
-def test_a_killed_run_leaves_no_worker_and_is_continued(
-    cluster: Any, run: Path, tmp_path: Path, one_worker: Path
-) -> None:
+def test_a_killed_run_leaves_no_worker_and_continues(cluster: Any, run: Path, tmp_path: Path, one_worker: Path) -> None:
     from scale.ray_cluster import workers
 
     asked = 0
@@ -182,7 +180,9 @@ def test_a_killed_run_leaves_no_worker_and_is_continued(
     same_bytes(one_worker, run, "rated")
 
 
-def test_a_shard_that_kills_its_workers_is_set_aside(cluster: Any, run: Path, tmp_path: Path, one_worker: Path) -> None:
+def test_a_shard_that_crashes_its_workers_is_set_aside(
+    cluster: Any, run: Path, tmp_path: Path, one_worker: Path
+) -> None:
     key = StageKey("candidate").shard("fi", 2)
     poison = next(RunFolder(one_worker).read(key.at(StageKey("passage")))).text[:40]
     killed: set[int] = set()
@@ -205,7 +205,7 @@ def test_a_shard_that_kills_its_workers_is_set_aside(cluster: Any, run: Path, tm
     assert len(list(made.reports(StageKey("candidate")))) == SHARDS * len(LANGUAGES) - 1
 
 
-def test_a_folder_that_a_node_does_not_share_is_noticed_before_work_starts(
+def test_a_folder_that_is_not_shared_is_reported_before_work_starts(
     cluster: Any, server: OpenAIServer, run: Path, tmp_path: Path
 ) -> None:
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url))
@@ -225,9 +225,7 @@ def test_workers_stop_at_the_budget(cluster: Any, server: OpenAIServer, run: Pat
 
 
 @pytest.mark.parametrize(("gpus", "size"), [(0, 4), (2, 2)])
-def test_gpus_that_no_node_has_are_noticed_before_work_starts(
-    cluster: Any, tmp_path: Path, gpus: int, size: int
-) -> None:
+def test_missing_gpus_are_reported_before_work_starts(cluster: Any, tmp_path: Path, gpus: int, size: int) -> None:
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", "http://127.0.0.1:9/v1"))
     model = recipe.generate.model.replace(engine="vllm", vllm=Vllm(tensor_parallel=4))
     recipe = recipe.replace(generate=recipe.generate.replace(model=model))
@@ -236,7 +234,7 @@ def test_gpus_that_no_node_has_are_noticed_before_work_starts(
         RayExecutor(RunFolder(tmp_path), recipe, cluster.address, 0, None, 0.0, Site(ray=Ray(gpus=gpus)))
 
 
-def test_a_cluster_of_another_version_is_noticed(
+def test_a_cluster_of_another_version_is_reported(
     cluster: Any, server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ray.__version__", "2.50.0")
@@ -246,7 +244,7 @@ def test_a_cluster_of_another_version_is_noticed(
     assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
-def test_a_cluster_that_a_killed_run_started_is_ended_by_the_next(
+def test_the_next_run_stops_a_cluster_left_by_a_killed_one(
     cluster: Any, run: Path, tmp_path: Path, one_worker: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from scale.ray_cluster import ray_processes

@@ -173,9 +173,7 @@ def test_elements_share_the_corpus_of_a_language(run: Run, tmp_path: Path) -> No
     same_bytes(tmp_path / "local", run.files.root, "passage")
 
 
-def test_more_elements_than_an_array_may_have_are_submitted_as_several_and_a_half_run_is_continued(
-    run: Run, one_worker: Path
-) -> None:
+def test_a_run_larger_than_max_array_size_is_submitted_as_several_arrays(run: Run, one_worker: Path) -> None:
     shutil.copytree(one_worker / "candidate/round-0/fi", run.files.root / "candidate/round-0/fi")
     assert "8 shards in 4 elements" in run.submit(shards_per_element=2)
     assert len(run.state.submitted.elements) == 2
@@ -224,7 +222,7 @@ def test_an_element_whose_time_ends_is_requeued(run: Run, one_worker: Path) -> N
     assert requests(run.server) <= MOST_REQUESTS
 
 
-def test_a_lost_node_makes_its_shards_twice_without_harm(run: Run, one_worker: Path) -> None:
+def test_shards_of_a_lost_node_may_be_made_twice(run: Run, one_worker: Path) -> None:
     """The work on a lost node continues, while Slurm starts it again on the other one."""
     begun = threading.Event()
 
@@ -246,7 +244,7 @@ def test_a_lost_node_makes_its_shards_twice_without_harm(run: Run, one_worker: P
     run.here.start_node(node)
 
 
-def test_a_shard_that_kills_its_workers_is_set_aside_and_the_run_advances(run: Run, one_worker: Path) -> None:
+def test_a_shard_that_crashes_its_workers_is_set_aside(run: Run, one_worker: Path) -> None:
     key = StageKey("candidate").shard("fi", 2)
     poison = next(RunFolder(one_worker).read(key.at(StageKey("passage")))).text[:40]
     harmful = True
@@ -272,7 +270,7 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_run_advances(run: R
     same_bytes(one_worker, run.files.root, "rated")
 
 
-def test_a_cancelled_run_leaves_no_job_and_is_continued(run: Run, one_worker: Path) -> None:
+def test_a_cancelled_run_leaves_no_job_and_continues(run: Run, one_worker: Path) -> None:
     run.seen = lambda process, body: time.sleep(0.1)
     run.submit()
     run.wait(lambda: requests(run.server) > 3)
@@ -294,7 +292,7 @@ def test_a_cancelled_run_leaves_no_job_and_is_continued(run: Run, one_worker: Pa
     assert requests(run.server) <= MOST_REQUESTS + LOST
 
 
-def test_a_run_that_makes_no_progress_ends_with_the_reason(run: Run) -> None:
+def test_a_run_without_progress_stops_with_the_reason(run: Run) -> None:
     run.server.fault = lambda path, body: (401, {"error": {"message": "no such key"}})
     run.submit(shards_per_element=12)
     ended = run.ended()
@@ -304,7 +302,7 @@ def test_a_run_that_makes_no_progress_ends_with_the_reason(run: Run) -> None:
     assert f"slurm: {ended}" in run.say("status", run.files.root)[1]
 
 
-def test_elements_that_never_read_the_run_are_reported(run: Run) -> None:
+def test_elements_that_cannot_read_the_run_are_reported(run: Run) -> None:
     run.submit(setup=["exit 7"])
     run.wait(lambda: not run.here.command("squeue", "-h"))
     out = run.say("status", run.files.root)[1]
@@ -326,7 +324,7 @@ def test_an_element_starts_a_server_of_its_own(run: Run, one_worker: Path) -> No
     assert not [path for path in processes if b"OpenAIServer(port=" in (path / "cmdline").read_bytes()]
 
 
-def test_a_dry_run_shows_the_scripts_and_does_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_prints_the_scripts_and_submits_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "hf_value")
     before = sorted(run.files.root.rglob("*"))
     code, out, errors = run.say(*run.command(env=["MY_TOKEN"], shards_per_element=2), "--dry-run")
@@ -351,14 +349,14 @@ def test_a_dry_run_shows_the_scripts_and_does_nothing(run: Run, monkeypatch: pyt
         ({"env": ["NOT_SET"]}, "slurm.env names NOT_SET, which is not set: export it first"),
     ],
 )
-def test_a_site_that_cannot_work_is_refused_at_once(run: Run, site: dict[str, Any], message: str) -> None:
+def test_an_unusable_site_is_refused_at_once(run: Run, site: dict[str, Any], message: str) -> None:
     code, _, errors = run.say(*run.command(**site))
     assert code == 1
     assert message in errors
     assert states.load(run.files) is None
 
 
-def test_slurm_that_is_not_there_is_said_at_once(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_slurm_is_reported_at_once(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     line = run.command()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "--on slurm needs the command sbatch, which is not on the PATH" in run.say(*line)[2]
@@ -371,7 +369,7 @@ def test_slurm_that_is_not_there_is_said_at_once(run: Run, monkeypatch: pytest.M
     assert time.monotonic() - start < 30
 
 
-def test_an_element_says_what_is_wrong_before_it_works(say: Say, tmp_path: Path) -> None:
+def test_an_element_reports_problems_before_it_works(say: Say, tmp_path: Path) -> None:
     command = ("work", tmp_path, "--tasks", f"{FOLDER}/9.json", "--rank", 0, "--of", 1)
     code, _, errors = say(*command)
     assert code == 3

@@ -100,7 +100,7 @@ def passages(number: int, text: str = "Sauna on lämmin.") -> list[Passage]:
 # The same bytes
 
 
-def test_the_same_bytes_as_in_a_folder(
+def test_a_store_has_the_same_bytes_as_a_folder(
     location: str, one_worker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers, the commands that show a run, and the same from another machine."""
@@ -144,7 +144,7 @@ def call(*words: str) -> str:
     return result.output
 
 
-def test_two_ranks_at_once(location: str, one_worker: Path, tmp_path: Path, server: OpenAIServer) -> None:
+def test_two_ranks_work_in_one_store(location: str, one_worker: Path, tmp_path: Path, server: OpenAIServer) -> None:
     recipe = small_run.write_recipe(tmp_path / "recipe.toml", server.url)
     for _ in range(3):
         ranks = [start(tmp_path, recipe, location, "--rank", str(rank), "--of", "2") for rank in range(2)]
@@ -198,7 +198,7 @@ small_run.make(load({recipe!r}), {location!r}, 1, "rated")
         ("rated/round-0/bn/00002.report.json", "-"),
     ],
 )
-def test_a_writer_that_is_killed(
+def test_a_run_continues_after_a_killed_writer(
     location: str, one_worker: Path, tmp_path: Path, server: OpenAIServer, before: str, after: str
 ) -> None:
     recipe = small_run.write_recipe(tmp_path / "recipe.toml", server.url)
@@ -213,7 +213,9 @@ def test_a_writer_that_is_killed(
 
 
 @pytest.mark.parametrize("texts", [("same", "same"), ("one", "other")])
-def test_the_same_shard_twice_at_once(location: str, monkeypatch: pytest.MonkeyPatch, texts: tuple[str, str]) -> None:
+def test_one_of_two_concurrent_writers_of_a_shard_wins(
+    location: str, monkeypatch: pytest.MonkeyPatch, texts: tuple[str, str]
+) -> None:
     monkeypatch.setattr(store_run, "_SETTLE", 2.0)
     both = threading.Barrier(2)
     found: dict[int, ShardReport] = {}
@@ -238,7 +240,9 @@ def test_the_same_shard_twice_at_once(location: str, monkeypatch: pytest.MonkeyP
 # What travels
 
 
-def test_models_and_files_travel(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_and_files_are_uploaded_and_downloaded(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = StoreRun(location)
     folder = here.model("generator-0")
     assert not folder.exists()
@@ -267,7 +271,7 @@ def test_models_and_files_travel(location: str, tmp_path: Path, monkeypatch: pyt
     assert here.count(PASSAGE, "fi") is None
 
 
-def test_bytes_that_changed_are_named(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_bytes_are_detected(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     StoreRun(location).write(ShardReport(KEY), passages(20))
     scratch(monkeypatch, tmp_path / "elsewhere")
     run = StoreRun(location)
@@ -290,7 +294,7 @@ def test_a_run_is_held_by_one_process(location: str) -> None:
 # Bad places
 
 
-def test_a_bucket_that_does_not_exist(location: str) -> None:
+def test_a_missing_bucket_is_reported(location: str) -> None:
     with pytest.raises(ShardError, match=r"cannot write into s3://none/run: its bucket does not exist: create it"):
         StoreRun("s3://none/run").check_place()
     with pytest.raises(ShardError, match=r"names no bucket"):
@@ -299,7 +303,7 @@ def test_a_bucket_that_does_not_exist(location: str) -> None:
         Store("ssh://host/run")
 
 
-def test_keys_that_the_server_does_not_know(endpoint: str, location: str) -> None:
+def test_rejected_credentials_are_reported(endpoint: str, location: str) -> None:
     run = StoreRun(location)
     _authenticate(endpoint, 0)
     try:
@@ -329,13 +333,13 @@ class Overwriting(MemoryFileSystem):
         super().pipe_file(path, value, **more)
 
 
-def test_a_store_without_conditional_writes() -> None:
+def test_a_store_without_conditional_writes_is_refused() -> None:
     fsspec.register_implementation("oss", Overwriting, clobber=True)
     with pytest.raises(ShardError, match=r"oss://bucket/run does not support conditional writes"):
         StoreRun("oss://bucket/run").check_place()
 
 
-def test_the_package_for_s3_is_missing() -> None:
+def test_a_missing_package_names_its_extra() -> None:
     script = "import sys; sys.modules['s3fs'] = None\nfrom x_instruction.storage.store import Store\nStore('s3://b/r')"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "the package 's3fs' is not installed: pip install 'x_instruction[s3]'" in result.stderr
@@ -364,7 +368,7 @@ class Counted(MemoryFileSystem):
         return super().cat_file(path, *more, **options)
 
 
-def test_one_listing_per_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.register_implementation("gcs", Counted, clobber=True)
     scratch(monkeypatch, tmp_path)
     run = StoreRun("gcs://bucket/run")
@@ -409,7 +413,7 @@ class Away(MemoryFileSystem):
         return super().cat_file(path, *more, **options)
 
 
-def test_a_lock_is_renewed_after_the_store_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_renewed_after_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.register_implementation("gs", Away, clobber=True)
     scratch(monkeypatch, tmp_path)
     monkeypatch.setattr(lock, "BEAT", 0.01)
@@ -426,7 +430,9 @@ def test_a_lock_is_renewed_after_the_store_was_away(tmp_path: Path, monkeypatch:
         assert renewed.wait(60)
 
 
-def test_memory_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OpenAIServer) -> None:
+def test_the_memory_store_needs_one_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OpenAIServer
+) -> None:
     scratch(monkeypatch, tmp_path)
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url))
     with pytest.raises(RecipeError, match=r"memory://bucket/run exists in this process alone: add --workers 1"):

@@ -30,7 +30,7 @@ def test_nothing_in_common_is_zero(texts: tuple[str, str]) -> None:
         ("ฝนตก", "ฝนตก", 6, 2.0, 1.0),
     ],
 )
-def test_by_hand(hypothesis: str, reference: str, order: int, beta: float, expected: float) -> None:
+def test_scores_by_hand(hypothesis: str, reference: str, order: int, beta: float, expected: float) -> None:
     assert chrf(hypothesis, reference, order, beta) == pytest.approx(expected)
 
 
@@ -49,12 +49,12 @@ FIGURES = [0.352395245, 0.593711349, 0.122146854, 0.577864838, 0.357710583, 1.0,
 
 
 @pytest.mark.parametrize(("texts", "expected"), list(zip(CASES, FIGURES, strict=True)))
-def test_as_sacrebleu(texts: tuple[str, str], expected: float) -> None:
+def test_scores_equal_sacrebleu(texts: tuple[str, str], expected: float) -> None:
     assert chrf(*texts) == pytest.approx(expected, abs=5e-7)
 
 
 @given(st.text(), st.text())
-def test_a_share(one: str, other: str) -> None:
+def test_scores_are_between_0_and_1(one: str, other: str) -> None:
     assert 0.0 <= chrf(one, other) <= 1.0 + 1e-12
     assert chrf(one, one) == pytest.approx(float(bool(one.split())))
     assert chrf(one, other, beta=1.0) == pytest.approx(chrf(other, one, beta=1.0))

@@ -65,7 +65,7 @@ def run(pairs, evaluations=None, **values):
         ({"instruction": "Please: how can I improve my time management skills at work?"}, "contaminated"),
     ],
 )
-def test_bad_pairs_have_a_reason(values, reason):
+def test_invalid_pairs_are_dropped_with_a_reason(values, reason):
     evaluations = ContaminationIndex(8)
     evaluations.add("How can I improve my time management skills?", "vicuna")
     kept, dropped = run([pair(1), pair(2, **values)], evaluations)
@@ -73,11 +73,11 @@ def test_bad_pairs_have_a_reason(values, reason):
     assert dropped == {"p2": reason}
 
 
-def test_other_names_of_a_language_are_the_same():
+def test_any_name_of_a_language_is_accepted():
     assert len(run([pair(1, language="swh_Latn"), pair(2, language="Swahili")])[0]) == 2
 
 
-def test_duplicates():
+def test_duplicates_are_dropped():
     pairs = [
         pair(1),
         pair(2, instruction="what do people  say about topic 1?"),
@@ -92,7 +92,7 @@ def test_duplicates():
     assert len({p.output for p in kept}) == 3
 
 
-def test_the_sample_is_the_seed_s_and_not_the_order_s():
+def test_the_sample_depends_on_the_seed_and_not_on_the_order():
     words = " ".join(TEXTS).split()
     pairs = [pair(i, output=" ".join(random.Random(i).sample(words, 40))) for i in range(40)]
     everything, _ = run(pairs, language_check=False)
@@ -114,7 +114,7 @@ def test_the_sample_is_the_seed_s_and_not_the_order_s():
         ("near_duplicate_jaccard", "2.0", "near_duplicate_jaccard is 2.0"),
     ],
 )
-def test_bad_settings(key, value, message):
+def test_invalid_settings_are_refused(key, value, message):
     with pytest.raises(RecipeError, match=message):
         validate(Seeds, {}, {key: toml_value(value)})
 
@@ -127,7 +127,7 @@ def source(tmp_path, name="pairs.jsonl"):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_the_command(tmp_path, suffix):
+def test_the_command_writes_pairs(tmp_path, suffix):
     out = tmp_path / f"seeds.{suffix}"
     held = tmp_path / "vicuna.txt"
     held.write_text("Tell me about topic 3.\n")
@@ -159,7 +159,7 @@ def test_the_command(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_a_language_of_which_nothing_is_kept_has_an_empty_file(tmp_path, suffix):
+def test_a_language_without_kept_pairs_has_an_empty_file(tmp_path, suffix):
     out = tmp_path / f"out.{suffix}"
     report = collect([source(tmp_path)], Seeds(), language("fi"), out)
     assert (report["kept"], report["dropped"]) == (0, {"malformed_json": 1, "wrong_language": 5})
@@ -170,7 +170,7 @@ def test_a_language_of_which_nothing_is_kept_has_an_empty_file(tmp_path, suffix)
     assert (tmp_path / "again.jsonl").read_bytes() == b""
 
 
-def test_the_command_fails_where_nothing_is_kept_and_says_why(tmp_path):
+def test_the_command_fails_with_the_reasons_if_nothing_is_kept(tmp_path):
     out = tmp_path / "out.jsonl"
     shown = CliRunner().invoke(cli, ["seeds", "collect", str(source(tmp_path)), "--languages", "fi", "--out", str(out)])
     assert isinstance(shown.exception, CorpusError)
@@ -178,7 +178,7 @@ def test_the_command_fails_where_nothing_is_kept_and_says_why(tmp_path):
     assert (tmp_path / "out.dropped.parquet").exists()
 
 
-def test_bad_files(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"cannot write .*out.csv: expected a name that ends in .jsonl or .parquet"):
         collect([], Seeds(), SW, tmp_path / "out.csv")
     (tmp_path / "bad.jsonl").write_text("not json\n\n")
@@ -196,13 +196,13 @@ def test_bad_files(tmp_path):
         ({"messages": []}, "pairs"),
     ],
 )
-def test_the_format_follows_from_the_columns(tmp_path, row, expected):
+def test_the_format_is_detected_from_the_columns(tmp_path, row, expected):
     path = tmp_path / "x.jsonl"
     path.write_text("oops\n" + json.dumps(row))
     assert detect_format(path, 1_000) == expected
 
 
-def test_a_gigantic_row_is_dropped_unread(tmp_path):
+def test_a_huge_row_is_dropped_without_reading_it(tmp_path):
     path = source(tmp_path)
     with path.open("a") as stream:
         stream.write(json.dumps({"instruction": "x" * 50_000, "output": "y"}) + "\n")
@@ -210,7 +210,7 @@ def test_a_gigantic_row_is_dropped_unread(tmp_path):
     assert report["dropped"] == {"line_too_long": 1, "malformed_json": 1}
 
 
-def test_instructions_in_the_language_of_their_responses(tmp_path):
+def test_instructions_may_be_in_the_language_of_their_responses(tmp_path):
     rows = [
         {"instruction": "Watu wa kijiji husema nini juu ya mvua?", "output": TEXTS[0], "instruction_language": "sw"},
         {

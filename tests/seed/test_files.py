@@ -32,7 +32,7 @@ def read(path, limit=10_000):
         ("[" + '{"a": "' + "x" * 3_000_000, "line 1, column 2: this row of 3000007 characters has no end"),
     ],
 )
-def test_a_broken_array_names_its_line(tmp_path, content, message):
+def test_a_broken_array_is_reported_with_its_line(tmp_path, content, message):
     with pytest.raises(CorpusError, match=message):
         read(write(tmp_path, content))
 
@@ -49,12 +49,12 @@ def test_broken_rows_of_an_array_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["seed.xlsx", "seed", "seed.txt", "seed.txt.gz", "seed.json.zip"])
-def test_other_files_are_named(tmp_path, name):
+def test_other_file_types_are_reported(tmp_path, name):
     with pytest.raises(CorpusError, match="seed"):
         read(write(tmp_path, "x", name))
 
 
-def test_no_file_and_a_folder(tmp_path):
+def test_a_missing_file_and_a_folder_are_reported(tmp_path):
     with pytest.raises(CorpusError, match="No such file"):
         read(tmp_path / "nowhere.json")
     (tmp_path / "folder.json").mkdir()
@@ -62,12 +62,12 @@ def test_no_file_and_a_folder(tmp_path):
         read(tmp_path / "folder.json")
 
 
-def test_a_damaged_parquet_file(tmp_path):
+def test_a_damaged_parquet_file_is_reported(tmp_path):
     with pytest.raises(CorpusError, match="damaged"):
         read(write(tmp_path, b"PAR1 no more", "seed.parquet"))
 
 
-def test_rows_of_an_array_that_cannot_be_used(tmp_path):
+def test_unusable_rows_of_an_array_are_dropped(tmp_path):
     made = read(write(tmp_path, json.dumps([{"a": 1}, 3, {"a": "x" * 20_000}, {"a": 2}])))
     assert [position for position, _ in made] == [1, 2, 3, 4]
     assert [row.reason if isinstance(row, RowError) else row for _, row in made] == [
@@ -78,7 +78,7 @@ def test_rows_of_an_array_that_cannot_be_used(tmp_path):
     ]
 
 
-def test_lines_in_a_json_file(tmp_path):
+def test_json_lines_in_a_json_file_are_read(tmp_path):
     made = read(write(tmp_path, '{"a": 1}\nnot json\n{"a": 2}\n'))
     assert [(place, row.reason if isinstance(row, RowError) else row["a"]) for place, row in made] == [
         (1, 1),
@@ -128,7 +128,7 @@ ROWS = [
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl", "jsonl.gz", "parquet"])
 @pytest.mark.parametrize(("row", "expected"), ROWS)
-def test_every_shape_in_every_format(tmp_path, suffix, row, expected):
+def test_every_shape_is_read_in_every_format(tmp_path, suffix, row, expected):
     path = tmp_path / f"seed.{suffix}"
     if suffix == "parquet":
         pq.write_table(pa.Table.from_pylist([row]), path)
@@ -142,7 +142,7 @@ def test_every_shape_in_every_format(tmp_path, suffix, row, expected):
     assert (pair.source, pair.license) == (f"seed.{suffix}", "unknown")
 
 
-def test_what_a_row_says_of_itself_counts(tmp_path):
+def test_fields_of_a_row_are_kept(tmp_path):
     row = {
         "id": 7,
         "instruction": "Mbona?",
@@ -156,7 +156,7 @@ def test_what_a_row_says_of_itself_counts(tmp_path):
     assert (pair.id, pair.language, pair.instruction_language, pair.license) == ("7", "sw", "sw", "MIT")
 
 
-def test_a_file_of_another_shape_names_its_columns(tmp_path):
+def test_a_file_of_another_shape_is_reported_with_its_columns(tmp_path):
     with pytest.raises(CorpusError, match=r"row 1: no column 'instruction' or 'prompt', there are 'text', 'url'"):
         list(read_pairs(write(tmp_path, '[{"text": "x", "url": "y"}]'), 1_000))
     pq.write_table(pa.table({"text": ["x"]}), tmp_path / "seed.parquet")
@@ -210,7 +210,7 @@ FIRST = [turn("user", "Why?"), turn("assistant", "Kwa sababu.")]
         ),
     ],
 )
-def test_what_a_pair_leaves_out_of_a_chat_is_counted(tmp_path, row, left):
+def test_messages_that_are_left_out_of_a_chat_are_counted(tmp_path, row, left):
     pair, *rest = read_pairs(write(tmp_path, json.dumps([row])), 10_000, "sw")
     assert isinstance(pair, Pair)
     assert (pair.instruction, pair.output) == ("Why?", "Kwa sababu.")
@@ -232,7 +232,7 @@ def test_what_a_pair_leaves_out_of_a_chat_is_counted(tmp_path, row, left):
         ({"messages": FIRST, "license": {"url_of": 3}}, "unclear_license", "the license is an object with 'url_of'"),
     ],
 )
-def test_a_row_that_is_no_pair_is_dropped_even_as_the_first(tmp_path, row, reason, detail):
+def test_an_invalid_first_row_is_dropped(tmp_path, row, reason, detail):
     lost, pair = read_pairs(write(tmp_path, json.dumps([row, {"messages": FIRST}])), 10_000, "sw")
     assert (lost.id, lost.reason) == ("seed.json:1", reason)
     assert detail in lost.detail
@@ -242,14 +242,14 @@ def test_a_row_that_is_no_pair_is_dropped_even_as_the_first(tmp_path, row, reaso
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("seed.csv", ","), ("seed.tsv", "\t"), ("seed.csv.gz", ",")])
-def test_pairs_of_a_table(tmp_path, name, delimiter):
+def test_pairs_are_read_from_a_table(tmp_path, name, delimiter):
     text = delimiter.join(["instruction", "output"]) + "\n" + delimiter.join(["Why?", '"Kwa\nsababu."']) + "\n"
     content = text.encode("utf-16")
     (pair,) = read_pairs(write(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name), 1_000, "sw")
     assert (pair.instruction, pair.output, pair.id) == ("Why?", "Kwa\nsababu.", f"{name}:2")
 
 
-def test_a_list_called_jsonl_is_named(tmp_path):
+def test_a_json_list_with_the_suffix_jsonl_is_reported(tmp_path):
     path = write(tmp_path, json.dumps([{"instruction": "a", "output": "b"}], indent=1), "seed.jsonl")
     with pytest.raises(CorpusError, match=r"seed.jsonl is one JSON list: name it seed.json, or write one object per"):
         list(read_pairs(path, 1_000))

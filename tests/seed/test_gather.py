@@ -51,14 +51,14 @@ def write(path: Path, texts: list[str], **columns: str) -> Path:
     return path
 
 
-def test_no_seeds_at_all(tmp_path: Path) -> None:
+def test_missing_seeds_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no seeds: seeds.paths is empty, expected paths"):
         gather(settings())
     with pytest.raises(CorpusError, match=r"no file matches seeds.paths \(.*/\{tag\}\.jsonl\) for sw, fi, th"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
 
 
-def test_nothing_is_left(tmp_path: Path) -> None:
+def test_an_error_is_raised_if_no_seed_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
     with pytest.raises(CorpusError, match=r"^no usable seed in Swahili in sw.jsonl \(output_too_short 1\)$"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
@@ -67,7 +67,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
 
 
-def test_a_language_of_which_nothing_is_kept_is_reported(tmp_path: Path) -> None:
+def test_a_language_without_kept_seeds_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", ["Ndiyo."])
     write(tmp_path / "fi.jsonl", FINNISH)
     lines: list[str] = []
@@ -75,7 +75,7 @@ def test_a_language_of_which_nothing_is_kept_is_reported(tmp_path: Path) -> None
     assert lines == ["no usable seed in Swahili in sw.jsonl (output_too_short 1)"]
 
 
-def test_bad_files(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "sw.jsonl").write_text("{}\n")
     with pytest.raises(CorpusError, match="row 1: no column 'instruction'"):
         gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl",)))
@@ -86,7 +86,7 @@ def test_bad_files(tmp_path: Path) -> None:
         gather(settings(paths=(f"{tmp_path}/sw.jsonl",), exclude_eval=(f"{tmp_path}/held.txt",)))
 
 
-def test_languages_without_files_have_none(tmp_path: Path) -> None:
+def test_languages_without_files_have_no_seeds(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", SWAHILI)
     write(tmp_path / "fin.jsonl", FINNISH)
     found = gather(settings(paths=(f"{tmp_path}/{{tag}}.jsonl", f"{tmp_path}/{{iso639_3}}.jsonl")))
@@ -96,7 +96,7 @@ def test_languages_without_files_have_none(tmp_path: Path) -> None:
     assert {pair.language for pair in found["fi"]} == {"fi"}
 
 
-def test_one_file_of_several_languages(tmp_path: Path) -> None:
+def test_one_file_may_hold_several_languages(tmp_path: Path) -> None:
     both = write(tmp_path / "a.jsonl", SWAHILI, language="sw").read_text()
     (tmp_path / "b.jsonl").write_text(both + write(tmp_path / "c.jsonl", FINNISH, language="fi").read_text())
     found = gather(settings(paths=(f"{tmp_path}/b.jsonl",)))
@@ -107,7 +107,7 @@ def test_one_file_of_several_languages(tmp_path: Path) -> None:
     assert {tag: len(pairs) for tag, pairs in found.items()} == {"sw": 2, "fi": 2}
 
 
-def test_evaluation_sets_and_other_languages(tmp_path: Path) -> None:
+def test_pairs_of_evaluation_sets_and_other_languages_are_dropped(tmp_path: Path) -> None:
     write(tmp_path / "sw.jsonl", SWAHILI)
     write(tmp_path / "fi.jsonl", FINNISH)
     (tmp_path / "held.txt").write_text("Tell me about topic 1.\n")

@@ -27,14 +27,14 @@ def read(tmp_path, rows, **values):
     return list(read_parallel(path, 10_000, "sw", **values))
 
 
-def test_a_page_is_a_pair(tmp_path):
+def test_a_page_gives_a_pair(tmp_path):
     (pair,) = read(tmp_path, [page("a")])
     assert "Choose a password" in pair.instruction
     assert "Long ones are better." in pair.instruction
     assert (pair.output, pair.language, pair.source, pair.license) == ("Tumia nywila ndefu.", "sw", "docs", "CC0-1.0")
 
 
-def test_what_is_no_pair(tmp_path):
+def test_unusable_pages_are_dropped(tmp_path):
     rows = [
         page("ok"),
         page("same", text="Use long passwords. Always."),
@@ -64,12 +64,12 @@ def test_titles_are_english(tmp_path):
     assert [m.reason for m in read(tmp_path, [page("a")], instruction_language="sw")] == ["other_language"]
 
 
-def test_another_shape_is_named(tmp_path):
+def test_another_shape_is_reported(tmp_path):
     with pytest.raises(CorpusError, match="row 1: expected columns text and title_en, there are 'instruction'"):
         read(tmp_path, [{"instruction": "x"}])
 
 
-def test_instructions_vary_and_are_the_same_for_the_same_page():
+def test_instructions_vary_by_page_and_are_deterministic():
     made = [instruction(f"Title {i}", "Summary") for i in range(60)]
     assert made == [instruction(f"Title {i}", "Summary") for i in range(60)]
     assert len({text.split()[0] for text in made}) >= 5
@@ -92,7 +92,7 @@ def test_instructions_vary_and_are_the_same_for_the_same_page():
         ("Why is it slow?", "Too many programs run.", "", "Why is it slow?"),
     ],
 )
-def test_what_an_instruction_is_about(title, summary, english, expected):
+def test_the_instruction_names_the_topic(title, summary, english, expected):
     made = instruction(title, summary, english)
     assert expected in made
     assert len(made) < 300

@@ -61,7 +61,7 @@ def flat(trees):
     return [row for one in trees for row in walk(one["prompt"], None)]
 
 
-def test_a_tree_a_line(tmp_path):
+def test_trees_are_read_one_per_line(tmp_path):
     path = tmp_path / "trees.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in TREES) + "{broken\n")
     made = list(read_trees(path, 10_000, "en", license="Apache-2.0"))
@@ -69,7 +69,7 @@ def test_a_tree_a_line(tmp_path):
     assert (made[0].instruction, made[0].source, made[0].license) == ("two?", "trees.jsonl", "Apache-2.0")
 
 
-def test_a_message_a_row_in_any_order(tmp_path):
+def test_messages_are_read_in_any_order(tmp_path):
     path = tmp_path / "messages.parquet"
     rows = [row | {"text": f"{row['parent_id']}: {row['text']}"} for row in flat(TREES)]
     pq.write_table(pa.Table.from_pylist(rows[::-1]), path)
@@ -78,13 +78,13 @@ def test_a_message_a_row_in_any_order(tmp_path):
     assert found == EXPECTED
 
 
-def test_of_two_first_replies_the_one_that_is_left_counts(tmp_path):
+def test_a_deleted_first_reply_is_skipped(tmp_path):
     path = tmp_path / "trees.jsonl"
     path.write_text(json.dumps(tree("a", [reply("gone", 0, deleted=True), reply("left", 0)])))
     assert outcome(read_trees(path, 10_000, "en")) == {"a": "left"}
 
 
-def test_another_shape_is_named(tmp_path):
+def test_another_shape_is_reported(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"instruction": "a", "output": "b"}')
     with pytest.raises(CorpusError, match=r"expected a tree .columns prompt with replies.*, got columns 'instruction'"):

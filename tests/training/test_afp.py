@@ -99,14 +99,14 @@ def test_rows_without_two_pairs_are_refused(given: list[dict[str, str]], number:
         check_rows(given)
 
 
-def test_rows_are_read_only_to_the_second_pair() -> None:
+def test_reading_stops_at_the_second_pair() -> None:
     left = iter([{"sentence": "Why?", "parallel": "Miksi?"}] * 3)
     check_rows(left)
     assert len(list(left)) == 1
 
 
 @pytest.mark.parametrize("wrong", [{}, {"labels": [1]}, {"completion_mask": [0, 1, 1]}])
-def test_a_row_that_does_not_say_its_outputs_is_refused(wrong: dict[str, list[int]]) -> None:
+def test_a_row_without_output_marks_is_refused(wrong: dict[str, list[int]]) -> None:
     with pytest.raises(ValueError, match="expected labels or completion_mask with one value per token"):
         AlignmentCollator(2)([{"input_ids": [5, 6], **wrong}])
 
@@ -119,7 +119,7 @@ def test_a_row_that_does_not_say_its_outputs_is_refused(wrong: dict[str, list[in
         ({"per_device_train_batch_size": 1}, "device_batch_size to 2"),
     ],
 )
-def test_settings_under_which_nothing_is_contrasted_are_refused(
+def test_settings_without_a_contrast_are_refused(
     given: dict[str, Any], words: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=words):
@@ -129,7 +129,7 @@ def test_settings_under_which_nothing_is_contrasted_are_refused(
 # Rows and batches
 
 
-def test_columns_are_the_tokens_that_the_model_reads(tiny_model: Path) -> None:
+def test_columns_hold_the_tokens_of_the_model(tiny_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     made = sentence_columns({"sentence": "How to cook", "parallel": "Miten keitetään"}, tokenizer, 32)
     assert {name: tokenizer.decode(ids) for name, ids in made.items()} == {
@@ -200,7 +200,7 @@ def by_hand(network: Any, data: list[dict[str, list[int]]], align: Align) -> tup
     ],
     ids=["afp", "embeddings", "last"],
 )
-def test_the_loss_and_its_gradient_are_those_by_hand(
+def test_the_loss_and_its_gradient_equal_a_manual_computation(
     align: Align, adapted: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
     data = rows(tiny_model, 5, without=[3])
@@ -223,7 +223,7 @@ def test_the_loss_and_its_gradient_are_those_by_hand(
         torch.testing.assert_close(found, other.expand_as(found), rtol=2e-3, atol=2e-5)
 
 
-def test_the_log_has_both_parts_and_accumulation_means_them(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_log_has_both_parts_averaged_over_accumulation_steps(tiny_model: Path, tmp_path: Path) -> None:
     data = rows(tiny_model, 4, without=[])
     align = Align(contrast_weight=1.0, output_weight=1.5)
     made = trainer(tiny_model, data, align, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
@@ -251,14 +251,14 @@ def test_a_batch_with_fewer_than_two_pairs_has_no_contrast(
     assert log["loss"] == pytest.approx(1.5 * log["output_loss"], rel=1e-4)
 
 
-def test_without_a_weight_nothing_is_contrasted(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_weight_of_zero_disables_the_contrast(tiny_model: Path, tmp_path: Path) -> None:
     data = rows(tiny_model, 2)
     made = trainer(tiny_model, data, Align(contrast_weight=0.0), tmp_path, per_device_train_batch_size=1)
     made.train()
     assert not {"contrast_loss", "contrast_pairs"} & made.state.log_history[0].keys()
 
 
-def test_evaluation_has_the_same_loss(tiny_model: Path, tmp_path: Path) -> None:
+def test_evaluation_computes_the_same_loss(tiny_model: Path, tmp_path: Path) -> None:
     data = rows(tiny_model, 3)
     made = trainer(tiny_model, data, Align(), tmp_path)
     found = made.evaluate(Dataset.from_list(data))
@@ -286,7 +286,9 @@ def accuracy(made: AlignmentTrainer, data: list[dict[str, list[int]]]) -> float:
 
 
 @pytest.mark.parametrize(("adapted", "checkpointed"), [(False, False), (True, True)])
-def test_steps_bring_translations_together(adapted: bool, checkpointed: bool, tiny_model: Path, tmp_path: Path) -> None:
+def test_training_brings_translations_together(
+    adapted: bool, checkpointed: bool, tiny_model: Path, tmp_path: Path
+) -> None:
     data = rows(tiny_model)
     lora = LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     given: dict[str, Any] = {"peft_config": lora, "learning_rate": 1e-2} if adapted else {}
@@ -312,7 +314,7 @@ def test_checkpointing_changes_no_weight(tiny_model: Path, tmp_path: Path) -> No
         torch.testing.assert_close(weight, found[1][name], rtol=1e-5, atol=1e-6)
 
 
-def test_columns_that_are_not_asked_for_may_stay(tiny_model: Path, tmp_path: Path) -> None:
+def test_unused_columns_are_ignored(tiny_model: Path, tmp_path: Path) -> None:
     data = [row | {"id": str(place)} for place, row in enumerate(rows(tiny_model, 2))]
     made = trainer(tiny_model, data, Align(), tmp_path, remove_unused_columns=False)
     made.train()
@@ -330,7 +332,7 @@ def step(model: Path, out: Path) -> None:
         torch.save((made.state.log_history[0], made.model.state_dict()), out / f"{processes}.pt")
 
 
-def test_two_processes_make_the_step_of_one(tiny_model: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_same_step_as_one(tiny_model: Path, tmp_path: Path) -> None:
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     line = [sys.executable, __file__, str(tiny_model), str(tmp_path)]
     running = [

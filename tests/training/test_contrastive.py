@@ -24,7 +24,7 @@ from x_instruction.training.contrastive import gather_rows, info_nce
 @pytest.mark.parametrize(
     ("left", "right"), [((1, 4), (1, 4)), ((0, 4), (0, 4)), ((3, 4), (2, 4)), ((3, 4), (3, 5)), ((4,), (4,))]
 )
-def test_contrast_refuses_states_that_are_no_pairs(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+def test_contrast_refuses_states_without_pairs(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         info_nce(torch.ones(left), torch.ones(right), 0.05)
 
@@ -42,7 +42,7 @@ def test_pooling_refuses_a_sentence_without_tokens_and_another_shape() -> None:
         pool(torch.ones(2, 3, 4), torch.ones(2, 4), "mean")
 
 
-def test_a_layer_that_is_not_there_is_refused() -> None:
+def test_a_missing_layer_is_refused() -> None:
     network = networks()["llama"]
     ids = torch.tensor([[5, 6]])
     for layer in (-1, 4):
@@ -62,7 +62,7 @@ def test_pooling_by_hand_whatever_the_padding_side() -> None:
     assert pool(hidden, mask, "mean").tolist() == [[2.0, 4.0], [6.0, 3.0]]
 
 
-def test_the_last_token_is_the_last_one_seen_and_not_a_count() -> None:
+def test_the_last_token_is_the_last_unmasked_one() -> None:
     hidden = torch.arange(4.0)[None, :, None]
     assert pool(hidden, torch.tensor([[0, 1, 0, 1]]), "last").item() == 3.0
     assert pool(hidden, torch.tensor([[1, 0, 1, 0]]), "last").item() == 2.0
@@ -96,7 +96,7 @@ def naive(left: list[list[float]], right: list[list[float]], temperature: float)
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 6), st.integers(1, 5), st.sampled_from([0.05, 0.3, 1.0]), st.integers(0, 10_000))
-def test_contrast_is_what_two_loops_find(n: int, width: int, temperature: float, seed: int) -> None:
+def test_contrast_equals_naive_loops(n: int, width: int, temperature: float, seed: int) -> None:
     left, right = torch.randn(2, n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     expected = naive(left.tolist(), right.tolist(), temperature)
     assert info_nce(left, right, temperature).item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
@@ -115,7 +115,7 @@ def test_directions_differ() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_check_values_of_the_method(dtype: torch.dtype) -> None:
+def test_contrast_equals_check_values_of_the_method(dtype: torch.dtype) -> None:
     same = torch.full((2, 3), 0.7, dtype=dtype)
     assert info_nce(same, same, 0.05).item() == pytest.approx(math.log(2), rel=1e-6)
     apart = torch.tensor([[2.0, 0.0], [0.0, 0.5]], dtype=dtype)
@@ -133,7 +133,7 @@ def test_the_worst_case_is_finite_and_so_is_its_gradient() -> None:
     assert info_nce(torch.eye(2, dtype=torch.bfloat16), torch.eye(2), 0.05).dtype == torch.float32
 
 
-def test_the_gradient_is_that_of_cross_entropy() -> None:
+def test_the_gradient_equals_that_of_cross_entropy() -> None:
     left, right = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for tensor in (left, right):
         tensor.requires_grad_()
@@ -178,7 +178,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "bloom", "xglm"])
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
-def test_states_are_those_that_the_network_shows_and_no_layer_above_is_run(kind: str, layer: int) -> None:
+def test_states_equal_hidden_states_and_later_layers_are_not_run(kind: str, layer: int) -> None:
     network = networks()[kind].eval()
     ids = torch.tensor([[5, 6, 7, 8, 9], [7, 9, 11, 1, 1]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -217,7 +217,7 @@ def test_states_with_gradient_checkpointing_have_the_same_gradient(reentrant: bo
     assert all(torch.equal(one, other) for one, other in zip(plain, checkpointed, strict=True))
 
 
-def test_states_of_a_network_whose_layers_are_not_found_come_from_all_of_it() -> None:
+def test_states_of_an_unknown_architecture_come_from_the_whole_network() -> None:
     network = networks()["llama"].eval()
     ids = torch.tensor([[5, 6, 7]])
     expected = hidden_states(network, ids, torch.ones_like(ids), 1)
@@ -228,7 +228,7 @@ def test_states_of_a_network_whose_layers_are_not_found_come_from_all_of_it() ->
 # Over processes
 
 
-def test_one_process_gathers_what_it_has() -> None:
+def test_one_process_gathers_its_own_states() -> None:
     rows = torch.ones(2, 3)
     assert gather_rows(rows) is rows
 
@@ -257,7 +257,7 @@ def joint(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("shares", "symmetric"), [([3, 3], False), ([4, 1], True), ([0, 3], False)])
-def test_two_processes_have_the_loss_and_on_average_the_gradient_of_one(
+def test_two_processes_have_the_loss_and_mean_gradient_of_one(
     shares: list[int], symmetric: bool, tmp_path: Path
 ) -> None:
     for_all = [json.dumps(shares), json.dumps(symmetric), str(tmp_path)]

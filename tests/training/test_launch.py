@@ -84,7 +84,7 @@ def strange_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("strange_shell")
-def test_two_processes_do_what_one_does(tiny_model: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_same_model_as_one(tiny_model: Path, tmp_path: Path) -> None:
     """Over the end of an epoch, whatever a shell says."""
     done = {}
     for processes in (1, 2):
@@ -120,13 +120,13 @@ def test_two_processes_contrast_all_their_pairs(tiny_model: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_what_one_process_of_two_refuses_is_reported(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_error_in_one_of_two_processes_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     settings = job(tiny_model, processes=2, target_modules=("nothing",))
     with pytest.raises(TrainingError, match=r"train\.target_modules has 'nothing'"):
         launch(settings, ROWS, tmp_path / "model")
 
 
-def test_all_processes_end_with_the_run(tiny_model: Path, tmp_path: Path) -> None:
+def test_all_processes_stop_with_the_run(tiny_model: Path, tmp_path: Path) -> None:
     """So does the launcher, even if no process waits for the end of the run."""
     settings = job(tiny_model, epochs=10_000.0, processes=2, device_batch_size=4, save_steps=1)
     (tmp_path / "job.json").write_text(recipe.dumps(settings), "utf-8")
@@ -218,14 +218,18 @@ def test_a_process_sees_its_own_gpus(
         assert line[line.index("--num_processes") + 1] == str(processes)
 
 
-def test_more_processes_than_gpus(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(TrainingError, match=r"train\.processes is 3 and 2 GPUs are visible"):
         launch(job(tiny_model, processes=3, device="auto"), ROWS, tmp_path / "model")
 
 
 @pytest.mark.usefixtures("begun")
-def test_what_was_said_last_is_reported(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_error_of_the_output_is_reported(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """accelerate puts a table behind it, and says there that a process was killed."""
     output = (
         "[rank1]: torch.OutOfMemoryError: CUDA out of memory.\n"
@@ -255,7 +259,7 @@ def test_what_was_said_last_is_reported(tiny_model: Path, tmp_path: Path, monkey
     ],
 )
 @pytest.mark.usefixtures("begun")
-def test_where_a_tuning_runs_throws_no_checkpoint_away(
+def test_only_settings_that_change_the_weights_discard_checkpoints(
     align: Align | None, change: dict[str, Any], kept: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / ".model.training" / "checkpoints" / "checkpoint-1"
@@ -267,7 +271,7 @@ def test_where_a_tuning_runs_throws_no_checkpoint_away(
     assert checkpoint.exists() == kept
 
 
-def test_what_decides_a_tuning(tiny_model: Path) -> None:
+def test_the_fingerprint_covers_settings_that_change_the_weights(tiny_model: Path) -> None:
     found = fingerprint(job(tiny_model))
     assert {"model.name", "model.revision", "model.adapter", "train.seed", "train.threads"} <= found.keys()
     assert not {"train.device", "train.save_steps", "train.processes", "model.batch_size"} & found.keys()
@@ -277,7 +281,7 @@ def test_what_decides_a_tuning(tiny_model: Path) -> None:
 @pytest.mark.usefixtures("warm_trainings")
 @pytest.mark.parametrize("sampling", ["random", "by_length"])
 @pytest.mark.parametrize("change", [{}, {"device_batch_size": 4}, {"device_batch_size": 2, "processes": 2}])
-def test_in_other_pieces_it_continues_to_the_same_weights(
+def test_a_resumed_training_gives_the_same_weights_with_other_batch_splits(
     sampling: str, change: dict[str, Any], tiny_model: Path, tmp_path: Path, stopped: dict[str, Path]
 ) -> None:
     shutil.copytree(stopped[sampling], tmp_path / ".model.training")
@@ -319,7 +323,7 @@ def cut(self: Any, args: Any, state: Any, *given: Any, **more: Any) -> None:
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_checkpoints_come_as_often_as_is_said_now(
+def test_a_changed_save_steps_applies_when_resuming(
     tmp_path: Path, stopped: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(stopped["random"], tmp_path / "work")
@@ -343,7 +347,7 @@ def left_whole(settings: TrainJob, target: Path) -> Path:
 
 
 @pytest.mark.usefixtures("warm_trainings")
-def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_removed_model_is_restored_from_its_training_folder(tiny_model: Path, tmp_path: Path) -> None:
     """Killed between the model's appearance and the removal of the rest, and the model removed later."""
     settings = job(tiny_model, steps=2, learning_rate=1e-2)
     launch(settings, ROWS, tmp_path / "whole")
@@ -368,7 +372,7 @@ def test_a_model_that_was_removed_after_it_was_there(tiny_model: Path, tmp_path:
         ("google/gemma-3-270m", None, False),
     ],
 )
-def test_an_adapter_that_says_it_is_for_another_base(
+def test_an_adapter_for_another_base_gives_a_warning(
     base: str,
     made_for: str | None,
     warned: bool,

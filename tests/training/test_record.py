@@ -39,7 +39,7 @@ TUNED = TrainResult(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_embedded_base_is_named_so_that_others_can_get_it(name: str) -> None:
+def test_an_embedded_base_model_is_recorded_by_its_hub_id(name: str) -> None:
     model = MODELS[name]
     assert hub_id_and_form(model.title) == (model.hub_id, model.file_format)
     assert hub_id_and_form("somebody/else (Q8)") == ("somebody/else (Q8)", "")

@@ -71,14 +71,14 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["train", "sft", *map(str, arguments)])
 
 
-def test_nothing_to_tune_on(tmp_path: Path) -> None:
+def test_data_without_usable_rows_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"instruction": "a", "output": " ", "language": "fi"}\n', "utf-8")
     with pytest.raises(CorpusError, match=r"no row to train on in empty\.jsonl \(empty 1\)"):
         sft.read(sources(str(empty), "web"))
 
 
-def test_rows_whose_language_nobody_says(tmp_path: Path) -> None:
+def test_a_row_without_a_language_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"instruction": "a", "output": "b"}\n', "utf-8")
     with pytest.raises(CorpusError, match=r"no_language 1"):
@@ -86,7 +86,7 @@ def test_rows_whose_language_nobody_says(tmp_path: Path) -> None:
     assert sft.read(sources(f"fi={path}", "web")).pairs[0].language == "fi"
 
 
-def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
+def test_aligned_sentences_stay_with_their_row(tmp_path: Path) -> None:
     """Rows need no id for it, and an id that several rows have says nothing of the others."""
     same = {"id": "1", "instruction": "a", "output": "b", "language": "fi"}
     rows = [
@@ -103,24 +103,24 @@ def test_sentences_to_align_go_with_their_row(tmp_path: Path) -> None:
     assert found == [("one", "yksi"), ("two", "kaksi"), None, None]
 
 
-def test_rows_longer_than_the_context(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_max_tokens_above_the_context_is_refused(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     config = settings(tiny_model, "train.max_tokens=999999")
     with pytest.raises(TrainingError, match=r"train.max_tokens is 999,999, expected at most"):
         sft.train(config, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
-def test_a_chat_prompt_without_a_template(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_chat_prompt_needs_a_chat_template(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="chat template"):
         sft.train(settings(tiny_model, "prompt=chat"), sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
-def test_everything_kept_apart(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_search_rows_must_leave_rows_to_train_on(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     config = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_rows=1000")
     with pytest.raises(TrainingError, match="lr_search_rows is 1000 and there are 24 rows"):
         sft.train(config, sft.read(sources(str(data), "web")), tmp_path / "m", print)
 
 
-def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_the_command_trains_and_records(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "mine"
     sets = [part for pair in (f"model.name={tiny_model}", *TUNE) for part in ("--set", pair)]
     done = run("embedded", data, "--out", out, *sets)
@@ -143,14 +143,14 @@ def test_the_command_tunes_and_records(tiny_model: Path, data: Path, tmp_path: P
     assert "exists already" in str(again.exception)
 
 
-def test_the_recipes_that_ship_are_listed() -> None:
+def test_included_recipes_are_listed() -> None:
     done = CliRunner().invoke(cli, ["recipe", "list", "--kind", "train"])
     assert done.exit_code == 0
     assert [line.split()[1] for line in done.output.splitlines()[1:]] == ["afp", "embedded", "x-instruction"]
     assert run().exit_code == 2
 
 
-def test_the_learning_rate_that_does_best_is_taken(
+def test_the_best_learning_rate_is_used(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By search rows of the target languages; those are not tuned on."""
@@ -200,7 +200,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return found
 
 
-def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
+def test_evaluation_prompts_have_the_tokens_of_training_prompts(
     tiny_model: Path,
     data: Path,
     mixed: Path,
@@ -258,7 +258,7 @@ def test_a_model_is_asked_in_the_tokens_that_it_was_tuned_on(
     assert "tag is '{lang}', expected text whose only fields are {tag} and {name}" in str(done.exception)
 
 
-def test_sizes_are_measured_with_the_tags_of_the_mix(
+def test_a_size_curve_uses_the_tags_of_the_mix(
     tiny_model: Path, mixed: Path, encoded: list[list[int]], tmp_path: Path
 ) -> None:
     config = settings(tiny_model, "train.method=full", "answer_tokens=2")
@@ -271,7 +271,7 @@ def test_sizes_are_measured_with_the_tags_of_the_mix(
     assert all(SEED in decode(tokens) for tokens in encoded)
 
 
-def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
+def test_the_first_of_two_mixes_sets_the_tags(data: Path, mixed: Path, tmp_path: Path) -> None:
     found = files.sources(str(data), "web")
     files.write(mixing.load("x-instruction", {"languages": ["fi", "th"]}), found, tmp_path / "other")
     both = [source for name in ("mix", "other") for source in sources(str(tmp_path / name), "web")]
@@ -283,7 +283,7 @@ def test_tags_of_two_mixes(data: Path, mixed: Path, tmp_path: Path) -> None:
         sft.read(both)
 
 
-def test_prompts_name_the_language_of_the_answer_unless_the_row_is_of_a_mix(mixed: Path, tmp_path: Path) -> None:
+def test_prompts_name_the_language_of_the_answer_unless_the_row_comes_from_a_mix(mixed: Path, tmp_path: Path) -> None:
     rows = [
         ({"instruction": "Tell.", "language": "fi"}, "Tell. Answer in Finnish."),
         ({"instruction": "Tell.", "language": "fin_Latn"}, "Tell. Answer in Finnish."),
@@ -320,7 +320,7 @@ def ewe(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_language_that_no_identifier_knows_is_reported_before_anything_is_tuned(
+def test_an_unidentifiable_language_is_reported_before_training(
     tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sft, "launch", lambda *given, **more: pytest.fail("tuned"))
@@ -336,7 +336,7 @@ def test_a_language_that_no_identifier_knows_is_reported_before_anything_is_tune
         sft.train(missing, data, tmp_path / "m", print)
 
 
-def test_the_recipe_names_what_identifies(
+def test_lid_model_of_the_recipe_is_used(
     tiny_model: Path, ewe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tmp_path / "lid.bin"
@@ -352,7 +352,7 @@ def test_the_recipe_names_what_identifies(
     assert sft.evaluate(asked, tiny_model, rows)["ee"].language_accuracy == 1.0
 
 
-def test_a_language_that_there_is_not_is_reported_before_anything_is_tuned(tmp_path: Path) -> None:
+def test_an_unknown_language_is_dropped_before_training(tmp_path: Path) -> None:
     rows = [{"instruction": "a", "output": "b", "language": tag} for tag in ("fi", "zz", "unknown")]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -362,7 +362,7 @@ def test_a_language_that_there_is_not_is_reported_before_anything_is_tuned(tmp_p
     assert found.names == ("rows",), "a folder's name may be a person's"
 
 
-def test_rows_of_one_document_are_on_one_side(tmp_path: Path) -> None:
+def test_rows_of_one_document_are_not_split(tmp_path: Path) -> None:
     """A mix may ask one row thrice, under three ids; it is asked in the language of its prompt."""
     rows = [
         {
@@ -384,7 +384,7 @@ def test_rows_of_one_document_are_on_one_side(tmp_path: Path) -> None:
     assert {pair.document for pair in rest}.isdisjoint(pair.document for pair in held)
 
 
-def test_scores_of_other_rows_choose_no_learning_rate(
+def test_scores_on_other_rows_are_not_reused(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that was killed after its trials, and is made again with other rows, tries again; of equal scores the one
@@ -415,7 +415,7 @@ def test_scores_of_other_rows_choose_no_learning_rate(
     assert tried == ["0.001", "0.0001"] * 2
 
 
-def test_a_size_curve_continues_and_takes_nothing_of_other_settings(
+def test_a_size_curve_continues_only_with_the_same_settings(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, _ = held_out.read((str(data),), 1)
@@ -438,7 +438,7 @@ def test_a_size_curve_continues_and_takes_nothing_of_other_settings(
         go(recipe=settings(tiny_model, "answer_tokens=2", "train.steps=1"))
 
 
-def test_the_line_through_sizes() -> None:
+def test_a_line_is_fitted_through_sizes() -> None:
     line = fit([1, 10, 100], [2.0, 2.0 + 3 * 2.302585092994046, 2.0 + 6 * 2.302585092994046])
     assert (line.slope, line.constant) == (pytest.approx(3.0), pytest.approx(2.0))
     assert line.low == pytest.approx(3.0)

@@ -36,22 +36,22 @@ def learned(reader: ExampleEncoder, row: dict[str, list[int]]) -> str:
     return str(reader.tokenizer.decode([token for token in row["labels"] if token != -100]))
 
 
-def test_no_rows(reader: ExampleEncoder) -> None:
+def test_no_rows_are_refused(reader: ExampleEncoder) -> None:
     with pytest.raises(TrainingError, match="there is no row to train on"):
         reader.rows([], None, 99)
 
 
-def test_prompts_that_leave_no_room(reader: ExampleEncoder) -> None:
+def test_prompts_without_room_for_an_output_are_refused(reader: ExampleEncoder) -> None:
     with pytest.raises(TrainingError, match="every prompt has at least 3 tokens, so no output is left"):
         reader.rows([TrainingExample("How do tides work, and why?", " The moon.")], 3, 99)
 
 
-def test_more_than_the_model_reads(reader: ExampleEncoder) -> None:
+def test_max_tokens_above_the_context_is_refused(reader: ExampleEncoder) -> None:
     with pytest.raises(TrainingError, match=r"max_tokens is 9,999,999, expected at most [\d,]+, the context of"):
         reader.rows([TrainingExample("a", "b")], 9_999_999, 99)
 
 
-def test_a_chat_for_a_model_without_a_template(reader: ExampleEncoder) -> None:
+def test_a_chat_needs_a_chat_template(reader: ExampleEncoder) -> None:
     with pytest.raises(TrainingError, match="has no chat template: use a plain prompt"):
         reader.encode(TrainingExample((("user", "hello"),), "hi"))
 
@@ -68,12 +68,12 @@ def test_the_loss_covers_exactly_the_output(reader: ExampleEncoder, prompt: str,
     assert row["input_ids"][-1] == reader.tokenizer.eos_token_id
 
 
-def test_an_output_that_continues_has_no_end(reader: ExampleEncoder) -> None:
+def test_an_unfinished_output_has_no_end_token(reader: ExampleEncoder) -> None:
     rows, _ = reader.rows([TrainingExample("Q:", " yes", end=False)], None, 100)
     assert learned(reader, rows[0]) == " yes"
 
 
-def test_prompts_are_read_as_engines_read_them(reader: ExampleEncoder, tiny_model: Path, chat_model: Path) -> None:
+def test_prompts_are_tokenized_as_by_the_engines(reader: ExampleEncoder, tiny_model: Path, chat_model: Path) -> None:
     engine = TransformersEngine(Model(name=str(tiny_model)))
     tokens, start = reader.encode(TrainingExample("Kysymys: sauna?\n", "Lämmin."))
     assert tokens[:start] == engine.encoder.prompt("Kysymys: sauna?\n")
@@ -103,6 +103,6 @@ def test_lengths_are_measured(reader: ExampleEncoder) -> None:
     assert (lengths.max_tokens, lengths.truncated) == (long, 0)
 
 
-def test_a_long_prompt_is_left_out_and_counted(reader: ExampleEncoder) -> None:
+def test_a_long_prompt_is_skipped_and_counted(reader: ExampleEncoder) -> None:
     rows, lengths = reader.rows([TrainingExample("a", "b"), TrainingExample("a " * 60, "b")], 10, 99)
     assert (list(rows), lengths.dropped, lengths.truncated) == ([0], 1, 0)

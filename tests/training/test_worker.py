@@ -60,7 +60,9 @@ def prepared(folder: Path, settings: TrainJob, examples: list[TrainingExample] =
         ({"learning_rate": 1e30, "steps": 30}, r"is (nan|inf) at step \d+: lower train.learning_rate"),
     ],
 )
-def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+def test_unsupported_settings_are_refused(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
     if torch.cuda.is_available() and "learning_rate" not in settings:
         pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match=message):
@@ -68,7 +70,7 @@ def test_what_cannot_work(tiny_model: Path, tmp_path: Path, settings: dict[str, 
 
 
 @pytest.mark.parametrize("steps", [4, 103])
-def test_no_number_at_the_very_end(
+def test_a_nan_loss_in_the_last_step_is_reported(
     steps: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the last step alone, which of more than a hundred was not looked at."""
@@ -86,7 +88,7 @@ def test_no_number_at_the_very_end(
     assert not (folder / RESULT).exists()
 
 
-def test_weights_that_are_no_numbers() -> None:
+def test_infinite_weights_are_reported() -> None:
     network = torch.nn.Linear(2, 2)
     _check_weights(network, 3)
     with torch.no_grad():
@@ -97,9 +99,7 @@ def test_weights_that_are_no_numbers() -> None:
     _check_weights(network, 3)
 
 
-def test_no_checkpoint_holds_what_is_no_number(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_checkpoint_has_infinite_weights(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or every further attempt would go on from it."""
     plain = OutputTrainer._clip_grad_norm
 
@@ -117,12 +117,14 @@ def test_no_checkpoint_holds_what_is_no_number(
     assert [path.name for path in (folder / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
-def test_all_weights_of_a_model_with_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
+def test_full_training_refuses_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"train\.method is full and model\.adapter is mine, .*merge it"):
         train(prepared(tmp_path / "work", job(tiny_model, adapter=str(tmp_path / "mine"), method="full")))
 
 
-def test_several_gpus_and_one_process(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_with_several_gpus_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """transformers would take a batch on each of them."""
     monkeypatch.setattr(SFTConfig, "n_gpu", 4)
     with pytest.raises(TrainingError, match="one process sees 4 GPUs, which would multiply the batch size by 4"):
@@ -130,7 +132,7 @@ def test_several_gpus_and_one_process(tiny_model: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("rank", "device"), [("1", 1), (None, 0)])
-def test_four_bits_are_loaded_where_they_are_used(
+def test_four_bit_weights_are_loaded_on_their_device(
     rank: str | None, device: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such weights cannot be moved; torch's current device is the first one until the trainer is there."""
@@ -148,12 +150,12 @@ def test_four_bits_are_loaded_where_they_are_used(
     assert _loading(TrainConfig(dtype="bfloat16"), "cuda") == {"dtype": torch.bfloat16}
 
 
-def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="does not exist"):
         launch(job(tmp_path / "nothing"), ROWS, tmp_path / "model")
 
 
-def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     launch(job(tiny_model, steps=1), ROWS, tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_config.json"
     as_it_was = path.read_text("utf-8")
@@ -167,18 +169,18 @@ def test_an_adapter_of_another_base(tiny_model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
-def test_a_folder_in_the_way(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(TrainingError, match="exists already"):
         launch(job(tiny_model), ROWS, tmp_path / "model")
 
 
-def test_alignment_wants_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
+def test_alignment_needs_parallel_sentences(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="needs at least 2 rows with sentence and parallel"):
         train(prepared(tmp_path / "work", job(tiny_model, Align())))
 
 
-def test_lessons_survive_their_file(tmp_path: Path) -> None:
+def test_examples_round_trip(tmp_path: Path) -> None:
     examples = [
         TrainingExample("a\u2028b \ud800", "x\ny", False),
         TrainingExample((("system", "s"), ("user", "น้ำ")), "z", True, "one", "yksi"),
@@ -208,7 +210,7 @@ def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Outpu
 
 
 @pytest.mark.parametrize("size", [1 << 25, 1])
-def test_the_loss_and_gradient_are_those_of_trl_and_of_plain_arithmetic(
+def test_the_loss_and_gradient_equal_trl_and_a_manual_computation(
     size: int, trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, and token by token; all weights learn here, the vocabulary's too."""
@@ -253,7 +255,9 @@ def test_the_loss_of_a_model_in_bfloat16_is_computed_in_float32(
     assert torch.nn.functional.cosine_similarity(half_grad.float(), exact_grad, dim=0) > 0.99
 
 
-def test_a_model_that_bends_its_logits_is_left_to_trl(trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_transforms_its_logits_uses_the_loss_of_trl(
+    trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = next(iter(trainer.get_train_dataloader()))
     number = int((batch["labels"] != -100).sum())
     straight = step(trainer, OutputTrainer.compute_loss, batch, number)[0]
@@ -294,7 +298,7 @@ def step(
     return loss.item(), torch.cat([w.grad.flatten() for w in trainer.model.parameters()])
 
 
-def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
+def test_packed_rows_do_not_attend_to_each_other(tiny_model: Path, tmp_path: Path) -> None:
     """The loss of a packed step is that of its rows read one by one."""
     examples = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
     done = train(
@@ -315,7 +319,7 @@ def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> 
     assert done.losses[0][1] == pytest.approx(total / tokens, rel=1e-4)
 
 
-def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_trained_model_learns_and_loads_in_the_engine(tiny_model: Path, tmp_path: Path) -> None:
     done = launch(job(tiny_model, method="full", epochs=30.0, learning_rate=3e-3), ROWS, tmp_path / "model")
     assert done.losses[0][1] > 2
     assert done.loss < 0.3
@@ -333,7 +337,7 @@ def test_it_learns_and_the_engine_reads_what_came_of_it(tiny_model: Path, tmp_pa
     assert right >= 28
 
 
-def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_adapter_has_no_local_paths_and_is_deterministic(tiny_model: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         launch(job(tiny_model, steps=2), ROWS, tmp_path / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
@@ -342,7 +346,7 @@ def test_an_adapter_says_nothing_of_this_machine_and_is_written_alike(tiny_model
     assert str(tiny_model).encode() not in files["adapter_config.json"]
 
 
-def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_finished_training_is_completed_without_repeating_it(tiny_model: Path, tmp_path: Path) -> None:
     """Killed between the last step and the model's appearance, nothing is tuned again."""
     settings = job(tiny_model, steps=2)
     with pytest.raises(ZeroDivisionError):
@@ -359,7 +363,7 @@ def test_a_finished_work_is_taken_up(tiny_model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / ".model.training").exists()
 
 
-def test_other_rows_begin_anew(tiny_model: Path, tmp_path: Path) -> None:
+def test_other_rows_restart_the_training(tiny_model: Path, tmp_path: Path) -> None:
     settings = job(tiny_model, steps=2, save_steps=1)
     with pytest.raises(ZeroDivisionError):
         launch(settings, ROWS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
@@ -372,7 +376,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "adapter_model.safetensors").read_bytes()
 
 
-def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_killed_training_gives_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
     settings = job(tiny_model, steps=12, save_steps=1, learning_rate=1e-2)
     launch(settings, ROWS, tmp_path / "whole")
     folder = prepared(tmp_path / ".killed.training", settings)
@@ -394,7 +398,7 @@ def test_killed_it_comes_to_the_same_weights(tiny_model: Path, tmp_path: Path) -
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(tiny_model: Path, tmp_path: Path) -> None:
     settings = job(tiny_model, steps=3, save_steps=1)
     folder = prepared(tmp_path / ".model.training", settings)
     broken = folder / "checkpoints" / "checkpoint-2"
@@ -403,7 +407,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -
     assert launch(settings, ROWS, tmp_path / "model").steps == 3
 
 
-def test_the_work_ends_with_who_asked(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_training_stops_with_its_parent_process(tiny_model: Path, tmp_path: Path) -> None:
     folder = prepared(tmp_path / "work", job(tiny_model, epochs=10_000.0))
     code = (
         "import subprocess, sys, time; "
