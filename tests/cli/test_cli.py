@@ -96,7 +96,9 @@ def row(text: object, **more: object) -> bytes:
         ("bad_parquet", b"PAR1 nothing here", "bad"),
     ],
 )
-def test_an_unusable_corpus_is_reported(recipe_file: Write, tmp_path: Path, name: str, body: bytes, expected: str) -> None:
+def test_an_unusable_corpus_is_reported(
+    recipe_file: Write, tmp_path: Path, name: str, body: bytes, expected: str
+) -> None:
     name = name.replace("cut_gz", "cut_jsonl_gz")
     recipe = recipe_file(corpus=files(tmp_path, **{name: body}))
     line = refused("run", recipe, "--out", tmp_path / "run", "--languages", "fi")

@@ -105,9 +105,7 @@ def test_prices_apply_to_earlier_requests(served_recipe: Write, tmp_path: Path) 
     assert sum(t.cost for t in totals(run, recipe)) == pytest.approx(spent(run, recipe)) != 0
 
 
-def test_costs_of_incomplete_shards_are_counted(
-    served_recipe: Write, server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_costs_of_incomplete_shards_are_counted(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
     recipe = served_recipe(**flat(PRICES))
     run = RunFolder(tmp_path / "run")
     server.fault = lambda path, body: (401, {"error": {"message": "no"}}) if tokens(server) >= 15 else None
@@ -267,9 +265,7 @@ def test_retry_failed_repeats_only_failed_requests(served_recipe: Write, server:
     assert worked(server) == []
 
 
-def test_requests_that_fail_again_stay_dropped(
-    served_recipe: Write, server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_requests_that_fail_again_stay_dropped(served_recipe: Write, server: OpenAIServer, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     server.fault = failing(3)
     run = go(recipe, root)
