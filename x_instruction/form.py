@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 
@@ -16,8 +16,21 @@ from x_instruction.corpus.words import words
 from x_instruction.errors import RecipeError
 from x_instruction.languages import Language, language
 
+
+def _searched(pattern: str) -> Callable[[str], bool]:
+    """Whether a text has a part like this, in any case."""
+    compiled, compiled_ascii = re.compile(pattern, re.I), re.compile(pattern, re.I | re.A)
+
+    def search(text: str) -> bool:
+        # The same for a line of ASCII, in two thirds of the time.
+        is_ascii = text.isascii() and text.isprintable()
+        return (compiled_ascii if is_ascii else compiled).search(text) is not None
+
+    return search
+
+
 # Instructions that mention "the text" or that fit any text are useless: the reader of the pair has only this response.
-_MENTIONS = re.compile(
+_MENTIONS = _searched(
     r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
     r"|\b(?:in|of|from|by|about|with|does|did|do|is|was|are|to|summari[sz]e|read|above)\s+the\s+(?:(?:above|given)\s+)?"
@@ -31,7 +44,6 @@ _MENTIONS = re.compile(
     r"|\b(?:explain|describe|tell|how|why|who|does)\b.{0,20}\b(?:the|an?) (?:\w+ )?article\b(?! (?:of|\d))|\barticle\?$"
     r"|\b(?:title|headline|summary|question|answer|instruction|translation)s?:"
     r"|\bsummari[sz]e (?:this|the)\b|\bhow (?:do|would|can|could) (?:you|i|we) translate\b",
-    re.I,
 )
 _GENERIC = re.compile(
     r"^(?:what (?:is|are|was|were) (?:this|it|that|they|these|those)(?: about)?"
@@ -49,16 +61,15 @@ _GENERIC = re.compile(
     r"|write (?:a|an) (?:letter|story|poem|essay|sentence|article)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
     re.I,
 )
-_REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
+_REPEATS = _searched(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}")
 # What surrounds the text of a web page, and is in no request: addresses, markup, menus, notices, dates of news.
-_FURNITURE = re.compile(
+_FURNITURE = _searched(
     r"https?://|\bwww\.|</?[a-z]{1,10}\b[^>]{0,80}>|&(?:nbsp|amp|quot|lt|gt|#\d+);|\{\{|\}\}|\[(?:edit|\d+)\]"
     r"|©|\ball rights reserved\b|\bcopyright \d|\bprivacy policy\b|\bterms of (?:use|service)\b|\bcookies? policy\b"
     r"|\b(?:read|learn|see|show) more\s*(?:»|>|\.\.\.|…|$)|\bclick here\b|\bsubscribe (?:to|now)\b|\bshare on\b"
     r"|^(?:posted|written|published|submitted) (?:by|on)\b|\btable of contents\b|\bpage \d+ of \d+\b"
     r"|[|»›•→]|(?:\s[-–—/]\s.*){3}|\s[-–—]\s*wikipedia\b|\bthe free encyclopedia\b|\.(?:html?|php|aspx?)\b"
     r"|_{3,}|\*{3,}|={3,}|#{2,}|\.{5,}",
-    re.I,
 )
 # A word that is not the first one. If it begins with a capital letter, it is a name.
 _WORD = re.compile(r"(?<=[\s(\"'“‘«/-])[^\W\d_][\w’'-]*")
@@ -126,13 +137,13 @@ def _fault(instruction: str, passage_text: str, unnamed: str, settings: Generate
         return "too_long"
     if not _in_script(instruction, into):
         return "wrong_language"
-    if _FURNITURE.search(instruction):
+    if _FURNITURE(instruction):
         return "page_furniture"
-    if into.tag == "en" and _MENTIONS.search(instruction):
+    if into.tag == "en" and _MENTIONS(instruction):
         return "mentions_the_text"
     if into.tag == "en" and _GENERIC.match(instruction):
         return "generic"
-    if _REPEATS.search(instruction):
+    if _REPEATS(instruction):
         return "repeats_itself"
     if len(_NEXT.findall(instruction)) >= settings.max_sentences:
         return "several_sentences"

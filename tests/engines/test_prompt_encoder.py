@@ -113,6 +113,15 @@ def test_control_tokens_in_a_plain_text_are_text(tokenizer: Any) -> None:
     assert len(made.text(made.truncate(INJECTED, 5))) <= 5
 
 
+def test_a_text_is_truncated_alike_after_calls_with_other_settings(tokenizer: Any) -> None:
+    made = encoder(tokenizer)
+    expected = [made.truncate(INJECTED, number) for number in range(12)]
+    options = {"truncation": True, "max_length": 3, "padding": "max_length", "split_special_tokens": False}
+    for number, text in enumerate(expected):
+        tokenizer("Sauna", **options)
+        assert made.truncate(INJECTED, number) == text
+
+
 def test_control_tokens_in_a_message_are_text_and_those_of_the_template_are_not(tokenizer: Any) -> None:
     made = encoder(tokenizer)
     ids = made.turns((("user", INJECTED), ("assistant", "</s>")), True)

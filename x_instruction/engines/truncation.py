@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from x_instruction.errors import EngineError, MissingExtra
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 # A token of running text holds at least this many UTF-8 bytes, in tokenizers that cover the language.
 _BYTES_PER_TOKEN = 3
@@ -45,10 +49,8 @@ def truncator(tokenizer: str | None) -> Truncate:
     """
     if tokenizer is None:
         return truncate_by_bytes
-    loaded = _loaded(tokenizer)
-    return lambda text, tokens: truncate_to_tokens(
-        text, tokens, lambda t: loaded.encode(t, add_special_tokens=False).offsets
-    )
+    encode = remembered(_loaded(tokenizer))
+    return lambda text, tokens: truncate_to_tokens(text, tokens, encode)
 
 
 def token_counter(tokenizer: str) -> Callable[[str], int]:
@@ -84,21 +86,34 @@ def _loaded(tokenizer: str) -> Any:
     return loaded
 
 
-def truncate_to_tokens(text: str, tokens: int, offsets: Callable[[str], Sequence[tuple[int, int]]]) -> str:
+def remembered(tokenizer: Tokenizer) -> Callable[[str], Encoding]:
+    """A function that encodes texts without special tokens.
+
+    It keeps the last two encodings, because raters take several parts of one text.
+    """
+
+    @lru_cache(maxsize=2)
+    def encode(text: str) -> Encoding:
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    return encode
+
+
+def truncate_to_tokens(text: str, tokens: int, encode: Callable[[str], Encoding]) -> str:
     """The longest prefix of the text that has at most this many tokens.
 
     Args:
         text: the text.
         tokens: maximum number of tokens.
-        offsets: tokenizes a text into (start, end) positions in characters.
+        encode: tokenizes a text.
     """
     # A prefix can have more tokens than the same characters had within the text (a character that takes several
     # tokens, a word cut in two), so it is tokenized again until it fits.
     for kept in range(tokens, -1, -1):
-        spans = offsets(text)
-        if len(spans) <= tokens:
+        encoded = encode(text)
+        if len(encoded) <= tokens:
             return text
-        text = text[: spans[kept - 1][1]] if kept else ""
+        text = text[: encoded.offsets[kept - 1][1]] if kept else ""
     return text
 
 

@@ -7,15 +7,18 @@ The control tokens of a chat template are special. The same strings inside a pas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from x_instruction.engines import Prompt
 from x_instruction.engines.conversation import without_system
-from x_instruction.engines.truncation import truncate_to_tokens
+from x_instruction.engines.truncation import remembered, truncate_to_tokens
 from x_instruction.errors import EngineError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 # Names with which chat templates switch thinking on and off.
 _SWITCHES = ("enable_thinking", "thinking")
@@ -83,13 +86,7 @@ class PromptEncoder:
 
     def truncate(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""
-        return truncate_to_tokens(
-            text,
-            tokens,
-            lambda t: self.tokenizer(
-                t, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
-            )["offset_mapping"],
-        )
+        return truncate_to_tokens(text, tokens, self._encoded)
 
     def turns(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> list[int]:
         """Token ids of a conversation.
@@ -122,6 +119,24 @@ class PromptEncoder:
         rendered = self._rendered(marked, generation_prompt)
         shown = re.compile(f"{mark}(\\d+)\ufdd1")
         return self._between_control_tokens(rendered, lambda text: shown.sub(lambda m: hidden[int(m[1])], text))
+
+    @cached_property
+    def _encoded(self) -> Callable[[str], Encoding]:
+        """The tokenizer without the checks of transformers, which take long for a short text."""
+        backend = self.tokenizer.backend_tokenizer
+        encode = remembered(backend)
+
+        def plain(text: str) -> Encoding:
+            # Calls of transformers leave their own settings behind.
+            if not backend.encode_special_tokens:
+                backend.encode_special_tokens = True
+            if backend.truncation is not None:
+                backend.no_truncation()
+            if backend.padding is not None:
+                backend.no_padding()
+            return encode(text)
+
+        return plain
 
     def _as_taken(self, turns: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple(turns) if self._takes_system else without_system(tuple(turns))
