@@ -10,6 +10,7 @@ from pathlib import Path
 import environment  # noqa: F401 - before what reads variables at import
 import pytest
 import warm
+from cached_models import hub_cache  # noqa: F401 - a fixture for every folder
 from command_line import say  # noqa: F401 - a fixture for every folder
 from factories import TAGS, write_recipe
 from fake_fasttext import fasttext  # noqa: F401 - a fixture for every folder

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cached_models import cached, commit_of
 
 from x_instruction.config.diversify import Diversify
 from x_instruction.config.fields import affects
@@ -69,6 +70,34 @@ def test_a_local_model_is_its_content_wherever_it_is(tiny_model: Path, tmp_path:
     weights.write_bytes(content)
     os.utime(weights, ns=(0, 0))
     assert fingerprint(one) != fingerprint(two)
+
+
+def test_a_renamed_file_makes_another_model(tiny_model: Path, tmp_path: Path) -> None:
+    """Its time is the same, so only its name tells that the folder has changed."""
+    copied = shutil.copytree(tiny_model, tmp_path / "model")
+    (copied / "extra.json").write_text("{}")
+    before = fingerprint(Model(name=str(copied)))
+    (copied / "extra.json").rename(copied / "other.json")
+    assert fingerprint(Model(name=str(copied))) != before
+
+
+def test_a_model_of_the_hub_is_its_commit(hub_cache: Path) -> None:
+    for revision in ("main", "v2"):
+        cached(hub_cache, "org/model", revision)
+    cached(hub_cache, "org/adapter", "main")
+    found = fingerprint(Model(name="org/model", revision="v2", adapter="org/adapter"))
+    assert (found["name"], found["revision"]) == ("org/model", commit_of("org/model", "v2"))
+    assert found["adapter"] == commit_of("org/adapter", "main")
+    assert fingerprint(Model(name="org/model"))["revision"] == commit_of("org/model", "main")
+
+
+def test_a_local_adapter_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    model = Model(name=str(tiny_model), adapter=str(tmp_path))
+    before = fingerprint(model)
+    assert before["adapter"].startswith("sha256:")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    assert fingerprint(model)["adapter"] != before["adapter"]
 
 
 def test_a_served_model_is_what_its_server_calls_it() -> None:

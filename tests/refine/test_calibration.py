@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached_models import cached
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,11 +136,40 @@ def test_the_fitted_temperature_is_optimal(seed: int, pairs: int) -> None:
     assert loss(found) <= min(loss(t) for t in np.geomspace(0.05, 20, 200)) + 1e-9
 
 
-def test_calibrations_round_trip(tmp_path: Path) -> None:
-    known = fit(SURE * 4, [0, 0, 1, 2])
+@pytest.mark.parametrize("prior", [None, 0.1, 0.9])
+def test_calibrations_round_trip(tmp_path: Path, prior: float | None) -> None:
+    known = fit(SURE * 4, [0, 0, 1, 2], prior)
+    assert (known.prior, known.shift != 0) == (prior, prior is not None)
     known.write(tmp_path)
     assert read(tmp_path) == known
     assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "prior", "shift", "temperature"]
+
+
+def test_a_file_of_a_rater_without_a_prior(tmp_path: Path) -> None:
+    (tmp_path / "calibration.json").write_text('{"temperature": 2, "curve": [[0.5, 1, 0.25]]}')
+    assert read(tmp_path) == Calibration(2.0, ((0.5, 1.0, 0.25),), None, 0.0)
+
+
+@pytest.mark.parametrize(("temperature", "sound"), [(0.05, True), (20.0, True), (0.02, False), (50.0, False)])
+def test_temperatures_that_a_fit_cannot_find_are_refused(tmp_path: Path, temperature: float, sound: bool) -> None:
+    known = Calibration(temperature)
+    known.write(tmp_path)
+    if sound:
+        assert read(tmp_path) == known
+        return
+    with pytest.raises(EngineError, match=f"has the temperature {temperature:g}, expected 0.05 to 20"):
+        read(tmp_path)
+
+
+def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Calibration(1.0, shift=math.nan).write(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_probabilities_of_any_width_are_calibrated_alike() -> None:
+    row = np.array([[0.9, 0.06, 0.04]], dtype=np.float32)
+    assert Calibration(3.0).apply(row).tolist() == Calibration(3.0).apply(row.astype(np.float64)).tolist()
 
 
 def test_the_calibration_of_a_model_is_found(tmp_path: Path) -> None:
@@ -164,7 +194,15 @@ def test_the_calibration_of_a_model_is_found(tmp_path: Path) -> None:
     assert calibration.of(Model(name=str(tmp_path / "whole"))) == known
 
 
-def test_a_prior_changes_probabilities_and_not_their_order() -> None:
+def test_a_calibration_of_a_revision_on_the_hub(hub_cache: Path) -> None:
+    first, second = Calibration(2.0), Calibration(3.0)
+    first.write(cached(hub_cache, "org/rater", "main"))
+    second.write(cached(hub_cache, "org/rater", "v2"))
+    assert calibration.of(Model(name="org/rater")) == first
+    assert calibration.of(Model(name="org/rater", revision="v2")) == second
+
+
+def test_a_prior_moves_probabilities_and_precision_but_no_order() -> None:
     """Half of the pairs are good, and a tenth of the candidates is expected to be."""
     p = [[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]] * 4
     levels = [0, 0, 0, 1, 2, 1] * 4
