@@ -24,7 +24,7 @@ from typing import IO, Any
 import pytest
 import warm
 
-# Makes a client: of the account that writes, of another token, of nobody with False; of another hub.
+# Makes a client: of the account that writes, of another token, anonymous with False; of another hub.
 Api = Callable[..., Any]
 SERVER = Path(__file__).parent / "local_hub" / "faulty_server.py"
 
@@ -71,7 +71,7 @@ class RunningHub:
     _count: int = field(default=0)
 
     def env(self, token: str | None = "", home: str = "", **more: str) -> dict[str, str]:
-        """The environment of a client: a fresh HF_HOME unless one is named; ``token=None`` is nobody."""
+        """The environment of a client: a fresh HF_HOME unless one is named; ``token=None`` is anonymous."""
         self._count += 1
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "GIT_"))}
         kept |= {

@@ -116,7 +116,7 @@ def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, fold
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         (("splits", "train", "rows"), 10**400, "less than or equal"),
         (("splits", "train", "rows"), -1, "greater than or equal"),
@@ -129,17 +129,17 @@ def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, fold
         (("tag",), "th", "is not named by its tag"),
     ],
 )
-def test_a_manifest_of_other_types_is_refused(built, path, value, said):
+def test_a_manifest_of_other_types_is_refused(built, path, value, message):
     table = json.loads((built / "manifest.json").read_text("utf-8"))
     part = table["languages"]["sw"]
     for name in path[:-1]:
         part = part[name]
     part[path[-1]] = value
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         Manifest.parse(json.dumps(table).encode())
 
 
-def test_a_card_is_short_before_what_is_collapsed(tmp_path):
+def test_a_card_is_short_before_its_collapsed_sections(tmp_path):
     folder = built_set.built(tmp_path, ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi"))
     text = (folder / "README.md").read_text("utf-8")
     assert len(text[: text.index("<details>")].splitlines()) <= 250
@@ -169,7 +169,7 @@ def test_many_languages_are_one_bar(built):
     assert "10 others" in plot(sets)
 
 
-def test_yaml_keeps_norwegian_a_language(run, kit, folder):
+def test_yaml_keeps_norwegian_a_string(run, kit, folder):
     build(run, kit.recipe(("no",)), folder)
     head, _ = parts(folder)
     assert head["language"] == ["no", "en"]
@@ -177,7 +177,7 @@ def test_yaml_keeps_norwegian_a_language(run, kit, folder):
     assert load("Norwegian", folder, split="train").num_rows == 24
 
 
-def test_the_card_tells_what_every_stage_kept_and_took(run, kit, folder):
+def test_the_card_reports_kept_and_dropped_rows_of_every_stage(run, kit, folder):
     build(run, kit.recipe(("sw",)), folder)
     body = parts(folder)[1]
     assert "| `sw` | corpus | 26 | 24 | passage_bad 2 |" in body
@@ -196,7 +196,7 @@ def test_costs_are_reported_where_the_recipe_has_prices(run, kit, folder):
 
 
 @pytest.mark.parametrize(("stage", "kind"), [("passage", "index.json"), ("rated", "shard"), ("curated", "shard")])
-def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, stage, kind):
+def test_a_missing_fact_names_the_command_that_adds_it(run, kit, folder, stage, kind):
     path = run.path(StageKey(stage).shard("sw", 1))
     (path.with_name("index.json") if kind == "index.json" else path).unlink()
     with pytest.raises(ShardError, match=r"run` makes what|not complete|cannot read shard"):
@@ -204,7 +204,7 @@ def test_a_missing_fact_names_the_command_that_makes_it(run, kit, folder, stage,
     assert not folder.exists()
 
 
-def test_nothing_is_left_to_be_filled_in(built):
+def test_no_placeholders_remain(built):
     head, body = parts(built)
     found = [match[0] for match in PLACEHOLDER.finditer(body.replace("NaN", ""))]
     assert found == []
@@ -256,7 +256,7 @@ def test_the_examples_run_against_a_hub(built, local_hub, tmp_path):
     assert run_snippets(texts["README.md"].decode(), tmp_path, local_hub.env(token=None)) == 2
 
 
-def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
+def test_the_card_has_no_local_paths(run, kit, folder):
     rows = [kit.curated("sw", n, generator="/home/someone/models/tiny", rater="pmi:/mnt/x/rater") for n in range(3)]
     kit.write(run, "sw", rows)
     build(run, kit.recipe(("sw",)), folder)
@@ -265,7 +265,7 @@ def test_the_card_shows_no_folder_of_the_machine(run, kit, folder):
     assert "| tiny |" in body
 
 
-def test_licenses_of_several_kinds_are_names(kit, tmp_path):
+def test_licenses_of_several_kinds_are_listed_by_name(kit, tmp_path):
     stated = ["cc-by-4.0 AND apache-2.0", "mit", 'CC BY-SA 3.0 | "quoted"']
     run, folder = RunFolder(tmp_path / "run"), tmp_path / "data-set"
     kit.write(run, "sw", [kit.curated("sw", n, license=license) for n, license in enumerate(stated)])
@@ -278,7 +278,7 @@ def test_licenses_of_several_kinds_are_names(kit, tmp_path):
     assert {row["license"] for row in load("sw", folder)["train"]} == set(stated)
 
 
-def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_path):
+def test_the_card_of_a_real_run_agrees_with_its_status(recipe_file, tmp_path):
     path = recipe_file(publish={"pretty_name": "Real"})
     for arguments in (
         ["run", str(path), "--out", str(tmp_path / "run"), "--workers", "1"],
@@ -315,7 +315,7 @@ def test_the_card_of_a_real_run_tells_what_its_status_tells(recipe_file, tmp_pat
         ("a/b/c", "c"),
     ],
 )
-def test_model_names(name, shown):
+def test_model_names_are_shortened(name, shown):
     assert model(name) == shown
 
 
@@ -358,7 +358,7 @@ def test_every_escaped_text_renders_as_itself():
         assert html.unescape(row) == plain(text)
 
 
-def test_code_cannot_be_left():
+def test_code_cannot_be_escaped_from():
     assert code("a_b*") == "`a_b*`"
     assert code("a`b|c") == "a\\`b&#124;c"
     assert code_block("a\n````\nb\u202e", "text") == "`````text\na\n````\nb\ufffd\n`````"
@@ -376,7 +376,7 @@ def test_code_cannot_be_left():
         ("Gutenberg", None),
     ],
 )
-def test_licences_of_the_hub(stated, identifier):
+def test_licences_are_mapped_to_hub_identifiers(stated, identifier):
     assert hub_license(stated) == identifier
 
 
@@ -413,7 +413,7 @@ def test_the_licence_of_the_set_is_that_of_its_rows():
     assert license_metadata(tally("Gutenberg"))["license_name"] == "as-the-source-states"
 
 
-def test_a_licence_per_row_fills_neither_memory_nor_card():
+def test_many_licences_do_not_fill_memory_or_the_card():
     counted = tally(*(f"licence {number}" for number in range(MAX_DISTINCT + 500)))
     assert len(counted.counts) == MAX_DISTINCT
     assert len(counted.shown()) == SHOWN

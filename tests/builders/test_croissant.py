@@ -44,7 +44,7 @@ def test_it_is_valid_and_has_a_record_set_for_every_config(whole, kit, caplog):
     assert "synthetic" in found.metadata.data_annotation_protocol[0]
 
 
-def test_rows_are_those_that_datasets_loads(whole, caplog):
+def test_rows_equal_those_loaded_by_datasets(whole, caplog):
     expected = datasets.load_dataset(str(whole), "ur")
     rows = list(opened(whole, caplog).records("ur"))
     assert len(rows) == sum(map(len, expected.values()))
@@ -61,7 +61,7 @@ def test_all_holds_every_row(whole, kit, caplog):
     assert len(list(opened(whole, caplog).records("all"))) == 24 * len(kit.languages)
 
 
-def test_what_it_tells_comes_from_the_run(whole):
+def test_metadata_comes_from_the_run(whole):
     table = json.loads((whole / CROISSANT).read_text("utf-8"))
     assert table["rai:dataPreprocessingProtocol"][0] == "sw, corpus: 26 in, 24 kept, dropped: passage_bad 2"
     assert table["rai:machineAnnotationTools"][0].startswith("org/generator, revision abc")
@@ -71,15 +71,15 @@ def test_what_it_tells_comes_from_the_run(whole):
     assert "None" not in json.dumps(table)
 
 
-def test_what_was_not_rated_is_not_said_to_be_rated(run, kit, folder):
-    nobody = {"rater": "none", "rater_revision": ""}
+def test_unrated_data_is_not_described_as_rated(run, kit, folder):
+    unrated = {"rater": "none", "rater_revision": ""}
     asked = kit.recipe(("sw", "ur"))
-    kit.write(run, "ur", [kit.curated("ur", number, **nobody) for number in range(5)])
+    kit.write(run, "ur", [kit.curated("ur", number, **unrated) for number in range(5)])
     kit.write(run, "sw", [kit.curated("sw", number) for number in range(5)])
     build(run, asked, folder)
     table = json.loads((folder / CROISSANT).read_text("utf-8"))
     assert "its response, and pmi:org/rater rated some. No person" in table["rai:dataAnnotationProtocol"]
-    kit.write(run, "sw", [kit.curated("sw", number, **nobody) for number in range(5)])
+    kit.write(run, "sw", [kit.curated("sw", number, **unrated) for number in range(5)])
     build(run, asked.replace(refine=asked.refine.replace(rater="none")), folder)
     table = json.loads((folder / CROISSANT).read_text("utf-8"))
     assert "its response, and no rater scored it. No person" in table["rai:dataAnnotationProtocol"]
@@ -89,7 +89,7 @@ def test_what_was_not_rated_is_not_said_to_be_rated(run, kit, folder):
     assert "| rated pairs |" not in card
 
 
-def test_hostile_names_stay_text(run, kit, folder, caplog):
+def test_hostile_names_are_escaped(run, kit, folder, caplog):
     evil = dict.fromkeys(("source", "license", "generator", "generator_revision", "rater"), HOSTILE)
     kit.write(run, "ur", [kit.curated("ur", number, **evil) for number in range(5)])
     build(run, kit.recipe(("ur",), pretty_name=f"x{HOSTILE}"), folder)

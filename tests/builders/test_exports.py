@@ -17,7 +17,7 @@ from x_instruction.errors import RecipeError, ShardError
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED
 
-# Texts that break whoever takes text for markup, lines or escapes.
+# Texts that break code which takes text for markup, lines or escapes.
 HOSTILE = (
     "\x00\x01\x1b[31m\x7f\x85\u2028\u2029\r\n\ttab",
     "<script>alert('x')</script> &amp; {{ jinja }} <|im_end|>",
@@ -51,7 +51,7 @@ def test_bad_input_is_one_error_and_no_file(run, tmp_path):
         assert not out.exists()
 
 
-def test_a_folder_that_holds_something_is_refused(run, tmp_path):
+def test_a_non_empty_folder_is_refused(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RecipeError, match=r"is not empty \(it has 'mine.txt'\): .*--overwrite"):
         export(run.root, tmp_path, "jsonl")
@@ -59,7 +59,7 @@ def test_a_folder_that_holds_something_is_refused(run, tmp_path):
         export(run.root, tmp_path / "mine.txt", "jsonl")
 
 
-def test_overwriting_replaces_files_of_the_same_names_alone(run, tmp_path):
+def test_overwriting_replaces_only_files_of_the_same_names(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
@@ -74,7 +74,7 @@ def test_overwriting_replaces_files_of_the_same_names_alone(run, tmp_path):
         export(run.root, out, "alpaca", languages=["sw"], overwrite=True)
 
 
-def test_a_source_without_rows(run, kit, tmp_path):
+def test_a_source_without_rows_is_refused(run, kit, tmp_path):
     for tag in kit.languages:
         kit.write(run, tag, [])
     with pytest.raises(RecipeError, match="nothing to export"):
@@ -82,7 +82,7 @@ def test_a_source_without_rows(run, kit, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_damage_on_the_way_leaves_no_file(run, tmp_path, form):
+def test_damage_in_the_middle_leaves_no_file(run, tmp_path, form):
     shard = run.path(CURATED.shard("sw", 1))
     shard.write_bytes(b"PAR1" + shard.read_bytes()[4:-30])
     with pytest.raises(ShardError, match=r"00001\.parquet"):
@@ -92,8 +92,8 @@ def test_damage_on_the_way_leaves_no_file(run, tmp_path, form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_from_every_source_gives_the_same_bytes(run, built, tmp_path, form):
-    told: list[str] = []
-    first = export(run.root, tmp_path / "a", form, progress=told.append)
+    lines: list[str] = []
+    first = export(run.root, tmp_path / "a", form, progress=lines.append)
     export(built, tmp_path / "b", form)
     export(run.root, tmp_path / "c", form)
     names = sorted(path.name for path in first.files)
@@ -102,13 +102,13 @@ def test_every_format_from_every_source_gives_the_same_bytes(run, built, tmp_pat
         f"{tag}.{suffix}" for tag in ("no", "sw", "th", "ur")
     ]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
-    assert told[1] == f"sw: 24 rows, {tmp_path / 'a' / f'sw.{suffix}'}"
+    assert lines[1] == f"sw: 24 rows, {tmp_path / 'a' / f'sw.{suffix}'}"
     for name in names:
         held = [(tmp_path / folder / name).read_bytes() for folder in "abc"]
         assert held[0] == held[1] == held[2]
 
 
-def test_the_original_layout_is_a_plain_list(run, kit, tmp_path):
+def test_the_original_layout_is_a_json_list(run, kit, tmp_path):
     export(run.root, tmp_path / "out", "original", languages=["swh_Latn", "sw"])
     path = tmp_path / "out" / "sw.json"
     rows = [{"instruction": r.instruction, "input": "", "output": r.text} for r in kit.records("sw")]
@@ -125,7 +125,7 @@ def test_the_original_layout_is_a_plain_list(run, kit, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_hostile_texts_and_rows_of_a_megabyte_come_through(run, kit, tmp_path, form):
+def test_hostile_texts_and_large_rows_are_exported_unchanged(run, kit, tmp_path, form):
     records = [kit.curated("sw", n, instruction=text[:1000] or "?", text=text) for n, text in enumerate(HOSTILE)]
     kit.write(run, "sw", records)
     export(run.root, tmp_path / "out", form, languages=["sw"])
@@ -143,13 +143,13 @@ def test_hostile_texts_and_rows_of_a_megabyte_come_through(run, kit, tmp_path, f
         assert (tmp_path / "again" / "sw.json").read_bytes() == path.read_bytes()
 
 
-def test_a_number_that_json_cannot_hold_is_named(run, kit, tmp_path):
+def test_a_number_that_json_cannot_represent_is_reported(run, kit, tmp_path):
     kit.write(run, "sw", [kit.curated("sw", 0, score=float("nan"))])
     with pytest.raises(ShardError, match="row 0 in 'sw' has a value that JSON cannot hold"):
         export(run.root, tmp_path / "out", "jsonl", languages=["sw"])
 
 
-def test_a_run_is_split_as_its_recipe_says(run, kit, tmp_path, folder):
+def test_a_run_is_split_by_its_recipe(run, kit, tmp_path, folder):
     from x_instruction.builders.layout import build
     from x_instruction.config.recipe import dumps
 

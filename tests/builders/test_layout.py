@@ -24,7 +24,7 @@ def bytes_of(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
+def test_every_config_loads_with_and_without_streaming(run, kit, split_recipe, folder):
     built = build(run, split_recipe, folder)
     assert list(built.rows) == list(kit.languages)
     assert built.skipped == {}
@@ -42,7 +42,7 @@ def test_every_config_loads_streamed_and_not(run, kit, split_recipe, folder):
     assert datasets.load_dataset(str(folder), split="train")["language"][0] == "sw"
 
 
-def test_corrected_instructions_take_the_place_of_those_of_the_run(run, kit, split_recipe, folder, tmp_path):
+def test_corrected_instructions_replace_those_of_the_run(run, kit, split_recipe, folder, tmp_path):
     first, second = kit.records("sw")[:2]
     edits = [Correction(record.id, "sw", record.instruction, f"Corrected {record.id}?") for record in (first, second)]
     corrections.write(edits, tmp_path / "a.jsonl")
@@ -63,7 +63,7 @@ def test_corrected_instructions_take_the_place_of_those_of_the_run(run, kit, spl
     assert bytes_of(folder) == before
 
 
-def test_the_yaml_says_what_the_files_hold(run, split_recipe, folder):
+def test_the_yaml_describes_the_files(run, split_recipe, folder):
     built = build(run, split_recipe, folder)
     data = DatasetCard.load(folder / "README.md").data
     infos = DatasetInfosDict.from_dataset_card_data(data)
@@ -89,7 +89,7 @@ def test_no_document_is_in_two_splits(run, split_recipe, folder, kit):
         assert sum(map(len, documents.values())) == len(set().union(*documents.values())) == 8
 
 
-def test_files_are_cut_and_numbered(run, kit, folder):
+def test_files_are_split_and_numbered(run, kit, folder):
     build(run, kit.recipe(rows_per_file=10), folder)
     files = sorted((folder / "data" / "sw").iterdir())
     assert [file.name for file in files] == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
@@ -100,7 +100,7 @@ def test_files_are_cut_and_numbered(run, kit, folder):
     assert column.has_column_index
 
 
-def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder):
+def test_memory_is_bounded_by_a_row_group(tmp_path, kit, folder):
     run = RunFolder(tmp_path / "run")
     kit.write(run, "sw", kit.records("sw", ROW_GROUP + 500))
     build(run, kit.recipe(("sw",)), folder)
@@ -108,7 +108,7 @@ def test_memory_holds_a_row_group_and_not_a_language(tmp_path, kit, folder):
     assert [pq.read_metadata(file).row_group(i).num_rows for i in range(2)] == [ROW_GROUP, 500]
 
 
-def test_equal_runs_give_equal_bytes_wherever_they_stand(run, tmp_path, kit, split_recipe, folder):
+def test_equal_runs_give_equal_bytes_in_any_folder(run, tmp_path, kit, split_recipe, folder):
     build(run, split_recipe, folder)
     shutil.copytree(run.root, tmp_path / "elsewhere" / "other-run")
     build(RunFolder(tmp_path / "elsewhere" / "other-run"), split_recipe, tmp_path / "elsewhere" / "other-set")
@@ -117,7 +117,7 @@ def test_equal_runs_give_equal_bytes_wherever_they_stand(run, tmp_path, kit, spl
     assert not any(str(tmp_path).encode() in content for content in bytes_of(folder).values())
 
 
-def test_a_changed_row_is_seen_by_the_next_load(run, kit, folder):
+def test_the_next_load_sees_a_changed_row(run, kit, folder):
     # datasets 5.2 keys the cache of a local folder by its README and not by its files, and here no size changes.
     recipe = kit.recipe(("sw",))
     build(run, recipe, folder)
@@ -141,7 +141,7 @@ def test_a_changed_row_is_seen_by_the_next_load(run, kit, folder):
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError, OSError])
-def test_a_build_that_breaks_leaves_what_stood_there(run, kit, built, how, tmp_path):
+def test_a_failed_build_keeps_the_existing_folder(run, kit, built, how, tmp_path):
     before = bytes_of(built)
 
     def breaks(line):
@@ -155,7 +155,7 @@ def test_a_build_that_breaks_leaves_what_stood_there(run, kit, built, how, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
 
 
-def test_what_does_not_load_back_equal_is_never_put_in_place(run, kit, built, monkeypatch, tmp_path):
+def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, monkeypatch, tmp_path):
     before = bytes_of(built)
 
     monkeypatch.setattr("x_instruction.builders.files.row_digest", lambda row: b"another row")
@@ -184,7 +184,7 @@ def test_a_language_without_rows_is_left_out_and_reported(run, kit, folder):
     assert "th" not in datasets.get_dataset_config_names(str(folder))
 
 
-def test_nothing_at_all_is_an_error(tmp_path, kit, folder):
+def test_a_run_without_rows_is_an_error(tmp_path, kit, folder):
     run = RunFolder(tmp_path / "run")
     kit.write(run, "sw", [])
     with pytest.raises(
@@ -205,7 +205,7 @@ def test_a_damaged_shard_is_reported_and_nothing_is_built(run, kit, folder):
     assert not folder.exists()
 
 
-def test_rows_of_one_id_are_refused(run, kit, folder):
+def test_rows_with_the_same_id_are_refused(run, kit, folder):
     kit.write(run, "sw", [kit.curated("sw", 1), kit.curated("sw", 1)])
     with pytest.raises(ShardError, match="sw: 1 row ids are not unique"):
         build(run, kit.recipe(), folder)
@@ -217,12 +217,12 @@ def test_a_record_of_another_language_is_refused(run, kit, folder):
         build(run, kit.recipe(), folder)
 
 
-def test_the_language_that_is_named_all_is_refused(run, kit, folder):
+def test_the_language_code_all_is_refused(run, kit, folder):
     with pytest.raises(RecipeError, match="Allar"):
         build(run, kit.recipe(("all",)), folder)
 
 
-def test_a_folder_with_anything_else_in_it_is_never_replaced(run, kit, built):
+def test_a_folder_with_other_files_is_never_replaced(run, kit, built):
     (built / ".cache").mkdir()
     (built / ".cache" / "upload.lock").touch()
     build(run, kit.recipe(), built)
@@ -260,7 +260,7 @@ def damage_manifest(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (damage_truncate, "has digest"),
         (damage_remove, "is missing"),
@@ -269,13 +269,13 @@ def damage_manifest(folder):
         (damage_manifest, "cannot read"),
     ],
 )
-def test_verify_finds_any_difference(built, damage, said):
+def test_verify_finds_any_difference(built, damage, message):
     damage(built)
-    with pytest.raises(ShardError, match=said):
+    with pytest.raises(ShardError, match=message):
         verify(built)
 
 
-def test_a_strange_path_is_a_path(run, kit, tmp_path):
+def test_unusual_paths_work_unless_they_read_as_a_pattern(run, kit, tmp_path):
     folder = tmp_path / "a b #d %20 é {x} ~"
     build(run, kit.recipe(("sw",)), folder)
     assert load("sw", folder, split="train").num_rows == 24

@@ -50,7 +50,7 @@ def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_damage_is_named_by_its_place(tmp_path, text, expected, streaming, monkeypatch):
+def test_damage_is_reported_with_its_position(tmp_path, text, expected, streaming, monkeypatch):
     # Small reads: every place is found across many of them, too.
     monkeypatch.setattr(json_list, "CHUNK", 7 if len(text) < 1000 else 1 << 20)
     write(tmp_path / "original", text)
@@ -59,7 +59,7 @@ def test_damage_is_named_by_its_place(tmp_path, text, expected, streaming, monke
     assert str(tmp_path / "original" / "sw.json") in str(error.value)
 
 
-def test_a_row_that_does_not_end_is_not_held(tmp_path, monkeypatch):
+def test_an_unclosed_row_is_not_kept_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(json_list, "CHUNK", 10)
     monkeypatch.setattr(original, "MAX_OBJECT_BYTES", 100)
     path = write(tmp_path, '[{"instruction": "' + "x" * 10_000)
@@ -70,7 +70,7 @@ def test_a_row_that_does_not_end_is_not_held(tmp_path, monkeypatch):
         list(rows(path, "sw"))
 
 
-def test_folders_that_are_something_else(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     write(tmp_path / "a", "{}", "config.json")
     with pytest.raises(RecipeError, match=r"has JSON files such as config.json: expected files named by a language"):
         load("sw", tmp_path / "a")
@@ -85,14 +85,14 @@ def test_folders_that_are_something_else(tmp_path):
         load("Finnish", tmp_path / "c")
 
 
-def test_a_list_without_rows_is_no_traceback(tmp_path):
+def test_a_list_without_rows_is_reported(tmp_path):
     write(tmp_path / "original", " [ ] \n")
     assert list(load("sw", tmp_path / "original", split="train", streaming=True)) == []
     with pytest.raises(RecipeError, match="has no rows in 'sw'"):
         load("sw", tmp_path / "original", split="train")
 
 
-def test_names_of_files(tmp_path):
+def test_files_are_named_by_language(tmp_path):
     for name in ("sw.json", "zho_Hant.json", "no.json", "config.json", "train.json", "en_scored.json", "all.json"):
         write(tmp_path / "original", f"[{GOOD}]", name)
     found = Original.at(tmp_path / "original")
@@ -101,7 +101,7 @@ def test_names_of_files(tmp_path):
     assert [row["language"] for row in load("all", tmp_path / "original", split="train")] == ["no", "sw", "zh-Hant"]
 
 
-def test_what_is_not_known_is_null(tmp_path):
+def test_unknown_values_are_null(tmp_path):
     write(tmp_path / "original", '[{"output": "Jibu", "more": [1], "instruction": "Sum up", "input": "this"}]')
     for streaming in (False, True):
         data = load("swh_Latn", tmp_path / "original", split="train", streaming=streaming)
@@ -118,12 +118,12 @@ def test_what_is_not_known_is_null(tmp_path):
         }
 
 
-def test_one_response_twice_has_two_ids(tmp_path):
+def test_repeated_responses_have_unique_ids(tmp_path):
     write(tmp_path / "original", f"\ufeff[{GOOD},\r\n{GOOD}]")
     assert len(set(load("sw", tmp_path / "original", split="train")["id"])) == 2
 
 
-def test_the_builder_takes_it_and_a_changed_file_is_read_anew(tmp_path):
+def test_the_builder_reads_the_layout_and_reloads_changed_files(tmp_path):
     write(tmp_path / "original", f"[{GOOD}]")
     builder = XInstruction(source=tmp_path / "original")
     builder.download_and_prepare()

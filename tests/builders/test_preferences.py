@@ -62,7 +62,7 @@ def rated_run(tmp_path: Path) -> RunFolder:
     return run
 
 
-def test_the_best_instruction_of_a_passage_against_worse_ones(rated_run: RunFolder, tmp_path: Path) -> None:
+def test_the_best_instruction_is_preferred_to_worse_ones(rated_run: RunFolder, tmp_path: Path) -> None:
     export(rated_run.root, tmp_path / "out", "dpo", prefer="instructions")
     found = read(tmp_path / "out" / "sw.jsonl")
     texts = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in found]
@@ -83,14 +83,14 @@ def test_the_best_instruction_of_a_passage_against_worse_ones(rated_run: RunFold
     assert (row["chosen"], row["rejected"]) == (" Ask 1 of Jibu moja.", " Ask 2 of Jibu moja.")
 
 
-def test_a_margin_that_nothing_has(rated_run: RunFolder, tmp_path: Path) -> None:
+def test_a_margin_without_pairs_is_refused(rated_run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no passage has a kept instruction and one with a lower score by 9"):
         export(rated_run.root, tmp_path / "out", "dpo", prefer="instructions", margin=9.0)
     assert not list(tmp_path.glob("out/*"))
 
 
 @pytest.mark.parametrize("form", ["dpo", "dpo-text"])
-def test_the_natural_response_against_worse_ones(
+def test_the_natural_response_is_preferred_to_corrupted_ones(
     run: RunFolder, built: Path, kit: Any, tmp_path: Path, form: str
 ) -> None:
     export(run.root, tmp_path / "a", form)
@@ -111,7 +111,7 @@ def test_the_natural_response_against_worse_ones(
             assert (rejected in natural[tag].values()) == (row["rejected_as"] == "other-document")
 
 
-def test_every_flaw_and_what_has_none() -> None:
+def test_every_flaw_is_made_where_possible() -> None:
     rows = [
         {
             "id": f"{n}",
@@ -147,13 +147,15 @@ def test_every_flaw_and_what_has_none() -> None:
         ({"form": "dpo", "prefer": "both"}, "unknown kind of preferences 'both'"),
     ],
 )
-def test_options_that_do_not_fit(run: RunFolder, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_incompatible_options_are_refused(
+    run: RunFolder, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RecipeError, match=message):
         export(run.root, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_instructions_need_a_run_that_rated_them(built: Path, rated_run: RunFolder, tmp_path: Path) -> None:
+def test_pairs_of_instructions_need_a_rated_run(built: Path, rated_run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="need the scores of all candidates: name the folder of a run"):
         export(built, tmp_path / "out", "dpo", prefer="instructions")
     (rated_run.root / "recipe.json").write_text(

@@ -35,7 +35,7 @@ def test_a_run_and_a_built_folder_load_alike(source, kit):
             assert {(row["language"], row["id"]): row for row in data} == expected
 
 
-def test_aliases(source):
+def test_any_name_of_a_language_is_accepted(source):
     for name in ("sw", "swh_Latn", "swh-Latn", "swa", "swh", "Swahili", " SW "):
         assert set(load(name, source, split="train")["language"]) == {"sw"}
 
@@ -47,7 +47,7 @@ def test_two_processes_give_the_rows_of_one(source, kit):
     assert len(one) == 24 * len(kit.languages)
 
 
-def test_a_slice_of_a_split(source):
+def test_a_slice_of_a_split_is_loaded(source):
     assert len(load("sw", source, split="train[:5]")) == 5
     with pytest.raises(ValueError, match="Unknown split"):
         load("sw", source, split="nothing")
@@ -70,7 +70,7 @@ def test_features_are_equal_in_builder_yaml_and_files(run, kit, built):
         assert from_run == from_built == yaml[tag].features == loaded
 
 
-def test_a_run_splits_by_document_as_build_does(run, kit, folder, split_recipe):
+def test_a_run_is_split_by_document_as_by_build(run, kit, folder, split_recipe):
     build(run, split_recipe, folder)
     from_run = load("ur", run.root, validation=0.2, test=0.2, seed=split_recipe.seed)
     from_built = load("ur", folder)
@@ -78,7 +78,7 @@ def test_a_run_splits_by_document_as_build_does(run, kit, folder, split_recipe):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_changed_run_is_never_answered_from_the_cache(source, run, kit, streaming):
+def test_a_changed_run_is_not_loaded_from_the_cache(source, run, kit, streaming):
     before = load("sw", source, split="train")
     rows = kit.records("sw")
     rows[0] = dataclasses.replace(rows[0], instruction="Changed?")
@@ -89,7 +89,7 @@ def test_a_changed_run_is_never_answered_from_the_cache(source, run, kit, stream
     assert before[0]["instruction"] != after["instruction"] == "Changed?"
 
 
-def test_a_file_replaced_by_hand_is_not_answered_from_the_cache(built):
+def test_a_replaced_file_is_not_loaded_from_the_cache(built):
     load("sw", built)
     XInstruction(config_name="sw", source=built).download_and_prepare()
     shutil.copy(*[next((built / "data" / tag).iterdir()) for tag in ("th", "sw")])
@@ -117,34 +117,34 @@ def test_damage_in_a_worker_is_a_shard_error(run):
         load("th", run.root, num_proc=2)
 
 
-def test_a_language_without_rows_is_not_held(run, kit):
+def test_a_language_without_rows_is_not_available(run, kit):
     kit.write(run, "th", [])
     with pytest.raises(RecipeError, match="only no, sw, ur"):
         load("th", run.root)
     assert len(load("all", run.root, split="train")) == 3 * 24
 
 
-def test_a_shard_or_a_split_without_rows_is_no_obstacle(run, kit):
+def test_shards_and_splits_without_rows_are_skipped(run, kit):
     kit.write(run, "sw", kit.records("sw", 1), shards=3)
     (only,) = load("sw", run.root, test=0.5).values()
     assert len(only) == 1
     assert len(load("sw", run.root, split="train", num_proc=2, download_mode="force_redownload")) == 1
 
 
-def test_a_language_that_is_not_there_names_those_that_are(source, run):
+def test_a_missing_language_lists_the_available_ones(source, run):
     with pytest.raises(RecipeError, match=r"does not have 'Finnish' \(fi\), only no, sw, th, ur"):
         load("Finnish", source)
     with pytest.raises(UnknownLanguage, match="swaheli"):
         load("swaheli", source)
 
 
-def test_an_unfinished_language_is_not_held(run):
+def test_an_unfinished_language_is_not_available(run):
     (run.root / "curated" / "ur" / "index.json").unlink()
     with pytest.raises(RecipeError, match="only no, sw, th"):
         load("ur", run.root)
 
 
-def test_a_folder_that_is_neither_says_what_it_holds(tmp_path):
+def test_an_unknown_folder_is_refused_with_its_contents(tmp_path):
     (tmp_path / "x" / "stuff").mkdir(parents=True)
     with pytest.raises(RecipeError, match=r"has stuff: expected a built data set .* or a run"):
         load("sw", tmp_path / "x")
@@ -154,7 +154,7 @@ def test_a_folder_that_is_neither_says_what_it_holds(tmp_path):
         load("sw", "./missing")
 
 
-def test_there_is_no_default_source(run, monkeypatch):
+def test_a_source_is_required(run, monkeypatch):
     with pytest.raises(RecipeError, match="X_INSTRUCTION_DATASET"):
         load("sw")
     monkeypatch.setenv("X_INSTRUCTION_DATASET", str(run.root))
@@ -162,7 +162,7 @@ def test_there_is_no_default_source(run, monkeypatch):
     assert len(x_instruction.load("sw", split="train")) == 24
 
 
-def test_a_hub_id_goes_to_datasets_with_the_tag(monkeypatch):
+def test_a_hub_id_is_passed_to_datasets_with_the_language(monkeypatch):
     calls = []
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: calls.append((args, kwargs)))
     load("swh_Latn", "org/x-instruction", revision="v1", split="train", columns=["id"])
@@ -186,7 +186,7 @@ def test_the_builder_has_a_config_per_language_of_the_paper():
     assert list(XInstruction.builder_configs) == list(PAPER_LANGUAGES)
 
 
-def test_the_builder_names_its_config_and_its_data_set(run):
+def test_the_builder_has_names_for_config_and_data_set(run):
     builder = XInstruction(config_name="swh_Latn", source=run.root)
     assert (builder.config.name, builder.config.language) == ("sw", "sw")
     assert builder.dataset_name == builder.name == "x_instruction"
@@ -195,7 +195,7 @@ def test_the_builder_names_its_config_and_its_data_set(run):
     assert pickle.loads(pickle.dumps(builder)).config.source == str(run.root)
 
 
-def test_the_builder_never_makes_up_a_config(run, kit, tmp_path):
+def test_the_builder_refuses_unknown_configs(run, kit, tmp_path):
     with pytest.raises(RecipeError, match="has no, sw, th, ur: pass one of them, or 'all'"):
         XInstruction(source=run.root)
     with pytest.raises(RecipeError, match="only no, sw, th, ur"):

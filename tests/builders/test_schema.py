@@ -11,7 +11,7 @@ text_hash identified_confidence style generator generator_revision rater rater_r
 round cluster rank"""
 
 
-def test_the_columns_are_those_of_the_card_and_the_files():
+def test_columns_agree_with_the_card_and_the_files():
     assert [column.name for column in COLUMNS] == WANTED.split() == arrow_schema().names == list(features())
 
 
@@ -21,7 +21,7 @@ def test_features_equal_what_datasets_infers_from_a_file(tmp_path, kit):
     assert datasets.Features.from_arrow_schema(pq.read_schema(tmp_path / "x.parquet")) == features()
 
 
-def test_a_row_keeps_the_record_and_names_the_language_both_ways(kit):
+def test_a_row_keeps_the_record_and_has_both_names_of_the_language(kit):
     record = kit.curated("sw", 4, p_best=0.5)
     row = published(record)
     assert row["output"] == record.text
@@ -45,14 +45,14 @@ def test_a_published_address_has_no_password(kit, url, published_url):
     assert published(kit.curated("sw", 1, url=url))["url"] == published_url
 
 
-def test_candidates_and_rounds_of_one_passage_have_ids_of_their_own(kit):
+def test_candidates_and_rounds_of_one_passage_have_unique_ids(kit):
     rows = [kit.curated("sw", 1, candidate=c, round=r) for c in (0, 1) for r in (0, 1)]
     ids = [schema.row_id(row) for row in rows]
     assert ids[0] == f"{rows[0].id}-0"
     assert len(set(ids)) == 4
 
 
-def test_content_tells_any_changed_value_and_any_order(kit):
+def test_the_content_digest_depends_on_values_and_not_on_order(kit):
     rows = [published(record) for record in kit.records("sw", 3)]
 
     def digest(rows):

@@ -55,7 +55,7 @@ def from_view(tmp_path: Path) -> datasets.Dataset:
 
 
 @pytest.mark.parametrize("rows", [from_export, from_view])
-def test_exactly_the_output_carries_a_loss(prepared_by, tmp_path, rows):
+def test_the_loss_covers_exactly_the_output(prepared_by, tmp_path, rows):
     tokenizer, batch = prepared_by(rows(tmp_path))
     for row, ids, labels in zip(ROWS, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         learned = [label for label in labels if label != -100]
@@ -64,7 +64,7 @@ def test_exactly_the_output_carries_a_loss(prepared_by, tmp_path, rows):
         assert tokenizer.decode(read) == f"<s>user\n{row['instruction']}</s><s>assistant\n"
 
 
-def test_chats_are_taken_too(prepared_by, tmp_path):
+def test_chats_are_trained_on(prepared_by, tmp_path):
     tokenizer, batch = prepared_by(datasets.Dataset.from_list([chat(row) for row in ROWS]))
     for row, ids in zip(ROWS, batch["input_ids"].tolist(), strict=True):
         whole = tokenizer.decode([token for token in ids if token != 2])

@@ -14,7 +14,7 @@ from x_instruction.builders.schema import features
 from x_instruction.builders.views import KEPT_COLUMNS, VIEWS, alpaca, chat, prompt_completion
 from x_instruction.errors import RecipeError, UnknownLanguage
 
-# What breaks whoever takes text for markup, for a line, for a terminal's or for Latin letters.
+# Texts that break code which takes text for markup, a line, terminal output or Latin letters.
 HOSTILE = (
     "\x00\x01\x1b[31m\x7f\x85\u2028\u2029\r\n\ttab",
     "<script>alert('x')</script> &amp; {{ jinja }} {% raw %} <|im_end|>",
@@ -37,14 +37,14 @@ def source(request, run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["chatt", "prompt_completion", "", "messages"])
-def test_an_unknown_view_lists_those_there_are(run, name):
+def test_an_unknown_view_lists_the_known_ones(run, name):
     with pytest.raises(RecipeError, match=r"known: chat, prompt-completion, alpaca"):
         load("sw", run.root, view=name)
     with pytest.raises(RecipeError, match=r"unknown view"):
         x_instruction.view(load("sw", run.root), name)
 
 
-def test_a_misspelt_view_is_suggested():
+def test_a_misspelt_view_gets_a_suggestion():
     with pytest.raises(RecipeError, match="did you mean 'prompt-completion'"):
         load("sw", "org/name", view="prompt_completion")
 
@@ -55,13 +55,13 @@ def test_a_view_of_other_columns_says_which_one_is_missing(built, streaming):
         load("sw", built, view="chat", columns=["id", "output"], streaming=streaming)
 
 
-def test_an_unknown_split_lists_those_there_are(source):
+def test_an_unknown_split_lists_the_known_ones(source):
     for streaming in (False, True):
         with pytest.raises(ValueError, match=r"split.*train"):
             load("sw", source, split="nothing", view="chat", streaming=streaming)
 
 
-def test_an_unknown_language_is_refused_alike(source):
+def test_an_unknown_language_is_refused(source):
     with pytest.raises(RecipeError, match=r"only .*sw, th"):
         load("fi", source, view="chat")
     with pytest.raises(UnknownLanguage, match="did you mean"):
@@ -84,7 +84,7 @@ def test_streamed_and_loaded_views_are_equal(source, name):
         assert row == {column: whole[column] for column in KEPT_COLUMNS} | VIEWS[name].row(whole)
 
 
-def test_the_shapes():
+def test_views_have_the_documented_shape():
     row = {"instruction": "Why?", "output": "Kwa sababu.", "id": "sw-1"}
     user, assistant = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Kwa sababu."}
     assert chat(row) == {"messages": [user, assistant]}
@@ -93,7 +93,7 @@ def test_the_shapes():
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_hostile_and_long_texts_come_through(run, kit, streaming):
+def test_hostile_and_long_texts_are_unchanged(run, kit, streaming):
     texts = [*HOSTILE, "ก" * 350_000]
     rows = [kit.curated("sw", n, instruction=text or "?", text=text) for n, text in enumerate(texts)]
     kit.write(run, "sw", rows)
@@ -102,7 +102,7 @@ def test_hostile_and_long_texts_come_through(run, kit, streaming):
     assert [row["messages"][0]["content"] for row in seen] == [text or "?" for text in texts]
 
 
-def test_plain_load_dataset_and_a_function_of_a_row(built):
+def test_row_functions_work_with_load_dataset(built):
     expected = load("sw", built, view="chat", split="train")["messages"]
     for streaming in (False, True):
         rows = datasets.load_dataset(str(built), "sw", split="train", streaming=streaming)
@@ -110,18 +110,18 @@ def test_plain_load_dataset_and_a_function_of_a_row(built):
         assert [row["messages"] for row in x_instruction.view(rows, "chat")] == list(expected)
 
 
-def test_a_slice_and_processes(built):
+def test_views_take_slices_and_processes(built):
     assert len(load("sw", built, view="alpaca", split="train[:5]")) == 5
     one = load("all", built, view="chat", split="train")
     two = load("all", built, view="chat", split="train", num_proc=2, download_mode="force_redownload")
     assert sorted(one["id"]) == sorted(two["id"])
 
 
-def test_languages_of_a_source(source):
+def test_languages_of_a_source_are_listed(source):
     assert {"sw", "th"} <= set(languages(source))
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line():
+def test_an_unreachable_hub_is_reported_in_one_line():
     with pytest.raises(RecipeError, match="cannot load org/no-such-set from the Hub"):
         load("sw", "org/no-such-set")
     with pytest.raises(RecipeError, match="cannot load org/no-such-set from the Hub"):
@@ -157,7 +157,7 @@ CLIENT = """
 
 
 @pytest.mark.parametrize("layout", ["built", "original"])
-def test_through_a_hub(local_hub, built, kit, tmp_path, layout):
+def test_views_load_from_a_hub(local_hub, built, kit, tmp_path, layout):
     folder = built
     if layout == "original":
         export(built, tmp_path / "release", "original")

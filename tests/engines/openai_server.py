@@ -123,11 +123,11 @@ class OpenAIServer:
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": {"message": "Incorrect API key provided"}}, status=401)
         if (found := self.fault(request.path, body)) is not None:
-            status, said = found
+            status, content = found
             return (
-                web.json_response(said, status=status)
-                if isinstance(said, dict)
-                else web.Response(text=said, status=status, content_type="text/html")
+                web.json_response(content, status=status)
+                if isinstance(content, dict)
+                else web.Response(text=content, status=status, content_type="text/html")
             )
         if request.path == "/v1/models":
             listed = [{"id": name, "owned_by": "test", "max_model_len": 4096} for name in self.models]

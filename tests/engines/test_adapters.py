@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_it_is_small_and_its_card_is_what_its_records_say(name: str) -> None:
+def test_the_adapter_is_small_and_its_card_is_current(name: str) -> None:
     folder = adapter_folder(name)
     assert sum(path.stat().st_size for path in folder.rglob("*")) < ship_adapter.LIMIT
     assert (folder / "README.md").read_text("utf-8") == model_card(read(folder), name)
@@ -32,7 +32,7 @@ def test_it_is_small_and_its_card_is_what_its_records_say(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_what_ships_is_what_the_script_makes_of_it(name: str, tmp_path: Path) -> None:
+def test_the_included_adapter_equals_the_output_of_the_script(name: str, tmp_path: Path) -> None:
     role = name.removeprefix("embedded-")
     ship_adapter.main([str(adapter_folder(name)), role, "--into", str(tmp_path)])
     folders = (tmp_path / role, adapter_folder(name))
@@ -40,7 +40,7 @@ def test_what_ships_is_what_the_script_makes_of_it(name: str, tmp_path: Path) ->
     assert made == shipped
 
 
-def test_figures_become_results(tmp_path: Path) -> None:
+def test_the_card_has_the_measured_results(tmp_path: Path) -> None:
     compared = tmp_path / "compared.json"
     share = {"value": 0.91234, "low": 0.8, "high": 1.0}
     one = {"rater": "trained", "language": "fi", "pairs": 24, "best_worst": share}
@@ -67,7 +67,7 @@ def test_the_card_of_the_rater_has_the_results_of_the_experiments(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("role", "more", "told"),
+    ("role", "more", "message"),
     [
         ("rater", [], "is an adapter that writes instructions; a rater writes ratings"),
         ("generator", ["--compared", "{tmp}/none.json"], "expected what `x-instruction eval raters --out` writes"),
@@ -76,8 +76,8 @@ def test_the_card_of_the_rater_has_the_results_of_the_experiments(tmp_path: Path
         ("generator", ["--results", "{tmp}/none.json"], "expected what benchmarks/generator.py --out writes"),
     ],
 )
-def test_what_cannot_ship_leaves_what_is_there(
-    role: str, more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_adapter_keeps_the_included_one(
+    role: str, more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / role).mkdir()
     (tmp_path / role / "kept").touch()
@@ -85,24 +85,24 @@ def test_what_cannot_ship_leaves_what_is_there(
     options = [part.format(tmp=tmp_path) for part in more]
     with pytest.raises(SystemExit):
         ship_adapter.main([str(folder), role, *options, "--into", str(tmp_path)])
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert (tmp_path / role / "kept").exists()
 
 
-def test_a_folder_without_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_an_adapter_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         ship_adapter.main([str(tmp_path), "rater"])
     assert "has no adapter_config.json, adapter_model.safetensors, training.json" in capsys.readouterr().err
 
 
-def test_a_package_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_data_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ADAPTERS, "embedded-generator", "nowhere")
     with pytest.raises(EngineError, match="embedded-generator is missing from the package: reinstall"):
         locate("embedded-generator")
 
 
 @pytest.mark.model
-def test_the_rater_tells_a_page_from_another() -> None:
+def test_the_rater_distinguishes_pages() -> None:
     settings = Refine(rater="trained", model=Model(name="embedded", adapter="embedded-rater"))
     assert calibration.of(settings.model) is not None
     text = (
@@ -114,8 +114,8 @@ def test_the_rater_tells_a_page_from_another() -> None:
         question(text, "fi", instruction, "en", settings, engine)
         for instruction in ("Explain how to cook a salmon soup.", "Explain how a steam engine works.")
     ]
-    with RequestCache(Path(":memory:"), engine, {}) as ledger:
-        good, bad = ledger.ask(asked)
+    with RequestCache(Path(":memory:"), engine, {}) as cache:
+        good, bad = cache.ask(asked)
     assert isinstance(good, Chosen)
     assert isinstance(bad, Chosen)
     assert good.probabilities[0] > bad.probabilities[0]

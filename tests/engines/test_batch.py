@@ -104,18 +104,18 @@ def by_files(recipe: Recipe, root: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", ["sw", "zh-Hant", "sl-rozaj-biske-1994", "de-Latn-CH-1996-x-a-b-c-d"])
-def test_a_name_fits_services_and_says_its_shard(tag: str) -> None:
+def test_request_names_are_valid_for_services_and_name_their_shard(tag: str) -> None:
     name = custom_id(ShardKey("candidate", 3, tag, 12345), "0123456789abcdef" * 2)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
     assert shard_of(name) == ShardKey("candidate", 3, tag, 12345)
 
 
 @pytest.mark.parametrize("name", ["", "request-1", "candidate-0-sw-1-ff", "candidate-0-sw-00001-", "a" * 500])
-def test_names_of_others_are_not_ours(name: str) -> None:
+def test_foreign_request_names_are_ignored(name: str) -> None:
     assert shard_of(name) is None
 
 
-def test_a_line_is_what_the_live_engine_sends() -> None:
+def test_a_line_equals_the_body_of_a_live_request() -> None:
     requests = [
         Completion("plain", 4, 0.7, 0.9, 5, ("\n",), 1 << 40),
         Completion((("user", "chat"),), 4),
@@ -168,26 +168,26 @@ def used(**usage: Any) -> dict[str, Any]:
         ({}, "engine_unavailable"),
     ],
 )
-def test_what_is_no_answer_fails_with_its_reason(row: dict[str, Any], reason: str) -> None:
+def test_failed_results_have_a_reason(row: dict[str, Any], reason: str) -> None:
     found = batch.parse_result(Completion((("user", "x"),), 4), {"custom_id": "x", **row})
     assert isinstance(found, Failed)
     assert found.reason == reason
 
 
-def test_tokens_of_a_withheld_answer_count() -> None:
+def test_tokens_of_a_filtered_answer_are_counted() -> None:
     choice = {"finish_reason": "content_filter", "message": {"content": None}}
     body = {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
     found = batch.parse_result(Completion((("user", "x"),), 4), {"response": {"status_code": 200, "body": body}})
     assert found == Failed("engine_filtered", "the server's content filter withheld the answer", 7, 2)
 
 
-def test_answers_that_start_alike_fail() -> None:
+def test_answers_that_start_with_the_same_token_fail() -> None:
     found = batch.parse_result(Choice((("user", "x"),), ("30", "31")), ROW)
     assert isinstance(found, Failed)
     assert "start with the same token" in found.message
 
 
-def test_the_engine_has_no_answers_of_its_own() -> None:
+def test_the_engine_sends_no_requests() -> None:
     engine = BatchEngine(Model(name=MODEL, engine="batch"))
     with pytest.raises(EngineError, match=r"2 requests .* batch write"):
         engine.answer([Completion("a", 1), Completion("b", 1)])
@@ -198,7 +198,7 @@ def test_the_engine_has_no_answers_of_its_own() -> None:
 # Whole runs
 
 
-def test_files_make_the_shards_that_a_live_server_makes(served_recipe: Write, tmp_path: Path) -> None:
+def test_files_make_the_same_shards_as_a_live_server(served_recipe: Write, tmp_path: Path) -> None:
     with OpenAIServer() as live:
         go(served_recipe(live.url), tmp_path / "live")
     by_files(served_recipe(), tmp_path / "files")
@@ -207,7 +207,7 @@ def test_files_make_the_shards_that_a_live_server_makes(served_recipe: Write, tm
     assert there == shards(tmp_path / "live")
 
 
-def test_shuffled_failed_truncated_and_resumed(served_recipe: Write, tmp_path: Path) -> None:
+def test_shuffled_failed_and_truncated_results_can_be_resumed(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root, chance = served_recipe(), tmp_path / "run", random.Random(7)
     by_files(recipe, tmp_path / "whole")
     assert "48 requests wait" in wait(recipe, root)
@@ -242,7 +242,7 @@ def _answered(path: Path) -> set[str]:
     return {row["custom_id"] for row in rows if row["response"]["status_code"] == 200}
 
 
-def test_shards_that_are_answered_continue_by_themselves(served_recipe: Write, tmp_path: Path) -> None:
+def test_answered_shards_continue_without_the_others(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
@@ -255,7 +255,7 @@ def test_shards_that_are_answered_continue_by_themselves(served_recipe: Write, t
     assert {tuple(name.split("-")[:3]) for name in ahead} == {("candidate", "0", "th"), ("rated", "0", "fi")}
 
 
-def test_tokens_are_paid_once_however_often_a_file_is_read(served_recipe: Write, tmp_path: Path) -> None:
+def test_reading_a_file_again_does_not_count_tokens_again(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(overrides=PRICES), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
@@ -273,7 +273,7 @@ def test_tokens_are_paid_once_however_often_a_file_is_read(served_recipe: Write,
     assert spent(RunFolder(root), recipe) == pytest.approx(2 * tokens * 10 / 1e6)
 
 
-def test_failures_given_up_are_dropped_and_can_be_tried_again(served_recipe: Write, tmp_path: Path) -> None:
+def test_given_up_requests_are_dropped_and_can_be_retried(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)
@@ -292,7 +292,7 @@ def test_failures_given_up_are_dropped_and_can_be_tried_again(served_recipe: Wri
 # Files
 
 
-def test_limits_of_files_are_kept_and_nothing_is_asked_twice(served_recipe: Write, tmp_path: Path) -> None:
+def test_file_limits_are_respected_without_repeated_requests(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     whole = waiting(root, recipe)
@@ -315,7 +315,7 @@ def test_limits_of_files_are_kept_and_nothing_is_asked_twice(served_recipe: Writ
     assert len(asked(tmp_path / "number.jsonl")) == 48
 
 
-def test_plain_and_chat_prompts_and_models_have_files_of_their_own(served_recipe: Write, tmp_path: Path) -> None:
+def test_prompts_and_models_of_each_kind_have_separate_files(served_recipe: Write, tmp_path: Path) -> None:
     recipe = served_recipe(overrides={"refine.model.name": "other/model", "generate.prompt": "base-title"})
     root = tmp_path / "run"
     wait(recipe, root)
@@ -331,7 +331,7 @@ def test_plain_and_chat_prompts_and_models_have_files_of_their_own(served_recipe
     }
 
 
-def test_ends_of_line_within_text_stay_within_lines(tmp_path: Path) -> None:
+def test_line_ends_within_text_are_escaped(tmp_path: Path) -> None:
     from contextlib import ExitStack
 
     from x_instruction.pipeline.batch import _Files
@@ -346,7 +346,7 @@ def test_ends_of_line_within_text_stay_within_lines(tmp_path: Path) -> None:
     assert json.loads(written)["body"]["prompt"] == text
 
 
-def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_files(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     (tmp_path / "out-2.jsonl").write_text("mine")
@@ -359,7 +359,7 @@ def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "it is empty"),
         (b"\n \n", "it is empty"),
@@ -373,11 +373,11 @@ def test_nothing_is_left_when_writing_fails(served_recipe: Write, tmp_path: Path
         (b"\xff\xfe\x00", "none of its 1 lines"),
     ],
 )
-def test_what_is_no_file_of_results_is_refused(served_recipe: Write, tmp_path: Path, content: bytes, said: str) -> None:
+def test_other_files_are_refused_as_results(served_recipe: Write, tmp_path: Path, content: bytes, message: str) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     go(recipe, root, "passage")
     (tmp_path / "results.jsonl").write_bytes(content)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         take(root, recipe, tmp_path / "results.jsonl")
 
 
@@ -390,7 +390,7 @@ def test_a_missing_file_is_refused_before_anything_is_kept(served_recipe: Write,
     assert "48 requests wait" in wait(recipe, root)
 
 
-def test_what_is_odd_among_results_costs_nothing_else(
+def test_invalid_results_do_not_affect_others(
     served_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("x_instruction.pipeline.batch_results._MAX_LINE", 20_000)
@@ -407,7 +407,7 @@ def test_what_is_odd_among_results_costs_nothing_else(
     assert (found.answered, found.older, found.foreign, found.unreadable) == (48, 1, 1, 7)
 
 
-def test_results_of_another_recipe_are_counted_and_left(served_recipe: Write, tmp_path: Path) -> None:
+def test_results_of_another_recipe_are_counted_and_ignored(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     results = save(tmp_path / "r.jsonl", map(answer, asked(waiting(root, recipe)[0].path)))
@@ -431,7 +431,7 @@ def generated(run: RunFolder) -> list[str]:
     return [text for path in paths for text in pq.read_table(path)["instruction"].to_pylist()]
 
 
-def test_text_that_parquet_cannot_hold_is_mended_in_a_run(served_recipe: Write, tmp_path: Path) -> None:
+def test_text_that_parquet_cannot_store_is_repaired_in_a_run(served_recipe: Write, tmp_path: Path) -> None:
     with OpenAIServer(fault=lambda path, body: (200, broken(reply(path, body))) if body else None) as live:
         run = go(served_recipe(live.url), tmp_path / "live")
     assert generated(run)
@@ -448,7 +448,7 @@ def test_text_that_parquet_cannot_hold_is_mended_in_a_run(served_recipe: Write, 
     assert generated(RunFolder(root)) == generated(run)
 
 
-def test_lines_that_are_nested_too_deep_are_unreadable(served_recipe: Write, tmp_path: Path) -> None:
+def test_deeply_nested_lines_are_unreadable(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(), tmp_path / "run"
     wait(recipe, root)
     first, *others = asked(waiting(root, recipe)[0].path)
@@ -494,7 +494,7 @@ read(RunFolder(Path(sys.argv[1])), load(sys.argv[2]), [Path(sys.argv[3])])
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
-def test_a_kill_while_reading_loses_nothing_and_pays_nothing_twice(served_recipe: Write, tmp_path: Path) -> None:
+def test_a_kill_while_reading_loses_and_repeats_nothing(served_recipe: Write, tmp_path: Path) -> None:
     recipe, root = served_recipe(overrides=PRICES), tmp_path / "run"
     wait(recipe, root)
     lines = asked(waiting(root, recipe)[0].path)

@@ -50,10 +50,10 @@ def refusing(refused: Sequence[str], write: Callable[[Body], str] = question) ->
             return 400, {"error": {"message": "System role not supported"}}
         if THINKING in refused and THINKING in body:
             return 400, {"error": {"message": "Unrecognized request argument supplied: chat_template_kwargs"}}
-        said = reply(path, body)
+        made = reply(path, body)
         if not body.get("logprobs"):
-            said["choices"][0]["message"]["content"] = write(body)
-        return 200, said
+            made["choices"][0]["message"]["content"] = write(body)
+        return 200, made
 
     return answer
 
@@ -67,7 +67,7 @@ def thinking(body: Body) -> str:
 SERVERS: dict[str, Fault] = {
     "thinks": refusing((), lambda body: f"<think>\nThe text is on soup.\n\nHow so?\n</think>\n\n{question(body)}"),
     "thinks, opened by its template": refusing((), lambda body: f"Soup.\n</think>\n\nRequest: {question(body)}"),
-    "thinks unless told not to": refusing((), thinking),
+    "thinks by default": refusing((), thinking),
     "thinks and knows no switch": refusing((THINKING,), thinking),
     "refuses a system message": refusing((SYSTEM,)),
     "refuses both": refusing((SYSTEM, THINKING)),
@@ -119,12 +119,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_rows_are_those_of_a_plain_server(name: str, plain: list[str], prompt: str) -> None:
+def test_rows_equal_those_of_a_plain_server(name: str, plain: list[str], prompt: str) -> None:
     with OpenAIServer(fault=SERVERS[name]) as server:
         assert instructions(written(served(server.url), prompt)) == plain
 
 
-def test_what_a_server_is_sent_follows_from_its_probe() -> None:
+def test_requests_follow_the_probes_of_the_server() -> None:
     with OpenAIServer(fault=refusing(())) as server:
         engine: Any = served(server.url)
         sent = openai_protocol.body(Completion((("system", "a"), ("user", "b")), 4), engine.quirks)
@@ -154,7 +154,7 @@ def test_a_server_without_a_switch_for_thinking_is_reported() -> None:
         served(server.url, enable_thinking=True)
 
 
-def test_thinking_needs_room(prompt: str) -> None:
+def test_thinking_needs_more_tokens(prompt: str) -> None:
     with OpenAIServer() as server:
         written(served(server.url), prompt, TEXTS[:1], thinking_tokens=1000, max_tokens=50)
         assert {body["max_tokens"] for _, body in server.asked if body.get("seed")} == {1050}
@@ -192,25 +192,25 @@ def mixed(path: str, body: Body) -> tuple[int, Any] | None:
     """Writes good, bad, refusing, rambling and off-topic answers. Rates the off-topic ones 1 and all others 5."""
     if not path.endswith("/chat/completions"):
         return (404, {"detail": "Not Found"}) if path.endswith("/completions") else None
-    said = reply(path, body)
+    made = reply(path, body)
     draw = hashlib.sha256(str(body.get("seed")).encode()).digest()
     if body.get("logprobs"):
         level = "1" if OFF_TOPIC in body["messages"][-1]["content"] else "5"
         tokens = [{"token": str(n), "logprob": -0.01 if str(n) == level else -9.0} for n in range(1, 6)]
-        said["choices"][0]["logprobs"] = {"content": [{"token": level, "logprob": -0.01, "top_logprobs": tokens}]}
-        return 200, said
+        made["choices"][0]["logprobs"] = {"content": [{"token": level, "logprob": -0.01, "top_logprobs": tokens}]}
+        return 200, made
     kind = draw[0] % (len(BAD) + 4)
     verb = VERBS[draw[1] % len(VERBS)]
     text = BAD[kind] if kind < len(BAD) else OFF_TOPIC if kind == len(BAD) else f"Request: {GOOD.format(verb)}"
     cut = text in (BAD[3], BAD[6])
-    said["choices"][0] |= {
+    made["choices"][0] |= {
         "message": {"role": "assistant", "content": text},
         "finish_reason": "length" if cut else "stop",
     }
-    return 200, said
+    return 200, made
 
 
-def test_no_bad_answer_is_kept(tmp_path: Path) -> None:
+def test_invalid_answers_are_not_kept(tmp_path: Path) -> None:
     with OpenAIServer(fault=mixed) as server:
         recipe = load(write_recipe(tmp_path / "recipe.toml", server.url))
         recipe = recipe.replace(
@@ -248,7 +248,9 @@ def local(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return make
 
 
-def test_rows_of_a_local_model_with_such_a_template(local: Callable[[str], Engine], tmp_path: Path) -> None:
+def test_rows_of_a_local_model_with_such_a_template_equal_those_of_a_plain_one(
+    local: Callable[[str], Engine], tmp_path: Path
+) -> None:
     path = tmp_path / "prompt.txt"
     # The tiny model was trained on lines such as "article: How to cook rice".
     path.write_text("[system]\nA {language} text.\n[user]\n{passage} article:\n", "utf-8")
@@ -297,6 +299,6 @@ def test_a_passage_is_read_once_for_all_styles(local: Callable[[str], Engine], m
 
 
 def test_probabilities_of_a_scripted_rating_sum_to_one() -> None:
-    _, said = mixed("/v1/chat/completions", {"messages": [{"content": "x"}], "logprobs": True}) or (0, {})
-    tokens = said["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    _, made = mixed("/v1/chat/completions", {"messages": [{"content": "x"}], "logprobs": True}) or (0, {})
+    tokens = made["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
     assert sum(math.exp(token["logprob"]) for token in tokens) == pytest.approx(1, abs=0.02)

@@ -50,7 +50,7 @@ class Simulation:
         return sum(half) / len(half)
 
 
-def test_a_fast_server_gets_all_that_is_allowed() -> None:
+def test_a_fast_server_reaches_the_ceiling() -> None:
     server = Simulation(ceiling=200)
     server.run(4_000)
     assert server.limits[-1] == 200
@@ -59,7 +59,7 @@ def test_a_fast_server_gets_all_that_is_allowed() -> None:
 
 @pytest.mark.parametrize("bursts", [False, True], ids=["spread", "bursts"])
 @pytest.mark.parametrize(("ceiling", "share"), [(64, 0.99), (256, 0.95), (1_024, 0.74)])
-def test_a_fast_server_gets_all_at_once(ceiling: int, share: float, bursts: bool) -> None:
+def test_a_fast_server_gets_all_requests_at_once(ceiling: int, share: float, bursts: bool) -> None:
     server = Simulation(ceiling=ceiling)
     if bursts:
         # All requests take the same time, so answers come together.
@@ -70,26 +70,26 @@ def test_a_fast_server_gets_all_at_once(ceiling: int, share: float, bursts: bool
 
 
 @pytest.mark.parametrize("capacity", [8, 32])
-def test_a_queue_is_noticed_though_nothing_is_refused(capacity: int) -> None:
+def test_queueing_is_detected_without_refusals(capacity: int) -> None:
     server = Simulation(capacity, ceiling=1_000)
     rate = server.run(6_000)
     assert rate > 0.95 * capacity / 0.05
     assert capacity < server.settled() < 16 * capacity
 
 
-def test_refusals_keep_the_number_near_what_is_taken() -> None:
+def test_refusals_keep_the_limit_near_the_capacity() -> None:
     server = Simulation(refuses=40, ceiling=1_000)
     server.run(6_000)
     assert 20 < server.settled() < 80
 
 
-def test_a_stray_refusal_costs_little() -> None:
+def test_a_rare_refusal_costs_little() -> None:
     server = Simulation(stray=0.05)
     server.run(4_000)
     assert server.settled() > 60
 
 
-def test_a_server_that_refuses_all_is_asked_one_at_a_time_and_comes_back() -> None:
+def test_a_server_that_refuses_everything_gets_one_request_at_a_time_and_recovers() -> None:
     server = Simulation(refuses=1)
     server.run(200)
     assert server.limits[-1] <= 8
@@ -111,7 +111,7 @@ def test_old_requests_do_not_count_against_a_new_limit() -> None:
     assert throttle.limit == lowered < before
 
 
-def test_never_below_one_nor_above_the_ceiling() -> None:
+def test_the_limit_stays_between_one_and_the_ceiling() -> None:
     throttle = ConcurrencyLimiter(3)
     assert throttle.limit == 3
     for _ in range(200):

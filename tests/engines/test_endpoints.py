@@ -88,7 +88,7 @@ def answered(engine, meanwhile=lambda number: None):
     return results
 
 
-def test_one_dies_and_one_is_added_in_the_middle(file, expected):
+def test_endpoints_can_be_lost_and_added_during_a_run(file, expected):
     with OpenAIServer() as first, Mortal(60) as second, OpenAIServer() as third:
         listed(file, first, second)
 
@@ -122,7 +122,7 @@ def test_a_removed_endpoint_gets_no_new_requests(file, expected):
 
 
 @pytest.mark.parametrize("content", [None, "", "http:/broken"])
-def test_all_vanish_and_come_back_within_the_wait(file, expected, content):
+def test_a_short_outage_of_all_endpoints_is_waited_for(file, expected, content):
     with Mortal(80) as first, Mortal(60) as second, OpenAIServer() as third:
         listed(file, first, second)
 
@@ -140,7 +140,7 @@ def test_all_vanish_and_come_back_within_the_wait(file, expected, content):
         assert work(third) > 100
 
 
-def test_all_vanish_for_longer(file):
+def test_a_long_outage_of_all_endpoints_is_an_error(file):
     with Mortal(80) as first, Mortal(60) as second:
         listed(file, first, second)
         engine = opened(endpoints_file=str(file), outage_timeout=0.6)
@@ -153,7 +153,7 @@ def test_all_vanish_for_longer(file):
     assert "run the same command again when the server is back, or raise server.outage_timeout" in message
 
 
-def test_an_endpoint_of_another_model_is_refused_by_name(file):
+def test_an_endpoint_of_another_model_is_refused(file):
     with OpenAIServer() as first, OpenAIServer(models=("qwen",)) as second:
         listed(file, first, second)
         with pytest.raises(EngineError) as error:
@@ -165,7 +165,7 @@ def test_an_endpoint_of_another_model_is_refused_by_name(file):
             answered(engine, lambda number: listed(file, first, second) if number == 10 else time.sleep(0.001))
 
 
-def test_an_endpoint_that_is_not_there_at_the_start_is_left_out(file, expected):
+def test_an_unreachable_endpoint_is_left_out_at_the_start(file, expected):
     with OpenAIServer() as server:
         listed(file, free_address(), server)
         assert answered(opened(endpoints_file=str(file))) == expected
@@ -191,26 +191,26 @@ def test_an_endpoint_that_is_not_there_at_the_start_is_left_out(file, expected):
         (b"http://me:secret@a/v1\n", r"line 1, holds a user or password: put the key"),
     ],
 )
-def test_a_file_that_cannot_be_used(file, content, message):
+def test_an_unusable_file_is_refused(file, content, message):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(EngineError, match=message):
         opened(endpoints_file=str(file))
 
 
-def test_an_address_and_a_file_are_too_many(file):
+def test_url_and_endpoints_file_exclude_each_other(file):
     with pytest.raises(RecipeError, match=r"endpoints_file is set and url too, expected one of them"):
         Server(url="http://a/v1", endpoints_file=str(file))
 
 
-def test_the_place_is_no_part_of_what_was_made(file):
+def test_addresses_are_not_part_of_the_fingerprint(file):
     one = Model(name=MODEL, engine="openai", server=Server(url="http://a/v1"))
     several = one.replace(server=Server(endpoints_file=str(file)))
     assert fingerprint(one) == fingerprint(several)
     assert "endpoints_file" not in portable(several)["server"]
 
 
-def test_a_run_with_writers_and_raters_apart_has_the_bytes_of_one_server(tmp_path):
+def test_separate_servers_for_writing_and_rating_give_the_same_bytes(tmp_path):
     files = {name: tmp_path / f"{name}.txt" for name in ("writers", "raters")}
     with OpenAIServer() as one, OpenAIServer() as writer, Mortal(30) as mortal, OpenAIServer() as rater:
         recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", one.url))

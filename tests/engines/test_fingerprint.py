@@ -21,7 +21,7 @@ from x_instruction.errors import EngineError
 SERVED = Model(name="org/model", engine="openai", server=Server(url="http://127.0.0.1:1/v1"))
 
 
-def test_a_model_that_is_not_there() -> None:
+def test_a_missing_model_is_reported() -> None:
     with pytest.raises(EngineError, match="does not exist"):
         fingerprint(Model(name="/no/model"))
 
@@ -42,13 +42,13 @@ def test_a_model_that_is_not_there() -> None:
         (Refine, ""),
     ],
 )
-def test_runtime_only_keys(kind: type, runtime: str) -> None:
-    """Whoever adds one here says that it changes no output."""
+def test_runtime_only_keys_are_listed(kind: type, runtime: str) -> None:
+    """A key may be added only if it changes no output."""
     extras = {key: field.json_schema_extra or {} for key, field in kind.model_fields.items()}
     assert {key for key, extra in extras.items() if extra.get("runtime_only")} == set(runtime.split())
 
 
-def test_where_and_how_fast_a_model_runs_decides_nothing(tiny_model: Path) -> None:
+def test_runtime_settings_do_not_change_the_fingerprint(tiny_model: Path) -> None:
     model = Model(name=str(tiny_model))
     moved = model.replace(
         device="cuda:1", batch_size=1, threads=9, server=Server(url="http://h/v1"), vllm=Vllm(eager=True)
@@ -59,7 +59,7 @@ def test_where_and_how_fast_a_model_runs_decides_nothing(tiny_model: Path) -> No
     assert fingerprint(SERVED) != fingerprint(SERVED.replace(server=Server(extra_body='{"seed": 1}')))
 
 
-def test_a_local_model_is_its_content_wherever_it_is(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_local_model_is_identified_by_content_and_not_by_path(tiny_model: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(tiny_model, tmp_path / "elsewhere" / tiny_model.name)
     one, two = Model(name=str(tiny_model)), Model(name=str(copied))
     assert fingerprint(one) == fingerprint(two)
@@ -100,13 +100,13 @@ def test_a_local_adapter_is_its_content(tiny_model: Path, tmp_path: Path) -> Non
     assert fingerprint(model)["adapter"] != before["adapter"]
 
 
-def test_a_served_model_is_what_its_server_calls_it() -> None:
+def test_a_served_model_is_identified_by_its_name() -> None:
     found = fingerprint(SERVED.replace(adapter="mine"))
     assert (found["name"], found["revision"], found["adapter"]) == ("org/model", "main", "mine")
     assert fingerprint(SERVED) != fingerprint(SERVED.replace(revision="v2"))
 
 
-def test_what_a_stage_trains_by_decides_its_model_and_no_record() -> None:
+def test_training_settings_change_the_model_fingerprint_only() -> None:
     plain = Refine(rater="trained", model=SERVED)
     trained = plain.replace(train=TrainConfig(rank=8), init_from="generator", validation=0.2, per_level=3)
     assert fingerprint(plain) == fingerprint(trained) == fingerprint(plain.replace(rounds=2, convergence_tolerance=0.5))
@@ -123,5 +123,5 @@ def test_what_a_stage_trains_by_decides_its_model_and_no_record() -> None:
         assert affects(Refine, key) == ["records", "model"]
 
 
-def test_a_list_is_plain_data() -> None:
+def test_lists_are_plain_data() -> None:
     assert fingerprint(Generate(model=SERVED))["styles"] == ["question", "instruction"]

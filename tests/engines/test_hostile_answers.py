@@ -21,21 +21,21 @@ class _Unasked:
 
 
 @pytest.mark.parametrize(("request_", "answer"), hostile_answers.OPENAI)
-def test_the_answers_that_are_changed_are_good_ones(request_: Request, answer: Any) -> None:
+def test_the_unchanged_answers_are_valid(request_: Request, answer: Any) -> None:
     assert type(hostile_answers.openai_result(request_, answer)).__name__ in ("Completed", "Chosen")
 
 
 @pytest.mark.parametrize("number", range(len(hostile_answers.OPENAI)))
 @settings(max_examples=150)
 @given(data=st.data())
-def test_answers_of_openai_servers_and_batch_files(number: int, data: st.DataObject) -> None:
+def test_any_answer_of_an_openai_server_or_batch_file_is_read(number: int, data: st.DataObject) -> None:
     request, answer = hostile_answers.OPENAI[number]
     hostile_answers.check(hostile_answers.openai_result(request, data.draw(hostile_answers.hostile(answer))))
 
 
 @settings(max_examples=150)
 @given(answer=hostile_answers.hostile(hostile_answers.TGI))
-def test_answers_of_text_generation_inference(answer: Any) -> None:
+def test_any_answer_of_text_generation_inference_is_read(answer: Any) -> None:
     hostile_answers.check(hostile_answers.tgi_result(answer))
 
 

@@ -119,12 +119,12 @@ def answers(engine: OpenAIEngine, requests: list[Request]) -> list[Result]:
 # Before any record is spent
 
 
-def test_no_address() -> None:
+def test_an_address_is_required() -> None:
     with pytest.raises(EngineError, match=r"server.url is not set: add the server's address, such as --set"):
         make()
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -134,28 +134,28 @@ def test_nobody_listens() -> None:
     assert time.monotonic() - started < 30
 
 
-def test_no_such_host() -> None:
+def test_an_unknown_host_is_reported() -> None:
     with pytest.raises(EngineError, match="cannot connect"):
         make(url="http://no-such-host.invalid/v1")
 
 
-def test_a_wrong_path(live: Live) -> None:
+def test_a_wrong_path_is_reported(live: Live) -> None:
     with pytest.raises(EngineError, match=r"/api/v1/models answers 404 Not Found: check the address"):
         make(live, url=f"http://127.0.0.1:{live.port}/api")
 
 
-def test_the_v1_may_be_left_out(live: Live) -> None:
+def test_the_v1_suffix_is_optional(live: Live) -> None:
     engine = make(live, url=f"http://127.0.0.1:{live.port}/")
     assert answers(engine, [Completion("a", 4)]) == [Completed("<a>", "stop", 7, 2)]
 
 
-def test_a_wrong_model_name(live: Live) -> None:
+def test_a_wrong_model_name_is_reported(live: Live) -> None:
     with pytest.raises(EngineError, match=r"serves no model 'lama', did you mean 'llama'\? \(it serves: m, llama\)"):
         make(live, name="lama")
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_not_accepted(live: Live, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_a_rejected_key_is_reported(live: Live, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     monkeypatch.setenv("X_INSTRUCTION_API_KEY", KEY)
     live.routes["/v1/models"] = lambda body: error(status, f"Incorrect API key provided: {KEY}.")
     with pytest.raises(EngineError, match=rf"{status} Incorrect API key provided: \*\*\*") as caught:
@@ -164,25 +164,25 @@ def test_a_key_that_is_not_accepted(live: Live, monkeypatch: pytest.MonkeyPatch,
     assert "X_INSTRUCTION_API_KEY" in str(caught.value)
 
 
-def test_a_key_that_is_missing(live: Live) -> None:
+def test_a_missing_key_is_reported(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: error(401, "no key")
     with pytest.raises(EngineError, match="the key is missing: set X_INSTRUCTION_MY_KEY"):
         make(live, key_variable="X_INSTRUCTION_MY_KEY")
 
 
-def test_a_key_that_no_header_can_carry(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_invalid_in_a_header_is_reported(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_INSTRUCTION_API_KEY", "key\r\nX-Evil: 1")
     with pytest.raises(EngineError, match="the key in X_INSTRUCTION_API_KEY has characters that a header cannot"):
         make(live)
 
 
-def test_a_web_page(live: Live) -> None:
+def test_a_web_page_is_reported(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: web.Response(text="<!DOCTYPE html><html>hello", content_type="text/html")
     with pytest.raises(EngineError, match=r"a web page \(HTML\), not an API"):
         make(live)
 
 
-def test_something_else_that_speaks_json(live: Live) -> None:
+def test_another_json_api_is_reported(live: Live) -> None:
     live.routes["/v1/models"] = lambda body: {"hello": "world"}
     with pytest.raises(EngineError, match="does not return a list of models"):
         make(live)
@@ -195,7 +195,7 @@ def test_a_redirect_is_not_followed(live: Live, monkeypatch: pytest.MonkeyPatch)
         make(live)
 
 
-def test_a_model_without_chat_template(live: Live) -> None:
+def test_a_model_without_a_chat_template_refuses_chat_prompts(live: Live) -> None:
     live.routes["/v1/chat/completions"] = lambda body: error(400, "no chat template")
     engine = make(live)
     assert not engine.chat
@@ -203,7 +203,7 @@ def test_a_model_without_chat_template(live: Live) -> None:
         engine.plan([Completion((("user", "a"),), 4)])
 
 
-def test_a_server_of_chat_only(live: Live) -> None:
+def test_a_chat_only_server_refuses_plain_prompts_and_scoring(live: Live) -> None:
     del live.routes["/v1/completions"]
     engine = make(live)
     assert engine.capabilities == {"complete"}
@@ -213,7 +213,7 @@ def test_a_server_of_chat_only(live: Live) -> None:
         engine.plan([Scoring("a", "b")])
 
 
-def test_a_server_that_completes_nothing(live: Live) -> None:
+def test_a_server_without_completions_is_reported(live: Live) -> None:
     live.routes = {"/v1/models": live.routes["/v1/models"]}
     with pytest.raises(EngineError, match=r"completes no prompt of 'm': it answered '404 Not Found'"):
         make(live)
@@ -222,14 +222,14 @@ def test_a_server_that_completes_nothing(live: Live) -> None:
 # While records are answered
 
 
-def test_no_quota_stops_at_once(live: Live) -> None:
+def test_an_exhausted_quota_stops_at_once(live: Live) -> None:
     engine = make(live)
     live.routes["/v1/completions"] = lambda body: error(429, "You exceeded your quota", code="insufficient_quota")
     with pytest.raises(EngineError, match="the account has no credit left"):
         answers(engine, [Completion(f"{n}", 4) for n in range(20)])
 
 
-def test_a_key_that_expires_stops_at_once(live: Live, tmp_path: Path) -> None:
+def test_an_expired_key_stops_at_once(live: Live, tmp_path: Path) -> None:
     engine = make(live)
     number = 0
 
@@ -240,17 +240,17 @@ def test_a_key_that_expires_stops_at_once(live: Live, tmp_path: Path) -> None:
 
     live.routes["/v1/completions"] = expire
     requests: list[Request] = [Completion(f"p {n}", 4) for n in range(100)]
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger, pytest.raises(EngineError, match="401 expired"):
-        ledger.ask(requests)
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache, pytest.raises(EngineError, match="401 expired"):
+        cache.ask(requests)
     number = -1_000
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
         before = len(live.seen)
-        assert len(ledger.ask(requests)) == 100
+        assert len(cache.ask(requests)) == 100
         # What was answered before is not asked again.
         assert len(live.seen) - before <= 100 - 25
 
 
-def test_all_too_long_stops_at_the_start_and_one_is_counted(live: Live) -> None:
+def test_prompts_that_are_all_too_long_stop_the_run_and_a_few_are_counted(live: Live) -> None:
     engine = make(live)
     with pytest.raises(
         EngineError, match=r"rejects every request: 400 This model's maximum context.*lower passage_tok"
@@ -264,7 +264,7 @@ def test_all_too_long_stops_at_the_start_and_one_is_counted(live: Live) -> None:
     assert found[7].reason == "engine_too_long"
 
 
-def test_what_the_content_filter_withholds_is_counted(live: Live) -> None:
+def test_filtered_answers_are_counted(live: Live) -> None:
     engine = make(live)
     live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "", "finish_reason": "content_filter"}]}
     assert answers(engine, [Completion("a", 4)]) == [
@@ -290,7 +290,7 @@ def test_json_of_another_shape_is_counted(live: Live, answer: Any, message: str)
     assert message in found.message
 
 
-def test_a_text_that_utf8_cannot_hold_is_mended(live: Live) -> None:
+def test_lone_surrogates_are_replaced(live: Live) -> None:
     engine = make(live)
     live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "a \ud83d\0b \ud83d\ude00"}]}
     assert answers(engine, [Completion("a", 4)]) == [Completed("a \ufffdb \U0001f600", "stop", 0, 0)]
@@ -318,20 +318,20 @@ CHAIN = '{"error": ' * 900 + "1" + "}" * 900
     ],
     ids=lambda text: text[:90],
 )
-def test_one_odd_answer_fails_its_request_alone(live: Live, tmp_path: Path, answer: str) -> None:
+def test_an_invalid_answer_fails_only_its_request(live: Live, tmp_path: Path, answer: str) -> None:
     engine = make(live, retries=0)
     odd = web.Response(text=answer, content_type="application/json")
     live.routes["/v1/completions"] = lambda body: odd if body["prompt"] == "3" else complete(body)
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = ledger.ask([Completion(f"{n}", 4) for n in range(8)])
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = cache.ask([Completion(f"{n}", 4) for n in range(8)])
         assert [n for n, result in enumerate(found) if not isinstance(result, Completed)] == [3]
         assert isinstance(found[3], Failed)
         assert found[3].reason == "engine_bad_answer"
-        assert ledger.totals()["prompt_tokens"] == 7 * 7
+        assert cache.totals()["prompt_tokens"] == 7 * 7
 
 
 @pytest.mark.parametrize("value", ["NaN", "1e400", "-1e400", "1" + "0" * 400, '"-0.5"', "null", "{}"])
-def test_an_odd_probability_fails_its_request_alone(live: Live, value: str) -> None:
+def test_an_invalid_probability_fails_only_its_request(live: Live, value: str) -> None:
     engine = make(live, retries=0)
     answer = '{"choices": [{"text": "1", "logprobs": {"top_logprobs": [{" 1": VALUE, " 2": VALUE}], '
     answer += '"token_logprobs": [null, VALUE, VALUE], "text_offset": [0, 1, 3]}}]}'
@@ -342,7 +342,7 @@ def test_an_odd_probability_fails_its_request_alone(live: Live, value: str) -> N
         assert found.reason == "engine_bad_answer"
 
 
-def test_an_echo_of_something_else_fails_its_request_alone(live: Live) -> None:
+def test_an_echo_of_another_prompt_fails_only_its_request(live: Live) -> None:
     engine = make(live, retries=0)
     echo = {"token_logprobs": [None, -1.0], "text_offset": [0, 90]}
     live.routes["/v1/completions"] = lambda body: {"choices": [{"text": "1", "logprobs": echo}]}
@@ -352,17 +352,19 @@ def test_an_echo_of_something_else_fails_its_request_alone(live: Live) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 500])
-@pytest.mark.parametrize("said", [DEEP, CHAIN])
-def test_a_nested_error_fails_its_request_alone(live: Live, status: int, said: str) -> None:
+@pytest.mark.parametrize("answer", [DEEP, CHAIN])
+def test_a_nested_error_fails_only_its_request(live: Live, status: int, answer: str) -> None:
     engine = make(live, retries=0)
-    live.routes["/v1/completions"] = lambda body: web.Response(text=said, status=status)
+    live.routes["/v1/completions"] = lambda body: web.Response(text=answer, status=status)
     (found,) = answers(engine, [Completion("a", 4)])
     assert isinstance(found, Failed)
     assert found.reason == ("engine_refused" if status == 400 else "engine_unavailable")
 
 
 @pytest.mark.parametrize("logprobs", ["[1]", "[[]]", "7", '"x"', DEEP])
-def test_a_server_of_another_shape_is_named(live: Live, logprobs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_with_another_response_shape_is_reported(
+    live: Live, logprobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     answer = '{"choices": [{"text": "1", "message": {"content": "1"}, "logprobs": LOGPROBS}]}'.replace(
         "LOGPROBS", logprobs
@@ -414,7 +416,7 @@ def test_a_server_that_is_too_slow_for_its_first_requests_is_named(live: Live, m
         make(live, timeout=0.2)
 
 
-def test_an_answer_without_end_is_not_read(live: Live) -> None:
+def test_an_endless_answer_is_not_read(live: Live) -> None:
     engine = make(live, retries=0)
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -441,9 +443,7 @@ def bomb(encoding: str) -> bytes:
 @pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate"])
-def test_an_answer_that_is_large_only_when_unpacked_is_not_read(
-    live: Live, encoding: str, kind: str, length: bool
-) -> None:
+def test_a_compression_bomb_is_not_read(live: Live, encoding: str, kind: str, length: bool) -> None:
     engine = make(live, retries=0, timeout=60.0)
     packed = bomb(encoding)
     assert len(packed) < 2 << 20
@@ -469,7 +469,7 @@ def test_an_answer_that_is_large_only_when_unpacked_is_not_read(
     assert peak < 128 << 20
 
 
-def test_the_first_look_at_a_server_is_bounded_too(live: Live) -> None:
+def test_answers_to_probes_are_bounded(live: Live) -> None:
     packed = bomb("gzip")
     live.routes["/v1/models"] = lambda body: web.Response(body=packed, headers={"Content-Encoding": "gzip"})
     with pytest.raises(EngineError, match="the answer is larger than 64 MiB"):
@@ -486,7 +486,7 @@ def test_a_compressed_answer_is_read(live: Live) -> None:
     assert answers(engine, [Completion("a", 4)]) == [Completed("<a>", "stop", 7, 2)]
 
 
-def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp_path: Path) -> None:
+def test_a_lost_server_stops_the_run_without_losing_answers(live: Live, tmp_path: Path) -> None:
     engine = make(live, outage_timeout=1.0)
     requests: list[Request] = [Completion(f"p {n}", 4) for n in range(40)]
     number = 0
@@ -498,18 +498,18 @@ def test_a_server_that_goes_away_stops_the_run_and_loses_nothing(live: Live, tmp
 
     live.routes["/v1/completions"] = die
     with (
-        RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger,
+        RequestCache(tmp_path / "a.sqlite", engine, {}) as cache,
         pytest.raises(EngineError, match=r"has not answered for 1 seconds \(503 loading\). All answers are kept"),
     ):
-        ledger.ask(requests)
+        cache.ask(requests)
     live.routes["/v1/completions"] = complete
     before = len(live.seen)
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        assert all(isinstance(result, Completed) for result in ledger.ask(requests))
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        assert all(isinstance(result, Completed) for result in cache.ask(requests))
     assert len(live.seen) - before == 20
 
 
-def test_one_request_that_always_fails_is_given_up_and_the_others_answered(live: Live) -> None:
+def test_a_request_that_always_fails_is_given_up(live: Live) -> None:
     engine = make(live, retries=2)
     live.routes["/v1/completions"] = lambda body: error(500, "boom") if body["prompt"] == "3" else complete(body)
     found = answers(engine, [Completion(str(n), 4) for n in range(10)])
@@ -518,7 +518,7 @@ def test_one_request_that_always_fails_is_given_up_and_the_others_answered(live:
     assert sum(body["prompt"] == "3" for path, _, body in live.seen if path == "/v1/completions") == 3
 
 
-def test_only_what_may_pass_is_tried_again(live: Live) -> None:
+def test_only_temporary_errors_are_retried(live: Live) -> None:
     engine = make(live, retries=5)
     answers(engine, [Completion("warm", 4)])
     live.routes["/v1/completions"] = lambda body: error(422, "no")
@@ -527,7 +527,7 @@ def test_only_what_may_pass_is_tried_again(live: Live) -> None:
     assert len(live.seen) == before + 1
 
 
-def test_retry_after_holds_all_requests_back(live: Live) -> None:
+def test_retry_after_delays_all_requests(live: Live) -> None:
     engine = make(live)
     times: list[float] = []
 
@@ -540,7 +540,7 @@ def test_retry_after_holds_all_requests_back(live: Live) -> None:
     assert times[1] - times[0] >= 1.0
 
 
-def test_no_more_is_sent_once_told(live: Live) -> None:
+def test_no_requests_are_sent_after_a_stop(live: Live) -> None:
     engine = make(live)
     left = 5
 
@@ -553,7 +553,7 @@ def test_no_more_is_sent_once_told(live: Live) -> None:
     assert len(list(engine.answer(requests, 0, should_continue))) == 5
 
 
-def test_stopping_in_the_middle_leaves_nothing_under_way(live: Live) -> None:
+def test_stopping_early_leaves_no_requests_in_flight(live: Live) -> None:
     engine = make(live)
     found = engine.answer([Completion(f"{n}", 4) for n in range(1_000)])
     next(found)
@@ -634,13 +634,13 @@ def asked(port: int) -> dict[str, int]:
         return found
 
 
-def test_two_thousand_requests_over_a_wire_that_fails(faulty: tuple[int, int], tmp_path: Path) -> None:
+def test_two_thousand_requests_over_a_faulty_connection_succeed(faulty: tuple[int, int], tmp_path: Path) -> None:
     port, proxy_port = faulty
     engine = make(url=f"http://127.0.0.1:{proxy_port}", timeout=1.0, retries=6)
     requests: list[Request] = [Completion(f"p {n}", 8) for n in range(2_000)]
-    with RequestCache(tmp_path / "a.sqlite", engine, {}) as ledger:
-        found = ledger.ask(requests)
-        totals = ledger.totals()
+    with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
+        found = cache.ask(requests)
+        totals = cache.totals()
     failed = [result for result in found if isinstance(result, Failed)]
     done = [result for result in found if isinstance(result, Completed)]
     assert len(done) + len(failed) == len(found) == 2_000
@@ -659,7 +659,7 @@ def test_two_thousand_requests_over_a_wire_that_fails(faulty: tuple[int, int], t
     assert sum(repeats.values()) < 2_000 + engine.client.counts.retried
 
 
-def test_without_retries_every_fault_is_a_counted_failure(faulty: tuple[int, int]) -> None:
+def test_without_retries_every_fault_is_counted(faulty: tuple[int, int]) -> None:
     engine = make(url=f"http://127.0.0.1:{faulty[1]}", timeout=1.0, retries=0)
     found = answers(engine, [Completion(f"p {n}", 8) for n in range(1_000)])
     reasons = {result.reason for result in found if isinstance(result, Failed)}

@@ -22,7 +22,7 @@ def _none_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["X_INSTRUCTION_API_KEY", "X_INSTRUCTION_WRITER_KEY", "X_INSTRUCTION_KEY"])
-def test_variables_that_are_meant_for_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_package_are_allowed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "sesame")
     assert keys.read(name, URL) == "sesame"
 
@@ -37,7 +37,7 @@ def test_other_variables_are_refused_and_not_shown(name: str, monkeypatch: pytes
     assert "sesame" not in str(caught.value)
 
 
-def test_an_allowed_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allowed_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sesame")
     keys.allow(["MY_KEY"])
     keys.allow(["OTHER_KEY"])
@@ -45,21 +45,23 @@ def test_an_allowed_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert keys.read("", URL) == keys.read("OTHER_KEY", URL) == ""
 
 
-def test_a_list_with_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_may_contain_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(keys.ALLOWED, "MY_KEY, OTHER_KEY,")
     keys.check("OTHER_KEY", URL)
     with pytest.raises(EngineError):
         keys.check("THIRD_KEY", URL)
 
 
-def test_workers_elsewhere_are_given_what_is_allowed() -> None:
+def test_remote_workers_get_the_allowed_variables() -> None:
     models = (Model(name="m", engine="openai", server=Server(key_variable="MY_KEY")), Model(name="embedded"))
     assert keys.needed(models) == {"MY_KEY"}
     keys.allow(["MY_KEY"])
     assert keys.needed(models) == {"MY_KEY", keys.ALLOWED}
 
 
-def test_a_recipe_is_refused_before_work(say: Say, recipe_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_recipe_with_another_variable_is_refused_before_any_work(
+    say: Say, recipe_file: Callable[..., Path], tmp_path: Path
+) -> None:
     server = {"name": "m", "engine": "openai", "server.url": URL, "server.key_variable": "HF_TOKEN"}
     recipe = recipe_file(**{"generate.model": server})
     code, _, errors = say("run", recipe, "--out", tmp_path / "run")
@@ -73,7 +75,9 @@ def test_a_recipe_is_refused_before_work(say: Say, recipe_file: Callable[..., Pa
     assert "cannot connect" in errors
 
 
-def test_what_is_typed_is_allowed(say: Say, recipe_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_variable_from_the_command_line_is_allowed(
+    say: Say, recipe_file: Callable[..., Path], tmp_path: Path
+) -> None:
     recipe = recipe_file(**{"generate.model": {"name": "m", "engine": "openai", "server.url": URL}})
     typed = ("--set", "generate.model.server.key_variable=MY_KEY")
     code, _, errors = say("run", recipe, "--out", tmp_path / "run", *typed)

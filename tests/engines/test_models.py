@@ -15,30 +15,30 @@ from x_instruction.errors import EngineError, MissingExtra
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/no-such-model", "plain", "a/b/c"])
-def test_a_name_that_is_neither_folder_nor_hub_id(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_name_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EngineError, match=r"does not exist.*'org/model', or one of embedded, embedded-smollm2"):
         locate(name)
 
 
-def test_a_hub_id_without_a_hub_is_one_line() -> None:
+def test_an_unreachable_hub_is_reported_in_one_line() -> None:
     with pytest.raises(EngineError, match=r"cannot get model 'org/no-such-model' at revision 'v1': ") as caught:
         locate("org/no-such-model", "v1")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["or g/mo del", "org/--", "org/.."])
-def test_what_the_hub_would_not_take(name: str) -> None:
+def test_invalid_hub_ids_are_refused(name: str) -> None:
     with pytest.raises(EngineError, match=r"cannot get model"):
         locate(name)
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"not a transformers model folder"):
         locate(str(tmp_path))
 
 
-def test_a_folder_is_called_by_its_name_and_known_by_its_content(tmp_path: Path) -> None:
+def test_a_folder_has_its_name_and_a_revision_from_its_content(tmp_path: Path) -> None:
     first, second = tmp_path / "a" / "model", tmp_path / "b" / "model"
     first.mkdir(parents=True)
     (first / "config.json").write_text("{}")
@@ -52,7 +52,7 @@ def test_a_folder_is_called_by_its_name_and_known_by_its_content(tmp_path: Path)
     assert locate(str(first)).revision != locate(str(second)).revision
 
 
-def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'x_instruction\[embedded\]'"):
         locate("embedded-minilm")
@@ -60,7 +60,7 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
         locate("embedded-smollm2")
 
 
-def test_a_package_without_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_its_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(monkeypatch, tmp_path)
     with pytest.raises(EngineError, match=r"cannot read .*model.safetensors: No such file or directory; reinstall"):
         locate("embedded-minilm")
@@ -82,7 +82,7 @@ def place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @pytest.mark.model
-def test_the_embedded_encoder_is_what_was_recorded() -> None:
+def test_the_embedded_encoder_gives_recorded_embeddings() -> None:
     found = locate("embedded-minilm")
     digest = hashlib.sha256((found.folder / "model.safetensors").read_bytes()).hexdigest()
     assert digest == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

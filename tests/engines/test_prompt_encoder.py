@@ -44,7 +44,7 @@ def shown(encoder: PromptEncoder, turns: Any) -> str:
     return str(encoder.tokenizer.decode(encoder.turns(turns, True)))
 
 
-def test_a_prompt_that_cannot_be_encoded(tokenizer: Any) -> None:
+def test_an_unencodable_prompt_is_refused(tokenizer: Any) -> None:
     with pytest.raises(EngineError, match="tiny has no chat template: use a plain prompt, or a chat model"):
         encoder(tokenizer, None).prompt((("user", "x"),))
     tokenizer.bos_token = tokenizer.eos_token = None
@@ -74,7 +74,7 @@ def test_a_template_of_a_stranger_that_fails_is_one_line(tokenizer: Any, templat
         encoder(tokenizer, template).prompt((("user", "x"),))
 
 
-def test_an_empty_prompt_is_the_token_that_begins_texts(tokenizer: Any) -> None:
+def test_an_empty_prompt_is_the_bos_token(tokenizer: Any) -> None:
     assert encoder(tokenizer).prompt("") == [tokenizer.bos_token_id]
     tokenizer.bos_token = None
     assert encoder(tokenizer).prompt("") == [tokenizer.eos_token_id]
@@ -92,7 +92,7 @@ def test_text_without_control_tokens_is_encoded_as_by_the_tokenizer(tokenizer: A
 
 
 @pytest.mark.parametrize("template", [CHATML, None])
-def test_many_prompts_are_encoded_as_each(tokenizer: Any, template: str | None) -> None:
+def test_a_batch_is_encoded_like_single_prompts(tokenizer: Any, template: str | None) -> None:
     from tokenizers import AddedToken
 
     tokenizer.add_tokens([AddedToken("<｜User｜>", special=False, normalized=False)])
@@ -147,12 +147,12 @@ def test_control_tokens_that_are_not_declared_as_special(tokenizer: Any) -> None
 
 
 @pytest.mark.parametrize("template", [REFUSES, LEAVES_OUT])
-def test_a_system_message_goes_where_the_template_takes_it(tokenizer: Any, template: str) -> None:
+def test_a_system_message_is_moved_if_the_template_refuses_it(tokenizer: Any, template: str) -> None:
     folded = (("user", "Rate it.\n\nSauna"), *TURNS[2:])
     assert encoder(tokenizer, template).turns(TURNS, True) == encoder(tokenizer, CHATML).turns(folded, True)
 
 
-def test_a_template_that_takes_a_system_message_gets_it(tokenizer: Any) -> None:
+def test_a_system_message_is_kept_if_the_template_accepts_it(tokenizer: Any) -> None:
     assert shown(encoder(tokenizer), TURNS).startswith("<s>system\nRate it.</s>\n<s>user\nSauna</s>")
 
 
@@ -167,11 +167,11 @@ def test_a_template_that_takes_a_system_message_gets_it(tokenizer: Any) -> None:
         ((("system", "a"), ("assistant", "b"), ("user", "c")), (("assistant", "b"), ("user", "a\n\nc"))),
     ],
 )
-def test_without_system(turns: Any, expected: Any) -> None:
+def test_without_system_merges_the_system_message(turns: Any, expected: Any) -> None:
     assert without_system(turns) == expected
 
 
-def test_thinking_is_turned_off_where_there_is_a_switch(tokenizer: Any) -> None:
+def test_thinking_is_turned_off_if_the_template_has_a_switch(tokenizer: Any) -> None:
     off, on = "<s>assistant\n<think>\n\n</think>\n\n", "<s>assistant\n"
     turns = (("user", "x"),)
     assert shown(encoder(tokenizer, SWITCH), turns).endswith(off)
@@ -190,7 +190,7 @@ def test_thinking_that_a_template_opens_is_closed(tokenizer: Any) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("name", ["embedded", "embedded-smollm2"])
-def test_embedded_tokenizers(name: str) -> None:
+def test_embedded_tokenizers_are_encoded(name: str) -> None:
     from transformers import AutoTokenizer
 
     from x_instruction.engines.models import locate

@@ -92,8 +92,8 @@ def test_a_damaged_file_is_named(path: Path, content: bytes) -> None:
 
 
 def test_a_file_damaged_in_the_middle_is_named(path: Path) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
+    with RequestCache(path, Scripted(), {}) as cache:
+        cache.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
@@ -101,9 +101,9 @@ def test_a_file_damaged_in_the_middle_is_named(path: Path) -> None:
         pytest.raises(
             ShardError, match=r"cannot (use|write) the request cache .*00000.sqlite: .*; the file is damaged: move it"
         ),
-        RequestCache(path, Scripted(), {}) as ledger,
+        RequestCache(path, Scripted(), {}) as cache,
     ):
-        ledger.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
+        cache.ask([Completion(f"{n} " * 50, 8) for n in range(400)])
 
 
 def test_a_file_where_a_folder_is_expected(path: Path) -> None:
@@ -113,29 +113,29 @@ def test_a_file_where_a_folder_is_expected(path: Path) -> None:
         RequestCache(path, Scripted(), {})
 
 
-def test_a_database_of_something_else_is_named(path: Path) -> None:
+def test_another_database_is_refused(path: Path) -> None:
     path.parent.mkdir(parents=True)
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE answers (question TEXT)")
     other.close()
-    with RequestCache(path, Scripted(), {}) as ledger, pytest.raises(ShardError, match=r"request cache .*00000.sqlite"):
-        ledger.ask(REQUESTS)
+    with RequestCache(path, Scripted(), {}) as cache, pytest.raises(ShardError, match=r"request cache .*00000.sqlite"):
+        cache.ask(REQUESTS)
 
 
 # Answers
 
 
-def test_nothing_asked(path: Path) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        assert ledger.ask([]) == []
-        assert ledger.totals() == {"requests_sent": 0, "seconds": 0.0, "prompt_tokens": 0, "output_tokens": 0}
+def test_no_requests_give_no_results(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as cache:
+        assert cache.ask([]) == []
+        assert cache.totals() == {"requests_sent": 0, "seconds": 0.0, "prompt_tokens": 0, "output_tokens": 0}
 
 
 def test_answers_come_in_the_order_of_the_requests(path: Path) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        assert texts(ledger.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
-        assert texts(ledger.ask(REQUESTS[::-1])) == [f"prompt {n}"[::-1] for n in range(5, -1, -1)]
-        assert texts(ledger.ask([REQUESTS[0]] * 3)) == ["0 tpmorp"] * 3
+    with RequestCache(path, Scripted(), {}) as cache:
+        assert texts(cache.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
+        assert texts(cache.ask(REQUESTS[::-1])) == [f"prompt {n}"[::-1] for n in range(5, -1, -1)]
+        assert texts(cache.ask([REQUESTS[0]] * 3)) == ["0 tpmorp"] * 3
 
 
 @pytest.mark.parametrize(
@@ -143,26 +143,26 @@ def test_answers_come_in_the_order_of_the_requests(path: Path) -> None:
     [REQUESTS[0], Choice("a", ("1", "2")), Scoring((("user", "น้ำ\ud800"),), "b")],
     ids=lambda r: type(r).__name__,
 )
-def test_an_answer_is_remembered_by_the_next_instance(path: Path, request_: Request) -> None:
-    with RequestCache(path, Scripted(), {"dtype": "float32"}) as ledger:
-        first = ledger.ask([request_])
+def test_answers_are_kept_for_the_next_instance(path: Path, request_: Request) -> None:
+    with RequestCache(path, Scripted(), {"dtype": "float32"}) as cache:
+        first = cache.ask([request_])
     silent = Scripted(at=0, do=fail)
-    with RequestCache(path, silent, {"dtype": "float32"}) as ledger:
-        assert ledger.ask([request_]) == first
-        assert ledger.answered == ledger.asked == 1
-        assert ledger.totals()["requests_sent"] == 1
+    with RequestCache(path, silent, {"dtype": "float32"}) as cache:
+        assert cache.ask([request_]) == first
+        assert cache.answered == cache.asked == 1
+        assert cache.totals()["requests_sent"] == 1
     assert silent.sent == []
 
 
-def test_an_answer_that_an_older_version_kept_can_be_stored(path: Path) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        key = ledger.key(REQUESTS[0])
+def test_answers_of_older_versions_can_be_stored(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as cache:
+        key = cache.key(REQUESTS[0])
     kept = r'{"text": "half \ud83d\u0000", "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": 2}'
     with sqlite3.connect(path) as file:
         file.execute("INSERT INTO answers VALUES (?, 'Completed', ?)", (key, kept))
     file.close()
-    with RequestCache(path, Scripted(at=0, do=fail), {}) as ledger:
-        assert ledger.ask(REQUESTS[:1]) == [Completed("half \ufffd", "stop", 3, 2)]
+    with RequestCache(path, Scripted(at=0, do=fail), {}) as cache:
+        assert cache.ask(REQUESTS[:1]) == [Completed("half \ufffd", "stop", 3, 2)]
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_an_answer_that_an_older_version_kept_can_be_stored(path: Path) -> None:
     ],
 )
 def test_a_damaged_answer_is_asked_for_again(path: Path, kind: str, kept: str) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        first = ledger.ask(REQUESTS[:3])
-        key = ledger.key(REQUESTS[1])
+    with RequestCache(path, Scripted(), {}) as cache:
+        first = cache.ask(REQUESTS[:3])
+        key = cache.key(REQUESTS[1])
     with contextlib.closing(sqlite3.connect(path)) as file, file:
         file.execute("UPDATE answers SET kind = ?, answer = ? WHERE key = ?", (kind, kept, key))
     again = Scripted()
-    with RequestCache(path, again, {}) as ledger:
-        assert ledger.ask(REQUESTS[:3]) == first
+    with RequestCache(path, again, {}) as cache:
+        assert cache.ask(REQUESTS[:3]) == first
     # With the other request of its batch.
     assert again.sent == [REQUESTS[1], REQUESTS[0]]
 
@@ -193,16 +193,16 @@ def test_a_damaged_answer_is_asked_for_again(path: Path, kind: str, kept: str) -
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
 def test_a_full_disk_is_one_line_that_keeps_paid_answers(path: Path) -> None:
     """The limit on the size of files is to SQLite what a full disk is: a write that fails in the middle of a file."""
-    with RequestCache(path, Scripted(), {}) as ledger:
-        first = ledger.ask(REQUESTS[:2])
+    with RequestCache(path, Scripted(), {}) as cache:
+        first = cache.ask(REQUESTS[:2])
     more: list[Request] = [Completion("x" * 10_000 + str(n), 4) for n in range(64)]
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     said = []
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 8_192, before[1]))
-        for ask in (lambda ledger: ledger.ask(more), lambda ledger: list(ledger.ask_parts([more], len(more)))):
-            with pytest.raises(ShardError) as caught, RequestCache(path, Scripted(), {}) as ledger:
-                ask(ledger)
+        for ask in (lambda cache: cache.ask(more), lambda cache: list(cache.ask_parts([more], len(more)))):
+            with pytest.raises(ShardError) as caught, RequestCache(path, Scripted(), {}) as cache:
+                ask(cache)
             said.append(str(caught.value))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -212,25 +212,25 @@ def test_a_full_disk_is_one_line_that_keeps_paid_answers(path: Path) -> None:
         assert message.endswith("its answers are kept")
         assert not re.search("remove|delete", message)
     again = Scripted()
-    with RequestCache(path, again, {}) as ledger:
-        assert ledger.ask(REQUESTS[:2]) == first
+    with RequestCache(path, again, {}) as cache:
+        assert cache.ask(REQUESTS[:2]) == first
     assert again.sent == []
 
 
 def test_progress_is_reported(path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    with RequestCache(path, Scripted(), {}, lambda done, total: told.append((done, total))) as ledger:
-        ledger.ask(REQUESTS[:3])
-        ledger.ask(REQUESTS[:5])
-    assert told[:3] == [(1, 3), (2, 3), (3, 3)]
-    assert told[-1] == (8, 8)
-    assert told == sorted(told)
+    counts: list[tuple[int, int]] = []
+    with RequestCache(path, Scripted(), {}, lambda done, total: counts.append((done, total))) as cache:
+        cache.ask(REQUESTS[:3])
+        cache.ask(REQUESTS[:5])
+    assert counts[:3] == [(1, 3), (2, 3), (3, 3)]
+    assert counts[-1] == (8, 8)
+    assert counts == sorted(counts)
 
 
 # Keys
 
 
-def test_the_key_sees_every_field_of_a_request(path: Path) -> None:
+def test_the_key_depends_on_every_field_of_a_request(path: Path) -> None:
     base: list[tuple[Request, dict[str, Any]]] = [
         (
             Completion("p", 8, 0.7, 0.9, 64, ("\n",), 1),
@@ -247,13 +247,13 @@ def test_the_key_sees_every_field_of_a_request(path: Path) -> None:
         (Choice("p", ("a", "b")), {"prompt": (("user", "p"),), "answers": ("b", "a")}),
         (Scoring("p", "c", 4), {"prompt": "p ", "continuation": "d", "max_tokens": 5}),
     ]
-    with RequestCache(path, Scripted(), {}) as ledger:
+    with RequestCache(path, Scripted(), {}) as cache:
         for request, other in base:
             assert set(other) == {field.name for field in dataclasses.fields(request)}
             changed = [dataclasses.replace(request, **{name: value}) for name, value in other.items()]
-            assert len({ledger.key(found) for found in [request, *changed]}) == 1 + len(other)
-            assert ledger.key(request) == ledger.key(dataclasses.replace(request))
-        assert len({ledger.key(request) for request, _ in base}) == 3
+            assert len({cache.key(found) for found in [request, *changed]}) == 1 + len(other)
+            assert cache.key(request) == cache.key(dataclasses.replace(request))
+        assert len({cache.key(request) for request, _ in base}) == 3
 
 
 @pytest.mark.parametrize(
@@ -266,51 +266,51 @@ def test_the_key_sees_every_field_of_a_request(path: Path) -> None:
     ],
     ids=["model", "revision", "value", "settings"],
 )
-def test_another_model_or_setting_is_asked_anew(path: Path, engine: Scripted, settings: dict[str, Any]) -> None:
-    with RequestCache(path, Scripted(), {"dtype": "float32"}) as ledger:
-        ledger.ask(REQUESTS)
-    with RequestCache(path, engine, settings) as ledger:
-        ledger.ask(REQUESTS)
+def test_another_model_or_setting_repeats_requests(path: Path, engine: Scripted, settings: dict[str, Any]) -> None:
+    with RequestCache(path, Scripted(), {"dtype": "float32"}) as cache:
+        cache.ask(REQUESTS)
+    with RequestCache(path, engine, settings) as cache:
+        cache.ask(REQUESTS)
     assert len(engine.sent) == len(REQUESTS)
 
 
 def test_the_order_of_settings_does_not_count(path: Path) -> None:
-    with RequestCache(path, Scripted(), {"a": 1, "b": 2}) as ledger:
-        ledger.ask(REQUESTS)
+    with RequestCache(path, Scripted(), {"a": 1, "b": 2}) as cache:
+        cache.ask(REQUESTS)
     again = Scripted()
-    with RequestCache(path, again, {"b": 2, "a": 1}) as ledger:
-        ledger.ask(REQUESTS)
+    with RequestCache(path, again, {"b": 2, "a": 1}) as cache:
+        cache.ask(REQUESTS)
     assert again.sent == []
 
 
 # Parts of batches
 
 
-def test_a_batch_that_failed_in_the_middle_runs_again_as_a_whole(path: Path) -> None:
-    with RequestCache(path, Scripted(at=3, do=fail), {}) as ledger, pytest.raises(EngineError, match="out of memory"):
-        ledger.ask(REQUESTS)
+def test_a_batch_that_failed_is_repeated_as_a_whole(path: Path) -> None:
+    with RequestCache(path, Scripted(at=3, do=fail), {}) as cache, pytest.raises(EngineError, match="out of memory"):
+        cache.ask(REQUESTS)
     again = Scripted()
-    with RequestCache(path, again, {}) as ledger:
-        assert texts(ledger.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
-        assert ledger.totals()["requests_sent"] == 4 + 4
+    with RequestCache(path, again, {}) as cache:
+        assert texts(cache.ask(REQUESTS)) == [f"prompt {n}"[::-1] for n in range(6)]
+        assert cache.totals()["requests_sent"] == 4 + 4
     assert again.sent == [REQUESTS[3], REQUESTS[2], REQUESTS[5], REQUESTS[4]]
 
 
-def test_a_new_request_takes_its_whole_batch_along(path: Path) -> None:
-    with RequestCache(path, Scripted(), {}) as ledger:
-        ledger.ask(REQUESTS[:4])
+def test_a_new_request_repeats_its_whole_batch(path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as cache:
+        cache.ask(REQUESTS[:4])
     new = Completion("new", 8)
     again = Scripted()
-    with RequestCache(path, again, {}) as ledger:
-        ledger.ask([*REQUESTS[:3], new])
+    with RequestCache(path, again, {}) as cache:
+        cache.ask([*REQUESTS[:3], new])
     assert again.sent == [new, REQUESTS[2]]
 
 
 def test_totals_grow_over_attempts(path: Path) -> None:
     for attempt in range(1, 4):
-        with RequestCache(path, Scripted(revision=str(attempt)), {}) as ledger:
-            ledger.ask(REQUESTS)
-            totals = ledger.totals()
+        with RequestCache(path, Scripted(revision=str(attempt)), {}) as cache:
+            cache.ask(REQUESTS)
+            totals = cache.totals()
         assert totals["requests_sent"] == 6 * attempt
         assert (totals["prompt_tokens"], totals["output_tokens"]) == (18 * attempt, 12 * attempt)
         assert totals["seconds"] > 0
@@ -356,13 +356,13 @@ def parts(*sizes: int, at: int = -1, do: Callable[[], None] = lambda: None) -> I
 @pytest.mark.parametrize("sizes", [(6,), (2, 2, 2), (1, 0, 3, 2), (0, 6), ()], ids=str)
 def test_results_of_parts_come_in_order(path: Path, engine: Scripted, sizes: tuple[int, ...]) -> None:
     expected = [[f"prompt {request.seed}"[::-1] for request in part] for part in parts(*sizes)]  # type: ignore[union-attr]
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     for _ in range(2):
-        with RequestCache(path, engine, {}, lambda *counts: told.append(counts)) as ledger:
-            assert [texts(part) for part in ledger.ask_parts(parts(*sizes), sum(sizes))] == expected
-            totals = ledger.totals()
+        with RequestCache(path, engine, {}, lambda *counts: progress.append(counts)) as cache:
+            assert [texts(part) for part in cache.ask_parts(parts(*sizes), sum(sizes))] == expected
+            totals = cache.totals()
         assert (totals["requests_sent"], totals["output_tokens"]) == (sum(sizes), 2 * sum(sizes))
-    assert told[-1:] == ([(6, 6)] if sizes else [])
+    assert progress[-1:] == ([(6, 6)] if sizes else [])
 
 
 def test_parts_are_prepared_while_the_engine_works(path: Path) -> None:
@@ -373,8 +373,8 @@ def test_parts_are_prepared_while_the_engine_works(path: Path) -> None:
             seen.append(len(engine.sent))
             yield part
 
-    with RequestCache(path, engine, {}) as ledger:
-        results = ledger.ask_parts(prepared(), 6)
+    with RequestCache(path, engine, {}) as cache:
+        results = cache.ask_parts(prepared(), 6)
         assert texts(next(results)) == ["0 tpmorp", "1 tpmorp"]
         assert (seen, len(engine.sent)) == ([0, 1], 2)
         assert len(list(results)) == 2
@@ -386,8 +386,8 @@ def test_a_stream_that_fails_keeps_its_answers(path: Path, where: str) -> None:
     engine = Streamed(2, which=0, at=3 if where == "engine" else -1, do=fail)
 
     def read() -> None:
-        with RequestCache(path, engine, {}) as ledger:
-            for _ in ledger.ask_parts(parts(2, 2, 2, at=2 if where == "preparation" else -1, do=fail), 6):
+        with RequestCache(path, engine, {}) as cache:
+            for _ in cache.ask_parts(parts(2, 2, 2, at=2 if where == "preparation" else -1, do=fail), 6):
                 if where == "reader":
                     fail()
 
@@ -396,10 +396,10 @@ def test_a_stream_that_fails_keeps_its_answers(path: Path, where: str) -> None:
     assert engine.closed == 1
     kept = len(engine.sent)
     again = Streamed()
-    with RequestCache(path, again, {}) as ledger:
-        assert ledger.totals()["requests_sent"] == kept > 0
-        assert [texts(part) for part in ledger.ask_parts(parts(6), 6)] == [[f"prompt {n}"[::-1] for n in range(6)]]
-        assert ledger.totals()["requests_sent"] == 6
+    with RequestCache(path, again, {}) as cache:
+        assert cache.totals()["requests_sent"] == kept > 0
+        assert [texts(part) for part in cache.ask_parts(parts(6), 6)] == [[f"prompt {n}"[::-1] for n in range(6)]]
+        assert cache.totals()["requests_sent"] == 6
     assert {repr(request) for request in again.sent}.isdisjoint(map(repr, engine.sent))
 
 
@@ -409,30 +409,30 @@ def test_a_spent_budget_ends_a_stream(path: Path, sizes: tuple[int, ...], answer
     model = Model(name="m", engine="openai", server=Server(url="http://localhost:1", output_price=1e6))
     budget = Budget(2.0 * answers, LocalSpend(), model)
     engine = Streamed(2)
-    with RequestCache(path, engine, {}, budget=budget) as ledger, pytest.raises(BudgetReached):
-        list(ledger.ask_parts(parts(*sizes), 6))
-    with RequestCache(path, Streamed(), {}) as ledger:
+    with RequestCache(path, engine, {}, budget=budget) as cache, pytest.raises(BudgetReached):
+        list(cache.ask_parts(parts(*sizes), 6))
+    with RequestCache(path, Streamed(), {}) as cache:
         # Those in flight are answered and kept.
-        assert ledger.totals()["requests_sent"] == len(engine.sent) == (answers + 1 if answers else 0)
-        list(ledger.ask_parts(parts(*sizes), 6))
-        assert ledger.totals()["requests_sent"] == 6
+        assert cache.totals()["requests_sent"] == len(engine.sent) == (answers + 1 if answers else 0)
+        list(cache.ask_parts(parts(*sizes), 6))
+        assert cache.totals()["requests_sent"] == 6
 
 
 def test_a_stream_takes_the_answers_of_a_preview(path: Path, tmp_path: Path) -> None:
-    with RequestCache(tmp_path / "preview.sqlite", Streamed(), {}) as ledger:
-        ledger.ask(REQUESTS[2:4])
+    with RequestCache(tmp_path / "preview.sqlite", Streamed(), {}) as cache:
+        cache.ask(REQUESTS[2:4])
     engine = Streamed()
-    with RequestCache(path, engine, {}, preview=tmp_path / "preview.sqlite") as ledger:
-        assert [len(part) for part in ledger.ask_parts(parts(3, 3), 6)] == [3, 3]
-        assert ledger.totals()["requests_sent"] == 6
+    with RequestCache(path, engine, {}, preview=tmp_path / "preview.sqlite") as cache:
+        assert [len(part) for part in cache.ask_parts(parts(3, 3), 6)] == [3, 3]
+        assert cache.totals()["requests_sent"] == 6
     assert sorted(request.seed for request in engine.sent) == [0, 1, 4, 5]  # type: ignore[union-attr]
 
 
-def test_an_engine_that_leaves_out_answers_is_named(path: Path) -> None:
+def test_an_engine_with_missing_answers_is_reported(path: Path) -> None:
     engine = Streamed()
     engine.window = 0
-    with RequestCache(path, engine, {}) as ledger, pytest.raises(EngineError, match="m answered 0 of 3 requests"):
-        list(ledger.ask_parts(parts(3, 3), 6))
+    with RequestCache(path, engine, {}) as cache, pytest.raises(EngineError, match="m answered 0 of 3 requests"):
+        list(cache.ask_parts(parts(3, 3), 6))
 
 
 # Kills, for real
@@ -445,11 +445,11 @@ from test_request_cache import REQUESTS, Scripted
 from x_instruction.engines.request_cache import RequestCache
 
 engine = Scripted(at=3, do=lambda: os.kill(os.getpid(), signal.SIGKILL))
-with RequestCache(Path(sys.argv[1]), engine, {}) as ledger:
-    ledger.ask(REQUESTS)
+with RequestCache(Path(sys.argv[1]), engine, {}) as cache:
+    cache.ask(REQUESTS)
 """
 STREAM = CHILD.replace("Scripted", "Streamed").replace(
-    "ledger.ask(REQUESTS)", "list(ledger.ask_parts([REQUESTS[:2], REQUESTS[2:4], REQUESTS[4:]], 6))"
+    "cache.ask(REQUESTS)", "list(cache.ask_parts([REQUESTS[:2], REQUESTS[2:4], REQUESTS[4:]], 6))"
 )
 
 
@@ -459,33 +459,33 @@ def test_a_kill_keeps_earlier_batches_and_counts_the_lost_one(path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
     again = Scripted()
-    with RequestCache(path, again, {}) as ledger:
-        assert ledger.totals()["requests_sent"] == 4
-        ledger.ask(REQUESTS)
-        assert ledger.totals()["requests_sent"] == 8
+    with RequestCache(path, again, {}) as cache:
+        assert cache.totals()["requests_sent"] == 4
+        cache.ask(REQUESTS)
+        assert cache.totals()["requests_sent"] == 8
     assert again.sent == [REQUESTS[3], REQUESTS[2], REQUESTS[5], REQUESTS[4]]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
-def test_a_kill_in_a_stream_keeps_answers_and_counts_what_was_sent(path: Path) -> None:
+def test_a_kill_in_a_stream_keeps_answers_and_counts_sent_requests(path: Path) -> None:
     command = [sys.executable, "-c", STREAM, str(path), os.path.dirname(__file__)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
     again = Streamed()
-    with RequestCache(path, again, {}) as ledger:
+    with RequestCache(path, again, {}) as cache:
         # Three parts were prepared, and answers are kept from the preparation of the last one.
-        assert ledger.totals()["requests_sent"] == 6
-        list(ledger.ask_parts(parts(6), 6))
+        assert cache.totals()["requests_sent"] == 6
+        list(cache.ask_parts(parts(6), 6))
     assert 0 < len(again.sent) < 6
 
 
-def test_a_real_model_is_asked_once(engine: TransformersEngine, path: Path) -> None:
+def test_requests_to_a_real_model_are_sent_once(engine: TransformersEngine, path: Path) -> None:
     requests = [Completion(prompt, 6, temperature=1.0, seed=n) for n, prompt in enumerate(("Järvi", "น้ำ", "জোয়ার"))]
-    with RequestCache(path, engine, {}) as ledger:
-        first = ledger.ask(requests)
-        totals = ledger.totals()
+    with RequestCache(path, engine, {}) as cache:
+        first = cache.ask(requests)
+        totals = cache.totals()
     assert totals["requests_sent"] == 3
     assert totals["prompt_tokens"] == sum(len(engine.tokenizer(str(r.prompt))["input_ids"]) for r in requests)
-    with RequestCache(path, engine, {}) as ledger:
-        assert ledger.ask(requests) == first
-        assert ledger.totals() == totals
+    with RequestCache(path, engine, {}) as cache:
+        assert cache.ask(requests) == first
+        assert cache.totals() == totals

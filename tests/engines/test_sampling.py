@@ -47,7 +47,7 @@ def test_draws_follow_the_truncated_softmax(temperature: float, top_k: int, top_
         assert abs(count - 2_000 * share) <= 5 * math.sqrt(2_000 * share * (1 - share))
 
 
-def test_first_draws_of_many_seeds_follow_the_softmax() -> None:
+def test_first_draws_over_seeds_follow_the_softmax() -> None:
     requests = [Completion("", 1, temperature=1.0, seed=seed) for seed in range(DRAWS)]
     drawn = SeededSampling(requests)(torch.empty(0), torch.tensor([SCORES]).repeat(DRAWS, 1)).argmax(-1)
     for n, share in enumerate(exact(1.0, 0, 1.0)):
@@ -65,7 +65,7 @@ def test_temperature_zero_changes_nothing() -> None:
     assert SeededSampling([Completion("", 1, seed=4)])(torch.empty(0), scores) is scores
 
 
-def test_a_row_draws_the_same_in_any_company() -> None:
+def test_draws_do_not_depend_on_other_rows() -> None:
     def drawn(seeds: list[int]) -> dict[int, list[int]]:
         sampling = SeededSampling([Completion("", 1, temperature=1.0, seed=seed) for seed in seeds])
         steps = [sampling(torch.empty(0), torch.tensor([SCORES]).repeat(len(seeds), 1)) for _ in range(30)]
@@ -88,7 +88,7 @@ def test_a_row_draws_the_same_in_any_company() -> None:
         ("น้ำ\nขึ้น", ("\n",), ("น้ำ", True)),
     ],
 )
-def test_cut(text: str, stops: tuple[str, ...], expected: tuple[str, bool]) -> None:
+def test_texts_are_cut_at_stops(text: str, stops: tuple[str, ...], expected: tuple[str, bool]) -> None:
     assert cut_at_stop(text, stops) == expected
 
 

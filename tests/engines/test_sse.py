@@ -32,7 +32,7 @@ def parsed(*chunks: bytes) -> list[str]:
         b"\xef\xbb\xbf\n\n",
     ],
 )
-def test_what_is_no_event(stream: bytes) -> None:
+def test_other_lines_give_no_event(stream: bytes) -> None:
     assert parsed(stream) == []
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_event(stream: bytes) -> None:
         (b"data: a\n\ndata: cut o", ["a"]),
     ],
 )
-def test_what_is(stream: bytes, events: list[str]) -> None:
+def test_events_are_parsed(stream: bytes, events: list[str]) -> None:
     assert parsed(stream) == events
     assert parsed(*(bytes([byte]) for byte in stream)) == events
 
@@ -63,7 +63,7 @@ def test_what_is(stream: bytes, events: list[str]) -> None:
     st.booleans(),
     st.lists(st.integers(0, 400), max_size=20),
 )
-def test_wherever_it_is_cut(events: list[list[str]], end: str, comments: bool, cuts: list[int]) -> None:
+def test_chunk_boundaries_do_not_matter(events: list[list[str]], end: str, comments: bool, cuts: list[int]) -> None:
     parts = []
     for lines in events:
         parts += [": alive"] if comments else []

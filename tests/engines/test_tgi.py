@@ -30,12 +30,12 @@ KEY = "hf_very_secret"
 # Before any record is spent
 
 
-def test_no_address() -> None:
+def test_an_address_is_required() -> None:
     with pytest.raises(EngineError, match=r"server.url is not set"):
         make()
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         with pytest.raises(EngineError, match=r"cannot connect.*check that the server is running"):
@@ -58,7 +58,7 @@ def test_nobody_listens() -> None:
         (says(302, "", headers={"Location": "https://login.example/"}), "redirects to https://login.example/"),
     ],
 )
-def test_what_answers_is_not_tgi(double: Double, answer: Scripted, message: str) -> None:
+def test_another_server_is_refused(double: Double, answer: Scripted, message: str) -> None:
     double.script("/info", answer, answer, answer)
     with pytest.raises(EngineError, match=message):
         make(double)
@@ -96,18 +96,18 @@ def test_another_commit_names_both(double: Double) -> None:
         ({"best_of": True}, "best_of to True"),
     ],
 )
-def test_parameters_that_cannot_work(double: Double, extra: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_refused(double: Double, extra: dict[str, Any], message: str) -> None:
     with pytest.raises(EngineError, match=message):
         make(double, extra=extra)
 
 
-def test_a_server_that_never_writes(double: Double) -> None:
+def test_a_server_that_completes_no_prompt_is_reported(double: Double) -> None:
     double.always["/generate"] = lambda body: documented("/generate", 424)
     with pytest.raises(EngineError, match="completes no prompt: it answered '424 Request failed during generation"):
         make(double)
 
 
-def test_what_is_known_after_the_probes(double: Double) -> None:
+def test_probes_find_capabilities_and_limits(double: Double) -> None:
     engine = open_engine(Model(name="toy", engine="tgi", server=Server(url=f"{double.url}/v1/")))
     assert isinstance(engine, TgiEngine)
     assert engine.capabilities == {"complete", "choose", "score"}
@@ -118,7 +118,7 @@ def test_what_is_known_after_the_probes(double: Double) -> None:
     assert make(double, revision="v2").revision == "served:v2"
 
 
-def test_a_server_that_can_little(double: Double) -> None:
+def test_a_server_with_few_capabilities(double: Double) -> None:
     double.template, double.max_top_n, double.unit = None, 0, ""
     engine = make(double)
     assert engine.capabilities == {"complete"}
@@ -133,11 +133,11 @@ def test_a_server_that_can_little(double: Double) -> None:
         engine.plan([Completion(CHAT, 5)])
 
 
-def test_no_tokenizer_at_all(double: Double) -> None:
+def test_a_server_without_a_tokenizer(double: Double) -> None:
     double.always["/tokenize"] = lambda body: documented("/tokenize", 404)
     engine = make(double)
     assert engine.capabilities == {"complete", "choose"}
-    # Nobody counts a long prompt: what fits after the longest one is asked for.
+    # The tokens of a long prompt are unknown: ask for what fits after the longest one.
     assert isinstance(one(engine, Completion("é" * 600, 2000)), Completed)
     assert double.bodies("/generate")[-1]["parameters"]["max_new_tokens"] == 1024
 
@@ -145,7 +145,7 @@ def test_no_tokenizer_at_all(double: Double) -> None:
 # Complete
 
 
-def test_sampling_goes_over_as_it_is(double: Double) -> None:
+def test_sampling_parameters_are_sent(double: Double) -> None:
     engine = make(double, adapter="lora-sw")
     request = Completion("Habari ya leo", 7, temperature=0.7, top_p=0.9, top_k=64, stop=("\n",), seed=41)
     result = one(engine, request)
@@ -167,7 +167,7 @@ def test_sampling_goes_over_as_it_is(double: Double) -> None:
     }
 
 
-def test_greedy_sends_nothing_that_would_sample(double: Double) -> None:
+def test_greedy_decoding_sends_no_sampling_parameters(double: Double) -> None:
     assert one(make(double), Completion("a", 3, top_p=0.5, top_k=7, seed=9)) == Completed(
         "A first line", "length", 2, 3
     )
@@ -176,7 +176,7 @@ def test_greedy_sends_nothing_that_would_sample(double: Double) -> None:
     assert parameters.keys().isdisjoint({"temperature", "top_p", "top_k", "seed", "stop", "best_of"})
 
 
-def test_an_answer_that_ends_by_itself(double: Double) -> None:
+def test_an_answer_ends_at_the_end_token(double: Double) -> None:
     result = one(make(double), Completion("a", 100))
     assert result == Completed(double.text, "stop", 2, len(pieces(double.text)))
 
@@ -188,7 +188,7 @@ def test_recipe_parameters_are_merged(double: Double) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a", CHAT])
-def test_null_takes_a_parameter_out(double: Double, prompt: Prompt) -> None:
+def test_null_removes_a_parameter(double: Double, prompt: Prompt) -> None:
     double.template = ""
     one(make(double, extra={"seed": None, "best_of": None}), Completion(prompt, 3, temperature=0.5))
     path, body = double.seen[-1]
@@ -198,7 +198,7 @@ def test_null_takes_a_parameter_out(double: Double, prompt: Prompt) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("stream", [False, True])
-def test_best_of(double: Double, temperature: float, stream: bool) -> None:
+def test_best_of_samples_without_a_seed(double: Double, temperature: float, stream: bool) -> None:
     """It samples, has no seed, does not stream, and costs all of its sequences."""
     engine = make(double, extra={"best_of": 5, "seed": 3}, stream=stream)
     result = one(engine, Completion("a", 3, temperature=temperature, seed=9))
@@ -210,16 +210,16 @@ def test_best_of(double: Double, temperature: float, stream: bool) -> None:
     assert result.output_tokens == 3 + 3
 
 
-def test_more_stops_than_the_server_takes(double: Double) -> None:
+def test_more_stops_than_the_server_accepts_are_cut_here(double: Double) -> None:
     double.info["max_stop_sequences"] = 2
     result = one(make(double), Completion("a", 50, stop=("x", "y", "second", ".")))
     assert double.bodies("/generate")[-1]["parameters"]["stop"] == ["x", "y"]
     assert result.text == "A first line"
     assert result.finish_reason == "stop"
-    assert result.output_tokens == len(pieces(double.text)), "what was written is counted, cut or not"
+    assert result.output_tokens == len(pieces(double.text)), "all generated tokens are counted, also those that are cut"
 
 
-def test_room_for_the_answer(double: Double) -> None:
+def test_max_tokens_leave_room_for_the_prompt(double: Double) -> None:
     """Tokens, not bytes, decide; the server counts only where bytes leave it open."""
     double.info |= {"max_input_tokens": 50, "max_total_tokens": 60}
     engine = make(double)
@@ -234,7 +234,7 @@ def test_room_for_the_answer(double: Double) -> None:
     assert len(double.bodies("/tokenize")) == 4
 
 
-def test_no_more_requests_at_once_than_the_server_takes(double: Double) -> None:
+def test_concurrency_is_limited_by_the_server(double: Double) -> None:
     double.info["max_concurrent_requests"] = 3
     engine = make(double)
     double.hold = 0.01
@@ -243,7 +243,7 @@ def test_no_more_requests_at_once_than_the_server_takes(double: Double) -> None:
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_every_documented_success(double: Double, required: bool) -> None:
+def test_every_documented_success_is_read(double: Double, required: bool) -> None:
     """Whatever the description allows to be left out is."""
     engine = make(double)
     made = tgi_spec.example("GenerateResponse", required)

@@ -44,14 +44,14 @@ def test_the_grammar_allows_the_answers_only(double: Double) -> None:
     assert len([body for body in double.bodies("/generate") if body["inputs"] == "Rate it:\n"]) == 1
 
 
-def test_answers_are_no_patterns() -> None:
+def test_answers_are_escaped_in_the_grammar() -> None:
     answers = ("a.b", "(c)", "d|e", "[f]", r"g\h", "i*", "j-k", "{l}", "m^$", "n?", "o+", "ü é\n")
     value = tgi_protocol.only(answers)["value"]
     assert all(re.fullmatch(value, answer) for answer in answers)
     assert not re.fullmatch(value, "axb")
 
 
-def test_an_answer_that_is_not_listed_is_scored(double: Double) -> None:
+def test_an_answer_without_a_listed_probability_is_scored(double: Double) -> None:
     """The grammar lets a lone space through, too, so that one of the five is missing now and then."""
     double.max_top_n = 1
     found = one(make(double), Choice("Rate it:", LEVELS)).probabilities
@@ -69,13 +69,13 @@ def test_answers_that_share_their_first_token_are_scored(double: Double) -> None
     assert result.output_tokens == 3
 
 
-def test_answers_that_share_their_first_token_where_nothing_scores(double: Double) -> None:
+def test_answers_that_share_their_first_token_need_scoring(double: Double) -> None:
     double.unit = ""
     with pytest.raises(NotCapable, match="start with the same token 'yes'"):
         one(make(double), Choice("So:\n", ("yes it is", "yes but")))
 
 
-def test_without_grammars(double: Double) -> None:
+def test_a_server_without_grammars_scores_answers(double: Double) -> None:
     double.grammar, double.max_top_n = False, 100
     result = one(make(double), Choice("Rate it:\n", ("yes", "no")))
     assert result.probabilities == pytest.approx(first_tokens("Rate it:\n", ("yes", "no")))
@@ -107,7 +107,7 @@ def test_a_forbidden_token_has_no_probability(double: Double) -> None:
     ("prompt", "continuation"),
     [("Jibu:\n", "Habari ya asubuhi."), ("ตอบ:\n", "สวัสดี 🌍 ชาวโลก"), ("é:", " première Ñandú"), ("", "Habari ya leo")],
 )
-def test_score(double: Double, unit: str, most: int, prompt: str, continuation: str) -> None:
+def test_continuations_are_scored(double: Double, unit: str, most: int, prompt: str, continuation: str) -> None:
     double.unit = unit
     engine = make(double)
     result = one(engine, Scoring(prompt, continuation, most))
@@ -129,17 +129,17 @@ def test_the_very_first_token_has_no_probability(double: Double) -> None:
     assert one(make(double), Scoring("", "Habari ya leo")).tokens == 2
 
 
-def test_an_empty_continuation(double: Double) -> None:
+def test_an_empty_continuation_is_refused(double: Double) -> None:
     with pytest.raises(EngineError, match="an empty continuation cannot be scored"):
         one(make(double), Scoring("a", ""))
 
 
-def test_too_long_to_score(double: Double) -> None:
+def test_a_prompt_too_long_to_score_fails(double: Double) -> None:
     double.info |= {"max_input_tokens": 20, "max_total_tokens": 40}
     assert one(make(double), Scoring("a", " b" * 30)).reason == "engine_too_long"
 
 
-def test_tokens_that_do_not_fit_together(double: Double) -> None:
+def test_inconsistent_tokens_fail(double: Double) -> None:
     engine = make(double, retries=0)
     double.script("/tokenize", lambda _: web.json_response([{"id": 7, "text": "a", "start": 0, "stop": 1}]))
     result = one(engine, Scoring("a", "b"))
@@ -163,7 +163,7 @@ def test_chat_is_rendered_by_the_server(double: Double) -> None:
     assert double.bodies("/v1/chat/completions") == []
 
 
-def test_a_tokenizer_that_adds_nothing(double: Double) -> None:
+def test_a_tokenizer_without_a_bos_token(double: Double) -> None:
     double.adds_bos = False
     engine = make(double)
     one(engine, Completion(CHAT, 5))
@@ -207,7 +207,7 @@ def test_chat_that_cannot_be_rendered_exactly_is_routed(zephyr: Double) -> None:
     assert zephyr.bodies("/v1/chat/completions")[-1]["temperature"] == 0
 
 
-def test_routed_chat_can_be_chosen(zephyr: Double) -> None:
+def test_routed_chat_can_choose(zephyr: Double) -> None:
     result = one(make(zephyr), Choice(CHAT, ("yes", "no", "maybe")))
     ids = list(map(number, pieces("[system] Be brief.\n[user] Ask something.\n[assistant]")))
     weights = [2.718281828459045 ** logprob(ids, number(word)) for word in ("yes", "no", "maybe")]
@@ -223,12 +223,14 @@ def test_routed_chat_can_be_chosen(zephyr: Double) -> None:
         (Scoring(CHAT, "a"), {}, "does not support the log-probabilities that this needs"),
     ],
 )
-def test_what_routed_chat_cannot(zephyr: Double, request_: Request, settings: dict[str, Any], message: str) -> None:
+def test_routed_chat_refuses_unsupported_requests(
+    zephyr: Double, request_: Request, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(NotCapable, match=message):
         make(zephyr, **settings).plan([request_])
 
 
-def test_routed_chat_is_cut_to_its_room(zephyr: Double) -> None:
+def test_routed_chat_is_truncated_to_the_context(zephyr: Double) -> None:
     zephyr.info |= {"max_input_tokens": 50, "max_total_tokens": 60}
     engine = make(zephyr)
     found = answers(engine, Completion((("user", "elfu " * 38),), 30), Completion((("user", "elfu " * 60),), 30))
@@ -237,7 +239,7 @@ def test_routed_chat_is_cut_to_its_room(zephyr: Double) -> None:
     assert found[1].reason == "engine_too_long"
 
 
-def test_a_role_that_the_template_refuses(double: Double) -> None:
+def test_a_role_refused_by_the_template_fails_the_request(double: Double) -> None:
     engine = make(double)
     double.script("/chat_tokenize", says(422, '{"error": "Template error: no system", "error_type": "template_error"}'))
     assert one(engine, Completion(CHAT, 5)) == Failed(
@@ -254,7 +256,7 @@ def test_a_template_without_a_system_role_is_found_by_the_probe(double: Double) 
     assert double.bodies("/generate")[-1]["inputs"] == "[user] Be brief.\n\nAsk something.\n[assistant]"
 
 
-def test_nothing_is_left_open(double: Double) -> None:
+def test_requests_work_after_a_stream_is_closed(double: Double) -> None:
     engine = make(double, stream=True)
     going = engine.answer([Completion("a", 3)] * 20)
     next(going)

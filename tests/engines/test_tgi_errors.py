@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from engines import tgi_spec
-from engines.tgi_asking import CHAT, answers, make, one, says, told
+from engines.tgi_asking import CHAT, answers, documented_error, make, one, says
 from engines.tgi_double import Double, Scripted, documented, in_stream
 
 from x_instruction.engines import (
@@ -26,7 +26,7 @@ STREAMED = Completion("Habari ya leo", 7, temperature=0.7, stop=("\n",))
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 16])
-def test_a_stream_says_the_same(double: Double, newline: str, chunk: int) -> None:
+def test_a_stream_gives_the_same_text(double: Double, newline: str, chunk: int) -> None:
     double.newline, double.chunk = newline, chunk
     double.comment = f":{newline}{newline}: keep-alive{newline}"
     double.text = "Ñandú – first 🌍 line.\nsecond"
@@ -34,7 +34,7 @@ def test_a_stream_says_the_same(double: Double, newline: str, chunk: int) -> Non
     assert len(double.bodies("/generate_stream")) == 1
 
 
-def test_an_event_of_several_lines(double: Double) -> None:
+def test_an_event_may_have_several_lines(double: Double) -> None:
     engine = make(double, stream=True)
     event = {"index": 1, "token": {"id": 1, "text": "a", "logprob": -1.0, "special": False}, "generated_text": "a"}
     text = "".join(f"data: {line}\n" for line in json.dumps(event, indent=1).splitlines()) + "\n"
@@ -74,7 +74,7 @@ def test_a_stream_that_ends_early_is_a_broken_connection(double: Double, text: s
         ),
     ],
 )
-def test_a_stream_of_something_else(double: Double, text: str, message: str) -> None:
+def test_another_stream_is_an_error(double: Double, text: str, message: str) -> None:
     engine = make(double, stream=True, retries=0)
     double.script("/generate_stream", says(200, text, content_type="text/event-stream"))
     result = one(engine, STREAMED)
@@ -105,7 +105,9 @@ WAYS: dict[str, Callable[[int, dict[str, str]], Scripted]] = {
 
 @pytest.mark.parametrize(("status", "kind", "reason"), TABLE)
 @pytest.mark.parametrize("path", WAYS)
-def test_errors(double: Double, path: str, status: int, kind: str, reason: str) -> None:
+def test_temporary_errors_are_retried_and_permanent_ones_fail(
+    double: Double, path: str, status: int, kind: str, reason: str
+) -> None:
     """What passes is tried again, what stays is not, and in a stream it is the same."""
     double.template = "" if path == "/v1/chat/completions" else "<s>"
     engine = make(double, stream=path == "/generate_stream")
@@ -122,12 +124,12 @@ def test_errors(double: Double, path: str, status: int, kind: str, reason: str) 
 
 
 @pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/v1/chat/completions"])
-def test_every_documented_error(double: Double, path: str) -> None:
+def test_every_documented_error_is_read(double: Double, path: str) -> None:
     """With the statuses and bodies of the description, in the order of the description."""
     double.template = "" if path == "/v1/chat/completions" else "<s>"
     engine = make(double, stream=path == "/generate_stream")
     for status, body in tgi_spec.errors(path).items():
-        double.script(path, told(path, status))
+        double.script(path, documented_error(path, status))
         result = one(engine, Completion(CHAT if path == "/v1/chat/completions" else "Habari", 7))
         if status == 422:
             assert result == Failed("engine_refused", f"422 {body['error']}")
@@ -145,14 +147,14 @@ def test_every_documented_error(double: Double, path: str) -> None:
         [1],
     ],
 )
-def test_figures_that_no_server_means_fail_one_request(double: Double, details: Any) -> None:
+def test_impossible_counts_fail_only_their_request(double: Double, details: Any) -> None:
     engine = make(double, retries=0)
     double.script("/generate", says(200, json.dumps({"generated_text": "a", "details": details})))
     assert one(engine, Completion("a", 3)).reason == "engine_bad_answer"
     assert isinstance(one(engine, Completion("a", 3)), Completed)
 
 
-def test_a_text_that_utf8_cannot_hold_is_mended(double: Double) -> None:
+def test_lone_surrogates_are_replaced(double: Double) -> None:
     engine = make(double, stream=True)
     double.script(
         "/generate_stream",
@@ -163,7 +165,7 @@ def test_a_text_that_utf8_cannot_hold_is_mended(double: Double) -> None:
     assert result.text == "a \ufffdb"
 
 
-def test_overload_halves_what_is_under_way(double: Double) -> None:
+def test_overload_halves_the_requests_in_flight(double: Double) -> None:
     engine = make(double)
     double.always["/generate"] = lambda body: documented("/generate", 429) if double.under_way > 2 else None
     double.hold = 0.002
@@ -174,12 +176,16 @@ def test_overload_halves_what_is_under_way(double: Double) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        told("/generate", 422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"),
-        told("/generate", 422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 9"),
+        documented_error(
+            "/generate", 422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"
+        ),
+        documented_error(
+            "/generate", 422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 9"
+        ),
         says(413, "Failed to buffer the request body: length limit exceeded"),
     ],
 )
-def test_too_long_by_the_servers_count(double: Double, answer: Scripted) -> None:
+def test_a_prompt_too_long_for_the_server_fails(double: Double, answer: Scripted) -> None:
     engine = make(double)
     double.script("/generate", answer)
     assert one(engine, Completion("a", 3)).reason == "engine_too_long"
@@ -187,18 +193,18 @@ def test_too_long_by_the_servers_count(double: Double, answer: Scripted) -> None
 
 def test_a_long_message_is_cut(double: Double) -> None:
     engine = make(double)
-    double.script("/generate", told("/generate", 422, "no " * 500))
+    double.script("/generate", documented_error("/generate", 422, "no " * 500))
     assert len(one(engine, Completion("a", 3)).message) < 250
 
 
-def test_all_refused_stops_the_run(double: Double) -> None:
+def test_a_run_stops_if_every_request_is_refused(double: Double) -> None:
     engine = make(double)
     double.always["/generate"] = lambda body: documented("/generate", 422)
     with pytest.raises(EngineError, match="rejects every request: 422 Input validation error"):
         answers(engine, *[Completion("a", 3)] * 100)
 
 
-def test_a_route_that_goes_away(double: Double) -> None:
+def test_a_missing_route_is_reported(double: Double) -> None:
     engine = make(double)
     double.script("/generate", says(404, "gone"))
     with pytest.raises(EngineError, match="answers 404 gone"):
@@ -206,7 +212,7 @@ def test_a_route_that_goes_away(double: Double) -> None:
 
 
 @pytest.mark.parametrize("body", ["[]", "7", '{"generated_text": null}', '{"details": {}}', "<html>"])
-def test_an_answer_of_another_shape(double: Double, body: str) -> None:
+def test_an_answer_of_another_shape_is_reported(double: Double, body: str) -> None:
     engine = make(double, retries=0)
     double.script("/generate", says(200, body))
     assert one(engine, Completion("a", 3)).reason == "engine_bad_answer"

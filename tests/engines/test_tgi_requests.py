@@ -75,7 +75,9 @@ def ask(double: Double, engine: TgiEngine, *requests: Request) -> list[Any]:
 @pytest.mark.parametrize("name", [*EXTRAS, *(f"streamed {name}" for name in EXTRAS), "routed", "routed adding"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests=st.lists(COMPLETIONS, min_size=1, max_size=4))
-def test_completions(double: Double, known: dict[str, TgiEngine], name: str, requests: list[Completion]) -> None:
+def test_completions_follow_the_api_description(
+    double: Double, known: dict[str, TgiEngine], name: str, requests: list[Completion]
+) -> None:
     for result in ask(double, known[name], *requests):
         # Nothing that was sent is called invalid by the rules that the server adds to its description.
         assert isinstance(result, Completed) or result.reason == "engine_too_long"
@@ -83,7 +85,9 @@ def test_completions(double: Double, known: dict[str, TgiEngine], name: str, req
 
 @settings(max_examples=100, deadline=None)
 @given(request=CHOICES | SCORINGS)
-def test_choices_and_scorings(double: Double, known: dict[str, TgiEngine], request: Choice | Scoring) -> None:
+def test_choices_and_scorings_follow_the_api_description(
+    double: Double, known: dict[str, TgiEngine], request: Choice | Scoring
+) -> None:
     (result,) = ask(double, known["none"], request)
     assert isinstance(result, Chosen | Scored), result
     if isinstance(result, Chosen):
@@ -92,7 +96,9 @@ def test_choices_and_scorings(double: Double, known: dict[str, TgiEngine], reque
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=5, unique=True).map(tuple))
-def test_choices_after_routed_chat(double: Double, known: dict[str, TgiEngine], answers: tuple[str, ...]) -> None:
+def test_choices_with_routed_chat_follow_the_api_description(
+    double: Double, known: dict[str, TgiEngine], answers: tuple[str, ...]
+) -> None:
     (result,) = ask(double, known["routed"], Choice((("user", "Which?"),), answers))
     assert isinstance(result, Chosen | Failed)
 
@@ -111,5 +117,5 @@ def test_choices_after_routed_chat(double: Double, known: dict[str, TgiEngine], 
         {"details": "yes"},
     ],
 )
-def test_the_description_would_have_told(wrong: dict[str, Any]) -> None:
+def test_the_api_description_rejects_invalid_parameters(wrong: dict[str, Any]) -> None:
     assert tgi_spec.wrong_value(wrong, "GenerateParameters")

@@ -67,7 +67,7 @@ def prompts(texts: Texts) -> list[str]:
 # Loading
 
 
-def test_an_unknown_engine_suggests() -> None:
+def test_an_unknown_engine_gets_a_suggestion() -> None:
     with pytest.raises(RecipeError, match=r"unknown engine 'transformer', did you mean 'transformers'\? \(known: tr"):
         open_engine(Model(name="x", engine="transformer"))
     with pytest.raises(RecipeError, match=r"unknown engine 'zzz' \(known: transformers"):
@@ -75,24 +75,24 @@ def test_an_unknown_engine_suggests() -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "", "gpu0"])
-def test_an_unknown_device(noisy_model: Path, device: str) -> None:
+def test_an_unknown_device_is_refused(noisy_model: Path, device: str) -> None:
     with pytest.raises(EngineError, match=rf"device '{device}' is not available: .*; try device = 'cpu'") as caught:
         open_engine(Model(name=str(noisy_model), device=device))
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"model folder .*nowhere does not exist; name an existing folder, a Hub id"):
         open_engine(Model(name=str(tmp_path / "nowhere")))
 
 
-def test_a_folder_without_a_config(tmp_path: Path) -> None:
+def test_a_folder_without_a_config_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"not a transformers model folder: expected a config.json or an adapter_con"):
         open_engine(Model(name=str(tmp_path)))
 
 
 @pytest.mark.parametrize("damage", ["config", "weights", "no weights", "tokenizer", "no tokenizer", "width", "type"])
-def test_a_damaged_folder_is_one_line(noisy_model: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_folder_is_reported_in_one_line(noisy_model: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(noisy_model, folder)
     if damage == "config":
@@ -114,7 +114,7 @@ def test_a_damaged_folder_is_one_line(noisy_model: Path, tmp_path: Path, damage:
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_loaded_model_says_of_itself(engine: TransformersEngine, noisy_model: Path) -> None:
+def test_a_loaded_model_reports_its_properties(engine: TransformersEngine, noisy_model: Path) -> None:
     assert engine.model == noisy_model.name
     assert engine.revision.startswith("sha256:")
     assert engine.capabilities == {"complete", "choose", "score"}
@@ -145,7 +145,7 @@ def test_a_chat_prompt_needs_a_chat_template(engine: TransformersEngine) -> None
         engine.plan([Completion((("user", "Hei"),), 4)])
 
 
-def test_an_empty_prompt_is_the_token_that_begins_texts(engine: TransformersEngine, ask: Ask) -> None:
+def test_an_empty_prompt_is_the_bos_token(engine: TransformersEngine, ask: Ask) -> None:
     (scored,) = ask(engine, [Scoring("", "Hei")])
     ids = torch.tensor([[engine.tokenizer.bos_token_id, *engine.encoder.text("Hei")]])
     with torch.inference_mode():
@@ -180,7 +180,7 @@ def test_a_plan_covers_every_request_once(noisy_model: Path, texts: Texts, size:
         assert len(lengths) == 1 or max(lengths) * len(lengths) <= tokens
 
 
-def test_what_is_shared_is_at_the_start_of_every_prompt(engine: TransformersEngine, texts: Texts) -> None:
+def test_shared_tokens_are_a_prefix_of_every_prompt(engine: TransformersEngine, texts: Texts) -> None:
     requests = [Completion(f"The same start of all. {text}", 4) for text in texts["th"]]
     encoded = [engine.tokenizer(request.prompt)["input_ids"] for request in requests]
     (shared,) = {batch.shared for batch in engine.plan(requests)}
@@ -198,12 +198,12 @@ def test_greedy_text_equals_one_prompt_at_a_time(
     engine = TransformersEngine(Model(name=str(noisy_model), batch_size=size))
     found = completed(ask(engine, [Completion(prompt, 20) for prompt in prompts(texts)]))
     for prompt, answer in zip(prompts(texts), found, strict=True):
-        wanted = greedy(prompt, 20)
+        expected = greedy(prompt, 20)
         # Random weights may write NUL, which no answer keeps.
-        assert answer.text == storable(engine.tokenizer.decode(wanted, skip_special_tokens=True))
+        assert answer.text == storable(engine.tokenizer.decode(expected, skip_special_tokens=True))
         assert answer.prompt_tokens == len(engine.tokenizer(prompt)["input_ids"])
-        assert answer.output_tokens == len(wanted)
-        assert answer.finish_reason == ("length" if len(wanted) == 20 else "stop")
+        assert answer.output_tokens == len(expected)
+        assert answer.finish_reason == ("length" if len(expected) == 20 else "stop")
 
 
 def test_greedy_text_equals_where_a_long_start_is_shared(
@@ -218,7 +218,7 @@ def test_greedy_text_equals_where_a_long_start_is_shared(
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_prompts_together_equal_each_alone(
+def test_a_batch_equals_single_prompts(
     engine: TransformersEngine, ask: Ask, greedy: Callable[[str, int], list[int]], data: st.DataObject
 ) -> None:
     piece = st.text(st.sampled_from("ab ก็ä\nক্"), min_size=1, max_size=30)
@@ -236,7 +236,7 @@ def test_each_request_has_its_own_length(engine: TransformersEngine, ask: Ask) -
     assert [answer.finish_reason for answer in found] == ["length"] * 3
 
 
-def test_a_batch_of_two_kinds_answers_each_as_its_own(engine: TransformersEngine, ask: Ask) -> None:
+def test_a_batch_may_mix_kinds_of_requests(engine: TransformersEngine, ask: Ask) -> None:
     requests = [Completion("Järvi", 8), Completion("Järvi", 8, temperature=1.5, seed=1), Completion("Sauna", 8)]
     together = completed(ask(engine, requests))
     assert together == [completed(ask(engine, [request]))[0] for request in requests]
@@ -271,7 +271,7 @@ def test_a_text_ends_before_its_stop(engine: TransformersEngine, ask: Ask, numbe
     assert 1 <= found.output_tokens <= 24
 
 
-def test_a_stop_in_the_middle_of_a_token(engine: TransformersEngine, ask: Ask) -> None:
+def test_a_stop_may_end_inside_a_token(engine: TransformersEngine, ask: Ask) -> None:
     stopped = 0
     for prompt in ("Sauna", "Järvi", "a b", "article", "Turku on"):
         whole = completed(ask(engine, [Completion(prompt, 24)]))[0].text
@@ -283,7 +283,7 @@ def test_a_stop_in_the_middle_of_a_token(engine: TransformersEngine, ask: Ask) -
     assert stopped > 3
 
 
-def test_a_stop_across_tokens_and_the_earliest_of_several(engine: TransformersEngine, ask: Ask) -> None:
+def test_the_earliest_stop_across_tokens_is_used(engine: TransformersEngine, ask: Ask) -> None:
     whole = completed(ask(engine, [Completion("Järvi", 24)]))[0].text
     across, late = whole[1:6], whole[9:12]
     for stops in ((across,), (late, across), (across, late, "never written")):
@@ -302,13 +302,13 @@ def test_a_stop_ends_its_own_row_only(engine: TransformersEngine, ask: Ask, text
 # Sampling
 
 
-def test_the_same_seed_gives_the_same_text_in_any_company(engine: TransformersEngine, ask: Ask, texts: Texts) -> None:
+def test_the_text_of_a_seed_does_not_depend_on_the_batch(engine: TransformersEngine, ask: Ask, texts: Texts) -> None:
     sampled = partial(Completion, max_tokens=12, temperature=0.9, top_p=0.9, top_k=50)
-    wanted = completed(ask(engine, [sampled("Järvi jäätyy", seed=5)]))[0]
+    expected = completed(ask(engine, [sampled("Järvi jäätyy", seed=5)]))[0]
     company: list[Request] = [sampled(prompt, seed=seed) for seed, prompt in enumerate(prompts(texts))]
     for requests in ([sampled("Järvi jäätyy", seed=5), *company], [*company, sampled("Järvi jäätyy", seed=5)]):
         found = completed(ask(engine, requests))
-        assert found[requests.index(sampled("Järvi jäätyy", seed=5))] == wanted
+        assert found[requests.index(sampled("Järvi jäätyy", seed=5))] == expected
 
 
 def test_other_seeds_give_other_texts(engine: TransformersEngine, ask: Ask) -> None:
@@ -318,7 +318,7 @@ def test_other_seeds_give_other_texts(engine: TransformersEngine, ask: Ask) -> N
     assert [answer.text for answer in completed(ask(engine, requests))] == found
 
 
-def test_temperature_zero_does_not_look_at_the_seed(engine: TransformersEngine, ask: Ask) -> None:
+def test_temperature_zero_ignores_the_seed(engine: TransformersEngine, ask: Ask) -> None:
     found = completed(ask(engine, [Completion("Järvi", 12, top_p=0.5, top_k=3, seed=seed) for seed in (0, 1)]))
     assert found[0] == found[1]
 
@@ -340,8 +340,8 @@ def test_scores_equal_one_forward_pass(
     requests = [Scoring(prompt, c) for prompt in prompts(texts) for c in continuations]
     for request, found in zip(requests, scored(ask(engine, requests)), strict=True):
         assert isinstance(request.prompt, str)
-        wanted, tokens = likelihood(request.prompt, request.continuation)
-        assert found.log_likelihood == pytest.approx(wanted, abs=1e-4 * max(1, tokens))
+        expected, tokens = likelihood(request.prompt, request.continuation)
+        assert found.log_likelihood == pytest.approx(expected, abs=1e-4 * max(1, tokens))
         assert found.tokens == tokens
         assert found.prompt_tokens == len(engine.tokenizer(request.prompt)["input_ids"]) + tokens
 
@@ -352,8 +352,8 @@ def test_a_score_may_stop_early(
     tokens = engine.tokenizer("Järvi jäätyy", add_special_tokens=False)["input_ids"]
     (found,) = scored(ask(engine, [Scoring("a b", "Järvi jäätyy", max_tokens=2)]))
     assert found.tokens == 2
-    wanted, _ = likelihood("a b", engine.tokenizer.decode(tokens[:2]))
-    assert found.log_likelihood == pytest.approx(wanted, abs=2e-4)
+    expected, _ = likelihood("a b", engine.tokenizer.decode(tokens[:2]))
+    assert found.log_likelihood == pytest.approx(expected, abs=2e-4)
 
 
 def test_choices_are_the_answers_by_likelihood(
@@ -363,8 +363,8 @@ def test_choices_are_the_answers_by_likelihood(
     found = ask(engine, [Choice(prompt, answers) for prompt in prompts(texts)])
     for prompt, chosen in zip(prompts(texts), found, strict=True):
         assert isinstance(chosen, Chosen)
-        wanted = torch.softmax(torch.tensor([likelihood(prompt, a)[0] for a in answers], dtype=torch.float64), 0)
-        assert chosen.probabilities == pytest.approx(wanted.tolist(), abs=1e-4)
+        expected = torch.softmax(torch.tensor([likelihood(prompt, a)[0] for a in answers], dtype=torch.float64), 0)
+        assert chosen.probabilities == pytest.approx(expected.tolist(), abs=1e-4)
         assert sum(chosen.probabilities) == pytest.approx(1.0)
 
 
@@ -407,8 +407,8 @@ def test_a_chat_prompt_is_the_rendered_template(
     prompt = (("system", "Ask."), ("user", "น้ำขึ้น {{ 1 }}"))
     rendered = "<system>Ask.\n<user>น้ำขึ้น {{ 1 }}\n<assistant>"
     found = ask(chat_engine, [Completion(prompt, 8), Completion((("user", "Hei"),), 8), Completion(rendered, 8)])
-    wanted = chat_engine.tokenizer.decode(greedy(rendered, 8), skip_special_tokens=True)
-    assert [answer.text for answer in completed([found[0], found[2]])] == [wanted, wanted]
+    expected = chat_engine.tokenizer.decode(greedy(rendered, 8), skip_special_tokens=True)
+    assert [answer.text for answer in completed([found[0], found[2]])] == [expected, expected]
     (score, plain) = scored(ask(chat_engine, [Scoring(prompt, "abc"), Scoring(rendered, "abc")]))
     assert score.log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-4)
 
@@ -430,7 +430,7 @@ def continuous(noisy_model: Path) -> TransformersEngine:
 
 
 @pytest.mark.filterwarnings("default")
-def test_continuous_batching_writes_the_same(
+def test_continuous_batching_writes_the_same_text(
     noisy_model: Path, texts: Texts, ask: Ask, engine: TransformersEngine
 ) -> None:
     paged = continuous(noisy_model)
@@ -459,7 +459,7 @@ def test_continuous_batching_that_fails_continues_static(
     assert len(caplog.messages) == 1
 
 
-def test_rows_that_leave_their_batch_when_complete_have_the_same_texts(
+def test_texts_do_not_change_when_finished_rows_leave_their_batch(
     engine: TransformersEngine, ask: Ask, texts: Texts
 ) -> None:
     requests = [

@@ -30,11 +30,11 @@ def test_a_text_that_fits_is_unchanged(share: float) -> None:
         (1.0, "[…] word098 word099"),
     ],
 )
-def test_what_is_left_out_is_marked(share: float, expected: str) -> None:
+def test_omitted_text_is_marked(share: float, expected: str) -> None:
     assert shorten(WORDS, 20, by_characters, share).strip() == expected
 
 
-def test_a_tail_does_not_begin_with_a_mark() -> None:
+def test_a_tail_does_not_begin_with_a_combining_mark() -> None:
     text = "น้ำขึ้นน้ำลง" * 20
     shown = shorten(text, 20, by_characters, 0.5)
     tail = shown.split(f" {LEFT_OUT} ")[1]

@@ -107,15 +107,15 @@ class TestFailures:
     pytestmark = real
 
     @pytest.mark.parametrize("prompt", ["", "x"])
-    def test_nothing_to_read_or_score(self, vllm: Any, ask: Ask, prompt: str) -> None:
+    def test_empty_requests_are_refused(self, vllm: Any, ask: Ask, prompt: str) -> None:
         with pytest.raises(EngineError, match=r"an empty (prompt|continuation) cannot be"):
             ask(vllm, [Scoring(prompt, "")])
 
-    def test_no_prompt_fits(self, vllm: Any) -> None:
+    def test_an_error_is_raised_if_no_prompt_fits(self, vllm: Any) -> None:
         with pytest.raises(EngineError, match=rf"new ones do not fit into the {CONTEXT} tokens of noisy-model: lower"):
             vllm.plan([Completion("x" * 3000, 8), Completion("x", CONTEXT)])
 
-    def test_one_prompt_does_not_fit(self, vllm: Any, ask: Ask) -> None:
+    def test_a_prompt_that_does_not_fit_fails_alone(self, vllm: Any, ask: Ask) -> None:
         long, short = ask(vllm, [Completion("x" * 3000, 8), Completion("x", 8)])
         assert isinstance(long, Failed)
         assert long.reason == "engine_too_long"
@@ -123,12 +123,12 @@ class TestFailures:
         assert isinstance(short, Completed)
 
     @pytest.mark.parametrize("new", [CONTEXT - 3, CONTEXT - 4])
-    def test_what_just_fits(self, vllm: Any, ask: Ask, new: int) -> None:
+    def test_prompts_at_the_limit_fit(self, vllm: Any, ask: Ask, new: int) -> None:
         prompt = vllm.truncate("abcdefgh", 4)
         long, _ = ask(vllm, [Completion(prompt, new), Completion("x", 1)])
         assert isinstance(long, Failed if new == CONTEXT - 3 else Completed)
 
-    def test_one_request_is_refused(self, vllm: Any, ask: Ask) -> None:
+    def test_an_invalid_request_fails_alone(self, vllm: Any, ask: Ask) -> None:
         hot, cold = ask(vllm, [Completion("x", 4, temperature=3.0), Completion("x", 4)])
         assert isinstance(hot, Failed)
         assert hot.reason == "engine_refused"
@@ -143,29 +143,29 @@ class TestFailures:
         assert isinstance(found[1], Chosen)
 
     @pytest.mark.parametrize(
-        ("changed", "told"),
+        ("changed", "message"),
         [
             ({"device": "cuda:1"}, "device is 'cuda:1', but this build of vLLM runs on 'cpu'"),
             ({"vllm": Vllm(quantization="none-such")}, "vLLM cannot run .*none-such"),
             ({"vllm": Vllm(max_model_len=10**6)}, "vLLM cannot run .*1000000"),
         ],
     )
-    def test_what_cannot_be_loaded(self, folder: Path, changed: dict[str, Any], told: str) -> None:
-        with pytest.raises(EngineError, match=told) as caught:
+    def test_an_unloadable_model_is_reported(self, folder: Path, changed: dict[str, Any], message: str) -> None:
+        with pytest.raises(EngineError, match=message) as caught:
             open_engine(model(folder, **changed))
         assert "\n" not in str(caught.value)
 
-    def test_damaged_weights(self, folder: Path, tmp_path: Path) -> None:
+    def test_damaged_weights_are_reported(self, folder: Path, tmp_path: Path) -> None:
         shutil.copytree(folder, tmp_path / "damaged")
         (tmp_path / "damaged" / "model.safetensors").write_bytes(b"\x00" * 100)
         with pytest.raises(EngineError, match=r"vLLM cannot run .*damaged"):
             open_engine(model(tmp_path / "damaged"))
 
-    def test_heads_that_have_no_kernel(self, tiny_model: Path) -> None:
+    def test_unsupported_head_sizes_are_reported(self, tiny_model: Path) -> None:
         with pytest.raises(EngineError, match=r"vLLM cannot run .*head_dim=16"):
             open_engine(model(tiny_model))
 
-    def test_vllm_itself_fails(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_errors_of_vllm_are_reported(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         def die() -> None:
@@ -177,7 +177,7 @@ class TestFailures:
                 list(vllm.answer([Completion("x", 4)]))
         assert len(list(vllm.answer([Completion("x", 4)]))) == 1
 
-    def test_unknown_versions_are_reported_in_a_line(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_unknown_versions_give_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         from x_instruction.engines.local import vllm_model
 
         vllm_model.check_version("0.33.1+cpu")
@@ -189,7 +189,9 @@ class TestFailures:
 class TestEqualsTransformers:
     pytestmark = real
 
-    def test_texts_tokens_and_reasons(self, vllm: Any, plain: Engine, ask: Ask, prompts: list[str]) -> None:
+    def test_texts_tokens_and_finish_reasons_equal_transformers(
+        self, vllm: Any, plain: Engine, ask: Ask, prompts: list[str]
+    ) -> None:
         requests = [Completion(p, 24) for p in prompts]
         written = ask(plain, requests)
         # Stops that occur: the middle of a text, and one inside of a token.
@@ -199,7 +201,9 @@ class TestEqualsTransformers:
         assert found == expected
         assert {r.finish_reason for r in found if isinstance(r, Completed)} == {"stop", "length"}
 
-    def test_an_end_token_ends_it(self, vllm: Any, plain: Engine, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_end_token_ends_the_text(
+        self, vllm: Any, plain: Engine, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         prompt = {"prompt_token_ids": vllm._requests.encode("article:")}
         (written,) = vllm._load().generate(prompt, vllm._requests._writing(Completion("", 8)), use_tqdm=False)
         token = written.outputs[0].token_ids[3]
@@ -210,7 +214,7 @@ class TestEqualsTransformers:
         assert isinstance(found[0], Completed)
         assert (found[0].finish_reason, found[0].output_tokens) == ("stop", 3)
 
-    def test_chat(self, vllm: Any, plain: Engine, ask: Ask) -> None:
+    def test_chat_prompts_equal_transformers(self, vllm: Any, plain: Engine, ask: Ask) -> None:
         requests = [Completion((("system", "Be short."), ("user", f"Name {n}.")), 12) for n in range(4)]
         assert vllm.chat
         assert ask(vllm, requests) == ask(plain, requests)
@@ -219,7 +223,7 @@ class TestEqualsTransformers:
         "answers",
         [("1", "2", "3"), (" yes", " no"), ("a longer answer", "b"), ("x", "x"), tuple(map(chr, range(33, 126)))],
     )
-    def test_probabilities(
+    def test_probabilities_equal_transformers(
         self, vllm: Any, plain: Engine, ask: Ask, prompts: list[str], answers: tuple[str, ...]
     ) -> None:
         requests = [Choice(p, answers) for p in prompts]
@@ -231,7 +235,9 @@ class TestEqualsTransformers:
             assert found.prompt_tokens == expected.prompt_tokens
 
     @pytest.mark.parametrize("limit", [0, 1, 7])
-    def test_likelihoods(self, vllm: Any, plain: Engine, ask: Ask, prompts: list[str], limit: int) -> None:
+    def test_likelihoods_equal_transformers(
+        self, vllm: Any, plain: Engine, ask: Ask, prompts: list[str], limit: int
+    ) -> None:
         requests = [Scoring(p, end, limit) for p in prompts for end in (" one", prompts[0], prompts[-1])]
         expected = ask(plain, requests)
         # Asked again, and with the continuation's start in the cache, nothing changes.
@@ -242,7 +248,7 @@ class TestEqualsTransformers:
                 assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=1e-3)
                 assert (ours.tokens, ours.prompt_tokens) == (theirs.tokens, theirs.prompt_tokens)
 
-    def test_clipping(self, vllm: Any, plain: Engine, texts: dict[str, list[str]]) -> None:
+    def test_texts_are_clipped_as_by_transformers(self, vllm: Any, plain: Engine, texts: dict[str, list[str]]) -> None:
         for text in (t[0] for t in texts.values()):
             assert [vllm.truncate(text, n) for n in range(20)] == [plain.truncate(text, n) for n in range(20)]
 
@@ -250,20 +256,20 @@ class TestEqualsTransformers:
 class TestSampling:
     pytestmark = real
 
-    def test_equal_seeds_give_equal_texts_in_any_company(self, vllm: Any, ask: Ask, prompts: list[str]) -> None:
+    def test_the_text_of_a_seed_does_not_depend_on_the_batch(self, vllm: Any, ask: Ask, prompts: list[str]) -> None:
         drawn = [Completion(prompts[0], 12, temperature=1.0, seed=n) for n in (-1, 0, 1, 2, (1 << 63) - 1)]
         alone = [ask(vllm, [request])[0] for request in drawn]
         assert ask(vllm, [*drawn, *(Completion(p, 9, temperature=0.5, seed=7) for p in prompts)])[: len(drawn)] == alone
         assert len({r.text for r in alone if isinstance(r, Completed)}) > 2
 
-    def test_more_to_read_than_fits_into_a_step(self, vllm: Any, ask: Ask) -> None:
+    def test_prompts_longer_than_a_step_are_read(self, vllm: Any, ask: Ask) -> None:
         """vLLM would read a part of a prompt then, which it cannot for a request with a seed on a CPU."""
         texts = [vllm.truncate(f"{n} is a number and more: " * 200, CONTEXT - 8) for n in range(20)]
         assert sum(len(vllm._requests.encode(text)) for text in texts[:16]) > 4096
         requests = [Completion(text, 4, temperature=1.0, seed=n) for n, text in enumerate(texts)]
         assert all(isinstance(answer, Completed) for answer in ask(vllm, requests))
 
-    def test_one_token_to_choose_from_is_greedy(self, vllm: Any, ask: Ask, prompts: list[str]) -> None:
+    def test_top_k_of_one_is_greedy(self, vllm: Any, ask: Ask, prompts: list[str]) -> None:
         greedy, first, least = ask(
             vllm,
             [
@@ -283,7 +289,7 @@ class TestStream:
         yield
         assert not vllm._load().llm_engine.has_unfinished_requests()
 
-    def test_prompts_that_start_alike_are_neighbours(self, vllm: Any, prompts: list[str]) -> None:
+    def test_prompts_with_a_common_start_are_adjacent(self, vllm: Any, prompts: list[str]) -> None:
         requests = [Completion(p, 4, seed=n) for n in range(2) for p in prompts]
         (batch,) = vllm.plan(requests)
         assert not batch.atomic
@@ -297,21 +303,21 @@ class TestStream:
         assert next(answers)[0] == 1
         assert [position for position, _ in answers] == [0]
 
-    def test_it_stops_sending_when_asked_to(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_requests_are_sent_after_a_stop(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vllm, "window", 3)
         left = iter([True, True, True, True, False, True, True])
         found = list(vllm.answer([Completion(f"{n}", 4) for n in range(10)], 0, lambda: next(left)))
         assert sorted(position for position, _ in found) == [0, 1, 2, 3]
         assert list(vllm.answer([Completion("x", 4)], 0, lambda: False)) == []
 
-    def test_no_more_than_the_window_is_under_way(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_window_limits_requests_in_flight(self, vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vllm, "window", 3)
         engine = vllm._load().llm_engine
         most = [engine.get_num_unfinished_requests() for _ in vllm.answer([Completion(f"{n}", 4) for n in range(9)])]
         assert len(most) == 9
         assert max(most) <= 3
 
-    def test_leaving_in_the_middle_leaves_nothing_running(self, vllm: Any) -> None:
+    def test_stopping_early_leaves_nothing_running(self, vllm: Any) -> None:
         answers = vllm.answer([Completion("a", 200), Completion("b", 2)])
         next(answers)
         answers.close()
@@ -320,7 +326,7 @@ class TestStream:
 class TestLedger:
     pytestmark = real
 
-    def test_only_what_is_missing_is_asked(
+    def test_only_missing_answers_are_requested(
         self, vllm: Any, ask: Ask, prompts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         requests: list[Request] = [Completion(p, 8) for p in prompts]
@@ -333,14 +339,14 @@ class TestLedger:
             if done == 5:
                 raise KeyboardInterrupt
 
-        with RequestCache(tmp_path / "a.sqlite", vllm, {}, interrupted) as ledger, pytest.raises(KeyboardInterrupt):
-            ledger.ask(requests)
+        with RequestCache(tmp_path / "a.sqlite", vllm, {}, interrupted) as cache, pytest.raises(KeyboardInterrupt):
+            cache.ask(requests)
         assert 5 <= len(sent) < len(requests)
         sent.clear()
-        with RequestCache(tmp_path / "a.sqlite", vllm, {}) as ledger:
-            answers = ledger.ask(requests)
+        with RequestCache(tmp_path / "a.sqlite", vllm, {}) as cache:
+            answers = cache.ask(requests)
             assert len(sent) == len(requests) - 5
-            assert ledger.ask(requests) == answers
+            assert cache.ask(requests) == answers
             assert len(sent) == len(requests) - 5
         assert answers == ask(vllm, requests)
 
@@ -365,7 +371,7 @@ def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestAdapters:
     pytestmark = real
 
-    def test_it_writes_as_the_merged_model(
+    def test_an_adapter_writes_like_the_merged_model(
         self, folder: Path, adapter: Path, vllm: Any, ask: Ask, prompts: list[str]
     ) -> None:
         from x_instruction.engines.local.transformers import TransformersEngine
@@ -387,7 +393,9 @@ class TestAdapters:
         assert tuned._llm is None
         assert ask(tuned, requests) == written
 
-    def test_of_the_head(self, folder: Path, tmp_path: Path, ask: Ask, prompts: list[str]) -> None:
+    def test_an_adapter_of_the_head_cannot_score(
+        self, folder: Path, tmp_path: Path, ask: Ask, prompts: list[str]
+    ) -> None:
         """vLLM cannot read likelihoods of a prompt then; it says so instead of a wrong number."""
         from x_instruction.engines.local.transformers import TransformersEngine
 
@@ -406,31 +414,33 @@ class TestAdapters:
         with pytest.raises(NotCapable, match="merge the adapter into the model"):
             ask(tuned, [Choice(prompts[0], ("one thing", "another"))])
 
-    def test_of_another_model(self, folder: Path, adapter: Path, tmp_path: Path) -> None:
+    def test_an_adapter_of_another_model_is_refused(self, folder: Path, adapter: Path, tmp_path: Path) -> None:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         shutil.copytree(folder, tmp_path / "wider")
         config = LlamaConfig.from_pretrained(folder)
         config.intermediate_size = 192
         LlamaForCausalLM(config).save_pretrained(tmp_path / "wider")
-        told = r"does not fit on .*wider': model.layers.0.mlp.down_proj is 64 by 192 there, .* has 128"
-        with pytest.raises(EngineError, match=told):
+        message = r"does not fit on .*wider': model.layers.0.mlp.down_proj is 64 by 192 there, .* has 128"
+        with pytest.raises(EngineError, match=message):
             open_engine(model(tmp_path / "wider", adapter=str(adapter)))
 
     @pytest.mark.parametrize(
-        ("config", "told"),
+        ("config", "message"),
         [("{}", "no readable adapter_config.json: 'r'"), ('{"r": 1024}', "has rank 1024, vLLM supports up to 512")],
     )
-    def test_settings_that_cannot_be_used(self, folder: Path, tmp_path: Path, config: str, told: str) -> None:
+    def test_unusable_adapter_settings_are_refused(
+        self, folder: Path, tmp_path: Path, config: str, message: str
+    ) -> None:
         (tmp_path / "adapter_config.json").write_text(config)
-        with pytest.raises(EngineError, match=told):
+        with pytest.raises(EngineError, match=message):
             open_engine(model(folder, adapter=str(tmp_path)))
 
 
 class TestSplit:
     pytestmark = real
 
-    def test_a_model_split_over_two_processes(
+    def test_a_model_can_be_split_over_two_processes(
         self, folder: Path, vllm: Any, plain: Engine, ask: Ask, prompts: list[str]
     ) -> None:
         from x_instruction.engines.local.vllm import VllmEngine
@@ -451,9 +461,7 @@ class TestSplit:
 class TestRun:
     pytestmark = real
 
-    def test_the_whole_way_with_two_workers(
-        self, titles: Path, recipe_file: Callable[..., Path], tmp_path: Path
-    ) -> None:
+    def test_a_run_with_two_workers(self, titles: Path, recipe_file: Callable[..., Path], tmp_path: Path) -> None:
         settings = {"name": str(titles), "engine": "vllm"}
         engine = {"eager": True, "max_model_len": 2048}
         recipe = recipe_file(

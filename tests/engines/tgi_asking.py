@@ -1,4 +1,4 @@
-"""Asking the tgi engine in tests: how an engine is made, how answers come, what the double is told to say."""
+"""Asking the tgi engine in tests: how an engine is made, how answers come, what the double answers."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def says(status: int, text: str, **more: Any) -> Scripted:
     return lambda body: web.Response(status=status, text=text, **more)
 
 
-def told(path: str, status: int, message: str | None = None) -> Scripted:
+def documented_error(path: str, status: int, message: str | None = None) -> Scripted:
     return lambda body: documented(path, status, message)

@@ -94,7 +94,7 @@ class Double:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         data = await request.read()
-        self.wrong += [f"request {request.path}: {said}" for said in tgi_spec.wrong_request(request, data)]
+        self.wrong += [f"request {request.path}: {problem}" for problem in tgi_spec.wrong_request(request, data)]
         body = json.loads(data or b"null")
         self.seen.append((request.path, body))
         self.headers.append(dict(request.headers))
@@ -117,11 +117,11 @@ class Double:
         except Invalid as error:
             # As the server does where its description does not say so: /chat_tokenize, and streams, which are a 200.
             body = tgi_spec.errors("/generate")[422] | {"error": f"Input validation error: {error}"}
-            self.wrong += [f"error: {said}" for said in tgi_spec.wrong_value(body, "ErrorResponse")]
+            self.wrong += [f"error: {problem}" for problem in tgi_spec.wrong_value(body, "ErrorResponse")]
             return in_stream(body) if request.path == "/generate_stream" else web.json_response(body, status=422)
         if isinstance(made, list):
             return await self._stream(request, made)
-        self.wrong += [f"answer {request.path}: {said}" for said in tgi_spec.wrong_response(request, data, made)]
+        self.wrong += [f"answer {request.path}: {problem}" for problem in tgi_spec.wrong_response(request, data, made)]
         return made
 
     def _route(self, path: str) -> Callable[[Any], Any]:
@@ -138,7 +138,7 @@ class Double:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for event in events:
-            self.wrong += [f"event: {said}" for said in tgi_spec.wrong_value(event, "StreamResponse")]
+            self.wrong += [f"event: {problem}" for problem in tgi_spec.wrong_value(event, "StreamResponse")]
         await send(response, self.encoded(events), self.chunk)
         return response
 

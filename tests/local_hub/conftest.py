@@ -13,7 +13,7 @@ from local_hub_fixture import Api, RunningHub
 
 @pytest.fixture
 def api(local_hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
-    """``api()`` writes, ``api(local_hub.read_token)`` reads, ``api(False)`` is nobody; another hub can be named."""
+    """``api()`` writes, ``api(local_hub.read_token)`` reads, ``api(False)`` is anonymous; another hub can be named."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))

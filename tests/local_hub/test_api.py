@@ -34,7 +34,7 @@ def add(path: str, data: bytes = b"x") -> CommitOperationAdd:
     return CommitOperationAdd(path, data)
 
 
-def test_repositories_are_made_described_moved_and_deleted(api: Api) -> None:
+def test_repositories_are_created_described_moved_and_deleted(api: Api) -> None:
     hub = api()
     for kind in ("model", "dataset"):
         url = hub.create_repo("life/r", repo_type=kind)
@@ -64,7 +64,7 @@ def test_repositories_are_made_described_moved_and_deleted(api: Api) -> None:
     assert len(hub.list_repo_commits("other/moved", repo_type="dataset")) == 1
 
 
-def test_commits(api: Api, local_hub: RunningHub) -> None:
+def test_commits_can_be_made_and_listed(api: Api, local_hub: RunningHub) -> None:
     hub, d = api(), {"repo_id": "apis/commits", "repo_type": "dataset"}
     hub.create_repo(**d)
     first = hub.create_commit(**d, operations=[add("a/x"), add("a/y"), add("b")], commit_message="one",
@@ -78,9 +78,9 @@ def test_commits(api: Api, local_hub: RunningHub) -> None:
     fails(412, hub.create_commit, **d, operations=[add("e")], commit_message="late", parent_commit=first.oid)
     assert set(hub.list_repo_files(**d)) == {".gitattributes", "b", "c", "d"}
     assert set(hub.list_repo_files(**d, revision=first.oid)) == {".gitattributes", "a/x", "a/y", "b"}
-    told = hub.list_repo_commits(**d, formatted=True)
-    assert [one.title for one in told] == ["two", "one", "initial commit"]
-    assert (told[1].message, told[1].authors, told[1].commit_id) == ("more\nwords", ["ci"], first.oid)
+    commits = hub.list_repo_commits(**d, formatted=True)
+    assert [one.title for one in commits] == ["two", "one", "initial commit"]
+    assert (commits[1].message, commits[1].authors, commits[1].commit_id) == ("more\nwords", ["ci"], first.oid)
     [info] = hub.get_paths_info(**d, paths=["b", "none"], expand=True)
     assert (info.path, info.last_commit.oid) == ("b", first.oid)
     fails(404, hub.create_commit, **d, operations=[CommitOperationDelete("none")], commit_message="x",
@@ -93,7 +93,7 @@ def test_commits(api: Api, local_hub: RunningHub) -> None:
     assert set(hub.list_repo_files(**d)) == {".gitattributes", "b", "c", "d", "n"}
 
 
-def test_branches_and_tags(api: Api) -> None:
+def test_branches_and_tags_can_be_created_and_deleted(api: Api) -> None:
     hub, d = api(), {"repo_id": "apis/refs", "repo_type": "dataset"}
     hub.create_repo(**d)
     one = hub.upload_file(**d, path_or_fileobj=b"1", path_in_repo="f").oid
@@ -120,7 +120,7 @@ def test_branches_and_tags(api: Api) -> None:
     fails(403, hub.delete_branch, **d, branch="main")
 
 
-def test_pull_requests(api: Api) -> None:
+def test_pull_requests_can_be_opened_and_merged(api: Api) -> None:
     hub, d = api(), {"repo_id": "apis/pulls", "repo_type": "dataset"}
     hub.create_repo(**d)
     hub.create_commit(**d, operations=[add("a"), add("b"), add("c")], commit_message="base")
@@ -153,7 +153,7 @@ def test_pull_requests(api: Api) -> None:
     assert [r.name for r in hub.list_repo_refs(**d, include_pull_requests=True).pull_requests] == ["1", "2"]
 
 
-def test_a_pull_request_outlives_a_squash(api: Api) -> None:
+def test_a_pull_request_survives_a_squash(api: Api) -> None:
     hub, d = api(), {"repo_id": "apis/squashed", "repo_type": "model"}
     hub.create_repo(**d)
     hub.create_commit(**d, operations=[add("b")], commit_message="new", create_pr=True)
@@ -163,7 +163,7 @@ def test_a_pull_request_outlives_a_squash(api: Api) -> None:
     assert {"b", "c"} <= set(hub.list_repo_files(**d))
 
 
-def test_a_folder_comes_as_a_pull_request(api: Api, tmp_path: Path) -> None:
+def test_a_folder_can_be_uploaded_as_a_pull_request(api: Api, tmp_path: Path) -> None:
     hub, d = api(), {"repo_id": "apis/folder", "repo_type": "dataset"}
     hub.create_repo(**d)
     for number in range(5):
@@ -175,23 +175,23 @@ def test_a_folder_comes_as_a_pull_request(api: Api, tmp_path: Path) -> None:
     assert len(hub.list_repo_files(**d)) == 6
 
 
-def test_discussions(api: Api, local_hub: RunningHub) -> None:
+def test_discussions_can_be_opened_and_edited(api: Api, local_hub: RunningHub) -> None:
     hub, d = api(), {"repo_id": "apis/talk", "repo_type": "dataset"}
     hub.create_repo(**d)
     one = hub.create_discussion(**d, title="A question", description="Why?")
     assert (one.num, one.status, one.is_pull_request, one.author) == (1, "open", False, "ci")
-    said = hub.comment_discussion("apis/talk", 1, "Because. <b>", repo_type="dataset")
-    assert said.content == "Because. <b>"
-    edited = hub.edit_discussion_comment("apis/talk", 1, said.id, "Therefore", repo_type="dataset")
+    comment = hub.comment_discussion("apis/talk", 1, "Because. <b>", repo_type="dataset")
+    assert comment.content == "Because. <b>"
+    edited = hub.edit_discussion_comment("apis/talk", 1, comment.id, "Therefore", repo_type="dataset")
     assert (edited.content, edited.edited) == ("Therefore", True)
     assert hub.rename_discussion("apis/talk", 1, "An answer", repo_type="dataset").new_title == "An answer"
     assert hub.change_discussion_status("apis/talk", 1, "closed", repo_type="dataset").new_status == "closed"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        assert hub.hide_discussion_comment("apis/talk", 1, said.id, repo_type="dataset").hidden
-    told = hub.get_discussion_details("apis/talk", 1, repo_type="dataset")
-    assert (told.title, told.status) == ("An answer", "closed")
-    assert [event.type for event in told.events] == ["comment", "comment", "title-change", "status-change"]
+        assert hub.hide_discussion_comment("apis/talk", 1, comment.id, repo_type="dataset").hidden
+    discussion = hub.get_discussion_details("apis/talk", 1, repo_type="dataset")
+    assert (discussion.title, discussion.status) == ("An answer", "closed")
+    assert [event.type for event in discussion.events] == ["comment", "comment", "title-change", "status-change"]
     for _ in range(55):
         local_hub.ask("/api/datasets/apis/talk/discussions", "POST", {"title": "more", "description": ""})
     assert len(list(hub.get_repo_discussions("apis/talk", repo_type="dataset"))) == 56
@@ -199,7 +199,7 @@ def test_discussions(api: Api, local_hub: RunningHub) -> None:
     fails(409, hub.merge_pull_request, "apis/talk", 1, repo_type="dataset")
 
 
-def test_collections(api: Api, local_hub: RunningHub) -> None:
+def test_collections_can_be_created_and_edited(api: Api, local_hub: RunningHub) -> None:
     hub = api()
     made = hub.create_collection("My list ش", namespace="lists", description="of things")
     assert made.slug.startswith("lists/my-list-")
@@ -226,21 +226,21 @@ def test_collections(api: Api, local_hub: RunningHub) -> None:
     fails(404, hub.get_collection, made.slug)
 
 
-def test_private_and_gated_as_clients_see_them(api: Api, local_hub: RunningHub) -> None:
-    hub, reader, nobody = api(), api(local_hub.read_token), api(False)
+def test_clients_read_private_and_gated_repositories_as_on_the_hub(api: Api, local_hub: RunningHub) -> None:
+    hub, reader, anonymous = api(), api(local_hub.read_token), api(False)
     d: dict[str, Any] = {"repo_id": "apis/closed", "repo_type": "dataset"}
     hub.create_repo(**d, private=True)
     hub.upload_file(**d, path_or_fileobj=b"x", path_in_repo="a.txt")
     assert hub.dataset_info("apis/closed").private
     assert reader.dataset_info("apis/closed").private
-    fails(401, nobody.dataset_info, "apis/closed", kind=RepositoryNotFoundError)
-    fails(401, nobody.hf_hub_download, **d, filename="a.txt", kind=RepositoryNotFoundError)
+    fails(401, anonymous.dataset_info, "apis/closed", kind=RepositoryNotFoundError)
+    fails(401, anonymous.hf_hub_download, **d, filename="a.txt", kind=RepositoryNotFoundError)
     fails(403, reader.upload_file, **d, path_or_fileobj=b"y", path_in_repo="a.txt")
     fails(403, reader.create_repo, "apis/new", repo_type="dataset")
     fails(401, api("hf_wrong").dataset_info, "apis/closed")
     hub.update_repo_settings(**d, private=False, gated="manual")
-    assert nobody.dataset_info("apis/closed").gated == "manual"
-    fails(401, nobody.hf_hub_download, **d, filename="a.txt", kind=GatedRepoError)
+    assert anonymous.dataset_info("apis/closed").gated == "manual"
+    fails(401, anonymous.hf_hub_download, **d, filename="a.txt", kind=GatedRepoError)
     fails(403, reader.hf_hub_download, **d, filename="a.txt", kind=GatedRepoError)
     fails(403, reader.auth_check, **d, kind=GatedRepoError)
     fails(403, reader.auth_check, **d, write=True)
@@ -252,7 +252,7 @@ def test_private_and_gated_as_clients_see_them(api: Api, local_hub: RunningHub) 
     fails(403, reader.auth_check, **d, kind=GatedRepoError)
 
 
-def test_errors_as_clients_see_them(api: Api) -> None:
+def test_clients_raise_the_errors_of_the_hub(api: Api) -> None:
     hub, d = api(), {"repo_id": "apis/errors", "repo_type": "dataset"}
     hub.create_repo(**d)
     fails(404, hub.hf_hub_download, **d, filename="none", kind=RemoteEntryNotFoundError)
@@ -263,7 +263,7 @@ def test_errors_as_clients_see_them(api: Api) -> None:
         list(hub.list_repo_tree(**d, path_in_repo="none"))
 
 
-def test_large_files_come_in_parts(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_uploaded_in_parts(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start(tmp_path, faulty=True) as running:
         hub, d = api(hub=running), {"repo_id": "apis/parts", "repo_type": "model"}
         hub.create_repo(**d)
@@ -275,7 +275,7 @@ def test_large_files_come_in_parts(api: Api, tmp_path: Path, monkeypatch: pytest
         assert not list((running.folder / "tmp").iterdir())
 
 
-def test_quotas_are_told_as_clients_read_them(api: Api, tmp_path: Path) -> None:
+def test_clients_can_read_the_rate_limit_headers(api: Api, tmp_path: Path) -> None:
     with start(tmp_path, "--commits-per-hour", "2", "--requests-per-5-minutes", "20") as running:
         hub = api(hub=running)
         hub.create_repo("q/d", repo_type="dataset")
@@ -283,13 +283,13 @@ def test_quotas_are_told_as_clients_read_them(api: Api, tmp_path: Path) -> None:
         running.commit("q/d", {"a": b"2"})
         with pytest.raises(HfHubHTTPError, match="'commits' rate limit") as error:
             hub.create_commit("q/d", [add("a", b"3")], commit_message="m", repo_type="dataset")
-        told = parse_ratelimit_headers(error.value.response.headers)
-        assert (told.limit, told.remaining, told.window_seconds) == (2, 0, 3600)
+        limit = parse_ratelimit_headers(error.value.response.headers)
+        assert (limit.limit, limit.remaining, limit.window_seconds) == (2, 0, 3600)
         for _ in range(20 - len(running.requests())):
             hub.dataset_info("q/d")
         with pytest.raises(HfHubHTTPError, match="'api' rate limit") as error:
             hub.dataset_info("q/d")
-        told = parse_ratelimit_headers(error.value.response.headers)
-        assert (told.limit, told.remaining, told.window_seconds) == (20, 0, 300)
+        limit = parse_ratelimit_headers(error.value.response.headers)
+        assert (limit.limit, limit.remaining, limit.window_seconds) == (20, 0, 300)
         assert 0 < int(error.value.response.headers["Retry-After"]) <= 300
         assert api(running.read_token, hub=running).dataset_info("q/d").id == "q/d"

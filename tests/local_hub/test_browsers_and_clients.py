@@ -47,20 +47,20 @@ from x_instruction.local_hub.names import RepoId
         ({"Host": "127.0.0.1.evil.example"}, 403),
     ],
 )
-def test_pages_of_other_sites(local_hub: RunningHub, headers: dict[str, str], status: int) -> None:
+def test_requests_from_other_sites_are_refused(local_hub: RunningHub, headers: dict[str, str], status: int) -> None:
     assert local_hub.ask("/api/datasets", token=None, **headers).status == status
 
 
-def test_its_own_pages_are_an_origin(local_hub: RunningHub) -> None:
+def test_requests_from_its_own_pages_are_accepted(local_hub: RunningHub) -> None:
     assert local_hub.ask("/api/datasets", Origin=local_hub.endpoint).status == 200
 
 
-def test_request_ids(local_hub: RunningHub) -> None:
+def test_responses_have_request_ids(local_hub: RunningHub) -> None:
     assert local_hub.ask("/api/datasets", X_Request_Id="mine-1").headers["X-Request-Id"] == "mine-1"
     assert local_hub.ask("/api/datasets", X_Request_Id="a b").headers["X-Request-Id"].startswith("Root=1-")
 
 
-def test_a_token_that_is_none_is_refused_before_its_body(local_hub: RunningHub) -> None:
+def test_an_invalid_token_is_refused_before_the_body_is_read(local_hub: RunningHub) -> None:
     host, port = urlsplit(local_hub.endpoint).netloc.split(":")
     head = (
         f"POST /api/repos/create HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer no\r\nContent-Length: 900000\r\n\r\n"
@@ -80,7 +80,7 @@ def test_a_token_that_is_none_is_refused_before_its_body(local_hub: RunningHub) 
         ("/api/datasets", {}, 405),
     ],
 )
-def test_a_refusal_is_read_by_a_client_that_sends_all_first(
+def test_a_client_that_sends_its_whole_body_can_read_a_refusal(
     local_hub: RunningHub, path: str, headers: dict[str, str], status: int
 ) -> None:
     for close in ({}, {"Connection": "close"}):
@@ -94,7 +94,7 @@ def test_a_refusal_is_read_by_a_client_that_sends_all_first(
         )
 
 
-def test_a_body_that_does_not_come_is_not_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("x_instruction.local_hub.app.LINGER", 0.1)
     sent: list[Message] = []
 
@@ -125,9 +125,7 @@ async def connected(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, a
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET /none HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])
 @pytest.mark.parametrize("rest", [b"", b"X" * 1000])
-def test_a_request_that_does_not_begin_is_not_awaited(
-    monkeypatch: pytest.MonkeyPatch, start: bytes, rest: bytes
-) -> None:
+def test_a_request_that_never_starts_times_out(monkeypatch: pytest.MonkeyPatch, start: bytes, rest: bytes) -> None:
     monkeypatch.setattr(server, "BEGUN", 0.2)
 
     async def serve() -> bytes:
@@ -227,7 +225,7 @@ def test_repositories_that_are_deleted_while_they_are_asked_for(local_hub: Runni
     assert "Traceback" not in local_hub.log.read_text("utf-8")
 
 
-def test_a_client_that_goes_away_is_no_traceback(local_hub: RunningHub) -> None:
+def test_a_disconnected_client_causes_no_traceback(local_hub: RunningHub) -> None:
     host, port = urlsplit(local_hub.endpoint).netloc.split(":")
     head = f"POST /api/repos/create HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {local_hub.token}\r\n"
     with socket.create_connection((host, int(port)), timeout=60) as connection:
@@ -250,18 +248,18 @@ def test_bodies_of_anonymous_clients_are_small(local_hub: RunningHub) -> None:
 
 
 @pytest.mark.parametrize("text", [r'{"name": "half", "organization": "\ud83d"}', r'{"name": "\udc00"}'])
-def test_half_a_surrogate_pair(local_hub: RunningHub, text: str) -> None:
+def test_half_a_surrogate_pair_is_refused(local_hub: RunningHub, text: str) -> None:
     answer = _post(local_hub, "/api/repos/create", text)
     assert (answer.status, "surrogate" in answer.text) == (400, True)
 
 
-def test_a_message_that_begins_with_a_space(local_hub: RunningHub) -> None:
+def test_a_path_of_spaces_is_not_found(local_hub: RunningHub) -> None:
     repo = local_hub.create("odd/space")
     answer = local_hub.ask(f"/datasets/{repo}/resolve/main/%20%20")
     assert answer.status in (400, 404)
 
 
-def test_long_revisions(local_hub: RunningHub) -> None:
+def test_long_revisions_are_refused(local_hub: RunningHub) -> None:
     repo = local_hub.create("odd/long")
     for revision in ("x" * 300, "/".join(["y"] * 3000)):
         assert local_hub.ask(f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}").status == 404
@@ -271,12 +269,12 @@ def test_long_revisions(local_hub: RunningHub) -> None:
     ("metadata", "status"),
     [("metrics: acc", 200), ("model-index: foo", 400), ("model-index:\n- name: x\n  results: 3", 400)],
 )
-def test_metadata(local_hub: RunningHub, metadata: str, status: int) -> None:
+def test_metadata_is_validated(local_hub: RunningHub, metadata: str, status: int) -> None:
     text = json.dumps({"content": f"---\nlicense: mit\n{metadata}\n---\n", "repoType": "model"})
     assert _post(local_hub, "/api/validate-yaml", text).status == status
 
 
-def test_names_without_a_namespace(api: Api) -> None:
+def test_unknown_names_without_a_namespace_are_not_found(api: Api) -> None:
     hub: HfApi = api()
     with pytest.raises(RepositoryNotFoundError):
         hub.model_info("nope", revision="main")
@@ -286,7 +284,7 @@ def test_names_without_a_namespace(api: Api) -> None:
         list(hub.list_repo_tree("nope", repo_type="dataset"))
 
 
-def test_short_ids_other_case_and_old_names(local_hub: RunningHub, api: Api) -> None:
+def test_short_ids_other_case_and_old_names_are_resolved(local_hub: RunningHub, api: Api) -> None:
     hub: HfApi = api()
     repo = local_hub.create("names/Before")
     first = local_hub.commit(repo, {"a.txt": b"one"})
@@ -310,7 +308,7 @@ def test_short_ids_other_case_and_old_names(local_hub: RunningHub, api: Api) -> 
         hub.dataset_info("names/after")
 
 
-def test_a_folder_as_a_deleted_file(local_hub: RunningHub, api: Api) -> None:
+def test_deleting_a_folder_as_a_file_deletes_its_files(local_hub: RunningHub, api: Api) -> None:
     repo = local_hub.create("odd/folder")
     local_hub.commit(repo, {"dir/a.txt": b"1", "dir/b.txt": b"2", "c.txt": b"3"})
     hub: HfApi = api()
@@ -319,7 +317,7 @@ def test_a_folder_as_a_deleted_file(local_hub: RunningHub, api: Api) -> None:
     assert not any(name.startswith("dir/") for name in hub.list_repo_files(repo, repo_type="dataset"))
 
 
-def test_tags_and_paths_that_cannot_be(local_hub: RunningHub, api: Api) -> None:
+def test_invalid_tags_and_paths_are_refused(local_hub: RunningHub, api: Api) -> None:
     hub: HfApi = api()
     repo = local_hub.create("odd/tags")
     with pytest.raises(RevisionNotFoundError):
@@ -329,7 +327,7 @@ def test_tags_and_paths_that_cannot_be(local_hub: RunningHub, api: Api) -> None:
     assert _post(local_hub, f"/api/datasets/{repo}/commit/main", line).status == 422
 
 
-def test_storage_of_a_namespace(local_hub: RunningHub, api: Api) -> None:
+def test_the_storage_of_a_namespace_is_reported(local_hub: RunningHub, api: Api) -> None:
     hub: HfApi = api()
     repo = local_hub.create("stored/one")
     local_hub.commit(repo, {"a.bin": b"x" * 1000})
@@ -338,7 +336,7 @@ def test_storage_of_a_namespace(local_hub: RunningHub, api: Api) -> None:
     assert all(one.id.startswith("ci/") for one in hub.list_user_repos())
 
 
-def test_a_collection_that_is_renamed(api: Api) -> None:
+def test_a_renamed_collection_is_found_under_its_old_address(api: Api) -> None:
     hub: HfApi = api()
     made = hub.create_collection("First title", namespace="slugs")
     renamed = hub.update_collection_metadata(made.slug, title="Other words")

@@ -75,11 +75,11 @@ CLIENT = """
 """.replace("MADE_XORB", str(MADE_XORB))
 
 
-def test_a_bucket_from_its_creation_to_its_end(local_hub: RunningHub) -> None:
+def test_a_bucket_can_be_created_filled_and_deleted(local_hub: RunningHub) -> None:
     assert local_hub.python(CLIENT).splitlines()[-1] == "done"
 
 
-def test_a_remembered_upload_after_a_restart(tmp_path: Path) -> None:
+def test_uploads_are_remembered_after_a_restart(tmp_path: Path) -> None:
     add = {"type": "addFile", "xetHash": "", "mtime": 0}
     with start(tmp_path) as hub:
         hub.python("from huggingface_hub import HfApi; HfApi().create_bucket('a/b')")
@@ -95,7 +95,7 @@ def test_a_remembered_upload_after_a_restart(tmp_path: Path) -> None:
         assert hub.ask("/buckets/a/b/resolve/two").data == b"kept"
 
 
-def test_pages_of_a_tree(local_hub: RunningHub) -> None:
+def test_a_tree_is_listed_in_pages(local_hub: RunningHub) -> None:
     files = make(local_hub, "pages/b")
     for number in range(1005):
         (files / f"{number:04d}").touch()
@@ -111,7 +111,7 @@ def make(hub: RunningHub, bucket: str, **more: Any) -> Path:
     return hub.folder / "buckets" / bucket / "files"
 
 
-def test_what_a_job_writes_is_in_the_bucket(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_files_written_by_a_job_are_in_the_bucket(local_hub: RunningHub, tmp_path: Path) -> None:
     files = make(local_hub, "mount/b")
     (files / "in").mkdir(parents=True)
     (files / "in" / "one").write_text("first")
@@ -136,7 +136,7 @@ def test_what_a_job_writes_is_in_the_bucket(local_hub: RunningHub, tmp_path: Pat
     assert (tmp_path / "secret").exists()
 
 
-def test_who_may_do_what(local_hub: RunningHub) -> None:
+def test_permissions_are_enforced(local_hub: RunningHub) -> None:
     make(local_hub, "roles/b", visibility="private")
     writes: list[tuple[str, str, dict[str, Any] | None]] = [
         ("POST", "/api/buckets/roles/new", {}),
@@ -158,7 +158,7 @@ def test_who_may_do_what(local_hub: RunningHub) -> None:
     assert local_hub.ask("/api/buckets/me", token=None).status == 401
 
 
-def test_a_token_is_of_one_store_and_one_purpose(local_hub: RunningHub) -> None:
+def test_a_token_is_valid_for_one_store_and_purpose(local_hub: RunningHub) -> None:
     make(local_hub, "store/a")
     make(local_hub, "store/b")
     a, b = (local_hub.ask(f"/api/buckets/store/{name}/xet-write-token").json for name in "ab")
@@ -175,7 +175,7 @@ def test_a_token_is_of_one_store_and_one_purpose(local_hub: RunningHub) -> None:
 @pytest.mark.parametrize(
     "path", ["../../escape", "/etc/passwd", "a/../b", "a//b", ".git/config", "a\\b", "a\0b", "", "x" * 1025]
 )
-def test_paths_that_leave_the_bucket(local_hub: RunningHub, path: str) -> None:
+def test_paths_outside_of_the_bucket_are_refused(local_hub: RunningHub, path: str) -> None:
     local_hub.ask("/api/buckets/hostile/b", "POST", {})
     lines = [{"type": kind, "path": path, "xetHash": "0" * 64} for kind in ("addFile", "copyFile", "deleteFile")]
     lines[1] |= {"sourceRepoType": "bucket", "sourceRepoId": "../hostile"}
@@ -207,18 +207,18 @@ def test_paths_that_leave_the_bucket(local_hub: RunningHub, path: str) -> None:
         ("POST", "hostile/other", {"visibility": "everyone"}, 400),
     ],
 )
-def test_hostile_requests(local_hub: RunningHub, method: str, path: str, data: Any, status: int) -> None:
+def test_hostile_requests_are_refused(local_hub: RunningHub, method: str, path: str, data: Any, status: int) -> None:
     local_hub.ask("/api/buckets/hostile/b", "POST", {})
     answer = local_hub.ask(f"/api/buckets/{path}", method, data)
     assert answer.status == status, answer.text
 
 
-def test_a_huge_batch(local_hub: RunningHub) -> None:
+def test_a_huge_batch_is_refused(local_hub: RunningHub) -> None:
     make(local_hub, "huge/b")
     assert local_hub.ask("/api/buckets/huge/b/batch", "POST", b"{}", Content_Length="99999999").status == 413
 
 
-def test_a_file_where_a_folder_is(tmp_path: Path) -> None:
+def test_a_file_cannot_replace_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     bucket = Bucket(tmp_path / "b", TempDir(tmp_path / "tmp"))
     bucket.put("a/b", [b"x"], "0" * 64, 0)
@@ -231,7 +231,7 @@ def test_a_file_where_a_folder_is(tmp_path: Path) -> None:
     assert not list(bucket.files.iterdir())
 
 
-def test_a_file_that_a_job_removes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_removed_during_listing_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def removed(path: Path) -> str:
         path.unlink()
         return file_digest(path)

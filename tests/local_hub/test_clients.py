@@ -64,7 +64,7 @@ UPLOADS = """
 
 
 @MODES
-def test_uploads_and_downloads(local_hub: RunningHub, tmp_path: Path, mode: dict[str, str]) -> None:
+def test_files_are_uploaded_and_downloaded(local_hub: RunningHub, tmp_path: Path, mode: dict[str, str]) -> None:
     repo = f"uploads/{'lfs' if mode else 'xet'}"
     before = len(local_hub.requests())
     local_hub.python(UPLOADS, repo, str(tmp_path / "files"), **mode)
@@ -123,9 +123,9 @@ def test_data_sets_are_published_and_loaded(local_hub: RunningHub, mode: dict[st
     local_hub.create(repo)
     local_hub.python(PUBLISH, repo, **mode)
     local_hub.python(LOAD, repo, token=None, **mode)
-    told = local_hub.ask(f"/api/datasets/{repo}").json
-    assert told["cardData"]["language"] == ["sw", "ur"]
-    assert {"license:apache-2.0", "language:ur"} <= set(told["tags"])
+    info = local_hub.ask(f"/api/datasets/{repo}").json
+    assert info["cardData"]["language"] == ["sw", "ur"]
+    assert {"license:apache-2.0", "language:ur"} <= set(info["tags"])
 
 
 MODELS = """
@@ -152,7 +152,7 @@ def test_models_are_published_and_loaded(local_hub: RunningHub, tiny_model: Path
     local_hub.python(MODELS, "models-org/tiny", str(tiny_model))
 
 
-def test_the_command_line_client(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_the_command_line_client_works(local_hub: RunningHub, tmp_path: Path) -> None:
     env = local_hub.env(home="cli")
     (tmp_path / "up").mkdir()
     (tmp_path / "up" / "a.txt").write_text("hello")
@@ -170,7 +170,7 @@ def test_the_command_line_client(local_hub: RunningHub, tmp_path: Path) -> None:
     assert json.loads(shown)["id"] == "cli/d"
 
 
-def test_git_clones(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_git_can_clone(local_hub: RunningHub, tmp_path: Path) -> None:
     repo = local_hub.create("git/d", visibility="private")
     first = local_hub.commit(repo, {"a.txt": b"one", "data/b/c.txt": "سلام".encode()})
     for path, data in ((f"tag/{first}", {"tag": "v1", "message": "with words"}), ("tag/main", {"tag": "plain"}),
@@ -198,7 +198,7 @@ def test_git_clones(local_hub: RunningHub, tmp_path: Path) -> None:
     assert pushed.returncode != 0
 
 
-def test_git_gets_pointers_of_large_files(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_git_clones_have_pointers_of_large_files(local_hub: RunningHub, tmp_path: Path) -> None:
     code = """
         import sys
         from huggingface_hub import HfApi

@@ -1,4 +1,4 @@
-"""``x-instruction hub serve``: accounts, addresses, and what stands in the way."""
+"""``x-instruction hub serve``: accounts, addresses and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fails(*options: str) -> Exception:
     return error
 
 
-def test_the_first_start_makes_an_account(tmp_path: Path) -> None:
+def test_the_first_start_creates_an_account(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "x_instruction", "hub", "serve", str(tmp_path), "--port", "0"]
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -56,13 +56,13 @@ def test_a_second_start_keeps_tokens(tmp_path: Path) -> None:
     ("token", "says"),
     [("ci", "is not NAME=ROLE"), ("ci=admin", "NAME=read|write"), ("=read", "NAME=read|write"), ("a b=read", "NAME=")],
 )
-def test_bad_accounts(tmp_path: Path, token: str, says: str) -> None:
+def test_invalid_accounts_are_refused(tmp_path: Path, token: str, says: str) -> None:
     error = fails(str(tmp_path), "--port", "0", "--token", token)
     assert isinstance(error, RecipeError)
     assert says in str(error)
 
 
-def test_an_address_that_is_taken(tmp_path: Path) -> None:
+def test_an_address_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = fails(str(tmp_path), "--port", str(taken.getsockname()[1]))
     assert isinstance(error, RecipeError)
@@ -72,7 +72,7 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
     )
 
 
-def test_others_are_let_in_only_with_a_warning(tmp_path: Path) -> None:
+def test_a_public_address_gives_a_warning(tmp_path: Path) -> None:
     with start(tmp_path / "own") as hub:
         assert "plain HTTP" not in hub.log.read_text()
     with start(tmp_path / "others", "--host", "0.0.0.0") as hub:
@@ -82,7 +82,7 @@ def test_others_are_let_in_only_with_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("host", "own"), [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True),
                                            ("0.0.0.0", False), ("::", False), ("example.org", False)])  # fmt: skip
-def test_loopback(host: str, own: bool) -> None:
+def test_loopback_addresses_are_recognised(host: str, own: bool) -> None:
     assert server.is_loopback(host) is own
 
 

@@ -82,11 +82,11 @@ def shows(answer: Answer) -> bool:
     return SECRET.encode() in answer.data
 
 
-def test_no_route_shows_files_to_who_was_not_let_in(gated: Gated) -> None:
+def test_no_route_shows_files_to_accounts_without_access(gated: Gated) -> None:
     asked = addresses(gated.parts)
     assert len(asked) > 30
     seen = {address for address in asked if shows(gated.hub.ask(address))}
-    # The test sees what it should: whoever was let in is shown the content by these.
+    # Check of the test itself: an account with access sees the content.
     for address in (
         f"/datasets/{REPO}/resolve/main/a.txt",
         f"/datasets/{REPO}/raw/main/a.txt",
@@ -111,12 +111,12 @@ def test_no_route_shows_files_to_who_was_not_let_in(gated: Gated) -> None:
 
 
 @pytest.mark.parametrize(("reader", "status"), [(False, 401), (True, 403)])
-def test_the_diff_of_a_pull_request_is_refused_as_a_file_is(gated: Gated, reader: bool, status: int) -> None:
+def test_the_diff_of_a_pull_request_is_hidden_like_a_file(gated: Gated, reader: bool, status: int) -> None:
     token = gated.hub.read_token if reader else None
     for path in (f"/api/datasets/{REPO}/discussions/1?diff=1", f"/datasets/{REPO}/resolve/main/a.txt"):
         answer = gated.hub.ask(path, token=token)
         assert (answer.status, answer.headers["X-Error-Code"]) == (status, "GatedRepo")
-    told = gated.hub.ask(f"/api/datasets/{REPO}/discussions/1", token=token)
-    assert (told.status, told.json["title"], told.json["diff"]) == (200, "A pull request", None)
+    discussion = gated.hub.ask(f"/api/datasets/{REPO}/discussions/1", token=token)
+    assert (discussion.status, discussion.json["title"], discussion.json["diff"]) == (200, "A pull request", None)
     page = gated.hub.ask(f"/datasets/{REPO}/discussions/1", token=token)
     assert (page.status, "A pull request" in page.text) == (200, True)

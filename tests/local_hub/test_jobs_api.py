@@ -52,7 +52,7 @@ def logs(client: HfApi, job: Any) -> list[str]:
     return list(client.fetch_job_logs(job_id=job.id, namespace=job.owner.name, follow=True))
 
 
-def test_a_job_from_its_start_to_its_end(client: HfApi, jobs_hub: RunningHub) -> None:
+def test_a_job_runs_and_completes(client: HfApi, jobs_hub: RunningHub) -> None:
     job = python(
         client,
         "import os, sys; print(sys.argv[1:], os.environ['A'], os.environ['HF_ENDPOINT']); print(os.environ['S'])",
@@ -92,12 +92,12 @@ def test_a_secret_is_stored_nowhere(client: HfApi, jobs_hub: RunningHub) -> None
         ("import time; time.sleep(60)", {"timeout": 1}, "ERROR", "Job timeout"),
     ],
 )
-def test_jobs_that_fail(client: HfApi, code: str, more: dict[str, Any], stage: str, message: str) -> None:
+def test_failed_jobs_are_reported(client: HfApi, code: str, more: dict[str, Any], stage: str, message: str) -> None:
     job = python(client, code, **more)
     assert (job.status.stage, job.status.message) == (stage, message)
 
 
-def test_a_command_that_is_not_there(client: HfApi) -> None:
+def test_a_missing_command_is_reported(client: HfApi) -> None:
     job = client.run_job(image="x", command=["no-such-command"], namespace="t")
     job = client.wait_for_job(job.id, namespace="t", poll_interval=0.1)
     assert (job.status.message, logs(client, job)) == (
@@ -106,13 +106,13 @@ def test_a_command_that_is_not_there(client: HfApi) -> None:
     )
 
 
-def test_attempts(client: HfApi, tmp_path: Path) -> None:
+def test_a_failed_job_is_retried(client: HfApi, tmp_path: Path) -> None:
     code = "import sys; f = open(sys.argv[1], 'a'); f.write('x'); sys.exit(f.tell() < 2)"
     job = python(client, code, str(tmp_path / "tries"), attempts=3)
     assert (job.status.stage, (tmp_path / "tries").read_text(), job.retry) == ("COMPLETED", "xx", 2)
 
 
-def test_cancel_ends_every_process(client: HfApi, tmp_path: Path) -> None:
+def test_cancelling_ends_every_process(client: HfApi, tmp_path: Path) -> None:
     code = """
 import signal, subprocess, sys, os, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN) if sys.argv[2] == "stubborn" else None
@@ -135,7 +135,7 @@ time.sleep(600)
     assert time.monotonic() - began < job_process.GRACE + 30
 
 
-def test_logs_of_a_job_that_runs(client: HfApi, tmp_path: Path) -> None:
+def test_logs_of_a_running_job_are_streamed(client: HfApi, tmp_path: Path) -> None:
     code = """
 import os, sys, time
 print("first", flush=True)
@@ -151,7 +151,7 @@ print("second" + "x" * 70_000 + "\\n\\nend")
     assert (rest[0][:7], sum(map(len, rest)), rest[-2:]) == ("secondx", 70_009, ["", "end"])
 
 
-def test_volumes(client: HfApi, jobs_hub: RunningHub) -> None:
+def test_volumes_are_mounted(client: HfApi, jobs_hub: RunningHub) -> None:
     client.create_bucket("t/volumes")
     files = jobs_hub.folder / "buckets/t/volumes/files"
     (files / "in").mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_volumes(client: HfApi, jobs_hub: RunningHub) -> None:
     assert lines[-1] == "read-only" if "does not allow mounts" not in lines[0] else lines[1] == "given"
 
 
-def test_the_command_line(jobs_hub: RunningHub, tmp_path: Path) -> None:
+def test_the_command_line_client_runs_jobs(jobs_hub: RunningHub, tmp_path: Path) -> None:
     """``hf jobs uv run`` with local files, ``ps``, ``inspect``, ``logs``, ``cancel`` and ``hardware``."""
     (tmp_path / "script.py").write_text(
         "# /// script\n# dependencies = ['not-on-any-index']\n# ///\n"
@@ -182,9 +182,9 @@ def test_the_command_line(jobs_hub: RunningHub, tmp_path: Path) -> None:
     def hf(*arguments: str) -> str:
         return jobs_hub.run([*HF, "jobs", *arguments], env, tmp_path)
 
-    said = hf("uv", "run", "--name", "cli", "--secrets", "HF_TOKEN", "script.py", "settings.toml", "--flag")
-    assert "a = 1 ['--flag']" in said
-    assert "completed" in said
+    output = hf("uv", "run", "--name", "cli", "--secrets", "HF_TOKEN", "script.py", "settings.toml", "--flag")
+    assert "a = 1 ['--flag']" in output
+    assert "completed" in output
     [job] = json.loads(hf("ps", "-a", "--name", "cli", "--format", "json"))
     assert (job["status"], job["command"]) == ("COMPLETED", "uv run /data/script.py /data/settings.toml --flag")
     inspected = hf("inspect", job["id"], "--format", "json")
@@ -197,7 +197,7 @@ def test_the_command_line(jobs_hub: RunningHub, tmp_path: Path) -> None:
     until(lambda: jobs_hub.ask(f"/api/jobs/ci/{slow}").json["status"]["stage"] == "CANCELED")
 
 
-def test_jobs_end_with_the_server(tmp_path: Path) -> None:
+def test_jobs_stop_with_the_server(tmp_path: Path) -> None:
     """Terminated, it cancels them; killed, they end by themselves and are errors at the next start."""
     spec = {"command": ["sh", "-c", "echo $$ > $PIDS/$JOB_ID.new; mv $PIDS/$JOB_ID.new $PIDS/$JOB_ID; sleep 600"]}
     spec |= {"environment": {"PIDS": str(tmp_path)}}  # type: ignore[dict-item]
@@ -222,13 +222,13 @@ def test_jobs_end_with_the_server(tmp_path: Path) -> None:
         assert hub.ask(f"/api/jobs/t/{with_secret}").json["secrets"] == {"S": HIDDEN}
 
 
-def test_jobs_are_off_unless_asked_for(local_hub: RunningHub) -> None:
+def test_jobs_are_disabled_by_default(local_hub: RunningHub) -> None:
     for method, path in (("POST", "/api/jobs/ci"), ("GET", "/api/jobs/ci"), ("GET", f"/api/jobs/ci/{'0' * 24}")):
         answer = local_hub.ask(path, method, {"command": ["true"]} if method == "POST" else None)
         assert (answer.status, "serve it with --jobs" in answer.text) == (403, True)
 
 
-def test_who_may_do_what(jobs_hub: RunningHub) -> None:
+def test_permissions_are_enforced(jobs_hub: RunningHub) -> None:
     made = jobs_hub.ask("/api/jobs/roles", "POST", {"command": ["true"]}).json["id"]
     writes: list[tuple[str, str, dict[str, Any] | None]] = [
         ("POST", "", {"command": ["true"]}),
@@ -284,7 +284,7 @@ def test_who_may_do_what(jobs_hub: RunningHub) -> None:
         ({"volumes": [{"type": "bucket", "source": "a/b", "mountPath": f"/x{y}"} for y in ("", "/y")]}, "within each"),
     ],
 )
-def test_hostile_jobs(jobs_hub: RunningHub, change: dict[str, Any], says: str) -> None:
+def test_hostile_jobs_are_refused(jobs_hub: RunningHub, change: dict[str, Any], says: str) -> None:
     jobs_hub.ask("/api/buckets/a/b", "POST", {})
     answer = jobs_hub.ask("/api/jobs/hostile", "POST", {"command": ["true"]} | change)
     assert answer.status in (400, 404), answer.text
@@ -293,7 +293,7 @@ def test_hostile_jobs(jobs_hub: RunningHub, change: dict[str, Any], says: str) -
     assert jobs_hub.ask("/api/jobs/hostile").json == []
 
 
-def test_hostile_bodies(jobs_hub: RunningHub) -> None:
+def test_hostile_bodies_are_refused(jobs_hub: RunningHub) -> None:
     for data in (b"[]", b"{", b"[" * 100_000):
         assert jobs_hub.ask("/api/jobs/hostile", "POST", data).status == 400
     assert jobs_hub.ask("/api/jobs/hostile", "POST", b"{}", Content_Length="99999999").status == 413
@@ -302,7 +302,7 @@ def test_hostile_bodies(jobs_hub: RunningHub) -> None:
     assert jobs_hub.ask("/api/jobs/hostile").json == []
 
 
-def test_what_runs_in_place_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_commands_are_replaced_if_uv_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     script = ["uv", "run", "--with", "a", "--python", "3.12", "/data/s.py", "--with", "b"]
     assert local_command(script) == [sys.executable, "/data/s.py", "--with", "b"]
@@ -315,7 +315,7 @@ def test_what_runs_in_place_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_command(script) == script
 
 
-def test_paths_where_nothing_can_be_mounted() -> None:
+def test_unusable_mount_paths_are_refused() -> None:
     volumes = [{"source": "/b/files", "target": "/data"}]
     replaced = [
         job_process.without_mounts(text, volumes) for text in ("/data/a", "--out=/data", "/database", "x=/data")
@@ -323,7 +323,7 @@ def test_paths_where_nothing_can_be_mounted() -> None:
     assert replaced == ["/b/files/a", "--out=/b/files", "/database", "x=/data"]
 
 
-def test_a_job_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     jobs = Jobs(tmp_path / "jobs", TempDir(tmp_path / "tmp"), 1, 1000)
     job = jobs.submit("n", "o", JobSpec(["true"], [], {}, [], "cpu-basic", None, None, None, 1, {}, []), {}, "http://x")
@@ -333,7 +333,7 @@ def test_a_job_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (ended.stage, "could not be run: [Errno 2]" in str(ended.message)) == ("ERROR", True)
 
 
-def test_a_long_log_is_cut(tmp_path: Path) -> None:
+def test_a_long_log_is_truncated(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "jobs", TempDir(tmp_path / "tmp"), 1, 1000)
     command = ["sh", "-c", "yes | head -c 100000; kill -9 $$"]
     spec = JobSpec(command, [], {}, [], "cpu-basic", None, None, None, 1, {}, [])

@@ -105,12 +105,12 @@ def test_every_config_is_shown_the_default_first(page: Page) -> None:
 
 
 @pytest.mark.parametrize("tag", SCRIPTS)
-def test_rows_run_as_their_script_does(rows: Page, tag: str) -> None:
+def test_rows_have_the_direction_of_their_script(rows: Page, tag: str) -> None:
     page = rows
     cell = f"document.querySelector('#rows td[lang={tag}].text')"
     assert page.value(f"getComputedStyle({cell}).direction") == SCRIPTS[tag][0]
     assert texts(tag)[0].startswith(page.value(f"{cell}.textContent")[:40])
-    # Where the last and shortest line stands tells how the text is aligned.
+    # The position of the last and shortest line shows how the text is aligned.
     left, right = page.value(
         f"(() => {{ const range = document.createRange(); range.selectNodeContents({cell});"
         f"const box = {cell}.getBoundingClientRect(), lines = [...range.getClientRects()];"
@@ -121,14 +121,14 @@ def test_rows_run_as_their_script_does(rows: Page, tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", SCRIPTS)
-def test_the_card_runs_as_the_script_does(page: Page, tag: str) -> None:
+def test_the_card_has_the_direction_of_its_script(page: Page, tag: str) -> None:
     row = list(SCRIPTS).index(tag) + 1
     cell = f"#card tbody tr:nth-child({row}) td:nth-child(2)"
     assert page.value(f"getComputedStyle(document.querySelector('{cell}')).direction") == SCRIPTS[tag][0]
 
 
 @pytest.mark.parametrize("tag", SCRIPTS)
-def test_letters_are_drawn_and_no_boxes(page: Page, local_hub: RunningHub, tag: str) -> None:
+def test_every_letter_has_a_glyph(page: Page, local_hub: RunningHub, tag: str) -> None:
     family = SCRIPTS[tag][1]
     if os.environ.get("CI") != "true" and not any(re.search(family, name) for name in fonts()):
         pytest.skip(f"no font whose name has {family} (Debian: fonts-noto-core, fonts-noto-ui-core)")
@@ -142,20 +142,20 @@ def test_letters_are_drawn_and_no_boxes(page: Page, local_hub: RunningHub, tag: 
         assert expected > 0.6 * sum(used.values()), used
 
 
-def test_nothing_of_a_row_becomes_an_element(page: Page) -> None:
+def test_rows_are_escaped(page: Page) -> None:
     assert page.value("document.querySelectorAll('#evil, #evil2, #evil3, script, img').length") == 0
     assert page.value("document.title") == "look-org/set · local hub"
     shown = page.value("[...document.querySelectorAll('#rows td')].map(one => one.textContent)")
     assert shown.count(EVIL) == 2
 
 
-def test_what_a_card_folds_away_is_a_fold(page: Page) -> None:
+def test_details_in_a_card_can_be_expanded(page: Page) -> None:
     assert page.value("document.querySelector('#card details summary').textContent") == "Folded"
     assert page.value("document.querySelectorAll('#card details strong').length") == 1
     assert "<b id=" in page.value("document.querySelector('#card details').textContent")
 
 
-def test_numbers_stand_at_the_end_and_words_are_whole(page: Page, tmp_path: Path) -> None:
+def test_numbers_are_aligned_at_the_end_and_words_are_not_broken(page: Page, tmp_path: Path) -> None:
     assert page.value("getComputedStyle(document.querySelector('#card td.number')).textAlign") == "end"
     lines = "[...document.querySelectorAll('#card th')].map(one => one.getClientRects()[0].height)"
     assert max(page.value(lines)) < 40
@@ -163,7 +163,7 @@ def test_numbers_stand_at_the_end_and_words_are_whole(page: Page, tmp_path: Path
     assert (tmp_path / "page.png").stat().st_size > 50_000
 
 
-def test_a_phone_shows_a_row_as_a_block(page: Page, local_hub: RunningHub, tmp_path: Path) -> None:
+def test_rows_are_blocks_on_a_phone(page: Page, local_hub: RunningHub, tmp_path: Path) -> None:
     page.resize(400, 1200, touch=True)
     try:
         page.open(f"{local_hub.endpoint}/datasets/look-org/set/viewer/th")

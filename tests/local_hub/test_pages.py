@@ -49,8 +49,8 @@ def repo(local_hub: RunningHub) -> str:
     train = parquet(rows * 50)
     oid = hashlib.sha256(train).hexdigest()
     batch = {"operation": "upload", "objects": [{"oid": oid, "size": len(train)}]}
-    [told] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
-    assert local_hub.ask(told["actions"]["upload"]["href"], "PUT", train, token=None).status == 200
+    [upload] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
+    assert local_hub.ask(upload["actions"]["upload"]["href"], "PUT", train, token=None).status == 200
     lines = (
         '{"key":"header","value":{"summary":"Rows <script>x</script>"}}\n{"key":"lfsFile","value":'
         f'{{"path":"data/ur/train-00000-of-00001.parquet","oid":"{oid}","size":{len(train)}}}}}'
@@ -106,7 +106,7 @@ def test_rows_are_paged(local_hub: RunningHub, repo: str) -> None:
         assert local_hub.ask(f"/datasets/{repo}/{path}", token=None).status == 404, path
 
 
-def test_rows_over_several_files_and_row_groups(local_hub: RunningHub) -> None:
+def test_rows_are_paged_over_files_and_row_groups(local_hub: RunningHub) -> None:
     repo = local_hub.create("pages-org/long")
     for number in range(3):
         sink = io.BytesIO()
@@ -142,7 +142,7 @@ def test_files_folders_and_commits_have_pages(local_hub: RunningHub, repo: str) 
         assert local_hub.ask(f"/datasets/{repo}/{path}", token=None).status == 404, path
 
 
-def test_each_type_has_a_page(local_hub: RunningHub, repo: str) -> None:
+def test_every_repository_type_has_a_page(local_hub: RunningHub, repo: str) -> None:
     local_hub.create("pages-org/kind", "model")
     data, models = (local_hub.ask(f"/{plural}", token=None).text for plural in ("datasets", "models"))
     assert f'href="/datasets/{repo}"' in data
@@ -151,7 +151,7 @@ def test_each_type_has_a_page(local_hub: RunningHub, repo: str) -> None:
     assert repo not in models
 
 
-def test_pictures_are_pictures_and_pages_are_kept_in_a_sandbox(local_hub: RunningHub) -> None:
+def test_pictures_are_served_and_html_is_sandboxed(local_hub: RunningHub) -> None:
     repo = local_hub.create("pages-org/report")
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     local_hub.commit(repo, {"plot.svg": drawing, "report.html": b"<script>1</script>", "README.md": b"![p](plot.svg)"})
@@ -178,7 +178,7 @@ def test_pictures_are_pictures_and_pages_are_kept_in_a_sandbox(local_hub: Runnin
     assert local_hub.ask(f"/datasets/{repo}/view/main/report.html", token=None).status in (401, 404)
 
 
-def test_nothing_of_a_repository_runs(local_hub: RunningHub, repo: str) -> None:
+def test_scripts_of_a_repository_do_not_run(local_hub: RunningHub, repo: str) -> None:
     for path in ("/", f"/datasets/{repo}", f"/datasets/{repo}/discussions/1", f"/datasets/{repo}/tree/main"):
         page = local_hub.ask(path, token=None)
         assert page.status == 200
@@ -186,7 +186,7 @@ def test_nothing_of_a_repository_runs(local_hub: RunningHub, repo: str) -> None:
         assert page.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_hidden_characters_are_seen(local_hub: RunningHub, repo: str) -> None:
+def test_hidden_characters_are_marked(local_hub: RunningHub, repo: str) -> None:
     """Where people write, and in names of files, configurations and columns."""
     name = "ro\u202ews"
     files = {
@@ -211,7 +211,7 @@ def test_hidden_characters_are_seen(local_hub: RunningHub, repo: str) -> None:
         assert not re.search(r'"[^">]*<span', page.text), address
 
 
-def test_other_pages(local_hub: RunningHub, repo: str) -> None:
+def test_other_pages_are_shown(local_hub: RunningHub, repo: str) -> None:
     home = local_hub.ask("/", token=None).text
     assert f'href="/datasets/{repo}"' in home
     assert local_hub.ask("/local-hub.css", token=None).headers["Content-Type"].startswith("text/css")
@@ -225,7 +225,7 @@ def test_other_pages(local_hub: RunningHub, repo: str) -> None:
         assert local_hub.ask(path).status == 404, path
 
 
-def test_an_empty_hub_says_what_to_do(tmp_path, local_hub: RunningHub) -> None:  # type: ignore[no-untyped-def]
+def test_an_empty_hub_shows_instructions(tmp_path, local_hub: RunningHub) -> None:  # type: ignore[no-untyped-def]
     from local_hub_fixture import start
 
     with start(tmp_path) as hub:

@@ -43,19 +43,19 @@ def test_paths_that_leave_the_repository_are_refused(path: object) -> None:
 @pytest.mark.parametrize(
     "path", ["a", ".gitattributes", "a/b c/ش.txt", ".github/x", "…", "a..b", "git/x", ".gitignore"]
 )
-def test_plain_paths_are_taken(path: str) -> None:
+def test_plain_paths_are_accepted(path: str) -> None:
     assert names.file_path(path) == path
 
 
 @pytest.mark.parametrize("name", ["", ".a", "a.", "-a", "a--b", "a..b", "a.git", "a/b", "ä", "a b", "x" * 97, "a\n"])
-def test_names_that_the_hub_does_not_take(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     assert not names.is_name(name)
     with pytest.raises(Refused):
         names.repo_id("dataset", "org", name)
 
 
 @pytest.mark.parametrize("name", ["api", "datasets", "Spaces"])
-def test_addresses_of_the_server_are_no_namespaces(name: str) -> None:
+def test_routes_of_the_server_cannot_be_namespaces(name: str) -> None:
     with pytest.raises(Refused):
         names.repo_id("model", name, "x")
 
@@ -65,12 +65,12 @@ def test_addresses_of_the_server_are_no_namespaces(name: str) -> None:
     ["", "..", "a..b", "/a", "a/", "a//b", ".a", "a/.b", "a.lock", "a b", "a~1", "a^", "a:b", "a\\b", "a\0", "@",
      "a@{b", "HEAD", "refs/heads/x", "f" * 40, "-x", "a.", None],
 )  # fmt: skip
-def test_bad_branches(name: object) -> None:
+def test_invalid_branches_are_refused(name: object) -> None:
     with pytest.raises(Refused):
         names.ref_part(name)
 
 
-def test_large_files_by_name() -> None:
+def test_large_files_are_recognised_by_name() -> None:
     rules = attributes.Attributes(attributes.initial() + "data/** filter=lfs\n/docs/*.txt filter=lfs\n*.txt -filter\n")
     assert rules.large("x/train.parquet")
     assert rules.large("data/a/b.csv")
@@ -87,7 +87,7 @@ def test_large_files_by_name() -> None:
     [("a.log", True), ("x/a.log", True), ("keep.log", False), ("build/x", True), ("src/build/x", True),
      ("build", False), ("top/x", True), ("sub/top/x", False), ("a.txt", False)],
 )  # fmt: skip
-def test_ignored_files(path: str, out: bool) -> None:
+def test_ignored_files_are_matched(path: str, out: bool) -> None:
     assert (path in attributes.Ignored("# a comment\n*.log\n!keep.log\nbuild/\n/top\n")) is out
 
 
@@ -107,7 +107,7 @@ def test_git_agrees_about_ignored_files(tmp_path: Path) -> None:
     "rule",
     ["*a" * 14 + "b", "**/" * 30 + "x", "**a" * 20 + "/" + "*a" * 20, "[" * 60 + "*" * 60, "*[[:space:]]" * 14 + "b"],
 )
-def test_hostile_patterns_end_at_once(rule: str) -> None:
+def test_hostile_patterns_take_linear_time(rule: str) -> None:
     """They took minutes and more when all ways to match were tried."""
     for path in ("a" * 200, "a/" * 100 + "y", " " * 60):
         assert path not in attributes.Ignored(rule)
@@ -118,7 +118,7 @@ entries = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([Entry(FILE, 
 
 
 @given(entries, entries, entries)
-def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict) -> None:  # type: ignore[type-arg]
+def test_merging_keeps_the_changes_of_both_sides(base: dict, ours: dict, theirs: dict) -> None:  # type: ignore[type-arg]
     merged = merging.three_way(base, ours, theirs)
     for path in "abcd":
         was, here, there = base.get(path), ours.get(path), theirs.get(path)
@@ -151,7 +151,7 @@ def test_merging_takes_what_a_side_changed(base: dict, ours: dict, theirs: dict)
                                                    for n in range(7)), "too many values"),
     ],
 )  # fmt: skip
-def test_bad_front_matter_is_named(front: str, says: str) -> None:
+def test_invalid_front_matter_is_reported(front: str, says: str) -> None:
     errors, _ = cards.check(f"---\n{front}\n---\ntext")
     assert any(says in error for error in errors), errors
 
@@ -166,7 +166,7 @@ def test_bad_front_matter_is_named(front: str, says: str) -> None:
         "a: [" + "2024-01-02," * 18_000 + "]",
     ],
 )
-def test_large_front_matter_is_checked_at_once(front: str) -> None:
+def test_large_front_matter_is_checked_quickly(front: str) -> None:
     began = time.process_time()
     assert cards.check(f"---\nlicense: mit\n{front}\n---\n") == ([], [])
     assert time.process_time() - began < 2
@@ -181,7 +181,7 @@ def test_a_missing_licence_is_only_a_warning() -> None:
     assert cards.metadata("---\nwhen: 2024-01-02\nhow: .nan\n---\n") == {"when": "2024-01-02", "how": "nan"}
 
 
-def test_quota_counts_each_account_and_begins_anew() -> None:
+def test_quotas_are_per_account_and_reset() -> None:
     seconds = [0.0]
     quota = Quota("api", 2, 300, lambda: seconds[0])
     assert quota.take("a")["RateLimit"] == '"api";r=1;t=300'
@@ -195,7 +195,7 @@ def test_quota_counts_each_account_and_begins_anew() -> None:
     quota.take("a")
 
 
-def test_signatures_hold_for_one_thing_and_a_while() -> None:
+def test_signatures_are_valid_for_one_purpose_and_a_limited_time() -> None:
     signer = Signer()
     good = signer.sign("put", "x", seconds=10)
     signer.check(good, "put", "x")
@@ -208,7 +208,7 @@ def test_signatures_hold_for_one_thing_and_a_while() -> None:
         Signer().check(good, "put", "x")
 
 
-def test_pointers() -> None:
+def test_pointers_are_parsed() -> None:
     pointer = Pointer("a" * 64, 12)
     assert read_pointer(pointer.text()) == pointer
     assert read_pointer(pointer.text() + b"more\n") is None
@@ -232,14 +232,14 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
         accounts.add("a b", "write")
 
 
-def test_one_server_at_a_time_has_a_folder(tmp_path: Path) -> None:
+def test_only_one_server_can_use_a_folder(tmp_path: Path) -> None:
     served = Folder(tmp_path)
     with pytest.raises(RecipeError, match="served already"):
         Folder(tmp_path)
     assert served.root == tmp_path
 
 
-def test_symbolic_links_are_no_repositories(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_repositories(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "served")
     repo = names.repo_id("dataset", "org", "real")
     folder.create(repo, "ci", False, None)
@@ -256,7 +256,7 @@ def test_symbolic_links_are_no_repositories(tmp_path: Path) -> None:
         repository.objects.read(oid)
 
 
-def test_git_takes_what_is_written(tmp_path: Path) -> None:
+def test_git_accepts_the_written_objects(tmp_path: Path) -> None:
     (tmp_path / "r.git").mkdir()
     scratch = TempDir(tmp_path / "tmp")
     Repository.begin(tmp_path / "r.git", scratch, "ci")
@@ -285,7 +285,7 @@ def _chunk(data: bytes, scheme: int) -> bytes:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=200), st.integers(0, 2)), min_size=1, max_size=5))
-def test_chunks_come_out_as_they_went_in(parts: list[tuple[bytes, int]]) -> None:
+def test_chunks_round_trip(parts: list[tuple[bytes, int]]) -> None:
     xorb = b"".join(_chunk(data, scheme) for data, scheme in parts) + b"XETBLOB footer"
     chunks = xet.chunks_of(xorb)
     found = [xet.unpack(xorb[c.at : c.at + c.packed], c.scheme, c.size) for c in chunks]
@@ -302,7 +302,7 @@ def _words(hexed: str) -> bytes:
     return struct.pack("<4Q", *(int(hexed[n : n + 16], 16) for n in range(0, 64, 16)))
 
 
-def test_a_file_is_put_together_only_when_its_bytes_are_right(tmp_path: Path) -> None:
+def test_a_file_is_assembled_only_if_its_digest_is_right(tmp_path: Path) -> None:
     scratch, large = TempDir(tmp_path / "tmp"), LargeFiles(tmp_path / "lfs", TempDir(tmp_path / "tmp2"))
     xorbs, name = xet.Xorbs(tmp_path / "xorbs"), "0f" * 32
     with scratch.file() as stream:
@@ -326,9 +326,7 @@ def test_a_file_is_put_together_only_when_its_bytes_are_right(tmp_path: Path) ->
     assert large.path(sha).read_bytes() == b"hello world"
 
 
-def test_a_file_that_is_larger_than_its_shard_says_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_larger_than_its_declared_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small shard names the chunks of a file many times over, and gives a size that is allowed."""
     large, xorbs, name = LargeFiles(tmp_path / "lfs", TempDir(tmp_path / "tmp")), xet.Xorbs(tmp_path / "x"), "0f" * 32
     with TempDir(tmp_path / "tmp2").file() as stream:
@@ -342,7 +340,7 @@ def test_a_file_that_is_larger_than_its_shard_says_is_not_written(
     assert written == []
 
 
-def test_a_xorb_of_more_chunks_than_any_client_makes_is_refused() -> None:
+def test_a_xorb_with_too_many_chunks_is_refused() -> None:
     with pytest.raises(Refused, match="chunks"):
         xet.chunks_of(_chunk(b"", 0) * 1_000_000)
 
@@ -355,12 +353,12 @@ def test_damaged_xorbs_and_shards_are_refused(data: bytes) -> None:
         list(xet.files_of(data))
 
 
-def test_a_chunk_that_unpacks_to_more_is_refused() -> None:
+def test_a_chunk_that_decompresses_to_more_than_declared_is_refused() -> None:
     with pytest.raises(Refused):
         xet.unpack(lz4.frame.compress(b"\0" * 10_000_000), 1, 100)
 
 
-def test_cards_cannot_run_anything() -> None:
+def test_cards_cannot_run_scripts() -> None:
     text = "<script>alert(1)</script>\n\n[x](javascript:alert(1)) [y](data/a.txt) [z](https://a.b)\n\n<img src=x id=a>"
     html = render(text, "/datasets/o/d/resolve/main")
     assert "<script" not in html

@@ -13,9 +13,9 @@ import pytest
 from local_hub_fixture import RunningHub, start
 
 
-def test_who_am_i(local_hub: RunningHub) -> None:
-    told = local_hub.ask("/api/whoami-v2").json
-    assert (told["name"], told["type"], told["auth"]["accessToken"]["role"]) == ("ci", "user", "write")
+def test_whoami_describes_the_account(local_hub: RunningHub) -> None:
+    account = local_hub.ask("/api/whoami-v2").json
+    assert (account["name"], account["type"], account["auth"]["accessToken"]["role"]) == ("ci", "user", "write")
     assert local_hub.ask("/api/whoami-v2", token=local_hub.read_token).json["auth"]["accessToken"]["role"] == "read"
     assert local_hub.ask("/api/whoami-v2", token=None).status == 401
     wrong = local_hub.ask("/api/whoami-v2", token="hf_wrong")
@@ -48,7 +48,7 @@ def test_who_am_i(local_hub: RunningHub) -> None:
         ("POST", "/api/collections/roles/c/items", {"item": {}}),
     ],
 )
-def test_writing_needs_a_token_that_may_write(local_hub: RunningHub, method: str, path: str, data: dict | None) -> None:  # type: ignore[type-arg]
+def test_writing_needs_a_write_token(local_hub: RunningHub, method: str, path: str, data: dict | None) -> None:  # type: ignore[type-arg]
     local_hub.ask("/api/repos/create", "POST", {"name": "there", "organization": "roles", "type": "dataset"})
     assert local_hub.ask(path, method, data, token=None).status == 401
     assert local_hub.ask(path, method, data, token="hf_wrong").status == 401
@@ -56,7 +56,7 @@ def test_writing_needs_a_token_that_may_write(local_hub: RunningHub, method: str
     assert (refused.status, "may only read" in refused.headers["X-Error-Message"]) == (403, True)
 
 
-def test_private_repositories_are_not_told_from_missing_ones(local_hub: RunningHub) -> None:
+def test_private_repositories_look_like_missing_ones(local_hub: RunningHub) -> None:
     repo = local_hub.create("private/d", visibility="private")
     local_hub.commit(repo, {"a.txt": b"secret"})
     for path in (
@@ -78,7 +78,7 @@ def test_private_repositories_are_not_told_from_missing_ones(local_hub: RunningH
     assert asks.headers["WWW-Authenticate"].startswith("Basic")
 
 
-def test_gated_repositories_give_files_to_who_was_let_in(local_hub: RunningHub) -> None:
+def test_gated_files_need_granted_access(local_hub: RunningHub) -> None:
     repo = local_hub.create("gated/d")
     local_hub.commit(repo, {"a.txt": b"x", "README.md": b"---\nlicense: mit\n---\n# Hidden text"})
     file, api = "/datasets/gated/d/resolve/main/a.txt", "/api/datasets/gated/d"
@@ -92,8 +92,8 @@ def test_gated_repositories_give_files_to_who_was_let_in(local_hub: RunningHub) 
     assert local_hub.ask(f"{api}/settings", "PUT", {"gated": "manual"}).status == 200
     assert local_hub.ask(api, token=None).json["gated"] == "manual"
     assert reads() == (403, "GatedRepo")
-    nobody = local_hub.ask(file, token=None)
-    assert (nobody.status, nobody.headers["X-Error-Code"]) == (401, "GatedRepo")
+    anonymous = local_hub.ask(file, token=None)
+    assert (anonymous.status, anonymous.headers["X-Error-Code"]) == (401, "GatedRepo")
     assert local_hub.ask(file).status == 200
     assert "Hidden text" not in local_hub.ask("/datasets/gated/d", token=None).text
     assert local_hub.ask("/datasets/gated/d/objects/ab/" + "c" * 38, token=None).status == 401
@@ -119,7 +119,7 @@ def test_gated_repositories_give_files_to_who_was_let_in(local_hub: RunningHub) 
     assert asked.json == {"status": "accepted"}
 
 
-def test_errors_have_their_names(local_hub: RunningHub) -> None:
+def test_errors_have_error_codes(local_hub: RunningHub) -> None:
     repo = local_hub.create("errors/d")
     head = local_hub.commit(repo, {"a/b.txt": b"x"})
     for path, code in (
@@ -142,7 +142,7 @@ def test_errors_have_their_names(local_hub: RunningHub) -> None:
     assert local_hub.ask("/api/datasets/errors/d", "PATCH").status == 405
 
 
-def test_traversal_is_refused_everywhere(local_hub: RunningHub, tmp_path: Path) -> None:
+def test_path_traversal_is_refused_everywhere(local_hub: RunningHub, tmp_path: Path) -> None:
     repo = local_hub.create("traversal/d")
     local_hub.commit(repo, {"a.txt": b"x"})
     (local_hub.folder / "datasets" / "secret.txt").write_text("secret")
@@ -169,7 +169,7 @@ def test_traversal_is_refused_everywhere(local_hub: RunningHub, tmp_path: Path) 
         assert local_hub.ask("/api/repos/create", "POST", data_).status == 400, name
 
 
-def test_a_commit_is_whole_or_refused(local_hub: RunningHub) -> None:
+def test_a_commit_is_atomic(local_hub: RunningHub) -> None:
     repo = local_hub.create("commits/d")
     first = local_hub.commit(repo, {"a.txt": b"1", "dir/b.txt": b"2", "dir/c.txt": b"3"})
     address = f"/api/datasets/{repo}/commit/main"
@@ -207,7 +207,7 @@ def test_a_commit_is_whole_or_refused(local_hub: RunningHub) -> None:
     assert attempt(header, new) == (200, oid)  # nothing changed, no commit
 
 
-def test_ranges(local_hub: RunningHub) -> None:
+def test_ranges_of_files_are_served(local_hub: RunningHub) -> None:
     repo = local_hub.create("ranges/d")
     data = bytes(range(256)) * 40
     local_hub.commit(repo, {"a.bin": data})
@@ -228,7 +228,7 @@ def test_ranges(local_hub: RunningHub) -> None:
     assert "sandbox" in whole.headers["Content-Security-Policy"]
 
 
-def test_listings_come_in_pages(tmp_path: Path, local_hub: RunningHub) -> None:
+def test_listings_are_paged(tmp_path: Path, local_hub: RunningHub) -> None:
     repo = local_hub.create("pages/d")
     local_hub.commit(repo, {f"d{n % 3}/f{n:03}": b"x" for n in range(60)})
     seen: list[str] = []
@@ -245,20 +245,20 @@ def test_listings_come_in_pages(tmp_path: Path, local_hub: RunningHub) -> None:
     expanded = local_hub.ask(f"/api/datasets/{repo}/tree/main?expand=true").json
     assert {one["lastCommit"]["title"] for one in expanded} == {"initial commit", "test"}
     form = b"paths=d0&paths=missing&paths=d0/f000&expand=True"
-    told = local_hub.ask(
+    listing = local_hub.ask(
         f"/api/datasets/{repo}/paths-info/main", "POST", form, Content_Type="application/x-www-form-urlencoded"
     ).json
-    assert [(one["type"], one["path"]) for one in told] == [("directory", "d0"), ("file", "d0/f000")]
-    assert all(one["lastCommit"]["title"] == "test" for one in told)
+    assert [(one["type"], one["path"]) for one in listing] == [("directory", "d0"), ("file", "d0/f000")]
+    assert all(one["lastCommit"]["title"] == "test" for one in listing)
 
 
-def test_signed_addresses_take_only_what_they_were_made_for(local_hub: RunningHub) -> None:
+def test_signed_addresses_are_valid_for_one_purpose(local_hub: RunningHub) -> None:
     repo = local_hub.create("lfs/d")
     data = b"x" * 1000
     oid = hashlib.sha256(data).hexdigest()
     batch = {"operation": "upload", "objects": [{"oid": oid, "size": len(data)}]}
-    [told] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
-    href = told["actions"]["upload"]["href"]
+    [upload] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
+    href = upload["actions"]["upload"]["href"]
     assert local_hub.ask(href, "PUT", data[:-1] + b"y", token=None).status == 400
     assert local_hub.ask(href, "PUT", data[:-1], token=None).status == 400
     assert local_hub.ask(href, "PUT", data * 2, token=None).status == 413
@@ -274,7 +274,7 @@ def test_signed_addresses_take_only_what_they_were_made_for(local_hub: RunningHu
     assert local_hub.ask(fetch["actions"]["download"]["href"], token=None).data == data
 
 
-def test_xet_tokens_are_for_one_repository(local_hub: RunningHub) -> None:
+def test_xet_tokens_are_valid_for_one_repository(local_hub: RunningHub) -> None:
     one, other = local_hub.create("stores/one"), local_hub.create("stores/other")
     store, token = (
         local_hub.ask(f"/api/datasets/{one}/xet-write-token/main").json[k] for k in ("casUrl", "accessToken")
@@ -296,11 +296,11 @@ def test_front_matter_is_checked(local_hub: RunningHub) -> None:
 
     assert check("---\nlanguage: [no]\n---\n")[0] == 400
     assert check("---\na: [\n---\n")[0] == 400
-    status, told = check("---\nlanguage: ['no']\n---\n")
-    assert (status, told["errors"], len(told["warnings"])) == (200, [], 1)
+    status, result = check("---\nlanguage: ['no']\n---\n")
+    assert (status, result["errors"], len(result["warnings"])) == (200, [], 1)
 
 
-def test_a_batch_of_many_large_files_has_a_short_answer(local_hub: RunningHub) -> None:
+def test_the_answer_to_a_batch_of_many_large_files_is_short(local_hub: RunningHub) -> None:
     repo = local_hub.create("lfs/many")
     objects = [{"oid": f"{number:064x}", "size": 50 << 30} for number in range(1000)]
     batch = {"operation": "upload", "transfers": ["basic", "multipart"], "objects": objects}
@@ -312,14 +312,14 @@ def test_a_batch_of_many_large_files_has_a_short_answer(local_hub: RunningHub) -
     assert parts[24:] == [0] * 976
 
 
-def test_large_bodies_are_refused_while_they_come(tmp_path: Path) -> None:
+def test_large_bodies_are_refused_while_they_are_read(tmp_path: Path) -> None:
     with start(tmp_path, "--max-file-size", "1") as hub:
         repo = hub.create("big/d")
         data = b"x" * (2 << 20)
         oid = hashlib.sha256(data).hexdigest()
         batch = {"operation": "upload", "objects": [{"oid": oid, "size": len(data)}]}
-        [told] = hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
-        assert told["error"]["code"] == 413
+        [upload] = hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
+        assert upload["error"]["code"] == 413
         files = {"files": [{"path": "a.bin", "size": len(data), "sample": ""}]}
         assert hub.ask(f"/api/datasets/{repo}/preupload/main", "POST", files).status == 413
         # Sent without a length, so that only counting finds out.
@@ -339,7 +339,7 @@ def test_large_bodies_are_refused_while_they_come(tmp_path: Path) -> None:
         assert not list((hub.folder / "tmp").iterdir())
 
 
-def test_regular_files_have_a_bound_of_their_own(local_hub: RunningHub) -> None:
+def test_regular_files_have_a_size_limit(local_hub: RunningHub) -> None:
     repo = local_hub.create("regular/d")
     content = base64.b64encode(b"x" * (11 << 20)).decode()
     lines = [{"key": "header", "value": {"summary": "s"}},
@@ -351,8 +351,8 @@ def test_regular_files_have_a_bound_of_their_own(local_hub: RunningHub) -> None:
 def test_secrets_are_not_logged(local_hub: RunningHub) -> None:
     repo = local_hub.create("log/d")
     batch = {"operation": "upload", "objects": [{"oid": "a" * 64, "size": 5}]}
-    [told] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
-    local_hub.ask(told["actions"]["upload"]["href"], "PUT", b"hello", token=None)
+    [upload] = local_hub.ask(f"/datasets/{repo}.git/info/lfs/objects/batch", "POST", batch).json["objects"]
+    local_hub.ask(upload["actions"]["upload"]["href"], "PUT", b"hello", token=None)
     local_hub.ask(f"/api/datasets/{repo}?token={local_hub.token}")
     text = local_hub.log.read_text("utf-8")
     assert f"PUT /datasets/{repo}.git/info/lfs/objects/{'a' * 64} 400" in text
@@ -360,7 +360,7 @@ def test_secrets_are_not_logged(local_hub: RunningHub) -> None:
         assert secret not in text
 
 
-def test_revisions_with_slashes(local_hub: RunningHub) -> None:
+def test_revisions_may_contain_slashes(local_hub: RunningHub) -> None:
     repo = local_hub.create("slashes/d")
     local_hub.commit(repo, {"a b/ش?.txt": b"x"})
     assert local_hub.ask(f"/api/datasets/{repo}/branch/{quote('feature/one', safe='')}", "POST", {}).status == 201

@@ -7,7 +7,7 @@ import pytest
 from x_instruction.local_hub.rendering import render
 
 
-def test_a_fold_is_a_fold():
+def test_details_elements_are_rendered():
     html = render("<details>\n<summary>More &amp; more</summary>\n\n**b**\n\n</details>\n\nafter", "/x")
     assert html.startswith(
         '<details>\n<summary>More &amp;amp; more</summary>\n<p dir="auto"><strong>b</strong></p>\n</details>\n'
@@ -26,14 +26,14 @@ def test_a_fold_is_a_fold():
         "`<details><summary>a</summary>`\n\n`</details>`",
     ],
 )
-def test_what_is_not_closed_or_is_more_stays_text(text):
+def test_unclosed_details_elements_stay_text(text):
     html = render(text, "/x")
     assert "<details" not in html
     assert "</details>" not in html
     assert "<b>" not in html
 
 
-def test_blocks_have_their_own_direction_and_numbers_a_class():
+def test_blocks_have_a_direction_and_numbers_a_class():
     html = render("# a\n\n| a | b |\n|---|--:|\n| \u0627 | 1 |\n\n- c\n", "/x")
     assert '<h1 dir="auto">' in html
     assert '<td dir="auto">' in html

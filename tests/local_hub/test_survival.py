@@ -22,7 +22,7 @@ def git(hub: RunningHub, repo: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_killed_server_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
+def test_a_killed_server_keeps_the_old_or_the_new_state(tmp_path: Path) -> None:
     repo, chance, number, done, seen = "kill/d", random.Random(7), 0, 0, set[bool]()
     for attempt in range(KILLS):
         with start(tmp_path) as hub:
@@ -64,7 +64,7 @@ def test_a_killed_server_leaves_the_old_state_or_the_new(tmp_path: Path) -> None
     assert False in seen, "no kill came within a commit"
 
 
-def test_ten_publishers_at_a_time_lose_nothing(local_hub: RunningHub) -> None:
+def test_ten_concurrent_publishers_lose_nothing(local_hub: RunningHub) -> None:
     repo = local_hub.create("many/d")
 
     def publish(who: int) -> list[str]:
@@ -78,7 +78,7 @@ def test_ten_publishers_at_a_time_lose_nothing(local_hub: RunningHub) -> None:
     assert not git(local_hub, repo, "fsck", "--strict")
 
 
-def test_of_two_with_one_parent_one_wins(local_hub: RunningHub) -> None:
+def test_one_of_two_commits_with_the_same_parent_wins(local_hub: RunningHub) -> None:
     repo = local_hub.create("race/d")
     head = local_hub.commit(repo, {"a": b"0"})
     lines = [{"key": "header", "value": {"summary": "s", "parentCommit": head}},
@@ -105,7 +105,7 @@ PUBLISH = """
 
 
 @pytest.mark.parametrize("mode", [{}, {"HF_HUB_DISABLE_XET": "1"}], ids=["xet", "lfs"])
-def test_faults_on_the_way_are_overcome(tmp_path: Path, mode: dict[str, str]) -> None:
+def test_clients_recover_from_faults(tmp_path: Path, mode: dict[str, str]) -> None:
     files = tmp_path / "files"
     files.mkdir()
     for number in range(6):

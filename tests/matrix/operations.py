@@ -47,7 +47,7 @@ class Hub:
 
         self.api, self.repo, self.other = HfApi(), repo, other
         self.reader = HfApi(token=os.environ["READER"])
-        self.nobody = HfApi(token=False)
+        self.anonymous = HfApi(token=False)
         self.work = Path(tempfile.mkdtemp())
 
     def create(self) -> None:
@@ -60,7 +60,7 @@ class Hub:
         assert "ur/train-00000-of-00001.parquet" in self.api.list_repo_files(self.repo, repo_type=self.kind)
 
     def load(self) -> None:
-        got = Path(self.nobody.snapshot_download(self.repo, repo_type=self.kind))
+        got = Path(self.anonymous.snapshot_download(self.repo, repo_type=self.kind))
         for path in (self.work / "set").rglob("*.*"):
             assert (got / path.relative_to(self.work / "set")).read_bytes() == path.read_bytes()
 
@@ -107,10 +107,10 @@ class Hub:
         self.api.create_repo(repo, repo_type=self.kind, private=True)
         assert self.api.repo_info(repo, repo_type=self.kind).private
         try:
-            self.nobody.repo_info(repo, repo_type=self.kind)
+            self.anonymous.repo_info(repo, repo_type=self.kind)
         except RepositoryNotFoundError:
             return
-        raise AssertionError("nobody sees a private repository")
+        raise AssertionError("an anonymous client sees a private repository")
 
     def gated(self) -> None:
         from huggingface_hub.utils import GatedRepoError
@@ -179,13 +179,13 @@ class Datasets(Hub):
         Dataset.from_dict(ROWS).push_to_hub(repo, "sw", private=True)
         assert len(load_dataset(repo, "sw", split="train", token=os.environ["HF_TOKEN"])) == 40
         try:
-            # In a cache of its own: datasets goes on with what it has when the Hub gives nothing.
+            # In a cache of its own: datasets uses its cache if the Hub gives nothing.
             load_dataset(repo, "sw", split="train", token=False, cache_dir=str(self.work / "nobody"))
         except Exception as error:
             # Which of the two depends on what an earlier call left in the cache.
             assert type(error).__name__ in ("DatasetNotFoundError", "RepositoryNotFoundError"), error
             return
-        raise AssertionError("nobody loads a private set")
+        raise AssertionError("an anonymous client loads a private data set")
 
     def gated(self) -> None:
         from datasets import load_dataset
@@ -370,7 +370,7 @@ class Git:
             signed = address.replace("//", f"//user:{os.environ['READER']}@")
             self.run("clone", "-q", signed, str(self.work / "yes"))
             return
-        raise AssertionError("nobody clones a private repository")
+        raise AssertionError("an anonymous client clones a private repository")
 
 
 CLIENTS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from operations import OPERATIONS
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
-    """A dash stands where a client has no such operation."""
+    """A dash marks an operation that a client does not have."""
     rows = ["| client | " + " | ".join(OPERATIONS) + " |", "|---" * (len(OPERATIONS) + 1) + "|"]
     for case, found in results.items():
         cells = ["ok" if found.get(n) == "ok" else "failed" if n in found else "–" for n in OPERATIONS]

@@ -91,7 +91,7 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Runn
 
 
 @pytest.mark.parametrize("file", LEFT_OUT)
-def test_own_tests(tests: tuple[Path, RunningHub], file: str) -> None:
+def test_the_tests_of_huggingface_hub_pass(tests: tuple[Path, RunningHub], file: str) -> None:
     copy, hub = tests
     run(hub, copy / file, " ".join(LEFT_OUT[file].values()))
 

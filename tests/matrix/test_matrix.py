@@ -34,7 +34,7 @@ CASES = {
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 @pytest.mark.parametrize("case", CASES)
-def test_operations(local_hub: RunningHub, tiny_model: Path, case: str, xet: bool) -> None:
+def test_every_client_can_do_every_operation(local_hub: RunningHub, tiny_model: Path, case: str, xet: bool) -> None:
     client, python = CASES[case]
     mode = "xet" if xet else "lfs"
     repo = f"matrix/{case.split(' (')[0].replace(' ', '-')}-{mode}"
@@ -46,4 +46,4 @@ def test_operations(local_hub: RunningHub, tiny_model: Path, case: str, xet: boo
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results | {f"{case}, {mode}": found}, indent=1))
-    assert {name: said for name, said in found.items() if said != "ok"} == {}
+    assert {name: result for name, result in found.items() if result != "ok"} == {}

@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> RunFolder:
     return made
 
 
-def test_shards_from_1000_on_have_folders(run: RunFolder) -> None:
+def test_shards_from_1000_on_are_in_subfolders(run: RunFolder) -> None:
     names = sorted(path.name for path in (run.root / "passage" / "fi").iterdir() if path.suffix != ".json")
     assert names[-2:] == ["00999.parquet", "1000"]
     assert run.path(PASSAGE.shard("fi", 1_001)) == run.root / "passage/fi/1000/01001.parquet"
@@ -57,7 +57,7 @@ def test_a_listing_has_every_shard(run: RunFolder) -> None:
     assert not run.listing(PASSAGE, "fi").present
 
 
-def test_shards_of_an_earlier_version_are_named(run: RunFolder) -> None:
+def test_shards_of_an_earlier_version_are_reported(run: RunFolder) -> None:
     os.replace(run.path(PASSAGE.shard("fi", 1_149)), run.root / "passage" / "fi" / "01149.parquet")
     with pytest.raises(ShardError, match=r"an earlier version .* made .*passage/fi, which has more than 1,000 shards"):
         run.listing(PASSAGE, "fi")
@@ -97,7 +97,7 @@ def test_small_runs_keep_no_summaries(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_many_inputs_become_one_digest() -> None:
+def test_many_inputs_are_summarised_as_one_digest() -> None:
     few = {f"input.{number}": str(number) for number in range(MOST_INPUTS)}
     assert fold(few) == few
     many = few | {"input.more": "1"}

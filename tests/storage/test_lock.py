@@ -23,7 +23,7 @@ from x_instruction.storage.lock import STALE, Busy, FolderLocks, Holder, hold, r
 ELSEWHERE = ProcessId("node7", "01234567", 42, "1")
 
 
-def test_ranks_of_one_split_work_side_by_side(tmp_path: Path) -> None:
+def test_ranks_of_one_split_can_work_concurrently(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         for rank in range(4):
             stack.enter_context(run_lock(tmp_path, rank, 4))
@@ -38,7 +38,7 @@ def test_ranks_of_one_split_work_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rank", "of"), [(0, 1), (0, 2), (1, 2)])
-def test_a_whole_run_is_alone(tmp_path: Path, rank: int, of: int) -> None:
+def test_a_whole_run_excludes_other_processes(tmp_path: Path, rank: int, of: int) -> None:
     with (
         run_lock(tmp_path),
         pytest.raises(ShardError, match=f"another run is at work in {tmp_path} .process {os.getpid()} on"),
@@ -63,7 +63,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_an_uncreatable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ShardError, match=r"cannot write into .*file/run"), run_lock(tmp_path / "file" / "run"):
         pass
@@ -86,7 +86,7 @@ def taken(folder: Path) -> bool:
         return False
 
 
-def test_the_lock_of_another_machine_names_it_and_is_taken_over_when_it_is_not_renewed(tmp_path: Path) -> None:
+def test_the_lock_of_another_machine_is_taken_over_if_it_is_not_renewed(tmp_path: Path) -> None:
     leave(tmp_path, ELSEWHERE, STALE - 5)
     with (
         pytest.raises(ShardError, match=r"\(process 42 on node7\): .* was stopped, wait 120 seconds"),
@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_killed_run_leaves_no_lock_on_its_machine(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from x_instruction.storage.lock import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print(1, flush=True); time.sleep(600)"
@@ -126,19 +126,19 @@ def test_a_killed_run_leaves_no_lock_on_its_machine(tmp_path: Path) -> None:
         pass
 
 
-def test_a_number_that_another_process_has_by_now_holds_nothing(tmp_path: Path) -> None:
+def test_a_reused_process_id_does_not_hold_the_lock(tmp_path: Path) -> None:
     leave(tmp_path, replace(this_process(), started="1"))
     assert taken(tmp_path)
 
 
 @pytest.mark.parametrize(("rank", "of"), [(0, 1), (0, 3)])
-def test_ended_ranks_are_in_nobodys_way(tmp_path: Path, rank: int, of: int) -> None:
+def test_finished_ranks_do_not_block_others(tmp_path: Path, rank: int, of: int) -> None:
     leave(tmp_path, ELSEWHERE, STALE + 5, ".lock-1-of-2")
     with run_lock(tmp_path, rank, of):
         assert not (tmp_path / ".lock-1-of-2").exists()
 
 
-def test_one_of_many_takes_a_lock_over(tmp_path: Path) -> None:
+def test_only_one_process_takes_over_a_lock(tmp_path: Path) -> None:
     """Each thread adds to a number that the lock protects: without it, additions would be lost."""
     counter = tmp_path / "counter"
     counter.write_text("0")
@@ -168,7 +168,7 @@ def test_one_of_many_takes_a_lock_over(tmp_path: Path) -> None:
     assert counter.read_text() == "60"
 
 
-def test_a_takeover_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+def test_a_killed_takeover_can_be_taken_over(tmp_path: Path) -> None:
     leave(tmp_path, ELSEWHERE, STALE + 5)
     leave(tmp_path, ELSEWHERE, 5, ".lock.takeover")
     assert not taken(tmp_path)
@@ -190,7 +190,7 @@ def test_a_lock_is_renewed_until_it_is_lost(tmp_path: Path, monkeypatch: pytest.
     assert path.exists(), "the lock of its new holder stays"
 
 
-def test_a_lock_file_that_is_not_written_yet_is_held(tmp_path: Path) -> None:
+def test_an_empty_lock_file_counts_as_held(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_bytes(b"")
     assert not taken(tmp_path)
     os.utime(tmp_path / ".lock", (0, 0))

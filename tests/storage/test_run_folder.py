@@ -52,7 +52,7 @@ WHOLE = {
 # One file
 
 
-def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
     with atomic(path) as stream:
         stream.write(b"old")
@@ -62,13 +62,13 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_exception_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+def test_an_exception_leaves_no_new_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "file"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic(path) as stream:
         stream.write(b"x" * 100_000)
@@ -76,7 +76,7 @@ def test_a_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
     assert path.stat().st_size == 100_000
 
 
-def test_a_file_where_a_folder_is_expected(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("in the way")
     with (
         pytest.raises(ShardError, match=r"cannot write .*folder/file: (File exists|Not a directory)"),
@@ -88,7 +88,7 @@ def test_a_file_where_a_folder_is_expected(tmp_path: Path) -> None:
 # Reading what is not good
 
 
-def test_a_shard_that_is_not_there(run: RunFolder) -> None:
+def test_a_missing_shard_is_reported(run: RunFolder) -> None:
     with pytest.raises(ShardError, match=r"cannot read shard .*passage/fi/00003.parquet"):
         list(run.read(PASSAGE.shard("fi", 3)))
     with pytest.raises(ShardError, match=r"00003.report.json"):
@@ -99,7 +99,7 @@ def test_a_shard_that_is_not_there(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.3, 0.7, 0.99])
-def test_a_truncated_shard_is_named(run: RunFolder, keep: float) -> None:
+def test_a_truncated_shard_is_reported(run: RunFolder, keep: float) -> None:
     run.write(ShardReport(FI), (passage(number) for number in range(50)))
     path = run.path(FI)
     whole = path.read_bytes()
@@ -108,7 +108,7 @@ def test_a_truncated_shard_is_named(run: RunFolder, keep: float) -> None:
         list(run.read(FI))
 
 
-def test_bytes_changed_in_the_middle_are_noticed_or_named(run: RunFolder) -> None:
+def test_bytes_changed_in_the_middle_are_detected(run: RunFolder) -> None:
     report = run.write(ShardReport(FI), (passage(number) for number in range(500)))
     path = run.path(FI)
     changed = bytearray(path.read_bytes())
@@ -119,7 +119,7 @@ def test_bytes_changed_in_the_middle_are_noticed_or_named(run: RunFolder) -> Non
         list(run.read(FI))
 
 
-def test_a_shard_of_another_stage(run: RunFolder) -> None:
+def test_a_shard_of_another_stage_is_reported(run: RunFolder) -> None:
     run.write(ShardReport(FI), [passage(0)])
     run.path(CANDIDATE.shard("fi")).parent.mkdir(parents=True)
     for suffix in (".parquet", ".report.json"):
@@ -131,7 +131,7 @@ def test_a_shard_of_another_stage(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"stage": "passage"}', '{"unknown": 1}', "\xff"])
-def test_a_damaged_report_is_named(run: RunFolder, text: str) -> None:
+def test_a_damaged_report_is_reported(run: RunFolder, text: str) -> None:
     run.write(ShardReport(FI), [passage(0)])
     run.path(FI, ".report.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ShardError, match=r"cannot read .*00000.report.json"):
@@ -158,7 +158,7 @@ def test_an_edited_report_is_named(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shards": "many"}', '{"shards": null}'])
-def test_a_damaged_index_is_named(run: RunFolder, text: str) -> None:
+def test_a_damaged_index_is_reported(run: RunFolder, text: str) -> None:
     run.finish(PASSAGE, "fi", 1)
     (run.root / "passage" / "fi" / "index.json").write_text(text)
     with pytest.raises(ShardError, match=r"cannot read .*index.json"):
@@ -169,7 +169,7 @@ def test_a_damaged_index_is_named(run: RunFolder, text: str) -> None:
 
 
 @pytest.mark.parametrize("tag", TEXTS)
-def test_what_is_written_is_read(run: RunFolder, tag: str) -> None:
+def test_shards_round_trip(run: RunFolder, tag: str) -> None:
     records = [passage(number, tag) for number in range(BATCH * 2 + 3)]
     report = run.write(ShardReport(PASSAGE.shard(tag, 7)), iter(records))
     assert run.complete(PASSAGE.shard(tag, 7))
@@ -179,14 +179,14 @@ def test_what_is_written_is_read(run: RunFolder, tag: str) -> None:
     assert report.digest == file_digest(run.path(PASSAGE.shard(tag, 7)))
 
 
-def test_an_empty_shard_is_a_shard(run: RunFolder) -> None:
+def test_an_empty_shard_is_complete(run: RunFolder) -> None:
     run.write(ShardReport(FI), [])
     assert files(run) == WHOLE
     assert list(run.read(FI)) == []
     assert pq.read_schema(run.path(FI)).equals(schema(Passage))
 
 
-def test_counts_and_reasons(run: RunFolder) -> None:
+def test_reports_have_counts_and_reasons(run: RunFolder) -> None:
     records: list[Passage | Dropped] = []
     for number in range(30):
         records += [passage(number), dropped(f"a{number}", "too_short", text="น้ำ")]
@@ -200,7 +200,7 @@ def test_counts_and_reasons(run: RunFolder) -> None:
     assert [Dropped(**row) for row in gone.to_pylist()] == [r for r in records if isinstance(r, Dropped)]
 
 
-def test_finish_fills_the_report_in_after_the_records(run: RunFolder) -> None:
+def test_the_report_is_completed_after_the_records(run: RunFolder) -> None:
     def fill(report: ShardReport) -> None:
         report.seconds = 1.5
         report.rows_in = report.kept + sum(report.dropped.values())
@@ -225,7 +225,7 @@ def test_an_exception_in_a_stage_leaves_no_shard(run: RunFolder) -> None:
     assert files(run) == set()
 
 
-def test_an_exception_in_a_stage_leaves_the_old_shard(run: RunFolder) -> None:
+def test_an_exception_in_a_stage_keeps_the_old_shard(run: RunFolder) -> None:
     def stage() -> Iterator[Passage]:
         yield passage(9)
         raise ZeroDivisionError
@@ -238,7 +238,7 @@ def test_an_exception_in_a_stage_leaves_the_old_shard(run: RunFolder) -> None:
     assert run.report(FI) == report
 
 
-def test_the_shard_appears_last(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shard_is_written_after_its_report(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     replace = os.replace
 
@@ -258,7 +258,7 @@ def test_a_record_of_another_stage_is_refused(run: RunFolder) -> None:
     assert files(run) == set()
 
 
-def test_reports_come_by_language_and_index(run: RunFolder) -> None:
+def test_reports_are_ordered_by_language_and_index(run: RunFolder) -> None:
     for tag, index in (("th", 0), ("fi", 10), ("fi", 2)):
         run.write(ShardReport(PASSAGE.shard(tag, index)), [])
     assert [(r.key.language, r.key.index) for r in run.reports(PASSAGE)] == [("fi", 2), ("fi", 10), ("th", 0)]
@@ -280,7 +280,9 @@ GROWN = {
 
 
 @pytest.mark.parametrize("how", ["remove", "clear", "finish"])
-def test_the_shard_itself_is_removed_first(run: RunFolder, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_deletes_the_shard_before_its_report(
+    run: RunFolder, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.write(ShardReport(CANDIDATE.shard("fi")), [extend(passage(0), Candidate, **GROWN)])
     run.finish(CANDIDATE, "fi", 1)
     order: list[str] = []
@@ -302,12 +304,12 @@ def test_the_shard_itself_is_removed_first(run: RunFolder, how: str, monkeypatch
     assert {path.name for path in run.path(CANDIDATE.shard("fi")).parent.iterdir()} <= {"index.json"}
 
 
-def test_removing_what_is_not_there(run: RunFolder) -> None:
+def test_removing_a_missing_shard_does_nothing(run: RunFolder) -> None:
     run.remove(FI)
     run.clear(PASSAGE, "fi")
 
 
-def test_finish_removes_shards_beyond_and_no_others(run: RunFolder) -> None:
+def test_finish_removes_only_shards_above_the_number(run: RunFolder) -> None:
     for index in range(4):
         run.write(ShardReport(PASSAGE.shard("fi", index)), [passage(index)])
     run.write(ShardReport(PASSAGE.shard("th", 3)), [passage(3, "th")])
@@ -318,7 +320,7 @@ def test_finish_removes_shards_beyond_and_no_others(run: RunFolder) -> None:
     assert not [name for name in files(run) if "/fi/" in name and name.split("/")[-1].startswith(("00002", "00003"))]
 
 
-def test_clear_opens_the_number_again(run: RunFolder) -> None:
+def test_clear_removes_shards_and_their_number(run: RunFolder) -> None:
     run.write(ShardReport(FI), [passage(0)])
     run.finish(PASSAGE, "fi", 1)
     run.clear(PASSAGE, "fi")
@@ -358,7 +360,7 @@ def child(run: RunFolder, body: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
 @pytest.mark.parametrize("kind", ["kept", "dropped"])
-def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_shard(run: RunFolder, kind: str) -> None:
     made = "passage(number)" if kind == "kept" else "noise(number)"
     done = child(
         run,
@@ -384,7 +386,7 @@ def test_a_full_disk_is_one_line_and_no_shard(run: RunFolder, kind: str) -> None
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
-def test_a_killed_writer_leaves_no_shard(run: RunFolder) -> None:
+def test_a_killed_writer_leaves_no_partial_shard(run: RunFolder) -> None:
     done = child(
         run,
         """
@@ -432,7 +434,7 @@ def test_paths_are_as_documented(run: RunFolder, key: ShardKey, path: str) -> No
         ("passage", 1, "round is 1, expected 0: the stage passage has no rounds"),
     ],
 )
-def test_a_key_that_names_nothing(stage: str, round: int, message: str) -> None:
+def test_an_invalid_stage_key_is_refused(stage: str, round: int, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         StageKey(stage, round)
 
@@ -457,7 +459,7 @@ def test_a_run_of_a_later_layout_is_refused(run: RunFolder) -> None:
         RunFolder(run.root)
 
 
-def test_changed_bytes_are_named(tmp_path: Path) -> None:
+def test_changed_bytes_are_detected(tmp_path: Path) -> None:
     """A flipped bit in a Parquet file is often read as another value, without an error."""
     run = RunFolder(tmp_path)
     key = FI
@@ -474,7 +476,7 @@ def test_changed_bytes_are_named(tmp_path: Path) -> None:
     assert len(list(RunFolder(tmp_path).read(key))) == 20
 
 
-def test_an_abandoned_folder_is_swept(tmp_path: Path) -> None:
+def test_an_abandoned_folder_is_removed(tmp_path: Path) -> None:
     left = tmp_path / ".model.0123abcd.tmp"
     (left / "inner").mkdir(parents=True)
     sweep([left])

@@ -54,7 +54,7 @@ def copied(run: RunFolder) -> int:
     return 0
 
 
-def test_a_cache_is_used_where_it_is_on_a_local_disk(tmp_path: Path) -> None:
+def test_a_cache_on_a_local_disk_is_used_in_place(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     with local_cache(run, KEY) as path:
         assert path == run.cache(KEY)
@@ -96,7 +96,7 @@ def test_a_cache_without_changes_is_not_copied(run: RunFolder) -> None:
     assert not run.cache(KEY.at(StageKey("rated"))).exists()
 
 
-def test_what_a_killed_process_left_in_the_log_is_fetched(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_in_the_log_of_a_killed_process_are_recovered(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     run.cache(KEY).parent.mkdir(parents=True)
     code = (
         "import os, sqlite3, sys; file = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -111,7 +111,7 @@ def test_what_a_killed_process_left_in_the_log_is_fetched(run: RunFolder, monkey
     assert not Path(f"{run.cache(KEY)}-wal").exists()
 
 
-def test_an_error_of_the_work_is_its_own_and_answers_are_kept(run: RunFolder) -> None:
+def test_an_error_in_the_block_is_raised_and_answers_are_kept(run: RunFolder) -> None:
     def work() -> None:
         with local_cache(run, KEY) as path, opened(path) as file:
             add(file, 4)
@@ -122,7 +122,7 @@ def test_an_error_of_the_work_is_its_own_and_answers_are_kept(run: RunFolder) ->
     assert tokens_used(run.cache(KEY)) == (4, 0)
 
 
-def test_scratch_that_cannot_be_used_is_named(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_scratch_folder_is_reported(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     message = "cannot use /nowhere for request caches: No such file or directory; name a folder on a local disk in X_"
     with pytest.raises(ShardError, match=message), local_cache(run, KEY, "/nowhere"):
         pass
@@ -140,7 +140,7 @@ def test_scratch_that_cannot_be_used_is_named(run: RunFolder, monkeypatch: pytes
         ("/scratch/run", True),
     ],
 )
-def test_file_systems_of_other_machines_are_known_by_their_kind(tmp_path: Path, folder: str, network: bool) -> None:
+def test_network_file_systems_are_recognised(tmp_path: Path, folder: str, network: bool) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
         "/dev/sda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sdb /home/local xfs rw 0 0\n"
