@@ -315,7 +315,7 @@ def test_the_card_of_a_real_run_agrees_with_its_status(recipe_file, tmp_path):
         ("a/b/c", "c"),
     ],
 )
-def test_model_names_are_shortened(name, shown):
+def test_model_names_have_no_local_path(name, shown):
     assert model(name) == shown
 
 
