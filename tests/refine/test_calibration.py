@@ -202,7 +202,7 @@ def test_a_calibration_of_a_revision_on_the_hub(hub_cache: Path) -> None:
     assert calibration.of(Model(name="org/rater", revision="v2")) == second
 
 
-def test_a_prior_moves_probabilities_and_precision_but_no_order() -> None:
+def test_a_prior_changes_probabilities_and_not_their_order() -> None:
     """Half of the pairs are good, and a tenth of the candidates is expected to be."""
     p = [[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]] * 4
     levels = [0, 0, 0, 1, 2, 1] * 4

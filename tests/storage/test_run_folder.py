@@ -19,7 +19,7 @@ import pytest
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
-from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardReport
+from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardFailure, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
 CANDIDATE, RATED = StageKey("candidate"), StageKey("rated")
@@ -326,6 +326,199 @@ def test_clear_removes_shards_and_their_number(run: RunFolder) -> None:
     run.clear(PASSAGE, "fi")
     assert run.count(PASSAGE, "fi") is None
     assert files(run) == set()
+
+
+# What is there
+
+
+def test_a_listing_sees_every_folder_of_shards(run: RunFolder) -> None:
+    """Each thousand shards after the first have a folder, in no order that the system promises."""
+    numbers = [0, 1, 999, 1_000, 1_001, 2_500]
+    for number in numbers:
+        run.write(ShardReport(PASSAGE.shard("fi", number)), [])
+    run.write(ShardReport(PASSAGE.shard("th", 7)), [])
+    # A shard of which the file itself is missing, and one that was set aside.
+    run.path(PASSAGE.shard("fi", 1)).unlink()
+    run.path(PASSAGE.shard("fi", 1_001)).unlink()
+    run.set_aside(PASSAGE.shard("fi", 2_501), "killed", 3)
+    run.finish(PASSAGE, "th", 8)
+    (run.root / "passage" / "fi" / "notes").mkdir()
+    found = run.listing(PASSAGE, "fi")
+    assert found.present == {*numbers, 2_501}
+    assert found.complete == {0, 999, 1_000, 2_500}
+    assert found.stamps.keys() == set(numbers)
+    assert run.listing(PASSAGE, "th").present == {7}
+    assert run.listing(PASSAGE, "bn").present == set()
+    assert [report.key.index for report in run.reports(PASSAGE)] == [0, 999, 1_000, 2_500, 7]
+
+
+def test_the_stamp_of_a_report_changes_with_it_alone(run: RunFolder) -> None:
+    stamps = []
+    for number in (0, 1_000):
+        key = PASSAGE.shard("fi", number)
+        run.write(ShardReport(key, rows_in=1), [])
+        before = run.listing(PASSAGE, "fi").stamps[number]
+        os.utime(run.path(key), (0, 0))
+        assert run.listing(PASSAGE, "fi").stamps[number] == before
+        os.utime(run.path(key, ".report.json"), ns=(0, 5))
+        size = run.path(key, ".report.json").stat().st_size
+        stamps.append(run.listing(PASSAGE, "fi").stamps[number])
+        assert stamps[-1] == f"5-{size}" != before
+    assert len(stamps) == 2
+
+
+def test_more_than_a_thousand_shards_in_one_folder_are_of_an_earlier_version(run: RunFolder) -> None:
+    run.write(ShardReport(PASSAGE.shard("fi", 999)), [])
+    run.write(ShardReport(PASSAGE.shard("fi", 1_000)), [])
+    assert run.listing(PASSAGE, "fi").complete == {999, 1_000}
+    (run.root / "passage" / "fi" / "01000.parquet").touch()
+    with pytest.raises(
+        ShardError, match=r"made .*passage/fi, which has more than 1,000 shards in one folder: use that"
+    ):
+        run.listing(PASSAGE, "fi")
+
+
+def test_the_shards_of_a_language_are_known_once_their_number_is(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [])
+    assert run.shards(PASSAGE, "fi") == []
+    run.finish(PASSAGE, "fi", 2)
+    assert run.shards(PASSAGE, "fi") == [PASSAGE.shard("fi", 0), PASSAGE.shard("fi", 1)]
+    assert run.shards(PASSAGE, "th") == []
+
+
+def test_languages_are_folders_in_order(run: RunFolder) -> None:
+    for tag in ("th", "bn", "fi"):
+        run.write(ShardReport(PASSAGE.shard(tag)), [])
+    (run.root / "passage" / "notes.txt").touch()
+    assert run.languages(PASSAGE) == ["bn", "fi", "th"]
+    assert run.languages(RATED) == []
+
+
+def test_why_a_shard_was_set_aside(run: RunFolder) -> None:
+    """Of passages, the first shards may be complete, and the task has the number 0."""
+    candidate, second = CANDIDATE.shard("fi"), CANDIDATE.shard("fi", 1)
+    for key in (FI, candidate, second):
+        run.set_aside(key, f"3 workers died of {key}", 3)
+    assert run.failure(candidate) == ShardFailure(f"3 workers died of {candidate}", 3)
+    assert run.failure(PASSAGE.shard("th")) is None
+    assert [key for key, _ in run.failures(CANDIDATE)] == [candidate, second]
+    assert list(run.failures(RATED)) == []
+    run.write(ShardReport(candidate), [])
+    assert run.failure(candidate) is None
+    run.set_aside(candidate, "of an earlier attempt", 1)
+    assert [key for key, _ in run.failures(CANDIDATE)] == [second]
+    run.remove(candidate)
+    assert run.failure(candidate) is None
+    run.write(ShardReport(FI), [passage(0)])
+    run.set_aside(FI, "after its first shard", 1)
+    assert [(key, failure.reason) for key, failure in run.failures(PASSAGE)] == [(FI, "after its first shard")]
+    run.path(second, ".failed.json").write_text("{}")
+    with pytest.raises(ShardError, match=r"cannot read .*00001\.failed\.json: .*; remove it"):
+        run.failure(second)
+
+
+def test_files_whose_bytes_are_not_those_of_the_report(run: RunFolder) -> None:
+    report = run.write(ShardReport(FI), [passage(0), dropped("a", "broken")])
+    assert run.damaged(report) == []
+    with open(run.path(FI, ".dropped.parquet"), "ab") as stream:
+        stream.write(b" ")
+    assert run.damaged(report) == ["passage/fi/00000.dropped.parquet"]
+    run.path(FI).unlink()
+    assert run.damaged(report) == ["passage/fi/00000.parquet", "passage/fi/00000.dropped.parquet"]
+    # Earlier versions recorded no digest of dropped rows.
+    report.digest = report.dropped_digest = ""
+    assert run.damaged(report) == []
+
+
+def test_columns_and_dropped_rows(run: RunFolder) -> None:
+    lost = [dropped(f"a{number}", "broken", "2 %", "text") for number in range(3)]
+    run.write(ShardReport(FI), [passage(0), *lost, passage(1)])
+    assert list(run.dropped(FI)) == lost
+    table = run.columns(FI, ["text", "id"])
+    assert (table.column_names, table.num_rows) == (["text", "id"], 2)
+    assert run.columns(FI).to_pylist() == pq.read_table(run.path(FI)).to_pylist()
+    os.utime(run.path(FI, ".dropped.parquet"), (0, 0))
+    run.path(FI, ".dropped.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ShardError, match=r"00000\.dropped\.parquet is damaged"):
+        list(run.dropped(FI))
+    run.path(FI, ".dropped.parquet").unlink()
+    with pytest.raises(ShardError, match=r"cannot read shard .*00000\.dropped\.parquet: .*No such file"):
+        list(run.dropped(FI))
+
+
+def test_a_shard_that_was_replaced_is_compared_again(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [passage(0)])
+    assert list(run.read(FI)) == [passage(0)]
+    content, before = bytearray(run.path(FI).read_bytes()), run.path(FI).stat()
+    content[40] ^= 1
+    run.path(FI).write_bytes(content)
+    os.utime(run.path(FI), ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(ShardError, match="is damaged"):
+        list(run.read(FI))
+
+
+def test_request_caches_and_where_they_are_used(run: RunFolder, tmp_path: Path) -> None:
+    first, second, other = CANDIDATE.shard("fi"), CANDIDATE.shard("th", 1_000), RATED.shard("fi")
+    (tmp_path / "made").write_bytes(b"answers")
+    for key in (second, first, other):
+        run.keep_cache(key, tmp_path / "made")
+    assert run.caches(CANDIDATE) == [run.cache(first), run.cache(second)]
+    assert run.caches(PASSAGE) == []
+    # A killed process left its log.
+    Path(f"{run.cache(first)}-wal").write_bytes(b"log")
+    for key, files_there in ((first, {"copy", "copy-wal"}), (second, {"copy"}), (RATED.shard("bn"), set())):
+        target = tmp_path / key.language
+        target.mkdir()
+        run.fetch_cache(key, target / "copy")
+        assert {path.name for path in target.iterdir()} == files_there
+    assert (tmp_path / "fi" / "copy").read_bytes() == b"answers"
+    assert (tmp_path / "fi" / "copy-wal").read_bytes() == b"log"
+    (tmp_path / "made").write_bytes(b"more answers")
+    run.keep_cache(first, tmp_path / "made")
+    assert run.cache(first).read_bytes() == b"more answers"
+    assert not Path(f"{run.cache(first)}-wal").exists()
+
+
+def test_a_preview_is_a_run_in_the_run(run: RunFolder) -> None:
+    key = CANDIDATE.shard("fi")
+    assert run.preview().root == run.root / "preview"
+    assert run.preview_cache(key) == run.root / "preview" / "cache" / "candidate" / "round-0" / "fi" / "00000.sqlite"
+    run.mark_layout()
+    run.preview().mark_layout(preview=True)
+    assert (run.is_preview, run.preview().is_preview) == (False, True)
+    # It is marked once.
+    run.mark_layout(preview=True)
+    assert not run.is_preview
+    assert not RunFolder(run.root / "elsewhere").is_preview
+
+
+def test_files_of_a_run(run: RunFolder) -> None:
+    run.write_file("work/3.json", b"[]")
+    run.write_file("work/inner/1.json", b"{}")
+    assert run.names("work") == ["work/3.json", "work/inner/1.json"]
+    assert run.names("none") == []
+    assert run.read_file("work/3.json") == b"[]"
+    assert run.read_file("work/4.json") is run.read_file("work/3.json/none") is None
+    with pytest.raises(ShardError, match=r"cannot read .*/work: Is a directory"):
+        run.read_file("work")
+    run.remove_file("work/3.json")
+    run.remove_file("work/3.json")
+    assert run.names("work") == ["work/inner/1.json"]
+    assert run.location == str(run.root)
+    assert (run.on_store, run.one_process) == (False, False)
+
+
+def test_the_bytes_of_a_shard_do_not_depend_on_how_rows_are_batched_with_dropped_ones(run: RunFolder) -> None:
+    """Kept and dropped rows fill batches of their own."""
+    kept = [passage(number) for number in range(BATCH + 1)]
+    lost = [dropped(f"a{number}", "broken") for number in range(BATCH + 1)]
+    mixed = [record for both in zip(kept, lost, strict=True) for record in both]
+    apart = run.write(ShardReport(FI), [*kept, *lost])
+    other = run.write(ShardReport(PASSAGE.shard("fi", 1)), mixed)
+    assert (apart.digest, apart.dropped_digest) == (other.digest, other.dropped_digest)
+    with pq.ParquetFile(run.path(FI)) as file:
+        assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [BATCH, 1]
+        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 # Disks that fill and processes that die: for real, in a process of their own
