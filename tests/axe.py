@@ -1,4 +1,4 @@
-"""axe-core, which finds what keeps people with disabilities from using a page. It comes with axe-playwright-python."""
+"""axe-core, which finds accessibility problems of a page. It comes with axe-playwright-python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def script() -> str:
 
 
 def violations(page: Page, impacts: tuple[str, ...] = ("serious", "critical")) -> list[str]:
-    """What axe finds on the page as it is shown now: rule, and the first elements that break it."""
+    """Accessibility problems of the page as shown now: each rule, and the first elements that break it."""
     page.value(f"(() => {{ if (!window.axe) {{ {script()} }} }})()")
     found: list[dict[str, Any]] = page.value("axe.run().then(result => result.violations)")
     return [

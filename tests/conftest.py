@@ -17,7 +17,7 @@ from fake_fasttext import fasttext  # noqa: F401 - a fixture for every folder
 from local_hub_fixture import jobs_hub, local_hub  # noqa: F401 - fixtures for every folder
 from tiny_model import kept
 
-# How long an example takes is the machine's affair, never a reason to fail. vLLM's environment has no hypothesis.
+# The time of an example depends on the machine, so it never fails a test. vLLM's environment has no hypothesis.
 if find_spec("hypothesis") is not None:
     from hypothesis import settings
 

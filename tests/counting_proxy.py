@@ -1,4 +1,4 @@
-"""A door before a server that counts what goes through it."""
+"""A proxy in front of a server that counts the bytes it passes on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 
 class Counted:
-    """Bytes so far, both ways, with all that HTTP adds.
+    """Bytes so far in both directions, with the overhead of HTTP.
 
     Args:
-        endpoint: address of the door.
+        endpoint: address of the proxy.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -30,7 +30,7 @@ class Counted:
 
 @contextlib.contextmanager
 def counted(endpoint: str) -> Iterator[Counted]:
-    """A door before ``http://127.0.0.1:PORT``; the server gives addresses at the door to those who come by it."""
+    """A proxy in front of ``http://127.0.0.1:PORT``; through it, the server returns addresses of the proxy."""
     port = int(endpoint.rpartition(":")[2])
     door = socket.create_server(("127.0.0.1", 0))
     counts = Counted(f"http://127.0.0.1:{door.getsockname()[1]}")
@@ -50,7 +50,7 @@ def counted(endpoint: str) -> Iterator[Counted]:
     try:
         yield counts
     finally:
-        # A thread that waits in accept is only woken by this.
+        # Wakes the thread that waits in accept.
         door.shutdown(socket.SHUT_RDWR)
         door.close()
         thread.join()

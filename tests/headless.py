@@ -1,4 +1,4 @@
-"""A headless Chromium that is spoken to by the DevTools protocol over a pipe: no port and no further package."""
+"""A headless Chromium, controlled by the DevTools protocol over a pipe: no port and no other package."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Page:
         self._rest = b""
         self._count = self._loads = 0
         self._answers: dict[int, dict[str, Any]] = {}
-        # Until when what is asked now is answered.
+        # Deadline of the current call.
         self._end = 0.0
         # What the page reported: scripts that failed, and what its content policy refused.
         self.problems: list[str] = []
@@ -59,7 +59,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask for something; what is answered."""
+        """Call a method of the protocol. Returns the result."""
         return self._answer(self._ask(method, **parameters), f"{method}: {str(parameters)[:2000]}")
 
     def _ask(self, method: str, **parameters: Any) -> int:
@@ -115,7 +115,7 @@ class Page:
             self._receive("the load of a page")
 
     def value(self, expression: str) -> Any:
-        """What an expression of JavaScript gives on the page."""
+        """The value of a JavaScript expression on the page."""
         asked = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in asked, asked
         return asked["result"].get("value")
@@ -131,7 +131,7 @@ class Page:
         )
 
     def fonts(self, selector: str) -> dict[str, int]:
-        """Fonts that an element is really drawn with, and how many glyphs are of each."""
+        """Fonts used to draw an element, and the number of glyphs of each."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         assert node, selector
@@ -149,7 +149,7 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def _middle(self, selector: str) -> tuple[float, float]:
-        # A page that still scrolls would move the element away from where it is clicked.
+        # If the page still scrolled, the element would move away from the click.
         found = json.dumps(selector)
         x, y = self.value(
             f"""new Promise((done, fail) => {{
@@ -203,7 +203,7 @@ class Page:
         path.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"]))
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Write what is seen, or the whole page, as a PNG."""
+        """Write the visible part, or the whole page, as a PNG."""
         clip: dict[str, Any] = {}
         if whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]

@@ -87,12 +87,12 @@ def hostile(draw: st.DrawFn, answer: Any) -> Any:
 
 
 def openai_result(request: Request, body: Any) -> Result:
-    """What the engine and batch files make of the body of an answer."""
+    """The result of the engine and of batch files for the body of an answer."""
     return batch.parse_result(request, {"custom_id": "x", "response": {"status_code": 200, "body": body}})
 
 
 def tgi_result(body: Any) -> Result:
-    """What the engine for Text Generation Inference makes of the body of an answer."""
+    """The result of the tgi engine for the body of an answer."""
     request = Completion("Write:", 8, 0.7, 0.9, 0, ("\n",), 1)
     try:
         return tgi_protocol.completed(request, body, {}, 8)
@@ -101,7 +101,7 @@ def tgi_result(body: Any) -> Result:
 
 
 def check(result: Result) -> None:
-    """A result can be stored, and what it costs is plausible."""
+    """Check that a result can be stored and its token counts are plausible."""
     assert 0 <= result.prompt_tokens < 1 << 40
     assert 0 <= result.output_tokens < 1 << 40
     if isinstance(result, Completed):

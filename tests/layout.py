@@ -1,4 +1,4 @@
-"""What is wrong with the layout of a page: text that is cut off, overlaps, or makes the page scroll aside."""
+"""Layout problems of a page: text that is cut off, overlaps, or makes the page scroll sideways."""
 
 from __future__ import annotations
 

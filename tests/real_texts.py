@@ -1,4 +1,4 @@
-"""Real texts for tests, which are not part of the project: ``$X_INSTRUCTION_DATA``, or ``shared/data`` beside the
+"""Real texts for tests. They are not part of the project: ``$X_INSTRUCTION_DATA``, or ``shared/data`` beside the
 checkout. A linked worktree uses the folder beside the main checkout.
 
 ``passages/<tag>.jsonl`` holds pages of the ten languages, and ``parallel/<tag>.jsonl`` says which are untranslated.

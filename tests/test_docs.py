@@ -1,4 +1,4 @@
-"""The documents are true: the tree exists, help is current, links lead somewhere, recipes named exist."""
+"""Documentation is current: the tree exists, help is current, links have targets, named recipes exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of an instruction: what is refused, and what must pass."""
+"""The form of an instruction: texts that are refused, and texts that pass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ GOOD = [
     ("How should a newspaper choose its headlines?", FINNISH),
     ("What is the title of the leader of Monaco?", FINNISH),
 ]
-# Instructions that no rater should see, and why.
+# Malformed instructions, with the reason.
 BAD = [
     ("Miten lohikeitto keitetään kotona helposti?", SWAHILI, "wrong_language"),
     ("Bagaimana cara membuat sup ikan di rumah?", SWAHILI, "wrong_language"),

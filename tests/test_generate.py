@@ -143,7 +143,7 @@ def test_instructions_may_be_in_the_language_of_their_responses() -> None:
 
 
 def test_an_instruction_written_with_a_length_is_not_repeated_without_one() -> None:
-    """What was written with a length before is not written again without one."""
+    """Otherwise, one instruction would be kept twice, with and without a length."""
     settings = SETTINGS.replace(candidates=1, styles=("question",), length_hint=1.0)
     found, _ = run(["How is salmon soup cooked?"], settings, [passage()])
     before = [outcome for outcome in found if isinstance(outcome, Candidate)]

@@ -148,7 +148,7 @@ def test_a_failed_or_stopped_part_does_not_stop_the_others(tmp_path: Path) -> No
     assert "none does not exist" in found["agreement"]["message"]
     assert "Traceback" in found["agreement"]["log"]
     assert "title" in found["claims"]["message"]
-    # This is what the engine does today, and where it learns to halve a batch this line changes.
+    # The engine does not halve a batch yet; if it does, change this line.
     assert rows(found["memory"])["tiny-1, static: a batch that does not fit"] == "not recovered"
     for name in ("timeout", "failed", "ok"):
         assert f"**{name}, " in ended.stdout

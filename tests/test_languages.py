@@ -1,4 +1,4 @@
-"""Tags, codes and names all lead to one language, and nothing else does."""
+"""Tags, codes and names of a language give that language, and other texts are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One schema per stage, and nothing lost from stage to stage or on the way through a file."""
+"""One schema per stage; stages and files keep every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewriting of responses: what is kept, what is refused and why, over real HTTP and by the rules alone."""
+"""Rewriting of responses: kept and refused rewrites, over HTTP and by the rules alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = (
     "Lue myös: kymmenen vinkkiä kesään"
 )
 GOOD = "Sauna on suomalaisen kodin sydän. Vuonna 2019 maassa oli noin 3,2 miljoonaa saunaa."
-# The answer of the model by the instruction, with what becomes of it.
+# The answer of the model for each instruction, with the outcome.
 ANSWERS = {
     "Kept?": (GOOD, "rewritten", ""),
     "Thinks?": (f"<think>\nThe page says...\n</think>\n\n{GOOD}", "rewritten", ""),
@@ -106,7 +106,7 @@ def test_each_rewrite_is_kept_or_refused_with_a_reason(made: dict[str, Any], nam
     answer, outcome, detail = ANSWERS[name]
     row = made["rows"][name]
     assert row["rewrite"] == outcome
-    # The natural text is in its own column, whatever becomes of the rewrite.
+    # The natural text is in its own column, whatever the outcome of the rewrite.
     assert row["natural_output"] == PAGE
     assert (row["license"], row["instruction"]) == ("mit", name)
     if outcome in ("rewritten", "unchanged"):

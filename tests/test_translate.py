@@ -1,4 +1,4 @@
-"""Translation of seeds: what is refused, the rules by a scripted engine, and the mechanics by the tiny model."""
+"""Translation of seeds: errors, the rules with a scripted engine, and whole files with the tiny model."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_min_score_sets_the_threshold() -> None:
     ("alone", "reason"), [(-40.0, None), (-24.0, "bad_translation"), (float("-inf"), "bad_translation")]
 )
 def test_translations_are_scored_by_likelihood(alone: float, reason: str | None) -> None:
-    """20 nats below without the translation, over 10 tokens: 2 nats each."""
+    """Without the translation 20 nats less, over 10 tokens: 2 nats per token."""
 
     class Likely(Scripted):
         def _result(self, request: Any) -> Result:
@@ -414,7 +414,7 @@ def _wait_for(path: Path, answers: int, process: warm.Process) -> None:
 
 
 def test_only_missing_answers_are_requested_from_a_server(seeds: Path, tmp_path: Path) -> None:
-    """With two servers under two names in one file of answers: one translates, one translates back."""
+    """Two servers share one file of answers: one translates, the other translates back."""
     from engines.openai_server import MODEL, OpenAIServer
 
     with OpenAIServer() as there, OpenAIServer() as back:

@@ -43,7 +43,7 @@ def make(folder: Path, tags: Sequence[str] = PAPER_LANGUAGES, heads: int = 4) ->
     """Save model and tokenizer, the tokenizer trained on the sample corpus.
 
     Args:
-        heads: of attention over a width of 64; vLLM on a CPU wants them 32 wide at least, which is 2.
+        heads: of attention over a width of 64; vLLM on a CPU needs a width of at least 32 each, which is 2.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

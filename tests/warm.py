@@ -1,4 +1,4 @@
-"""Python processes that start at once, forked from a process that has the slow imports behind it.
+"""Python processes that start quickly, forked from a process that has done the slow imports.
 
 ``run`` and ``start`` take a command of this interpreter, as ``subprocess.run`` and ``subprocess.Popen`` do. It becomes
 a process with an environment, streams and a process group of its own. Packages of other projects are imported already;
@@ -266,7 +266,7 @@ def serve(address: str, imports: Sequence[str], ready: Callable[[], object]) -> 
 
 
 def _reap() -> None:
-    """Take note of processes that have ended; what they used counts as used by this one."""
+    """Reap processes that have ended; their resource use counts as that of this process."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -79,9 +79,9 @@ def test_hostile_text_changes_neither_the_yaml_nor_the_card(run, kit, folder):
     assert "<script" not in body
     text = (folder / "README.md").read_text("utf-8")
     assert not re.search("[\u202a-\u202e\u2066\u2067\x00\x1b]", text)
-    # Our own isolates are closed where they were opened.
+    # Every isolate that is opened is closed.
     assert re.findall("[\u2068\u2069]", text) == ["\u2068", "\u2069"] * text.count("\u2068")
-    # A code block obeys nothing but its own end.
+    # Only its own fence ends a code block.
     shown, toml = (
         re.sub(r"```toml\n(.*?)\n```", "", body, flags=re.DOTALL),
         re.search(r"```toml\n(.*?)\n```", body, re.S),
@@ -147,7 +147,7 @@ def test_a_card_is_short_before_its_collapsed_sections(tmp_path):
     infos = datasets.info.DatasetInfosDict.from_directory(str(folder))
     assert {name: info.features for name, info in infos.items()} == dict.fromkeys(infos, features())
     assert len(infos) == 11
-    # Entity codes are for what others wrote.
+    # Only text of others is written as entities.
     assert not re.search(r"&#?\w+;", text)
 
 

@@ -1,4 +1,4 @@
-"""Exports: bytes of the files, what trainers read of them, and that they come back as they were."""
+"""Exports: bytes of the files, what trainers read, and that rows are unchanged."""
 
 from __future__ import annotations
 

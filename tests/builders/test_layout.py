@@ -165,7 +165,7 @@ def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, mon
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
 
 
-def test_the_old_set_comes_back_after_a_kill_between_two_renames(run, kit, folder, built):
+def test_the_old_data_set_is_restored_after_a_kill_between_two_renames(run, kit, folder, built):
     built.rename(folder.with_name(".data-set.replaced"))
     (folder.with_name(".data-set.building") / "data").mkdir(parents=True)
     with pytest.raises(ShardError):

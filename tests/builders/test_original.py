@@ -1,4 +1,4 @@
-"""Files of the original release's layout: read a row at a time, and damage is named by its place."""
+"""Files in the layout of the original release: read row by row, and damage is reported with its position."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write(folder: Path, text: str | bytes, name: str = "sw.json") -> Path:
 )
 @pytest.mark.parametrize("streaming", [False, True])
 def test_damage_is_reported_with_its_position(tmp_path, text, expected, streaming, monkeypatch):
-    # Small reads: every place is found across many of them, too.
+    # Small reads: positions are right across many of them.
     monkeypatch.setattr(json_list, "CHUNK", 7 if len(text) < 1000 else 1 << 20)
     write(tmp_path / "original", text)
     with pytest.raises(ShardError, match=expected) as error:

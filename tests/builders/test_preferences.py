@@ -1,4 +1,4 @@
-"""Exports of preference pairs: what is preferred to what, and that TRL trains on them."""
+"""Exports of preference pairs: chosen and rejected texts, and that TRL trains on them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_every_flaw_is_made_where_possible() -> None:
     assert "foreign" not in {row["rejected_as"] for row in response_pairs(rows, "sw", [])}
     # One word cannot be made worse, and a single document has no other one.
     assert not list(response_pairs([rows[0] | {"output": "Hii."}], "sw", []))
-    # Rows of one document are not each other's bad answers; rows without documents are.
+    # Rows of the same document are not used as rejected answers; rows without a document are.
     same = [row | {"document_id": "d", "output": f"Neno{n}."} for n, row in enumerate(rows)]
     assert not [row for row in response_pairs(same, "sw", []) if row["rejected_as"] == "other-document"]
     assert len(list(response_pairs([row | {"document_id": None} for row in same], "sw", []))) == 40

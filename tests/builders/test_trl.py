@@ -1,4 +1,4 @@
-"""TRL's own preparation of an export and of a view: exactly the output carries a loss. Skipped where TRL is not."""
+"""TRL's own preparation of an export and of a view: the loss covers exactly the output. Skipped without TRL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from x_instruction.builders.views import chat, prompt_completion
 
-# Asked about first: importing it takes seconds.
+# Look for the package first: importing it takes seconds.
 trl = pytest.importorskip("trl", reason="needs trl")
 pytestmark = pytest.mark.filterwarnings("default")
 

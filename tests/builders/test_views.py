@@ -1,4 +1,4 @@
-"""Views: the same rows as trainers take them, streamed or not, from every kind of source."""
+"""Views: rows in the formats of trainers, streamed or not, from every kind of source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card of a model: from records alone, safe to show, with a licence that is never made up."""
+"""The card of a model: made from records only, safe to show, with a licence that is never guessed."""
 
 from __future__ import annotations
 

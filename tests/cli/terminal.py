@@ -1,4 +1,4 @@
-"""A terminal in memory that tells commands that it has 80 columns and 24 lines."""
+"""A terminal in memory with 80 columns and 24 lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Terminal:
     """
 
     def __init__(self, *arguments: object, folder: Path) -> None:
-        # Wider than the command knows, so that a line that would wrap is seen as a long line.
+        # Wider than reported to the command, so that a line that would wrap shows as a long line.
         self.screen = pyte.HistoryScreen(3 * COLUMNS, LINES, history=10_000)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""

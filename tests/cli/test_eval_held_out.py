@@ -17,7 +17,7 @@ from x_instruction.languages import language
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two rows in each of three scripts, and one that says no language."""
+    """Two rows in each of three scripts, and one without a language."""
     rows = [{"instruction": "Why?", "output": "because"}]
     for tag in ("fi", "th", "bn"):
         texts = [d.text for d in read(Corpus(source="sample"), language(tag)) if isinstance(d, Document)][:2]
@@ -89,7 +89,7 @@ def test_results_are_printed_written_and_compared(tiny_model: Path, tmp_path: Pa
     assert compared[-1].split()[6:10] == ["-1.0000", "(-1.0000", "to", "-1.0000)"]
 
 
-# PEFT reads an attribute that transformers gives up.
+# PEFT reads an attribute that transformers deprecates.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_an_adapter_is_evaluated_as_a_model_of_its_own(tiny_model: Path, tmp_path: Path, data: Path) -> None:
     peft = pytest.importorskip("peft")
@@ -118,7 +118,7 @@ def test_the_gain_is_recorded(tmp_path: Path, tiny_model: Path, data: Path) -> N
     assert done.exit_code == 0, done.exception
     rows = {row["language"]: row for row in json.loads(done.stdout)}
     assert set(rows) == {"bn", "fi", "th", "all"}
-    # Two responses of each language: the own one is found among both by chance in one of two.
+    # Two responses per language: at random, the matching one is found in one of two cases.
     assert {row["chance"] for row in rows.values()} == {0.5}
     record = read_record(tmp_path / "a" / "held-out.json")
     metrics = {metric.id: metric for metric in record.metrics}

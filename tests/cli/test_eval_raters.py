@@ -106,7 +106,7 @@ def test_raters_are_compared_on_labels(say: Say, recipe: Path, tmp_path: Path, t
             assert 0 <= figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"] <= 1
         assert (figures["calibration_error"] is None) == (figures["rater"] in ("pmi", "contrastive"))
         assert line.endswith(" -") == (figures["rater"] in ("pmi", "contrastive"))
-    # What was answered is kept: the same command asks nothing and says the same.
+    # Answers are kept: the same command sends no requests and prints the same.
     assert say("eval", "raters", recipe, labels, "--out", out)[1] == shown
     pmi = ("eval", "raters", recipe, labels, "--rater", "pmi", "--languages", "th")
     code, one, _ = say(*pmi, "--record", tmp_path / "record")

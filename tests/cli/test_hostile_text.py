@@ -40,14 +40,14 @@ def is_shown_escaped(text: str) -> None:
         f'name = "x"\nlanguages = ["fi"]\ncorpus = {{ source = "{TOML}" }}',
     ],
 )
-def test_errors_about_recipes(say: Say, tmp_path: Path, line: str) -> None:
+def test_control_characters_in_errors_about_recipes_are_escaped(say: Say, tmp_path: Path, line: str) -> None:
     (tmp_path / "recipe.toml").write_text(line, "utf-8")
     code, _, errors = say("run", tmp_path / "recipe.toml", "--out", tmp_path / "run")
     assert (code, errors.count("\n")) == (1, 1)
     is_shown_escaped(errors)
 
 
-def test_a_recipe_of_a_run(say: Say, tmp_path: Path) -> None:
+def test_control_characters_in_the_recipe_of_a_run_are_escaped(say: Say, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.mark_layout()
     for content in (f'{{"{TOML}": 1}}', f'"{TOML}"'):
@@ -58,7 +58,7 @@ def test_a_recipe_of_a_run(say: Say, tmp_path: Path) -> None:
         is_shown_escaped(errors)
 
 
-def test_status(say: Say, tmp_path: Path) -> None:
+def test_control_characters_in_status_are_escaped(say: Say, tmp_path: Path) -> None:
     run, key = RunFolder(tmp_path / "run"), PASSAGE.shard("fi")
     run.mark_layout()
     run.write_file("recipe.json", recipe.dumps(factories.settings(("fi",))).encode())
@@ -70,7 +70,9 @@ def test_status(say: Say, tmp_path: Path) -> None:
     is_shown_escaped(errors or out)
 
 
-def test_what_a_run_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_progress_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     written = io.StringIO()
     log = LogProgress(written)
     log.say(EVIL)

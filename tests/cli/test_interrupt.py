@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def heard() -> Iterator[None]:
-    """Signals reach the processes that the test starts, which would inherit that a shell or ``nohup`` ignores them."""
+    """Reset signal handlers: processes that the test starts would inherit ignored signals from a shell or ``nohup``."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
     for number, handler in before.items():
         if handler == signal.SIG_IGN:
@@ -49,7 +49,7 @@ def test_an_interrupted_run_continues(
     with child(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as run:
         assert run.stderr is not None
         line_before = next(text for text in run.stderr if text.startswith(after))
-        # As a terminal does: to every process of the group.
+        # Like a terminal, send it to every process of the group.
         os.killpg(run.pid, number)
         out, errors = run.communicate(timeout=120)
     assert run.returncode == 128 + number, line_before + errors

@@ -1,4 +1,4 @@
-"""``show``: rows of runs, built folders, data sets on the Hub and files, and what cannot be shown."""
+"""``show``: rows of runs, built folders, data sets on the Hub and files, and errors."""
 
 from __future__ import annotations
 

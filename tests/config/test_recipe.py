@@ -1,4 +1,4 @@
-"""What a recipe may say, what it may not, and that nothing of it is lost."""
+"""Recipes: valid and invalid keys and values, and that they round-trip."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_every_included_recipe_is_listed() -> None:
 
 
 def test_only_recipes_with_the_embedded_generator_use_the_combined_rater() -> None:
-    """The included weights were fitted to candidates of the embedded model, so other recipes need a rater without."""
+    """The included weights were fitted to candidates of the embedded model, so other recipes use another rater."""
     raters = {name: load(name).refine for name in names()}
     combined = {name for name, refine in raters.items() if refine.rater == "combined" and not refine.weights}
     assert combined == {"demo", "english-pages", "files", "translated-pages"}
@@ -296,7 +296,7 @@ def test_flatten_gives_dotted_keys(small: Callable[..., Recipe]) -> None:
 
 def test_the_digest_is_stable() -> None:
     assert digest({"a": 1, "b": [True, None, "น้ำ"]}) == digest({"b": [True, None, "น้ำ"], "a": 1})
-    # Seeds, caches and settings of finished runs hang on this value.
+    # Seeds, caches and settings of finished runs depend on this value.
     assert digest({"a": 1, "b": 2}) == "43258cff783fe7036d8a43033f830adf"
     assert len({digest(value) for value in ({"a": 1}, {"a": 1.5}, {"a": "1"}, {"a": [1]}, {"b": 1}, [["a", 1]])}) == 6
 
@@ -360,7 +360,7 @@ def test_an_old_key_is_refused_with_the_new_one(
 
 
 def test_the_new_names_of_old_keys_exist() -> None:
-    """Every key that an error names as the new one is a key of its section."""
+    """Every new key that an error names is a key of its section."""
     kinds = {kind.__name__: kind for kind in Section.__subclasses__()}
     kinds |= {kind.__name__: kind for parent in list(kinds.values()) for kind in parent.__subclasses__()}
     for name, keys in RENAMED_KEYS.items():

@@ -1,4 +1,4 @@
-"""What a site may say, and what it may not."""
+"""Sites: valid and invalid keys and values."""
 
 from __future__ import annotations
 

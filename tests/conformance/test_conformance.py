@@ -1,9 +1,9 @@
-"""The same requests to every engine: the same greedy text, probabilities and likelihoods.
+"""Every engine gives the same greedy texts, probabilities and likelihoods for the same requests.
 
-transformers in this process is the measure. The servers are real ones and run the same weights in float32, so texts are
-equal and probabilities differ by rounding only (0.002). llama.cpp runs the four-bit file that those weights came from;
-it rounds activations to eight bits too, so probabilities may differ by 0.15 and texts part where two words are about
-equally likely (six in ten must agree; 9 of 13 do).
+transformers in this process is the reference. The servers are real ones and run the same weights in float32, so texts
+are equal and probabilities differ by rounding only (0.002). llama.cpp runs the four-bit file that those weights came
+from; it rounds activations to eight bits too, so probabilities may differ by 0.15 and texts part where two words are
+about equally likely (six in ten must agree; 9 of 13 do).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def running(command: Callable[[int], list[str]], tmp_path: Path, path: str = "/v
 
 
 def same(found: Answers, kinds: set[str], tolerance: float, texts: float = 1.0) -> None:
-    """Compare with the measure.
+    """Compare with the reference.
 
     Args:
         kinds: what the engine must be able to do.

@@ -1,4 +1,4 @@
-"""Small inputs that people reported as broken elsewhere: what the corpus stage makes of each, one test a case.
+"""Small inputs that broke other tools: the result of the corpus stage for each case.
 
 They are beside the real texts, in ``shared/cases``; see ``real_texts``. Cases of other stages are tested there.
 """

@@ -33,7 +33,7 @@ from x_instruction.seed.pairs import read_pairs
         (["mit", None, "", "mit", {"id": "gpl-3.0+"}], "mit AND gpl-3.0+"),
         (["MIT OR Apache-2.0", "CC-BY-4.0"], "(MIT OR Apache-2.0) AND CC-BY-4.0"),
         (["GPL-2.0 WITH Classpath-exception-2.0", "MIT"], "GPL-2.0 WITH Classpath-exception-2.0 AND MIT"),
-        # Names with spaces are no part of an expression.
+        # Names with spaces are not part of an expression.
         (["CC BY 4.0", "apache-2.0"], "CC BY 4.0; apache-2.0"),
         ({"id": "mit"}, "mit"),
         ({"name": "MIT License", "id": "mit"}, "mit"),

@@ -19,7 +19,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once
     assert unicodedata.is_normalized("NFC", once)
-    # What is kept can be stored.
+    # The kept text can be stored.
     assert once.encode("utf-8").decode("utf-8") == once
     assert "\x00" not in once
     assert "\n\n\n" not in once

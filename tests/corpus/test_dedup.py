@@ -135,7 +135,7 @@ def test_every_dropped_passage_is_near_an_earlier_one(tmp_path: Path) -> None:
         if isinstance(record, Dropped):
             assert record.detail.startswith("of p")
             assert any(near(i, j) for j in range(i))
-    # What stayed although it is near to something that stayed: a share that bands may miss.
+    # Pairs of kept texts that are near duplicates: bands may miss a small share.
     missed = sum(any(near(i, j) for j in kept if j < i) for i in kept)
     assert missed <= 0.05 * (len(texts) - len(kept))
 

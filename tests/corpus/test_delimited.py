@@ -1,4 +1,4 @@
-"""CSV and TSV: damaged records cost themselves, whole ones are read as ``csv`` reads them."""
+"""CSV and TSV: damaged records are skipped alone, others are read as by ``csv``."""
 
 from __future__ import annotations
 

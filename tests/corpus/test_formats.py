@@ -1,4 +1,4 @@
-"""The same documents in every format and encoding, and files that are not what their name says."""
+"""The same documents in every format and encoding, and files whose content does not match their name."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def kept(path: Path | str, **settings: Any) -> list[Passage]:
 
 
 def test_columns_may_change_their_type_between_files(tmp_path: Path) -> None:
-    """A column that is null in one file and a list in the next says nothing of the text."""
+    """A column may be null in one file and a list in the next: the text is read from both."""
     (tmp_path / "1.jsonl").write_text('{"text": "moja", "tags": null}\n{"text": null}\n{"text": {"a": 1}}\n')
     (tmp_path / "2.jsonl").write_text('{"text": "mbili", "tags": ["a"]}\n{"text": 3}\n{"tags": "x"}\n')
     assert results(tmp_path / "*.jsonl") == [

@@ -1,4 +1,4 @@
-"""JSON lists that are damaged first: what costs a row, and what the whole file."""
+"""Damaged JSON lists: what drops a row, and what refuses the file."""
 
 from __future__ import annotations
 

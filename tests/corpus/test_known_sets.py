@@ -40,7 +40,7 @@ def test_a_known_set_is_read_in_the_requested_language(folder: Path, tag: str, f
     assert sets is not None
     shared = sets.shared(TEXT, True)
     assert shared == ("'lohikeitto on suomalainen kalakeitto jossa on kermaa tilliä' is in belebele" if found else None)
-    # What models may train on is no evaluation.
+    # Training splits are not evaluation data.
     assert sets.shared(TRAINING, True) is None
 
 

@@ -1,4 +1,4 @@
-"""Real pages: what survives is in the language by a measure of its own, and what is sound survives."""
+"""Real pages: kept passages are in the language by an independent measure, and genuine pages are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corpora that are missing, damaged or wrong first; then what a good one gives."""
+"""Corpora that are missing, damaged or invalid, and documents of valid ones."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def run(corpus: Corpus, folder: Path, tag: str = "sw", **limits: Any) -> tuple[l
 
 @pytest.fixture
 def corpus(jsonl: Callable[..., Path], sample_texts: Callable[[str], list[str]]) -> Corpus:
-    """Twelve good pages, each once more with a few words changed, one more exactly, and bad ones between."""
+    """Twelve good pages, a near duplicate of each, one exact duplicate, and bad pages in between."""
     good = sample_texts("sw")
     rows: list[dict[str, Any]] = []
     for i, text in enumerate(good):

@@ -1,4 +1,4 @@
-"""The declaration of human rights in 21 languages: long articles are kept, or the language is refused."""
+"""The Universal Declaration of Human Rights in 21 languages: long articles are kept, or the language is refused."""
 
 from __future__ import annotations
 

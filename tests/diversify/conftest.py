@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def rated():
-    """Make a rated record; what is not named is filled in."""
+    """Make a rated record; omitted fields get defaults."""
 
     def make(instruction, score=0.0, language="sw", id=None, candidate=0, **values):
         number = id or hashlib.sha256(instruction.encode()).hexdigest()[:16]

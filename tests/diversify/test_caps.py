@@ -50,9 +50,9 @@ def test_a_share_is_converted_to_rows(share, quota, rows):
 def test_a_tally_counts_rows_by_group():
     caps = [Cap("domain_cap", ["a", "a", "b", None, "a"], 2), Cap("verb_cap", ["x", "y", "x", "x", "y"], 1)]
     tally = Tally(5, caps)
-    tally.take(0)  # verb x has its one: rows 2 and 3 close
+    tally.take(0)  # verb x has reached its cap of 1: rows 2 and 3 are closed
     assert tally.open.tolist() == [False, True, False, False, True]
-    tally.take(1)  # domain a has its two and verb y its one
+    tally.take(1)  # domain a has reached its cap of 2 and verb y its cap of 1
     assert not tally.open.any()
     assert [tally.full(row) for row in range(2, 5)] == [
         ("verb_cap", "x has its 1"),

@@ -104,7 +104,7 @@ def test_both_selectors_equal_a_naive_implementation(picks, quota, relevance, mo
         )
 
 
-def test_a_smaller_quota_takes_the_start_of_a_larger_one_and_leaves_the_input_alone():
+def test_a_smaller_quota_gives_a_prefix_of_a_larger_one_and_the_input_is_unchanged():
     rows = np.random.default_rng(1).normal(size=(3_000, 16)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     scores = np.random.default_rng(2).normal(size=3_000)

@@ -9,7 +9,7 @@ from x_instruction.diversify.rated_rows import RatedRows, instruction_key
 
 
 def plainly(records):
-    """Which record each is dropped for, in the words of the rule: the best score, then the first by name."""
+    """The record that each dropped one duplicates, by the rule: best score, then first by name."""
     ordered = sorted(range(len(records)), key=lambda n: (records[n].id, records[n].candidate))
     best = {}
     for number in ordered:

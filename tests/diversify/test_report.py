@@ -60,7 +60,7 @@ def test_a_report_is_json():
 
 
 def lopsided(rated):
-    """Forty that ask much the same, and five topics with two each; one duplicate and one without a score."""
+    """Forty similar instructions, two for each of five topics, one duplicate and one without a score."""
     common = [rated(f"Why does the heavy rain fall in month {i}?", score=1 + i / 100) for i in range(40)]
     rare = [
         rated(f"{verb} about {noun} {noun} {noun} now", score=i / 10)

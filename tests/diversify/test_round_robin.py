@@ -84,7 +84,7 @@ def test_clusters_with_rows_left_are_at_most_one_turn_apart(rows, quota):
 
 
 @given(rows, st.integers(0, 79))
-def test_a_smaller_quota_takes_the_start_of_a_larger_one(rows, quota):
+def test_a_smaller_quota_gives_a_prefix_of_a_larger_one(rows, quota):
     labels = renumber([label for label, _ in rows])
     scores = np.array([score for _, score in rows])
     assert turns(labels, scores, quota) == turns(labels, scores, quota + 1)[:quota]

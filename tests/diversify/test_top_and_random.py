@@ -28,7 +28,7 @@ def test_random_depends_on_the_seed_and_is_uniform():
     assert drawn.max() < 250
 
 
-def test_a_smaller_quota_takes_the_start_of_a_larger_one():
+def test_a_smaller_quota_gives_a_prefix_of_a_larger_one():
     scores = np.arange(6.0)
     for select in (top, random):
         assert rows(select(ROWS, scores, Draw(3, seed=1))) == rows(select(ROWS, scores, Draw(5, seed=1)))[:3]

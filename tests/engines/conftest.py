@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def noisy_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with random weights: no two prompts go on alike, so an error of position or mask is seen."""
+    """The tiny model with random weights: continuations of prompts differ, so errors of positions or masks show."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("noisy") / "noisy-model"
@@ -68,7 +68,7 @@ def ask() -> Callable[[Engine, Sequence[Request]], list[Result]]:
 
 @pytest.fixture(scope="session")
 def greedy(engine: TransformersEngine) -> Callable[[str, int], list[int]]:
-    """New tokens of plain ``generate`` for one prompt alone: what every batch has to equal."""
+    """New tokens of plain ``generate`` for a single prompt: every batch must equal it."""
 
     def write(prompt: str, tokens: int) -> list[int]:
         ids = engine.tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -89,7 +89,7 @@ def likelihood(engine: TransformersEngine) -> Callable[[str, str], tuple[float, 
 
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
-    """A Text Generation Inference server that finds nothing wrong with what it is asked, tried again at once."""
+    """A Text Generation Inference server that must find no invalid request; retries do not wait."""
     from engines.tgi_double import Double
 
     monkeypatch.setattr("x_instruction.engines.remote.http.FIRST_WAIT", 0.002)

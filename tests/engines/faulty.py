@@ -1,4 +1,4 @@
-"""A proxy that fails now and then, on the wire: ``python tests/engines/faulty.py --upstream PORT --rate 0.1``.
+"""A proxy that fails at random on the connection: ``python tests/engines/faulty.py --upstream PORT --rate 0.1``.
 
 Each request has one fault at most: the connection is dropped before anything is answered, the answer stalls, is
 429 (with Retry-After or without), 500, 502 or 503, is cut in its JSON though the length says otherwise, or the
@@ -32,7 +32,7 @@ class Proxy:
         writer.close()
 
     async def one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether the connection lives on."""
+        """Answer one request. Returns whether the connection stays open."""
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.readexactly(_length(head))
         path = head.split(b" ", 2)[1]

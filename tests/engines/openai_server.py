@@ -49,7 +49,7 @@ def write_recipe(path: Path, url: str = "") -> Path:
 
 
 def reply(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What the model answers."""
+    """The answer of the model."""
     asked = body.get("prompt") or body["messages"]
     draw = hashlib.sha256(json.dumps([asked, body.get("seed")]).encode()).digest()
     text = f"How does one {_VERBS[draw[0] % 10]} {_THINGS[draw[1] % 10]} in the year {draw[2] + 1700}?"
@@ -78,7 +78,7 @@ class OpenAIServer:
 
     Args:
         fault: looks at a request's path and body; what it returns (status and JSON or text) is answered instead.
-        key: the key that it wants.
+        key: the expected key.
         models: names that it lists.
         port: to listen on; 0 for a free one.
     """

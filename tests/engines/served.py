@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Served:
-    """What is shared by all connections."""
+    """State shared by all connections."""
 
     def __init__(self, latency: float, capacity: int) -> None:
         self.latency = latency

@@ -1,4 +1,4 @@
-"""Adapters that ship with the package: small, with a true card, and of use."""
+"""Adapters included in the package: small, useful and with a current card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch files: what is asked, what is understood, and a whole run by files against the same run by a live server."""
+"""Batch files: requests, results, and a whole run by files compared with a run by a live server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def go(recipe: Recipe, root: Path, until: str = "rated", **more: Any) -> RunFold
 
 
 def wait(recipe: Recipe, root: Path) -> str:
-    """A run up to where requests wait; what it says."""
+    """Run until requests wait. Returns the message."""
     with pytest.raises(EngineError, match="wait for answers") as caught:
         go(recipe, root)
     return str(caught.value)
@@ -100,7 +100,7 @@ def by_files(recipe: Recipe, root: Path) -> None:
     go(recipe, root)
 
 
-# What is asked and understood
+# Requests and results
 
 
 @pytest.mark.parametrize("tag", ["sw", "zh-Hant", "sl-rozaj-biske-1994", "de-Latn-CH-1996-x-a-b-c-d"])
@@ -267,7 +267,7 @@ def test_reading_a_file_again_does_not_count_tokens_again(served_recipe: Write, 
     assert (first.answered, first.known, again.answered, again.known) == (40, 0, 0, 40)
     assert again.failed == first.failed
     assert spent(RunFolder(root), recipe) == pytest.approx(tokens * 10 / 1e6)
-    # Asked and answered a second time, it was paid for a second time.
+    # A request answered twice was paid for twice.
     twice = [answer(line) | {"id": "another"} for line in lines[:40]]
     take(root, recipe, save(tmp_path / "twice.jsonl", twice))
     assert spent(RunFolder(root), recipe) == pytest.approx(2 * tokens * 10 / 1e6)
@@ -469,7 +469,7 @@ def test_a_run_without_files_or_passages_is_reported(served_recipe: Write, tmp_p
         waiting(tmp_path / "run", served_recipe())
 
 
-# Kills, for real
+# Killed processes
 
 CHILD = """
 import os, signal, sys

@@ -1,4 +1,4 @@
-"""Chat models of all kinds, over real HTTP and here: thinking, without a system role, talkative, refusing, rambling."""
+"""Chat models of all kinds, over HTTP and in process: thinking, no system role, verbose, refusing, rambling."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SYSTEM, THINKING = "system", "chat_template_kwargs"
 
 
 def question(body: Body) -> str:
-    """What a plain server answers: the same to equal seeds."""
+    """The answer of a plain server: equal seeds give equal answers."""
     draw = hashlib.sha256(str(body.get("seed")).encode()).digest()
     verb, thing = ("cook", "grow", "paint", "sell")[draw[0] % 4], ("rice", "goats", "maps", "nets")[draw[1] % 4]
     return f"How did people {verb} {thing} in the year {draw[2] + 1700}?"
@@ -109,7 +109,7 @@ def instructions(outcomes: Sequence[Candidate | Dropped]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What comes of a server without any of this."""
+    """The result with a plain server."""
     path = tmp_path_factory.mktemp("plain") / "prompt.txt"
     path.write_text(PROMPT, "utf-8")
     with OpenAIServer(fault=refusing(())) as server:
@@ -234,7 +234,7 @@ def test_invalid_answers_are_not_kept(tmp_path: Path) -> None:
     assert {"refusal", "not_answerable", "cut_off", "mentions_the_text", "empty", "below_threshold"} <= reasons.keys()
 
 
-# A model here
+# A model in this process
 
 
 @pytest.fixture(scope="module")

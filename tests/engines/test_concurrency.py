@@ -1,4 +1,4 @@
-"""Concurrency finds the server's capacity in a simulation: queues in silence, refuses, gets slower, recovers."""
+"""Concurrency control finds the capacity of simulated servers that queue, refuse, slow down and recover."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
 
 
 class Simulation:
-    """A server that works on ``capacity`` requests at once (0: all); above ``refuses`` under way it answers 429."""
+    """A server that works on ``capacity`` requests at once (0: all), and answers 429 above ``refuses`` in flight."""
 
     def __init__(self, capacity: int = 0, refuses: int = 0, stray: float = 0.0, ceiling: int = 256) -> None:
         self.capacity, self.refuses, self.stray = capacity, refuses, stray
@@ -23,7 +23,7 @@ class Simulation:
         self.working: list[tuple[float, float, bool]] = []
 
     def run(self, requests: int) -> float:
-        """Answers a second."""
+        """Answers per second."""
         answered, began = 0, self.now
         while answered < requests:
             while len(self.waiting) + len(self.working) < self.limiter.limit:

@@ -101,7 +101,7 @@ def test_endpoints_can_be_lost_and_added_during_a_run(file, expected):
         assert answered(opened(endpoints_file=str(file)), meanwhile) == expected
         asked = [work(server) for server in (first, second, third)]
         assert all(asked), asked
-        # What the second one had not answered was sent again.
+        # Requests that the second server did not answer were sent again.
         assert len(REQUESTS) <= sum(asked) <= 1.05 * len(REQUESTS)
 
 

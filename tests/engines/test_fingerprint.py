@@ -1,4 +1,4 @@
-"""What decides an output: declared on the fields, and by the content of models."""
+"""Fingerprints: settings that change the output, and the content of models."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_local_model_is_identified_by_content_and_not_by_path(tiny_model: Path
     assert fingerprint(one) != fingerprint(two)
 
 
-def test_a_renamed_file_makes_another_model(tiny_model: Path, tmp_path: Path) -> None:
+def test_renaming_a_file_changes_the_fingerprint(tiny_model: Path, tmp_path: Path) -> None:
     """Its time is the same, so only its name tells that the folder has changed."""
     copied = shutil.copytree(tiny_model, tmp_path / "model")
     (copied / "extra.json").write_text("{}")
@@ -81,7 +81,7 @@ def test_a_renamed_file_makes_another_model(tiny_model: Path, tmp_path: Path) ->
     assert fingerprint(Model(name=str(copied))) != before
 
 
-def test_a_model_of_the_hub_is_its_commit(hub_cache: Path) -> None:
+def test_a_hub_model_is_identified_by_its_commit(hub_cache: Path) -> None:
     for revision in ("main", "v2"):
         cached(hub_cache, "org/model", revision)
     cached(hub_cache, "org/adapter", "main")
@@ -91,7 +91,7 @@ def test_a_model_of_the_hub_is_its_commit(hub_cache: Path) -> None:
     assert fingerprint(Model(name="org/model"))["revision"] == commit_of("org/model", "main")
 
 
-def test_a_local_adapter_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_local_adapter_is_identified_by_its_content(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     model = Model(name=str(tiny_model), adapter=str(tmp_path))
     before = fingerprint(model)

@@ -1,4 +1,4 @@
-"""Whatever a server sends becomes an answer, or a failure with a reason; never a traceback."""
+"""Any answer of a server gives a result or a failure with a reason, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from x_instruction.engines.request_cache import ImportedResult, RequestCache
 
 
 class _Unasked:
-    """An engine that is never asked."""
+    """An engine that gets no requests."""
 
     model, revision = "unasked", "main"
 

@@ -1,4 +1,4 @@
-"""The client against servers that are wrong, sick or hostile: a clear error, or a failed record with its reason."""
+"""The client with wrong, failing and hostile servers: a clear error, or a failed record with its reason."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def answers(engine: OpenAIEngine, requests: list[Request]) -> list[Result]:
     return [found[position] for position in range(len(requests))]
 
 
-# Before any record is spent
+# Before the first request
 
 
 def test_an_address_is_required() -> None:
@@ -219,7 +219,7 @@ def test_a_server_without_completions_is_reported(live: Live) -> None:
         make(live)
 
 
-# While records are answered
+# While requests are answered
 
 
 def test_an_exhausted_quota_stops_at_once(live: Live) -> None:
@@ -246,7 +246,7 @@ def test_an_expired_key_stops_at_once(live: Live, tmp_path: Path) -> None:
     with RequestCache(tmp_path / "a.sqlite", engine, {}) as cache:
         before = len(live.seen)
         assert len(cache.ask(requests)) == 100
-        # What was answered before is not asked again.
+        # Answered requests are not sent again.
         assert len(live.seen) - before <= 100 - 25
 
 
@@ -374,7 +374,7 @@ def test_a_server_with_another_response_shape_is_reported(
         make(live)
 
 
-def test_a_server_that_fails_now_and_then_looks_like_itself(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_faults_do_not_change_the_probed_capabilities(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the requests of a worker that starts then would have another form, and other answers."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     expected = make(live).probed
@@ -404,7 +404,7 @@ def test_a_server_that_fails_now_and_then_looks_like_itself(live: Live, monkeypa
     assert min(seen.values()) > 1
 
 
-def test_a_server_that_is_too_slow_for_its_first_requests_is_named(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_too_slow_for_the_probes_is_reported(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
     async def slow(request: web.Request) -> web.Response:
@@ -564,7 +564,7 @@ def test_stopping_early_leaves_no_requests_in_flight(live: Live) -> None:
     assert len(answers(engine, [Completion(f"{n}", 4) for n in range(100)])) == 100
 
 
-# What goes over the wire
+# Requests on the wire
 
 
 def test_the_wire_format(live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -653,7 +653,7 @@ def test_two_thousand_requests_over_a_faulty_connection_succeed(faulty: tuple[in
     assert not failed
     assert totals["requests_sent"] == 2_000
     assert engine.client.counts.retried > 100
-    # None is lost, and none is asked again without cause: only cut answers reach the server twice.
+    # No request is lost or repeated without cause: only those with cut answers reach the server twice.
     repeats = {prompt: number for prompt, number in asked(port).items() if prompt.startswith("p ")}
     assert len(repeats) == 2_000
     assert sum(repeats.values()) < 2_000 + engine.client.counts.retried

@@ -17,7 +17,7 @@ URL = "http://localhost:1/v1"
 
 @pytest.fixture(autouse=True)
 def _none_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Set first, so that what a test allows is undone after it.
+    # Set first, so that changes of a test are undone after it.
     monkeypatch.setenv(keys.ALLOWED, "")
 
 

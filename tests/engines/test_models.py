@@ -1,4 +1,4 @@
-"""Finding a model's files: what is refused, and the embedded encoder for real."""
+"""Finding the files of a model: errors, and the embedded encoder."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Makes every package look as if it stood in this folder."""
+    """Makes every package look as if it were in this folder."""
     spec = ModuleSpec("package", None, is_package=True)
     spec.submodule_search_locations = [str(folder)]
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: spec)

@@ -69,7 +69,7 @@ def test_an_unencodable_prompt_is_refused(tokenizer: Any) -> None:
         ({"a": CHATML, "b": CHATML}, "cannot be used: "),
     ],
 )
-def test_a_template_of_a_stranger_that_fails_is_one_line(tokenizer: Any, template: Any, says: str) -> None:
+def test_a_failing_chat_template_is_reported_in_one_line(tokenizer: Any, template: Any, says: str) -> None:
     with pytest.raises(EngineError, match=re.escape(f"the chat template of tiny {says}")):
         encoder(tokenizer, template).prompt((("user", "x"),))
 
@@ -113,7 +113,7 @@ def test_control_tokens_in_a_plain_text_are_text(tokenizer: Any) -> None:
     assert len(made.text(made.truncate(INJECTED, 5))) <= 5
 
 
-def test_a_text_is_truncated_alike_after_calls_with_other_settings(tokenizer: Any) -> None:
+def test_truncation_does_not_depend_on_earlier_calls(tokenizer: Any) -> None:
     made = encoder(tokenizer)
     expected = [made.truncate(INJECTED, number) for number in range(12)]
     options = {"truncation": True, "max_length": 3, "padding": "max_length", "split_special_tokens": False}

@@ -1,4 +1,4 @@
-"""What was asked and answered stays, through other processes, failures and kills."""
+"""Requests and answers are kept across processes, failures and kills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from x_instruction.errors import BudgetReached, EngineError, ShardError
 
 
 class Scripted:
-    """Answers with the prompt turned round, in batches of two; may fail, or do something, at the n-th request."""
+    """Answers with the reversed prompt, in batches of two; may fail or call something at the n-th request."""
 
     capabilities = frozenset({"complete", "choose", "score"})
     chat = False
@@ -77,7 +77,7 @@ def texts(results: Sequence[Result]) -> list[str]:
     return [result.text for result in results if isinstance(result, Completed)]
 
 
-# What is in the way
+# Unusable files
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5_000])
@@ -191,23 +191,23 @@ def test_a_damaged_answer_is_asked_for_again(path: Path, kind: str, kept: str) -
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the file size limit is of POSIX")
-def test_a_full_disk_is_one_line_that_keeps_paid_answers(path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_answers_are_kept(path: Path) -> None:
     """The limit on the size of files is to SQLite what a full disk is: a write that fails in the middle of a file."""
     with RequestCache(path, Scripted(), {}) as cache:
         first = cache.ask(REQUESTS[:2])
     more: list[Request] = [Completion("x" * 10_000 + str(n), 4) for n in range(64)]
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    said = []
+    messages = []
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 8_192, before[1]))
         for ask in (lambda cache: cache.ask(more), lambda cache: list(cache.ask_parts([more], len(more)))):
             with pytest.raises(ShardError) as caught, RequestCache(path, Scripted(), {}) as cache:
                 ask(cache)
-            said.append(str(caught.value))
+            messages.append(str(caught.value))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    for message in said:
+    for message in messages:
         assert re.fullmatch(r"cannot (use|write) the request cache .*sqlite: .*; free disk space or .*", message)
         assert message.endswith("its answers are kept")
         assert not re.search("remove|delete", message)
@@ -320,7 +320,7 @@ def test_totals_grow_over_attempts(path: Path) -> None:
 
 
 class Streamed(Scripted):
-    """Answers with the prompt turned round, one of up to ``window`` requests at a time: by default the last one."""
+    """Answers with the reversed prompt, one of up to ``window`` requests at a time: by default the last one."""
 
     def __init__(self, window: int = 3, which: int = -1, **options: Any) -> None:
         super().__init__(**options)
@@ -435,7 +435,7 @@ def test_an_engine_with_missing_answers_is_reported(path: Path) -> None:
         list(cache.ask_parts(parts(3, 3), 6))
 
 
-# Kills, for real
+# Killed processes
 
 CHILD = """
 import os, signal, sys

@@ -1,4 +1,4 @@
-"""The draw against the exact truncated softmax, and where a text is cut."""
+"""Draws compared with the exact truncated softmax, and stops in texts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_draws_follow_the_truncated_softmax(temperature: float, top_k: int, top_
         counts[int(sampling(torch.empty(0), scores).argmax())] += 1
     expected = exact(temperature, top_k, top_p) if top_p else [0, 0, 0, 1, 0, 0]
     for count, share in zip(counts, expected, strict=True):
-        # Five standard deviations: with a fixed seed this passes or fails for good.
+        # Five standard deviations; the seed is fixed, so the result is deterministic.
         assert abs(count - 2_000 * share) <= 5 * math.sqrt(2_000 * share * (1 - share))
 
 

@@ -1,4 +1,4 @@
-"""Streams of events, cut anywhere and dressed in every way that the standard allows."""
+"""Streams of events in every form that the standard allows, split at any byte."""
 
 from __future__ import annotations
 

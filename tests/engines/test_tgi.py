@@ -1,4 +1,4 @@
-"""The tgi engine against a server made of the API's own description: from the first look to a text."""
+"""The tgi engine with a server made from the API description: from the first probe to a text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from x_instruction.errors import EngineError, NotCapable
 KEY = "hf_very_secret"
 
 
-# Before any record is spent
+# Before the first request
 
 
 def test_an_address_is_required() -> None:
@@ -244,7 +244,7 @@ def test_concurrency_is_limited_by_the_server(double: Double) -> None:
 
 @pytest.mark.parametrize("required", [False, True])
 def test_every_documented_success_is_read(double: Double, required: bool) -> None:
-    """Whatever the description allows to be left out is."""
+    """Answers leave out every optional field of the description."""
     engine = make(double)
     made = tgi_spec.example("GenerateResponse", required)
     double.script("/generate", lambda body: web.json_response(made))

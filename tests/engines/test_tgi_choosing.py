@@ -20,7 +20,7 @@ LEVELS = tuple(f" {level}" for level in range(1, 6))
 
 
 def first_tokens(text: str, words: tuple[str, ...]) -> list[float]:
-    """What the toy model makes of the first token of each answer, as probabilities."""
+    """Probabilities that the toy model gives the first token of each answer."""
     ids = [BOS, *map(number, pieces(text))]
     weights = [2.718281828459045 ** logprob(ids, number(word)) for word in words]
     return [weight / sum(weights) for weight in weights]
@@ -52,7 +52,7 @@ def test_answers_are_escaped_in_the_grammar() -> None:
 
 
 def test_an_answer_without_a_listed_probability_is_scored(double: Double) -> None:
-    """The grammar lets a lone space through, too, so that one of the five is missing now and then."""
+    """The grammar also allows a single space, so that one of the five is sometimes not listed."""
     double.max_top_n = 1
     found = one(make(double), Choice("Rate it:", LEVELS)).probabilities
     weights = [2.718281828459045 ** likelihood("Rate it:", level) for level in LEVELS]

@@ -108,7 +108,7 @@ WAYS: dict[str, Callable[[int, dict[str, str]], Scripted]] = {
 def test_temporary_errors_are_retried_and_permanent_ones_fail(
     double: Double, path: str, status: int, kind: str, reason: str
 ) -> None:
-    """What passes is tried again, what stays is not, and in a stream it is the same."""
+    """Temporary errors are retried and permanent ones are not, also in a stream."""
     double.template = "" if path == "/v1/chat/completions" else "<s>"
     engine = make(double, stream=path == "/generate_stream")
     error = WAYS[path](status, {"error": "it went wrong", "error_type": kind})

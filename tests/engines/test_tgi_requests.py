@@ -1,4 +1,4 @@
-"""Whatever is asked, what goes over the wire follows the description of Text Generation Inference's API."""
+"""Every request follows the description of the API of Text Generation Inference."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_completions_follow_the_api_description(
     double: Double, known: dict[str, TgiEngine], name: str, requests: list[Completion]
 ) -> None:
     for result in ask(double, known[name], *requests):
-        # Nothing that was sent is called invalid by the rules that the server adds to its description.
+        # The server's rules beyond its description accept every request, too.
         assert isinstance(result, Completed) or result.reason == "engine_too_long"
 
 

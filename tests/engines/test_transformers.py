@@ -1,4 +1,4 @@
-"""The engine against plain transformers, one prompt at a time: batches, prefixes and caches must not be seen."""
+"""The engine equals plain transformers with one prompt at a time, whatever the batches, prefixes and caches."""
 
 from __future__ import annotations
 
@@ -420,7 +420,7 @@ def continuous(noisy_model: Path) -> TransformersEngine:
     from transformers import ContinuousBatchingConfig
 
     engine = TransformersEngine(Model(name=str(noisy_model), batching="continuous"))
-    # Left alone it takes most of the machine's memory for its cache.
+    # By default, its cache takes most of the memory.
     engine.network.generate_batch = partial(
         engine.network.generate_batch,
         continuous_batching_config=ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=128),

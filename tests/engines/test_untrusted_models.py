@@ -1,4 +1,4 @@
-"""Models of strangers: code that comes with a model is never run, and pickled weights are never read."""
+"""Untrusted models: code in a model folder is never run, and pickled weights are never read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real vLLM, in process: the texts, probabilities and likelihoods of plain transformers; failures; resuming."""
+"""vLLM in process: texts, probabilities and likelihoods equal plain transformers; failures; resuming."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from x_instruction.errors import EngineError, MissingExtra, NotCapable
 
 Ask = Callable[[Engine, Sequence[Request]], list[Result]]
 
-# vLLM and what it imports warn of their own affairs.
+# Warnings of vLLM and its imports are not ours.
 real = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
 CONTEXT = 512
 CHAT = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
@@ -298,7 +298,7 @@ class TestStream:
         assert sum(a != b for a, b in pairwise(passages)) == len(set(passages)) - 1
         assert vllm.plan([]) == []
 
-    def test_short_answers_come_before_long_ones_end(self, vllm: Any) -> None:
+    def test_short_answers_are_returned_before_long_ones_finish(self, vllm: Any) -> None:
         answers = vllm.answer([Completion("a", 200), Completion("b", 2)])
         assert next(answers)[0] == 1
         assert [position for position, _ in answers] == [0]
@@ -388,7 +388,7 @@ class TestAdapters:
             assert isinstance(ours, Scored)
             assert isinstance(theirs, Scored)
             assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=1e-3)
-        # The model without it is loaded again by asking it, in the place of the other.
+        # A request to the model without it loads that model again in place of the other.
         assert ask(vllm, requests) != written
         assert tuned._llm is None
         assert ask(tuned, requests) == written

@@ -34,12 +34,12 @@ def number(piece: str) -> int:
 
 
 def logprob(before: list[int], token: int) -> float:
-    """What the toy model makes of a token after others."""
+    """Log-probability that the toy model gives a token after others."""
     return -0.01 - zlib.crc32(repr((before[-3:], token)).encode()) % 900 / 100
 
 
 class Invalid(Exception):
-    """What the server calls a 422."""
+    """A 422 of the server."""
 
 
 class Double:
@@ -81,7 +81,7 @@ class Double:
         self.thread.join()
         self.loop.close()
 
-    # What a test says and asks
+    # Scripting and inspecting
 
     def script(self, path: str, *answers: Scripted) -> None:
         """The next answers of a route."""
@@ -191,7 +191,7 @@ class Double:
         return sorted(listed, key=lambda top: -top["logprob"])[: p["top_n_tokens"]]
 
     def _check(self, ids: list[int], p: dict[str, Any], stream: bool) -> None:
-        """What the server refuses beyond its description."""
+        """Requests that the server refuses beyond its description."""
         best_of, total, longest = p.get("best_of") or 1, self.info["max_total_tokens"], self.info["max_input_tokens"]
         sampling = p.get("do_sample") or any(p.get(name) for name in ("temperature", "top_k", "top_p", "typical_p"))
         rules = {

@@ -16,7 +16,7 @@ ROUTES = ["/generate", "/generate_stream", "/tokenize", "/chat_tokenize", "/v1/c
 
 
 def _plain(value: Any) -> Any:
-    """The description in the letter of OpenAPI 3.0, without which a validator would pass over half of it.
+    """The description as strict OpenAPI 3.0; otherwise a validator would skip half of it.
 
     It writes exclusive bounds as numbers, as later versions do, defaults as texts, and a discriminator over schemas
     that have no names; without that, ``oneOf`` tells them apart.

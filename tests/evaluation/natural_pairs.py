@@ -1,4 +1,4 @@
-"""What tests of judges share: natural responses in two languages, and what a sound judge knows about them."""
+"""What tests of judges share: natural responses in two languages, and what a reliable judge knows about them."""
 
 from __future__ import annotations
 

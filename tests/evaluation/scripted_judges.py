@@ -1,4 +1,4 @@
-"""Judges made on purpose, behind a real OpenAI-compatible server: a sound one, and one for each bias."""
+"""Scripted judges behind a real OpenAI-compatible server: a reliable one, and one for each bias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tuned model is worth: by hand, by one plain forward pass, and what is refused."""
+"""Held-out evaluation of a tuned model: by hand, by one plain forward pass, and errors."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_no_rows_give_no_figures() -> None:
 
 
 def test_differences_are_computed_by_pair() -> None:
-    """Where every row is better by the same, there is no doubt, however unlike the rows are."""
+    """If every row is better by the same amount, the interval is a point, however different the rows are."""
     a = [row(str(n), float(n * n), 10, n % 2 == 0) for n in range(40)]
     b = [replace(held, bits=held.bits + 5.0) for held in reversed(a)]
     found = difference(a, b)["all"]

@@ -132,7 +132,7 @@ def test_judgements_are_written_in_the_layout_of_the_paper(
 def test_existing_judgements_count_only_where_the_passport_allows(
     natural: Natural, answered: Path, tmp_path: Path, say: Say
 ) -> None:
-    """The passport is of Finnish alone, so nothing counts in Swahili, nor for the whole."""
+    """The passport covers Finnish only, so no judgement counts in Swahili or overall."""
     with JudgeServer(sound(natural.responses)) as server:
         passport = ["eval", "judge-passport", "judge", *natural.paths, "--out", tmp_path / "passport"]
         assert say(*passport, "--languages", "fi", "--limit", "10", "--no-own", *served(server))[0] == 0

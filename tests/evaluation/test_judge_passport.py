@@ -1,4 +1,4 @@
-"""A judge's passport: every bias is named with its size, over a real server, and a sound judge passes."""
+"""A judge's passport: every bias is named with its size, over a real server, and a reliable judge passes."""
 
 from __future__ import annotations
 

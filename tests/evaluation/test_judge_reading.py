@@ -1,4 +1,4 @@
-"""What a judge's text says, by hand and on real texts."""
+"""Reading the answers of judges, by hand and from real texts."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_side_by_side_score_of_the_pinch_paper() -> None:
 
 @pytest.mark.parametrize(("questions", "low"), [(range(8), 0.6756), (["1", "2"] * 4, 0.3424)])
 def test_the_interval_of_wins_is_wilsons(questions: Sequence[object], low: float) -> None:
-    """8 / (8 + 1.96 ** 2) for eight questions; what is certain of the others is their complement."""
+    """8 / (8 + 1.96 ** 2) for eight questions, and the complement for losses."""
     found = side_by_side([1.0] * 8, list(map(str, questions)))
     assert (found.win.low, found.win.high) == (pytest.approx(low, abs=1e-4), 1.0)
     assert (found.loss.low, found.loss.high) == (0.0, pytest.approx(1 - low, abs=1e-4))

@@ -1,4 +1,4 @@
-"""``eval language`` on a folder of answers: figures, records and what is refused."""
+"""``eval language`` on a folder of answers: figures, records and errors."""
 
 from __future__ import annotations
 

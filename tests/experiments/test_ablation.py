@@ -1,4 +1,4 @@
-"""One thing changed at a time: what each study changes, and that what is common is made once."""
+"""Ablations: the settings that each study changes, and that common parts are made once."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def inodes(root: Path) -> dict[str, int]:
 def test_models_are_reused_if_they_would_be_identical(
     learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path
 ) -> None:
-    """Documents are kept from a generator for its rater's sake, so another rater's may have learnt from more."""
+    """A generator is not trained on documents reserved for its rater, so another rater may leave it more documents."""
     raters = [one.variant for one in ablate(learning(), "raters", tmp_path, 1, False, NullProgress())]
     assert raters == ["trained", "pmi", "contrastive", "consensus", "prompted", "combined"]
     assert tuned[:2] == ["trained/generator-0", "trained/rater-0"]
@@ -226,7 +226,7 @@ def test_later_rounds_reuse_earlier_ones(learning: Callable[..., Recipe], tuned:
     assert tuned == [f"{number}-rounds/{role}-{number}" for number in range(4) for role in ("generator", "rater")]
 
 
-def test_a_kill_while_files_are_reused_leaves_no_variant(
+def test_a_kill_while_files_are_reused_leaves_no_partial_variant(
     learning: Callable[..., Recipe], tuned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variant's folder appears only once it is complete."""

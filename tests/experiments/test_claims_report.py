@@ -1,4 +1,4 @@
-"""What people see of the experiments: verdicts in words, the plot, the page of a run and that of the documentation."""
+"""Reports of the experiments: verdicts in words, the plot, the page of a run and the documentation page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of experiments: what they leave, also after a kill, a failure and with bad input."""
+"""Runs of experiments: their results, also after a kill, a failure and with bad input."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_held_out_documents_are_not_trained_on(shipped: list[Document]) -> None:
         assert len(documents) == getattr(settings, name)
     assert {one.language for one in parts.heldout["unseen_language"]} == set(settings.heldout_languages)
     assert {one.language for one in parts.heldout["seen"] + parts.heldout["unseen_source"]} <= tags
-    # The order of the rows says nothing, the seed does.
+    # The split depends on the seed and not on the order of the rows.
     assert split(shipped[::-1], settings) == parts
     assert split(shipped, settings.replace(seed=1)) != parts
 

@@ -54,7 +54,7 @@ def test_a_file_is_new_changed_or_published(
     assert source_size(source) == 5
 
 
-def test_what_is_kept_as_it_was_given() -> None:
+def test_compare_files_returns_its_arguments_unchanged() -> None:
     notes = iter(["Swahili is new"])
     changes = compare_files(Remote(), {}, {"kept.csv": SHA256}, [], title="", mergeable=False, notes=notes)
     assert (changes.notes, changes.mergeable, changes.sent) == (("Swahili is new",), False, {})

@@ -1,4 +1,4 @@
-"""Publishing models: what is bad is refused with the Hub untouched, what is good loads back from where it went."""
+"""Publishing models: invalid input is refused without changing the Hub, and published models load back."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, base: str
     model.save_pretrained(root / "whole", max_shard_size="100KB")
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     with warnings.catch_warnings():
-        # peft asks transformers by a name that goes.
+        # peft calls transformers by a deprecated name.
         warnings.simplefilter("ignore", FutureWarning)
         adapter = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapter.save_pretrained(root / "adapter")
@@ -107,7 +107,7 @@ def adapter(models: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rater(adapter: Path) -> Path:
-    """An adapter as a run leaves it: no tokenizer, for the base's is asked with."""
+    """An adapter as a run writes it: without a tokenizer, because that of the base model is used."""
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "evaluation/results.json"):
         (adapter / name).unlink()
     edit(adapter / TRAINING, task="ratings", prompt="")

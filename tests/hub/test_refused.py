@@ -1,4 +1,4 @@
-"""What is refused, and that nothing was published then."""
+"""Refusals, and that nothing is published after one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold whatever happens: kills, faults on the way, and many at a time."""
+"""Publishing survives kills, network faults and concurrency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local hub that does wrong what a file says: ``python tests/local_hub/faulty_server.py FAULTS.json OPTIONS``.
+"""A local hub with the faults listed in a file: ``python tests/local_hub/faulty_server.py FAULTS.json OPTIONS``.
 
 The file is a list of ``{"method", "path", "times"}``, the path a regular expression, and one of ``{"status": 500}``
 (with ``"headers"`` if any), ``{"drop": true}`` (the connection is cut within the answer) and ``{"wait": seconds}``.

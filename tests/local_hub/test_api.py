@@ -1,4 +1,4 @@
-"""``HfApi`` over what a repository has beside its files: refs, history, pull requests, collections, access."""
+"""``HfApi`` for everything but files: refs, history, pull requests, collections, access."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import parse_ratelimit_headers
 from local_hub_fixture import Api, RunningHub, start
 
-# The client's own upload without Xet does what its HTTP library no longer likes.
+# The client's upload without Xet uses a deprecated feature of its HTTP library.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 

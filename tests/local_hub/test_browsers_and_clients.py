@@ -1,4 +1,4 @@
-"""What the hub answers where it once differed from the Hub, and what it refuses from pages of other sites."""
+"""Answers that once differed from the Hub, and requests from other sites that are refused."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_request_that_never_starts_times_out(monkeypatch: pytest.MonkeyPatch, 
 
             ended = asyncio.create_task(read())
             for byte in rest:
-                # A byte now and then is no request.
+                # A byte from time to time is not a request.
                 writer.write(bytes([byte]))
                 if (await asyncio.wait([ended], timeout=0.01))[0]:
                     break
@@ -156,9 +156,7 @@ def test_a_request_that_never_starts_times_out(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     "path", ["/api/repos/create", "/api/models/ci/m/commit/main", "/api/models/ci/m/preupload/main"]
 )
-def test_a_body_that_stops_coming_is_not_awaited(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, body: str
-) -> None:
+def test_a_stalled_body_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, body: str) -> None:
     monkeypatch.setattr("x_instruction.local_hub.incoming.STALLED", 0.2)
     monkeypatch.setattr("x_instruction.local_hub.app.LINGER", 0.1)
     hub, tokens = server.open_hub(tmp_path, Limits(), {"ci": "write"})
@@ -175,7 +173,7 @@ def test_a_body_that_stops_coming_is_not_awaited(
     assert b"nothing came for 0.2 seconds" in answer
 
 
-def test_an_answer_that_is_not_read_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_response_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "UNREAD", 0.2)
     content = bytes(64 << 20)
     app = Starlette(routes=[Route("/", lambda request: Response(content))])
@@ -194,7 +192,7 @@ def test_an_answer_that_is_not_read_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asyncio.run(serve()) < len(content)
 
 
-def test_repositories_that_are_deleted_while_they_are_asked_for(local_hub: RunningHub) -> None:
+def test_repositories_may_be_deleted_during_requests(local_hub: RunningHub) -> None:
     """Each request comes before or after, and lists leave out what is gone."""
     named = {"name": "d", "organization": "races", "type": "dataset"}
     repo = "races/d"

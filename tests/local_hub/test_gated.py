@@ -1,4 +1,4 @@
-"""Every route that a visitor can read, on a gated repository: who was not let in sees nothing of a file's content."""
+"""No route of a gated repository shows the content of files to accounts without access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from x_instruction.local_hub.app import ROUTES
 
-# In every file of the repository, and in no name, title or comment.
+# This text is in every file of the repository, and in no name, title or comment.
 SECRET = "quincunx"
 REPO = "gates/d"
 

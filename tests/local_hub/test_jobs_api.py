@@ -1,4 +1,4 @@
-"""Jobs: the Hub's own client and its command line over them, what ends them, and requests that no client makes."""
+"""Jobs: with the client of the Hub and its command line, how they end, and hostile requests."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_the_command_line_client_runs_jobs(jobs_hub: RunningHub, tmp_path: Path)
 
 
 def test_jobs_stop_with_the_server(tmp_path: Path) -> None:
-    """Terminated, it cancels them; killed, they end by themselves and are errors at the next start."""
+    """A terminated server cancels its jobs. If it is killed, they end and are errors at the next start."""
     spec = {"command": ["sh", "-c", "echo $$ > $PIDS/$JOB_ID.new; mv $PIDS/$JOB_ID.new $PIDS/$JOB_ID; sleep 600"]}
     spec |= {"environment": {"PIDS": str(tmp_path)}}  # type: ignore[dict-item]
     stages = {}

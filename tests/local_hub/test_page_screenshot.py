@@ -1,4 +1,4 @@
-"""What a person sees: the pages in a real browser, with scripts of all directions and hostile rows."""
+"""The pages in a real browser, with scripts of all directions and hostile rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from x_instruction.languages import language
 
 pytestmark = [
     pytest.mark.browser,
-    # On CI its absence is a failure, so that the tests are not left out unseen.
+    # On CI a missing browser is a failure, so that the tests are not skipped silently.
     pytest.mark.skipif(found() is None and os.environ.get("CI") != "true", reason="no chromium"),
 ]
 SCRIPTS = {

@@ -1,4 +1,4 @@
-"""The pages: what they show, and that nothing of a repository runs in them."""
+"""The pages: their content, and that scripts of a repository do not run."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_scripts_of_a_repository_do_not_run(local_hub: RunningHub, repo: str) ->
 
 
 def test_hidden_characters_are_marked(local_hub: RunningHub, repo: str) -> None:
-    """Where people write, and in names of files, configurations and columns."""
+    """In texts, and in names of files, configurations and columns."""
     name = "ro\u202ews"
     files = {
         "README.md": f'---\nconfigs: [{{config_name: "{name}", data_files: "*.parquet"}}]\n---\n# Set\n'.encode(),

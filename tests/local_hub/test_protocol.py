@@ -1,4 +1,4 @@
-"""What is answered to requests, good and bad, with the headers that clients decide by."""
+"""Answers to valid and invalid requests, with the headers that clients depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one client does with a hub, operation by operation: ``python operations.py CLIENT REPO OTHER``.
+"""The operations of one client with a hub, one by one: ``python operations.py CLIENT REPO OTHER``.
 
 Run by interpreters that have other versions of the Hub's libraries, so it imports them only where they are used.
 Prints one JSON object: operation to "ok" or to what went wrong. ``HF_TOKEN`` may write; ``READER`` is the token of an

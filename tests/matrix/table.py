@@ -1,4 +1,4 @@
-"""What the last run of the matrix found, as a Markdown table: ``python tests/matrix/table.py build/clients.json``."""
+"""Results of the last run of the matrix as a Markdown table: ``python tests/matrix/table.py build/clients.json``."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_the_tests_of_huggingface_hub_pass(tests: tuple[Path, RunningHub], file:
 
 
 @pytest.mark.parametrize(("file", "left_out"), [("test_hub.py", "test_dataset_url"), ("test_upstream_hub.py", "")])
-def test_tests_of_datasets(tests: tuple[Path, RunningHub], tmp_path: Path, file: str, left_out: str) -> None:
+def test_the_tests_of_datasets_pass(tests: tuple[Path, RunningHub], tmp_path: Path, file: str, left_out: str) -> None:
     copy, hub = tmp_path / "datasets_tests", tests[1]
     (copy / "fixtures").mkdir(parents=True)
     for made in ("__init__.py", "fixtures/__init__.py"):

@@ -8,7 +8,7 @@ from x_instruction.seed.pairs import Pair
 
 @pytest.fixture
 def pair():
-    """Make a pair; what is not named is filled in."""
+    """Make a pair; omitted fields get defaults."""
 
     def make(id, ask="en", answer="sw", **values):
         fields = {
@@ -45,7 +45,7 @@ def stock(tmp_path):
 
 @pytest.fixture
 def parallel(pair):
-    """The same items in every language, asked and answered in it."""
+    """The same items in every language, with instruction and response in that language."""
 
     def make(number, *tags):
         return [pair(f"p{i:04d}", tag, tag) for i in range(number) for tag in tags]

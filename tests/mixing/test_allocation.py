@@ -46,7 +46,7 @@ def test_numbers_are_split_evenly():
     assert split_evenly(3_000, 7) == [429] * 4 + [428] * 3
 
 
-def test_a_share_is_the_number_that_was_written():
+def test_shares_are_exact_decimals():
     assert exact(0.1) == Fraction(1, 10)
     assert exact(1e-7) == Fraction(1, 10_000_000)
     # As floats, the second would have the larger remainder.
@@ -93,7 +93,7 @@ def test_items_are_reserved_for_cells_that_need_them(stock, pair):
         (("en", "sw", {"completion": "instruction"}), "bd"),
     ],
 )
-def test_items_that_can_fill_an_allocation(stock, pair, allocation, items):
+def test_eligible_items_of_an_allocation(stock, pair, allocation, items):
     pairs = [pair("a"), pair("b", "sw", "en"), pair("b", "en", "en"), pair("c", "en", "en")]
     pairs += [pair("d", ask, answer) for ask in ("en", "sw") for answer in ("en", "sw")]
     pool = stock(pairs, [pair("e", "en", "en"), pair("e", "en", "sw")])
@@ -102,7 +102,7 @@ def test_items_that_can_fill_an_allocation(stock, pair, allocation, items):
     assert "".join(sorted(pool.id(item)[1] for item in np.flatnonzero(found))) == items
 
 
-def test_what_is_drawn_is_the_same_in_every_version(stock, parallel, pair):
+def test_draws_do_not_change_between_versions(stock, parallel, pair):
     """A mix is made again from ids, seed and recipe. Another order of draws would be another data set."""
     pool = stock([*parallel(8, "en", "sw"), pair("q", "en", "sw"), pair("r", "sw", "en")])
     few = [cell("en", "sw", 3), cell("sw", "en", 3, parallel_language="en"), cell("en", "en", 2)]

@@ -1,4 +1,4 @@
-"""The frame of offline pages in a real browser: what it refuses, and how it shows hostile text."""
+"""The base of offline pages in a real browser: its content policy, and hostile text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money: what a run costs, where it stops, and that asking again asks only for what failed."""
+"""Costs of a run, budgets, and retries of failed requests only."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_run_stops_at_its_budget_and_continues_with_a_larger_one(
     paid = spent(RunFolder(root), recipe)
     assert 2 <= paid < whole
     assert 0 < tokens(server) < needed
-    # What has been spent counts, over all attempts.
+    # Costs of all attempts are counted.
     asked = tokens(server)
     with pytest.raises(BudgetReached):
         go(recipe, root, workers, budget=2.0)
@@ -146,7 +146,7 @@ def test_a_run_stops_at_its_budget_and_continues_with_a_larger_one(
 
 
 @pytest.mark.parametrize("usage", [-1_000_000, 10**30, -1, None])
-def test_usage_that_no_server_means_ends_a_run_with_a_budget(
+def test_impossible_token_counts_fail_requests_of_a_run_with_a_budget(
     served_recipe: Write, server: OpenAIServer, tmp_path: Path, usage: int | None
 ) -> None:
     """It neither gives money back nor spends it: its answers fail, with the reason."""
@@ -233,7 +233,7 @@ def test_prices_and_timeouts_do_not_repeat_requests(served_recipe: Write, server
     assert worked(server) == []
 
 
-# Asking again
+# Retries
 
 
 def failing(number: int) -> Callable[[str, dict[str, Any]], tuple[int, Any] | None]:

@@ -1,4 +1,4 @@
-"""The file of tasks that elements read, and what is submitted."""
+"""The task file that elements read, and submissions."""
 
 from __future__ import annotations
 

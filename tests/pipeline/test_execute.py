@@ -132,7 +132,7 @@ def test_changed_input_is_refused(recipe_file: Write, tmp_path: Path) -> None:
         go(recipe, tmp_path / "run")
 
 
-def test_the_same_corpus_elsewhere_is_the_same_corpus(recipe_file: Write, tmp_path: Path) -> None:
+def test_moving_the_corpus_does_not_change_the_run(recipe_file: Write, tmp_path: Path) -> None:
     sample = Path(__file__).parents[2] / "x_instruction" / "corpus" / "sample"
     lines = (sample / "fi.jsonl").read_text("utf-8").splitlines(keepends=True)
 
@@ -180,7 +180,7 @@ def test_a_second_run_in_the_same_folder_is_refused_at_once(recipe_file: Write, 
 
 
 def test_a_run_killed_at_random_moments_resumes_with_equal_bytes(recipe_file: Write, tmp_path: Path) -> None:
-    """The issue's size is run by benchmarks/kill.py; here three kills of a short run."""
+    """benchmarks/kill.py runs the full size; here a short run is killed three times."""
     recipe = recipe_file()
     go(load(recipe), tmp_path / "whole")
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe), "--out", str(tmp_path / "killed")]
@@ -200,7 +200,7 @@ def test_a_run_killed_at_random_moments_resumes_with_equal_bytes(recipe_file: Wr
 
 
 def test_orphaned_workers_stop(recipe_file: Write, tmp_path: Path) -> None:
-    """Only the parent is killed: its workers must not go on writing."""
+    """Only the parent is killed: its workers must stop writing."""
     line = [sys.executable, "-m", "x_instruction", "run", str(recipe_file()), "--out", str(tmp_path / "run")]
     with child([*line, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -208,7 +208,7 @@ def test_orphaned_workers_stop(recipe_file: Write, tmp_path: Path) -> None:
         children: list[str] = []
         end = time.monotonic() + 60
         while not children and time.monotonic() < end:
-            # They are started when the first stage wants them.
+            # Workers start when the first stage needs them.
             time.sleep(0.05)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert children

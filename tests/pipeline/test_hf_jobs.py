@@ -162,7 +162,7 @@ def test_a_run_is_stored_in_a_folder_of_a_bucket(location: str) -> None:
 
 
 def test_changes_of_others_in_a_bucket_are_seen(hub: RunningHub) -> None:
-    """Each look is at the bucket, whatever this process has seen before."""
+    """Each read asks the bucket and uses no cached listing."""
     stores = [Store("hf://buckets/sites/runs/seen") for _ in range(2)]
     stores[0].check()
     assert stores[0].listing("a") == {}

@@ -28,7 +28,7 @@ ROWS = {
 
 
 def rambling(path: str, body: dict[str, Any]) -> tuple[int, Any] | None:
-    """Answers that no request may have: Thai passages get a word in red, which a terminal would show."""
+    """Unusable answers: for Thai passages a word in red, which a terminal would display."""
     asked = json.dumps(body, ensure_ascii=False)
     if not path.endswith("completions") or body.get("logprobs") or "Thai" not in asked:
         return None
@@ -93,7 +93,7 @@ def test_a_run_without_pairs_is_not_built(tmp_path: Path) -> None:
         (1, {"not_best": 39}, ""),
         (1, {"over_quota": 39}, ""),
         (0, {"verb_cap": 20}, "kept 0 of 20 rows, dropped 20 as verb_cap"),
-        # What came in was lost before.
+        # The rows were lost in an earlier stage.
         (0, {}, ""),
     ],
 )

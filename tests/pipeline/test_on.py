@@ -1,4 +1,4 @@
-"""Where a run works: values of ``--on``, and Ray clusters that are looked for before anything else."""
+"""Places of a run: values of ``--on``, and Ray clusters, which are checked first."""
 
 from __future__ import annotations
 

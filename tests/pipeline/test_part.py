@@ -1,4 +1,4 @@
-"""Ranks: several processes make one run, each its own shards. A tiny real model writes and rates."""
+"""Ranks: several processes make one run, each with its own shards. A tiny real model writes and rates."""
 
 from __future__ import annotations
 

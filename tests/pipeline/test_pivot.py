@@ -35,7 +35,7 @@ SERVED = {"name": MODEL, "engine": "openai"}
 
 
 class Translating:
-    """Answers of a model that also translates; ``bad`` is what it makes of the first passage."""
+    """Answers of a model that also translates; ``bad`` is its answer for the first passage."""
 
     def __init__(self, bad: tuple[int, str] | None = None) -> None:
         self.bad = bad
@@ -49,7 +49,7 @@ class Translating:
         prompt = "\n".join(message["content"] for message in body["messages"])
         task = _TASK.search(prompt)
         if task is None and prompt.endswith("Say yes."):
-            # What the engine asks to find out about the server.
+            # A probe of the engine.
             return None
         if task is None:
             self.read["write"] += 1

@@ -1,4 +1,4 @@
-"""The planner: counts of a run that a smaller one foretells, hours by machines, and what breaks first."""
+"""The planner: counts predicted from a smaller run, hours per machine, and the first limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPUs a worker sees, and what it does where their memory is too small."""
+"""The GPUs of a worker, and shards that exceed their memory."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_without_gpus_workers_are_limited_by_cores(recipe_file: Write, monkeypat
 
 
 def test_ending_a_worker_ends_its_child_processes(tmp_path: Path) -> None:
-    """vLLM's processes would keep their GPUs."""
+    """Otherwise, processes of vLLM would keep their GPUs."""
     script = tmp_path / "worker.py"
     script.write_text(
         "import multiprocessing, time\n"

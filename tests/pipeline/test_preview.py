@@ -1,4 +1,4 @@
-"""A preview: what it shows, what a run afterwards need not ask, and what it expects of the run."""
+"""Previews: their output, the requests that a later run saves, and their estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows of its workers."""
+"""The progress display of workers."""
 
 from __future__ import annotations
 

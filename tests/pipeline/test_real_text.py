@@ -71,7 +71,7 @@ def test_no_english_page_is_kept(run: RunFolder, tag: str) -> None:
 
 @pytest.mark.parametrize("tag", PAPER_LANGUAGES)
 def test_every_output_is_in_its_language(run: RunFolder, tag: str) -> None:
-    """Measured by another identifier's view than the filter's: the script, and the language's own frequent words."""
+    """Measured independently of the filter: by the script, and by frequent words of the language."""
     frequent = {
         "fi": "ja on ei se että voi jos tai joka",
         "id": "dan yang di untuk dengan ini anda atau dari",

@@ -1,4 +1,4 @@
-"""Models that a run tunes for itself, and rounds of refinement, with a tiny model."""
+"""Models that a run trains, and rounds of refinement, with a tiny model."""
 
 from __future__ import annotations
 

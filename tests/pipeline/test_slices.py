@@ -1,4 +1,4 @@
-"""The corpus of one language, made by several workers: equal bytes, kills, limits, ranks, and what is left behind."""
+"""The corpus of one language, made by several workers: equal bytes, kills, limits, ranks and temporary files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def alone(recipe: Recipe, root: Path) -> dict[str, bytes]:
-    """What one task makes of the whole corpus."""
+    """The result of one task for the whole corpus."""
     run = RunFolder(root)
     key = PASSAGE.shard("sw")
     Worker(run, recipe).make(ShardTask(key, Snapshot(run, recipe).settings(key)), lambda activity: None)

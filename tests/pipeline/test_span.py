@@ -221,7 +221,7 @@ def test_batch_files_give_the_same_rows(tmp_path: Path) -> None:
     ]
 
 
-# With a model here
+# With a model in this process
 
 
 def test_a_local_chat_model_can_choose_spans_and_a_base_model_cannot(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Top-up: more of the corpus is drawn until each language has its pairs, and the same bytes come of it in any way."""
+"""Top-up: more of the corpus is drawn until each language has its pairs, with the same bytes in every case."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def server() -> Iterator[OpenAIServer]:
 
 
 def pages(folder: Path, tag: str, share: int | None, number: int = PAGES) -> None:
-    """Pages that are no duplicates. One of so many is useful; none if the share is None."""
+    """Pages without duplicates. One of ``share`` is useful; none if it is None."""
     chance = random.Random(tag)
     with open(folder / f"{tag}.jsonl", "w", encoding="utf-8") as out:
         for row in range(number):
@@ -57,7 +57,7 @@ def pages(folder: Path, tag: str, share: int | None, number: int = PAGES) -> Non
 
 @pytest.fixture
 def recipe(server: OpenAIServer, tmp_path: Path) -> Callable[..., Recipe]:
-    """A recipe that aims at so many pairs, over the pages of two languages."""
+    """A recipe with a target of so many pairs, over pages of two languages."""
     for tag, share in SHARES.items():
         pages(tmp_path, tag, share)
     file = write_recipe(tmp_path / "recipe.toml", server.url)

@@ -1,4 +1,4 @@
-"""What is read again with ``--verify``, and what is not without it."""
+"""Files that are read again with ``--verify``, and not without it."""
 
 from __future__ import annotations
 

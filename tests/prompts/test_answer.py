@@ -1,4 +1,4 @@
-"""How a tuned model is asked: what is refused, and the text that prompt and answer make together."""
+"""Prompts of a tuned model: errors, and the text of prompt and answer together."""
 
 from __future__ import annotations
 

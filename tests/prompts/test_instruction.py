@@ -1,4 +1,4 @@
-"""How an instruction is asked for."""
+"""Prompts that ask for an instruction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from x_instruction.prompts.instruction import FORMS, OPENINGS, SLOTS, STYLES, as
 
 SWAHILI, ENGLISH, FINNISH = language("sw"), language("en"), language("fi")
 
-# Asking
+# Prompts
 
 
 @pytest.mark.parametrize(("chat", "name"), [(False, "base-title"), (True, "chat")])

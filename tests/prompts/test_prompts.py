@@ -1,4 +1,4 @@
-"""Templates: what is refused, and that filling never looks at what it filled in."""
+"""Templates: errors, and values that contain slots are not filled again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from x_instruction.prompts.instruction import SLOTS
 from x_instruction.refine.prompted import SLOTS as RATING_SLOTS
 
 ALL_SLOTS = SLOTS | RATING_SLOTS | {"into"}
-# ``answer`` is how a tuned model is asked: it shows no passage.
+# ``answer`` is the prompt of a tuned model: it has no passage.
 PASSAGES = [name for name in names() if name != "answer"]
 
 

@@ -1,4 +1,4 @@
-"""What is read from answers of base models and chat models, and what is no instruction."""
+"""Reading instructions from answers of base models and chat models, and answers without one."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_calibrations_round_trip(tmp_path: Path, prior: float | None) -> None:
     assert sorted(json.loads((tmp_path / "calibration.json").read_text())) == ["curve", "prior", "shift", "temperature"]
 
 
-def test_a_file_of_a_rater_without_a_prior(tmp_path: Path) -> None:
+def test_a_file_without_a_prior_is_read(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text('{"temperature": 2, "curve": [[0.5, 1, 0.25]]}')
     assert read(tmp_path) == Calibration(2.0, ((0.5, 1.0, 0.25),), None, 0.0)
 
@@ -161,13 +161,13 @@ def test_temperatures_that_a_fit_cannot_find_are_refused(tmp_path: Path, tempera
         read(tmp_path)
 
 
-def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+def test_nan_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         Calibration(1.0, shift=math.nan).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_probabilities_of_any_width_are_calibrated_alike() -> None:
+def test_calibration_does_not_depend_on_the_float_type() -> None:
     row = np.array([[0.9, 0.06, 0.04]], dtype=np.float32)
     assert Calibration(3.0).apply(row).tolist() == Calibration(3.0).apply(row.astype(np.float64)).tolist()
 
@@ -194,7 +194,7 @@ def test_the_calibration_of_a_model_is_found(tmp_path: Path) -> None:
     assert calibration.of(Model(name=str(tmp_path / "whole"))) == known
 
 
-def test_a_calibration_of_a_revision_on_the_hub(hub_cache: Path) -> None:
+def test_a_calibration_is_read_from_a_revision_on_the_hub(hub_cache: Path) -> None:
     first, second = Calibration(2.0), Calibration(3.0)
     first.write(cached(hub_cache, "org/rater", "main"))
     second.write(cached(hub_cache, "org/rater", "v2"))

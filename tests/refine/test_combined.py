@@ -214,7 +214,7 @@ def test_a_single_page_has_no_contrast(engine: TransformersEngine, candidates: l
 def test_consensus_prefers_the_instruction_that_others_agree_with(
     candidates: list[Candidate], engine: TransformersEngine
 ) -> None:
-    """What two of three ask for wins, and a single candidate has nothing to agree with."""
+    """The majority of three wins. A single candidate has no agreement."""
     texts = ("How is fish soup cooked?", "Explain how to cook a soup of fish.", "Who won the election in Peru?")
     page = [c for c in candidates if c.id == candidates[0].id]
     three = [dataclasses.replace(c, instruction=text) for c, text in zip(page, texts, strict=True)]

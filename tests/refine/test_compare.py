@@ -1,4 +1,4 @@
-"""Raters side by side: whose settings, and figures by hand."""
+"""Comparison of raters: their settings, and figures by hand."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_failures_and_missing_levels_are_handled() -> None:
     gone = dropped("a", "engine_timeout")
     (found,) = rater_metrics(pairs, [gone, rated(pairs[1], math.nan), rated(pairs[2], 0.1)], PLAIN, 0)
     assert (found.pairs, found.failed) == (2, 1)
-    # A pair whose score is no number counts as the worst there is.
+    # A pair with a NaN score counts as the worst.
     assert found.best_rest[0] == 0.0
     assert math.isnan(found.best_worst[0])
     table = found.plain()

@@ -1,4 +1,4 @@
-"""Responses made worse, in scripts with and without spaces and stops."""
+"""Corrupted responses, in scripts with and without spaces and full stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of labelled pairs: every shape that is none, and there and back."""
+"""Files of labelled pairs: invalid shapes, and round trips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled pairs by hand, and that nothing but ids and the seed decides them."""
+"""Labelled pairs by hand, and that they depend only on ids and the seed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_seed_gives_each_level_once() -> None:
     assert Counter((example.document, example.language, example.level) for example in made) == {
         (seed.id, seed.language, level): 1 for seed in SEEDS for level in LEVELS
     }
-    # Of sixteen draws among four builders all but surely each comes.
+    # In sixteen draws, each of four builders occurs almost surely.
     assert len({example.strategy for example in made if example.level == "flawed"}) == 4
 
 
@@ -179,7 +179,7 @@ def test_translations_of_a_page_are_one_document() -> None:
     assert others
 
 
-def test_weaker_instructions_come_from_the_mapping() -> None:
+def test_weaker_instructions_are_looked_up_in_the_mapping() -> None:
     written = {
         "sauna/fi": " What is warm? ",
         "lake/fi": "tell me about the LAKE.",
@@ -191,7 +191,7 @@ def test_weaker_instructions_come_from_the_mapping() -> None:
     ]
 
 
-def test_weaker_answers_come_from_the_mapping() -> None:
+def test_weaker_answers_are_looked_up_in_the_mapping() -> None:
     written = {"sauna/fi": " Sauna on pieni. ", "lake/fi": pair("lake").output, "forest/fi": " "}
     assert [(e.id, e.instruction, e.text, e.level) for e in of("weak-response", weak={"weak-response": written})] == [
         ("sauna/fi/weak-response", "Tell me about the sauna.", "Sauna on pieni.", "flawed")

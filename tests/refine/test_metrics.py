@@ -1,4 +1,4 @@
-"""Figures of raters by hand, and against loops that are too plain to be wrong."""
+"""Metrics of raters by hand, and compared with naive loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likeness of instructions against the formula by hand."""
+"""Similarity of instructions compared with the formula by hand."""
 
 from __future__ import annotations
 

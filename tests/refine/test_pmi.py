@@ -1,4 +1,4 @@
-"""The gain against plain forward passes, in both directions."""
+"""The gain compared with plain forward passes, in both directions."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_start_and_end_of_a_response_are_shown(engine: TransformersEngine, candi
 
 
 def test_prompts_of_one_passage_share_their_prefix() -> None:
-    """So that the reply, which is longer than the request, is read once."""
+    """So the response, which is longer than the instruction, is read once."""
     text = read_text("rate-chat")
     assert text.index("{passage}") < text.index("{instruction}")
     assert len(text) - text.index("{instruction}") < 100

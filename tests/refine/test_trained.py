@@ -1,4 +1,4 @@
-"""Three levels as probabilities, against plain forward passes; rows to tune on are what is asked later."""
+"""Three levels as probabilities, against plain forward passes; training rows equal later prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report holds, its default place, bad input, and the report that ``build`` writes."""
+"""Reports: content, default path, bad input, and the report that ``build`` writes."""
 
 from __future__ import annotations
 

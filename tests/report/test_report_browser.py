@@ -45,7 +45,7 @@ def page(browser: Page, file: Path) -> Iterator[Page]:
 
 
 def choose(page: Page, id: str, value: str) -> None:
-    """Set a control and tell the page, as a person's choice does."""
+    """Set a control and dispatch its event, as a choice of a user does."""
     page.value(
         f"(() => {{ const one = document.getElementById('{id}'); one.value = '{value}';"
         "one.dispatchEvent(new Event('input', {bubbles: true})); one.dispatchEvent(new Event('change')); })()"

@@ -1,4 +1,4 @@
-"""The pages of raters in a real browser: by keys and by touch, saved, kept, collected, and legible in every script."""
+"""The pages of raters in a real browser: by keyboard and touch, saved answers, and every script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAMPLE = Path(preference.__file__).parent.parent / "corpus" / "sample"
 TAGS = ("bn", "fi", "hi", "id", "sw", "ta", "th", "tr", "ur", "vi")
 RIGHT_TO_LEFT = {"ur"}
 EVIL = '</script><script>document.title="evil"</script><img src=x onerror="document.title=1"> \u202egnp.exe'
-# A clock by which people wait between taps.
+# A clock on which there is a pause between taps.
 QUICK = "let time = 0; performance.now = () => time += 1000;"
 # The end of the answers of the system that the scripted raters prefer.
 MARK = " ✓"
@@ -295,7 +295,7 @@ def test_held_keys_and_double_taps_count_once(folder: Path, browser: Page) -> No
     assert browser.value(question) == overall
     key(browser, key="ี", code="KeyU", text="ี")
     assert count(browser) == "0 of 20 answered"
-    # The answers of both taps would be to different questions.
+    # Otherwise the second tap would answer the next question.
     button = "document.querySelectorAll('#choices button')[1]"
     tap = f"{button}.dispatchEvent(new MouseEvent('click', {{detail: 1}}))"
     assert browser.value(question) == aspect
@@ -373,7 +373,7 @@ def review_sheet() -> Sheet:
     return Sheet("review", "Review of pairs", guide, ("Response",), QUESTIONS, tuple(items), True, 0, hidden)
 
 
-def test_a_review_by_keyboard_takes_flaws_and_corrected_instructions(browser: Page, tmp_path: Path) -> None:
+def test_flaws_and_corrections_can_be_entered_by_keyboard(browser: Page, tmp_path: Path) -> None:
     sheet = review_sheet()
     write(sheet, tmp_path / "sheet", 1)
     browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))

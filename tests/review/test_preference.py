@@ -1,4 +1,4 @@
-"""Pairs of two systems: where they come from, and what is refused."""
+"""Pairs of two systems: sources, verdicts and errors."""
 
 from __future__ import annotations
 

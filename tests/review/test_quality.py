@@ -1,4 +1,4 @@
-"""Review of a run's pairs: the sample, what scripted raters make of it, and files that do not fit."""
+"""Review of the pairs of a run: the sample, answers of scripted raters, and invalid files."""
 
 from __future__ import annotations
 

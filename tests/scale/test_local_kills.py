@@ -137,7 +137,7 @@ def test_a_shard_that_crashes_its_workers_is_set_aside_and_can_be_retried(
 def test_request_caches_on_scratch_make_the_same_bytes(
     server: OpenAIServer, tmp_path: Path, one_worker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a network file system, where SQLite does not work."""
+    """For network file systems, where SQLite does not work."""
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("X_INSTRUCTION_SCRATCH", str(tmp_path / "scratch"))
     recipe = load(small_run.write_recipe(tmp_path / "recipe.toml", server.url))

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster of two nodes: the bytes of one worker, whatever is lost meanwhile."""
+"""Runs on a Ray cluster of two nodes: the bytes of one worker, whatever is lost during the run."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_one_of_two_concurrent_writers_of_a_shard_wins(
     assert [passage.text for passage in open_run(location).read(KEY)] == [f"{winner} {index}" for index in range(50)]
 
 
-# What travels
+# Uploads and downloads
 
 
 def test_models_and_files_are_uploaded_and_downloaded(
@@ -291,7 +291,7 @@ def test_a_run_is_held_by_one_process(location: str) -> None:
     assert run.store.names(".lock") == []
 
 
-# Bad places
+# Invalid locations
 
 
 def test_a_missing_bucket_is_reported(location: str) -> None:
@@ -324,7 +324,7 @@ def _authenticate(endpoint: str, after: int) -> None:
 
 
 class Overwriting(MemoryFileSystem):
-    """A store that takes a conditional write as any other."""
+    """A store that ignores the condition of a conditional write."""
 
     protocol = "oss"
     store: ClassVar[dict[str, Any]] = {}

@@ -50,7 +50,7 @@ def outcome(made):
 
 
 def flat(trees):
-    """The same trees, a message a row."""
+    """The same trees with one message per row."""
 
     def walk(message, parent):
         keys = ("message_id", "text", "role", "lang", "rank", "deleted", "review_result")

@@ -17,7 +17,7 @@ SHARDS = 1_150
 
 
 def place(run: RunFolder, index: int, kept: int = 1) -> None:
-    """A shard with its report, as far as a listing looks at it."""
+    """A shard with its report, with the parts that a listing reads."""
     key = PASSAGE.shard("fi", index)
     run.path(key).parent.mkdir(parents=True, exist_ok=True)
     run.path(key).touch()

@@ -1,4 +1,4 @@
-"""Who may work in a run folder at the same time."""
+"""Processes that may work in a run folder at the same time."""
 
 from __future__ import annotations
 

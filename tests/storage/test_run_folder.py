@@ -85,7 +85,7 @@ def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
         pass
 
 
-# Reading what is not good
+# Damaged files
 
 
 def test_a_missing_shard_is_reported(run: RunFolder) -> None:
@@ -521,7 +521,7 @@ def test_the_bytes_of_a_shard_do_not_depend_on_how_rows_are_batched_with_dropped
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-# Disks that fill and processes that die: for real, in a process of their own
+# Full disks and killed processes, in processes of their own
 
 CHILD = """
 import os, resource, signal, sys

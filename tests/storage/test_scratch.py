@@ -67,7 +67,7 @@ def test_a_cache_is_copied_back_and_fetched_again(run: RunFolder, tmp_path: Path
             with opened(path) as file:
                 add(file, tokens)
     assert tokens_used(run.cache(KEY)) == (3, 0)
-    # Nothing that a network file system would have to share: one file, whose journal is none.
+    # One file without a journal, so a network file system has nothing to share.
     assert [path.name for path in run.cache(KEY).parent.iterdir()] == ["00000.sqlite"]
     assert run.cache(KEY).read_bytes()[18:20] == b"\x01\x01"
     assert not list((tmp_path / "scratch").iterdir())
@@ -156,7 +156,7 @@ def test_the_disk_of_this_test_is_local(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bytes_left", [0, 8_000], ids=["full", "nearly full"])
-def test_a_full_disk_below_a_stage_is_one_line(bytes_left: int, tmp_path: Path) -> None:
+def test_a_full_disk_during_a_stage_is_reported_in_one_line(bytes_left: int, tmp_path: Path) -> None:
     """The digests of texts are in a database, which reports it in its own way."""
     settings = load(openai_server.write_recipe(tmp_path / "recipe.toml", "http://127.0.0.1:9"))
     worker, key = Worker(RunFolder(tmp_path / "run"), settings), PASSAGE.shard("fi", 0)

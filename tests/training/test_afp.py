@@ -1,4 +1,4 @@
-"""AFP's tuning on a real small model: its loss is what hand-made sums say, and it brings translations together."""
+"""AFP training on a small model: its loss equals manual sums, and it brings translations together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from x_instruction.errors import RecipeError
 from x_instruction.evaluation.representations import retrieval
 from x_instruction.training.afp import AlignmentCollator, AlignmentTrainer, check_layer, check_rows, sentence_columns
 
-# PEFT asks by the old name.
+# PEFT uses the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 # Renamed in transformers 5.2x; the old name warns.
 CHECKPOINTING = next(
@@ -42,7 +42,7 @@ SENTENCES = [
 
 
 def rows(model: Path, number: int = 8, without: Sequence[int] = ()) -> list[dict[str, list[int]]]:
-    """Rows of different lengths; those ``without`` take no part in the contrast."""
+    """Rows of different lengths; those in ``without`` are not part of the contrast."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     made = []
     for place, (sentence, parallel) in enumerate(SENTENCES[:number]):

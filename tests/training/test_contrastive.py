@@ -1,4 +1,4 @@
-"""The contrast against loops, against its check values, and two processes against one."""
+"""The contrast compared with loops and check values, and two processes compared with one."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_states_equal_hidden_states_and_later_layers_are_not_run(kind: str, laye
     found = hidden_states(network, ids, mask, layer)
     assert torch.equal(found[mask.bool()], expected[layer][mask.bool()])
     assert ran == list(range(layer))
-    # What was hooked for it is gone.
+    # The hooks are removed.
     again = network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
     assert torch.equal(again[-1], expected[-1])
 

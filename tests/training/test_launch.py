@@ -1,4 +1,4 @@
-"""A tuning from outside: its processes, what they find around them, and what is kept of one that was killed."""
+"""Launching a training: its processes, their environment, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def strange_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("strange_shell")
 def test_two_processes_train_the_same_model_as_one(tiny_model: Path, tmp_path: Path) -> None:
-    """Over the end of an epoch, whatever a shell says."""
+    """Over the end of an epoch, and with variables of accelerate in the shell."""
     done = {}
     for processes in (1, 2):
         settings = job(tiny_model, steps=5, learning_rate=1e-2, processes=processes, device_batch_size=8 // processes)
@@ -175,7 +175,7 @@ def tuning(folder: Path) -> list[int]:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
-    """What would be begun, with its environment; it fails."""
+    """Record the command that would be started, with its environment, and fail."""
     found: list[tuple[list[str], dict[str, str]]] = []
 
     def run(line: list[str], env: dict[str, str], **more: Any) -> SimpleNamespace:
@@ -230,7 +230,7 @@ def test_more_processes_than_gpus_are_refused(
 def test_the_last_error_of_the_output_is_reported(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """accelerate puts a table behind it, and says there that a process was killed."""
+    """accelerate prints a table after it, which reports that a process was killed."""
     output = (
         "[rank1]: torch.OutOfMemoryError: CUDA out of memory.\n"
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n  exitcode  : -9 (pid: 7)\n====\n"
@@ -297,7 +297,7 @@ CUT: dict[str, Any] = {"steps": 9, "save_steps": 1, "learning_rate": 1e-2}
 
 @pytest.fixture(scope="module")
 def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each order a tuning that ended at its sixth step, and the model of one that did not."""
+    """For each sampling a training stopped at its sixth step, and the model of one that was not stopped."""
     found = {}
     for sampling in ("random", "by_length"):
         settings = job(tiny_model, **CUT | {"sampling": sampling})
@@ -348,7 +348,7 @@ def left_whole(settings: TrainJob, target: Path) -> Path:
 
 @pytest.mark.usefixtures("warm_trainings")
 def test_a_removed_model_is_restored_from_its_training_folder(tiny_model: Path, tmp_path: Path) -> None:
-    """Killed between the model's appearance and the removal of the rest, and the model removed later."""
+    """The training was killed after the model appeared and before the rest was removed; the model was removed later."""
     settings = job(tiny_model, steps=2, learning_rate=1e-2)
     launch(settings, ROWS, tmp_path / "whole")
     shutil.rmtree(left_whole(settings, tmp_path / "model") / "model")

@@ -1,4 +1,4 @@
-"""What a tuning tells for the model's card."""
+"""The record of a training, for the card of the model."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_a_row_without_a_language_is_dropped(tmp_path: Path) -> None:
 
 
 def test_aligned_sentences_stay_with_their_row(tmp_path: Path) -> None:
-    """Rows need no id for it, and an id that several rows have says nothing of the others."""
+    """Rows need no id for this, and a shared id does not give a row the sentences of another."""
     same = {"id": "1", "instruction": "a", "output": "b", "language": "fi"}
     rows = [
         {"instruction": "a", "output": "b", "language": "fi", "sentence": "one", "parallel": "yksi"},
@@ -153,7 +153,7 @@ def test_included_recipes_are_listed() -> None:
 def test_the_best_learning_rate_is_used(
     tiny_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By search rows of the target languages; those are not tuned on."""
+    """It is chosen on search rows of the target languages, which are not trained on."""
     config = settings(
         tiny_model, "lr_search_rates=[1e-6, 1e-2]", "lr_search_steps=6", "lr_search_rows=4", "answer_tokens=4"
     )
@@ -188,7 +188,7 @@ def mixed(data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The tokens of every prompt that a model is asked. Training encodes its rows itself."""
+    """The tokens of every prompt that an engine gets. Training encodes its rows itself."""
     found: list[list[int]] = []
 
     class Recorder(PromptEncoder):
@@ -231,7 +231,7 @@ def test_evaluation_prompts_have_the_tokens_of_training_prompts(
     config = settings(tiny_model, "lr_search_rates=[1e-3]", "lr_search_steps=1", "lr_search_rows=3", "answer_tokens=2")
     sft.train(config, sft.read(sources(str(mixed), "web")), out, print)
     seeds = prompts(range(8, 12), f" {SEED}")
-    # Seeds are asked as they were trained; search rows had the tag of their kind, and now that of seeds.
+    # Seeds have the tag of training; search rows had the tag of their kind, and now have that of seeds.
     chosen = asked()
     assert len(chosen) == 3
     assert chosen <= prompts(range(12), f" {SEED}")
@@ -363,7 +363,7 @@ def test_an_unknown_language_is_dropped_before_training(tmp_path: Path) -> None:
 
 
 def test_rows_of_one_document_are_not_split(tmp_path: Path) -> None:
-    """A mix may ask one row thrice, under three ids; it is asked in the language of its prompt."""
+    """A mix may contain a row three times under three ids, with prompts in different languages."""
     rows = [
         {
             "id": f"mix-{n}",

@@ -1,4 +1,4 @@
-"""What of a row a model learns: token by token, for plain prompts and for chats."""
+"""The tokens of a row that carry a loss, for plain prompts and for chats."""
 
 from __future__ import annotations
 

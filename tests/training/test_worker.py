@@ -1,4 +1,4 @@
-"""Tuning itself, with a tiny model: what it refuses, what it learns, and that a kill changes nothing."""
+"""The training process with a tiny model: errors, results, and that a kill changes nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_unsupported_settings_are_refused(
 def test_a_nan_loss_in_the_last_step_is_reported(
     steps: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the last step alone, which of more than a hundred was not looked at."""
+    """The loss is NaN in the last step only, which was once not checked in trainings of more than 100 steps."""
     plain = OutputTrainer.compute_loss
 
     def last_is_none(self: OutputTrainer, *given: Any, **named: Any) -> Any:
@@ -100,7 +100,7 @@ def test_infinite_weights_are_reported() -> None:
 
 
 def test_no_checkpoint_has_infinite_weights(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or every further attempt would go on from it."""
+    """Otherwise every later attempt would continue from it."""
     plain = OutputTrainer._clip_grad_norm
 
     def spoiled(self: OutputTrainer, model: torch.nn.Module) -> Any:
@@ -125,7 +125,7 @@ def test_full_training_refuses_an_adapter(tiny_model: Path, tmp_path: Path) -> N
 def test_one_process_with_several_gpus_is_refused(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """transformers would take a batch on each of them."""
+    """Otherwise transformers would use a batch on each GPU."""
     monkeypatch.setattr(SFTConfig, "n_gpu", 4)
     with pytest.raises(TrainingError, match="one process sees 4 GPUs, which would multiply the batch size by 4"):
         train(prepared(tmp_path / "work", job(tiny_model)))
@@ -135,7 +135,7 @@ def test_one_process_with_several_gpus_is_refused(
 def test_four_bit_weights_are_loaded_on_their_device(
     rank: str | None, device: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such weights cannot be moved; torch's current device is the first one until the trainer is there."""
+    """Such weights cannot be moved, and torch uses the first device until the trainer exists."""
     monkeypatch.setattr("x_instruction.training.worker._four_bits", lambda: "four")
     if rank is None:
         monkeypatch.delenv("LOCAL_RANK", raising=False)
@@ -213,7 +213,7 @@ def trainer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Outpu
 def test_the_loss_and_gradient_equal_trl_and_a_manual_computation(
     size: int, trainer: OutputTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, and token by token; all weights learn here, the vocabulary's too."""
+    """In one pass and token by token; all weights are trained, also those of the vocabulary."""
     monkeypatch.setattr("x_instruction.training.trainer._LOGITS", size)
     batch = next(iter(trainer.get_train_dataloader()))
     number = int((batch["labels"] != -100).sum())
@@ -299,7 +299,7 @@ def step(
 
 
 def test_packed_rows_do_not_attend_to_each_other(tiny_model: Path, tmp_path: Path) -> None:
-    """The loss of a packed step is that of its rows read one by one."""
+    """The loss of a packed step equals that of its rows one by one."""
     examples = [TrainingExample(f"Text {n}:", f" the answer number {n * 7}") for n in range(6)]
     done = train(
         prepared(
@@ -347,7 +347,7 @@ def test_an_adapter_has_no_local_paths_and_is_deterministic(tiny_model: Path, tm
 
 
 def test_a_finished_training_is_completed_without_repeating_it(tiny_model: Path, tmp_path: Path) -> None:
-    """Killed between the last step and the model's appearance, nothing is tuned again."""
+    """After a kill between the last step and the appearance of the model, nothing is trained again."""
     settings = job(tiny_model, steps=2)
     with pytest.raises(ZeroDivisionError):
         launch(settings, ROWS, tmp_path / "model", lambda folder, tuned: 1 / 0)  # type: ignore[arg-type, return-value]
