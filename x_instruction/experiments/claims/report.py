@@ -36,7 +36,7 @@ def report(results: Mapping[str, Any]) -> bytes:
         '<p class="facts">',
         *(f"<span>{label} <b>{escape(value)}</b></span>" for label, value in _facts(results)),
         "</p>",
-        f"<p>{escape(results['test'])} The smallest effect is the one that 8 of 10 such experiments find.</p>",
+        f"<p>{_code(results['test'])} The smallest effect is the one that 8 of 10 such experiments find.</p>",
         f'<figure tabindex="0">{plot(decisive, style=False)}</figure>',
         *(_claim(claim, results["verdicts"]) for claim in results["claims"]),
         *_left(results["left"]),
