@@ -219,3 +219,23 @@ def test_a_prior_changes_probabilities_and_not_their_order() -> None:
     assert [recall for _, _, recall in few.curve] == pytest.approx([recall for _, _, recall in even.curve])
     # 3 of 4 above 0.6 are good at even odds; of candidates 3 for each 9.
     assert few.curve[2][1] == pytest.approx(0.25)
+
+
+def test_a_prior_is_corrected_by_the_share_of_good_pairs() -> None:
+    """A quarter of these pairs is good, and a tenth of the candidates."""
+    p = [[0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3]] * 4
+    known = fit(p, [0, 1, 2, 1] * 4, 0.1)
+    assert known.shift == pytest.approx(math.log(0.1 / 0.9) - math.log(0.25 / 0.75))
+    assert known.temperature != pytest.approx(1.0, abs=0.05)
+    # Thresholds are probabilities as ``apply`` returns them.
+    assert [point[0] for point in known.curve] == pytest.approx(sorted(known.apply(p[:4])[:, 0].tolist()))
+    assert known.curve[0][1:] == pytest.approx((0.1, 1.0))
+
+
+def test_the_ends_of_a_prior() -> None:
+    certain = fit(SURE * 4, [0, 0, 1, 2], 1.0)
+    assert certain.prior == 1.0
+    assert 20 < certain.shift < 40
+    # Pairs that are all good say nothing about others.
+    all_good = fit(SURE * 2, [0, 0], 0.5)
+    assert (all_good.prior, all_good.shift) == (None, 0.0)
