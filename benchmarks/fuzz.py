@@ -1,4 +1,8 @@
-"""Read 100,000 answers of servers with parts replaced by anything that JSON can hold; none may raise an exception.
+"""Read 100,000 answers of servers that are wrong somewhere; none may raise an exception.
+
+Most have one or two parts replaced by anything that JSON can hold: of each kind of answer of OpenAI-compatible servers,
+batch files and Text Generation Inference. A twentieth come over HTTP with wrong bytes: status line, headers, chunks,
+compression or body.
 
 python benchmarks/fuzz.py [--answers 100000] [--seed 0]
 """
@@ -16,8 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import hostile_answers
+import hostile_wire
 from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
 
 
 def main() -> None:
@@ -28,18 +32,22 @@ def main() -> None:
     options = parser.parse_args()
     kinds: Counter[str] = Counter()
     started = time.perf_counter()
-    sources = [*range(len(hostile_answers.OPENAI)), None]
-    for number in sources:
-        _read(number, -(-options.answers // len(sources)), options.seed, kinds)
+    over_http = options.answers // 20
+    for result in hostile_wire.results(over_http, options.seed):
+        hostile_answers.check(result)
+        kinds[f"{type(result).__name__} over HTTP"] += 1
+    each = -(-(options.answers - over_http) // len(hostile_answers.SOURCES))
+    for source in hostile_answers.SOURCES:
+        _read(source, each, options.seed, kinds)
     json.dump({"answers": kinds.total(), **kinds, "seconds": round(time.perf_counter() - started)}, sys.stdout)
     sys.stdout.write("\n")
 
 
-def _read(number: int | None, answers: int, first: int, kinds: Counter[str]) -> None:
+def _read(source: hostile_answers.Source, answers: int, first: int, kinds: Counter[str]) -> None:
     """Read changed answers of one kind and count the results.
 
     Args:
-        number: of the answer in ``OPENAI``; None for Text Generation Inference.
+        source: the kind.
         answers: how many.
         first: the seed.
         kinds: type of result to number.
@@ -47,13 +55,9 @@ def _read(number: int | None, answers: int, first: int, kinds: Counter[str]) -> 
 
     @seed(first)
     @settings(max_examples=answers, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(data=st.data())
-    def read(data: Any) -> None:
-        if number is None:
-            result = hostile_answers.tgi_result(data.draw(hostile_answers.hostile(hostile_answers.TGI)))
-        else:
-            request, answer = hostile_answers.OPENAI[number]
-            result = hostile_answers.openai_result(request, data.draw(hostile_answers.hostile(answer)))
+    @given(answer=hostile_answers.hostile(source.answer))
+    def read(answer: Any) -> None:
+        result = source.read(answer)
         hostile_answers.check(result)
         kinds[type(result).__name__] += 1
 

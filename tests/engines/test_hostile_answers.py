@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import hostile_answers
+import hostile_wire
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from x_instruction.engines import Completed, Request
+from x_instruction.engines import Completed, Failed
 from x_instruction.engines.request_cache import ImportedResult, RequestCache
+
+EVERY = pytest.mark.parametrize("source", hostile_answers.SOURCES, ids=lambda source: source.name)
 
 
 class _Unasked:
@@ -20,23 +22,26 @@ class _Unasked:
     model, revision = "unasked", "main"
 
 
-@pytest.mark.parametrize(("request_", "answer"), hostile_answers.OPENAI)
-def test_the_unchanged_answers_are_valid(request_: Request, answer: Any) -> None:
-    assert type(hostile_answers.openai_result(request_, answer)).__name__ in ("Completed", "Chosen")
+@EVERY
+def test_the_unchanged_answers_are_valid(source: hostile_answers.Source) -> None:
+    result = source.read(source.answer)
+    assert not isinstance(result, Failed)
+    hostile_answers.check(result)
 
 
-@pytest.mark.parametrize("number", range(len(hostile_answers.OPENAI)))
-@settings(max_examples=150)
+@EVERY
+@settings(max_examples=100)
 @given(data=st.data())
-def test_any_answer_of_an_openai_server_or_batch_file_is_read(number: int, data: st.DataObject) -> None:
-    request, answer = hostile_answers.OPENAI[number]
-    hostile_answers.check(hostile_answers.openai_result(request, data.draw(hostile_answers.hostile(answer))))
+def test_any_answer_with_parts_replaced_is_read(source: hostile_answers.Source, data: st.DataObject) -> None:
+    hostile_answers.check(source.read(data.draw(hostile_answers.hostile(source.answer))))
 
 
-@settings(max_examples=150)
-@given(answer=hostile_answers.hostile(hostile_answers.TGI))
-def test_any_answer_of_text_generation_inference_is_read(answer: Any) -> None:
-    hostile_answers.check(hostile_answers.tgi_result(answer))
+def test_any_bytes_of_an_answer_over_http_are_read() -> None:
+    results = hostile_wire.results(400, seed=0)
+    assert len(results) == 400
+    assert {type(result) for result in results} == {Completed, Failed}
+    for result in results:
+        hostile_answers.check(result)
 
 
 def test_odd_texts_are_cached_and_read_back(tmp_path: Path) -> None:

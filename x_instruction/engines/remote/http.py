@@ -317,7 +317,8 @@ class Client:
                 f"server.url is {endpoint.url}, expected an address such as http://host:8000: {error}"
             ) from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return _FailedAttempt("engine_unavailable", f"the connection broke: {error or type(error).__name__}")
+            told = self.sanitize(str(error)) if str(error) else type(error).__name__
+            return _FailedAttempt("engine_unavailable", f"the connection broke: {told}")
 
     def _parse(
         self, endpoint: Endpoint, status: int, headers: Mapping[str, str], content: bytes, started: float

@@ -84,7 +84,7 @@ def limits(info: Any) -> Limits:
     """
     if not isinstance(info, dict) or not all(isinstance(info.get(k), t) for k, t in _INFO.items()):
         raise ValueError(f"/info has no {', '.join(_INFO)}")
-    total = info["max_total_tokens"]
+    total, commit = info["max_total_tokens"], info.get("model_sha")
 
     def number(name: str, default: int) -> int:
         value = info.get(name)
@@ -92,7 +92,7 @@ def limits(info: Any) -> Limits:
 
     return Limits(
         model=info["model_id"],
-        commit=info.get("model_sha") or "",
+        commit=commit if isinstance(commit, str) else "",
         # Versions before 2 call it max_input_length.
         prompt=number("max_input_tokens", number("max_input_length", total - 1)),
         total=total,
@@ -231,8 +231,8 @@ def scored(tokenized: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], st
         max_tokens: maximum number of tokens to score; 0 for all.
 
     Raises:
-        EngineError: the continuation is empty.
-        ValueError: the two answers have different tokens, or a token has no log-probability.
+        ValueError: the two answers have different tokens, none is of the continuation, or a token has no
+            log-probability.
     """
     prefill = answer["details"]["prefill"]
     if [token["id"] for token in tokenized] != [token["id"] for token in prefill]:
@@ -242,7 +242,7 @@ def scored(tokenized: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], st
         # The first token of a prompt has no context and so no probability.
         values = values[1:]
     if not values:
-        raise EngineError("an empty continuation cannot be scored")
+        raise ValueError("/tokenize returns no token of the continuation")
     values = values[:max_tokens] if max_tokens else values
     written = openai_protocol.count(answer["details"]["generated_tokens"], "generated_tokens")
     return Scored(openai_protocol.finite(sum(map(float, values))), len(values), len(prefill), written)
