@@ -102,7 +102,7 @@ class Source:
 
         run = self.run
         for key in shards:
-            path = run.path(key)
+            path = run.sound(key)
             try:
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=["document_id"]):

@@ -324,7 +324,7 @@ class Run:
         rounds = [0] if stage not in ROUND_STAGES else range(self.recipe.refine.rounds, -1, -1)
         for number in rounds if round is None else [round]:
             reports = self.files.reports(StageKey(stage, number))
-            paths = [self.files.path(report.key) for report in reports if report.key.language == tag]
+            paths = [self.files.sound(report.key) for report in reports if report.key.language == tag]
             if paths:
                 return paths
         return []

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from x_instruction.cards.facts import FigureName, Provenance, Sample, SelectionName, Spread, StageFacts
 from x_instruction.cards.recipes import recipe_facts
@@ -123,8 +122,4 @@ def _shortened(text: str) -> str:
 
 def _tables(run: RunFolder, stage: StageKey, tag: str, *columns: str) -> Iterator[Any]:
     for key in _shards(run, stage, tag):
-        path = run.path(key)
-        try:
-            yield pq.read_table(path, columns=list(columns))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ShardError(f"cannot read shard {path}: {error}; remove it and run again") from error
+        yield run.columns(key, columns)

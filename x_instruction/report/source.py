@@ -87,7 +87,7 @@ class Subject:
             folder = self.rows.folder / DATA / tag
             return [Part(path, split) for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))]
         run = self.run or self.rows.run
-        return [Part(run.path(key), "") for key in run.shards(CURATED, tag)]
+        return [Part(run.sound(key), "") for key in run.shards(CURATED, tag)]
 
     def stages(self, tag: str) -> list[StageFacts]:
         """What each stage did with the records of a language."""
@@ -165,7 +165,7 @@ class Subject:
         fates: dict[str, tuple[float | None, str]] = {
             record.id: (known.get(record.id), record.reason) for record in lost
         }
-        for row in _read(self.run.path(rated), ["id", "candidate", "score"]):
+        for row in _read(self.run.sound(rated), ["id", "candidate", "score"]):
             fates[f"{row['id']}-{row['candidate']}"] = (row["score"], "kept")
         return fates
 
@@ -178,7 +178,7 @@ class Subject:
 
     def _path(self, report: ShardReport) -> Path:
         assert self.run is not None
-        return self.run.path(report.key)
+        return self.run.sound(report.key)
 
 
 def open_subject(source: str | Path) -> Subject:

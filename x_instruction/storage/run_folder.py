@@ -496,9 +496,9 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self._sound(key), cast(type[Passage], SHARDS[key.stage]), f"a {key.stage} shard")
+        yield from _read(self.sound(key), cast(type[Passage], SHARDS[key.stage]), f"a {key.stage} shard")
 
-    def _sound(self, key: ShardKey, suffix: str = ".parquet") -> Path:
+    def sound(self, key: ShardKey, suffix: str = ".parquet") -> Path:
         """The path of a file of a complete shard. Its bytes are compared with the report once, and when it changes.
 
         Raises:
@@ -529,7 +529,7 @@ class RunFolder:
             ShardError: the file is missing, damaged or of another schema.
         """
         record_type = SHARDS[key.stage]
-        with _opened(self._sound(key), record_type, f"a {key.stage} shard") as file:
+        with _opened(self.sound(key), record_type, f"a {key.stage} shard") as file:
             return file.read(columns=names)
 
     def dropped(self, key: ShardKey) -> Iterator[Dropped]:
@@ -538,7 +538,7 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        yield from _read(self._sound(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
+        yield from _read(self.sound(key, ".dropped.parquet"), Dropped, "the dropped rows of a shard")
 
 
 def file_name(key: ShardKey, suffix: str = ".parquet") -> str:

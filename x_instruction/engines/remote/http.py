@@ -317,8 +317,8 @@ class Client:
                 f"server.url is {endpoint.url}, expected an address such as http://host:8000: {error}"
             ) from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            told = self.sanitize(str(error)) if str(error) else type(error).__name__
-            return _FailedAttempt("engine_unavailable", f"the connection broke: {told}")
+            reason = self.sanitize(str(error)) if str(error) else type(error).__name__
+            return _FailedAttempt("engine_unavailable", f"the connection broke: {reason}")
 
     def _parse(
         self, endpoint: Endpoint, status: int, headers: Mapping[str, str], content: bytes, started: float
