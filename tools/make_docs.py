@@ -256,7 +256,7 @@ def _arms(
     """Tables of the measures that test a claim: a row for each arm, a column for each group of rows."""
     lines = []
     measures = [one["expected"]["measure"] for one in results["verdicts"] if one["claim"] == claim["id"]]
-    for measure in dict.fromkeys(measures):
+    for measure in dict.fromkeys([*measures, "auroc"]):
         own = [
             figure
             for figure in results.get("figures", [])
@@ -295,6 +295,8 @@ def _claim_section(claim: Mapping[str, Any], found: Mapping[str, Sequence[Mappin
             cells = [wording.comparison(one["expected"]), name, wording.interval(one["figure"])]
             cells += [wording.expectation(one["expected"]), smallest, one["verdict"]]
             table_lines.append(f"| {' | '.join(cells)} |")
+    if remark := claim.get("remark"):
+        table_lines += ["", remark]
     command = f"x-instruction experiment run claims --profile {next(iter(found))} --only {claim['experiment']}"
     return [*lines, *table_lines, "", f"```bash\n{command}\n```\n"]
 

@@ -22,6 +22,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ def of_claims(path: Path) -> list[Metric]:
         raise Unfit(
             f"{path}: expected what `x-instruction experiment run claims` writes, results.json ({error!r})"
         ) from None
+
+
+def _is_of_the_rater(figure: Mapping[str, Any]) -> bool:
+    """Whether a figure is of the rater that ships. The rounds start from it, and plant a flaw that no rater trains on."""
+    arm = figure["experiment"], figure["arm"]
+    return arm == ("raters", "trained") or (*arm, figure["group"]) == ("rounds", "start", "untranslated")
 
 
 def given_results(path: Path) -> list[Metric]:

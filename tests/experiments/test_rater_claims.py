@@ -134,6 +134,19 @@ def test_rounds_are_compared_over_all_seeds() -> None:
     assert rounds.of_results({}, [0], 1) == []
 
 
+def test_pairs_that_a_run_drops_before_it_rates_are_told_apart() -> None:
+    """The only pair that the start rates above the good one is not in the language of its document."""
+    kinds = ("clean", "untranslated", "shuffled", "near_miss")
+    rows = [
+        {"id": f"{n}", "document": f"{n // 4}", "kind": kinds[n % 4], "score": (2.0, 3.0, 1.0, 0.0)[n % 4]}
+        for n in range(20)
+    ]
+    found = rounds.of_results({"start": {"pool": mixture([1.0] * 20), "heldout": rows}}, [0], 1)
+    assert value(found, "auroc", "start", group="screened") == 1
+    assert value(found, "auroc", "start", group="heldout") == pytest.approx(2 / 3)
+    assert [value(found, "auroc", "start", group=kind) for kind in kinds[1:]] == [0, 1, 1]
+
+
 def page(name: str, document: str, source: str = "libreoffice-help") -> Document:
     return Document(name, document, "fi", source, "Title", "Text.", "Text.")
 

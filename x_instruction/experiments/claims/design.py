@@ -125,6 +125,8 @@ class Claim(Section):
     """Its comparisons. The first one decides."""
     advice: dict[Literal["shown", "open", "contradicted"], str] = Field(default_factory=dict)
     """What a user does about each verdict, in a sentence or two."""
+    remark: str = ""
+    """What the figures show besides. Unlike the rest, it is written after the results."""
 
 
 class Design(Section):

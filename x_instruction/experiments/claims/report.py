@@ -73,7 +73,8 @@ def _claim(claim: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> s
     return (
         f'<h2 id="{escape(claim["id"])}">{escape(claim["statement"])} '
         f'<span class="mark {escape(verdict)}">{escape(verdict)}</span></h2>'
-        f"<p>{escape(claim['method'])} {escape(meaning(own[0]))} <b>{_code(advice(claim, own[0]))}</b></p>"
+        f"<p>{escape(claim['method'])} {escape(meaning(own[0]))} <b>{_code(advice(claim, own[0]))}</b> "
+        f"{_code(claim.get('remark', ''))}</p>"
         f'<p class="note">{escape(claim["source"])}; experiment {escape(claim["experiment"])}</p>'
         f"{_table(_HEAD, rows)}"
     )

@@ -5,9 +5,11 @@ trains the start again on examples of three levels that are made of the seeds an
 pairs are good is never used. The control is trained for as many steps on examples of the seeds alone.
 
 What decides are pairs of held-out documents (group ``heldout``): each page with its own instruction and three kinds of
-noise. The pool itself, of which half of the training examples are made, is the group ``all``. No document is in two of
-seeds, pool and held-out pairs, and the start was not trained on any (``ratings.new``). Seeds, examples and the order of
-training differ between random seeds; pool and held-out pairs do not.
+noise. The group ``screened`` has those of them that are in the language of their document, since a run drops others
+before it rates, and there is a group for each kind of noise. The pool itself, of which half of the training examples
+are made, is the group ``all``. No document is in two of seeds, pool and held-out pairs, and the start was not trained
+on any (``ratings.new``). Seeds, examples and the order of training differ between random seeds; pool and held-out pairs
+do not.
 
 The start has a calibration, which the others lack. Calibration hardly moves the order of pairs.
 """
@@ -41,7 +43,8 @@ NAME = "rounds"
 GOOD_SHARE = 0.25
 SPOILT_PER_PAGE = 3
 POOL, HELDOUT = "pool", "heldout"
-MIXTURES = {"all": POOL, HELDOUT: HELDOUT}
+GOOD = "clean"
+SCREENED = "screened"
 
 
 class Rounds:
@@ -222,13 +225,14 @@ def of_results(results: Mapping[str, Result], seeds: Sequence[int], rounds: int)
         if all(f"{part}-{seed}" in results for seed in seeds):
             arms[arm] = [results[f"{part}-{seed}"] for seed in seeds]
     made = []
-    for group, mixture in MIXTURES.items():
-        if not arms:
-            break
-        rows = next(iter(arms.values()))[0][mixture]
-        documents = [row["document"] for row in rows]
-        for measure in ("ap", "auroc", "precision"):
-            found = {arm: [_figure(measure, one[mixture]) for one in of] for arm, of in arms.items()}
+    if not arms:
+        return []
+    first = next(iter(arms.values()))[0]
+    kinds = sorted({row["kind"] for row in first[HELDOUT]} - {GOOD})
+    for group in ("all", HELDOUT, SCREENED, *kinds):
+        documents = [row["document"] for row in _rows(first, group)]
+        for measure in ("auroc",) if group in kinds else ("ap", "auroc", "precision"):
+            found = {arm: [_figure(measure, _rows(one, group)) for one in of] for arm, of in arms.items()}
             made += [ranked(NAME, measure, arm, documents, own, group=group) for arm, own in found.items()]
             for arm, base in [("rounds", "control"), ("rounds", "start"), ("control", "start"), ("rounds", "round-1")]:
                 if {arm, base} <= found.keys():
@@ -236,9 +240,21 @@ def of_results(results: Mapping[str, Result], seeds: Sequence[int], rounds: int)
     return made
 
 
+def _rows(result: Result, group: str) -> list[Mapping[str, Any]]:
+    """The scored pairs of a part that are in a group: a mixture, or the good pairs and those of one kind of noise."""
+    if group == "all":
+        return list(result[POOL])
+    heldout: list[Mapping[str, Any]] = result[HELDOUT]
+    if group == HELDOUT:
+        return heldout
+    if group == SCREENED:
+        return [row for row in heldout if row["kind"] != "untranslated"]
+    return [row for row in heldout if row["kind"] in (GOOD, group)]
+
+
 def _figure(measure: str, rows: Sequence[Mapping[str, Any]]) -> ranking.Draws:
     scores = np.array([row["score"] for row in rows])
-    good = [row["kind"] == "clean" for row in rows]
+    good = [row["kind"] == GOOD for row in rows]
     documents = [row["document"] for row in rows]
     if measure == "ap":
         return ranking.average_precision(scores, good, documents)
