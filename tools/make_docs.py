@@ -256,7 +256,9 @@ def _arms(
     """Tables of the measures that test a claim: a row for each arm, a column for each group of rows."""
     lines = []
     measures = [one["expected"]["measure"] for one in results["verdicts"] if one["claim"] == claim["id"]]
-    for measure in dict.fromkeys([*measures, "auroc"]):
+    # What a claim's own measure may hide.
+    besides = ["found", "right"] if "gain" in measures else ["auroc"]
+    for measure in dict.fromkeys([*measures, *besides]):
         own = [
             figure
             for figure in results.get("figures", [])
