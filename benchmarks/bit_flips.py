@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import random
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -27,7 +29,9 @@ from engines.openai_server import OpenAIServer, write_recipe
 
 from x_instruction.api import build
 from x_instruction.config import recipe
-from x_instruction.errors import XInstructionError
+from x_instruction.engines import Engine
+from x_instruction.engines.request_cache import RequestCache
+from x_instruction.errors import ShardError, XInstructionError
 from x_instruction.hub.dataset_folder import check_folder
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
@@ -54,7 +58,11 @@ def readers(run: RunFolder, settings: recipe.Recipe, dataset: Path) -> Iterable[
                     yield "dropped rows", dropped, lambda k=key: list(RunFolder(root).dropped(k))
                 yield "report", run.path(key, ".report.json"), lambda k=key: RunFolder(root).report(k).as_json()
                 if run.cache(key).exists():
-                    yield "request cache", run.cache(key), lambda k=key: answers(run.cache(k))
+                    yield (
+                        "request cache",
+                        run.cache(key),
+                        lambda k=key, n=keys_of(run.cache(key)): answers(run.cache(k), n),
+                    )
     yield "recipe", root / "recipe.json", lambda: recipe.dumps(recipe.loads((root / "recipe.json").read_text("utf-8")))
     yield "layout", root / "run.json", lambda: RunFolder(root).root
     for path in sorted(dataset.rglob("*")):
@@ -62,10 +70,37 @@ def readers(run: RunFolder, settings: recipe.Recipe, dataset: Path) -> Iterable[
             yield "data set", path, lambda: check_folder(dataset).manifest
 
 
-def answers(path: Path) -> list[Any]:
-    """Keys and answers of a request cache."""
+@dataclasses.dataclass
+class Model:
+    """Names the model of a request cache; nothing is asked."""
+
+    model: str = ""
+    revision: str = ""
+
+
+def keys_of(path: Path) -> list[str]:
+    """The keys of the answers of a request cache."""
     with contextlib.closing(sqlite3.connect(path)) as file:
-        return file.execute("SELECT * FROM answers ORDER BY key").fetchall()
+        return [key for (key,) in file.execute("SELECT key FROM answers ORDER BY key")]
+
+
+def answers(path: Path, keys: list[str]) -> list[object]:
+    """What a request cache answers, of a copy: opening it writes.
+
+    Raises:
+        ShardError: an answer is asked for again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, folder))
+        with RequestCache(copy, cast(Engine, Model()), {}) as cache:
+            try:
+                found = [cache.lookup(key) for key in keys]
+            except sqlite3.Error as error:
+                # As ``ask`` does.
+                raise ShardError(f"cannot read {path}: {error}") from error
+    if None in found:
+        raise ShardError(f"{found.count(None)} answers are asked for again")
+    return list(found)
 
 
 def flip(path: Path, bit: int, read: Read, before: object) -> str:
@@ -75,7 +110,10 @@ def flip(path: Path, bit: int, read: Read, before: object) -> str:
     changed[bit // 8] ^= 1 << bit % 8
     path.write_bytes(changed)
     try:
-        return "harmless" if read() == before else "silent"
+        if read() == before:
+            return "harmless"
+        sys.stderr.write(f"silent: bit {bit % 8} of {bytes(data[max(0, bit // 8 - 30) : bit // 8 + 20])!r} in {path}\n")
+        return "silent"
     except XInstructionError:
         return "noticed"
     except Exception:

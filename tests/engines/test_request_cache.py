@@ -159,6 +159,7 @@ def test_answers_of_older_versions_can_be_stored(path: Path) -> None:
         key = cache.key(REQUESTS[0])
     kept = r'{"text": "half \ud83d\u0000", "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": 2}'
     with sqlite3.connect(path) as file:
+        file.execute("ALTER TABLE answers DROP COLUMN digest")
         file.execute("INSERT INTO answers VALUES (?, 'Completed', ?)", (key, kept))
     file.close()
     with RequestCache(path, Scripted(at=0, do=fail), {}) as cache:
@@ -182,7 +183,7 @@ def test_a_damaged_answer_is_asked_for_again(path: Path, kind: str, kept: str) -
         first = cache.ask(REQUESTS[:3])
         key = cache.key(REQUESTS[1])
     with contextlib.closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE answers SET kind = ?, answer = ? WHERE key = ?", (kind, kept, key))
+        file.execute("UPDATE answers SET kind = ?, answer = ?, digest = NULL WHERE key = ?", (kind, kept, key))
     again = Scripted()
     with RequestCache(path, again, {}) as cache:
         assert cache.ask(REQUESTS[:3]) == first
@@ -215,6 +216,21 @@ def test_a_full_disk_is_reported_in_one_line_and_answers_are_kept(path: Path) ->
     with RequestCache(path, again, {}) as cache:
         assert cache.ask(REQUESTS[:2]) == first
     assert again.sent == []
+
+
+def test_an_answer_that_was_changed_is_asked_for_again(path: Path, tmp_path: Path) -> None:
+    with RequestCache(path, Scripted(), {}) as ledger:
+        before = ledger.ask(REQUESTS[:1])
+    content = path.read_bytes()
+    for change in (b"0 tpmorq", b"0 tpmor\xff"):
+        path.write_bytes(content.replace(b"0 tpmorp", change))
+        again = tmp_path / "again" / "00000.sqlite"
+        for file, preview in ((again, path), (path, None)):
+            engine = Scripted()
+            with RequestCache(file, engine, {}, preview=preview) as ledger:
+                assert ledger.ask(REQUESTS[:1]) == before
+            assert len(engine.sent) == 1
+        again.unlink()
 
 
 def test_progress_is_reported(path: Path) -> None:

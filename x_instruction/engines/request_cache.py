@@ -3,7 +3,8 @@
 The key of an answer is a digest of the whole request, the model and its revision, so a changed prompt, parameter or
 model is a new request. An atomic batch is answered from the cache only if all its answers are there: batches depend on
 the requests alone, and running a part of one would round differently. Failures are reported but not cached, so they are
-retried when the shard is made again, except those imported with ``give_up``.
+retried when the shard is made again, except those imported with ``give_up``. An answer is stored with a digest of its
+row, and one that was changed since is asked for again.
 
 A preview asks for a few passages of a shard first. Its answers are taken over when the cache of the shard is created,
 and used whatever their batch was. The other requests are batched without them, in every attempt at the shard alike.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import sqlite3
 import time
@@ -42,6 +44,7 @@ from x_instruction.hashing import digest
 _RESULT_TYPES: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored, "Failed": Failed}
 # A kill loses at most this many seconds of answers; committing each answer would sync too often.
 _COMMIT_SECONDS = 1.0
+_COLUMNS = "(key TEXT PRIMARY KEY, kind TEXT, answer TEXT, digest TEXT)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,16 +138,20 @@ class RequestCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, isolation_level=None, uri=True)
+            # The digest of its row shows a text that is no longer UTF-8.
+            self._file.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             # A new file has nothing to lose, and to sync each step of its making takes longer than a small shard.
             self._file.execute("PRAGMA synchronous=OFF")
             # In WAL mode a killed process loses no committed answer, and a commit does not wait for the disk.
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.executescript(
-                "BEGIN; CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, kind TEXT, answer TEXT);"
+                f"BEGIN; CREATE TABLE IF NOT EXISTS answers {_COLUMNS};"
                 "CREATE TABLE IF NOT EXISTS work (batch INTEGER PRIMARY KEY, requests INTEGER, "
                 "seconds REAL DEFAULT 0, prompt_tokens INTEGER DEFAULT 0, output_tokens INTEGER DEFAULT 0);"
                 "CREATE TABLE IF NOT EXISTS brought (line TEXT PRIMARY KEY); COMMIT"
             )
+            # Files of earlier versions have no digests.
+            _add_digests(self._file, "answers")
             self._file.execute("PRAGMA synchronous=NORMAL")
             self._previewed = self._take_over(preview)
         except (sqlite3.Error, OSError) as error:
@@ -263,12 +270,15 @@ class RequestCache:
         A preview that was made after work on the shard began is left alone: batches would change with it.
         """
         new = self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'preview'").fetchone() is None
-        self._file.execute("CREATE TABLE IF NOT EXISTS preview (key TEXT PRIMARY KEY, kind TEXT, answer TEXT)")
+        self._file.execute(f"CREATE TABLE IF NOT EXISTS preview {_COLUMNS}")
+        _add_digests(self._file, "preview")
         begun = self._file.execute("SELECT 1 FROM work LIMIT 1").fetchone() is not None
         if new and not begun and preview is not None and preview.exists():
             self._file.execute("ATTACH ? AS earlier", (_to_read(preview),))
+            columns = {name for _, name, *_ in self._file.execute("PRAGMA earlier.table_info(answers)")}
+            digest = "digest" if "digest" in columns else "NULL"
             self._file.execute(
-                "INSERT INTO preview SELECT key, kind, answer FROM earlier.answers WHERE kind != 'Failed'"
+                f"INSERT INTO preview SELECT key, kind, answer, {digest} FROM earlier.answers WHERE kind != 'Failed'"
             )
             self._file.execute("DETACH earlier")
         return {key for (key,) in self._file.execute("SELECT key FROM preview")}
@@ -280,11 +290,7 @@ class RequestCache:
         if not self._previewed.isdisjoint(keys):
             self._file.execute("BEGIN")
             for row, key in enumerate(keys):
-                if key not in self._previewed:
-                    continue
-                answer = self._answer(
-                    self._file.execute("SELECT kind, answer FROM preview WHERE key = ?", (key,)).fetchone()
-                )
+                answer = self.lookup(key, "preview") if key in self._previewed else None
                 if answer is None:
                     continue
                 found[row] = answer
@@ -419,12 +425,16 @@ class RequestCache:
             "these answers are kept, run the same command again"
         )
 
-    def lookup(self, key: str) -> Result | None:
-        """The cached result of a key, or None. A damaged one is as good as none: its request is sent again."""
-        row = self._file.execute("SELECT kind, answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._answer(row)
+    def lookup(self, key: str, table: str = "answers") -> Result | None:
+        """The cached result of a key; None if there is none, or if its row was changed since it was written.
 
-    def _answer(self, row: tuple[str, str]) -> Result | None:
+        Args:
+            key: of the request.
+            table: ``answers`` or ``preview``.
+        """
+        row = self._file.execute(f"SELECT kind, answer, digest FROM {table} WHERE key = ?", (key,)).fetchone()
+        if row is None or (row[2] is not None and row[2] != _digest(key, row[0], row[1])):
+            return None
         try:
             values = json.loads(row[1])
             if row[0] == "Chosen":
@@ -437,14 +447,22 @@ class RequestCache:
     def _store(self, key: str, answer: Result, give_up: bool = False) -> None:
         if isinstance(answer, Failed) and not give_up:
             return
-        self._file.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-            (key, type(answer).__name__, json.dumps(_values(answer))),
-        )
+        row = key, type(answer).__name__, json.dumps(_values(answer))
+        self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (*row, _digest(*row)))
 
     def _progress(self, requests: int) -> None:
         self.answered += requests
         self.on_progress(self.answered, self.asked)
+
+
+def _digest(key: str, kind: object, answer: object) -> str:
+    return hashlib.sha256(f"{key} {kind} {answer}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _add_digests(file: sqlite3.Connection, table: str) -> None:
+    """Give a table of an earlier version the column of digests, with none for the rows that it has."""
+    if "digest" not in {name for _, name, *_ in file.execute(f"PRAGMA table_info({table})")}:
+        file.execute(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
 
 
 def _values(record: Request | Result) -> dict[str, Any]:

@@ -92,9 +92,7 @@ class ShardReport:
     def as_json(self) -> dict[str, Any]:
         """The report as a flat table, with the fields of the key first and a checksum of them all last."""
         table = dataclasses.asdict(self)
-        table = {**table.pop("key"), **table}
-        # As it is read again: keys of JSON are texts.
-        return table | {"checksum": _checksum(json.loads(json.dumps(table)))}
+        return sealed({**table.pop("key"), **table})
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> ShardReport:
@@ -102,13 +100,31 @@ class ShardReport:
 
         Raises:
             KeyError, TypeError: a field is missing or unknown.
-            ValueError: a field was changed since. Reports of earlier versions have no checksum.
+            ValueError: a field was changed since.
         """
-        table = dict(table)
-        if (checksum := table.pop("checksum", None)) is not None and checksum != _checksum(table):
-            raise ValueError("its fields are not those that were written")
+        table = unsealed(table)
         key = ShardKey(**{name: table[name] for name in ShardKey.__dataclass_fields__})
         return cls(key, **{name: value for name, value in table.items() if name not in ShardKey.__dataclass_fields__})
+
+
+def sealed(table: dict[str, Any]) -> dict[str, Any]:
+    """A table for a JSON file, with a checksum of its fields last."""
+    # Of the fields as they are read again: keys of JSON are texts.
+    return table | {"checksum": _checksum(json.loads(json.dumps(table)))}
+
+
+def unsealed(table: Any) -> dict[str, Any]:
+    """The fields of a table that ``sealed`` made. Files of earlier versions have no checksum.
+
+    Raises:
+        TypeError, ValueError: it is no table, or a field was changed since.
+    """
+    if not isinstance(table, dict):
+        raise TypeError(f"it has a {type(table).__name__}, expected an object")
+    fields = {name: value for name, value in table.items() if name != "checksum"}
+    if table.get("checksum", _checksum(fields)) != _checksum(fields):
+        raise ValueError("its fields are not those that were written")
+    return fields
 
 
 def _checksum(table: dict[str, Any]) -> str:
@@ -248,7 +264,7 @@ class RunFolder:
 
     def _check_layout(self) -> None:
         remedy = f'write {{"layout": {LAYOUT}}} into it'
-        version = self.read_json(_LAYOUT_FILE, lambda table: int(table["layout"]), remedy)
+        version = self.read_json(_LAYOUT_FILE, lambda table: int(unsealed(table)["layout"]), remedy)
         if version is None:
             # A folder with neither a recipe nor shards is no run yet.
             version = 1 if self._is_used() else LAYOUT
@@ -269,7 +285,7 @@ class RunFolder:
         """
         if self.read_file(_LAYOUT_FILE) is None:
             marks = {"layout": LAYOUT} | ({"preview": True} if preview else {})
-            self.write_file(_LAYOUT_FILE, json.dumps(marks).encode())
+            self.write_file(_LAYOUT_FILE, json.dumps(sealed(marks)).encode())
 
     def model(self, name: str) -> Path:
         """The folder of a model that the run trains. If it exists, the model is complete."""
@@ -315,7 +331,7 @@ class RunFolder:
     @property
     def is_preview(self) -> bool:
         """Whether the folder is the preview of a run."""
-        return bool(self.read_json(_LAYOUT_FILE, lambda table: bool(table.get("preview"))))
+        return bool(self.read_json(_LAYOUT_FILE, lambda table: bool(unsealed(table).get("preview"))))
 
     def preview(self) -> RunFolder:
         """The preview of the run, which may not exist."""
@@ -331,7 +347,7 @@ class RunFolder:
 
     def count(self, stage: StageKey, language: str) -> int | None:
         """How many shards the language has at this stage, or None while that is not known."""
-        return self.read_json(_index(stage, language), lambda table: int(table["shards"]))
+        return self.read_json(_index(stage, language), _number_of_shards)
 
     def shards(self, stage: StageKey, language: str) -> list[ShardKey]:
         """The keys of all shards of the language at this stage; none while their number is not known."""
@@ -343,7 +359,7 @@ class RunFolder:
             if key.index >= shards:
                 self.remove(key)
         self.mark_layout()
-        self.write_file(_index(stage, language), json.dumps({"shards": shards}).encode())
+        self.write_file(_index(stage, language), json.dumps(sealed({"shards": shards})).encode())
 
     def report(self, key: ShardKey) -> ShardReport:
         """The report of a complete shard."""
@@ -549,6 +565,13 @@ def file_name(key: ShardKey, suffix: str = ".parquet") -> str:
 def cache_name(key: ShardKey) -> str:
     """The name of the request cache of a shard, relative to the run."""
     return f"cache/{file_name(key, '.sqlite')}"
+
+
+def _number_of_shards(table: Any) -> int:
+    fields = unsealed(table)
+    if fields.keys() != {"shards"}:
+        raise ValueError(f"it has the fields {', '.join(fields) or 'none'}, expected 'shards'")
+    return int(fields["shards"])
 
 
 def _index(stage: StageKey, language: str) -> str:
