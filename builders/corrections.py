@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from x_instruction.errors import RecipeError
-from x_instruction.records import Curated
 from x_instruction.storage.atomic import atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Added to the name of the generator of a corrected row.
 REVIEWED = "+reviewed"
@@ -66,10 +69,22 @@ def read(paths: Iterable[Path]) -> dict[tuple[str, str], str]:
     return found
 
 
-def corrected(record: Curated, corrections: Mapping[tuple[str, str], str]) -> Curated:
-    """A record with its corrected instruction, if there is one."""
-    text = corrections.get((record.id, record.instruction))
-    return record if text is None else replace(record, instruction=text, generator=record.generator + REVIEWED)
+def corrected(records: pa.RecordBatch, corrections: Mapping[tuple[str, str], str]) -> pa.RecordBatch:
+    """Records with their corrected instructions, where there are any."""
+    import pyarrow as pa
+
+    if not corrections:
+        return records
+    ids, before, generators = (records[name].to_pylist() for name in ("id", "instruction", "generator"))
+    found = [corrections.get(key) for key in zip(ids, before, strict=True)]
+    columns = {
+        "instruction": [old if new is None else new for old, new in zip(before, found, strict=True)],
+        "generator": [name if new is None else name + REVIEWED for name, new in zip(generators, found, strict=True)],
+    }
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[name], pa.string()) if name in columns else records[name] for name in records.schema.names],
+        schema=records.schema,
+    )
 
 
 def _lines(path: Path) -> list[str]:

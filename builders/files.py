@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from x_instruction.builders.schema import DATA, Content, arrow_schema, row_digest
+from x_instruction.builders.schema import DATA, Content, arrow_schema, block_digest
 from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 
@@ -46,6 +47,19 @@ class Split:
     file_bytes: Count
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Successive rows of a split.
+
+    Args:
+        rows: Number of rows.
+        digest: Digest of all of them (``schema.block_digest``).
+    """
+
+    rows: int
+    digest: bytes
+
+
 def pattern(tag: str, split: str) -> str:
     """Glob pattern of a split's files, relative to the data set."""
     return f"{DATA}/{tag}/{split}-*.parquet"
@@ -70,25 +84,36 @@ class SplitWriter:
         self._rows_per_file = rows_per_file
         self._schema = arrow_schema()
         self._content = Content()
+        self._rows_in_file = 0
         self._bytes = 0
         self._parts: list[Path] = []
-        self._pending: list[dict[str, Any]] = []
-        self._pending_chars = 0
+        self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_chars = 0
+        # What was written, to compare with what is read back.
+        self.blocks: list[Block] = []
         self._stream: IO[bytes] | None = None
         self._writer: Any = None
 
-    def add(self, row: dict[str, Any]) -> bytes:
-        """Add a row. Returns its digest."""
-        digest = row_digest(row)
-        self._content.add(digest)
-        self._pending.append(row)
-        self._pending_chars += len(row["output"])
-        full = self._content.rows % self._rows_per_file == 0
-        if full or len(self._pending) >= ROW_GROUP or self._pending_chars >= ROW_GROUP_CHARS:
-            self._flush()
-        if full:
-            self._end_file()
-        return digest
+    def add(self, rows: pa.Table) -> None:
+        """Add rows, in the schema of published files."""
+        self._content.add(rows)
+        chars = np.cumsum(pc.utf8_length(rows["output"]).to_numpy())
+        start, before = 0, 0
+        while start < len(rows):
+            left = min(ROW_GROUP - self._pending_rows, self._rows_per_file - self._rows_in_file)
+            # The row that reaches the limit is the last one.
+            filled = int(np.searchsorted(chars, before + ROW_GROUP_CHARS - self._pending_chars)) + 1
+            end = min(start + left, filled, len(rows))
+            self._pending.append(rows.slice(start, end - start))
+            self._pending_rows += end - start
+            self._pending_chars += int(chars[end - 1]) - before
+            self._rows_in_file += end - start
+            full = self._rows_in_file == self._rows_per_file
+            if full or self._pending_rows >= ROW_GROUP or self._pending_chars >= ROW_GROUP_CHARS:
+                self._flush()
+            if full:
+                self._end_file()
+            start, before = end, int(chars[end - 1])
 
     def finish(self) -> Split:
         """Write the remaining rows and give every file its name."""
@@ -121,11 +146,12 @@ class SplitWriter:
             self._stream = open(part, "wb")  # noqa: SIM115 - open over many calls, closed by close()
             # With a page index the Hub's viewer and readers of single columns can skip pages.
             self._writer = pq.ParquetWriter(self._stream, self._schema, compression="zstd", write_page_index=True)
-        table = pa.Table.from_pylist(self._pending, schema=self._schema)
-        self._bytes += table.nbytes
+        table = pa.concat_tables(self._pending).combine_chunks()
+        self._bytes += _size(table)
         self._writer.write_table(table)
+        self.blocks.append(Block(len(table), block_digest(table)))
         self._pending = []
-        self._pending_chars = 0
+        self._pending_rows = self._pending_chars = 0
 
     def _end_file(self) -> None:
         if self._writer is None or self._stream is None:
@@ -134,6 +160,19 @@ class SplitWriter:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self.close()
+        self._rows_in_file = 0
+
+
+def _size(table: pa.Table) -> int:
+    """Bytes of the values in memory. A column has a bitmap only if it has nulls, wherever it came from."""
+    total = 0
+    for column in table.columns:
+        total += (len(column) + 7) // 8 if column.null_count else 0
+        if pa.types.is_string(column.type):
+            total += 4 * len(column) + (pc.sum(pc.binary_length(column)).as_py() or 0)
+        else:
+            total += len(column) * column.type.bit_width // 8
+    return total
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ from x_instruction.builders.corrections import corrected
 from x_instruction.builders.corrections import read as read_corrections
 from x_instruction.builders.files import check_ids, split_writers
 from x_instruction.builders.manifest import MANIFEST, Manifest
-from x_instruction.builders.readback import verify
+from x_instruction.builders.readback import Written, verify
 from x_instruction.builders.schema import ALL, published
-from x_instruction.builders.splits import Shares, split_of
+from x_instruction.builders.splits import Shares, parts
 from x_instruction.cards.croissant import CROISSANT, croissant
 from x_instruction.cards.dataset import readme
 from x_instruction.cards.dataset_facts import DatasetFacts
@@ -35,7 +35,6 @@ from x_instruction.cards.run_figures import provenance
 from x_instruction.cards.templates import counted
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
-from x_instruction.records import Curated
 from x_instruction.storage.atomic import atomic
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, ShardKey
@@ -96,7 +95,8 @@ def build(
         # Left behind by an interrupted build.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        sets, skipped = _write_rows(run, recipe, staging, progress, edits)
+        written: Written = {}
+        sets, skipped = _write_rows(run, recipe, staging, progress, edits, written)
         texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name)
         if report is not None:
             progress("writing the report")
@@ -106,7 +106,7 @@ def build(
                 stream.write(text)
         manifest.write(staging)
         progress("loading the data set and comparing it with the run")
-        verify(staging)
+        verify(staging, written)
         _replace(staging, target)
     except OSError as error:
         raise ShardError(
@@ -125,13 +125,17 @@ def _write_rows(
     root: Path,
     progress: Callable[[str], None],
     corrections: Mapping[tuple[str, str], str],
+    written: Written,
 ) -> tuple[dict[str, LanguageSet], dict[str, str]]:
-    """Write every language. Returns those with rows, and the reasons why others have none."""
+    """Write every language. Returns those with rows, and the reasons why others have none.
+
+    The blocks that were written are added to ``written``.
+    """
     sets: dict[str, LanguageSet] = {}
     skipped: dict[str, str] = {}
     for tag in recipe.languages:
         shards = run.shards(CURATED, tag)
-        language_set = _write_language(run, recipe, root, tag, shards, corrections) if shards else None
+        language_set = _write_language(run, recipe, root, tag, shards, corrections, written) if shards else None
         if language_set is not None and language_set.rows:
             sets[tag] = language_set
             progress(f"{tag}: {counted(language_set.rows, 'row')}")
@@ -154,21 +158,24 @@ def _write_language(
     tag: str,
     shards: list[ShardKey],
     corrections: Mapping[tuple[str, str], str],
+    written: Written,
 ) -> LanguageSet:
     shares = Shares.of(recipe)
     facts = RowFacts()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
         for key in shards:
-            for record in run.read(key):
-                if not isinstance(record, Curated) or record.language != tag:
-                    path = run.path(key)
-                    raise ShardError(f"{path} has a record in {record.language!r}, expected {tag!r}: remove the shard")
-                row = corrected(record, corrections)
-                writers[split_of(row.document_id, shares)].add(published(row))
-                facts.add(row)
+            for batch in run.batches(key):
+                for other in set(batch["language"].to_pylist()) - {tag}:
+                    raise ShardError(f"{run.path(key)} has a record in {other!r}, expected {tag!r}: remove the shard")
+                records = corrected(batch, corrections)
+                facts.add(records)
+                for split, part in parts(published(records), shares).items():
+                    writers[split].add(part)
         # Empty splits are left out, as readers cannot infer the columns of a split without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
+    for split, writer in writers.items():
+        written[tag, split] = writer.blocks
     return LanguageSet(tag, splits, facts, provenance(run, recipe, tag))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,28 @@ import pyarrow.parquet as pq
 from datasets.exceptions import DatasetsError
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from x_instruction.builders.files import Block
 from x_instruction.builders.manifest import MANIFEST, Manifest, Rows, together
-from x_instruction.builders.schema import ALL, Content, arrow_schema, features, row_digest
+from x_instruction.builders.schema import ALL, Content, arrow_schema, block_digest, features
 from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 from x_instruction.storage.run_folder import BATCH
 
 REBUILD = "build the data set again"
+# Language and split to the blocks of rows that were written.
+Written = dict[tuple[str, str], list[Block]]
 
 
-def verify(folder: Path) -> Manifest:
-    """Check a built folder: its files, then every config through ``datasets``, with and without streaming.
+def verify(folder: Path, written: Written | None = None) -> Manifest:
+    """Check a built folder: its files, then every language through ``datasets``, with and without streaming.
 
-    It needs no network and no token. Its cache is a temporary folder beside the data set, as large as the largest
-    config.
+    The config with all languages must list the files of the languages in their order; its rows are not read again. It
+    needs no network and no token. Its cache is a temporary folder beside the data set, as large as the largest
+    language.
 
     Args:
         folder: A folder that ``build`` wrote.
+        written: The blocks of rows that were written, if known: comparing them is faster than digests of rows.
 
     Returns:
         Its manifest.
@@ -43,8 +48,7 @@ def verify(folder: Path) -> Manifest:
     _check_files(folder, manifest)
     for name in manifest.configs:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as cache, _quiet():
-            for streaming in (True, False):
-                _check_config(folder, name, manifest, streaming, cache)
+            _check_config(folder, name, manifest, written or {}, cache)
     return manifest
 
 
@@ -62,23 +66,55 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         raise ShardError(f"{folder} has {extra[0]}, which is not in {MANIFEST}: {REBUILD}")
 
 
-def _check_config(folder: Path, name: str, manifest: Manifest, streaming: bool, cache: str) -> None:
+def _check_config(folder: Path, name: str, manifest: Manifest, written: Written, cache: str) -> None:
     splits = manifest.configs[name]
-    config = f"config {name!r} of {folder}, {'streamed' if streaming else 'loaded'}"
+    config = f"config {name!r} of {folder}"
     try:
-        loaded: Any = datasets.load_dataset(str(folder), name, streaming=streaming, cache_dir=cache)
-        if sorted(loaded) != sorted(splits):
-            raise ShardError(f"{config}: has the splits {sorted(loaded)}, expected {sorted(splits)}: {REBUILD}")
+        # As ``load_dataset`` does, with one look at the card for both ways.
+        builder: Any = datasets.load_dataset_builder(str(folder), name, cache_dir=cache)
+        streamed = builder.as_streaming_dataset()
+        if sorted(streamed) != sorted(splits):
+            raise ShardError(f"{config}: has the splits {sorted(streamed)}, expected {sorted(splits)}: {REBUILD}")
+        for split in splits:
+            if streamed[split].features != features():
+                raise ShardError(f"{config}: split {split} has the features {streamed[split].features}: {REBUILD}")
+        if name == ALL:
+            _check_all(folder, manifest, builder)
+            return
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
         for split, expected in splits.items():
-            if loaded[split].features != features():
-                raise ShardError(f"{config}: split {split} has the features {loaded[split].features}: {REBUILD}")
-            batches = loaded[split].with_format("arrow").iter(BATCH) if streaming else _cached(loaded[split])
-            parts = _read(batches, [part.rows for part in manifest.members(name, split)])
-            rows = together(parts) if name == ALL else parts[0]
-            if rows != expected:
-                raise ShardError(f"{config}: split {split} reads back as {rows}, expected {expected}: {REBUILD}")
+            for way, batches in {
+                "streamed": lambda rows=streamed[split]: rows.with_format("arrow").iter(BATCH),
+                "loaded": lambda rows=loaded[split]: _cached(rows),
+            }.items():
+                blocks = written.get((name, split))
+                if blocks and _equal(batches(), blocks):
+                    continue
+                if (rows := _content(batches())) != expected:
+                    raise ShardError(
+                        f"{config}, {way}: split {split} reads back as {rows}, expected {expected}: {REBUILD}"
+                    )
     except (DatasetsError, pa.ArrowInvalid, ValueError, KeyError) as error:
         raise ShardError(f"{config}: does not load: {error}: {REBUILD}") from error
+
+
+def _check_all(folder: Path, manifest: Manifest, builder: Any) -> None:
+    """The config with all languages has their files, so it has their rows."""
+    for split, expected in manifest.configs[ALL].items():
+        sets = [
+            language_set.splits[split] for language_set in manifest.languages.values() if split in language_set.splits
+        ]
+        files = [str(folder / path) for part in sets for path in part.files]
+        if list(map(str, builder.config.data_files[split])) != files:
+            raise ShardError(f"config {ALL!r} of {folder}: split {split} has other files than its languages: {REBUILD}")
+        rows = together(manifest.members(ALL, split))
+        counted = builder.info.splits[split].num_examples
+        if rows != expected or counted != expected.rows:
+            raise ShardError(
+                f"config {ALL!r} of {folder}: split {split} has {rows}, and {counted} rows in the card, expected "
+                f"{expected}: {REBUILD}"
+            )
 
 
 def _cached(rows: Any) -> Iterator[Any]:
@@ -88,15 +124,33 @@ def _cached(rows: Any) -> Iterator[Any]:
             yield from stream
 
 
-def _read(batches: Iterable[Any], counts: list[int]) -> list[Rows]:
-    """Rows by language, in the order of the config. Any rows beyond the counts go to the last one."""
-    parts = [Content()]
+def _equal(batches: Iterable[Any], blocks: Sequence[Block]) -> bool:
+    """Whether rows are those of the blocks, and no more."""
+    expected = iter(blocks)
+    block = next(expected, None)
+    pending: list[pa.Table] = []
+    rows = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            if len(parts) < len(counts) and parts[-1].rows == counts[len(parts) - 1]:
-                parts.append(Content())
-            parts[-1].add(row_digest(row))
-    return [Rows(part.rows, part.digest) for part in parts]
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        while len(table):
+            if block is None:
+                return False
+            part = table.slice(0, block.rows - rows)
+            pending.append(part)
+            rows += len(part)
+            table = table.slice(len(part))
+            if rows == block.rows:
+                if block_digest(pa.concat_tables(pending)) != block.digest:
+                    return False
+                block, pending, rows = next(expected, None), [], 0
+    return block is None and not rows
+
+
+def _content(batches: Iterable[Any]) -> Rows:
+    content = Content()
+    for batch in batches:
+        content.add(batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch]))
+    return Rows(content.rows, content.digest)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING
 
 from x_instruction.languages import language
-from x_instruction.records import Curated
 
 if TYPE_CHECKING:
     import datasets
@@ -32,25 +33,17 @@ class Column:
         name: Its name.
         dtype: ``string``, ``int32`` or ``float64``, the names that Arrow and ``datasets`` share.
         meaning: Its description in the card.
-        value: Takes its value from a record.
+        value: Makes it from records. By default it is the field of its name.
     """
 
     name: str
     dtype: str
     meaning: str
-    value: Callable[[Curated], str | int | float | None]
+    value: Callable[[pa.RecordBatch], pa.Array] | None = None
 
-
-# ``json.dumps`` would make an encoder for each row.
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def row_id(record: Curated) -> str:
-    """Id of a published row, unique within a language: the passage's id and the candidate's number.
-
-    Every round of refinement numbers its candidates from 0, so later rounds add their number.
-    """
-    return f"{record.id}-{record.candidate}" + (f"-r{record.round}" if record.round else "")
+    def of(self, records: pa.RecordBatch) -> pa.Array:
+        """Its values."""
+        return records.column(self.name) if self.value is None else self.value(records)
 
 
 def public_url(url: str) -> str:
@@ -58,44 +51,76 @@ def public_url(url: str) -> str:
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", r"\1//", url)
 
 
+def _row_ids(records: pa.RecordBatch) -> pa.Array:
+    """Ids of published rows, unique within a language: the passage's id and the candidate's number.
+
+    Every round of refinement numbers its candidates from 0, so later rounds add their number.
+    """
+    import pyarrow.compute as pc
+
+    ids = pc.binary_join_element_wise(records["id"], pc.cast(records["candidate"], "string"), "-")
+    if not pc.any(pc.greater(records["round"], 0)).as_py():
+        return ids
+    later = pc.binary_join_element_wise(ids, pc.cast(records["round"], "string"), "-r")
+    return pc.if_else(pc.greater(records["round"], 0), later, ids)
+
+
+def _codes(records: pa.RecordBatch) -> pa.Array:
+    return _changed(records["language"], lambda tag: language(tag).code)
+
+
+def _urls(records: pa.RecordBatch) -> pa.Array:
+    import pyarrow.compute as pc
+
+    urls = records["url"]
+    return _changed(urls, public_url) if pc.any(pc.match_substring(urls, "@")).as_py() else urls
+
+
+def _changed(texts: pa.Array, change: Callable[[str], str]) -> pa.Array:
+    """A column of texts, each distinct one changed once."""
+    import pyarrow as pa
+
+    encoded = texts.dictionary_encode()
+    return pa.array(map(change, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+
+
 COLUMNS: tuple[Column, ...] = (
-    Column("id", "string", "unique within the language", row_id),
-    Column("instruction", "string", "instruction, written by a model", lambda r: r.instruction),
-    Column("output", "string", "response: a passage of a corpus", lambda r: r.text),
-    Column("language", "string", "BCP-47 tag of the response", lambda r: r.language),
-    Column("language_code", "string", "ISO 639-3 and script of the response", lambda r: language(r.language).code),
-    Column("instruction_language", "string", "BCP-47 tag of the instruction", lambda r: r.instruction_language),
-    Column("source", "string", "corpus of the response", lambda r: r.source),
-    Column("url", "string", "address of the document, or empty", lambda r: public_url(r.url)),
-    Column("license", "string", "licence of the response, as its source states it", lambda r: r.license),
-    Column("document_id", "string", "document of the response", lambda r: r.document_id),
-    Column("segment", "int32", "number of the passage in its document, from 0", lambda r: r.segment),
-    Column("text_hash", "string", "SHA-256 of the response", lambda r: r.text_hash),
-    Column(
-        "identified_confidence",
-        "float64",
-        "probability of the language, from the language identifier",
-        lambda r: r.identified_confidence,
-    ),
-    Column("style", "string", "style of the instruction that the model was asked for", lambda r: r.style),
-    Column("generator", "string", "model that wrote the instruction", lambda r: r.generator),
-    Column("generator_revision", "string", "its revision, or digest of its content", lambda r: r.generator_revision),
-    Column("rater", "string", "rater and model that scored the pair", lambda r: r.rater),
-    Column("rater_revision", "string", "its revision, or digest of its content", lambda r: r.rater_revision),
-    Column("score", "float64", "score of the rater, larger is better", lambda r: r.score),
-    Column("p_best", "float64", "probability that the pair is good, if the rater gives one", lambda r: r.p_best),
-    Column("p_flawed", "float64", "probability that it is usable but flawed, likewise", lambda r: r.p_flawed),
-    Column("p_worst", "float64", "probability that it is bad, likewise", lambda r: r.p_worst),
-    Column("round", "int32", "round of refinement that wrote the instruction", lambda r: r.round),
-    Column("cluster", "int32", "cluster of the instruction, numbered from the largest", lambda r: r.cluster),
-    Column("rank", "int32", "order of selection, from 0", lambda r: r.rank),
+    Column("id", "string", "unique within the language", _row_ids),
+    Column("instruction", "string", "instruction, written by a model"),
+    Column("output", "string", "response: a passage of a corpus", lambda records: records["text"]),
+    Column("language", "string", "BCP-47 tag of the response"),
+    Column("language_code", "string", "ISO 639-3 and script of the response", _codes),
+    Column("instruction_language", "string", "BCP-47 tag of the instruction"),
+    Column("source", "string", "corpus of the response"),
+    Column("url", "string", "address of the document, or empty", _urls),
+    Column("license", "string", "licence of the response, as its source states it"),
+    Column("document_id", "string", "document of the response"),
+    Column("segment", "int32", "number of the passage in its document, from 0"),
+    Column("text_hash", "string", "SHA-256 of the response"),
+    Column("identified_confidence", "float64", "probability of the language, from the language identifier"),
+    Column("style", "string", "style of the instruction that the model was asked for"),
+    Column("generator", "string", "model that wrote the instruction"),
+    Column("generator_revision", "string", "its revision, or digest of its content"),
+    Column("rater", "string", "rater and model that scored the pair"),
+    Column("rater_revision", "string", "its revision, or digest of its content"),
+    Column("score", "float64", "score of the rater, larger is better"),
+    Column("p_best", "float64", "probability that the pair is good, if the rater gives one"),
+    Column("p_flawed", "float64", "probability that it is usable but flawed, likewise"),
+    Column("p_worst", "float64", "probability that it is bad, likewise"),
+    Column("round", "int32", "round of refinement that wrote the instruction"),
+    Column("cluster", "int32", "cluster of the instruction, numbered from the largest"),
+    Column("rank", "int32", "order of selection, from 0"),
 )
 _NAMES = tuple(column.name for column in COLUMNS)
+# ``json.dumps`` would make an encoder for each value.
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def published(record: Curated) -> dict[str, Any]:
-    """A curated record as a published row, in column order."""
-    return {column.name: column.value(record) for column in COLUMNS}
+def published(records: pa.RecordBatch) -> pa.Table:
+    """Curated records as published rows."""
+    import pyarrow as pa
+
+    return pa.Table.from_arrays([column.of(records) for column in COLUMNS], schema=arrow_schema())
 
 
 def arrow_schema() -> pa.Schema:
@@ -117,13 +142,51 @@ def features() -> datasets.Features:
     return datasets.Features({column.name: datasets.Value(column.dtype) for column in COLUMNS})
 
 
-def row_digest(row: Mapping[str, Any]) -> bytes:
-    """Digest of one published row. Its keys may be in any order.
+def row_digests(rows: pa.Table) -> Iterator[bytes]:
+    """Digests of published rows: SHA-256 of a JSON array of the values of each.
 
     Raises:
         KeyError: A column is missing.
     """
-    return hashlib.sha256(_ENCODE([row[name] for name in _NAMES]).encode()).digest()
+    for values in zip(*(_encoded(rows[name]) for name in _NAMES), strict=True):
+        yield hashlib.sha256(f"[{','.join(values)}]".encode()).digest()
+
+
+def _encoded(column: pa.ChunkedArray) -> Iterable[str]:
+    """The values of a column in JSON."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.null_count == len(column):
+        return repeat("null", len(column))
+    if pa.types.is_floating(column.type):
+        plain = not column.null_count and pc.all(pc.is_finite(column)).as_py()
+        return map(float.__repr__ if plain else _ENCODE, column.to_pylist())
+    # Most columns of text have one value in all rows.
+    if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
+        return repeat(_ENCODE(column[0].as_py()), len(column))
+    plain = encode_basestring_ascii if pa.types.is_string(column.type) else int.__repr__
+    return map(_ENCODE if column.null_count else plain, column.to_pylist())
+
+
+def block_digest(rows: pa.Table) -> bytes:
+    """Digest of the values of some rows together. It is computed much faster than digests of the rows.
+
+    Rows of equal digests are equal; NaN and its like are told apart by their bits.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns: list[pa.ChunkedArray] = []
+    for column in rows.columns:
+        # What is stored below a null may be anything.
+        filled = pc.fill_null(column, pa.scalar(0).cast(column.type))
+        columns += [pc.is_valid(column), filled] if column.null_count else [column]
+    table = pa.Table.from_arrays(columns, [str(number) for number in range(len(columns))]).combine_chunks()
+    digest = hashlib.sha256()
+    for batch in table.to_batches():
+        digest.update(batch.serialize())
+    return digest.digest()
 
 
 class Content:
@@ -133,10 +196,11 @@ class Content:
         self.rows = 0
         self._digest = hashlib.sha256()
 
-    def add(self, row: bytes) -> None:
-        """Add one row by its ``row_digest``."""
-        self._digest.update(row)
-        self.rows += 1
+    def add(self, rows: pa.Table) -> None:
+        """Add rows."""
+        for digest in row_digests(rows):
+            self._digest.update(digest)
+        self.rows += len(rows)
 
     @property
     def digest(self) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from x_instruction.config.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # The order in which splits are listed and written.
 SPLITS = ("train", "validation", "test")
@@ -34,6 +38,17 @@ class Shares:
         """The splits that can have rows."""
         possible = {"train": True, "validation": self.validation > 0, "test": self.test > 0}
         return tuple(split for split in SPLITS if possible[split])
+
+
+def parts(rows: pa.Table, shares: Shares) -> dict[str, pa.Table]:
+    """Published rows by split, in their order; splits without any are left out."""
+    import pyarrow as pa
+
+    if len(shares.splits) == 1:
+        return {shares.splits[0]: rows}
+    splits = [split_of(document, shares) for document in rows["document_id"].to_pylist()]
+    masks = {split: pa.array([other == split for other in splits]) for split in shares.splits if split in splits}
+    return {split: rows.filter(mask) for split, mask in masks.items()}
 
 
 def split_of(document_id: str, shares: Shares) -> str:

@@ -21,10 +21,9 @@ from x_instruction.builders.files import ROW_GROUP_CHARS
 from x_instruction.builders.original import Original, find_source, rows
 from x_instruction.builders.schema import VERSION, arrow_schema, features, published
 from x_instruction.builders.sources import Source
-from x_instruction.builders.splits import Shares, split_of
+from x_instruction.builders.splits import Shares, parts, split_of
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.languages import PAPER_LANGUAGES
-from x_instruction.records import Curated
 from x_instruction.storage.run_folder import BATCH, RunFolder
 from x_instruction.storage.shard_key import ShardKey
 
@@ -147,16 +146,10 @@ class XInstruction(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 yield Key(number, batch), table
 
     def _curated(self, key: ShardKey, split: str) -> Iterator[pa.Table]:
-        rows: list[dict[str, Any]] = []
-        for record in RunFolder(Path(self.config.source)).read(key):
-            assert isinstance(record, Curated)
-            if split_of(record.document_id, self.config.shares) == split:
-                rows.append(published(record))
-            if len(rows) >= BATCH:
-                yield pa.Table.from_pylist(rows, schema=arrow_schema())
-                rows = []
-        if rows:
-            yield pa.Table.from_pylist(rows, schema=arrow_schema())
+        for batch in RunFolder(Path(self.config.source)).batches(key):
+            rows = parts(published(batch), self.config.shares)
+            if split in rows:
+                yield rows[split]
 
 
 def _built(file: str) -> Iterator[pa.Table]:

@@ -6,17 +6,18 @@ import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 from factories import curated, settings
 
 from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import texts_and_manifest
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.schema import published
-from x_instruction.builders.splits import Shares, split_of
+from x_instruction.builders.splits import Shares, parts
 from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
 from x_instruction.cards.recipes import recipe_facts
 from x_instruction.diversify.report import describe
-from x_instruction.records import Curated
+from x_instruction.records import Curated, as_row, schema
 
 
 def row(tag: str, number: int, chars: int, seed: int) -> Curated:
@@ -60,9 +61,11 @@ def written(
     for tag, several in records.items():
         facts = RowFacts()
         with split_writers(folder, tag, shares.splits, rows_per_file) as writers:
-            for record in several:
-                writers[split_of(record.document_id, shares)].add(published(record))
-                facts.add(record)
+            if rows := [as_row(record) for record in several]:
+                records_of = pa.RecordBatch.from_pylist(rows, schema=schema(Curated))
+                facts.add(records_of)
+                for split, part in parts(published(records_of), shares).items():
+                    writers[split].add(part)
             splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
         made = Provenance(
             recipe=recipe_facts(asked),

@@ -14,7 +14,7 @@ from x_instruction.builders.corrections import Correction
 from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
 from x_instruction.builders.reading import load
-from x_instruction.builders.schema import arrow_schema, features, published
+from x_instruction.builders.schema import Content, arrow_schema, features, published
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED
@@ -158,7 +158,12 @@ def test_a_failed_build_keeps_the_existing_folder(run, kit, built, how, tmp_path
 def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, monkeypatch, tmp_path):
     before = bytes_of(built)
 
-    monkeypatch.setattr("x_instruction.builders.files.row_digest", lambda row: b"another row")
+    class Reversed(Content):
+        def add(self, rows):
+            super().add(rows.take(list(range(len(rows)))[::-1]))
+
+    monkeypatch.setattr("x_instruction.builders.files.Content", Reversed)
+    monkeypatch.setattr("x_instruction.builders.files.block_digest", lambda rows: b"other rows")
     with pytest.raises(ShardError, match="reads back as"):
         build(run, kit.recipe(), built)
     assert bytes_of(built) == before

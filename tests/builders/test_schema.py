@@ -1,10 +1,31 @@
+import hashlib
+import json
+
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from x_instruction.builders import schema
-from x_instruction.builders.schema import COLUMNS, Content, arrow_schema, features, published, row_digest
+from x_instruction.builders.schema import (
+    COLUMNS,
+    Content,
+    arrow_schema,
+    block_digest,
+    features,
+    published,
+    row_digests,
+)
+from x_instruction.records import Curated, as_row
+from x_instruction.records import schema as record_schema
+
+
+def batch(records):
+    return pa.RecordBatch.from_pylist([as_row(record) for record in records], schema=record_schema(Curated))
+
+
+def row_of(record):
+    return published(batch([record])).to_pylist()[0]
+
 
 WANTED = """id instruction output language language_code instruction_language source url license document_id segment
 text_hash identified_confidence style generator generator_revision rater rater_revision score p_best p_flawed p_worst
@@ -16,18 +37,18 @@ def test_columns_agree_with_the_card_and_the_files():
 
 
 def test_features_equal_what_datasets_infers_from_a_file(tmp_path, kit):
-    table = pa.Table.from_pylist([published(kit.curated("sw", 1))], schema=arrow_schema())
+    table = published(batch([kit.curated("sw", 1)]))
     pq.write_table(table, tmp_path / "x.parquet")
     assert datasets.Features.from_arrow_schema(pq.read_schema(tmp_path / "x.parquet")) == features()
 
 
 def test_a_row_keeps_the_record_and_has_both_names_of_the_language(kit):
     record = kit.curated("sw", 4, p_best=0.5)
-    row = published(record)
+    row = row_of(record)
     assert row["output"] == record.text
     assert (row["language"], row["language_code"]) == ("sw", "swh_Latn")
     assert (row["p_best"], row["p_flawed"]) == (0.5, None)
-    assert published(kit.curated("no", 1))["language_code"] == "nob_Latn"
+    assert row_of(kit.curated("no", 1))["language_code"] == "nob_Latn"
 
 
 @pytest.mark.parametrize(
@@ -42,26 +63,55 @@ def test_a_row_keeps_the_record_and_has_both_names_of_the_language(kit):
     ],
 )
 def test_a_published_address_has_no_password(kit, url, published_url):
-    assert published(kit.curated("sw", 1, url=url))["url"] == published_url
+    assert row_of(kit.curated("sw", 1, url=url))["url"] == published_url
 
 
 def test_candidates_and_rounds_of_one_passage_have_unique_ids(kit):
     rows = [kit.curated("sw", 1, candidate=c, round=r) for c in (0, 1) for r in (0, 1)]
-    ids = [schema.row_id(row) for row in rows]
-    assert ids[0] == f"{rows[0].id}-0"
-    assert len(set(ids)) == 4
+    assert published(batch(rows))["id"].to_pylist() == [f"{rows[0].id}-{end}" for end in ("0", "0-r1", "1", "1-r1")]
 
 
-def test_the_content_digest_depends_on_values_and_not_on_order(kit):
-    rows = [published(record) for record in kit.records("sw", 3)]
+def test_the_content_digest_depends_on_values_and_on_the_order_of_rows(kit):
+    rows = [row_of(record) for record in kit.records("sw", 3)]
 
     def digest(rows):
-        content = Content()
-        for row in rows:
-            content.add(row_digest(row))
-        return content.digest
+        table = pa.Table.from_pylist(rows, schema=arrow_schema())
+        content, parts = Content(), Content()
+        content.add(table)
+        for start in range(len(rows)):
+            parts.add(table.slice(start, 1))
+        assert content.digest == parts.digest
+        return content.digest, block_digest(table)
 
-    assert digest(rows) == digest([dict(reversed(row.items())) for row in rows])
-    assert digest(rows) != digest(rows[::-1])
-    for name in WANTED.split():
-        assert digest([rows[0], rows[1] | {name: None if rows[1][name] is not None else 0.5}, rows[2]]) != digest(rows)
+    before = digest(rows)
+    for changed in (
+        rows[::-1],
+        *([rows[0], rows[1] | {name: None if rows[1][name] is not None else 0.5}, rows[2]] for name in WANTED.split()),
+    ):
+        assert not set(digest(changed)) & set(before)
+
+
+def test_a_row_has_the_digest_of_its_values_in_json(kit):
+    rows = [
+        row_of(kit.curated("sw", 1, **values))
+        for values in (
+            {"score": -0.0, "instruction": 'a "quoted" \\ line\n\u2028 \U0001f600', "p_best": 1e-300},
+            {"score": 0.0, "url": "", "p_best": None},
+            {"score": float("nan"), "instruction": "", "p_worst": 0.1},
+            {"score": float("-inf"), "rank": 2**31 - 1},
+        )
+    ]
+    for some in (rows, rows[:2], rows[:1], []):
+        table = pa.Table.from_pylist(some, schema=arrow_schema())
+        expected = [json.dumps(list(row.values()), separators=(",", ":")).encode() for row in some]
+        assert list(row_digests(table)) == [hashlib.sha256(text).digest() for text in expected]
+
+
+def test_a_block_has_one_digest_however_it_is_stored(kit):
+    table = published(batch([kit.curated("sw", n, p_best=None if n % 2 else 0.5) for n in range(6)]))
+    parts = pa.concat_tables([table.slice(0, 1), table.slice(1, 4), table.slice(5)])
+    assert (
+        block_digest(parts)
+        == block_digest(table)
+        == block_digest(pa.Table.from_pylist(table.to_pylist(), table.schema))
+    )

@@ -1,4 +1,5 @@
 import math
+import random
 from itertools import combinations
 
 import numpy as np
@@ -34,14 +35,30 @@ def test_vowel_signs_do_not_cut_words(text, expected):
     assert words(text) == expected
 
 
+def distinct(texts, n):
+    return distinct_ngrams(
+        np.array([word for text in texts for word in text], int), np.array([*map(len, texts)], int), n
+    )
+
+
 def test_distinct_n_matches_a_worked_example():
-    texts = [["a", "b", "a", "b"], ["a", "b"], ["c"]]
-    assert distinct_ngrams(texts, 1) == 3 / 7
-    # ab ba ab, ab: two different of four; no n-gram crosses from one text into the next.
-    assert distinct_ngrams(texts, 2) == 2 / 4
-    assert distinct_ngrams(texts, 3) == 2 / 2
-    assert distinct_ngrams(texts, 5) is None
-    assert distinct_ngrams([], 1) is None
+    texts = [[0, 1, 0, 1], [0, 1], [], [2]]
+    assert distinct(texts, 1) == 3 / 7
+    # 01 10 01, 01: two different of four; no n-gram crosses from one text into the next.
+    assert distinct(texts, 2) == 2 / 4
+    assert distinct(texts, 3) == 2 / 2
+    assert distinct(texts, 5) is None
+    assert distinct([], 1) is None
+
+
+@pytest.mark.parametrize("most", [3, 2**33])
+def test_distinct_is_a_share_of_a_set(most):
+    chance = random.Random(0)
+    some = [chance.randrange(most) for _ in range(4)]
+    texts = [chance.choices(some, k=chance.randrange(9)) for _ in range(60)]
+    for n in range(1, 6):
+        grams = [tuple(text[at : at + n]) for text in texts for at in range(len(text) - n + 1)]
+        assert distinct(texts, n) == len(set(grams)) / len(grams)
 
 
 def test_entropy_matches_a_worked_example():

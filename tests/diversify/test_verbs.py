@@ -30,9 +30,10 @@ def test_verb_and_noun_are_found(instruction, pair):
 
 def test_the_table_is_ordered_by_count():
     instructions = ["Write a poem.", "Write a story.", "Write a poem!", "Name two rivers.", "List rivers.", "Hello"]
-    assert verb_nouns(instructions) == (
+    found = [verb_noun(instruction) for instruction in instructions]
+    assert verb_nouns(found) == (
         5,
         [("write", 3, [("poem", 2), ("story", 1)]), ("list", 1, [("rivers", 1)]), ("name", 1, [("rivers", 1)])],
     )
-    assert verb_nouns(instructions, verbs=1, nouns=1) == (5, [("write", 3, [("poem", 2)])])
+    assert verb_nouns(found, verbs=1, nouns=1) == (5, [("write", 3, [("poem", 2)])])
     assert verb_nouns([]) == (0, [])

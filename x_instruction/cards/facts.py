@@ -6,9 +6,10 @@ manifest that someone tampered with is refused where it is read (``builders.mani
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -16,11 +17,15 @@ from x_instruction.builders.files import Count, Split
 from x_instruction.builders.splits import SPLITS
 from x_instruction.diversify.report import Report
 from x_instruction.languages import Language, language
-from x_instruction.records import Curated
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Distinct values that are counted and shown: a corpus with a licence per row must fill neither memory nor the card.
 MAX_DISTINCT = 1_000
 SHOWN = 10
+_STATED = ("source", "license", "generator", "generator_revision", "rater", "rater_revision", "embedder")
+_STATED += ("embedder_revision", "instruction_language")
 
 Figure = Annotated[float, Field(allow_inf_nan=False)]
 # JSON has no tuples as keys, so a value and its count are one list.
@@ -48,9 +53,16 @@ class Tally:
     counts: Counts = field(default_factory=dict)
     beyond: Count = 0
 
-    def add(self, *value: str) -> None:
-        """Count one row."""
-        self._count(value, 1)
+    def add(self, *columns: list[str], without: str | None = None) -> None:
+        """Count rows.
+
+        Args:
+            columns: The parts of the value of each row.
+            without: Rows with this first part are left out.
+        """
+        for value, number in Counter(zip(*columns, strict=True)).items():
+            if value[0] != without:
+                self._count(value, number)
 
     def merge(self, other: Tally) -> None:
         """Add the counts of another tally."""
@@ -95,16 +107,16 @@ class RowFacts:
     embedders: Tally = field(default_factory=Tally)
     instruction_languages: Tally = field(default_factory=Tally)
 
-    def add(self, record: Curated) -> None:
-        """Count one row."""
-        self.origins.add(record.source, record.license)
-        self.licenses.add(record.license)
-        self.generators.add(record.generator, record.generator_revision)
+    def add(self, records: pa.RecordBatch) -> None:
+        """Count curated records."""
+        column = {name: records[name].to_pylist() for name in _STATED}
+        self.origins.add(column["source"], column["license"])
+        self.licenses.add(column["license"])
+        self.generators.add(column["generator"], column["generator_revision"])
         # The stage's name for a pair that no rater scored.
-        if record.rater != "none":
-            self.raters.add(record.rater, record.rater_revision)
-        self.embedders.add(record.embedder, record.embedder_revision)
-        self.instruction_languages.add(record.instruction_language)
+        self.raters.add(column["rater"], column["rater_revision"], without="none")
+        self.embedders.add(column["embedder"], column["embedder_revision"])
+        self.instruction_languages.add(column["instruction_language"])
 
     @classmethod
     def over(cls, parts: Iterable[RowFacts]) -> RowFacts:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from x_instruction.cards.facts import FigureName, Provenance, Sample, SelectionName, Spread, StageFacts
@@ -14,7 +13,7 @@ from x_instruction.cards.recipes import recipe_facts
 from x_instruction.cards.templates import SAMPLE_CHARS
 from x_instruction.config.recipe import Recipe
 from x_instruction.diversify.rated_rows import instruction_key
-from x_instruction.diversify.report import Report, describe
+from x_instruction.diversify.report import Report, Texts, describe
 from x_instruction.engines.budget import cost
 from x_instruction.errors import ShardError
 from x_instruction.hashing import derive_seed
@@ -42,9 +41,7 @@ def provenance(run: RunFolder, recipe: Recipe, tag: str) -> Provenance:
             # Only large languages are embedded shard by shard.
             if stage.round <= last and not (stage == EMBEDDED and run.count(stage, tag) is None)
         ),
-        spreads=_spreads(run, tag),
-        variety=_variety(run, StageKey("rated", last), tag, recipe.seed),
-        samples=_samples(run, tag),
+        **_of_rows(run, StageKey("rated", last), tag, recipe.seed),
     )
 
 
@@ -73,14 +70,24 @@ def _shards(run: RunFolder, stage: StageKey, tag: str) -> list[ShardKey]:
     return shards
 
 
-def _spreads(run: RunFolder, tag: str) -> dict[FigureName, Spread]:
-    """Lengths in characters, and scores. The texts of one shard are in memory at a time."""
+def _of_rows(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[str, Any]:
+    """``spreads``, ``variety`` and ``samples``. The responses of one shard are in memory at a time."""
     parts: dict[FigureName, list[Any]] = {"instruction": [], "response": [], "score": []}
-    for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
+    selected, clusters = [], []
+    samples: list[Sample] = []
+    for table in _tables(run, CURATED, tag, "instruction", "text", "score", "cluster"):
         parts["instruction"].append(pc.utf8_length(table["instruction"]).to_numpy())
         parts["response"].append(pc.utf8_length(table["text"]).to_numpy())
         parts["score"].append(table["score"].to_numpy())
-    return {name: spread(values) for name, arrays in parts.items() if len(values := np.concatenate(arrays))}
+        selected += table["instruction"].to_pylist()
+        clusters.append(table["cluster"].to_numpy())
+        for row in table.slice(0, SAMPLES - len(samples)).to_pylist():
+            samples.append(Sample(_shortened(row["instruction"]), _shortened(row["text"]), row["score"]))
+    return {
+        "spreads": {name: spread(values) for name, arrays in parts.items() if len(values := np.concatenate(arrays))},
+        "variety": _variety(run, last, tag, seed, selected, np.concatenate(clusters)),
+        "samples": tuple(samples),
+    }
 
 
 def spread(values: Any) -> Spread:
@@ -88,32 +95,25 @@ def spread(values: Any) -> Spread:
     return Spread(float(values.mean()), float(values.std()), *map(float, np.quantile(values, [0, 0.5, 0.95, 1])))
 
 
-def _variety(run: RunFolder, last: StageKey, tag: str, seed: int) -> dict[SelectionName, Report]:
+def _variety(
+    run: RunFolder, last: StageKey, tag: str, seed: int, selected: list[str], clusters: Any
+) -> dict[SelectionName, Report]:
     """How varied the instructions are before selection, in a random selection, and after selection.
 
     The random selection has the size of the real one. Shares of distinct n-grams fall as a set grows, so it is the
     baseline for the real one.
     """
     rated = [text for table in _tables(run, last, tag, "instruction") for text in table["instruction"].to_pylist()]
-    curated = pa.concat_tables(_tables(run, CURATED, tag, "instruction", "cluster"))
     distinct = sorted({instruction_key(text): text for text in rated}.values())
     random = np.random.default_rng(derive_seed(seed, "diversify", tag, bits=32))
-    drawn = random.choice(len(distinct), size=min(len(curated), len(distinct)), replace=False)
+    drawn = random.choice(len(distinct), size=min(len(selected), len(distinct)), replace=False)
+    # Most instructions are in several of the three.
+    known = Texts()
     return {
-        "before": describe(rated),
-        "random": describe([distinct[number] for number in sorted(drawn)]),
-        "after": describe(curated["instruction"].to_pylist(), clusters=curated["cluster"].to_pylist()),
+        "before": describe(rated, known=known),
+        "random": describe([distinct[number] for number in sorted(drawn)], known=known),
+        "after": describe(selected, clusters=clusters, known=known),
     }
-
-
-def _samples(run: RunFolder, tag: str) -> tuple[Sample, ...]:
-    samples: list[Sample] = []
-    for table in _tables(run, CURATED, tag, "instruction", "text", "score"):
-        for row in table.slice(0, SAMPLES - len(samples)).to_pylist():
-            samples.append(Sample(_shortened(row["instruction"]), _shortened(row["text"]), row["score"]))
-        if len(samples) >= SAMPLES:
-            break
-    return tuple(samples)
 
 
 def _shortened(text: str) -> str:

@@ -8,6 +8,11 @@ import string
 _PUNCTUATION = string.punctuation + "“”‘’«»„…–—¿¡،؛؟।॥。、？！：；（）"
 
 
+def stripped(part: str) -> str:
+    """A part of a text between white space without the punctuation around it. Empty if it has nothing else."""
+    return part.strip(_PUNCTUATION)
+
+
 def words(text: str) -> list[str]:
     """Words in lower case, without the punctuation around them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,18 +13,30 @@ Floats = npt.NDArray[np.floating]
 _BLOCK = 4_096
 
 
-def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float | None:
+def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], n: int) -> float | None:
     """Distinct-n (Li et al., NAACL 2016): share of distinct n-grams among all n-grams, 0 to 1; None without n-grams.
 
     It decreases with the size of any set, so only compare sets of the same size.
+
+    Args:
+        words: the words of all texts one after another, as numbers from 0.
+        lengths: number of words of each text.
+        n: words of an n-gram.
     """
-    total = 0
-    different: set[tuple[str, ...]] = set()
-    for text in texts:
-        grams = list(zip(*(text[start:] for start in range(n)), strict=False))
-        total += len(grams)
-        different.update(grams)
-    return len(different) / total if total else None
+    # Words from each one to the end of its text.
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
+    starts = np.flatnonzero(left >= n)
+    if not len(starts):
+        return None
+    grams, size = words[starts], int(words.max()) + 1
+    most = size
+    for place in range(1, n):
+        if most > np.iinfo(np.int64).max // size:
+            grams = np.unique(grams, return_inverse=True)[1]
+            most = len(grams)
+        grams, most = grams * size + words[starts + place], most * size
+    grams.sort()
+    return (1 + int(np.count_nonzero(np.diff(grams)))) / len(grams)
 
 
 def entropy(clusters: npt.ArrayLike) -> float:

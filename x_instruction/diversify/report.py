@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.config.diversify import Diversify
-from x_instruction.corpus.words import words
+from x_instruction.corpus.words import stripped
 from x_instruction.diversify import Encoder, Floats, embed
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
 from x_instruction.diversify.rated_rows import RatedRows, instruction_key
-from x_instruction.diversify.verbs import verb_nouns
+from x_instruction.diversify.verbs import verb_noun, verb_nouns
 from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Rated
 
@@ -88,11 +88,44 @@ class Comparison:
         return {part.name: getattr(self, part.name).as_dict() for part in dataclasses.fields(self)}
 
 
+class Texts(dict[str, tuple[npt.NDArray[np.int64], tuple[str, str] | None]]):
+    """Instructions to their words, as numbers, and their ``verb_noun``. Each text is looked at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words = _Words()
+        self._numbers = _Numbers()
+
+    def __missing__(self, text: str) -> tuple[npt.NDArray[np.int64], tuple[str, str] | None]:
+        # As ``words`` does, with each part of a text stripped once.
+        found = list(filter(None, map(self._words.__getitem__, text.casefold().split())))
+        numbers = np.array(list(map(self._numbers.__getitem__, found)), dtype=np.int64)
+        self[text] = numbers, verb_noun(text, found)
+        return self[text]
+
+
+class _Words(dict[str, str]):
+    """Parts of a text to the words in them."""
+
+    def __missing__(self, part: str) -> str:
+        word = self[part] = stripped(part)
+        return word
+
+
+class _Numbers(dict[str, int]):
+    """Numbers of words, in the order in which they are asked for."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+
 def describe(
     instructions: Sequence[str],
     embeddings: Floats | None = None,
     clusters: npt.ArrayLike | None = None,
     of: int | None = None,
+    known: Texts | None = None,
 ) -> Report:
     """Measure instructions.
 
@@ -101,6 +134,7 @@ def describe(
         embeddings: ``(n, d)``, of any length; required for the cosine.
         clusters: cluster of each, ``(n,)``; required for the values about clusters.
         of: total number of clusters, if some may contain none of these instructions.
+        known: keeps what is found of each text for other sets with the same texts.
 
     Raises:
         ValueError: the number of embeddings or clusters differs from that of the instructions.
@@ -108,16 +142,19 @@ def describe(
     for name, given in (("embeddings", embeddings), ("clusters", clusters)):
         if given is not None and len(np.asarray(given)) != len(instructions):
             raise ValueError(f"{len(np.asarray(given))} {name} for {len(instructions)} instructions")
-    texts = [words(instruction) for instruction in instructions]
-    paired, verbs = verb_nouns(instructions)
     n = len(instructions)
+    texts = list(map((Texts() if known is None else known).__getitem__, instructions))
+    numbers, pairs = zip(*texts, strict=True) if n else ((), ())
+    paired, verbs = verb_nouns(pairs)
+    lengths = np.fromiter(map(len, numbers), np.int64, n)
+    all_words = np.concatenate([np.empty(0, np.int64), *numbers])
     return Report(
         instructions=n,
-        mean_words=sum(map(len, texts)) / n if n else None,
+        mean_words=len(all_words) / n if n else None,
         mean_chars=sum(map(len, instructions)) / n if n else None,
-        distinct_1=distinct_ngrams(texts, 1),
-        distinct_2=distinct_ngrams(texts, 2),
-        distinct_3=distinct_ngrams(texts, 3),
+        distinct_1=distinct_ngrams(all_words, lengths, 1),
+        distinct_2=distinct_ngrams(all_words, lengths, 2),
+        distinct_3=distinct_ngrams(all_words, lengths, 3),
         with_verb=paired / n if n else None,
         verbs=tuple(Verb(verb, count, tuple(nouns)) for verb, count, nouns in verbs),
         mean_cosine=None if embeddings is None else mean_cosine(embeddings),

@@ -10,7 +10,8 @@ bridge" gives "stone".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from x_instruction.corpus.words import words
 
@@ -82,38 +83,42 @@ _ADJECTIVES = _word_set(
 _NOUNS_IN_LY = _word_set("family italy reply supply assembly anomaly monopoly butterfly july jelly belly bully")
 
 
-def verb_noun(instruction: str) -> tuple[str, str] | None:
-    """The verb (or question word) and the noun of an instruction in lower case, or None if either is missing."""
-    instruction_words = words(instruction.replace("’", "'"))
+def verb_noun(instruction: str, known: list[str] | None = None) -> tuple[str, str] | None:
+    """The verb (or question word) and the noun of an instruction in lower case, or None if either is missing.
+
+    Args:
+        instruction: the text.
+        known: its words, if they are known.
+    """
+    instruction_words = words(instruction.replace("’", "'")) if known is None or "’" in instruction else known
     for index, word in enumerate(instruction_words):
         word = word.removesuffix("'s")
         if word in QUESTIONS or (word in VERBS and not _after_determiner(instruction_words, index)):
-            noun = next(
-                (
-                    instruction_words[after]
-                    for after in range(index + 1, len(instruction_words))
-                    if _is_noun(instruction_words, after)
-                ),
-                None,
-            )
-            return (word, noun.removesuffix("'s")) if noun else None
+            for after in range(index + 1, len(instruction_words)):
+                if _is_noun(instruction_words, after):
+                    return word, instruction_words[after].removesuffix("'s")
+            return None
     return None
 
 
 def verb_nouns(
-    instructions: Sequence[str], verbs: int = 16, nouns: int = 4
+    found: Iterable[tuple[str, str] | None], verbs: int = 16, nouns: int = 4
 ) -> tuple[int, list[tuple[str, int, list[tuple[str, int]]]]]:
     """Number of instructions with a pair, and the most frequent verbs, each with its count and most frequent nouns.
 
     Ties are sorted alphabetically. Self-Instruct shows 20 verbs with 4 nouns each; 16 are easier to read.
+
+    Args:
+        found: ``verb_noun`` of each instruction.
+        verbs, nouns: how many to return.
     """
-    pairs = Counter(pair for instruction in instructions if (pair := verb_noun(instruction)))
+    pairs = {pair: count for pair, count in Counter(found).items() if pair}
     counts: Counter[str] = Counter()
     objects: dict[str, Counter[str]] = {}
     for (verb, noun), count in pairs.items():
         counts[verb] += count
         objects.setdefault(verb, Counter())[noun] += count
-    return pairs.total(), [(verb, count, _top(objects[verb], nouns)) for verb, count in _top(counts, verbs)]
+    return sum(pairs.values()), [(verb, count, _top(objects[verb], nouns)) for verb, count in _top(counts, verbs)]
 
 
 def _top(counts: Counter[str], n: int) -> list[tuple[str, int]]:
@@ -129,8 +134,11 @@ def _after_determiner(instruction_words: Sequence[str], index: int) -> bool:
 
 def _is_noun(instruction_words: Sequence[str], index: int) -> bool:
     word = instruction_words[index]
+    return _may_be_noun(word) and (word not in VERBS or _after_determiner(instruction_words, index))
+
+
+@lru_cache(maxsize=100_000)
+def _may_be_noun(word: str) -> bool:
     if word in _STOPS or word in _ADJECTIVES or not any(letter.isalpha() for letter in word):
         return False
-    if word in VERBS:
-        return _after_determiner(instruction_words, index)
-    return len(word) > 1 and not (word.endswith("ly") and len(word) > 4 and word not in _NOUNS_IN_LY)
+    return word in VERBS or (len(word) > 1 and not (word.endswith("ly") and len(word) > 4 and word not in _NOUNS_IN_LY))
