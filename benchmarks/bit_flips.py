@@ -20,6 +20,7 @@ import tempfile
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from engines.openai_server import OpenAIServer, write_recipe
 
 from x_instruction.api import build
+from x_instruction.builders.manifest import MANIFEST
 from x_instruction.config import recipe
 from x_instruction.engines import Engine
 from x_instruction.engines.request_cache import RequestCache
@@ -57,17 +59,14 @@ def readers(run: RunFolder, settings: recipe.Recipe, dataset: Path) -> Iterable[
                 if dropped.exists():
                     yield "dropped rows", dropped, lambda k=key: list(RunFolder(root).dropped(k))
                 yield "report", run.path(key, ".report.json"), lambda k=key: RunFolder(root).report(k).as_json()
-                if run.cache(key).exists():
-                    yield (
-                        "request cache",
-                        run.cache(key),
-                        lambda k=key, n=keys_of(run.cache(key)): answers(run.cache(k), n),
-                    )
-    yield "recipe", root / "recipe.json", lambda: recipe.dumps(recipe.loads((root / "recipe.json").read_text("utf-8")))
-    yield "layout", root / "run.json", lambda: RunFolder(root).root
+                if (cache := run.cache(key)).exists():
+                    yield "request cache", cache, partial(answers, cache, keys_of(cache))
+    yield "recipe", root / "recipe.json", lambda: recipe.of_run(root, RunFolder(root).read_file("recipe.json"))
+    yield "layout", root / "run.json", lambda: RunFolder(root).is_preview
     for path in sorted(dataset.rglob("*")):
         if path.is_file():
-            yield "data set", path, lambda: check_folder(dataset).manifest
+            kind = "manifest of a data set" if path.name == MANIFEST else "other files of a data set"
+            yield kind, path, lambda: check_folder(dataset).manifest
 
 
 @dataclasses.dataclass

@@ -84,14 +84,11 @@ def _check_config(folder: Path, name: str, manifest: Manifest, written: Written,
         builder.download_and_prepare()
         loaded = builder.as_dataset()
         for split, expected in splits.items():
-            for way, batches in {
-                "streamed": lambda rows=streamed[split]: rows.with_format("arrow").iter(BATCH),
-                "loaded": lambda rows=loaded[split]: _cached(rows),
-            }.items():
-                blocks = written.get((name, split))
-                if blocks and _equal(batches(), blocks):
-                    continue
-                if (rows := _content(batches())) != expected:
+            blocks = written.get((name, split), [])
+            if blocks and _equal(_streamed(streamed[split]), blocks) and _equal(_cached(loaded[split]), blocks):
+                continue
+            for way, batches in {"streamed": _streamed(streamed[split]), "loaded": _cached(loaded[split])}.items():
+                if (rows := _content(batches)) != expected:
                     raise ShardError(
                         f"{config}, {way}: split {split} reads back as {rows}, expected {expected}: {REBUILD}"
                     )
@@ -115,6 +112,10 @@ def _check_all(folder: Path, manifest: Manifest, builder: Any) -> None:
                 f"config {ALL!r} of {folder}: split {split} has {rows}, and {counted} rows in the card, expected "
                 f"{expected}: {REBUILD}"
             )
+
+
+def _streamed(rows: Any) -> Iterator[Any]:
+    yield from rows.with_format("arrow").iter(BATCH)
 
 
 def _cached(rows: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from x_instruction.config import mixing  # noqa: F401 - its sections have renamed keys
 from x_instruction.config.corpus import Filters
 from x_instruction.config.model import Model
-from x_instruction.config.recipe import Recipe, dumps, load, loads, names
+from x_instruction.config.recipe import Recipe, dumps, load, loads, names, of_run
 from x_instruction.config.refine import Refine
 from x_instruction.config.renamed import RENAMED_KEYS
 from x_instruction.config.section import Section, flatten, toml_value, without_folder
@@ -423,3 +423,17 @@ def test_every_rater_but_none_needs_a_model() -> None:
         Refine(rater="pmi")
     with pytest.raises(RecipeError, match=r"refine\.model is missing"):
         _ = whole.refine.rater_model
+
+
+def test_a_recipe_of_a_run_that_was_changed_is_named() -> None:
+    settings = load("demo")
+    text = dumps(settings)
+    assert loads(text) == of_run("runs/demo", text.encode()) == settings
+    with pytest.raises(RecipeError, match=r"runs/demo/recipe.json is damaged .*: run the recipe again.*its checksum"):
+        of_run("runs/demo", text.replace('"seed": 0', '"seed": 1').encode())
+    # Earlier versions wrote no checksum.
+    table = {name: value for name, value in json.loads(text).items() if name != "checksum"}
+    assert loads(json.dumps(table)) == settings
+    for data, said in ((None, "it has no recipe.json"), (b"{", "damaged"), (b"\xff", "damaged"), (b"[]", "an object")):
+        with pytest.raises(RecipeError, match=said):
+            of_run("runs/demo", data)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 # Distinct values that are counted and shown: a corpus with a licence per row must fill neither memory nor the card.
 MAX_DISTINCT = 1_000
 SHOWN = 10
-_STATED = ("source", "license", "generator", "generator_revision", "rater", "rater_revision", "embedder")
-_STATED += ("embedder_revision", "instruction_language")
+_STATED = (
+    *("source", "license", "instruction_language"),
+    *("generator", "generator_revision", "rater", "rater_revision", "embedder", "embedder_revision"),
+)
 
 Figure = Annotated[float, Field(allow_inf_nan=False)]
 # JSON has no tuples as keys, so a value and its count are one list.

@@ -6,6 +6,7 @@ an error that lists the known ones, because a typo that is ignored costs a GPU r
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -23,6 +24,7 @@ from x_instruction.config.refine import UNASKED, Refine
 from x_instruction.config.section import Section
 from x_instruction.config.seeds import Seeds
 from x_instruction.errors import RecipeError
+from x_instruction.hashing import sealed
 
 
 class Recipe(Section):
@@ -74,11 +76,20 @@ class Recipe(Section):
 
 _RECIPES = Recipes(Recipe, "recipe")
 load, names, text_of = _RECIPES.load, _RECIPES.names, _RECIPES.text_of
-dumps = section.dumps
+
+
+def dumps(settings: Recipe) -> str:
+    """A recipe as JSON with every default written out, and a checksum; ``loads`` reads it back."""
+    return json.dumps(sealed(settings.model_dump()), indent=1, ensure_ascii=False)
 
 
 def loads(text: str) -> Recipe:
-    """A recipe from what ``dumps`` wrote."""
+    """A recipe from what ``dumps`` wrote, with or without its checksum.
+
+    Raises:
+        RecipeError: unknown key, wrong type or value out of range.
+        ValueError: not JSON, or its checksum is that of other settings.
+    """
     return section.loads(Recipe, text)
 
 
@@ -97,4 +108,6 @@ def of_run(location: str | Path, data: bytes | None) -> Recipe:
     try:
         return loads(data.decode("utf-8"))
     except (ValueError, RecipeError) as error:
-        raise RecipeError(f"{location}/recipe.json is damaged ({error}): run the recipe again") from None
+        raise RecipeError(
+            f"{location}/recipe.json is damaged ({error}): run the recipe again. If you edited it, remove its checksum"
+        ) from None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from x_instruction.config.explain import explain, shown
 from x_instruction.errors import RecipeError
+from x_instruction.hashing import unsealed
 
 
 class Section(BaseModel):
@@ -102,7 +103,7 @@ def loads(kind: type[AnySection], text: str) -> AnySection:
 
     Raises:
         RecipeError: unknown key, wrong type or value out of range.
-        ValueError: not a JSON object.
+        ValueError: not a JSON object, or its checksum is that of other settings.
     """
     try:
         table = json.loads(text)
@@ -110,7 +111,7 @@ def loads(kind: type[AnySection], text: str) -> AnySection:
         raise ValueError(str(error)) from error
     if not isinstance(table, dict):
         raise ValueError(f"it holds {shown(table)}, expected an object")
-    return validate(kind, table)
+    return validate(kind, unsealed(table))
 
 
 def flatten(settings: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

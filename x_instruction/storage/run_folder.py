@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import operator
 import os
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from x_instruction.errors import ShardError
+from x_instruction.hashing import sealed, unsealed
 from x_instruction.records import SHARDS, STAGES, Dropped, Embedded, Passage, Stored, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
 from x_instruction.storage.file_system import is_network
@@ -105,30 +105,6 @@ class ShardReport:
         table = unsealed(table)
         key = ShardKey(**{name: table[name] for name in ShardKey.__dataclass_fields__})
         return cls(key, **{name: value for name, value in table.items() if name not in ShardKey.__dataclass_fields__})
-
-
-def sealed(table: dict[str, Any]) -> dict[str, Any]:
-    """A table for a JSON file, with a checksum of its fields last."""
-    # Of the fields as they are read again: keys of JSON are texts.
-    return table | {"checksum": _checksum(json.loads(json.dumps(table)))}
-
-
-def unsealed(table: Any) -> dict[str, Any]:
-    """The fields of a table that ``sealed`` made. Files of earlier versions have no checksum.
-
-    Raises:
-        TypeError, ValueError: it is no table, or a field was changed since.
-    """
-    if not isinstance(table, dict):
-        raise TypeError(f"it has a {type(table).__name__}, expected an object")
-    fields = {name: value for name, value in table.items() if name != "checksum"}
-    if table.get("checksum", _checksum(fields)) != _checksum(fields):
-        raise ValueError("its fields are not those that were written")
-    return fields
-
-
-def _checksum(table: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
