@@ -398,7 +398,7 @@ def test_the_terms_of_a_base_hold_for_its_adapters(name, terms):
 def tally(*values):
     counted = Tally()
     for value in values:
-        counted.add(value)
+        counted.add([value])
     return counted
 
 

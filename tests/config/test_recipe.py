@@ -276,7 +276,8 @@ def test_dumps_writes_every_key(name: str) -> None:
             found |= keys(value, f"{prefix}{name}.") if isinstance(value, Section) else {f"{prefix}{name}"}
         return found
 
-    assert set(flatten(json.loads(dumps(load(name))))) == keys(load(name)) == set(flatten(load(name)))
+    written = set(flatten(json.loads(dumps(load(name))))) - {"checksum"}
+    assert written == keys(load(name)) == set(flatten(load(name)))
 
 
 def test_dumps_keeps_non_latin_text(small: Callable[..., Recipe]) -> None:
@@ -430,7 +431,7 @@ def test_a_recipe_of_a_run_that_was_changed_is_named() -> None:
     text = dumps(settings)
     assert loads(text) == of_run("runs/demo", text.encode()) == settings
     with pytest.raises(RecipeError, match=r"runs/demo/recipe.json is damaged .*: run the recipe again.*its checksum"):
-        of_run("runs/demo", text.replace('"seed": 0', '"seed": 1').encode())
+        of_run("runs/demo", text.replace('"seed": 240519744', '"seed": 240519745').encode())
     # Earlier versions wrote no checksum.
     table = {name: value for name, value in json.loads(text).items() if name != "checksum"}
     assert loads(json.dumps(table)) == settings
