@@ -18,6 +18,9 @@ from pathlib import Path
 
 from release import LENGTHS, make_run
 
+from x_instruction.api import read_run
+from x_instruction.config.section import dumps
+
 # The rows are in memory before the clock starts, and each file is written as ``build`` writes it.
 PYARROW = """
 import io, sys, time
@@ -74,6 +77,8 @@ def main() -> None:
         for rows in options.rows:
             run = Path(place) / str(rows)
             make_run(run, rows)
+            # As earlier versions read it.
+            (run / "recipe.json").write_text(dumps(read_run(run)), "utf-8")
             for _ in range(options.repeats):
                 for name, python in pythons.items():
                     spent = seconds(python, BUILD, run, run / name)

@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pyarrow as pa
-from factories import curated, settings
+from factories import batch, curated, settings
 
 from x_instruction.builders.files import split_writers
 from x_instruction.builders.layout import texts_and_manifest
@@ -17,7 +16,7 @@ from x_instruction.builders.splits import Shares, parts
 from x_instruction.cards.facts import LanguageSet, Provenance, RowFacts
 from x_instruction.cards.recipes import recipe_facts
 from x_instruction.diversify.report import describe
-from x_instruction.records import Curated, as_row, schema
+from x_instruction.records import Curated
 
 
 def row(tag: str, number: int, chars: int, seed: int) -> Curated:
@@ -61,11 +60,10 @@ def written(
     for tag, several in records.items():
         facts = RowFacts()
         with split_writers(folder, tag, shares.splits, rows_per_file) as writers:
-            if rows := [as_row(record) for record in several]:
-                records_of = pa.RecordBatch.from_pylist(rows, schema=schema(Curated))
-                facts.add(records_of)
-                for split, part in parts(published(records_of), shares).items():
-                    writers[split].add(part)
+            rows = batch(several)
+            facts.add(rows)
+            for split, part in parts(published(rows), shares).items():
+                writers[split].add(part)
             splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
         made = Provenance(
             recipe=recipe_facts(asked),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from x_instruction.config.corpus import Corpus
 from x_instruction.config.diversify import Diversify
@@ -13,7 +16,7 @@ from x_instruction.config.model import Model
 from x_instruction.config.publish import Publish
 from x_instruction.config.recipe import Recipe
 from x_instruction.config.refine import Refine
-from x_instruction.records import Candidate, Curated, Passage, Rated, Record, text_digest
+from x_instruction.records import Candidate, Curated, Passage, Rated, Record, as_row, schema, text_digest
 
 # No spaces, combining marks and Latin with diacritics are where multilingual code breaks.
 TAGS = ("fi", "th", "bn")
@@ -46,6 +49,11 @@ VALUES: dict[str, Any] = {
     "embedder": "org/embedder",
     "embedder_revision": "jkl",
 }
+
+
+def batch(records: Iterable[Curated]) -> pa.RecordBatch:
+    """Records as Arrow holds them."""
+    return pa.RecordBatch.from_pylist(list(map(as_row, records)), schema=schema(Curated))
 
 
 def record(kind: type[Record], text: str, tag: str, **changes: Any) -> Record:

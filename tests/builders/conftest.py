@@ -77,12 +77,20 @@ def make_recipe(languages: tuple[str, ...] = ("sw", "th"), **publish: object) ->
     return factories.settings(languages, **publish)
 
 
+def rows(several: list[Curated]) -> list[dict[str, object]]:
+    """Records as they are published."""
+    from x_instruction.builders.schema import published
+
+    return published(factories.batch(several)).to_pylist()
+
+
 class Kit:
     """The helpers, as one fixture: test modules do not import each other."""
 
     languages = LANGUAGES
     curated = staticmethod(curated)
     records = staticmethod(records)
+    rows = staticmethod(rows)
     write = staticmethod(write)
     recipe = staticmethod(make_recipe)
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 
 import datasets
+import factories
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,16 +16,10 @@ from x_instruction.builders.schema import (
     published,
     row_digests,
 )
-from x_instruction.records import Curated, as_row
-from x_instruction.records import schema as record_schema
-
-
-def batch(records):
-    return pa.RecordBatch.from_pylist([as_row(record) for record in records], schema=record_schema(Curated))
 
 
 def row_of(record):
-    return published(batch([record])).to_pylist()[0]
+    return published(factories.batch([record])).to_pylist()[0]
 
 
 WANTED = """id instruction output language language_code instruction_language source url license document_id segment
@@ -37,7 +32,7 @@ def test_columns_agree_with_the_card_and_the_files():
 
 
 def test_features_equal_what_datasets_infers_from_a_file(tmp_path, kit):
-    table = published(batch([kit.curated("sw", 1)]))
+    table = published(factories.batch([kit.curated("sw", 1)]))
     pq.write_table(table, tmp_path / "x.parquet")
     assert datasets.Features.from_arrow_schema(pq.read_schema(tmp_path / "x.parquet")) == features()
 
@@ -68,7 +63,9 @@ def test_a_published_address_has_no_password(kit, url, published_url):
 
 def test_candidates_and_rounds_of_one_passage_have_unique_ids(kit):
     rows = [kit.curated("sw", 1, candidate=c, round=r) for c in (0, 1) for r in (0, 1)]
-    assert published(batch(rows))["id"].to_pylist() == [f"{rows[0].id}-{end}" for end in ("0", "0-r1", "1", "1-r1")]
+    assert published(factories.batch(rows))["id"].to_pylist() == [
+        f"{rows[0].id}-{end}" for end in ("0", "0-r1", "1", "1-r1")
+    ]
 
 
 def test_the_content_digest_depends_on_values_and_on_the_order_of_rows(kit):
@@ -108,7 +105,7 @@ def test_a_row_has_the_digest_of_its_values_in_json(kit):
 
 
 def test_a_block_has_one_digest_however_it_is_stored(kit):
-    table = published(batch([kit.curated("sw", n, p_best=None if n % 2 else 0.5) for n in range(6)]))
+    table = published(factories.batch([kit.curated("sw", n, p_best=None if n % 2 else 0.5) for n in range(6)]))
     parts = pa.concat_tables([table.slice(0, 1), table.slice(1, 4), table.slice(5)])
     assert (
         block_digest(parts)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import factories
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,7 +20,7 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.config.seeds import Seeds
 from x_instruction.errors import CorpusError, RecipeError
 from x_instruction.evaluation.record import read_record
-from x_instruction.records import Curated, Dropped, Passage, as_row, dropped, schema
+from x_instruction.records import Dropped, Passage, dropped
 from x_instruction.refine import label_files
 from x_instruction.review import agreement, quality
 from x_instruction.review.answers import read_answers
@@ -258,8 +257,8 @@ def test_build_uses_corrected_instructions(made: tuple[RunFolder, Recipe], tmp_p
     table = corrections.read([tmp_path / "corrections.jsonl"])
     assert table == {(drawn[0].hidden["passage"], drawn[0].instruction): "How do people fish in the lake?"}
     record = factories.curated(drawn[0].texts[0], instruction=drawn[0].instruction, id=drawn[0].hidden["passage"])
-    before = [as_row(record), as_row(factories.curated("Another."))]
-    batch = pa.RecordBatch.from_pylist(before, schema=schema(Curated))
+    batch = factories.batch([record, factories.curated("Another.")])
+    before = batch.to_pylist()
     edited = {"instruction": "How do people fish in the lake?", "generator": "org/generator+reviewed"}
     assert corrections.corrected(batch, table).to_pylist() == [before[0] | edited, before[1]]
 
