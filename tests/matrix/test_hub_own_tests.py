@@ -120,10 +120,10 @@ def run(hub: RunningHub, file: Path, names: str) -> None:
     """
     environment = hub.env(OWN_TESTS_TOKEN=hub.token, OWN_TESTS_LEFT_OUT=names, PYTHONPATH=str(CLIENTS / "plugins"))
     environment |= {"HF_TOKEN": "", "DISABLE_SYMLINKS_IN_WINDOWS_TESTS": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--timeout=120"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--timeout=600"]
     command += ["--rootdir", str(file.parent.parent), "-m", MARKERS, str(file)]
     done = subprocess.run(
-        command, cwd=file.parent.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=file.parent.parent, env=environment, capture_output=True, text=True, timeout=3_600, check=False
     )
     sys.stdout.write(f"{file.name}: {done.stdout.splitlines()[-1]}\n")
     assert done.returncode == 0, done.stdout[-6_000:]
