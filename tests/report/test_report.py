@@ -192,7 +192,7 @@ def damaged(folder: Path, name: str) -> Path:
     ("name", "message"),
     [
         ("empty", "has no rows to report on"),
-        ("broken", "cannot read"),
+        ("broken", "is damaged: its bytes are not those that its report describes"),
         ("unfinished", "has no rows to report on"),
         ("nothing", "expected a built data set"),
         ("absent", "is not a folder"),

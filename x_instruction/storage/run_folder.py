@@ -530,7 +530,7 @@ class RunFolder:
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
-        with _opened(self._sound(key), SHARDS[key.stage], f"a {key.stage} shard") as file:
+        with _opened(self.sound(key), SHARDS[key.stage], f"a {key.stage} shard") as file:
             yield from file.iter_batches(batch_size=BATCH)
 
     def dropped(self, key: ShardKey) -> Iterator[Dropped]:
