@@ -77,7 +77,7 @@ def test_renaming_a_file_changes_the_fingerprint(tiny_model: Path, tmp_path: Pat
     copied = shutil.copytree(tiny_model, tmp_path / "model")
     (copied / "extra.json").write_text("{}")
     before = fingerprint(Model(name=str(copied)))
-    (copied / "extra.json").rename(copied / "other.json")
+    (copied / "extra.json").rename(copied / "extras.json")
     assert fingerprint(Model(name=str(copied))) != before
 
 

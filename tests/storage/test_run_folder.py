@@ -530,9 +530,11 @@ def test_the_bytes_of_a_shard_do_not_depend_on_how_rows_are_batched_with_dropped
     apart = run.write(ShardReport(FI), [*kept, *lost])
     other = run.write(ShardReport(PASSAGE.shard("fi", 1)), mixed)
     assert (apart.digest, apart.dropped_digest) == (other.digest, other.dropped_digest)
-    with pq.ParquetFile(run.path(FI)) as file:
-        assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [BATCH, 1]
-        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert (list(run.read(FI)), list(run.dropped(FI))) == (kept, lost)
+    for suffix in (".parquet", ".dropped.parquet"):
+        with pq.ParquetFile(run.path(FI, suffix)) as file:
+            assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [BATCH, 1]
+            assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 # Full disks and killed processes, in processes of their own
