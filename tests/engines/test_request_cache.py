@@ -490,9 +490,11 @@ def test_a_kill_in_a_stream_keeps_answers_and_counts_sent_requests(path: Path) -
     again = Streamed()
     with RequestCache(path, again, {}) as cache:
         # Three parts were prepared, and answers are kept from the preparation of the last one.
-        assert cache.totals()["requests_sent"] == 6
+        killed = cache.totals()
+        assert killed["requests_sent"] == 6
         list(cache.ask_parts(parts(6), 6))
     assert 0 < len(again.sent) < 6
+    assert killed["output_tokens"] == 2 * (6 - len(again.sent))
 
 
 def test_requests_to_a_real_model_are_sent_once(engine: TransformersEngine, path: Path) -> None:

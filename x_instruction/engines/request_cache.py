@@ -355,6 +355,9 @@ class RequestCache:
     ) -> Iterator[Request]:
         """The requests for the engine, as long as the budget lasts. Each part is noted when it is reached."""
         for requests in parts:
+            if work.entry is not None:
+                # Answers are committed with their tokens, or a kill would leave them without.
+                self._record(work)
             self._commit()
             keys = [self.key(request) for request in requests]
             found = self._use_preview(keys)
