@@ -172,7 +172,7 @@ def _encoded(column: pa.ChunkedArray) -> Iterable[str]:
 def block_digest(rows: pa.Table) -> bytes:
     """Digest of the values of some rows together. It is computed much faster than digests of the rows.
 
-    Rows of equal digests are equal; NaN and its like are told apart by their bits.
+    Rows of equal digests are equal; NaN is compared by its bits.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
