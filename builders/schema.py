@@ -172,7 +172,7 @@ def _encoded(column: pa.ChunkedArray) -> Iterable[str]:
 def block_digest(rows: pa.Table) -> bytes:
     """Digest of the values of some rows together. It is computed much faster than digests of the rows.
 
-    Rows of equal digests are equal; NaN is compared by its bits.
+    Rows of equal digests are equal. NaN values of different bits differ, and so do 0.0 and -0.0.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
