@@ -25,7 +25,7 @@ SHARDS = 4
 # Two candidates for each of ten passages of each language, and a rating of each candidate.
 REQUESTS = 2 * 2 * 10 * len(LANGUAGES)
 # What the attempts at a shard decide, and not its content.
-_OF_ATTEMPTS = {"seconds", "requests_sent", "prompt_tokens", "output_tokens", "cost"}
+_OF_ATTEMPTS = {"seconds", "requests_sent", "prompt_tokens", "output_tokens", "cost", "checksum"}
 
 
 def write_recipe(path: Path, url: str) -> Path:
