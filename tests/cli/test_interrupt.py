@@ -9,13 +9,36 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from command_line import child
 
 from x_instruction.cli import cli
+from x_instruction.cli.groups import CommandGroup
+from x_instruction.cli.interrupt import Ended
+from x_instruction.errors import ShardError
 
 Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize("kind", [OSError, ShardError])
+def test_an_error_while_the_terminal_is_cleaned_up_does_not_hide_the_signal(kind: type[Exception]) -> None:
+    group = CommandGroup("program")
+
+    @group.command()
+    @click.option("--signalled", is_flag=True)
+    def work(signalled: bool) -> None:
+        try:
+            if signalled:
+                raise Ended(signal.SIGHUP)
+        finally:
+            raise kind("the terminal is gone")
+
+    done = CliRunner().invoke(group, ["work", "--signalled"])
+    assert done.exit_code == 128 + signal.SIGHUP
+    assert "ended by SIGHUP" in done.output
+    assert isinstance(CliRunner().invoke(group, ["work"]).exception, kind)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from x_instruction.cli.interrupt import interrupted
+from x_instruction.cli.interrupt import ended_by, interrupted
 from x_instruction.cli.wrapping import echo
+from x_instruction.errors import XInstructionError
 
 # Options of earlier versions, and what took their place: in a command that has it, or always.
 RENAMED = {
@@ -80,10 +81,11 @@ class CommandGroup(click.Group):
             if not new:
                 raise
             raise click.UsageError(f"{error.option_name} is now {new}", error.ctx) from None
-        except KeyboardInterrupt as error:
-            if ctx.parent is not None:
+        except (KeyboardInterrupt, OSError, XInstructionError) as error:
+            signalled = ended_by(error)
+            if ctx.parent is not None or signalled is None:
                 raise
-            line, code = interrupted(ctx, error)
+            line, code = interrupted(ctx, signalled)
             with contextlib.suppress(OSError):
                 echo(line, err=True)
             ctx.exit(code)

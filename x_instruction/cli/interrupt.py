@@ -45,5 +45,19 @@ def interrupted(ctx: click.Context, error: KeyboardInterrupt) -> tuple[str, int]
     return f"interrupted: {clause}", 128 + signal.SIGINT
 
 
+def ended_by(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that an error is or hides; None for other errors.
+
+    A command that ends cleans its terminal up. If that is gone, the writes fail, and their error takes the place of the
+    signal.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    cause = error.__context__
+    while cause is not None and not isinstance(cause, Ended):
+        cause = cause.__context__
+    return cause
+
+
 def _end(number: int, _: object) -> None:
     raise Ended(number)
