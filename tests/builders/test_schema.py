@@ -22,13 +22,13 @@ def row_of(record):
     return published(factories.batch([record])).to_pylist()[0]
 
 
-WANTED = """id instruction output language language_code instruction_language source url license document_id segment
+NAMES = """id instruction output language language_code instruction_language source url license document_id segment
 text_hash identified_confidence style generator generator_revision rater rater_revision score p_best p_flawed p_worst
 round cluster rank"""
 
 
 def test_columns_agree_with_the_card_and_the_files():
-    assert [column.name for column in COLUMNS] == WANTED.split() == arrow_schema().names == list(features())
+    assert [column.name for column in COLUMNS] == NAMES.split() == arrow_schema().names == list(features())
 
 
 def test_features_equal_what_datasets_infers_from_a_file(tmp_path, kit):
@@ -83,7 +83,7 @@ def test_the_content_digest_depends_on_values_and_on_the_order_of_rows(kit):
     before = digest(rows)
     for changed in (
         rows[::-1],
-        *([rows[0], rows[1] | {name: None if rows[1][name] is not None else 0.5}, rows[2]] for name in WANTED.split()),
+        *([rows[0], rows[1] | {name: None if rows[1][name] is not None else 0.5}, rows[2]] for name in NAMES.split()),
     ):
         assert not set(digest(changed)) & set(before)
 

@@ -16,6 +16,8 @@ from x_instruction.languages import language
 # Instructions in the language of their responses.
 SAME = "same"
 MAX_ROW_BYTES = 16_000_000
+# End of a prompt that is asked in another language than it is answered in.
+ANSWER_TAG = "Answer in {name}."
 
 
 class Invalid(ValueError):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from x_instruction.config.fields import (
+    ANSWER_TAG,
     MAX_ROW_BYTES,
     Invalid,
     NotNegative,
@@ -124,7 +125,7 @@ class XInstruction(Section):
     """Rows per language from the web. If not set, all. The paper has 32,000."""
     seed_tag: Template = "Answer in {name} and the style of an AI assistant."
     """How the prompt of a seed row ends. `{tag}` and `{name}` are those of the language of the answer."""
-    web_tag: Template = "Answer in {name}."
+    web_tag: Template = ANSWER_TAG
     """How the prompt of a web row ends. `{tag}` and `{name}` are those of the language of the answer."""
     inference: Literal["both", "seed", "web", "none"] = "seed"
     """Tags to prompt the trained model with. `seed` is inferred from the published code (2.6). A tag that no row ends
@@ -138,7 +139,7 @@ class Muri(Section):
     """Language of the instructions: `target`, `pivot`, or `both`, half of each language's rows each."""
     cap: Positive = 15_000
     """Most rows per language. MURI has about 15,000."""
-    pivot_tag: Template = "Answer in {name}."
+    pivot_tag: Template = ANSWER_TAG
     """How the prompt of a row ends that is asked in the pivot and answered in another language. `{tag}` and `{name}`
     are those of the language of the answer."""
 

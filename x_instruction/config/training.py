@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from x_instruction.config.fields import (
+    ANSWER_TAG,
     RUNTIME_ONLY,
     Invalid,
     NotNegative,
@@ -150,7 +151,7 @@ class TrainingRecipe(Section):
     prompt: str = "auto"
     """What the model reads: `chat` (its chat template), the name or path of a text with `{instruction}`, or `auto`: the
     chat template if there is one, else `answer`."""
-    tag: Template = "Answer in {name}."
+    tag: Template = ANSWER_TAG
     """End of the prompt of a row that is asked in another language than it is answered in. `{tag}` and `{name}` are
     those of the language of the answer. Rows of a mix keep the tags of the mix. Empty: prompts do not name the
     language, and the model has to guess it (docs/results.md)."""

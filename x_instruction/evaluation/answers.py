@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from x_instruction.config.fields import MAX_ROW_BYTES
+from x_instruction.config.fields import ANSWER_TAG, MAX_ROW_BYTES
 from x_instruction.config.model import Model
 from x_instruction.config.section import flatten
 from x_instruction.corpus.files import fill
@@ -37,8 +37,6 @@ from x_instruction.storage.atomic import atomic
 CROSS, SAME = "cross", "same"
 PIVOT = "en"
 QUESTIONS = "question.jsonl"
-# The request for an answer in another language, at the end of a question.
-TAG = "Answer in {name}."
 _ANSWERS = re.compile(r"answer\.(?P<tag>[^.]+)\.(?P<system>.+)\.eval\.jsonl")
 _SYSTEM = re.compile(r"[A-Za-z0-9][\w.-]*")
 # Columns of question sets by meaning: of the paper, Vicuna, the Aya evaluation suite and WizardLM's test set.
@@ -87,7 +85,7 @@ class Sampling:
     top_p: float = 0.9
     seed: int = 2405_19744
     prompt: str = "auto"
-    tag: str = TAG
+    tag: str = ANSWER_TAG
 
     def check(self) -> None:
         """Refuse samples that would all be the same.
@@ -230,7 +228,7 @@ def _samples(results: Sequence[Result]) -> tuple[str, ...] | Failed:
     return tuple(without_thinking(text).strip() for text in texts)
 
 
-def asked(question: Question, into: Language, tag: str = TAG) -> str:
+def asked(question: Question, into: Language, tag: str = ANSWER_TAG) -> str:
     """The question as a model is asked: with a request for the language, unless it is in that language."""
     if question.language == into.tag or not tag:
         return question.text

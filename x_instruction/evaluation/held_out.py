@@ -21,13 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.bootstrap import Interval, intervals
-from x_instruction.config.fields import MAX_ROW_BYTES
+from x_instruction.config.fields import ANSWER_TAG, MAX_ROW_BYTES
 from x_instruction.corpus.cells import text_of
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.engines.truncation import truncate_by_bytes
 from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError
-from x_instruction.evaluation.answers import TAG
 from x_instruction.evaluation.language import answer_languages, language_checks
 from x_instruction.hashing import digest
 from x_instruction.languages import language
@@ -208,8 +207,8 @@ def with_cue(rows: Iterable[Row]) -> list[Row]:
     """
     return [
         row
-        if row.tag or row.asked_in == row.language or row.prompt.endswith(format_tag(TAG, row.language))
-        else replace(row, tag=SEPARATOR + format_tag(TAG, row.language))
+        if row.tag or row.asked_in == row.language or row.prompt.endswith(format_tag(ANSWER_TAG, row.language))
+        else replace(row, tag=SEPARATOR + format_tag(ANSWER_TAG, row.language))
         for row in rows
     ]
 

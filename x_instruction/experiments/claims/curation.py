@@ -19,7 +19,7 @@ from x_instruction.experiments.claims import arms, raters, ratings, removal
 from x_instruction.experiments.claims import parts as kept
 from x_instruction.experiments.claims.analysis import Figure
 from x_instruction.experiments.claims.lab import Arm, Lab
-from x_instruction.experiments.claims.noise import Pair
+from x_instruction.experiments.claims.noise import CLEAN, Pair
 from x_instruction.experiments.claims.parts import Part, Result
 from x_instruction.hashing import derive_seed
 from x_instruction.refine import combined
@@ -105,7 +105,7 @@ def rows(lab: Lab, arm: str, scores: list[float]) -> tuple[Pair, ...]:
     if arm == "random":
         return lab.draw(lab.pairs, number, NAME)
     if arm == "oracle":
-        return lab.draw([pair for pair in lab.pairs if pair.kind == "clean"], number, NAME)
+        return lab.draw([pair for pair in lab.pairs if pair.kind == CLEAN], number, NAME)
     order = ranking(lab, scores)
     chosen = order[-number:] if arm == "bottom" else order[:number]
     return lab.draw(chosen, number, NAME)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from x_instruction import hashing
+from x_instruction.config.fields import ANSWER_TAG
 from x_instruction.config.model import Model
 from x_instruction.config.training import Align, TrainConfig
 from x_instruction.engines import Engine, fingerprint, open_engine
 from x_instruction.engines import Prompt as EnginePrompt
 from x_instruction.errors import RecipeError
-from x_instruction.evaluation.answers import TAG
 from x_instruction.experiments import pruned
 from x_instruction.experiments.claims import measures, noise, pool
 from x_instruction.experiments.claims.design import Design, Profile, Sizes
@@ -52,7 +52,7 @@ class Arm:
 
 def tagged_prompt(instruction: str, tag: str, tagged: bool = True) -> str:
     """An instruction, with the language of the answer."""
-    return f"{instruction}{SEPARATOR}{format_tag(TAG, tag)}" if tagged else instruction
+    return f"{instruction}{SEPARATOR}{format_tag(ANSWER_TAG, tag)}" if tagged else instruction
 
 
 class Lab:

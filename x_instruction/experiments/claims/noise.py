@@ -20,8 +20,8 @@ from x_instruction.refine.corruptions import partly_foreign, shuffled
 from x_instruction.refine.nearest_neighbor import NearestNeighbors
 from x_instruction.seed.parallel import instruction
 
-CLEAN = "clean"
-KINDS = ("other_page", "near_miss", "half_foreign", "untranslated", "shuffled", "furniture")
+CLEAN, UNTRANSLATED = "clean", "untranslated"
+KINDS = ("other_page", "near_miss", "half_foreign", UNTRANSLATED, "shuffled", "furniture")
 # Sources of stories, and requests for a story. Other pages have titles that can be explained.
 _STORIES = ("african-storybook", "pratham-books")
 _TELLING = (
@@ -133,14 +133,14 @@ class _Spoiler:
         others = [row for row in self._rows if self._documents[row].document != pair.document]
         made = self._made(number, kind, others, random)
         if made is None:
-            kind = "other_page" if others else "untranslated"
+            kind = "other_page" if others else UNTRANSLATED
             made = self._made(number, kind, others, random)
         return pair if made is None else replace(pair, instruction=made[0], text=made[1], kind=kind)
 
     def _made(self, number: int, kind: str, others: Sequence[int], random: Random) -> tuple[str, str] | None:
         """Instruction and response of a kind, or None if the document does not allow it."""
         pair, text = self._clean[number], None
-        if kind == "untranslated":
+        if kind == UNTRANSLATED:
             text = self._documents[number].text_en
         elif kind == "shuffled":
             text = shuffled(pair.text, random, self._spaced)

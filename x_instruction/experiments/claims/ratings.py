@@ -16,7 +16,7 @@ from x_instruction.config.refine import Refine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import EngineError
 from x_instruction.experiments.claims.lab import Lab
-from x_instruction.experiments.claims.noise import Pair
+from x_instruction.experiments.claims.noise import CLEAN, Pair
 from x_instruction.experiments.claims.pool import Document
 from x_instruction.refine import combined
 from x_instruction.refine.compare import candidate
@@ -80,7 +80,7 @@ def labelled(pair: Pair) -> Example:
         instruction_language="en",
         instruction=pair.instruction,
         text=pair.text,
-        level="best" if pair.kind == "clean" else "worst",
+        level="best" if pair.kind == CLEAN else "worst",
         strategy=pair.kind,
     )
 

@@ -43,7 +43,6 @@ NAME = "rounds"
 GOOD_SHARE = 0.25
 SPOILT_PER_PAGE = 3
 POOL, HELDOUT = "pool", "heldout"
-GOOD = "clean"
 SCREENED = "screened"
 
 
@@ -228,7 +227,7 @@ def of_results(results: Mapping[str, Result], seeds: Sequence[int], rounds: int)
     if not arms:
         return []
     first = next(iter(arms.values()))[0]
-    kinds = sorted({row["kind"] for row in first[HELDOUT]} - {GOOD})
+    kinds = sorted({row["kind"] for row in first[HELDOUT]} - {noise.CLEAN})
     for group in ("all", HELDOUT, SCREENED, *kinds):
         documents = [row["document"] for row in _rows(first, group)]
         for measure in ("auroc",) if group in kinds else ("ap", "auroc", "precision"):
@@ -248,13 +247,13 @@ def _rows(result: Result, group: str) -> list[Mapping[str, Any]]:
     if group == HELDOUT:
         return heldout
     if group == SCREENED:
-        return [row for row in heldout if row["kind"] != "untranslated"]
-    return [row for row in heldout if row["kind"] in (GOOD, group)]
+        return [row for row in heldout if row["kind"] != noise.UNTRANSLATED]
+    return [row for row in heldout if row["kind"] in (noise.CLEAN, group)]
 
 
 def _figure(measure: str, rows: Sequence[Mapping[str, Any]]) -> ranking.Draws:
     scores = np.array([row["score"] for row in rows])
-    good = [row["kind"] == GOOD for row in rows]
+    good = [row["kind"] == noise.CLEAN for row in rows]
     documents = [row["document"] for row in rows]
     if measure == "ap":
         return ranking.average_precision(scores, good, documents)
