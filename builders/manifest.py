@@ -19,7 +19,7 @@ from x_instruction.builders.files import Count
 from x_instruction.builders.schema import ALL, VERSION
 from x_instruction.cards.facts import LanguageSet, splits_of
 from x_instruction.errors import ShardError, UnknownLanguage
-from x_instruction.hashing import digest
+from x_instruction.hashing import digest, sealed, unsealed
 from x_instruction.languages import language
 from x_instruction.storage.atomic import atomic
 
@@ -88,8 +88,8 @@ class Manifest:
         return [self.configs[tag][split] for tag in tags if split in self.configs[tag]]
 
     def encoded(self) -> bytes:
-        """The content of its file."""
-        return f"{json.dumps(_ADAPTER.dump_python(self), indent=1, ensure_ascii=True)}\n".encode()
+        """The content of its file, with a checksum."""
+        return f"{json.dumps(sealed(_ADAPTER.dump_python(self)), indent=1, ensure_ascii=True)}\n".encode()
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""
@@ -111,13 +111,13 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """The manifest of an encoded file.
+        """The manifest of an encoded file. Those of earlier versions have no checksum.
 
         Raises:
             ValueError: It is damaged, or another version wrote it.
         """
         try:
-            manifest = _ADAPTER.validate_python(json.loads(data))
+            manifest = _ADAPTER.validate_python(unsealed(json.loads(data)))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise ValueError(

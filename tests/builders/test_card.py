@@ -25,6 +25,7 @@ from x_instruction.cli import cli
 from x_instruction.config.model import Server
 from x_instruction.config.recipe import load as load_recipe
 from x_instruction.errors import ShardError
+from x_instruction.hashing import unsealed
 from x_instruction.pipeline.rounds import title
 from x_instruction.pipeline.status import totals
 from x_instruction.storage.run_folder import RunFolder
@@ -99,7 +100,7 @@ def test_hostile_text_changes_neither_the_yaml_nor_the_card(run, kit, folder):
 
 def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, folder):
     build(run, kit.recipe(("sw",)), folder)
-    table = json.loads((folder / "manifest.json").read_text("utf-8"))
+    table = unsealed(json.loads((folder / "manifest.json").read_text("utf-8")))
     provenance = table["languages"]["sw"]["provenance"]
     provenance["stages"][0] |= {"stage": HOSTILE, "dropped": {HOSTILE: 1}}
     provenance["recipe"] |= {"toml": f"{HOSTILE}\n```\n# Title", "rater": HOSTILE, "selector": HOSTILE, "name": HOSTILE}
@@ -130,7 +131,7 @@ def test_a_hostile_manifest_changes_neither_the_yaml_nor_the_card(run, kit, fold
     ],
 )
 def test_a_manifest_of_other_types_is_refused(built, path, value, message):
-    table = json.loads((built / "manifest.json").read_text("utf-8"))
+    table = unsealed(json.loads((built / "manifest.json").read_text("utf-8")))
     part = table["languages"]["sw"]
     for name in path[:-1]:
         part = part[name]

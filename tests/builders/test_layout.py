@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import datasets
@@ -13,9 +14,11 @@ from x_instruction.builders import corrections
 from x_instruction.builders.corrections import Correction
 from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
+from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.reading import load
 from x_instruction.builders.schema import Content, arrow_schema, features
 from x_instruction.errors import RecipeError, ShardError
+from x_instruction.hashing import sealed, unsealed
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED
 
@@ -255,9 +258,14 @@ def damage_add(folder):
 
 
 def damage_count(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = unsealed(json.loads((folder / "manifest.json").read_text()))
     manifest["configs"]["th"]["train"]["rows"] += 1
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+
+
+def damage_figure(folder):
+    path = folder / "manifest.json"
+    path.write_text(re.sub(r'"mean": (\d)', lambda match: f'"mean": {9 - int(match[1])}', path.read_text(), count=1))
 
 
 def damage_manifest(folder):
@@ -271,6 +279,7 @@ def damage_manifest(folder):
         (damage_remove, "is missing"),
         (damage_add, "is not in manifest.json"),
         (damage_count, "config 'th' of .*, streamed: split train reads back as"),
+        (damage_figure, "cannot read .*: its fields are not those that were written; build the data set again"),
         (damage_manifest, "cannot read"),
     ],
 )
@@ -278,6 +287,12 @@ def test_verify_finds_any_difference(built, damage, message):
     damage(built)
     with pytest.raises(ShardError, match=message):
         verify(built)
+
+
+def test_a_manifest_of_an_earlier_version_has_no_checksum(built):
+    manifest, path = Manifest.read(built), built / "manifest.json"
+    path.write_text(json.dumps(unsealed(json.loads(path.read_text()))))
+    assert Manifest.read(built) == manifest
 
 
 def test_unusual_paths_work_unless_they_read_as_a_pattern(run, kit, tmp_path):

@@ -16,6 +16,7 @@ from built_set import built
 from local_hub_fixture import RunningHub
 
 from x_instruction.errors import RecipeError, ShardError
+from x_instruction.hashing import unsealed
 from x_instruction.hub.client import check_repo, check_revision, check_tag
 from x_instruction.hub.dataset_folder import check_folder
 
@@ -36,7 +37,7 @@ def folder(once: Path, tmp_path: Path) -> Path:
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the manifest, and the digests of files that were changed with it."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = unsealed(json.loads((folder / "manifest.json").read_text()))
     change(manifest)
     for name in manifest["files"]:
         if (folder / name).exists():
@@ -196,7 +197,7 @@ def test_nothing_is_written_after_a_refusal(local_hub: RunningHub, make: Make, p
 
     def tampered(name: str, change: Callable[[dict[str, Any]], object]) -> str:
         """A repository with a manifest that someone changed."""
-        table = json.loads(manifest)
+        table = unsealed(json.loads(manifest))
         change(table)
         local_hub.commit(local_hub.create(f"refused/{name}"), {"manifest.json": json.dumps(table).encode()})
         return f"refused/{name}"
