@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -72,3 +73,15 @@ def test_chunk_boundaries_do_not_matter(events: list[list[str]], end: str, comme
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     chunks = [stream[start:stop] for start, stop in itertools.pairwise(places)]
     assert parsed(*chunks) == ["\n".join(lines) for lines in events]
+
+
+@pytest.mark.parametrize("head", [b"data: ", b""])
+def test_the_time_is_linear_in_the_length_of_a_line(head: bytes) -> None:
+    def seconds(chunks: int) -> float:
+        start = time.process_time()
+        assert parsed(head, *[b"x" * 1_024] * chunks, b"\n\n") == ["x" * 1_024 * chunks] * bool(head)
+        return time.process_time() - start
+
+    few, many = (min(seconds(chunks) for _ in range(3)) for chunks in (400, 4_000))
+    # 10 times the bytes; a parser that looks at the whole line again with each chunk takes 100 times as long.
+    assert many < 35 * few

@@ -16,7 +16,8 @@ class Parser:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
+        # The parts of the last line, joined once it ends: a line of many chunks would be copied with each of them.
+        self._rest: list[str] = []
         self._data: list[str] = []
         self._first = True
         self._after_cr = False
@@ -32,7 +33,11 @@ class Parser:
             text = text.removeprefix("\n")
             self._after_cr = False
         self._after_cr = self._after_cr or text.endswith("\r")
-        *lines, self._rest = (self._rest + text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
+        *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if lines:
+            lines[0] = "".join((*self._rest, lines[0]))
+            self._rest.clear()
+        self._rest.append(rest)
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _line(self, line: str) -> str | None:
