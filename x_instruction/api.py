@@ -602,11 +602,11 @@ def measure_held_out(
     rows, dropped = read(data, limit)
     for reason, number in sorted(Counter(record.reason for record in dropped).items()):
         log(f"dropped  {reason:24} {number:9,}")
-    tags = _tags(model, tag, {row.language for row in rows})
+    tags, everywhere = _tags(model, tag, {row.language for row in rows})
     for name, text in sorted(tags.items()):
         log(f"ask      {name:24} {text}")
     engine = open_engine(model)
-    asked = with_tags(rows, tags)
+    asked = with_tags(rows, tags, everywhere)
     asked = with_cue(asked) if tag is None else asked
     render = frame(prompt, engine.chat)
     results = measure(asked, engine, render, max_tokens, answer_tokens, lid_model)
@@ -617,8 +617,9 @@ def measure_held_out(
     return Measurement(engine.model, engine.revision, lengths, Path(prompt).name, tuple(results), tags)
 
 
-def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]:
-    """The end of prompts, by language: as given, or else as the file beside the trained model says.
+def _tags(model: Model, text: str | None, languages: set[str]) -> tuple[dict[str, str], bool]:
+    """The end of prompts, by language, and whether all prompts end so: as given, or else as the file beside the trained
+    model says.
 
     A model that a server runs has no such file here.
     """
@@ -632,10 +633,11 @@ def _tags(model: Model, text: str | None, languages: set[str]) -> dict[str, str]
         files = [] if engine_spec(model).remote else [locate(model.name, model.revision)]
         if files and model.adapter:
             files.insert(0, locate(model.adapter))
-        tags = next((inference_tags(file.folder / RESULT) for file in files if (file.folder / RESULT).is_file()), {})
-        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}
+        found = [inference_tags(file.folder / RESULT) for file in files if (file.folder / RESULT).is_file()]
+        tags, everywhere = found[0] if found else ({}, False)
+        return {tag: tags[tag] for tag in sorted(languages & tags.keys())}, everywhere
     try:
-        return {tag: format_tag(text, tag) for tag in sorted(languages)} if text else {}
+        return {tag: format_tag(text, tag) for tag in sorted(languages)} if text else {}, True
     except (KeyError, IndexError, ValueError):
         raise RecipeError(f"tag is {text!r}, expected text whose only fields are {{tag}} and {{name}}") from None
 

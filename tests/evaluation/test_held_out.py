@@ -300,6 +300,25 @@ def test_the_tag_of_a_row_is_replaced_by_that_of_the_model(tmp_path: Path) -> No
     assert with_tags(rows, {}) == rows
 
 
+@pytest.mark.parametrize(
+    ("row", "everywhere", "asked"),
+    [
+        (Row("1", "Why?", "x", "fi", asked_in="en"), False, "Why? In Finnish."),
+        (Row("1", "Why?", "x", "fi"), False, "Why? In Finnish."),
+        (Row("1", "Why?", "x", "fi", asked_in="zz-unknown"), False, "Why? In Finnish."),
+        (Row("1", "Miksi?", "x", "fi", asked_in="fi"), False, "Miksi?"),
+        (Row("1", "Miksi?", "x", "fi", asked_in="fin_Latn"), False, "Miksi?"),
+        (Row("1", "Miksi?", "x", "fi", asked_in="fi"), True, "Miksi? In Finnish."),
+        (Row("1", "Miksi?", "x", "fi", tag=" Web.", asked_in="fi"), False, "Miksi? In Finnish."),
+    ],
+)
+def test_rows_in_the_language_of_the_answer_keep_their_prompt(row: Row, everywhere: bool, asked: str) -> None:
+    assert with_tags([row], {"fi": "In Finnish."}, everywhere)[0].tagged_prompt == asked
+    if everywhere or row.tag:
+        return
+    assert with_cue([row])[0].tagged_prompt == asked.replace("In Finnish", "Answer in Finnish")
+
+
 def test_a_tag_changes_bits_and_not_the_scored_text(engine: TransformersEngine, rows: list[Row]) -> None:
     plain = measure(rows, engine, RENDER, 8, 1)
     again = measure(with_tags(rows, {"fi": "Answer in Finnish."}), engine, RENDER, 8, 1)

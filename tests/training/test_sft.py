@@ -237,7 +237,7 @@ def test_evaluation_prompts_have_the_tokens_of_training_prompts(
     assert chosen <= prompts(range(12), f" {SEED}")
     assert trained <= seeds | prompts(range(8), f" {WEB}")
     assert len(trained) == 9
-    assert json.loads((out / "train_result.json").read_text("utf-8"))["inference"] == {"fi": SEED}
+    assert files.inference_tags(out / "train_result.json") == ({"fi": SEED}, False)
     assert records.read(out).training.example.endswith(f". {SEED}")
 
     def measured(path: Path, *more: object) -> set[tuple[int, ...]]:
@@ -281,6 +281,18 @@ def test_the_first_of_two_mixes_sets_the_tags(data: Path, mixed: Path, tmp_path:
     (mixed / "mix.json").write_text("{", "utf-8")
     with pytest.raises(CorpusError, match=r"mix\.json is damaged"):
         sft.read(both)
+
+
+def test_only_humpback_adds_its_tags_to_prompts_in_the_language_of_the_answer(mixed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "native.jsonl"
+    rows = ({"id": f"{n}", "instruction": f"Kerro {n}.", "output": "b", "language": "fi"} for n in range(2))
+    path.write_text("".join(json.dumps(row | {"instruction_language": "fi"}) + "\n" for row in rows), "utf-8")
+    found = [*sources(str(path), "web"), *sources(str(path), "seed")]
+    files.write(mixing.load("humpback", {"languages": ["fi"]}), found, tmp_path / "native")
+    native = sft.read(sources(str(tmp_path / "native"), "web"))
+    assert native.inference
+    assert native.everywhere
+    assert not sft.read(sources(str(mixed), "web")).everywhere
 
 
 def test_prompts_name_the_language_of_the_answer_unless_the_row_comes_from_a_mix(mixed: Path, tmp_path: Path) -> None:

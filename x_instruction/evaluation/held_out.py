@@ -26,7 +26,7 @@ from x_instruction.corpus.cells import text_of
 from x_instruction.engines import Completed, Completion, Engine, Failed, Prompt, Request, Result, Scored, Scoring
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.engines.truncation import truncate_by_bytes
-from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError
+from x_instruction.errors import CorpusError, EngineError, NotCapable, RecipeError, UnknownLanguage
 from x_instruction.evaluation.language import answer_languages, language_checks
 from x_instruction.hashing import digest
 from x_instruction.languages import language
@@ -185,16 +185,17 @@ def measure(
     ]
 
 
-def with_tags(rows: Iterable[Row], tags: Mapping[str, str]) -> list[Row]:
+def with_tags(rows: Iterable[Row], tags: Mapping[str, str], everywhere: bool = False) -> list[Row]:
     """Rows with the tags that a model was trained with. Rows of other languages are unchanged.
 
     Args:
         rows: the rows.
         tags: end of the prompt, by language; replaces the tag of a mix.
+        everywhere: rows without a tag that are asked in the language of their answer end so, too.
     """
     return [
         replace(row, tag="" if row.prompt.endswith(SEPARATOR + tags[row.language]) else SEPARATOR + tags[row.language])
-        if tags.get(row.language)
+        if tags.get(row.language) and (everywhere or row.tag or is_cross_lingual(row.asked_in, row.language))
         else row
         for row in rows
     ]
@@ -207,10 +208,20 @@ def with_cue(rows: Iterable[Row]) -> list[Row]:
     """
     return [
         row
-        if row.tag or row.asked_in == row.language or row.prompt.endswith(format_tag(ANSWER_TAG, row.language))
+        if row.tag
+        or not is_cross_lingual(row.asked_in, row.language)
+        or row.prompt.endswith(format_tag(ANSWER_TAG, row.language))
         else replace(row, tag=SEPARATOR + format_tag(ANSWER_TAG, row.language))
         for row in rows
     ]
+
+
+def is_cross_lingual(asked_in: str, answered_in: str) -> bool:
+    """Whether a row is asked in another language than it is answered in, or in one that is not known."""
+    try:
+        return language(asked_in).tag != language(answered_in).tag
+    except UnknownLanguage:
+        return True
 
 
 def own_tag(row: Mapping[str, Any], prompt: str) -> str:

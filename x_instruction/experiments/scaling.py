@@ -120,7 +120,7 @@ def curve(
     check(sizes)
     part(data, max(sizes))
     language_checks((row.language for row in rows), settings.lid_model)
-    asked, metrics = held_out.with_tags(rows, data.inference), {}
+    asked, metrics = held_out.with_tags(rows, data.inference, data.everywhere), {}
     evaluated = hashing.digest([[row.tagged_prompt, row.completion, row.language] for row in asked])
     folder.mkdir(parents=True, exist_ok=True)
     for size in sorted(set(sizes)):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from x_instruction.config.mixing import MixRecipe
 from x_instruction.config.section import flatten
@@ -69,16 +69,30 @@ def sources(name: str, kind: Kind) -> list[Source]:
     return [Source(file, kind, language(tag).tag if tag else "") for file in files]
 
 
-def inference_tags(path: Path) -> dict[str, str]:
-    """The tag to prompt with, by language, from the report of a mix or of a trained model; empty without a file.
+class InferenceTags(NamedTuple):
+    """What to end prompts of a trained model with.
+
+    Args:
+        tags: the end of a prompt, by the language of the answer.
+        everywhere: prompts in the language of the answer end so, too. Only Humpback trains on such rows.
+    """
+
+    tags: dict[str, str]
+    everywhere: bool
+
+
+def inference_tags(path: Path) -> InferenceTags:
+    """The tags to prompt with, from the report of a mix or of a trained model; none without a file.
 
     Raises:
         CorpusError: the file is damaged.
     """
     try:
-        return dict(json.loads(path.read_text("utf-8")).get("inference", {}))
+        table = json.loads(path.read_text("utf-8"))
+        is_humpback = any(key.startswith("humpback.") for key in table.get("recipe", {}))
+        return InferenceTags(dict(table.get("inference", {})), bool(table.get("everywhere", is_humpback)))
     except FileNotFoundError:
-        return {}
+        return InferenceTags({}, False)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CorpusError(f"{path} is damaged ({error}): mix or train again") from None
 

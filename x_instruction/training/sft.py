@@ -51,6 +51,7 @@ class Data:
         parallel: by pair, its instruction and the translation to align it with.
         tags: by pair, the tag at the end of its prompt, with its separator.
         inference: the tag to prompt the trained model with, by language. That of the first mix counts.
+        everywhere: prompts in the language of the answer have it, too.
         dropped: number of rows that could not be used, by reason.
         names: names of the files or data sets.
         revision: digest of the files.
@@ -60,6 +61,7 @@ class Data:
     parallel: dict[Pair, tuple[str, str]]
     tags: dict[Pair, str]
     inference: dict[str, str]
+    everywhere: bool
     dropped: dict[str, int]
     names: tuple[str, ...]
     revision: str
@@ -117,18 +119,20 @@ def read(files: Sequence[Source], tag: str = "") -> Data:
         raise CorpusError(f"no row to train on in {', '.join(source.path.name for source in files)} ({reasons})")
     names = tuple(dict.fromkeys(_name(source.path) for source in files))
     revision = hashing.digest([digest(source.path) for source in files])
-    mixed: dict[str, str] = {}
-    for folder in dict.fromkeys(source.path.parent for source in files):
-        mixed = inference_tags(folder / REPORT) | mixed
-    return Data(tuple(pairs), parallel, tags, named | mixed, dropped, names, f"sha256:{revision}")
+    mixes = [inference_tags(folder / REPORT) for folder in dict.fromkeys(source.path.parent for source in files)]
+    for mix in reversed(mixes):
+        named |= mix.tags
+    everywhere = any(mix.everywhere for mix in mixes)
+    return Data(tuple(pairs), parallel, tags, named, everywhere, dropped, names, f"sha256:{revision}")
 
 
 def _tag(pair: Pair, template: str) -> str:
     """The tag of a pair that is asked in another language than it is answered in; empty for others."""
     if not template or not pair.instruction.strip() or not _has_known_languages(pair):
         return ""
-    known = language(pair.language).tag
-    return "" if known == language(pair.instruction_language).tag else format_tag(template, known)
+    if not held_out.is_cross_lingual(pair.instruction_language, pair.language):
+        return ""
+    return format_tag(template, language(pair.language).tag)
 
 
 def _has_known_languages(pair: Pair) -> bool:
@@ -192,7 +196,7 @@ def train(settings: TrainingRecipe, data: Data, target: Path, log: Callable[[str
         if rates:
             scores = {f"{rate:g}": rates[rate] for rate in rates}
             (model / LEARNING_RATES).write_text(json.dumps(scores, indent=1), "utf-8")
-        table = asdict(result) | {"inference": data.inference}
+        table = asdict(result) | {"inference": data.inference, "everywhere": data.everywhere}
         (model / RESULT).write_text(json.dumps(table, indent=1, ensure_ascii=False), "utf-8")
         # An adapter on the Hub needs the tokenizer too; the trainer saves it only with whole models.
         if chosen.train.method != "full":
@@ -253,8 +257,9 @@ def _rows(pairs: Sequence[Pair], data: Data) -> list[held_out.Row]:
     rows = []
     for number, pair in enumerate(pairs):
         tag = data.tags.get(pair, "")
-        rows.append(held_out.Row(f"{number}", pair.asked.removesuffix(tag), pair.output, pair.language, tag))
-    return held_out.with_tags(rows, data.inference)
+        asked, asked_in = pair.asked.removesuffix(tag), pair.instruction_language
+        rows.append(held_out.Row(f"{number}", asked, pair.output, pair.language, tag, asked_in))
+    return held_out.with_tags(rows, data.inference, data.everywhere)
 
 
 def _search_learning_rates(
