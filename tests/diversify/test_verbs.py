@@ -1,6 +1,6 @@
 import pytest
 
-from x_instruction.diversify.verbs import verb_noun, verb_nouns
+from x_instruction.diversify.verbs import BLOCK, Words, verb_nouns
 
 
 @pytest.mark.parametrize(
@@ -25,15 +25,27 @@ from x_instruction.diversify.verbs import verb_noun, verb_nouns
     ],
 )
 def test_verb_and_noun_are_found(instruction, pair):
-    assert verb_noun(instruction) == pair
+    assert list(verb_nouns([instruction])) == [pair]
+
+
+def test_instructions_are_apart():
+    """A verb, an article or a noun of one says nothing of another, and neither does a block of them."""
+    cases = ["Write a", "poem", "", "What", "Give me the", "report on my", "", "Name two rivers", "list"]
+    expected = [None, None, None, None, None, None, None, ("name", "rivers"), None]
+    assert list(verb_nouns(cases)) == expected
+    many = cases * (BLOCK // 4)
+    assert list(verb_nouns(many)) == expected * (BLOCK // 4)
 
 
 def test_the_table_is_ordered_by_count():
+    words = Words()
     instructions = ["Write a poem.", "Write a story.", "Write a poem!", "Name two rivers.", "List rivers.", "Hello"]
-    found = [verb_noun(instruction) for instruction in instructions]
-    assert verb_nouns(found) == (
-        5,
-        [("write", 3, [("poem", 2), ("story", 1)]), ("list", 1, [("rivers", 1)]), ("name", 1, [("rivers", 1)])],
-    )
-    assert verb_nouns(found, verbs=1, nouns=1) == (5, [("write", 3, [("poem", 2)])])
-    assert verb_nouns([]) == (0, [])
+    pairs = words.pairs(*words.split(instructions))
+    pairs = pairs[pairs[:, 0] >= 0]
+    assert words.most_frequent(pairs) == [
+        ("write", 3, [("poem", 2), ("story", 1)]),
+        ("list", 1, [("rivers", 1)]),
+        ("name", 1, [("rivers", 1)]),
+    ]
+    assert words.most_frequent(pairs, verbs=1, nouns=1) == [("write", 3, [("poem", 2)])]
+    assert words.most_frequent(pairs[:0]) == []

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from x_instruction.config.diversify import Diversify
 from x_instruction.diversify.caps import Cap, Tally, domain, most
 from x_instruction.diversify.rated_rows import RatedRows
-from x_instruction.diversify.verbs import verb_noun
+from x_instruction.diversify.verbs import verb_nouns
 from x_instruction.errors import EngineError, RecipeError
 from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Dropped, Rated, extend
@@ -201,7 +201,7 @@ def caps(rows: RatedRows, settings: Diversify) -> tuple[Cap, ...]:
         domains = [group(domain(url)) for url in rows.texts("url", rows.kept)]
         result.append(Cap("domain_cap", domains, most(settings.max_per_domain, settings.quota)))
     if settings.max_per_verb is not None:
-        pairs = (verb_noun(instruction) for instruction in rows.texts("instruction", rows.kept))
+        pairs = verb_nouns(rows.texts("instruction", rows.kept))
         verbs = [group(pair[0]) if pair else None for pair in pairs]
         result.append(Cap("verb_cap", verbs, most(settings.max_per_verb, settings.quota)))
     return tuple(cap for cap in result if cap.most < settings.quota)

@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.floating]
 
 # Rows converted to float64 at once.
 _BLOCK = 4_096
+# Numbers up to so many times their count are counted without sorting.
+_DENSE = 8
 
 
 def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], n: int) -> float | None:
@@ -35,7 +37,10 @@ def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
             grams = np.unique(grams, return_inverse=True)[1]
             most = len(grams)
         grams, most = grams * size + words[starts + place], most * size
-    grams.sort()
+    if most <= _DENSE * len(grams):
+        return int(np.count_nonzero(np.bincount(grams))) / len(grams)
+    # Half as wide, they are sorted in half the time.
+    grams = np.sort(grams.astype(np.int32) if most <= np.iinfo(np.int32).max else grams)
     return (1 + int(np.count_nonzero(np.diff(grams)))) / len(grams)
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from x_instruction.config.diversify import Diversify
-from x_instruction.corpus.words import stripped
 from x_instruction.diversify import Encoder, Floats, embed
 from x_instruction.diversify.measures import distinct_ngrams, entropy, mean_cosine
 from x_instruction.diversify.rated_rows import RatedRows, instruction_key
-from x_instruction.diversify.verbs import verb_noun, verb_nouns
+from x_instruction.diversify.verbs import BLOCK, Pairs, Words
 from x_instruction.hashing import derive_seed
 from x_instruction.records import Curated, Rated
 
@@ -88,36 +87,35 @@ class Comparison:
         return {part.name: getattr(self, part.name).as_dict() for part in dataclasses.fields(self)}
 
 
-class Texts(dict[str, tuple[npt.NDArray[np.int64], tuple[str, str] | None]]):
-    """Instructions to their words, as numbers, and their ``verb_noun``. Each text is looked at once."""
+class Texts:
+    """The words of instructions, and the verb and noun of each. Each text is looked at once."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._words = _Words()
-        self._numbers = _Numbers()
+        self.words = Words()
+        self._rows: dict[str, int] = {}
+        self._numbers: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._ends: npt.NDArray[np.int64] = np.zeros(1, np.int64)
+        self._pairs: Pairs = np.empty((0, 2), np.int64)
 
-    def __missing__(self, text: str) -> tuple[npt.NDArray[np.int64], tuple[str, str] | None]:
-        # As ``words`` does, with each part of a text stripped once.
-        found = list(filter(None, map(self._words.__getitem__, text.casefold().split())))
-        numbers = np.array(list(map(self._numbers.__getitem__, found)), dtype=np.int64)
-        self[text] = numbers, verb_noun(text, found)
-        return self[text]
+    def find(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Pairs]:
+        """The words of all texts one after another, as numbers; how many each text has; and the pairs."""
+        self._add([text for text in dict.fromkeys(texts) if text not in self._rows])
+        rows = np.fromiter(map(self._rows.__getitem__, texts), np.int64, len(texts))
+        lengths = self._ends[rows + 1] - self._ends[rows]
+        # From a place among these words to the place among all.
+        shift = np.repeat(self._ends[rows + 1] - np.cumsum(lengths), lengths)
+        return self._numbers[np.arange(len(shift)) + shift], lengths, self._pairs[rows]
 
-
-class _Words(dict[str, str]):
-    """Parts of a text to the words in them."""
-
-    def __missing__(self, part: str) -> str:
-        word = self[part] = stripped(part)
-        return word
-
-
-class _Numbers(dict[str, int]):
-    """Numbers of words, in the order in which they are asked for."""
-
-    def __missing__(self, word: str) -> int:
-        number = self[word] = len(self)
-        return number
+    def _add(self, texts: list[str]) -> None:
+        numbers, ends, pairs = [self._numbers], [self._ends], [self._pairs]
+        for start in range(0, len(texts), BLOCK):
+            block = texts[start : start + BLOCK]
+            found, lengths = self.words.split(block)
+            numbers.append(found)
+            ends.append(ends[-1][-1] + np.cumsum(lengths))
+            pairs.append(self.words.pairs(found, lengths))
+        self._rows |= {text: number for number, text in enumerate(texts, len(self._rows))}
+        self._numbers, self._ends, self._pairs = map(np.concatenate, (numbers, ends, pairs))
 
 
 def describe(
@@ -143,20 +141,18 @@ def describe(
         if given is not None and len(np.asarray(given)) != len(instructions):
             raise ValueError(f"{len(np.asarray(given))} {name} for {len(instructions)} instructions")
     n = len(instructions)
-    texts = list(map((Texts() if known is None else known).__getitem__, instructions))
-    numbers, pairs = zip(*texts, strict=True) if n else ((), ())
-    paired, verbs = verb_nouns(pairs)
-    lengths = np.fromiter(map(len, numbers), np.int64, n)
-    all_words = np.concatenate([np.empty(0, np.int64), *numbers])
+    known = known or Texts()
+    numbers, lengths, pairs = known.find(instructions)
+    paired = pairs[pairs[:, 0] >= 0]
     return Report(
         instructions=n,
-        mean_words=len(all_words) / n if n else None,
+        mean_words=len(numbers) / n if n else None,
         mean_chars=sum(map(len, instructions)) / n if n else None,
-        distinct_1=distinct_ngrams(all_words, lengths, 1),
-        distinct_2=distinct_ngrams(all_words, lengths, 2),
-        distinct_3=distinct_ngrams(all_words, lengths, 3),
-        with_verb=paired / n if n else None,
-        verbs=tuple(Verb(verb, count, tuple(nouns)) for verb, count, nouns in verbs),
+        distinct_1=distinct_ngrams(numbers, lengths, 1),
+        distinct_2=distinct_ngrams(numbers, lengths, 2),
+        distinct_3=distinct_ngrams(numbers, lengths, 3),
+        with_verb=len(paired) / n if n else None,
+        verbs=tuple(Verb(verb, count, tuple(nouns)) for verb, count, nouns in known.words.most_frequent(paired)),
         mean_cosine=None if embeddings is None else mean_cosine(embeddings),
         **_spread(clusters, of),
     )

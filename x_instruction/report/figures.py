@@ -14,7 +14,7 @@ from x_instruction.cards.facts import Spread, StageFacts
 from x_instruction.cards.run_figures import spread
 from x_instruction.corpus import characters
 from x_instruction.diversify.rated_rows import instruction_key
-from x_instruction.diversify.verbs import verb_noun
+from x_instruction.diversify.verbs import verb_nouns
 from x_instruction.languages import Language, language
 from x_instruction.report.source import Subject, read
 
@@ -132,12 +132,11 @@ class _Sums:
             self.values[name].append(pc.utf8_length(table[column]).to_numpy())
         for name, column in (("score", "score"), ("confidence", "identified_confidence")):
             self.values[name].append(table[column].to_numpy())
-        for instruction in table["instruction"].to_pylist():
-            key = instruction_key(instruction)
+        instructions = table["instruction"].to_pylist()
+        for key in map(instruction_key, instructions):
             self.repeated += key in self._seen
             self._seen.add(key)
-            if pair := verb_noun(instruction):
-                self.pairs[pair] += 1
+        self.pairs.update(filter(None, verb_nouns(instructions)))
         self.origins.update(zip(table["source"].to_pylist(), table["license"].to_pylist(), strict=True))
         self.clusters.update(table["cluster"].to_pylist())
         self.rounds.update(table["round"].to_pylist())
