@@ -31,7 +31,7 @@ from x_instruction.cards.dataset import readme
 from x_instruction.cards.dataset_facts import DatasetFacts
 from x_instruction.cards.facts import LanguageSet, RowFacts
 from x_instruction.cards.plot import PLOT, plot
-from x_instruction.cards.run_figures import provenance
+from x_instruction.cards.run_figures import SelectedRows, provenance
 from x_instruction.cards.templates import counted
 from x_instruction.config.recipe import Recipe
 from x_instruction.errors import RecipeError, ShardError
@@ -161,12 +161,13 @@ def _write_language(
     written: Written,
 ) -> LanguageSet:
     shares = Shares.of(recipe)
-    facts = RowFacts()
+    facts, selected = RowFacts(), SelectedRows()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
         for key in shards:
             for batch in run.batches(key):
                 for other in set(batch["language"].to_pylist()) - {tag}:
                     raise ShardError(f"{run.path(key)} has a record in {other!r}, expected {tag!r}: remove the shard")
+                selected.add(batch)
                 records = corrected(batch, corrections)
                 facts.add(records)
                 for split, part in parts(published(records), shares).items():
@@ -176,7 +177,7 @@ def _write_language(
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
     for split, writer in writers.items():
         written[tag, split] = writer.blocks
-    return LanguageSet(tag, splits, facts, provenance(run, recipe, tag))
+    return LanguageSet(tag, splits, facts, provenance(run, recipe, tag, selected))
 
 
 def texts_and_manifest(

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import built_set
 import datasets
+import pyarrow as pa
 import pytest
 import warm
 import yaml
@@ -399,7 +400,7 @@ def test_the_terms_of_a_base_hold_for_its_adapters(name, terms):
 def tally(*values):
     counted = Tally()
     for value in values:
-        counted.add([value])
+        counted.add(pa.array([value]))
     return counted
 
 

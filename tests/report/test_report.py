@@ -20,7 +20,6 @@ from x_instruction.api import Run, build, report
 from x_instruction.builders import schema
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.readback import verify
-from x_instruction.cards.run_figures import provenance
 from x_instruction.cli import cli
 from x_instruction.errors import MissingExtra, RecipeError, XInstructionError
 from x_instruction.evaluation.metric import Data, Metric, ModelInfo
@@ -40,20 +39,22 @@ def data(page: Path, name: str) -> Any:
     return json.loads(found[1])
 
 
-def test_changed_bytes_of_a_shard_reach_neither_a_report_nor_a_data_set(run: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["curated", "rated/round-0"])
+def test_changed_bytes_of_a_shard_reach_neither_a_report_nor_a_data_set(
+    run: RunFolder, tmp_path: Path, stage: str
+) -> None:
     """A flipped bit in a Parquet file is often read as another value, without an error."""
     folder = tmp_path / "run"
     shutil.copytree(run.root, folder)
-    path = next((folder / "curated" / "sw").glob("*.parquet"))
+    path = folder / stage / "sw" / "00000.parquet"
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
-    damaged = r"curated/sw/00000\.parquet is damaged: its bytes are not those"
+    damaged = rf"{stage}/sw/00000\.parquet is damaged: its bytes are not those"
     for use in (
         lambda: report(folder, tmp_path / "page.html"),
-        lambda: Run(folder).rows("sw"),
+        lambda: Run(folder).rows("sw", stage.partition("/")[0]),
         lambda: build(folder, tmp_path / "set"),
-        lambda: provenance(RunFolder(folder), Run(folder).recipe, "sw"),
     ):
         with pytest.raises(XInstructionError, match=damaged):
             use()

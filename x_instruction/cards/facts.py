@@ -6,11 +6,11 @@ manifest that someone tampered with is refused where it is read (``builders.mani
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from x_instruction.builders.files import Count, Split
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 # Distinct values that are counted and shown: a corpus with a licence per row must fill neither memory nor the card.
 MAX_DISTINCT = 1_000
 SHOWN = 10
-_STATED = (
-    *("source", "license", "instruction_language"),
-    *("generator", "generator_revision", "rater", "rater_revision", "embedder", "embedder_revision"),
-)
 
 Figure = Annotated[float, Field(allow_inf_nan=False)]
 # JSON has no tuples as keys, so a value and its count are one list.
@@ -55,14 +51,21 @@ class Tally:
     counts: Counts = field(default_factory=dict)
     beyond: Count = 0
 
-    def add(self, *columns: list[str], without: str | None = None) -> None:
+    def add(self, *columns: pa.Array, without: str | None = None) -> None:
         """Count rows.
 
         Args:
             columns: The parts of the value of each row.
             without: Rows with this first part are left out.
         """
-        for value, number in Counter(zip(*columns, strict=True)).items():
+        codes = np.zeros(len(columns[0]), np.int64)
+        for column in columns:
+            encoded = column.dictionary_encode("encode")
+            codes = codes * len(encoded.dictionary) + encoded.indices.to_numpy()
+        _, rows, numbers = np.unique(codes, return_index=True, return_counts=True)
+        # Values are counted in the order of their first rows.
+        for row, number in sorted(zip(rows.tolist(), numbers.tolist(), strict=True)):
+            value = tuple(column[row].as_py() for column in columns)
             if value[0] != without:
                 self._count(value, number)
 
@@ -111,14 +114,13 @@ class RowFacts:
 
     def add(self, records: pa.RecordBatch) -> None:
         """Count curated records."""
-        column = {name: records[name].to_pylist() for name in _STATED}
-        self.origins.add(column["source"], column["license"])
-        self.licenses.add(column["license"])
-        self.generators.add(column["generator"], column["generator_revision"])
+        self.origins.add(records["source"], records["license"])
+        self.licenses.add(records["license"])
+        self.generators.add(records["generator"], records["generator_revision"])
         # The stage's name for a pair that no rater scored.
-        self.raters.add(column["rater"], column["rater_revision"], without="none")
-        self.embedders.add(column["embedder"], column["embedder_revision"])
-        self.instruction_languages.add(column["instruction_language"])
+        self.raters.add(records["rater"], records["rater_revision"], without="none")
+        self.embedders.add(records["embedder"], records["embedder_revision"])
+        self.instruction_languages.add(records["instruction_language"])
 
     @classmethod
     def over(cls, parts: Iterable[RowFacts]) -> RowFacts:
