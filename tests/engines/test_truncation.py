@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from x_instruction.engines.truncation import LEFT_OUT, shorten, truncate_by_bytes, truncator
+from x_instruction.engines.truncation import (
+    LEFT_OUT,
+    TokenTruncate,
+    Truncate,
+    fits,
+    shorten,
+    truncate_by_bytes,
+    truncator,
+)
 
 WORDS = " ".join(f"word{number:03}" for number in range(100))
 
@@ -57,3 +69,27 @@ def test_head_and_tail_are_parts_of_the_text(text: str, tokens: int, share: floa
 def test_special_tokens_of_a_servers_tokenizer_are_text(tiny_model: object) -> None:
     truncate = truncator(str(tiny_model))
     assert len(truncate("</s></s></s></s>", 4)) < len("</s></s></s></s>")
+
+
+def by_encoding(tokenizer: Any) -> Truncate:
+    """Truncation as it is defined: encode, cut where the last token ends, and again until it fits."""
+
+    def truncate(text: str, tokens: int) -> str:
+        for kept in range(tokens, -1, -1):
+            encoded = tokenizer.encode(text, add_special_tokens=False)
+            if len(encoded) <= tokens:
+                return text
+            text = text[: encoded.offsets[kept - 1][1]] if kept else ""
+        return text
+
+    return truncate
+
+
+# Letters of one and of several tokens, spaces, and signs that combine.
+@given(st.text("aäjrvi น้ำঘ্ট\n😀\u0301\u200b", max_size=60), st.integers(0, 40), st.floats(0, 1))
+def test_truncation_is_as_it_is_defined(tiny_model: Path, text: str, tokens: int, share: float) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    truncate, defined = TokenTruncate(lambda: tokenizer), by_encoding(tokenizer)
+    assert truncate(text, tokens) == defined(text, tokens)
+    assert fits(text, tokens, truncate) == (defined(text, tokens) == text)
+    assert shorten(text, tokens, truncate, share) == shorten(text, tokens, defined, share)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from x_instruction.errors import EngineError, MissingExtra
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 # A token of running text holds at least this many UTF-8 bytes, in tokenizers that cover the language.
 _BYTES_PER_TOKEN = 3
@@ -49,8 +49,8 @@ def truncator(tokenizer: str | None) -> Truncate:
     """
     if tokenizer is None:
         return truncate_by_bytes
-    encode = remembered(_loaded(tokenizer))
-    return lambda text, tokens: truncate_to_tokens(text, tokens, encode)
+    loaded = _loaded(tokenizer)
+    return TokenTruncate(lambda: loaded)
 
 
 def token_counter(tokenizer: str) -> Callable[[str], int]:
@@ -86,35 +86,48 @@ def _loaded(tokenizer: str) -> Any:
     return loaded
 
 
-def remembered(tokenizer: Tokenizer) -> Callable[[str], Encoding]:
-    """A function that encodes texts without special tokens.
+class TokenTruncate:
+    """A ``Truncate`` by the tokens of a tokenizer, without special tokens.
 
-    It keeps the last two encodings, because raters take several parts of one text.
-    """
-
-    @lru_cache(maxsize=2)
-    def encode(text: str) -> Encoding:
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    return encode
-
-
-def truncate_to_tokens(text: str, tokens: int, encode: Callable[[str], Encoding]) -> str:
-    """The longest prefix of the text that has at most this many tokens.
+    It keeps what it found of the last texts, because raters take several parts of one text.
 
     Args:
-        text: the text.
-        tokens: maximum number of tokens.
-        encode: tokenizes a text.
+        tokenizer: returns the tokenizer, which takes special tokens for text and neither truncates nor pads.
     """
-    # A prefix can have more tokens than the same characters had within the text (a character that takes several
-    # tokens, a word cut in two), so it is tokenized again until it fits.
-    for kept in range(tokens, -1, -1):
-        encoded = encode(text)
-        if len(encoded) <= tokens:
-            return text
-        text = text[: encoded.offsets[kept - 1][1]] if kept else ""
-    return text
+
+    def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
+        self._tokenizer = tokenizer
+        self._number = lru_cache(maxsize=4)(self._count)
+        self._ends = lru_cache(maxsize=2)(self._find_ends)
+
+    def __call__(self, text: str, tokens: int) -> str:
+        """The longest prefix of the text that has at most this many tokens."""
+        # A prefix can have more tokens than the same characters had within the text (a character that takes several
+        # tokens, a word cut in two), so it is tokenized again until it fits.
+        for kept in range(tokens, -1, -1):
+            if self.fits(text, tokens):
+                return text
+            text = text[: self._ends(text)[kept - 1]] if kept else ""
+        return text
+
+    def fits(self, text: str, tokens: int) -> bool:
+        """Whether the text has at most this many tokens."""
+        return not text or self._number(text) <= tokens
+
+    def _count(self, text: str) -> int:
+        # Offsets are half of the work, and only a text that is too long needs them.
+        return len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def _find_ends(self, text: str) -> list[int]:
+        """Where each token of a text ends."""
+        return [end for _, end in self._tokenizer().encode(text, add_special_tokens=False).offsets]
+
+
+def fits(text: str, tokens: int, truncate: Truncate) -> bool:
+    """Whether a text has at most this many tokens, which is known sooner than where to cut it."""
+    if isinstance(truncate, TokenTruncate):
+        return truncate.fits(text, tokens)
+    return len(truncate(text, tokens)) >= len(text)
 
 
 def shorten(text: str, tokens: int, truncate: Truncate, tail_share: float = 0.0) -> str:
@@ -126,7 +139,7 @@ def shorten(text: str, tokens: int, truncate: Truncate, tail_share: float = 0.0)
         truncate: the longest prefix of a text with at most so many tokens, as ``Engine.truncate``.
         tail_share: share of the tokens that is taken from the end of the text, 0 to 1.
     """
-    if len(truncate(text, tokens)) >= len(text):
+    if fits(text, tokens, truncate):
         return text
     for_tail = round(tokens * tail_share)
     head = truncate(text, tokens - for_tail).rstrip()
@@ -137,17 +150,17 @@ def shorten(text: str, tokens: int, truncate: Truncate, tail_share: float = 0.0)
 
 def _tail_start(text: str, earliest: int, tokens: int, truncate: Truncate) -> int:
     """Where the longest suffix with at most this many tokens starts: at a word if there is one near."""
-    fits, too_long = len(text), earliest - 1
-    while fits - too_long > 1:
-        start = (fits + too_long) // 2
-        if len(truncate(text[start:], tokens)) >= len(text) - start:
-            fits = start
+    start, too_long = len(text), earliest - 1
+    while start - too_long > 1:
+        middle = (start + too_long) // 2
+        if fits(text[middle:], tokens, truncate):
+            start = middle
         else:
-            too_long = start
-    if fits == earliest:
-        return fits
-    space = text.find(" ", fits, fits + _LONGEST_WORD)
-    fits = space if space >= 0 and not text[fits - 1].isspace() else fits
-    while fits < len(text) and (text[fits].isspace() or unicodedata.category(text[fits])[0] == "M"):
-        fits += 1
-    return fits
+            too_long = middle
+    if start == earliest:
+        return start
+    space = text.find(" ", start, start + _LONGEST_WORD)
+    start = space if space >= 0 and not text[start - 1].isspace() else start
+    while start < len(text) and (text[start].isspace() or unicodedata.category(text[start])[0] == "M"):
+        start += 1
+    return start

@@ -7,7 +7,6 @@ generated. ``question`` also makes the training rows, so that both have the same
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from x_instruction.config.refine import Refine
 from x_instruction.engines import Ask, Choice, Chosen, Engine, Failed
-from x_instruction.engines.truncation import shorten
+from x_instruction.engines.truncation import Truncate, shorten
 from x_instruction.languages import language
 from x_instruction.prompts import template
 from x_instruction.records import Candidate
@@ -38,16 +37,14 @@ class Reader(Protocol):
         """The longest start of the text that has at most this many tokens."""
 
 
-@dataclass(slots=True)
-class _Remembering:
-    """A reader whose ``truncate`` remembers the last texts."""
-
-    chat: bool
-    truncate: Callable[[str, int], str]
-
-
 def question(
-    text: str, language_tag: str, instruction: str, instruction_language_tag: str, settings: Refine, by: Reader
+    text: str,
+    language_tag: str,
+    instruction: str,
+    instruction_language_tag: str,
+    settings: Refine,
+    by: Reader,
+    shortened: Callable[[str, int, Truncate, float], str] = shorten,
 ) -> Choice:
     """The request for the level of one pair. The answers are in the order of ``labels.LEVELS``.
 
@@ -58,6 +55,7 @@ def question(
         instruction_language_tag: language of the instruction.
         settings: the prompt, and how much of the response is shown.
         by: the engine, or its tokenizer.
+        shortened: ``shorten``, or what remembers its results.
 
     Raises:
         RecipeError: unknown prompt, or one with other slots.
@@ -66,7 +64,7 @@ def question(
     prompt = template(name, SLOTS)
     filled = prompt.fill(
         # Only the start unless the recipe says otherwise: the adapters that ship were trained on that.
-        passage=shorten(text, settings.response_tokens, by.truncate, settings.tail_share or 0.0),
+        passage=shortened(text, settings.response_tokens, by.truncate, settings.tail_share or 0.0),
         language=language(language_tag).name,
         instruction=instruction,
         instruction_language=language(instruction_language_tag).name,
@@ -77,8 +75,11 @@ def question(
 def rate(candidates: Sequence[Candidate], settings: Refine, engine: Engine, ask: Ask) -> list[Rating | Failed]:
     """One rating per candidate; ``score`` is the probability of the best level, 0 to 1, calibrated if possible."""
     # The candidates of a page follow each other, and tokenizing takes long.
-    by = _Remembering(engine.chat, lru_cache(maxsize=4)(engine.truncate))
-    requests = [question(c.text, c.language, c.instruction, c.instruction_language, settings, by) for c in candidates]
+    shortened = lru_cache(maxsize=4)(shorten)
+    requests = [
+        question(c.text, c.language, c.instruction, c.instruction_language, settings, engine, shortened)
+        for c in candidates
+    ]
     fitted = calibration.of(settings.rater_model)
     # Pairs may be equal once responses are truncated. Requested twice, their answers could differ by rounding.
     distinct = list(dict.fromkeys(requests))

@@ -62,17 +62,13 @@ class ExampleEncoder:
                 f"cannot load the tokenizer and configuration of {name!r}: {load_failure(error)}"
             ) from error
         self.encoder = PromptEncoder(self.tokenizer, self.model)
-        self.chat = self.encoder.chat
+        self.truncate, self.chat = self.encoder.truncate, self.encoder.chat
         self.context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         if self.tokenizer.eos_token_id is None:
             raise TrainingError(
                 f"the tokenizer of {self.model} has no end token, so no output could end: set eos_token in its "
                 "tokenizer_config.json"
             )
-
-    def truncate(self, text: str, tokens: int) -> str:
-        """The longest prefix of the text that has at most this many tokens."""
-        return self.encoder.truncate(text, tokens)
 
     def encode(self, example: TrainingExample) -> tuple[list[int], int]:
         """Token ids of an example, and how many of them belong to the prompt."""

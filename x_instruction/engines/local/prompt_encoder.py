@@ -7,18 +7,18 @@ The control tokens of a chat template are special. The same strings inside a pas
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from x_instruction.engines import Prompt
 from x_instruction.engines.conversation import without_system
-from x_instruction.engines.truncation import remembered, truncate_to_tokens
+from x_instruction.engines.truncation import TokenTruncate
 from x_instruction.errors import EngineError
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Tokenizer
 
 # Names with which chat templates switch thinking on and off.
 _SWITCHES = ("enable_thinking", "thinking")
@@ -41,6 +41,7 @@ class PromptEncoder:
         self.model = model
         self.chat = bool(tokenizer.chat_template)
         self.thinks = bool(enable_thinking)
+        self.truncate = TokenTruncate(lambda: self._backend(True))
 
     def prompt(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt to be continued. An empty one is the token that begins texts, or else ends them.
@@ -70,8 +71,8 @@ class PromptEncoder:
             texts = {prompt: text for prompt in distinct if (text := self._whole(prompt, chat))}
             if texts:
                 # A rendered conversation has its special tokens.
-                options = {"add_special_tokens": not chat, "split_special_tokens": not chat}
-                encoded |= zip(texts, self.tokenizer(list(texts.values()), **options)["input_ids"], strict=True)
+                found = self._backend(not chat).encode_batch_fast(list(texts.values()), add_special_tokens=not chat)
+                encoded |= zip(texts, (encoding.ids for encoding in found), strict=True)
         return {prompt: encoded.get(prompt) or self.prompt(prompt) for prompt in distinct}
 
     def _whole(self, prompt: Prompt, chat: bool) -> str | None:
@@ -83,10 +84,6 @@ class PromptEncoder:
     def text(self, text: str) -> list[int]:
         """Token ids of a text alone, without tokens that the tokenizer puts around it."""
         return self._plain(text, False)
-
-    def truncate(self, text: str, tokens: int) -> str:
-        """The longest prefix of the text that has at most this many tokens."""
-        return truncate_to_tokens(text, tokens, self._encoded)
 
     def turns(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> list[int]:
         """Token ids of a conversation.
@@ -120,23 +117,17 @@ class PromptEncoder:
         shown = re.compile(f"{mark}(\\d+)\ufdd1")
         return self._between_control_tokens(rendered, lambda text: shown.sub(lambda m: hidden[int(m[1])], text))
 
-    @cached_property
-    def _encoded(self) -> Callable[[str], Encoding]:
+    def _backend(self, special_is_text: bool) -> Tokenizer:
         """The tokenizer without the checks of transformers, which take long for a short text."""
-        backend = self.tokenizer.backend_tokenizer
-        encode = remembered(backend)
-
-        def plain(text: str) -> Encoding:
-            # Calls of transformers leave their own settings behind.
-            if not backend.encode_special_tokens:
-                backend.encode_special_tokens = True
-            if backend.truncation is not None:
-                backend.no_truncation()
-            if backend.padding is not None:
-                backend.no_padding()
-            return encode(text)
-
-        return plain
+        backend: Tokenizer = self.tokenizer.backend_tokenizer
+        # Calls of transformers leave their own settings behind.
+        if backend.encode_special_tokens != special_is_text:
+            backend.encode_special_tokens = special_is_text
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        return backend
 
     def _as_taken(self, turns: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple(turns) if self._takes_system else without_system(tuple(turns))

@@ -91,7 +91,7 @@ class TransformersEngine:
             self.model = f"{self.model}+{locate(settings.adapter).name}"
             self.revision = f"{self.revision}+{locate(settings.adapter).revision}"
         self.encoder = PromptEncoder(self.tokenizer, self.model, settings.enable_thinking)
-        self.chat = self.encoder.chat
+        self.truncate, self.chat = self.encoder.truncate, self.encoder.chat
         self.context = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 30)
         self.stops = self._end_tokens()
         self.pad = (
@@ -106,10 +106,6 @@ class TransformersEngine:
         self._continuous = settings.batching == "continuous" or (
             settings.batching == "auto" and self.device.type == "cuda" and hasattr(self.network, "generate_batch")
         )
-
-    def truncate(self, text: str, tokens: int) -> str:
-        """The longest prefix of the text that has at most this many tokens."""
-        return self.encoder.truncate(text, tokens)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """Batches of similar length, with requests of the same prompt next to each other.

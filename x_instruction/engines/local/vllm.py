@@ -81,15 +81,11 @@ class VllmEngine:
         self._llm: Any = None
         llm = self._load()
         encoder = PromptEncoder(tokenizer, self.model, settings.enable_thinking)
-        self.chat = encoder.chat
+        self.truncate, self.chat = encoder.truncate, encoder.chat
         self.context = int(llm.llm_engine.model_config.max_model_len)
         self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
         self.halved = False
         self._requests = VllmRequests(encoder, self.model, stops, self.context)
-
-    def truncate(self, text: str, tokens: int) -> str:
-        """The longest prefix of the text that has at most this many tokens."""
-        return self._requests.truncate(text, tokens)
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
         """One batch of all requests, sorted so that prompts with a common prefix are next to each other.

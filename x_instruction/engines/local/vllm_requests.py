@@ -91,10 +91,6 @@ class VllmRequests:
             return self._encoded[prompt]
         return self.encoder.prompt(prompt)
 
-    def truncate(self, text: str, tokens: int) -> str:
-        """The longest prefix of the text that has at most this many tokens."""
-        return self.encoder.truncate(text, tokens)
-
     def too_long(self, request: Request) -> str | None:
         """Why a request does not fit into the context; None if it does."""
         prompt, new = len(self.encode(request.prompt)), self._new_tokens(request)
