@@ -143,6 +143,21 @@ def test_foreign_needs_a_second_language() -> None:
     assert of("foreign", SEEDS[:8]) == []
 
 
+def test_untranslated_responses_are_in_the_language_of_the_instruction() -> None:
+    english = [pair("sauna", "en", output="A sauna is a hot room."), pair("other", "en", output="Nothing of it.")]
+    native = pair("kota", instruction="Kerro kodasta.", instruction_language="fi")
+    made = of("untranslated", [*SEEDS, *english, native])
+    assert {(example.document, example.language) for example in made} == {
+        (seed.id, seed.language) for seed in SEEDS
+    }, "neither the English pairs nor the Finnish one are translated"
+    for example in made:
+        seed = BY_KEY[f"{example.document}/{example.language}"]
+        assert example.instruction == seed.asked
+        # The same document in English if there is one, else the instruction.
+        assert example.text == (english[0].output if seed.id == "sauna" else seed.asked)
+        assert example.level == "worst"
+
+
 def test_near_miss_by_hand() -> None:
     texts = ("Cook red rice.", "Cook red beans.", "Paint a roof.", "Paint a boat.")
     seeds = [pair(id, instruction=text) for id, text in zip("abcd", texts, strict=True)]

@@ -64,7 +64,12 @@ class SeedPool:
         self.seeds: dict[str, list[Pair]] = {}
         for pair in sorted(pairs, key=lambda pair: (pair.language, pair.id, pair.instruction, pair.input, pair.output)):
             self.seeds.setdefault(pair.language, []).append(pair)
+        self._documents = {(pair.document, tag): pair for tag, own in self.seeds.items() for pair in reversed(own)}
         self._nearest: dict[str, NearestNeighbors | None] = {}
+
+    def in_language(self, pair: Pair, tag: str) -> Pair | None:
+        """A seed from the same document in this language, or None."""
+        return self._documents.get((pair.document, tag))
 
     def nearest(self, tag: str, row: int) -> int | None:
         """The row of the most similar instruction of another document in the same language.
@@ -146,6 +151,14 @@ def _random_negative(pool: SeedPool, tag: str, row: int, random: Random) -> tupl
     return None
 
 
+def _untranslated(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
+    pair = pool.seeds[tag][row]
+    if pair.instruction_language == tag:
+        return None
+    translation = pool.in_language(pair, pair.instruction_language)
+    return pair.asked, translation.output if translation else pair.asked
+
+
 def _weak_instruction(pool: SeedPool, tag: str, row: int, random: Random) -> tuple[str, str] | None:
     pair = pool.seeds[tag][row]
     written = pool.weak.get("weak-instruction", {}).get(key(pair), "").strip()
@@ -175,6 +188,9 @@ STRATEGIES = {
     "weak-response": Strategy("flawed", _weak_response),
     # The instruction of any other document.
     "random-negative": Strategy("worst", _random_negative),
+    # The response is in the language of the instruction: that of the seed of the same document in that language, or
+    # else the instruction itself.
+    "untranslated": Strategy("worst", _untranslated),
 }
 
 
