@@ -147,9 +147,9 @@ def test_untranslated_responses_are_in_the_language_of_the_instruction() -> None
     english = [pair("sauna", "en", output="A sauna is a hot room."), pair("other", "en", output="Nothing of it.")]
     native = pair("kota", instruction="Kerro kodasta.", instruction_language="fi")
     made = of("untranslated", [*SEEDS, *english, native])
-    assert {(example.document, example.language) for example in made} == {
-        (seed.id, seed.language) for seed in SEEDS
-    }, "neither the English pairs nor the Finnish one are translated"
+    assert {(example.document, example.language) for example in made} == {(seed.id, seed.language) for seed in SEEDS}, (
+        "neither the English pairs nor the Finnish one are translated"
+    )
     for example in made:
         seed = BY_KEY[f"{example.document}/{example.language}"]
         assert example.instruction == seed.asked

@@ -102,9 +102,9 @@ class Refine(Section):
     stops early), `shuffled` (its sentences in another order), `foreign` (some of its sentences are in another
     language), `hard-negative` (the instruction of the most similar other document), `weak-instruction` and
     `weak-response` (written by the untrained generator). Worst: `random-negative` (the instruction of any other
-    document) and `untranslated` (the response is in the language of the instruction: that of a seed of the same document
-    if `seeds.languages` has that language, else a copy of the instruction). Without `untranslated`, a rater can prefer
-    English text to its translation."""
+    document) and `untranslated` (the response is in the language of the instruction: that of a seed of the same
+    document if `seeds.languages` has that language, else a copy of the instruction). Without `untranslated`, a rater
+    can prefer English text to its translation."""
     label_files: Annotated[Strings, INPUT_ONLY] = ()
     """Files of pairs that people judged, which the rater is trained and calibrated on beside those made from seeds. A
     row has `instruction`, `text` (or `output`), `language`, and a `level`, a `label` or a `score` from 1 to 5."""
