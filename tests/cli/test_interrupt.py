@@ -9,48 +9,74 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 from command_line import child
 
 from x_instruction.cli import cli
 from x_instruction.cli.groups import CommandGroup
-from x_instruction.cli.interrupt import Ended
+from x_instruction.cli.interrupt import catch_signals
 from x_instruction.errors import ShardError
 
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize("kind", [OSError, ShardError])
-def test_an_error_while_the_terminal_is_cleaned_up_does_not_hide_the_signal(kind: type[Exception]) -> None:
-    group = CommandGroup("program")
-
-    @group.command()
-    @click.option("--signalled", is_flag=True)
-    def work(signalled: bool) -> None:
-        try:
-            if signalled:
-                raise Ended(signal.SIGHUP)
-        finally:
-            raise kind("the terminal is gone")
-
-    done = CliRunner().invoke(group, ["work", "--signalled"])
-    assert done.exit_code == 128 + signal.SIGHUP
-    assert "ended by SIGHUP" in done.output
-    assert isinstance(CliRunner().invoke(group, ["work"]).exception, kind)
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restores the handlers of signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
+    yield
+    catch_signals()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
-def heard() -> Iterator[None]:
+def heard(handlers: None) -> None:
     """Reset signal handlers: processes that the test starts would inherit ignored signals from a shell or ``nohup``."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler == signal.SIG_IGN:
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+
+
+class Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGHUP)
+
+
+def in_finally(kind: type[Exception]) -> None:
+    try:
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        raise kind("the terminal is gone")
+
+
+def in_finalizer(kind: type[Exception]) -> None:
+    """Python drops the exception that the handler raises."""
+    Finalized()
+    raise kind("the terminal is gone")
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [OSError, ShardError])
+@pytest.mark.parametrize("signalled", [in_finally, in_finalizer])
+def test_an_error_after_a_signal_does_not_hide_it(
+    kind: type[Exception], signalled: Callable[[type[Exception]], None]
+) -> None:
+    group = CommandGroup("program")
+    group.command("signalled")(lambda: signalled(kind))
+
+    @group.command()
+    def work() -> None:
+        raise kind("the terminal is gone")
+
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    catch_signals()
+    assert isinstance(CliRunner().invoke(group, ["work"]).exception, kind)
+    done = CliRunner().invoke(group, ["signalled"])
+    assert done.exit_code == 128 + signal.SIGHUP
+    assert "ended by SIGHUP" in done.output
 
 
 @pytest.mark.usefixtures("heard")

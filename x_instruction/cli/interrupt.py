@@ -21,8 +21,13 @@ class Ended(KeyboardInterrupt):
         self.number = number
 
 
+_received: Ended | None = None
+
+
 def catch_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, except where they are ignored, as ``nohup`` has it."""
+    global _received
+    _received = None
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -49,15 +54,12 @@ def ended_by(error: BaseException) -> KeyboardInterrupt | None:
     """The interrupt that an error is or hides; None for other errors.
 
     A command that ends cleans its terminal up. If that is gone, the writes fail, and their error takes the place of the
-    signal.
+    signal. Python also drops what a handler raises while an object is finalized.
     """
-    if isinstance(error, KeyboardInterrupt):
-        return error
-    cause = error.__context__
-    while cause is not None and not isinstance(cause, Ended):
-        cause = cause.__context__
-    return cause
+    return error if isinstance(error, KeyboardInterrupt) else _received
 
 
 def _end(number: int, _: object) -> None:
-    raise Ended(number)
+    global _received
+    _received = Ended(number)
+    raise _received
