@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from engines.serving import Serving
 
 # Both stages ask the model; "fi" and "th" have three shards each.
 RECIPE = """
@@ -95,28 +94,16 @@ class OpenAIServer:
         self.models = models
         self.port = port
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> OpenAIServer:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        application = web.Application(client_max_size=1 << 24)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._serving = Serving(application, self.port)
+        self.url = f"{self._serving.address}/v1"
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _start(self) -> None:
-        application = web.Application(client_max_size=1 << 24)
-        application.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(application, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        self._serving.close()
 
     async def _handle(self, request: web.Request) -> web.Response:
         body = await request.json() if request.body_exists else {}

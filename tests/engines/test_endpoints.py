@@ -33,8 +33,7 @@ class Mortal(OpenAIServer):
         if request.method == "POST":
             self.left -= 1
         if self.left < 0:
-            for site in list(self._runner.sites):
-                await site.stop()
+            await self._serving.refuse()
             request.transport.abort()
             return web.Response()
         return await super()._handle(request)

@@ -11,7 +11,6 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 import urllib.request
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from engines.serving import Serving
 
 from x_instruction.config.model import Model, Server
 from x_instruction.engines import Choice, Completed, Completion, Failed, Request, Result, Scored, Scoring
@@ -42,16 +42,10 @@ class Live:
     def __init__(self) -> None:
         self.routes: dict[str, Handler] = {}
         self.seen: list[tuple[str, dict[str, Any], Any]] = []
-        self.loop = asyncio.new_event_loop()
         app = web.Application(client_max_size=1 << 26)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self.runner = web.AppRunner(app, access_log=None)
-        self.loop.run_until_complete(self.runner.setup())
-        site = web.TCPSite(self.runner, "127.0.0.1", 0)
-        self.loop.run_until_complete(site.start())
-        self.port = self.runner.addresses[0][1]
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
+        self._serving = Serving(app)
+        self.address, self.close = self._serving.address, self._serving.close
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read() or b"null")
@@ -61,12 +55,6 @@ class Live:
             return web.json_response({"detail": "Not Found"}, status=404)
         found = handler(body) if not asyncio.iscoroutinefunction(handler) else await handler(request)
         return found if isinstance(found, web.StreamResponse) else web.json_response(found)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.runner.cleanup(), self.loop).result(10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
 
 
 @pytest.fixture
@@ -106,7 +94,7 @@ def error(status: int, message: str, **more: Any) -> web.Response:
 
 
 def make(live: Live | None = None, name: str = "m", **settings: Any) -> OpenAIEngine:
-    settings = {"url": f"http://127.0.0.1:{live.port}/v1" if live else "", "retries": 2, "timeout": 5.0} | settings
+    settings = {"url": f"{live.address}/v1" if live else "", "retries": 2, "timeout": 5.0} | settings
     return OpenAIEngine(Model(name=name, engine="openai", server=Server(**settings)))
 
 
@@ -141,11 +129,11 @@ def test_an_unknown_host_is_reported() -> None:
 
 def test_a_wrong_path_is_reported(live: Live) -> None:
     with pytest.raises(EngineError, match=r"/api/v1/models answers 404 Not Found: check the address"):
-        make(live, url=f"http://127.0.0.1:{live.port}/api")
+        make(live, url=f"{live.address}/api")
 
 
 def test_the_v1_suffix_is_optional(live: Live) -> None:
-    engine = make(live, url=f"http://127.0.0.1:{live.port}/")
+    engine = make(live, url=f"{live.address}/")
     assert answers(engine, [Completion("a", 4)]) == [Completed("<a>", "stop", 7, 2)]
 
 
@@ -370,7 +358,7 @@ def test_a_server_with_another_response_shape_is_reported(
         "LOGPROBS", logprobs
     )
     live.routes["/v1/completions"] = live.routes["/v1/chat/completions"] = lambda body: web.Response(text=answer)
-    with pytest.raises(EngineError, match=rf"127.0.0.1:{live.port}/v1"):
+    with pytest.raises(EngineError, match=rf"{live.address}/v1"):
         make(live)
 
 

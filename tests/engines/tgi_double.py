@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 import regex
 from aiohttp import web
 from engines import tgi_spec
+from engines.serving import Serving
 
 BOS = 1
 WORDS = [f"{space}{word}" for space in ("", " ") for word in (*"123456789", "yes", "no", "maybe")] + [" ", "\n", "the"]
@@ -63,23 +63,12 @@ class Double:
         self._start()
 
     def _start(self) -> None:
-        self.loop = asyncio.new_event_loop()
         app = web.Application(client_max_size=1 << 26)
         for path, methods in tgi_spec.SPEC["paths"].items():
             for method in methods:
                 app.router.add_route(method, path, self._handle)
-        self.runner = web.AppRunner(app, access_log=None)
-        self.loop.run_until_complete(self.runner.setup())
-        self.loop.run_until_complete(web.TCPSite(self.runner, "127.0.0.1", 0).start())
-        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.runner.cleanup(), self.loop).result(10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
+        self._serving = Serving(app)
+        self.url, self.close = self._serving.address, self._serving.close
 
     # Scripting and inspecting
 
