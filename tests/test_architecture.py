@@ -69,6 +69,7 @@ HEAVY = {
     },
     "transformers": {
         *("engines.local.transformers", "engines.local.sampling", "engines.embedded", "engines.local.embedder"),
+        "engines.local.chat_template",
         *("engines.local.vllm", "hub.model_readback", "experiments.pruned"),
         *("training.worker", "training.tokenization", "training.afp", "evaluation.representations"),
     },

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from x_instruction.engines import Prompt
 from x_instruction.engines.conversation import without_system
+from x_instruction.engines.local.chat_template import TemplateFailed, TemplateRefused, Turns, render
 from x_instruction.engines.truncation import TokenTruncate
 from x_instruction.errors import EngineError
 
@@ -67,19 +68,26 @@ class PromptEncoder:
         """
         distinct = list(dict.fromkeys(prompts))
         encoded: dict[Prompt, list[int]] = {}
-        for chat in (False, True):
-            texts = {prompt: text for prompt in distinct if (text := self._whole(prompt, chat))}
+        for chat, texts in ((False, self._plain_wholes(distinct)), (True, self._rendered_wholes(distinct))):
             if texts:
                 # A rendered conversation has its special tokens.
                 found = self._backend(not chat).encode_batch_fast(list(texts.values()), add_special_tokens=not chat)
                 encoded |= zip(texts, (encoding.ids for encoding in found), strict=True)
         return {prompt: encoded.get(prompt) or self.prompt(prompt) for prompt in distinct}
 
-    def _whole(self, prompt: Prompt, chat: bool) -> str | None:
-        """The text of a prompt if it is of this kind, and is encoded in one piece."""
-        if isinstance(prompt, str):
-            return None if chat or (self._undeclared and self._undeclared.search(prompt)) else prompt
-        return self._rendered_whole(prompt, True) if chat and self.chat else None
+    def _plain_wholes(self, prompts: Sequence[Prompt]) -> dict[Prompt, str]:
+        """The plain prompts that are encoded in one piece."""
+        return {
+            prompt: prompt
+            for prompt in prompts
+            if prompt and isinstance(prompt, str) and not (self._undeclared and self._undeclared.search(prompt))
+        }
+
+    def _rendered_wholes(self, prompts: Sequence[Prompt]) -> dict[Prompt, str]:
+        """The texts of the conversations that are encoded in one piece."""
+        turns = {prompt: self._as_taken(prompt) for prompt in prompts if self.chat and not isinstance(prompt, str)}
+        whole = {prompt: found for prompt, found in turns.items() if not self._has_control_token(found)}
+        return dict(zip(whole, self._rendered(list(whole.values()), True), strict=True))
 
     def text(self, text: str) -> list[int]:
         """Token ids of a text alone, without tokens that the tokenizer puts around it."""
@@ -97,10 +105,10 @@ class PromptEncoder:
         """
         if not self.chat:
             raise EngineError(f"{self.model} has no chat template: use a plain prompt, or a chat model")
-        whole = self._rendered_whole(turns, generation_prompt)
-        if whole is not None:
-            return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
         found = self._as_taken(turns)
+        if not self._has_control_token(found):
+            [whole] = self._rendered([found], generation_prompt)
+            return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
         contents = "\n".join(content for _, content in found)
         # A noncharacter, which no text has, in place of each control token of a content.
         mark = "\ufdd0"
@@ -113,7 +121,7 @@ class PromptEncoder:
             return f"{mark}{len(hidden) - 1}\ufdd1"
 
         marked = [(role, self._control.sub(hide, content)) for role, content in found]
-        rendered = self._rendered(marked, generation_prompt)
+        [rendered] = self._rendered([marked], generation_prompt)
         shown = re.compile(f"{mark}(\\d+)\ufdd1")
         return self._between_control_tokens(rendered, lambda text: shown.sub(lambda m: hidden[int(m[1])], text))
 
@@ -132,12 +140,8 @@ class PromptEncoder:
     def _as_taken(self, turns: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple(turns) if self._takes_system else without_system(tuple(turns))
 
-    def _rendered_whole(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str | None:
-        """A rendered conversation; None if a content has a control token."""
-        found = self._as_taken(turns)
-        if any(self._control.search(content) for _, content in found):
-            return None
-        return self._rendered(found, generation_prompt)
+    def _has_control_token(self, turns: Turns) -> bool:
+        return any(self._control.search(content) for _, content in turns)
 
     def _between_control_tokens(self, rendered: str, restore: Any) -> list[int]:
         """Token ids of a rendered conversation: the texts between its control tokens are encoded as plain text."""
@@ -171,27 +175,30 @@ class PromptEncoder:
     def _plain_part(self, text: str, special: bool) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
 
-    def _rendered(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
+    def _rendered(self, conversations: Sequence[Turns], generation_prompt: bool) -> list[str]:
         try:
-            text = self._apply(turns, generation_prompt)
-        except _template_errors() as error:
-            raise EngineError(
-                f"the chat template of {self.model} refuses the prompt: {str(error) or type(error).__name__}"
-            ) from error
-        opened = _OPENED.search(text) if generation_prompt and not self.thinks else None
+            texts = self._apply(conversations, generation_prompt)
+        except TemplateRefused as error:
+            raise EngineError(f"the chat template of {self.model} refuses the prompt: {error}") from error
+        return [self._without_thinking(text) if generation_prompt and not self.thinks else text for text in texts]
+
+    def _without_thinking(self, text: str) -> str:
+        opened = _OPENED.search(text)
         if opened is None:
             return text
         # The template has no switch: thinking ends before it has begun.
         tag = opened[0].strip()
         return f"{text.rstrip()}\n{tag[0]}/{tag[1:]}\n\n"
 
-    def _apply(self, turns: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
-        messages = [{"role": role, "content": content} for role, content in turns]
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=generation_prompt, tokenize=False, **self._switches
-            )
-        )
+    def _apply(self, conversations: Sequence[Turns], generation_prompt: bool) -> list[str]:
+        variables = {**self.tokenizer.special_tokens_map, **self._switches, "add_generation_prompt": generation_prompt}
+        try:
+            return render(self._source, conversations, variables)
+        except TemplateFailed as error:
+            raise EngineError(
+                f"the chat template of {self.model} cannot be used: {error}; use another model, or correct the "
+                "template in its folder"
+            ) from error
 
     @cached_property
     def _switches(self) -> dict[str, bool]:
@@ -209,8 +216,8 @@ class PromptEncoder:
     def _takes_system(self) -> bool:
         """Whether the template renders a system message, rather than refusing it or leaving it out."""
         try:
-            return _SYSTEM in self._apply((("system", _SYSTEM), ("user", _USER)), True)
-        except _template_errors():
+            return _SYSTEM in self._apply([(("system", _SYSTEM), ("user", _USER))], True)[0]
+        except TemplateRefused:
             return False
 
     @cached_property
@@ -232,22 +239,6 @@ class PromptEncoder:
     def _undeclared(self) -> re.Pattern[str] | None:
         names = [name for name, (_, token) in self._added.items() if not token.special and len(name) > 1]
         return _alternatives(names) if names else None
-
-
-def _template_errors() -> tuple[type[Exception], ...]:
-    """What a chat template can raise. It runs in a sandbox, but it is a program all the same."""
-    from jinja2.exceptions import TemplateError
-
-    return (
-        TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    )
 
 
 def _alternatives(names: Any) -> re.Pattern[str]:

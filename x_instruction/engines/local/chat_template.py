@@ -1,0 +1,158 @@
+"""Render chat templates in a process of their own, with limits of processor time and memory.
+
+A chat template comes with a model and is a program. The sandbox of jinja keeps it from files and from the interpreter,
+but not from nested loops that take years, from ``9**(9**9)``, or from a text that doubles until the memory is full. The
+system ends this process at its limits, and the next template starts it again. It renders with the function of
+transformers, for all models of its parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+# Processor time for a part of the conversations. A template takes less than a millisecond for each.
+SECONDS = 20
+_PART = 256
+# Address space of the process, of which Python and transformers take a fifth; and the longest text, in characters.
+_MEMORY, _LONGEST = 1 << 30, 16_000_000
+
+Turns = Sequence[tuple[str, str]]
+
+
+class TemplateRefused(Exception):
+    """A template cannot be used, or not with this conversation."""
+
+
+class TemplateFailed(Exception):
+    """A template has ended the process that renders it: it takes too long."""
+
+
+def render(template: str, conversations: Sequence[Turns], variables: Mapping[str, Any]) -> list[str]:
+    """The text of each conversation.
+
+    Args:
+        template: the chat template.
+        conversations: role and content of the messages of each.
+        variables: what the template knows beside the messages.
+
+    Raises:
+        TemplateRefused: the template raises an error, or needs too much memory.
+        TemplateFailed: the template takes too long.
+    """
+    texts: list[str] = []
+    for start in range(0, len(conversations), _PART):
+        texts += _process(os.getpid()).render(template, conversations[start : start + _PART], variables)
+    return texts
+
+
+# A forked process has a process of its own: two that share a pipe would read each other's texts.
+@cache
+def _process(parent: int) -> _Process:
+    return _Process(parent)
+
+
+class _Process:
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+        atexit.register(self._end)
+
+    def render(self, template: str, conversations: Sequence[Turns], variables: Mapping[str, Any]) -> list[str]:
+        messages = [[{"role": role, "content": content} for role, content in turns] for turns in conversations]
+        asked = {"template": template, "conversations": messages, "variables": variables, "seconds": SECONDS}
+        with self._lock:
+            try:
+                answer = self._answer(json.dumps(asked).encode() + b"\n")
+            except BaseException:
+                # Interrupted: the next text that comes would be that of this template.
+                self._end()
+                raise
+        if "error" in answer:
+            raise TemplateRefused(answer["error"])
+        return list(answer["texts"])
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        if self._running is None or self._running.poll() is not None:
+            # In a session of its own: Ctrl-C is for the parent, and the process ends when the parent has.
+            self._running = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        stdin, stdout = self._running.stdin, self._running.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            # If the process has ended, there is no answer.
+            stdin.write(line)
+            stdin.flush()
+        if found := stdout.readline():
+            return dict(json.loads(found))
+        if (code := self._running.wait()) == -signal.SIGXCPU:
+            raise TemplateFailed(f"it does not finish within {SECONDS} s of processor time")
+        raise TemplateFailed(f"the process that renders it ended with code {code}")
+
+    def _end(self) -> None:
+        if self._running is not None and self._parent == os.getpid():
+            self._running.kill()
+            self._running.communicate()
+            self._running = None
+
+
+def _serve() -> None:
+    """Answer each line of the standard input, until its end."""
+    import resource
+
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        # The system ends the process at the limit, even inside one operation.
+        limit = int(time.process_time()) + 1 + asked["seconds"]
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+        sys.stdout.write(json.dumps(_answer(render_jinja_template, asked)) + "\n")
+        sys.stdout.flush()
+
+
+def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
+    from jinja2.exceptions import TemplateError
+
+    try:
+        texts, _ = render_jinja_template(
+            conversations=asked["conversations"], chat_template=asked["template"], **asked["variables"]
+        )
+        if (longest := max(map(len, texts))) > _LONGEST:
+            return {"error": f"its text has {longest:,} characters, expected at most {_LONGEST:,}"}
+        return {"texts": texts}
+    # Bounded by the sandbox, but a program all the same.
+    except (
+        TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+if __name__ == "__main__":
+    _serve()
