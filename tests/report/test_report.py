@@ -245,6 +245,20 @@ def test_the_map_places_similar_instructions_near_each_other() -> None:
     assert (points == positions(texts)).all()
 
 
+@pytest.mark.parametrize(("rows", "vocabulary"), [(60, 12), (30, 200), (2, 3)])
+def test_the_map_shows_the_first_components(rows: int, vocabulary: int) -> None:
+    chance = np.random.default_rng(0)
+    texts = [" ".join(f"w{word}" for word in chance.integers(vocabulary, size=9)) for _ in range(rows)]
+    found = [text.split() for text in texts]
+    names = sorted({word for one in found for word in one if sum(word in other for other in found) > 1})
+    counts = np.array([[one.count(name) for name in names] for one in found])
+    values = np.log1p(counts) * np.log(rows / (counts > 0).sum(axis=0))
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    values /= np.where(norms > 0, norms, 1)
+    left, sizes, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    assert np.abs(positions(texts)) == pytest.approx(np.abs(left[:, :2] * sizes[:2]), abs=1e-3)
+
+
 def test_published_data_sets_have_the_columns_that_a_report_needs() -> None:
     assert set(COLUMNS) <= {column.name for column in schema.COLUMNS}
 
