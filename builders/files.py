@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from x_instruction.builders.schema import DATA, Content, arrow_schema, block_digest
+from x_instruction.builders.schema import DATA, Content, arrow_schema
 from x_instruction.errors import ShardError
 from x_instruction.storage.atomic import file_digest
 
@@ -47,19 +47,6 @@ class Split:
     file_bytes: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Successive rows of a split.
-
-    Args:
-        rows: Number of rows.
-        digest: Digest of all of them (``schema.block_digest``).
-    """
-
-    rows: int
-    digest: bytes
-
-
 def pattern(tag: str, split: str) -> str:
     """Glob pattern of a split's files, relative to the data set."""
     return f"{DATA}/{tag}/{split}-*.parquet"
@@ -89,8 +76,6 @@ class SplitWriter:
         self._parts: list[Path] = []
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_chars = 0
-        # What was written, to compare with what is read back.
-        self.blocks: list[Block] = []
         self._stream: IO[bytes] | None = None
         self._writer: Any = None
 
@@ -149,7 +134,6 @@ class SplitWriter:
         table = pa.concat_tables(self._pending).combine_chunks()
         self._bytes += _size(table)
         self._writer.write_table(table)
-        self.blocks.append(Block(len(table), block_digest(table)))
         self._pending = []
         self._pending_rows = self._pending_chars = 0
 

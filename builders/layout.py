@@ -23,7 +23,7 @@ from x_instruction.builders.corrections import corrected
 from x_instruction.builders.corrections import read as read_corrections
 from x_instruction.builders.files import check_ids, split_writers
 from x_instruction.builders.manifest import MANIFEST, Manifest
-from x_instruction.builders.readback import Written, verify
+from x_instruction.builders.readback import verify
 from x_instruction.builders.schema import ALL, published
 from x_instruction.builders.splits import Shares, parts
 from x_instruction.cards.croissant import CROISSANT, croissant
@@ -95,8 +95,7 @@ def build(
         # Left behind by an interrupted build.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        written: Written = {}
-        sets, skipped = _write_rows(run, recipe, staging, progress, edits, written)
+        sets, skipped = _write_rows(run, recipe, staging, progress, edits)
         texts, manifest = texts_and_manifest(sets, recipe.publish.pretty_name)
         if report is not None:
             progress("writing the report")
@@ -106,7 +105,7 @@ def build(
                 stream.write(text)
         manifest.write(staging)
         progress("loading the data set and comparing it with the run")
-        verify(staging, written)
+        verify(staging)
         _replace(staging, target)
     except OSError as error:
         raise ShardError(
@@ -125,17 +124,13 @@ def _write_rows(
     root: Path,
     progress: Callable[[str], None],
     corrections: Mapping[tuple[str, str], str],
-    written: Written,
 ) -> tuple[dict[str, LanguageSet], dict[str, str]]:
-    """Write every language. Returns those with rows, and the reasons why others have none.
-
-    The blocks that were written are added to ``written``.
-    """
+    """Write every language. Returns those with rows, and the reasons why others have none."""
     sets: dict[str, LanguageSet] = {}
     skipped: dict[str, str] = {}
     for tag in recipe.languages:
         shards = run.shards(CURATED, tag)
-        language_set = _write_language(run, recipe, root, tag, shards, corrections, written) if shards else None
+        language_set = _write_language(run, recipe, root, tag, shards, corrections) if shards else None
         if language_set is not None and language_set.rows:
             sets[tag] = language_set
             progress(f"{tag}: {counted(language_set.rows, 'row')}")
@@ -158,7 +153,6 @@ def _write_language(
     tag: str,
     shards: list[ShardKey],
     corrections: Mapping[tuple[str, str], str],
-    written: Written,
 ) -> LanguageSet:
     shares = Shares.of(recipe)
     facts, selected = RowFacts(), SelectedRows()
@@ -175,8 +169,6 @@ def _write_language(
         # Empty splits are left out, as readers cannot infer the columns of a split without files.
         splits = {split: done for split, writer in writers.items() if (done := writer.finish()).rows}
     check_ids(root, tag, [file for split in splits.values() for file in split.files])
-    for split, writer in writers.items():
-        written[tag, split] = writer.blocks
     return LanguageSet(tag, splits, facts, provenance(run, recipe, tag, selected))
 
 

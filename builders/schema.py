@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import repeat
-from json.encoder import encode_basestring_ascii
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from x_instruction.languages import language
 
@@ -112,8 +110,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("rank", "int32", "order of selection, from 0"),
 )
 _NAMES = tuple(column.name for column in COLUMNS)
-# ``json.dumps`` would make an encoder for each value.
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+# The first part of a digest that is made column by column.
+_COLUMNS_FIRST = "columns:"
 
 
 def published(records: pa.RecordBatch) -> pa.Table:
@@ -142,55 +140,55 @@ def features() -> datasets.Features:
     return datasets.Features({column.name: datasets.Value(column.dtype) for column in COLUMNS})
 
 
-def row_digests(rows: pa.Table) -> Iterator[bytes]:
-    """Digests of published rows: SHA-256 of a JSON array of the values of each.
-
-    Raises:
-        KeyError: A column is missing.
-    """
-    for values in zip(*(_encoded(rows[name]) for name in _NAMES), strict=True):
-        yield hashlib.sha256(f"[{','.join(values)}]".encode()).digest()
-
-
-def _encoded(column: pa.ChunkedArray) -> Iterable[str]:
-    """The values of a column in JSON."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if column.null_count == len(column):
-        return repeat("null", len(column))
-    if pa.types.is_floating(column.type):
-        plain = not column.null_count and pc.all(pc.is_finite(column)).as_py()
-        return map(float.__repr__ if plain else _ENCODE, column.to_pylist())
-    # Most columns of text have one value in all rows.
-    if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
-        return repeat(_ENCODE(column[0].as_py()), len(column))
-    plain = encode_basestring_ascii if pa.types.is_string(column.type) else int.__repr__
-    return map(_ENCODE if column.null_count else plain, column.to_pylist())
-
-
-def block_digest(rows: pa.Table) -> bytes:
-    """Digest of the values of some rows together. It is computed much faster than digests of the rows.
-
-    Rows of equal digests are equal. NaN values of different bits differ, and so do 0.0 and -0.0.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns: list[pa.ChunkedArray] = []
-    for column in rows.columns:
-        # What is stored below a null may be anything.
-        filled = pc.fill_null(column, pa.scalar(0).cast(column.type))
-        columns += [pc.is_valid(column), filled] if column.null_count else [column]
-    table = pa.Table.from_arrays(columns, [str(number) for number in range(len(columns))]).combine_chunks()
-    digest = hashlib.sha256()
-    for batch in table.to_batches():
-        digest.update(batch.serialize())
-    return digest.digest()
-
-
 class Content:
-    """Number and digest of rows in their order. Equal only if every value of every row is equal."""
+    """Number and digest of rows in their order. Equal only if every value of every row is equal, bit by bit."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._columns = {column.name: tuple(hashlib.sha256() for _ in range(3)) for column in COLUMNS}
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows. In how many parts they come makes no difference.
+
+        Raises:
+            KeyError: A column is missing.
+        """
+        rows = rows.select(list(self._columns)).cast(arrow_schema())
+        for name, digests in self._columns.items():
+            for chunk in filter(len, rows[name].chunks):
+                for digest, part in zip(digests, _buffers(chunk), strict=True):
+                    digest.update(part)
+        self.rows += len(rows)
+
+    @property
+    def digest(self) -> str:
+        """``columns:``, and SHA-256 over the digests of each column so far, hex."""
+        digests = (digest.digest() for column in self._columns.values() for digest in column)
+        return _COLUMNS_FIRST + hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _buffers(values: pa.Array) -> tuple[Any, Any, Any]:
+    """Which values are not null, a byte each; the lengths of texts; and the bytes of all values."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    count = len(values)
+    present = b"\1" * count
+    if values.null_count:
+        present = pc.is_valid(values).cast("uint8").buffers()[1][:count]
+        # What is stored below a null may be anything.
+        values = pc.fill_null(values, pa.scalar(0).cast(values.type))
+    if pa.types.is_string(values.type):
+        _, ends, texts = values.buffers()
+        offsets = np.frombuffer(ends, np.int32, count + 1, 4 * values.offset)
+        return present, np.diff(offsets), memoryview(texts or b"")[offsets[0] : offsets[-1]]
+    width = values.type.bit_width // 8
+    return present, b"", values.buffers()[1][values.offset * width :][: count * width]
+
+
+class RowContent:
+    """The same as a digest of digests of rows, which data sets of earlier versions have."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -198,11 +196,16 @@ class Content:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows."""
-        for digest in row_digests(rows):
-            self._digest.update(digest)
+        for values in zip(*(rows[name].to_pylist() for name in _NAMES), strict=True):
+            self._digest.update(hashlib.sha256(json.dumps(values, separators=(",", ":")).encode()).digest())
         self.rows += len(rows)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the digests of the rows so far, hex."""
+        """SHA-256 over the digests of rows so far, hex. That of a row is SHA-256 of a JSON array of its values."""
         return self._digest.hexdigest()
+
+
+def content_of(digest: str) -> Content | RowContent:
+    """Counts rows and makes a digest of the same kind as one of a manifest."""
+    return Content() if digest.startswith(_COLUMNS_FIRST) else RowContent()

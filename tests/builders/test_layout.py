@@ -16,7 +16,7 @@ from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
 from x_instruction.builders.manifest import Manifest
 from x_instruction.builders.reading import load
-from x_instruction.builders.schema import Content, arrow_schema, features
+from x_instruction.builders.schema import Content, RowContent, arrow_schema, features
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.hashing import sealed, unsealed
 from x_instruction.storage.run_folder import RunFolder
@@ -158,19 +158,27 @@ def test_a_failed_build_keeps_the_existing_folder(run, kit, built, how, tmp_path
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
 
 
-def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [Content, RowContent])
+def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, monkeypatch, tmp_path, kind):
     before = bytes_of(built)
 
-    class Reversed(Content):
+    class Reversed(kind):
         def add(self, rows):
             super().add(rows.take(list(range(len(rows)))[::-1]))
 
     monkeypatch.setattr("x_instruction.builders.files.Content", Reversed)
-    monkeypatch.setattr("x_instruction.builders.files.block_digest", lambda rows: b"other rows")
     with pytest.raises(ShardError, match="reads back as"):
         build(run, kit.recipe(), built)
     assert bytes_of(built) == before
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
+
+
+def test_data_sets_of_earlier_versions_are_read_back(run, kit, folder, monkeypatch):
+    monkeypatch.setattr("x_instruction.builders.files.Content", RowContent)
+    build(run, kit.recipe(), folder)
+    content = Manifest.read(folder).configs["sw"]["train"].content
+    assert len(content) == 64
+    assert verify(folder).configs["sw"]["train"].content == content
 
 
 def test_the_old_data_set_is_restored_after_a_kill_between_two_renames(run, kit, folder, built):
