@@ -21,7 +21,7 @@ from pathlib import Path
 
 from x_instruction.builders.corrections import corrected
 from x_instruction.builders.corrections import read as read_corrections
-from x_instruction.builders.files import check_ids, split_writers
+from x_instruction.builders.files import ROW_GROUP, check_ids, split_writers
 from x_instruction.builders.manifest import MANIFEST, Manifest
 from x_instruction.builders.readback import verify
 from x_instruction.builders.schema import ALL, published
@@ -158,7 +158,7 @@ def _write_language(
     facts, selected = RowFacts(), SelectedRows()
     with split_writers(root, tag, shares.splits, recipe.publish.rows_per_file) as writers:
         for key in shards:
-            for batch in run.batches(key):
+            for batch in run.batches(key, ROW_GROUP):
                 for other in set(batch["language"].to_pylist()) - {tag}:
                     raise ShardError(f"{run.path(key)} has a record in {other!r}, expected {tag!r}: remove the shard")
                 selected.add(batch)

@@ -1,5 +1,9 @@
+import random
+from itertools import islice
+
 import pytest
 
+from x_instruction.corpus.words import words
 from x_instruction.diversify.verbs import BLOCK, Words, verb_nouns
 
 
@@ -35,6 +39,18 @@ def test_instructions_are_apart():
     assert list(verb_nouns(cases)) == expected
     many = cases * (BLOCK // 4)
     assert list(verb_nouns(many)) == expected * (BLOCK // 4)
+
+
+def test_words_are_those_of_the_text_whatever_the_white_space():
+    spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    chance = random.Random(0)
+    parts = ["Write", "“a”", "STRASSE", "maßen,", "中", "…", "’", "কেন", *spaces, *[" "] * 30]
+    texts = ["".join(chance.choices(parts, k=chance.randrange(12))) for _ in range(2_000)]
+    split = Words()
+    numbers, lengths = split.split(texts)
+    found = iter([split.words[number] for number in numbers])
+    assert [list(islice(found, length)) for length in lengths.tolist()] == [words(text) for text in texts]
+    assert next(found, None) is None
 
 
 def test_the_table_is_ordered_by_count():

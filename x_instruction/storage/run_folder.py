@@ -524,14 +524,14 @@ class RunFolder:
         with _opened(self.sound(key), record_type, f"a {key.stage} shard") as file:
             return file.read(columns=names)
 
-    def batches(self, key: ShardKey) -> Iterator[pa.RecordBatch]:
-        """The records of a complete shard, some at a time.
+    def batches(self, key: ShardKey, rows: int = BATCH) -> Iterator[pa.RecordBatch]:
+        """The records of a complete shard, at most ``rows`` at a time.
 
         Raises:
             ShardError: the file is missing, damaged or of another schema.
         """
         with _opened(self.sound(key), SHARDS[key.stage], f"a {key.stage} shard") as file:
-            yield from file.iter_batches(batch_size=BATCH)
+            yield from file.iter_batches(batch_size=rows)
 
     def dropped(self, key: ShardKey) -> Iterator[Dropped]:
         """The records that were dropped while a complete shard was made, in order.
