@@ -58,7 +58,7 @@ def _components(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     rows, columns = values.shape
     if columns < rows:
-        return values @ np.linalg.eigh(values.T @ values)[1][:, :-3:-1]
+        return np.asarray(values @ np.linalg.eigh(values.T @ values)[1][:, :-3:-1])
     squares, axes = np.linalg.eigh(values @ values.T)
     return np.asarray(axes[:, :-3:-1] * np.sqrt(np.maximum(squares[:-3:-1], 0)))
 
