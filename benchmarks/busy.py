@@ -143,16 +143,17 @@ def passages(number: int, tag: str) -> Iterator[Passage]:
         )
 
 
-def recipe(tag: str) -> Recipe:
+def recipe(tag: str, rater: str = "none") -> Recipe:
+    """A recipe with four candidates for each passage. Its model is named only: the engine is one of these files."""
     model = {"name": "emulated", "engine": "openai", "server": {"url": "http://127.0.0.1:9"}}
     return validate(
         Recipe,
         {
-            "name": "busy",
+            "name": "emulated",
             "languages": [tag],
             "corpus": {"source": "sample"},
             "generate": {"model": model, "candidates": 4},
-            "refine": {"rater": "none"},
+            "refine": {"rater": rater} | ({} if rater == "none" else {"model": model}),
             "diversify": {"embedder": "embedded"},
         },
     )

@@ -23,8 +23,6 @@ from typing import Any
 
 import busy
 
-from x_instruction.config.recipe import Recipe
-from x_instruction.config.section import validate
 from x_instruction.engines import (
     Choice,
     Chosen,
@@ -75,21 +73,6 @@ class Instant:
         yield from self.answer(requests)
 
 
-def recipe(tag: str, rater: str) -> Recipe:
-    model = {"name": "embedded"}
-    return validate(
-        Recipe,
-        {
-            "name": "stages",
-            "languages": [tag],
-            "corpus": {"source": "sample"},
-            "generate": {"model": model, "candidates": 4},
-            "refine": {"rater": rater, "model": model},
-            "diversify": {"embedder": "embedded"},
-        },
-    )
-
-
 def measure(worker: Any, stage: str, tag: str, profile: bool) -> str:
     # What is loaded once, such as language models, is loaded for a small shard.
     worker.make(ShardTask(StageKey(stage).shard(tag), {}), lambda activity: None)
@@ -125,7 +108,7 @@ def main() -> None:
         truncate = PromptEncoder(tokenizer, "embedded", None).truncate
     for tag in given.languages * given.repeats:
         for rater in ("pmi", "prompted"):
-            settings = recipe(tag, rater)
+            settings = busy.recipe(tag, rater)
             with tempfile.TemporaryDirectory() as folder:
                 run = RunFolder(Path(folder))
                 for index, number in enumerate((10, given.passages)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from difflib import SequenceMatcher
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from x_instruction import form
 from x_instruction.config.generate import Generate
 from x_instruction.config.model import Model
 from x_instruction.corpus.words import words
@@ -301,3 +303,17 @@ def test_shared_runs_are_maximal(instruction: list[str], texts: list[list[str]])
 def test_find_faults_equals_find_fault_for_each() -> None:
     pairs = [(instruction, text) for instruction, text, _ in BAD] + [(instruction, text) for instruction, text in GOOD]
     assert find_faults(pairs, SETTINGS, ENGLISH) == [find_fault(*pair, SETTINGS, ENGLISH) for pair in pairs]
+
+
+@pytest.mark.parametrize("part", [form._MENTIONS, form._FURNITURE], ids=["mentions", "furniture"])
+@given(data=st.data())
+def test_a_part_has_one_of_its_signs(part: Any, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(part.ascii_pattern)).replace("\n", " ")
+    assert part.is_in(text) == (part.pattern.search(text) is not None)
+
+
+# Few words, so that some follow themselves.
+@given(st.text("ab ,.?!_A", max_size=30))
+def test_repetitions_and_sentences_are_found_as_their_patterns_find_them(text: str) -> None:
+    assert form._repeats_itself(text) == (form._REPEATS.search(text) is not None)
+    assert form._next_sentences(text) == len(form._NEXT.findall(text))

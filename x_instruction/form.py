@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 
@@ -17,20 +18,28 @@ from x_instruction.errors import RecipeError
 from x_instruction.languages import Language, language
 
 
-def _searched(pattern: str) -> Callable[[str], bool]:
-    """Whether a text has a part like this, in any case."""
-    compiled, compiled_ascii = re.compile(pattern, re.I), re.compile(pattern, re.I | re.A)
+class _Part:
+    """A part that a text may have, in any case.
 
-    def search(text: str) -> bool:
-        # The same for a line of ASCII, in two thirds of the time.
-        is_ascii = text.isascii() and text.isprintable()
-        return (compiled_ascii if is_ascii else compiled).search(text) is not None
+    Args:
+        pattern: matches the part.
+        signs: in lower case, with spaces between them. A part of ASCII has at least one of them: most lines have none,
+            which is known sooner.
+    """
 
-    return search
+    def __init__(self, pattern: str, signs: str) -> None:
+        self.pattern, self.ascii_pattern = re.compile(pattern, re.I), re.compile(pattern, re.I | re.A)
+        self.signs = signs.split()
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text has the part."""
+        if not (text.isascii() and text.isprintable()):
+            return self.pattern.search(text) is not None
+        return any(map(text.lower().__contains__, self.signs)) and self.ascii_pattern.search(text) is not None
 
 
 # Instructions that mention "the text" or that fit any text are useless: the reader of the pair has only this response.
-_MENTIONS = _searched(
+_MENTIONS = _Part(
     r"\b(?:this|that|above|below|given|another)\s+(?:\w+\s+)?"
     r"(?:article|text|passage|paragraph|title|document|excerpt|sentence|phrase)\b"
     r"|\b(?:in|of|from|by|about|with|does|did|do|is|was|are|to|summari[sz]e|read|above)\s+the\s+(?:(?:above|given)\s+)?"
@@ -44,6 +53,8 @@ _MENTIONS = _searched(
     r"|\b(?:explain|describe|tell|how|why|who|does)\b.{0,20}\b(?:the|an?) (?:\w+ )?article\b(?! (?:of|\d))|\barticle\?$"
     r"|\b(?:title|headline|summary|question|answer|instruction|translation)s?:"
     r"|\bsummari[sz]e (?:this|the)\b|\bhow (?:do|would|can|could) (?:you|i|we) translate\b",
+    "article text passage paragraph title document excerpt sentence phrase author speaker writer narrator following "
+    "version translat english headline summar question: questions: answer: answers: instruction: instructions:",
 )
 _GENERIC = re.compile(
     r"^(?:what (?:is|are|was|were) (?:this|it|that|they|these|those)(?: about)?"
@@ -61,15 +72,18 @@ _GENERIC = re.compile(
     r"|write (?:a|an) (?:letter|story|poem|essay|sentence|article)(?: (?:to|in) (?:(?:a|an|the|my|your) )?\w+)?)\W*$",
     re.I,
 )
-_REPEATS = _searched(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}")
+_REPEATS = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){2,}", re.I)
+_ASCII_WORD = re.compile(r"\w+", re.A)
 # What surrounds the text of a web page, and is in no request: addresses, markup, menus, notices, dates of news.
-_FURNITURE = _searched(
+_FURNITURE = _Part(
     r"https?://|\bwww\.|</?[a-z]{1,10}\b[^>]{0,80}>|&(?:nbsp|amp|quot|lt|gt|#\d+);|\{\{|\}\}|\[(?:edit|\d+)\]"
     r"|©|\ball rights reserved\b|\bcopyright \d|\bprivacy policy\b|\bterms of (?:use|service)\b|\bcookies? policy\b"
     r"|\b(?:read|learn|see|show) more\s*(?:»|>|\.\.\.|…|$)|\bclick here\b|\bsubscribe (?:to|now)\b|\bshare on\b"
     r"|^(?:posted|written|published|submitted) (?:by|on)\b|\btable of contents\b|\bpage \d+ of \d+\b"
     r"|[|»›•→]|(?:\s[-–—/]\s.*){3}|\s[-–—]\s*wikipedia\b|\bthe free encyclopedia\b|\.(?:html?|php|aspx?)\b"
     r"|_{3,}|\*{3,}|={3,}|#{2,}|\.{5,}",
+    "http www. < & {{ }} [ rights copyright policy terms more click subscribe share posted written published submitted "
+    "table page | - / wikipedia encyclopedia .htm .php .asp ___ *** === ## .....",
 )
 # A word that is not the first one. If it begins with a capital letter, it is a name.
 _WORD = re.compile(r"(?<=[\s(\"'“‘«/-])[^\W\d_][\w’'-]*")
@@ -137,15 +151,15 @@ def _fault(instruction: str, passage_text: str, unnamed: str, settings: Generate
         return "too_long"
     if not _in_script(instruction, into):
         return "wrong_language"
-    if _FURNITURE(instruction):
+    if _FURNITURE.is_in(instruction):
         return "page_furniture"
-    if into.tag == "en" and _MENTIONS(instruction):
+    if into.tag == "en" and _MENTIONS.is_in(instruction):
         return "mentions_the_text"
     if into.tag == "en" and _GENERIC.match(instruction):
         return "generic"
-    if _REPEATS(instruction):
+    if _repeats_itself(instruction):
         return "repeats_itself"
-    if len(_NEXT.findall(instruction)) >= settings.max_sentences:
+    if _next_sentences(instruction) >= settings.max_sentences:
         return "several_sentences"
     # Names are the same in many languages, and an instruction may take them from the passage.
     if copies(unnamed, passage_text, settings.max_copy * len(instruction)):
@@ -153,12 +167,27 @@ def _fault(instruction: str, passage_text: str, unnamed: str, settings: Generate
     return None
 
 
+def _repeats_itself(text: str) -> bool:
+    """Whether the text has a part three times in a row."""
+    # Then it has a word three times.
+    if text.isascii() and max(Counter(_ASCII_WORD.findall(text.lower())).values(), default=0) < 3:
+        return False
+    return _REPEATS.search(text) is not None
+
+
+def _next_sentences(text: str) -> int:
+    """The number of sentences after the first one."""
+    if text.isascii() and not any(mark in text[:-1] for mark in ".?!"):
+        return 0
+    return len(_NEXT.findall(text))
+
+
 def copies(instruction: str, passage: str, most: float) -> bool:
     """True if the two have more than ``most`` consecutive characters in common, and more than a word or two.
 
     Case is ignored.
     """
-    left, right = instruction.casefold(), passage.casefold()
+    left, right = instruction.casefold(), _folded(passage)
     length = max(int(most), _FREE) + 1
     # Every so long part of the instruction has one of these pieces in it, and most have none in common with a passage.
     piece = (length + 1) // 2
@@ -166,6 +195,10 @@ def copies(instruction: str, passage: str, most: float) -> bool:
     return any(left[start : start + piece] in right for start in pieces) and any(
         left[start : start + length] in right for start in range(len(left) - length + 1)
     )
+
+
+# The candidates of a passage follow each other.
+_folded = lru_cache(maxsize=16)(str.casefold)
 
 
 def _without_names(text: str, into: Language) -> str:

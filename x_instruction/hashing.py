@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
+
+canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""Plain data as JSON, independent of key order."""
 
 
 def digest(value: Any) -> str:
     """Digest of plain data, independent of key order: 32 hex digits."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return digest_of_json(canonical(value))
+
+
+def digest_of_json(text: str) -> str:
+    """As ``digest``, of what ``canonical`` returns."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

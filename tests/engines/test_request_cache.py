@@ -24,6 +24,7 @@ from x_instruction.engines.budget import Budget, LocalSpend
 from x_instruction.engines.local.transformers import TransformersEngine
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import BudgetReached, EngineError, ShardError
+from x_instruction.hashing import digest
 
 
 class Scripted:
@@ -269,6 +270,9 @@ def test_the_key_depends_on_every_field_of_a_request(path: Path) -> None:
             changed = [dataclasses.replace(request, **{name: value}) for name, value in other.items()]
             assert len({cache.key(found) for found in [request, *changed]}) == 1 + len(other)
             assert cache.key(request) == cache.key(dataclasses.replace(request))
+            # As in the files of earlier versions.
+            identity = [cache.engine.model, cache.engine.revision, {}]
+            assert cache.key(request) == digest([type(request).__name__, dataclasses.asdict(request), identity])
         assert len({cache.key(request) for request, _ in base}) == 3
 
 

@@ -39,7 +39,7 @@ from x_instruction.engines import (
 )
 from x_instruction.engines.budget import Budget
 from x_instruction.errors import EngineError, ShardError
-from x_instruction.hashing import digest
+from x_instruction.hashing import canonical, digest_of_json
 
 _RESULT_TYPES: dict[str, type[Any]] = {"Completed": Completed, "Chosen": Chosen, "Scored": Scored, "Failed": Failed}
 # A kill loses at most this many seconds of answers; committing each answer would sync too often.
@@ -133,7 +133,7 @@ class RequestCache:
         self.answered = 0
         self.asked = 0
         self.tokens = 0
-        self._identity = [engine.model, engine.revision, settings]
+        self._identity = canonical([engine.model, engine.revision, settings])
         self._stream: Generator[Sequence[Result], None, None] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,8 @@ class RequestCache:
 
     def key(self, request: Request) -> str:
         """Cache key: digest of a request, the model that answers it and the settings."""
-        return digest([type(request).__name__, _values(request), self._identity])
+        # The digest of these three, of which the last one is the same for all requests.
+        return digest_of_json(f'["{type(request).__name__}",{canonical(_values(request))},{self._identity}]')
 
     def import_results(self, results: Sequence[ImportedResult], give_up: bool = False) -> list[str]:
         """Store results from a file, and count their tokens once.

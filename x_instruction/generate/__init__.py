@@ -96,7 +96,9 @@ def generate(
                 yield dropped(f"{passage.id}-{draft.number}", draft.reason, draft.detail, draft.answer)
                 continue
             earlier.add(text.casefold())
-            text = _hinted(text, passage, settings.length_hint, derive_seed(seed, "length", passage.id, draft.number))
+            if settings.length_hint:
+                draw = derive_seed(seed, "length", passage.id, draft.number)
+                text = _hinted(text, passage, settings.length_hint, draw)
             yield extend(
                 passage,
                 Candidate,

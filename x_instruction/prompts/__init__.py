@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -39,12 +40,12 @@ class Template:
     @property
     def chat(self) -> bool:
         """True if the prompt consists of chat messages."""
-        return _ROLE.match(self.text) is not None
+        return _is_chat(self.text)
 
     @property
-    def slots(self) -> set[str]:
+    def slots(self) -> frozenset[str]:
         """Names of the slots."""
-        return set(_SLOT.findall(self.text))
+        return _slots(self.text)
 
     def fill(self, **values: str) -> Prompt:
         """Fill the slots. Braces in the values are not slots."""
@@ -56,6 +57,17 @@ class Template:
 
     def _filled(self, text: str, values: dict[str, str]) -> str:
         return _SLOT.sub(lambda match: values[match[1]], text).rstrip("\n")
+
+
+# Asked for every request of a prompt.
+@cache
+def _is_chat(text: str) -> bool:
+    return _ROLE.match(text) is not None
+
+
+@cache
+def _slots(text: str) -> frozenset[str]:
+    return frozenset(_SLOT.findall(text))
 
 
 def template(name: str, slots: frozenset[str]) -> Template:

@@ -206,7 +206,8 @@ def _finish(text: str, style: str, languages: Sequence[Language], cut_off: bool)
         return Reading("", "empty")
     if _NONE.match(text):
         return Reading(text, "not_answerable")
-    if refuses(text, languages) or refuses(_ASSENT.sub("", text, count=1), languages):
+    rest = _ASSENT.sub("", text, count=1)
+    if refuses(text, languages) or (rest != text and refuses(rest, languages)):
         return Reading(text, "refusal")
     if cut_off:
         first = _first_sentence(text) if style != "search" else None
