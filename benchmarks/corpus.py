@@ -1,7 +1,9 @@
-"""What the corpus stage costs: alone at growing sizes, against datatrove's filters, and its near-duplicate search.
+"""What the corpus stage costs: alone at growing sizes, against datatrove's filters or another version of itself, and
+its near-duplicate search.
 
     python benchmarks/corpus.py --data PAGES --documents 10000 100000 1000000
     python benchmarks/corpus.py --data PAGES --documents 5000 --against datatrove --python DT/bin/python --repeats 3
+    python benchmarks/corpus.py --data PAGES --documents 1500 --language fi th bn --before CHECKOUT --repeats 5
     python benchmarks/corpus.py --data PAGES --documents 20000 --near-duplicates --repeats 3 --python DT/bin/python
 
 ``PAGES`` holds ``<tag>.jsonl`` with real pages. A corpus of any size is made from them: most words of a page are
@@ -9,11 +11,16 @@ replaced by other words of it and some by words that never were, so that two cop
 (``--planted``) are near duplicates of an earlier one. ``DT`` is an environment with spacy, py3langid and
 ``datatrove[io,processing]==0.10.1``. Everything runs in processes of its own with one thread each, the sides in turn
 ``--repeats`` times; medians are printed, one line of JSON per side.
+
+``--before`` compares with another checkout, which has its own ``.venv``: the filters with language check and without
+near duplicates, the normal form, and the n-grams of the language check. Its figures are CPU time without imports and
+tables, which are loaded once, and a digest of all that each version made of the same documents.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -25,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +83,64 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 def stage(path: Path, tag: str, folder: Path, **limits: Any) -> dict[str, Any]:
     """Our stage over the whole file."""
-    from x_instruction.config.corpus import Corpus, Filters
+    try:
+        from x_instruction.config.corpus import Corpus, Filters
+    except ModuleNotFoundError:  # earlier versions
+        from x_instruction.recipe import Corpus, Filters
     from x_instruction.corpus.stage import passages
     from x_instruction.languages import language
     from x_instruction.records import Dropped
 
     corpus = Corpus(source="files", paths=(str(path),), filters=Filters(**limits))
-    if limits.get("language", True):
+    if limits.get("language_check", True):
         from x_instruction.corpus import ngrams
 
         ngrams.model()  # loaded once per run, as the other side's models are
-    started, counts = time.perf_counter(), Counter[str]()
+    started, used, counts = time.perf_counter(), time.process_time(), Counter[str]()
+    records = []
     for record in passages(corpus, language(tag), folder):
+        records.append(record)
         counts[record.reason if isinstance(record, Dropped) else "kept"] += 1
-    return {"seconds": time.perf_counter() - started, "counts": dict(counts)}
+    taken = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - used, "counts": dict(counts)}
+    return taken | {"digest": digest_of(repr(record) for record in records)}
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def normal_form(path: Path, tag: str, folder: Path) -> dict[str, Any]:
+    """The normal form of all texts."""
+    from x_instruction.corpus.clean import normalise
+
+    texts = [row["text"] for row in read(path)]
+    return repeated(lambda: list(map(normalise, texts)), len(texts), "\n".join)
+
+
+def features(path: Path, tag: str, folder: Path) -> dict[str, Any]:
+    """The n-grams that the language check finds in all texts, in batches of about 256 samples."""
+    from x_instruction.corpus import ngrams
+    from x_instruction.corpus.identify import sample
+
+    texts = [ngrams.encode(sample(row["text"])) for row in read(path)]
+    batches = [texts[start : start + 256] for start in range(0, len(texts), 256)]
+    model = ngrams.model()
+
+    def found() -> list[Any]:
+        return [model.features(batch) for batch in batches]
+
+    return repeated(found, len(texts), lambda made: repr([array.tolist() for arrays in made for array in arrays]))
+
+
+def repeated(make: Callable[[], Any], texts: int, shown: Callable[[Any], str]) -> dict[str, Any]:
+    """The least CPU time of several calls, and a digest of what they make."""
+    make()
+    least = float("inf")
+    for _ in range(5):
+        used = time.process_time()
+        made = make()
+        least = min(least, time.process_time() - used)
+    return {"seconds": least, "cpu": least, "counts": {"texts": texts}, "digest": digest_of([shown(made)])}
 
 
 def near_ours(path: Path, tag: str, folder: Path) -> dict[str, Any]:
@@ -250,15 +301,26 @@ def stage_filters(path: Path, tag: str, folder: Path) -> dict[str, Any]:
     return stage(path, tag, folder, near_duplicates=False)
 
 
+def stage_filters_warm(path: Path, tag: str, folder: Path) -> dict[str, Any]:
+    """As ``stage_filters``, in a process that has screened some documents before."""
+    few = folder / "few.jsonl"
+    few.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:50]))
+    stage_filters(few, tag, folder)
+    return stage_filters(path, tag, folder)
+
+
 def stage_form(path: Path, tag: str, folder: Path) -> dict[str, Any]:
-    return stage(path, tag, folder, near_duplicates=False, language=False)
+    return stage(path, tag, folder, near_duplicates=False, language_check=False)
 
 
 # What runs in a process of its own, by the name that it is asked for.
 SIDES: dict[str, Callable[[Path, str, Path], dict[str, Any]]] = {
     "stage": stage,
     "filters": stage_filters,
+    "filters, warm": stage_filters_warm,
     "filters without language": stage_form,
+    "normal form": normal_form,
+    "n-grams": features,
     "datatrove filters": datatrove_filters,
     "datatrove filters without language": datatrove_form,
     "near duplicates": near_ours,
@@ -308,43 +370,72 @@ def compare(sides: dict[str, str], path: Path, tag: str, documents: int, repeats
         print(json.dumps(row), flush=True)
 
 
+def compare_versions(before: Path, path: Path, tag: str, documents: int, repeats: int) -> None:
+    """Run this version and another one in turn, and print medians and whether they make the same."""
+    pythons = {"before": str(before.resolve() / ".venv" / "bin" / "python"), "after": sys.executable}
+    for side in ("filters, warm", "normal form", "n-grams"):
+        runs: dict[str, list[dict[str, Any]]] = {version: [] for version in pythons}
+        for _ in range(repeats):
+            for version, python in pythons.items():
+                runs[version].append(measure(side, path, tag, python))
+        cpu = {version: statistics.median(run["cpu"] for run in found) for version, found in runs.items()}
+        for version, found in runs.items():
+            row = {
+                "side": side, "language": tag, "version": version, "cpu_seconds": round(cpu[version], 3),
+                "spread": sorted(round(run["cpu"], 3) for run in found),
+                "documents_per_cpu_second": round(documents / cpu[version]),
+                "microseconds": round(1e6 * cpu[version] / documents, 1),
+                "times_faster": round(cpu["before"] / cpu[version], 2), "digest": found[0]["digest"],
+                "counts": found[0]["counts"],
+            }  # fmt: skip
+            print(json.dumps(row), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of <tag>.jsonl")
-    parser.add_argument("--language", default="id")
+    parser.add_argument("--language", nargs="+", default=["id"])
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000])
     parser.add_argument("--planted", type=float, default=0.2, help="share of near duplicates")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--against", choices=["datatrove"])
+    parser.add_argument("--before", type=Path, help="a checkout of another version, with its .venv")
     parser.add_argument("--near-duplicates", action="store_true")
     parser.add_argument("--python", help="python of datatrove's environment")
     parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child, options.path, options.language)
+        child(options.child, options.path, options.language[0])
         return
     if options.data is None:
         parser.error("--data is missing: name a folder of <tag>.jsonl")
-    pages = [row["text"] for row in read(options.data / f"{options.language}.jsonl")]
-    ours, theirs = sys.executable, options.python
-    with tempfile.TemporaryDirectory() as folder:
-        for documents in options.documents:
-            path = Path(folder) / f"{documents}.jsonl"
-            make(path, pages, documents, options.planted)
-            if options.near_duplicates:
-                sides = dict.fromkeys(("near duplicates", "rensa, first of each group", "rensa, flags only"), ours)
-                compare(sides | ({"datatrove minhash": theirs} if theirs else {}), path, options.language, documents,
-                        options.repeats)  # fmt: skip
-            elif options.against:
-                if theirs is None:
-                    parser.error("--against datatrove needs --python, the python of its environment")
-                for rest in ("", " without language"):
-                    pair = {f"filters{rest}": ours, f"datatrove filters{rest}": theirs}
-                    compare(pair, path, options.language, documents, options.repeats)
-            else:
-                compare({"stage": ours}, path, options.language, documents, options.repeats)
-            path.unlink()
+    if options.against and options.python is None:
+        parser.error("--against datatrove needs --python, the python of its environment")
+    for tag in options.language:
+        pages = [row["text"] for row in read(options.data / f"{tag}.jsonl")]
+        with tempfile.TemporaryDirectory() as folder:
+            for documents in options.documents:
+                path = Path(folder) / f"{documents}.jsonl"
+                make(path, pages, documents, options.planted)
+                run(options, path, tag, documents)
+                path.unlink()
+
+
+def run(options: argparse.Namespace, path: Path, tag: str, documents: int) -> None:
+    """Run what the options ask for on one corpus."""
+    ours, theirs, repeats = sys.executable, options.python, options.repeats
+    if options.before:
+        compare_versions(options.before, path, tag, documents, repeats)
+    elif options.near_duplicates:
+        sides = dict.fromkeys(("near duplicates", "rensa, first of each group", "rensa, flags only"), ours)
+        compare(sides | ({"datatrove minhash": theirs} if theirs else {}), path, tag, documents, repeats)
+    elif options.against:
+        for rest in ("", " without language"):
+            pair = {f"filters{rest}": ours, f"datatrove filters{rest}": theirs}
+            compare(pair, path, tag, documents, repeats)
+    else:
+        compare({"stage": ours}, path, tag, documents, repeats)
 
 
 if __name__ == "__main__":

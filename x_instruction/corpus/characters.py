@@ -94,11 +94,19 @@ def spaced(language: Language) -> bool:
     return language.script not in UNSPACED
 
 
+def code_points(text: str) -> NDArray[np.uint32]:
+    """Code point of each character, (characters,)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
 def kinds(text: str) -> NDArray[np.uint8]:
     """Class of each character, (characters,): one of the constants above or the number of a script."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    classes: NDArray[np.uint8] = _table()[0][codes]
-    return classes
+    return kinds_of(code_points(text))
+
+
+def kinds_of(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """As ``kinds``, of code points."""
+    return _table()[0].take(codes)
 
 
 def script_kinds(script: str) -> list[int]:

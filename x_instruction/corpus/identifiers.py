@@ -74,7 +74,10 @@ class Identifier(Protocol):
 
 def enough_letters(unit: str) -> bool:
     """True if a unit has enough letters to identify its language."""
-    return sum(map(str.isalpha, unit)) >= UNIT_LETTERS
+    # The beginning of most units has enough.
+    return sum(map(str.isalpha, unit[: 2 * UNIT_LETTERS])) >= UNIT_LETTERS or (
+        sum(map(str.isalpha, unit)) >= UNIT_LETTERS
+    )
 
 
 def kin(expected: Language) -> frozenset[str]:
@@ -121,7 +124,7 @@ class Ngrams:
         self._near = [i for i, label in enumerate(self._all.labels) if label in expected.confused_with]
         others = [c for c in COMMON.get(expected.script, ()) if c not in own and c not in expected.confused_with]
         self._few = model.columns([*own, *others]) if others else None
-        self._few_own = [i for i, label in enumerate(self._few.labels) if label in own] if self._few else []
+        self._few_others = [i for i, label in enumerate(self._few.labels) if label not in own] if self._few else []
 
     def best(self, texts: list[str]) -> list[Guess]:
         """See ``Identifier``."""
@@ -140,9 +143,7 @@ class Ngrams:
         """See ``Identifier``."""
         if not units or self._few is None:
             return [False] * len(units)
-        table = self._few.probabilities(units)
-        table[:, self._few_own] = 0
-        sure = (table.max(axis=1) >= UNIT_CONFIDENCE).tolist()
+        sure = self._few.exceed(units, self._few_others, UNIT_CONFIDENCE)
         return [is_sure and enough_letters(unit) for is_sure, unit in zip(sure, units, strict=True)]
 
 

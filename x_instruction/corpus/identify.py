@@ -12,6 +12,7 @@ has.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ import numpy as np
 
 from x_instruction.config.corpus import LanguageThresholds
 from x_instruction.corpus import characters
-from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE
+from x_instruction.corpus.characters import FIRST_SCRIPT, NEWLINE, SPACE, code_points
 from x_instruction.corpus.close_languages import closer, own_variety
 from x_instruction.corpus.ensemble import identifier
 from x_instruction.corpus.identifiers import COMMON, Guess, enough_letters
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A sentence or line, or several short ones, of 40 to 160 characters: enough to identify a language, too short for two.
+UNIT_SHORTEST, UNIT_LONGEST = 40, 160
 _STOP = "".join(sorted(STOPS))
-_UNIT = re.compile(rf".{{40,160}}?(?:[.!?…]\s+|[{_STOP}]+\s*|\n|$)|.{{1,160}}(?:\s|$)|.{{1,160}}", re.DOTALL)
-_NEEDS_SPACE, _NEEDS_NOTHING = 1, 2
+_END = re.compile(rf"[.!?…]\s+|[{_STOP}]+\s*|\n")
+_CUT = re.compile(rf".{{1,{UNIT_LONGEST}}}(?:\s|$)|.{{1,{UNIT_LONGEST}}}", re.DOTALL)
+_SPACED = ".!?…"
+_NEEDS_SPACE, _NEEDS_NOTHING, _LINE = 1, 2, 3
 # Characters of a passage that the identifier compares with all languages.
 SAMPLE_CHARACTERS = 400
 
@@ -80,7 +84,7 @@ class LanguageCheck:
 
     def judge(self, texts: Sequence[str]) -> list[Verdict]:
         """A verdict for each passage."""
-        scripts = [_script(text, self._known) for text in texts]
+        scripts = script_shares(texts, self._known)
         if self._language.script in ("Hans", "Hant"):
             scripts = [
                 (min(share, own_variety(text, self._language.script)), foreign)
@@ -89,28 +93,25 @@ class LanguageCheck:
         passed = [i for i, (share, _) in enumerate(scripts) if share >= self._limits.min_script]
         samples = [sample(texts[i]) for i in passed]
         best = dict(zip(passed, self._identifier.best(samples), strict=True))
-        units: list[str] = []
-        owners: list[int] = []
-        for i in passed:
-            sentences = _UNIT.findall(texts[i]) if self._units else []
-            units += sentences
-            owners += [i] * len(sentences)
+        parts = [(i, unit) for i in passed for unit in units(texts[i])] if self._units else []
         foreign = {i: scripts[i][1] for i in passed}
-        for i, unit, is_foreign in zip(owners, units, self._identifier.foreign(units), strict=True):
+        are_foreign = self._identifier.foreign([unit for _, unit in parts])
+        for (i, unit), is_foreign in zip(parts, are_foreign, strict=True):
             # Both checks may count a sentence in another script, so the share is limited to 1.
             foreign[i] = min(1.0, foreign[i] + is_foreign * len(unit) / len(texts[i]))
         return [self._verdict(texts[i], scripts[i][0], best.get(i), foreign.get(i, 0.0)) for i in range(len(texts))]
 
     def script_share(self, text: str) -> float | None:
         """Share of the letters in the script of the language; None for a text without letters."""
-        return _script(text, self._known)[0] if any(map(str.isalpha, text)) else None
+        return script_shares([text], self._known)[0][0] if any(map(str.isalpha, text)) else None
 
     def without_foreign_lines(self, texts: Sequence[str]) -> list[str]:
         """Each text without the lines that are clearly in another script or language."""
         lines = [text.split("\n") for text in texts]
         flat = [line for part in lines for line in part]
         foreign = [
-            enough_letters(line) and _script(line, self._known)[0] < 1 - self._limits.min_script for line in flat
+            share < 1 - self._limits.min_script and enough_letters(line)
+            for line, (share, _) in zip(flat, script_shares(flat, self._known), strict=True)
         ]
         if self._units:
             by_language = self._identifier.foreign(flat)
@@ -145,31 +146,69 @@ def sample(text: str) -> str:
     return f"{text[:half]}\n{text[max(half, middle) : max(half, middle) + half]}"
 
 
-def _script(text: str, known: NDArray[np.bool_]) -> tuple[float, float]:
-    """Share of letters in the script, and share of characters in sentences mostly in another script."""
-    kinds = characters.kinds(text)
+def units(text: str) -> list[str]:
+    """Sentences or lines of a text, or several short ones, in order. Together they are the text.
+
+    A unit ends with the first sentence or line that makes it long enough, else with the last word that fits.
+    """
+    places: list[int] = np.flatnonzero(_end_table().take(code_points(text))).tolist()
+    ends = [place for place in places if text[place] not in _SPACED or text[place + 1 : place + 2].isspace()]
+    ends.append(len(text))
+    results = []
+    start = number = 0
+    while start < len(text):
+        number = bisect_left(ends, start + UNIT_SHORTEST, number)
+        if number < len(ends) and ends[number] <= start + UNIT_LONGEST:
+            match = _END.match(text, ends[number])
+        else:
+            match = _CUT.match(text, start)
+        end = match.end() if match else len(text)
+        results.append(text[start:end])
+        start = end
+    return results
+
+
+def script_shares(texts: Sequence[str], known: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Share of letters in the script, and share of characters in sentences mostly in another script, of each text."""
+    if not texts:
+        return []
+    # A control character between the texts is no letter, and ends no sentence.
+    codes = code_points("\0".join([*texts, ""]))
+    kinds = characters.kinds_of(codes)
     letters = kinds >= FIRST_SCRIPT
-    own = known[kinds]
-    total, count = int(letters.sum()), int(own.sum())
-    if count == total:
-        return (1.0 if total else 0.0), 0.0
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    breaks = kinds == NEWLINE
-    stops = _stop_table().take(codes)
-    breaks[1:] |= (kinds[1:] == SPACE) & (stops[:-1] == _NEEDS_SPACE)
-    breaks |= stops == _NEEDS_NOTHING
-    starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))
-    starts = starts[starts < len(text)]
-    sizes = np.diff(starts, append=len(text))
-    others = np.add.reduceat(letters & ~own, starts)
-    foreign = others > 0.5 * np.add.reduceat(letters, starts)
-    return count / total, float(sizes[foreign].sum()) / len(text)
+    own = known.take(kinds)
+    sizes = np.array([len(text) for text in texts], dtype=np.int64)
+    ends = np.cumsum(sizes + 1)
+    starts = ends - sizes - 1
+    totals, counts = (np.add.reduceat(which, starts, dtype=np.int64) for which in (letters, own))
+    foreign = np.zeros(len(texts))
+    if (counts != totals).any():
+        stops = _end_table().take(codes)
+        breaks = (kinds == NEWLINE) | (stops == _NEEDS_NOTHING)
+        breaks[1:] |= (kinds[1:] == SPACE) & (stops[:-1] == _NEEDS_SPACE)
+        begins = np.zeros(len(codes), dtype=bool)
+        begins[1:] = breaks[:-1]
+        # What ends a text begins no sentence.
+        begins[ends - 1] = False
+        begins[starts] = True
+        sentences = np.flatnonzero(begins)
+        owners = np.searchsorted(ends, sentences, side="right")
+        lengths = np.minimum(np.append(sentences[1:], len(codes)), ends[owners] - 1) - sentences
+        others = np.add.reduceat(letters & ~own, sentences, dtype=np.int64)
+        is_foreign = others > 0.5 * np.add.reduceat(letters, sentences, dtype=np.int64)
+        foreign = np.bincount(owners, weights=lengths * is_foreign, minlength=len(texts))
+    shares = zip(texts, totals.tolist(), counts.tolist(), foreign.tolist(), strict=True)
+    return [
+        (count / total, other / len(text)) if count != total else (1.0 if total else 0.0, 0.0)
+        for text, total, count, other in shares
+    ]
 
 
 @cache
-def _stop_table() -> NDArray[np.uint8]:
-    """What each code point needs behind it to end a sentence, (0x110000,); 0 if it ends none."""
+def _end_table() -> NDArray[np.uint8]:
+    """How each code point ends a sentence or line, (0x110000,); 0 if it ends none."""
     table = np.zeros(0x110000, dtype=np.uint8)
-    table[[ord(stop) for stop in ".!?…"]] = _NEEDS_SPACE
+    table[[ord(stop) for stop in _SPACED]] = _NEEDS_SPACE
     table[[ord(stop) for stop in STOPS]] = _NEEDS_NOTHING
+    table[ord("\n")] = _LINE
     return table
