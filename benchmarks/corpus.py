@@ -122,7 +122,7 @@ def features(path: Path, tag: str, folder: Path) -> dict[str, Any]:
     from x_instruction.corpus import ngrams
     from x_instruction.corpus.identify import sample
 
-    texts = [ngrams.encode(sample(row["text"])) for row in read(path)]
+    texts = [sample(row["text"]).encode("utf-8", "surrogatepass") for row in read(path)]
     batches = [texts[start : start + 256] for start in range(0, len(texts), 256)]
     model = ngrams.model()
 

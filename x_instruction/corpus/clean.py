@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import cache
 
+from x_instruction.corpus.characters import code_points
+
 # Scripts whose spelling needs joiners: Arabic and related scripts, N'Ko, Indic, Tibetan, Myanmar, Khmer, Mongolian.
 _JOINING = (
     "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua880-\uaaff\ufb50-\ufdff\ufe70-\ufefc\U0001e900-\U0001e95f"
@@ -22,7 +24,8 @@ _INVISIBLE = re.compile(
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
-_STRAY_JOINER = re.compile(f"(?<![{_JOINING}{_PICTURES}])[\u200c\u200d]+|(?<=[\u200c\u200d])[\u200c\u200d]+")
+# A set of characters at the start makes a search fast. What follows it looks at the character before.
+_STRAY_JOINER = re.compile(f"[\u200c\u200d](?<![{_JOINING}{_PICTURES}].)[\u200c\u200d]*", re.DOTALL)
 _STRAY_ZERO_WIDTH_SPACE = re.compile(
     f"(?<![{_ZERO_WIDTH_SPACED}])\u200b+|\u200b+(?![{_ZERO_WIDTH_SPACED}\u200b])|(?<=\u200b)\u200b+"
 )
@@ -38,7 +41,9 @@ _BLANK_LINES = re.compile("\n{3,}")
 # Mojibake: UTF-8 decoded as Latin-1 or Windows-1252. A lead byte's character, then as many as that byte announces.
 _TAIL = "[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 _MOJIBAKE = re.compile(f"[\xc2-\xdf]{_TAIL}|[\xe0-\xef]{_TAIL}{{2}}|[\xf0-\xf4]{_TAIL}{{3}}")
-_MOJIBAKE_LEADS = re.compile("[\xc2-\xf4]")
+# The first combining mark that counts as damaged at the start of a word, and code points from there to the last one.
+_FIRST_MARK, _MARKS = 0x0900, 0x0ED4
+_MOJIBAKE_LEADS = re.compile(f"[\xc2-\xf4]{_TAIL}")
 
 
 def normalise(text: str) -> str:
@@ -49,10 +54,44 @@ def normalise(text: str) -> str:
     cannot be encoded, and ``broken`` counts it. Runs of spaces become one space, runs of blank lines one blank line.
     """
     text = _tidy(text)
-    while not unicodedata.is_normalized("NFC", text):
+    while (composed := compose(text)) != text:
         # Composition moves marks, which can leave a stray joiner. Repeat until the text is tidy and in NFC.
-        text = _tidy(unicodedata.normalize("NFC", text))
+        text = _tidy(composed)
     return text
+
+
+def compose(text: str) -> str:
+    """The text in NFC."""
+    return text if is_composed(text) else unicodedata.normalize("NFC", text)
+
+
+def is_composed(text: str) -> bool:
+    """As ``unicodedata.is_normalized("NFC", text)``.
+
+    Python composes a text with the second half of a vowel sign, such as the Bengali sign AA, to answer this. Where no
+    first half is before it, the sign changes nothing.
+    """
+    if text.isascii():
+        return True
+    plain = text
+    for second, wholes in _halves().items():
+        if second in text and not any(whole in text for whole in wholes):
+            plain = plain.replace(second, "!")
+    return unicodedata.is_normalized("NFC", plain)
+
+
+@cache
+def _halves() -> dict[str, tuple[str, ...]]:
+    """Second halves of vowel signs of Indic and South-East Asian scripts, to both halves."""
+    found: dict[str, tuple[str, ...]] = {}
+    for code in range(0x0900, 0x1100):
+        parts = unicodedata.decomposition(chr(code)).split()
+        is_composed = unicodedata.normalize("NFC", chr(code)) == chr(code)
+        if len(parts) == 2 and parts[0][0] != "<" and is_composed:
+            first, second = (chr(int(part, 16)) for part in parts)
+            if not unicodedata.combining(second):
+                found[second] = (*found.get(second, ()), first + second)
+    return found
 
 
 def _tidy(text: str) -> str:
@@ -87,7 +126,10 @@ def broken(text: str) -> int:
     """
     if text.isascii():
         return 0
-    count = len(_orphan_mark().findall(text))
+    count = 0
+    if (code_points(text) - _FIRST_MARK < _MARKS).any():
+        # With a space before the text, one pattern finds a mark at its beginning too.
+        count = len(_orphan_mark().findall(f" {text}"))
     if _MOJIBAKE_LEADS.search(text):
         count += sum(len(match) for match in _MOJIBAKE.findall(text))
     return count
@@ -98,4 +140,4 @@ def _orphan_mark() -> re.Pattern[str]:
     """Pattern of a combining mark of an Indic or South-East Asian script at the start of a word."""
     blocks = (*range(0x0900, 0x0E00), *range(0x0E31, 0x0E50), *range(0x0EB1, 0x0ED0), *range(0x102B, 0x103F))
     marks = "".join(chr(c) for c in (*blocks, *range(0x17B4, 0x17D4)) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
-    return re.compile(f"(?:(?<=[ \n])|^)[{marks}]")
+    return re.compile(f"[ \n][{marks}]")

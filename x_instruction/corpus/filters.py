@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,6 +41,10 @@ _SOCIAL = re.compile(
 # What replaces names and links in published collections of posts, and as how many marks each counts.
 _REPLACED = re.compile(r"\[(?:USERNAME|USER|URL)\]|@user\b")
 REPLACED = 4
+_PICTURES = ((0x2600, 0x27BF), (0x1F300, 0x1FAFF))
+_FIRST_PICTURE = 0x2600
+# Of a hash of an n-gram. Odd, so that it keeps all characters.
+_FACTOR = 0x9E3779B97F4A7C15
 # A text with none of these, no symbols and no character four times in a row has no marks.
 _SOCIAL_SIGNS = (
     "#",
@@ -68,9 +74,9 @@ class Reason(NamedTuple):
     detail: str
 
 
-@dataclass(slots=True)
+@dataclass
 class View:
-    """A passage with the features that several filters need, computed once.
+    """A passage with the features that several filters need, computed once, when the first of them needs it.
 
     Args:
         text: normalised text.
@@ -83,14 +89,25 @@ class View:
     spaced: bool
     phrases: tuple[str, ...]
     script: str = "Latn"
-    kinds: NDArray[np.uint8] = field(init=False)
-    counts: NDArray[np.int64] = field(init=False)
-    lines: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.kinds = characters.kinds(self.text)
-        self.counts = np.bincount(self.kinds, minlength=256)
-        self.lines = [line for line in self.text.split("\n") if line]
+    @cached_property
+    def codes(self) -> NDArray[np.uint32]:
+        """Code point of each character, (characters,)."""
+        return characters.code_points(self.text)
+
+    @cached_property
+    def kinds(self) -> NDArray[np.uint8]:
+        """Class of each character, (characters,)."""
+        return characters.kinds_of(self.codes)
+
+    def count(self, kind: int) -> int:
+        """Number of characters of a class."""
+        return int(np.count_nonzero(self.kinds == kind))
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines that are not empty."""
+        return [line for line in self.text.split("\n") if line]
 
 
 def check(view: View, limits: Filters) -> Reason | None:
@@ -114,18 +131,18 @@ def length(view: View, limits: Filters) -> Reason | None:
 
 def broken_unicode(view: View, limits: Filters) -> Reason | None:
     """``broken_unicode``: share of replacement, private and unassigned characters, mojibake and orphan marks."""
-    count = int(view.counts[BROKEN]) + clean.broken(view.text)
+    count = view.count(BROKEN) + clean.broken(view.text)
     return _above("broken_unicode", count, len(view.text), limits.max_broken, "broken characters")
 
 
 def digits(view: View, limits: Filters) -> Reason | None:
     """``too_many_digits``: share of digits of any script among all characters."""
-    return _above("too_many_digits", int(view.counts[DIGIT]), len(view.text), limits.max_digits, "digits")
+    return _above("too_many_digits", view.count(DIGIT), len(view.text), limits.max_digits, "digits")
 
 
 def symbols(view: View, limits: Filters) -> Reason | None:
     """``too_many_symbols``: share of symbols and unusual punctuation among all characters."""
-    return _above("too_many_symbols", int(view.counts[SYMBOL]), len(view.text), limits.max_symbols, "symbols")
+    return _above("too_many_symbols", view.count(SYMBOL), len(view.text), limits.max_symbols, "symbols")
 
 
 def markup_left(view: View, limits: Filters) -> Reason | None:
@@ -149,16 +166,29 @@ def unfinished_lines(view: View, limits: Filters) -> Reason | None:
 def social_marks(view: View, limits: Filters) -> Reason | None:
     """``social_marks``: hashtags, mentions, links, emoji and stretched letters, for each character."""
     text = view.text
-    if not (view.counts[SYMBOL] or any(sign in text for sign in _SOCIAL_SIGNS) or _is_drawn_out(text)):
+    if _most_marks(view) <= limits.max_social_marks * len(text):
+        return None
+    if not (view.count(SYMBOL) or any(sign in text for sign in _SOCIAL_SIGNS) or _drawn_out(view.codes)):
         return None
     count = sum(1 for _ in _SOCIAL.finditer(text)) + len(_REPLACED.findall(text)) * REPLACED
     return _above("social_marks", count, len(text), limits.max_social_marks, "marks of posts")
 
 
-def _is_drawn_out(text: str) -> bool:
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+def _most_marks(view: View) -> int:
+    """At least as many marks as the patterns find, in a tenth of the time. Most texts have few enough even so."""
+    count = view.text.count
+    places = count("#") + count("@") + count("://") + count("www.") + count("555") + count("..")
+    places += (count("!") + count("?")) // 3 + min(count("(") + count(")"), count(":") + count(";"))
+    pictures = int(np.count_nonzero(view.codes >= _FIRST_PICTURE))
+    if pictures:
+        pictures = sum(int(np.count_nonzero((view.codes >= first) & (view.codes <= last))) for first, last in _PICTURES)
+    return places + pictures + _drawn_out(view.codes) + REPLACED * (count("[U") + count("@user"))
+
+
+def _drawn_out(codes: NDArray[np.uint32]) -> int:
+    """Number of places where a character stands four times."""
     same = codes[1:] == codes[:-1]
-    return bool((same[:-2] & same[1:-1] & same[2:]).any())
+    return int(np.count_nonzero(same[:-2] & same[1:-1] & same[2:]))
 
 
 def spaced_words(view: View, limits: Filters) -> Reason | None:
@@ -177,7 +207,7 @@ def duplicate_lines(view: View, limits: Filters) -> Reason | None:
 def boilerplate_lines(view: View, limits: Filters) -> Reason | None:
     """``boilerplate``: share of lines that are menus or short and contain a boilerplate phrase."""
     short = [line for line in view.lines if len(line) <= boilerplate.LONGEST_LINE]
-    if not short:
+    if len(short) <= limits.max_boilerplate_lines * len(view.lines):
         return None
     lowered = "\n".join(short).lower()
     phrases = [phrase for phrase in view.phrases if phrase in lowered]
@@ -190,16 +220,41 @@ def boilerplate_lines(view: View, limits: Filters) -> Reason | None:
 
 def repeated_ngrams(view: View, limits: Filters) -> Reason | None:
     """``repeated_ngrams``: share of word (or character) n-grams that repeat an earlier one."""
+    limit = limits.max_repeated_ngrams
     if view.spaced:
         words = view.text.split()
         total = len(words) - NGRAM_WORDS + 1
+        # Where an n-gram is repeated, so are its first two words.
+        pairs = len(words) - 1 - len(set(pairwise(words)))
+        if pairs <= limit * total:
+            return None
         different = len(set(zip(*(words[i:] for i in range(NGRAM_WORDS)), strict=False)))
     else:
         text = view.text
         size = NGRAM_IDEOGRAPHS if view.script in _IDEOGRAPHS else NGRAM_CHARACTERS
         total = len(text) - size + 1
-        different = len({text[i : i + size] for i in range(max(0, total))})
-    return _above("repeated_ngrams", total - different, total, limits.max_repeated_ngrams, "repeated n-grams")
+        if total <= 0 or total - _different(_hashes(view.codes, size)) <= limit * total:
+            return None
+        different = len({text[i : i + size] for i in range(total)})
+    return _above("repeated_ngrams", total - different, total, limit, "repeated n-grams")
+
+
+def _hashes(codes: NDArray[np.uint32], size: int) -> NDArray[np.uint64]:
+    """A hash of each n-gram, (characters - size + 1,). Equal n-grams have equal hashes."""
+    hashes, length = codes.astype(np.uint64), 1
+    for bit in f"{size:b}"[1:]:
+        # Of twice the length, and of one more.
+        hashes = hashes[:-length] * np.uint64(pow(_FACTOR, length, 1 << 64)) + hashes[length:]
+        length *= 2
+        if bit == "1":
+            hashes = hashes[:-1] * np.uint64(_FACTOR) + codes[length:]
+            length += 1
+    return hashes
+
+
+def _different(values: NDArray[np.uint64]) -> int:
+    values.sort()
+    return 1 + int(np.count_nonzero(values[1:] != values[:-1]))
 
 
 def _above(name: str, count: int, total: int, limit: float, label: str) -> Reason | None:

@@ -196,7 +196,7 @@ def script_shares(texts: Sequence[str], known: NDArray[np.bool_]) -> list[tuple[
         lengths = np.minimum(np.append(sentences[1:], len(codes)), ends[owners] - 1) - sentences
         others = np.add.reduceat(letters & ~own, sentences, dtype=np.int64)
         is_foreign = others > 0.5 * np.add.reduceat(letters, sentences, dtype=np.int64)
-        foreign = np.bincount(owners, weights=lengths * is_foreign, minlength=len(texts))
+        foreign += np.bincount(owners, weights=lengths * is_foreign, minlength=len(texts))
     shares = zip(texts, totals.tolist(), counts.tolist(), foreign.tolist(), strict=True)
     return [
         (count / total, other / len(text)) if count != total else (1.0 if total else 0.0, 0.0)

@@ -92,15 +92,19 @@ _BULLET = re.compile(r"^(\s*)[*+•‣](?=\s)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|-])")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
 
+_NOTE = re.compile(r"\[\d{1,3}\]")
 _FOOTNOTE = re.compile(r"(?<=[^\s\[\](])(?:\[\d{1,3}\])+|(?<=[.,!?।۔။።]) (?:\[\d{1,3}\] ?)+(?=\s|$)", re.MULTILINE)
 # A link to the editor, behind a heading: "History[edit | edit source]".
 _EDIT = re.compile(r"^([^\[\]\n]{1,80}?) ?\[[^\W\d][^\[\]\n]{0,60}\]$", re.MULTILINE)
+# A text with none of these has no marks that are left.
+_MARK_SIGNS = ("<", '="', "='", "](", "{", "}", "`", ");")
 _MARKS = re.compile(r"</?(?P<name>[a-zA-Z][a-zA-Z0-9]*)[\s/>]|[a-z-]+=[\"']|\]\(|[{}]{2}|`|[{}]$|\);$", re.MULTILINE)
 
 
 def plain(text: str) -> str:
     """The text without markup; a text that has none is returned unchanged."""
-    if not any(sign in text for sign in _SIGNS):
+    # The search for one character is faster.
+    if not any(sign[0] in text and sign in text for sign in _SIGNS):
         return text
     text = text.replace("\r\n", "\n")
     if "<" in text:
@@ -119,7 +123,7 @@ def plain(text: str) -> str:
 
 def marks(text: str) -> int:
     """Number of characters in tags, attributes, links, braces and code that are left in a plain text."""
-    if not any(sign in text for sign in ("<", "=", "](", "{", "}", "`", ";")):
+    if not any(sign[0] in text and sign in text for sign in _MARK_SIGNS):
         return 0
     return sum(len(match[0]) for match in _MARKS.finditer(text) if _is_tag(match))
 
@@ -221,7 +225,10 @@ def _without_wiki(text: str) -> str:
     if "==" in text:
         text = _WIKI_HEADING.sub(r"\1", text)
     if "]" in text:
-        text = _EDIT.sub(r"\1", _FOOTNOTE.sub("", text))
+        if _NOTE.search(text):
+            text = _FOOTNOTE.sub("", text)
+        if "]\n" in text or text.endswith("]"):
+            text = _EDIT.sub(r"\1", text)
     return text
 
 

@@ -46,7 +46,12 @@ _IBAN_LENGTHS = {
         """,
     )
 }
+# What a part of each is, found faster than the whole.
 _NUMBERS = re.compile(r"\d(?:[ .()/-]{0,2}\d){2}")
+_PART_OF_IPV6 = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_PART_OF_IPV4 = re.compile(r"\d\.\d{1,3}\.\d")
+_PART_OF_IBAN = re.compile(r"[A-Z][A-Z]\d\d")
+_PART_OF_PHONE = re.compile(r"\d(?:[ .()/-]{0,2}\d){6}")
 
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
@@ -70,13 +75,17 @@ def mask_personal_data(text: str) -> tuple[str, dict[str, int]]:
 def _mask(text: str, counts: Counter[str]) -> str:
     if "@" in text:
         text = _replace(_EMAIL, text, "email", counts, lambda match: True)
-    if text.count(":") >= 2:
+    if ":" in text and _PART_OF_IPV6.search(text):
         text = _replace(_IPV6, text, "ip", counts, _is_ipv6)
     if not _NUMBERS.search(text):
         return text
-    text = _replace(_IPV4, text, "ip", counts, _is_ipv4)
-    text = _IBAN.sub(lambda match: _iban(match[0], counts), text)
-    return _replace(_PHONE, text, "phone", counts, _is_phone)
+    if _PART_OF_IPV4.search(text):
+        text = _replace(_IPV4, text, "ip", counts, _is_ipv4)
+    if _PART_OF_IBAN.search(text):
+        text = _IBAN.sub(lambda match: _iban(match[0], counts), text)
+    if _PART_OF_PHONE.search(text):
+        text = _replace(_PHONE, text, "phone", counts, _is_phone)
+    return text
 
 
 def _replace(

@@ -21,8 +21,12 @@ STOPS = SENTENCE_TERMINAL - _SPACED_STOPS - {"\u104a"} | frozenset("\u0f0d\u0f0e
 # Two Ethiopic word spaces are written for a full stop, one is not.
 _DOUBLED = "\u1361\u1361"
 _ANY_STOP = "".join(sorted(STOPS | _SPACED_STOPS)) + _DOUBLED[0]
-# One set of characters at the start, so that the search is fast; ``_is_end`` decides.
-_STOPS = re.compile(rf"[{_ANY_STOP}]+[\"'»”’)\]」』”）]*")
+# One set of characters at the start, so that the search is fast; ``_is_end`` decides. Most texts have no character
+# beyond U+FFFF, and without those the set is a table.
+_CLOSING = r"[\"'»”’)\]」』”）]*"
+_STOPS = re.compile(rf"[{_ANY_STOP}][{_ANY_STOP}]*{_CLOSING}")
+_BASIC_STOP = "".join(stop for stop in _ANY_STOP if stop <= "\uffff")
+_BASIC_STOPS = re.compile(rf"[{_BASIC_STOP}][{_BASIC_STOP}]*{_CLOSING}")
 # Khmer "។ល។" means "and so on".
 _ET_CETERA = "\u179b\u17d4"
 # Where a text without sentence ends is cut: before a space or zero-width space, and after a Tibetan tsheg or an
@@ -37,7 +41,7 @@ _EDGES = " \n\u200b"
 _JOINER_CLASS = 9
 _KILLERS = frozenset("\u0bcd\u0e3a\u0eba\u103a")
 _SPACING_LETTERS = frozenset("\u0e33\u0eb3")
-_LINES = re.compile(r"\n+")
+_LINES = re.compile(r"\n\n*")
 _SPACES = re.compile(r"\s+")
 
 
@@ -80,7 +84,7 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
     if line > start:
         return line
     sentence = 0
-    for match in _STOPS.finditer(text, earliest, latest):
+    for match in _stops(text).finditer(text, earliest, latest):
         if _is_end(text, match) and boundary(text, match.end()):
             sentence = match.end()
     if sentence > start:
@@ -94,6 +98,11 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
         cut -= 1
     # A grapheme cluster longer than a passage is not real text, so it is cut at the limit.
     return cut if boundary(text, cut) else latest
+
+
+def _stops(text: str) -> re.Pattern[str]:
+    is_basic = text.isascii() or len(text.encode("utf-16-le", "surrogatepass")) == 2 * len(text)
+    return _BASIC_STOPS if is_basic else _STOPS
 
 
 def _is_end(text: str, match: re.Match[str]) -> bool:
@@ -184,5 +193,5 @@ def sentences(text: str, spaced: bool) -> list[tuple[int, int]]:
 
 def ends(text: str) -> set[int]:
     """Positions after the end of a sentence or line."""
-    stops = {match.end() for match in _STOPS.finditer(text) if _is_end(text, match)}
+    stops = {match.end() for match in _stops(text).finditer(text) if _is_end(text, match)}
     return stops | {position for match in _LINES.finditer(text) for position in match.span()}
