@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -17,10 +18,12 @@ from command_line import child
 
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.errors import RecipeError, RunChanged, ShardError
+from x_instruction.hashing import sealed, unsealed
 from x_instruction.pipeline import worker
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.progress import NullProgress
 from x_instruction.pipeline.status import totals
+from x_instruction.storage.finished import MOST_INPUTS
 from x_instruction.storage.lock import run_lock
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import StageKey
@@ -157,6 +160,38 @@ def test_moving_the_corpus_does_not_change_the_run(recipe_file: Write, tmp_path:
     ):
         with pytest.raises(RunChanged, match=named):
             go(write(folder, **files), tmp_path / "run", until="passage")
+
+
+def test_moving_a_corpus_of_many_files_does_not_change_the_run(recipe_file: Write, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "x_instruction" / "corpus" / "sample"
+    lines = (sample / "fi.jsonl").read_text("utf-8").splitlines(keepends=True)
+
+    def write(folder: str, last: str = "more", skipped: int = 0) -> Recipe:
+        (tmp_path / folder).mkdir()
+        for number in range(MOST_INPUTS):
+            (tmp_path / folder / f"{number:03}.jsonl").write_text(lines[number % len(lines)], "utf-8")
+        (tmp_path / folder / f"{last}.jsonl").write_text("".join(lines[skipped:]), "utf-8")
+        corpus = {"source": "files", "paths": [f"{tmp_path / folder}/*.jsonl"]}
+        return load(recipe_file(corpus=corpus), {"languages": ["fi"]})
+
+    first = write("a")
+    go(first, tmp_path / "run", until="passage")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "passage").rglob("*")}
+    go(write("b"), tmp_path / "run", until="passage")
+    with pytest.raises(RunChanged, match=f"input.files was '{MOST_INPUTS + 1} inputs, "):
+        go(write("name", last="other"), tmp_path / "run", until="passage")
+    with pytest.raises(RunChanged, match=f"input.files was '{MOST_INPUTS + 1} inputs, "):
+        go(write("bytes", skipped=1), tmp_path / "run", until="passage")
+    # A run of an earlier version is known where its corpus was.
+    for report in (tmp_path / "run" / "passage").rglob("*.report.json"):
+        table = unsealed(json.loads(report.read_text("utf-8")))
+        del table["settings"]["input.files"]
+        report.write_text(json.dumps(sealed(table)), "utf-8")
+    go(first, tmp_path / "run", until="passage")
+    with pytest.raises(RunChanged, match=f"input.all was '{MOST_INPUTS + 1} inputs, "):
+        go(write("c"), tmp_path / "run", until="passage")
+    shards = [path for path in before if path.suffix == ".parquet"]
+    assert {path: path.stat().st_mtime_ns for path in shards} == {path: before[path] for path in shards}
 
 
 def test_changed_prompt_is_refused(recipe_file: Write, tmp_path: Path) -> None:

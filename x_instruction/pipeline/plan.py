@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from itertools import count
-from typing import Any
 
 from x_instruction.config.recipe import Recipe
 from x_instruction.engines import FAILURES
@@ -16,7 +14,7 @@ from x_instruction.pipeline.slices import Slices
 from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.pipeline.top_up import RATED
 from x_instruction.pipeline.worker import ShardTask
-from x_instruction.storage.finished import split
+from x_instruction.storage.finished import FILES, split, without_folders
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.scratch import local_cache
 from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, SLICE, ShardKey, StageKey
@@ -168,10 +166,12 @@ class Plan:
         """
         if now.unchanged(key):
             return False
-        settings, inputs = split(self.run.report(key).settings)
+        recorded = self.run.report(key).settings
+        settings, inputs = split(recorded)
         old, new = settings | inputs, now.settings(key)
         if key.stage == "passage":
-            old, new = _without_folders(old), _without_folders(new)
+            files = {FILES: recorded[FILES]} if FILES in recorded else {}
+            old, new = without_folders(old | files, new)
         changed = differences(old, new)
         if not changed or self.overwrite:
             return bool(changed)
@@ -189,16 +189,3 @@ class Plan:
             self.run.clear(PASSAGE, key.language)
         else:
             self.run.remove(key)
-
-
-def _without_folders(recorded: dict[str, Any]) -> dict[str, Any]:
-    """What passages record, with files by order and name: wherever these are, the rows are equal."""
-    found: dict[str, Any] = {}
-    numbers = count(1)
-    for name, value in recorded.items():
-        if name.startswith("input.") and "/" in name:
-            kind = "decontaminate." if name.startswith("input.decontaminate.") else ""
-            found[f"input.{kind}{next(numbers)}-{name.rpartition('/')[2]}"] = value
-        elif name not in ("corpus.paths", "corpus.decontaminate"):
-            found[name] = value
-    return found

@@ -18,7 +18,7 @@ from x_instruction.pipeline import blocks, rounds
 from x_instruction.pipeline.rounds import ROLES, last_round
 from x_instruction.pipeline.top_up import Steps
 from x_instruction.prompts import digest_of
-from x_instruction.storage.finished import Finished, fold
+from x_instruction.storage.finished import Finished, files, fold
 from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, ROUND_STAGES, ShardKey, StageKey
 
@@ -39,6 +39,7 @@ class Snapshot:
         self._shared: dict[tuple[StageKey, str], dict[str, Any]] = {}
         self._digests: dict[tuple[StageKey, str], str] = {}
         self._corpora: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, dict[str, Any]] = {}
         self.steps = Steps(settings, self.finished)
 
     def count(self, stage: StageKey, tag: str) -> int | None:
@@ -111,7 +112,9 @@ class Snapshot:
 
     def settings(self, key: ShardKey) -> dict[str, Any]:
         """Everything that decides the content of a shard, as dotted keys."""
-        return self._stage_settings(key) | self._input_digests(key)
+        inputs = self._input_digests(key)
+        corpus = self._files[key.language] if key.stage == "passage" else {}
+        return self._stage_settings(key) | inputs | corpus
 
     def unchanged(self, key: ShardKey) -> bool:
         """Whether a complete shard was made under the settings that it would be made under now."""
@@ -134,7 +137,8 @@ class Snapshot:
                 from x_instruction.corpus import sources
 
                 corpus = sources.fingerprint(self.recipe.corpus, language(key.language))
-                self._corpora[key.language] = fold({f"input.{name}": digest for name, digest in corpus.items()})
+                inputs = {f"input.{name}": digest for name, digest in corpus.items()}
+                self._corpora[key.language], self._files[key.language] = fold(inputs), files(inputs)
             return self._corpora[key.language]
         # Embeddings follow from the rated shards and the encoder.
         made_from = (source for source in self.inputs(key) if source.stage_key != EMBEDDED)

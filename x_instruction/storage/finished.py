@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import astuple, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ MOST_INPUTS = 100
 # Shards in a file of summaries at least: reading fewer reports takes no time.
 _LEAST = 100
 _INPUT = "input."
+_ALL = f"{_INPUT}all"
+# Digest of the files of a corpus with many, without their folders. Reports of earlier versions have none.
+FILES = f"{_INPUT}files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,9 @@ class _Summarizer:
 
 
 def split(recorded: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and the inputs of a report."""
+    """The settings and the inputs of a report. ``FILES`` is neither: it follows from the inputs."""
     settings = {key: value for key, value in recorded.items() if not key.startswith(_INPUT)}
-    inputs = {key: value for key, value in recorded.items() if key.startswith(_INPUT)}
+    inputs = {key: value for key, value in recorded.items() if key.startswith(_INPUT) and key != FILES}
     return settings, fold(inputs)
 
 
@@ -169,4 +173,31 @@ def fold(inputs: dict[str, Any]) -> dict[str, Any]:
     """
     if len(inputs) <= MOST_INPUTS:
         return inputs
-    return {f"{_INPUT}all": f"{len(inputs)} inputs, {hashing.digest(inputs)}"}
+    return {_ALL: f"{len(inputs)} inputs, {hashing.digest(inputs)}"}
+
+
+def files(inputs: dict[str, Any]) -> dict[str, Any]:
+    """What the report of passages lists besides many inputs, so that they may be in another folder later."""
+    if len(inputs) <= MOST_INPUTS:
+        return {}
+    return {FILES: f"{len(inputs)} inputs, {hashing.digest(_without_folders(inputs))}"}
+
+
+def without_folders(old: dict[str, Any], new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What passages record then and now, with files by order and name: wherever these are, the rows are equal."""
+    less = _ALL if FILES in old and FILES in new else FILES
+    tables = (_without_folders(recorded) for recorded in (old, new))
+    first, second = ({name: value for name, value in table.items() if name != less} for table in tables)
+    return first, second
+
+
+def _without_folders(recorded: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    numbers = count(1)
+    for name, value in recorded.items():
+        if name.startswith(_INPUT) and "/" in name:
+            kind = "decontaminate." if name.startswith(f"{_INPUT}decontaminate.") else ""
+            found[f"{_INPUT}{kind}{next(numbers)}-{name.rpartition('/')[2]}"] = value
+        elif name not in ("corpus.paths", "corpus.decontaminate"):
+            found[name] = value
+    return found
