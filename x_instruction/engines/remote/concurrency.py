@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-# Initial limit.
+# Initial limit: this, or a quarter of a ceiling that is set so high.
 _START = 64
 # Minimum number of requests per round; fewer give no reliable measurement.
 _ROUND = 16
@@ -40,7 +40,7 @@ class ConcurrencyLimiter:
     def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.ceiling = ceiling
         self.clock = clock
-        self._limit = float(min(_START, ceiling))
+        self._limit = float(min(ceiling, max(_START, ceiling // 4)))
         self._starting = True
         self._rate = self._wait = self._best_rate = 0.0
         self._best_wait = float("inf")

@@ -132,6 +132,8 @@ class Endpoints:
                 self.problem = ""
             except EngineError as error:
                 self.problem = f"; {error}"
+        if len(self.all) == 1:
+            return self.all[0]
         return min(
             self.all, key=lambda endpoint: (endpoint.pause, endpoint.is_tried, endpoint.in_flight / endpoint.limit)
         )

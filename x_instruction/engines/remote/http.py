@@ -300,10 +300,13 @@ class Client:
                 proxy=endpoint.proxy,
                 allow_redirects=False,
             ) as response:
-                reader = read if read is not None and response.content_type == "text/event-stream" else _whole
-                async with contextlib.aclosing(_chunks(response)) as chunks:
-                    status, content = await reader(chunks)
-                status = status if response.status == 200 else response.status
+                status = response.status
+                if read is not None and response.content_type == "text/event-stream":
+                    async with contextlib.aclosing(_chunks(response)) as chunks:
+                        reported, content = await read(chunks)
+                    status = reported if status == 200 else status
+                else:
+                    content = await _whole(response)
                 return self._parse(endpoint, status, response.headers, content, started)
         except _TooLarge:
             return _FailedAttempt("engine_bad_answer", f"the answer is larger than {_MAX_BYTES >> 20} MiB")
@@ -471,5 +474,10 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
         yield chunk
 
 
-async def _whole(chunks: AsyncIterator[bytes]) -> tuple[int, bytes]:
-    return 200, b"".join([chunk async for chunk in chunks])
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    # A body that is not compressed has the size of its Content-Length.
+    size = None if "Content-Encoding" in response.headers else response.content_length
+    if size is not None and size <= _MAX_BYTES:
+        return await response.read()
+    async with contextlib.aclosing(_chunks(response)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
