@@ -19,6 +19,7 @@ import pytest
 from x_instruction.errors import RecipeError, ShardError
 from x_instruction.records import Candidate, Dropped, Passage, dropped, extend, schema
 from x_instruction.storage.atomic import atomic, file_digest, sweep
+from x_instruction.storage.lock import RunBusy
 from x_instruction.storage.run_folder import BATCH, LAYOUT, RunFolder, ShardFailure, ShardReport
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 
@@ -171,11 +172,21 @@ def test_a_changed_number_of_shards_is_named(run: RunFolder) -> None:
     assert run.count(PASSAGE, "fi") == 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"shards": "many"}', '{"shards": null}'])
-def test_a_damaged_index_is_reported(run: RunFolder, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "Expecting value"),
+        ("[]", "it has a list, expected an object"),
+        ("{}", "it has the fields none, expected 'shards'"),
+        ('{"shards": 1, "more": 2}', "it has the fields shards, more, expected 'shards'"),
+        ('{"shards": "many"}', "invalid literal"),
+        ('{"shards": null}', "int"),
+    ],
+)
+def test_a_damaged_index_is_reported(run: RunFolder, text: str, says: str) -> None:
     run.finish(PASSAGE, "fi", 1)
     (run.root / "passage" / "fi" / "index.json").write_text(text)
-    with pytest.raises(ShardError, match=r"cannot read .*index.json"):
+    with pytest.raises(ShardError, match=rf"cannot read .*index.json: .*{says}.*; remove its shard and run again"):
         run.count(PASSAGE, "fi")
 
 
@@ -237,6 +248,15 @@ def test_an_exception_in_a_stage_leaves_no_shard(run: RunFolder) -> None:
     with pytest.raises(ZeroDivisionError):
         run.write(ShardReport(FI), stage())
     assert files(run) == set()
+
+
+def test_an_error_of_the_system_in_a_stage_names_the_shard_that_was_made(run: RunFolder) -> None:
+    def records() -> Iterator[Passage]:
+        yield passage(0)
+        raise OSError("no disk")
+
+    with pytest.raises(ShardError, match=r"^making .*passage/fi/00000\.parquet failed: no disk; fix this and run the"):
+        run.write(ShardReport(FI), records())
 
 
 def test_an_exception_in_a_stage_keeps_the_old_shard(run: RunFolder) -> None:
@@ -460,15 +480,63 @@ def test_columns_and_dropped_rows(run: RunFolder) -> None:
         list(run.dropped(FI))
 
 
-def test_a_shard_that_was_replaced_is_compared_again(run: RunFolder) -> None:
+def test_a_shard_is_compared_once_and_again_when_it_was_replaced(run: RunFolder) -> None:
     run.write(ShardReport(FI), [passage(0)])
     assert list(run.read(FI)) == [passage(0)]
     content, before = bytearray(run.path(FI).read_bytes()), run.path(FI).stat()
     content[40] ^= 1
     run.path(FI).write_bytes(content)
+    os.utime(run.path(FI), ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run.sound(FI) == run.path(FI), "a file of the same size and time is that which was compared"
     os.utime(run.path(FI), ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    with pytest.raises(ShardError, match="is damaged"):
+    with pytest.raises(
+        ShardError, match=r"is damaged: .*; remove the files of this shard and run the same command again"
+    ):
         list(run.read(FI))
+
+
+def test_dropped_rows_and_columns_of_another_schema_are_named(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [passage(0), dropped("a", "broken")])
+    kept, lost = run.path(FI).read_bytes(), run.path(FI, ".dropped.parquet").read_bytes()
+    run.path(FI, ".report.json").write_text(json.dumps(ShardReport(FI).as_json()))
+    run.path(FI).write_bytes(lost)
+    run.path(FI, ".dropped.parquet").write_bytes(kept)
+    with pytest.raises(
+        ShardError, match=r"00000\.dropped\.parquet has other columns than the dropped rows of a shard of"
+    ):
+        list(run.dropped(FI))
+    for read in (run.columns, lambda key: list(run.batches(key))):
+        with pytest.raises(ShardError, match=r"00000\.parquet has other columns than a passage shard of this version"):
+            read(FI)
+
+
+def test_batches_are_the_records_of_a_shard(run: RunFolder) -> None:
+    run.write(ShardReport(FI), [passage(number) for number in range(BATCH + 1)])
+    batches = list(run.batches(FI))
+    assert [batch.num_rows for batch in batches] == [BATCH, 1]
+    assert [row for batch in batches for row in batch["id"].to_pylist()] == run.columns(FI)["id"].to_pylist()
+    os.utime(run.path(FI), (0, 0))
+    run.path(FI).write_bytes(run.path(FI).read_bytes() + b" ")
+    with pytest.raises(ShardError, match="is damaged"):
+        next(run.batches(FI))
+
+
+def test_models_are_in_a_folder_of_their_own(run: RunFolder) -> None:
+    folder = run.model("rater-1")
+    assert folder == run.root / "models" / "rater-1"
+    for name in ("rater-1", "rater-2"):
+        (run.model(name) / "part").mkdir(parents=True)
+    run.remove_model("rater-1")
+    assert list((run.root / "models").iterdir()) == [run.model("rater-2")]
+
+
+def test_a_run_is_held_once_and_by_ranks_beside_each_other(run: RunFolder) -> None:
+    with run.lock():
+        assert (run.root / ".lock").exists()
+        with pytest.raises(RunBusy, match="another run is at work in"), RunFolder(run.root).lock():
+            pass
+    with run.lock(0, 2), run.lock(1, 2):
+        assert sorted(path.name for path in run.root.glob(".lock*")) == [".lock-0-of-2", ".lock-1-of-2"]
 
 
 def test_request_caches_and_where_they_are_used(run: RunFolder, tmp_path: Path) -> None:
