@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from x_instruction.config.model import Model
 from x_instruction.engines import open_engine
@@ -16,6 +17,8 @@ from x_instruction.engines.local.transformers import with_adapter
 from x_instruction.errors import EngineError, TrainingError
 from x_instruction.training.tokenization import ExampleEncoder
 
+# JSON, but no object; too deep; not JSON.
+ODD = ("[]", "3", "null", '"x"', "[" * 100_000, "{")
 pytestmark = pytest.mark.filterwarnings("ignore:Torch was not compiled")
 
 
@@ -80,3 +83,48 @@ def test_a_pickled_adapter_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"has no adapter_model\.safetensors, and pickled weights can run code"):
         with_adapter(torch.nn.Linear(1, 1), str(tmp_path), "base")  # type: ignore[arg-type]
     assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *((name, content) for name in ("config.json", "tokenizer.json", "tokenizer_config.json") for content in ODD),
+        ("config.json", '{"model_type": "llama", "hidden_size": -3}'),
+        ("config.json", '{"model_type": ["llama"]}'),
+        ("tokenizer.json", '{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}'),
+        ("tokenizer_config.json", '{"bos_token": 7}'),
+        ("tokenizer_config.json", '{"added_tokens_decoder": 3}'),
+        ("special_tokens_map.json", "[]"),
+    ],
+)
+def test_files_that_hold_something_else_are_reported_in_one_line(
+    tiny_model: Path, tmp_path: Path, file: str, content: str
+) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny_model, folder)
+    (folder / file).write_text(content, "utf-8")
+    with pytest.raises(EngineError, match=r"^cannot load '.*odd' as a causal language model: .+") as found:
+        open_engine(Model(name=str(folder)))
+    assert "\n" not in str(found.value)
+    with pytest.raises(TrainingError, match=r"^cannot load the tokenizer and configuration of '.*odd': .+"):
+        ExampleEncoder(str(folder))
+
+
+@pytest.mark.parametrize("tokens", ['"x"', "[1e400]", "[[1]]"])
+def test_end_tokens_that_are_no_ids_are_reported(tiny_model: Path, tmp_path: Path, tokens: str) -> None:
+    shutil.copytree(tiny_model, tmp_path / "odd")
+    (tmp_path / "odd" / "generation_config.json").write_text(f'{{"eos_token_id": {tokens}}}', "utf-8")
+    with pytest.raises(EngineError, match=r"eos_token_id .*, expected ids of tokens|cannot load .*odd"):
+        open_engine(Model(name=str(tmp_path / "odd")))
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "partial"
+    shutil.copytree(tiny_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("q_proj.weight"))
+    save_file(
+        {name: one for name, one in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(EngineError, match=rf"its files lack 1 of its weights, such as {lost}; download it again"):
+        open_engine(Model(name=str(folder)))

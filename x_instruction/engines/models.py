@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from x_instruction.engines import embedded
-from x_instruction.errors import EngineError
+from x_instruction.errors import EngineError, XInstructionError
 
 # Only this many bytes at each end of a file are hashed: enough to tell two weight files of equal size apart without
 # reading gigabytes at every start.
@@ -78,8 +80,22 @@ def locate(name: str, revision: str = "main") -> ModelFiles:
     return _from_hub(name, revision)
 
 
-def load_failure(error: Exception) -> str:
-    """Why a model or tokenizer cannot be loaded, in one line."""
+@contextlib.contextmanager
+def loading(what: str, kind: type[XInstructionError] = EngineError) -> Iterator[None]:
+    """Say in one line why files of a model cannot be loaded.
+
+    Args:
+        what: what is loaded, for the message.
+        kind: the error to raise.
+    """
+    try:
+        yield
+    # The files come from strangers, and libraries raise what they run into. That of tokenizers is a plain Exception.
+    except Exception as error:
+        raise kind(f"cannot load {what}: {_failure(error)}") from error
+
+
+def _failure(error: Exception) -> str:
     text = str(error).strip()
     if "trust_remote_code" in text:
         return "it needs code that comes with the model, which is never run; name a model that transformers supports"

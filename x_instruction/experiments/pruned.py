@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 from x_instruction import hashing
 from x_instruction.engines.embedded import hub_id_and_form
-from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS, ModelFiles, load_failure, locate
+from x_instruction.engines.local.transformers import load_network
+from x_instruction.engines.models import PLAIN, ModelFiles, loading, locate
 from x_instruction.errors import EngineError, MissingExtra
 from x_instruction.storage.atomic import sweep, temporary_for
 
 try:
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import logging as library_logging
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "transformers", "transformers") from error
@@ -83,7 +83,8 @@ def prune(
     """
     library_logging.disable_progress_bar()
     files = locate(model)
-    tokenizer = _load(AutoTokenizer, model, files, **PLAIN)
+    with loading(f"{model!r} as a causal language model"):
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, **PLAIN)
     table = _table(tokenizer, model)
     texts = list(dict.fromkeys(texts))
     encoded = _encode(tokenizer, texts)
@@ -97,13 +98,6 @@ def prune(
         _write(model, files, tokenizer, kept, dtype, folder, lambda made: _verify(made, texts, encoded, kept))
     size = sum(path.stat().st_size for path in folder.iterdir())
     return Pruned(folder, len(table["model"]["vocab"]), len(kept), size)
-
-
-def _load(kind: Any, model: str, files: ModelFiles, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(files.folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise EngineError(f"cannot load {model!r} as a causal language model: {load_failure(error)}") from error
 
 
 def _table(tokenizer: PreTrainedTokenizerBase, model: str) -> dict[str, Any]:
@@ -174,9 +168,9 @@ def _write(
     verify: Callable[[Path], None],
 ) -> None:
     """Write the cut model under a temporary name, verify it and rename it."""
-    network = _cut_network(
-        _load(AutoModelForCausalLM, model, files, dtype=getattr(torch, dtype), **PLAIN_WEIGHTS), kept
-    )
+    with loading(f"{model!r} as a causal language model"):
+        network = load_network(files.folder, dtype=getattr(torch, dtype))
+    network = _cut_network(network, kept)
     work = temporary_for(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

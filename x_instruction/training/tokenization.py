@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN, load_failure, locate
+from x_instruction.engines.models import PLAIN, loading, locate
 from x_instruction.errors import MissingExtra, TrainingError
 from x_instruction.training.job import TrainingExample
 
@@ -54,13 +54,9 @@ class ExampleEncoder:
     def __init__(self, name: str, revision: str = "main") -> None:
         files = locate(name, revision)
         self.model = files.name
-        try:
+        with loading(f"the tokenizer and configuration of {name!r}", TrainingError):
             self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **PLAIN)
             config = AutoConfig.from_pretrained(files.folder, **PLAIN)
-        except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(
-                f"cannot load the tokenizer and configuration of {name!r}: {load_failure(error)}"
-            ) from error
         self.encoder = PromptEncoder(self.tokenizer, self.model)
         self.truncate, self.chat = self.encoder.truncate, self.encoder.chat
         self.context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)

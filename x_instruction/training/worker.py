@@ -31,8 +31,8 @@ from typing import Any
 from x_instruction.config.section import loads, without_folder
 from x_instruction.config.training import TrainConfig
 from x_instruction.engines.embedded import hub_id_and_form
-from x_instruction.engines.local.transformers import with_adapter
-from x_instruction.engines.models import PLAIN_WEIGHTS, load_failure, locate
+from x_instruction.engines.local.transformers import load_network, with_adapter
+from x_instruction.engines.models import loading, locate
 from x_instruction.errors import MissingExtra, TrainingError, XInstructionError
 from x_instruction.processes import end_with_parent
 from x_instruction.storage.atomic import atomic
@@ -45,7 +45,7 @@ try:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
+    from transformers import PreTrainedModel, TrainerCallback
     from transformers.utils import logging as library_logging
     from trl import SFTConfig
 except ModuleNotFoundError as error:
@@ -168,10 +168,8 @@ def _network(job: TrainJob, device: str) -> PreTrainedModel:
     files = locate(job.model.name, job.model.revision)
     options = _loading(job.train, device)
     library_logging.disable_progress_bar()
-    try:
-        network = AutoModelForCausalLM.from_pretrained(files.folder, **options, **PLAIN_WEIGHTS)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise TrainingError(f"cannot load {job.model.name!r} for training: {load_failure(error)}") from error
+    with loading(f"{job.model.name!r} for training", TrainingError):
+        network = load_network(files.folder, **options)
     if job.model.adapter:
         return with_adapter(network, job.model.adapter, job.model.name, trainable=True)
     _check_targets(network, job.train)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from x_instruction.engines.models import PLAIN, load_failure, locate
+from x_instruction.engines.models import PLAIN, loading, locate
 from x_instruction.errors import EngineError, MissingExtra
 
 try:
@@ -101,13 +101,10 @@ def _load(name: str, folder: Path) -> Any:
             f"{name!r} is not a sentence encoder (it has no modules.json): name a model in sentence-transformers "
             "format, or 'embedded'"
         )
-    try:
-        with _quiet():
-            # bfloat16 is about 100 times slower on CPUs without matrix instructions, and encoders fit on any GPU.
-            options = {"dtype": torch.float32, "use_safetensors": True}
-            return SentenceTransformer(str(folder), local_files_only=True, model_kwargs=options, **PLAIN)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise EngineError(f"cannot load {name!r} as a sentence encoder: {load_failure(error)}") from error
+    with loading(f"{name!r} as a sentence encoder"), _quiet():
+        # bfloat16 is about 100 times slower on CPUs without matrix instructions, and encoders fit on any GPU.
+        options = {"dtype": torch.float32, "use_safetensors": True}
+        return SentenceTransformer(str(folder), local_files_only=True, model_kwargs=options, **PLAIN)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from x_instruction.engines import (
     always,
 )
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS, load_failure, locate
+from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS, loading, locate
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, MissingExtra
 
@@ -78,14 +78,9 @@ class TransformersEngine:
         if self.device.type == "cpu":
             torch.set_num_threads(settings.threads)
         library_logging.disable_progress_bar()
-        try:
+        with loading(f"{settings.name!r} as a causal language model"):
             self.tokenizer = _tokenizer(files.folder, files.revision)
-            self.network = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype, **PLAIN_WEIGHTS)
-            self.network = self.network.to(self.device).eval()
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise EngineError(
-                f"cannot load {settings.name!r} as a causal language model: {load_failure(error)}"
-            ) from error
+            self.network = load_network(files.folder, dtype=dtype).to(self.device).eval()
         if settings.adapter:
             self.network = with_adapter(self.network, settings.adapter, settings.name).merge_and_unload().eval()
             self.model = f"{self.model}+{locate(settings.adapter).name}"
@@ -413,7 +408,28 @@ class TransformersEngine:
     def _end_tokens(self) -> set[int]:
         ids = self.network.generation_config.eos_token_id
         listed = ids if isinstance(ids, list) else [ids]
-        return {int(token) for token in [*listed, self.tokenizer.eos_token_id] if token is not None}
+        found = [token for token in [*listed, self.tokenizer.eos_token_id] if token is not None]
+        if not all(isinstance(token, int) for token in found):
+            raise EngineError(
+                f"generation_config.json of {self.model} has the eos_token_id {ids!r}, expected ids of tokens"
+            )
+        return set(found)
+
+
+def load_network(folder: Path, **options: Any) -> PreTrainedModel:
+    """The causal language model in a folder.
+
+    Args:
+        folder: its files.
+        options: arguments of ``from_pretrained``.
+
+    Raises:
+        ValueError: weights are missing. transformers would replace them with random numbers.
+    """
+    network, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options, **PLAIN_WEIGHTS)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"its files lack {len(missing)} of its weights, such as {missing[0]}; download it again")
+    return network
 
 
 def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: bool = False) -> Any:
@@ -449,7 +465,9 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
             model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
         loaded = set(get_peft_model_state_dict(model, save_embedding_layers=False))
         stored = set(load_file(weights))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, UserWarning),
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
     # For an adapter of the embedding or head, peft also stores the base's own weights; these need not be loaded.
