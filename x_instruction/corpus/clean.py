@@ -6,8 +6,6 @@ import re
 import unicodedata
 from functools import cache
 
-from x_instruction.corpus.characters import code_points
-
 # Scripts whose spelling needs joiners: Arabic and related scripts, N'Ko, Indic, Tibetan, Myanmar, Khmer, Mongolian.
 _JOINING = (
     "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua880-\uaaff\ufb50-\ufdff\ufe70-\ufefc\U0001e900-\U0001e95f"
@@ -41,8 +39,8 @@ _BLANK_LINES = re.compile("\n{3,}")
 # Mojibake: UTF-8 decoded as Latin-1 or Windows-1252. A lead byte's character, then as many as that byte announces.
 _TAIL = "[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 _MOJIBAKE = re.compile(f"[\xc2-\xdf]{_TAIL}|[\xe0-\xef]{_TAIL}{{2}}|[\xf0-\xf4]{_TAIL}{{3}}")
-# The first combining mark that counts as damaged at the start of a word, and code points from there to the last one.
-_FIRST_MARK, _MARKS = 0x0900, 0x0ED4
+# From the first to the last combining mark that counts as damaged at the start of a word.
+_NEAR_MARKS = re.compile("[\u0900-\u17d3]")
 _MOJIBAKE_LEADS = re.compile(f"[\xc2-\xf4]{_TAIL}")
 
 
@@ -127,7 +125,7 @@ def broken(text: str) -> int:
     if text.isascii():
         return 0
     count = 0
-    if (code_points(text) - _FIRST_MARK < _MARKS).any():
+    if _NEAR_MARKS.search(text):
         # With a space before the text, one pattern finds a mark at its beginning too.
         count = len(_orphan_mark().findall(f" {text}"))
     if _MOJIBAKE_LEADS.search(text):
