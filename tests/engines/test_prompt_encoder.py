@@ -6,11 +6,14 @@ import multiprocessing
 import re
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Sequence, Split
 
 from x_instruction.engines.conversation import without_system
 from x_instruction.engines.local import chat_template
@@ -111,6 +114,26 @@ def test_templates_render_in_threads_and_in_forked_processes(tokenizer: Any) -> 
     assert texts() == answers.get(timeout=120) == expected
     forked.join()
     assert forked.exitcode == 0
+
+
+def test_a_tokenizer_whose_pattern_gives_up_is_named(tokenizer: Any) -> None:
+    made = encoder(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = Sequence([Split(Regex("(a+)+b"), "isolated"), backend.pre_tokenizer])
+    text = "a" * 2_000
+    calls: list[Callable[[], object]] = [
+        lambda: made.prompt(text),
+        lambda: made.prompts([text, "b"]),
+        lambda: made.prompt((("user", text),)),
+        lambda: made.prompts([(("user", text),)]),
+        lambda: made.text(text),
+        lambda: made.truncate(text, 4),
+    ]
+    for call in calls:
+        with pytest.raises(
+            EngineError, match=r"^the tokenizer of tiny fails on a text: .*retry-limit.*; use another mod"
+        ):
+            call()
 
 
 def test_an_interrupted_rendering_leaves_no_text_behind(tokenizer: Any) -> None:

@@ -89,7 +89,7 @@ def by_encoding(tokenizer: Any) -> Truncate:
 @given(st.text("aäjrvi น้ำঘ্ট\n😀\u0301\u200b", max_size=60), st.integers(0, 40), st.floats(0, 1))
 def test_truncation_is_as_it_is_defined(tiny_model: Path, text: str, tokens: int, share: float) -> None:
     tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
-    truncate, defined = TokenTruncate(lambda: tokenizer), by_encoding(tokenizer)
+    truncate, defined = TokenTruncate(lambda: tokenizer, "tiny"), by_encoding(tokenizer)
     assert truncate(text, tokens) == defined(text, tokens)
     assert fits(text, tokens, truncate) == (defined(text, tokens) == text)
     assert shorten(text, tokens, truncate, share) == shorten(text, tokens, defined, share)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def truncator(tokenizer: str | None) -> Truncate:
     if tokenizer is None:
         return truncate_by_bytes
     loaded = _loaded(tokenizer)
-    return TokenTruncate(lambda: loaded)
+    return TokenTruncate(lambda: loaded, tokenizer)
 
 
 def token_counter(tokenizer: str) -> Callable[[str], int]:
@@ -86,6 +87,22 @@ def _loaded(tokenizer: str) -> Any:
     return loaded
 
 
+@contextlib.contextmanager
+def tokenizing(model: str) -> Iterator[None]:
+    """Name the model if its tokenizer fails on a text, such as with a pattern that gives up after many attempts.
+
+    Raises:
+        EngineError: it does.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # The error of Rust code is no Exception, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise EngineError(f"the tokenizer of {model} fails on a text: {error}; use another model") from error
+
+
 class TokenTruncate:
     """A ``Truncate`` by the tokens of a tokenizer, without special tokens.
 
@@ -93,10 +110,12 @@ class TokenTruncate:
 
     Args:
         tokenizer: returns the tokenizer, which takes special tokens for text and neither truncates nor pads.
+        model: its name, for messages.
     """
 
-    def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
+    def __init__(self, tokenizer: Callable[[], Tokenizer], model: str) -> None:
         self._tokenizer = tokenizer
+        self._model = model
         self._number = lru_cache(maxsize=4)(self._count)
         self._ends = lru_cache(maxsize=2)(self._find_ends)
 
@@ -116,11 +135,13 @@ class TokenTruncate:
 
     def _count(self, text: str) -> int:
         # Offsets are half of the work, and only a text that is too long needs them.
-        return len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
+        with tokenizing(self._model):
+            return len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
 
     def _find_ends(self, text: str) -> list[int]:
         """Where each token of a text ends."""
-        return [end for _, end in self._tokenizer().encode(text, add_special_tokens=False).offsets]
+        with tokenizing(self._model):
+            return [end for _, end in self._tokenizer().encode(text, add_special_tokens=False).offsets]
 
 
 def fits(text: str, tokens: int, truncate: Truncate) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from x_instruction.engines import Prompt
 from x_instruction.engines.conversation import without_system
 from x_instruction.engines.local.chat_template import TemplateFailed, TemplateRefused, Turns, render
-from x_instruction.engines.truncation import TokenTruncate
+from x_instruction.engines.truncation import TokenTruncate, tokenizing
 from x_instruction.errors import EngineError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class PromptEncoder:
         self.model = model
         self.chat = bool(tokenizer.chat_template)
         self.thinks = bool(enable_thinking)
-        self.truncate = TokenTruncate(lambda: self._backend(True))
+        self.truncate = TokenTruncate(lambda: self._backend(True), model)
 
     def prompt(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt to be continued. An empty one is the token that begins texts, or else ends them.
@@ -71,7 +71,8 @@ class PromptEncoder:
         for chat, texts in ((False, self._plain_wholes(distinct)), (True, self._rendered_wholes(distinct))):
             if texts:
                 # A rendered conversation has its special tokens.
-                found = self._backend(not chat).encode_batch_fast(list(texts.values()), add_special_tokens=not chat)
+                with tokenizing(self.model):
+                    found = self._backend(not chat).encode_batch_fast(list(texts.values()), add_special_tokens=not chat)
                 encoded |= zip(texts, (encoding.ids for encoding in found), strict=True)
         return {prompt: encoded.get(prompt) or self.prompt(prompt) for prompt in distinct}
 
@@ -108,7 +109,8 @@ class PromptEncoder:
         found = self._as_taken(turns)
         if not self._has_control_token(found):
             [whole] = self._rendered([found], generation_prompt)
-            return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
+            with tokenizing(self.model):
+                return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
         contents = "\n".join(content for _, content in found)
         # A noncharacter, which no text has, in place of each control token of a content.
         mark = "\ufdd0"
@@ -173,7 +175,8 @@ class PromptEncoder:
         return self._plain_part(text, special)
 
     def _plain_part(self, text: str, special: bool) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
+        with tokenizing(self.model):
+            return list(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
 
     def _rendered(self, conversations: Sequence[Turns], generation_prompt: bool) -> list[str]:
         try:
