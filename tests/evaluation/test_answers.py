@@ -22,6 +22,7 @@ from x_instruction.evaluation.answers import (
     read_folder,
     read_questions,
     system_name,
+    system_report,
 )
 from x_instruction.languages import language
 
@@ -247,6 +248,15 @@ def test_invalid_answer_files_are_refused(lines: list[object], message: str, tmp
     assert message in errors
     assert "fi/answer.fi.a.eval.jsonl" in errors
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000])
+def test_a_damaged_report_of_a_system_is_named(tmp_path: Path, text: str) -> None:
+    answers = tmp_path / "answer.fi.mine.eval.jsonl"
+    assert system_report(answers) is None
+    (tmp_path / "answer.fi.mine.report.json").write_text(text, "utf-8")
+    with pytest.raises(CorpusError, match=r"answer\.fi\.mine\.report\.json is damaged \(.+\): remove it"):
+        system_report(answers)
 
 
 def test_missing_languages_and_systems_are_reported(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from x_instruction.evaluation.held_out import (
     bits_per_byte,
     difference,
     held_out_files,
+    load,
     measure,
     read,
     summary,
@@ -317,6 +318,13 @@ def test_rows_in_the_language_of_the_answer_keep_their_prompt(row: Row, everywhe
     if everywhere or row.tag:
         return
     assert with_cue([row])[0].tagged_prompt == asked.replace("In Finnish", "Answer in Finnish")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"metrics": 1, "results": 3}', "[" * 100_000])
+def test_a_file_that_holds_no_results_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "held.json").write_text(text, "utf-8")
+    with pytest.raises(CorpusError, match=r"held\.json is not a file of results \(.+\): name one that"):
+        load(tmp_path / "held.json")
 
 
 def test_a_tag_changes_bits_and_not_the_scored_text(engine: TransformersEngine, rows: list[Row]) -> None:

@@ -23,7 +23,7 @@ from x_instruction.config.corpus import Corpus
 from x_instruction.config.recipe import Recipe, load
 from x_instruction.config.section import toml_value
 from x_instruction.corpus.sources import Document, read
-from x_instruction.errors import CorpusError, RecipeError, RunChanged
+from x_instruction.errors import CorpusError, RecipeError, RunChanged, ShardError
 from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.execute import execute
@@ -354,6 +354,26 @@ def test_seeds_of_removed_languages_are_not_used(looped: Callable[..., Recipe], 
         models.seeds()
         tags.append({pair.language for pair in models._pairs("generator", 0, "")})
     assert tags == [{"fi", "th"}, {"fi"}]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "[" * 100_000, None])
+def test_a_damaged_file_beside_seeds_or_a_model_is_named(
+    looped: Callable[..., Recipe], tmp_path: Path, text: str | None
+) -> None:
+    def damage(path: Path) -> None:
+        path.unlink(missing_ok=True) if text is None else path.write_text(text, "utf-8")
+
+    run, recipe = RunFolder(tmp_path / "run"), looped()
+    Models(run, recipe, False, lambda text: None).seeds()
+    damage(run.root / "seeds" / "fi.report.json")
+    with pytest.raises(ShardError, match=r"^cannot read .*seeds/fi\.report\.json: .*; remove fi\.jsonl and run again"):
+        Models(run, recipe, False, lambda text: None).seeds()
+    run.model("generator-0").mkdir(parents=True)
+    damage(run.model("generator-0") / "made.json")
+    with pytest.raises(
+        ShardError, match=r"^cannot read .*generator-0/made\.json: .*; remove .*generator-0 and run again"
+    ):
+        Models(run, recipe, False, lambda text: None).missing("generator", 0)
 
 
 def test_models_can_be_trained_without_a_run(looped: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from x_instruction.engines.fingerprint import fingerprint
 from x_instruction.engines.request_cache import RequestCache
 from x_instruction.errors import CorpusError, Difference, RecipeError, RunChanged, UnknownLanguage, differences
 from x_instruction.evaluation.spending import budget_for
-from x_instruction.hashing import derive_seed, digest
+from x_instruction.hashing import derive_seed, digest, unsealed
 from x_instruction.languages import Language, language
 from x_instruction.mixing.tags import SEPARATOR, format_tag
 from x_instruction.prompts.answer import frame
@@ -363,12 +363,11 @@ def system_report(path: Path) -> Json | None:
         CorpusError: it is damaged.
     """
     try:
-        found: Json = json.loads(_beside(path, ".report.json").read_text("utf-8"))
+        return unsealed(json.loads(_beside(path, ".report.json").read_text("utf-8")))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise CorpusError(f"{_beside(path, '.report.json')} is not JSON ({error}): remove it") from None
-    return found
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CorpusError(f"{_beside(path, '.report.json')} is damaged ({error}): remove it") from None
 
 
 def _failures(answers: Iterable[tuple[str, ...] | Failed]) -> dict[str, int]:

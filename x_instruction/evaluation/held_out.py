@@ -409,7 +409,7 @@ def load(path: Path) -> Measurement:
         table = json.loads(path.read_text("utf-8"))
         del table["metrics"]
         return Measurement(**table | {"results": tuple(RowResult(**row) for row in table["results"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorpusError(
             f"{path} is not a file of results ({error}): name one that `x-instruction eval held-out --out` wrote"
         ) from None

@@ -6,7 +6,6 @@ under the settings it would use.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from x_instruction.diversify.report import describe
 from x_instruction.errors import RecipeError, differences
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.execute import execute
-from x_instruction.pipeline.models import MADE, Models
+from x_instruction.pipeline.models import Models, made
 from x_instruction.pipeline.progress import Progress
 from x_instruction.pipeline.snapshot import Snapshot
 from x_instruction.records import Curated
@@ -162,8 +161,8 @@ def _parts(run: RunFolder, variant: Recipe) -> Iterator[tuple[Path, Callable[[Ru
 
 
 def _same_model(models: Models, model: Path, role: str, round: int, tag: str, old: RunFolder) -> bool:
-    made = old.root / model / MADE
-    return made.exists() and not differences(json.loads(made.read_text("utf-8")), models.settings(role, round, tag))
+    folder = old.root / model
+    return folder.is_dir() and not differences(made(folder), models.settings(role, round, tag))
 
 
 def _same_shards(run: RunFolder, variant: Recipe, stage: StageKey, tag: str, old: RunFolder) -> bool:

@@ -39,7 +39,7 @@ from x_instruction.seed.collect import collect, provenance
 from x_instruction.seed.files import seed_files
 from x_instruction.seed.pairs import Pair, read_pairs
 from x_instruction.storage.atomic import file_digest
-from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.run_folder import RunFolder, table_of
 from x_instruction.storage.shard_key import PASSAGE, ShardKey, StageKey
 from x_instruction.training.job import RESULT, TrainingExample, TrainJob, TrainResult
 from x_instruction.training.launch import launch
@@ -50,6 +50,15 @@ if TYPE_CHECKING:
 
 MADE = "made.json"
 _TASKS: dict[str, Literal["instructions", "ratings"]] = {"generator": "instructions", "rater": "ratings"}
+
+
+def made(model: Path) -> dict[str, Any]:
+    """The settings that a model of a run was trained under.
+
+    Raises:
+        ShardError: their file is missing or damaged.
+    """
+    return table_of(model / MADE, f"remove {model} and run again")
 
 
 class Models:
@@ -114,7 +123,7 @@ class Models:
         target = folder(self.run, role, round, tag)
         if not target.is_dir():
             return True
-        old = json.loads((target / MADE).read_text("utf-8"))
+        old = made(target)
         changed = differences(old, self.settings(role, round, tag))
         if changed and not self.overwrite:
             raise RunChanged(f"model {target.name}", changed)
@@ -236,7 +245,7 @@ class Models:
         settings = self.recipe.seeds
         out = self.run.root / "seeds" / f"{of.tag}.jsonl"
         if out.exists():
-            old = json.loads(out.with_suffix(".report.json").read_text("utf-8"))
+            old = table_of(out.with_suffix(".report.json"), f"remove {out.name} and run again")
             now = provenance(sources, settings)
             changed = [key for key in now if old.get(key) != now[key]]
             if not changed:

@@ -631,6 +631,19 @@ def _writer(stream: IO[bytes], fixed: pa.Schema) -> Iterator[Callable[[list[Any]
         yield write
 
 
+def table_of(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a JSON file of a run.
+
+    Raises:
+        ShardError: the file is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ShardError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
+    return parsed(str(path), data, unsealed, remedy)
+
+
 def parsed(name: str, data: bytes, read: Callable[[Any], Read], remedy: str) -> Read:
     """What a JSON file of a run says.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from x_instruction.config.recipe import Recipe
 from x_instruction.config.section import flatten
 from x_instruction.errors import RecipeError, differences
 from x_instruction.pipeline.estimate import CorpusSample
-from x_instruction.pipeline.models import MADE
+from x_instruction.pipeline.models import made
 from x_instruction.pipeline.rates import ASKED, Rates
 from x_instruction.storage.location import open_run
-from x_instruction.storage.run_folder import RunFolder
+from x_instruction.storage.run_folder import RunFolder, table_of
 from x_instruction.storage.shard_key import CURATED, PASSAGE, StageKey
 from x_instruction.training.job import RESULT
 
@@ -208,9 +207,8 @@ def _loading(run: RunFolder) -> float:
 
 def _training(run: RunFolder, role: str) -> float | None:
     """Seconds for a row of an epoch, of the first model of a role."""
-    for made in sorted((run.root / "models").glob(f"{role}-0*/{RESULT}")):
-        result = json.loads(made.read_text("utf-8"))
-        used = json.loads((made.parent / MADE).read_text("utf-8"))
-        rows = float(result["steps"] * used["train.batch_size"])
+    for file in sorted((run.root / "models").glob(f"{role}-0*/{RESULT}")):
+        result = table_of(file, f"remove {file.parent} and run again")
+        rows = float(result["steps"] * made(file.parent)["train.batch_size"])
         return float(result["seconds"]) / max(1.0, rows)
     return None
