@@ -85,7 +85,7 @@ def _check_config(folder: Path, name: str, manifest: Manifest, cache: str) -> No
                     raise ShardError(
                         f"{config}, {way}: split {split} reads back as {rows}, expected {expected}: {REBUILD}"
                     )
-    except (DatasetsError, pa.ArrowInvalid, ValueError, KeyError) as error:
+    except (DatasetsError, pa.ArrowException, ValueError, KeyError) as error:
         raise ShardError(f"{config}: does not load: {error}: {REBUILD}") from error
 
 

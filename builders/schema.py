@@ -152,8 +152,11 @@ class Content:
 
         Raises:
             KeyError: A column is missing.
+            ValueError: A column has another type.
         """
-        rows = rows.select(list(self._columns)).cast(arrow_schema())
+        rows = rows.select(list(self._columns))
+        if rows.schema.types != arrow_schema().types:
+            raise ValueError(f"the columns have the types {', '.join(map(str, rows.schema.types))}")
         for name, digests in self._columns.items():
             for chunk in filter(len, rows[name].chunks):
                 for digest, part in zip(digests, _buffers(chunk), strict=True):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import random
 
 import datasets
 import factories
@@ -120,11 +121,19 @@ def test_rows_have_one_digest_however_they_are_stored(kit):
         table,
         pa.concat_tables([table.slice(0, 1), table.slice(1, 0), table.slice(1, 4), table.slice(5)]),
         pa.Table.from_pylist(table.to_pylist(), table.schema),
-        table.set_column(table.schema.get_field_index("url"), "url", table["url"].cast(pa.large_string())),
         table.set_column(table.schema.get_field_index("p_best"), "p_best", below),
         pa.concat_tables([table.slice(3), table]).slice(6),
     ]
     assert len({content(one) for one in stored}) == 1
+
+
+def test_columns_of_another_type_have_no_digest(kit):
+    table = published(factories.batch([kit.curated("sw", 1)]))
+    place = table.schema.get_field_index("url")
+    with pytest.raises(ValueError, match="have the types string, string"):
+        content(table.set_column(place, "url", table["url"].cast(pa.binary())))
+    with pytest.raises(KeyError):
+        content(table.remove_column(place))
 
 
 def test_bits_between_texts_and_below_numbers_are_told_apart(kit):
@@ -141,6 +150,30 @@ def test_bits_between_texts_and_below_numbers_are_told_apart(kit):
         assert len(found) == 2
     split = [["ab", "c"], ["a", "bc"]]
     assert len({content(pa.Table.from_pylist([like | {"id": id} for id in ids], arrow_schema())) for ids in split}) == 2
+
+
+def test_a_flipped_bit_in_a_cache_changes_the_content(kit):
+    """The bytes of a cache are read without a check, so every one of them that holds a value counts."""
+    rows = [kit.curated("sw", n, p_best=None if n % 2 else 0.5, url=f"https://a.org/{n}") for n in range(5)]
+    table = published(factories.batch(rows))
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    written, before = stream.getvalue().to_pybytes(), content(table)
+    chance = random.Random(0)
+    found = 0
+    for place in chance.choices(range(len(written)), k=1_500):
+        changed = bytearray(written)
+        changed[place] ^= 1 << chance.randrange(8)
+        try:
+            read = pa.ipc.open_stream(bytes(changed)).read_all()
+            equal = content(read) == before
+        except (pa.ArrowException, OSError, KeyError, ValueError):
+            equal = False
+        found += not equal
+        # What is left are padding, what is stored below a null, and counts of nulls.
+        assert not equal or read.to_pylist() == table.to_pylist()
+    assert found > 500
 
 
 def content(table):
