@@ -110,6 +110,7 @@ def main() -> None:
             f"| {name} | {found[small]:.2f} s | {found[large]:.2f} s | {1e6 * added[name]:.0f} µs | "
             f"{added[name] / added['pyarrow']:.1f} |\n"
         )
+    sys.stdout.write(f"build: {1 / added['build']:,.0f} rows a second\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _BLOCK = 4_096
 _DENSE = 8
 
 
-def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], n: int) -> float | None:
+def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], longest: int) -> list[float | None]:
     """Distinct-n (Li et al., NAACL 2016): share of distinct n-grams among all n-grams, 0 to 1; None without n-grams.
 
     It decreases with the size of any set, so only compare sets of the same size.
@@ -23,25 +23,37 @@ def distinct_ngrams(words: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
     Args:
         words: the words of all texts one after another, as numbers from 0.
         lengths: number of words of each text.
-        n: words of an n-gram.
+        longest: words of the longest n-grams.
+
+    Returns:
+        The shares for 1 word, 2 words, up to ``longest``.
     """
-    # Words from each one to the end of its text.
-    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
-    starts = np.flatnonzero(left >= n)
-    if not len(starts):
-        return None
-    grams, size = words[starts], int(words.max()) + 1
-    most = size
-    for place in range(1, n):
+    size = int(words.max(initial=0)) + 1
+    # The last word of each n-gram, and how many follow in its text.
+    last = np.arange(len(words))
+    left = np.repeat(np.cumsum(lengths), lengths) - last - 1
+    grams, most = words, size
+    shares = [_distinct(grams, most)]
+    for _ in range(1, longest):
         if most > np.iinfo(np.int64).max // size:
             grams = np.unique(grams, return_inverse=True)[1]
             most = len(grams)
-        grams, most = grams * size + words[starts + place], most * size
-    if most <= _DENSE * len(grams):
-        return int(np.count_nonzero(np.bincount(grams))) / len(grams)
+        longer = np.flatnonzero(left)
+        last, left = last[longer] + 1, left[longer] - 1
+        grams, most = grams[longer] * size + words[last], most * size
+        shares.append(_distinct(grams, most))
+    return shares
+
+
+def _distinct(numbers: npt.NDArray[np.int64], most: int) -> float | None:
+    """Share of distinct numbers, of those from 0 to below ``most``."""
+    if not len(numbers):
+        return None
+    if most <= _DENSE * len(numbers):
+        return int(np.count_nonzero(np.bincount(numbers))) / len(numbers)
     # Half as wide, they are sorted in half the time.
-    grams = np.sort(grams.astype(np.int32) if most <= np.iinfo(np.int32).max else grams)
-    return (1 + int(np.count_nonzero(np.diff(grams)))) / len(grams)
+    ordered = np.sort(numbers.astype(np.int32) if most <= np.iinfo(np.int32).max else numbers)
+    return (1 + int(np.count_nonzero(np.diff(ordered)))) / len(numbers)
 
 
 def entropy(clusters: npt.ArrayLike) -> float:

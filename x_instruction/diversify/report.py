@@ -144,13 +144,14 @@ def describe(
     known = known or Texts()
     numbers, lengths, pairs = known.find(instructions)
     paired = pairs[pairs[:, 0] >= 0]
+    distinct = distinct_ngrams(numbers, lengths, 3)
     return Report(
         instructions=n,
         mean_words=len(numbers) / n if n else None,
         mean_chars=sum(map(len, instructions)) / n if n else None,
-        distinct_1=distinct_ngrams(numbers, lengths, 1),
-        distinct_2=distinct_ngrams(numbers, lengths, 2),
-        distinct_3=distinct_ngrams(numbers, lengths, 3),
+        distinct_1=distinct[0],
+        distinct_2=distinct[1],
+        distinct_3=distinct[2],
         with_verb=len(paired) / n if n else None,
         verbs=tuple(Verb(verb, count, tuple(nouns)) for verb, count, nouns in known.words.most_frequent(paired)),
         mean_cosine=None if embeddings is None else mean_cosine(embeddings),
