@@ -118,14 +118,19 @@ class TokenTruncate:
         self._model = model
         self._number = lru_cache(maxsize=4)(self._count)
         self._ends = lru_cache(maxsize=2)(self._find_ends)
+        # Characters of a token in the last text, from which a text that is too long is guessed.
+        self._width = float(_BYTES_PER_TOKEN)
 
     def __call__(self, text: str, tokens: int) -> str:
         """The longest prefix of the text that has at most this many tokens."""
         # A prefix can have more tokens than the same characters had within the text (a character that takes several
         # tokens, a word cut in two), so it is tokenized again until it fits.
+        guessed = len(text) > tokens * self._width
         for kept in range(tokens, -1, -1):
-            if self.fits(text, tokens):
+            # Offsets take half as long again, and only a text that is too long needs them.
+            if (len(self._ends(text)) if guessed else self._number(text)) <= tokens:
                 return text
+            guessed = False
             text = text[: self._ends(text)[kept - 1]] if kept else ""
         return text
 
@@ -134,14 +139,17 @@ class TokenTruncate:
         return not text or self._number(text) <= tokens
 
     def _count(self, text: str) -> int:
-        # Offsets are half of the work, and only a text that is too long needs them.
         with tokenizing(self._model):
-            return len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
+            number = len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
+        self._width = len(text) / max(1, number)
+        return number
 
     def _find_ends(self, text: str) -> list[int]:
         """Where each token of a text ends."""
         with tokenizing(self._model):
-            return [end for _, end in self._tokenizer().encode(text, add_special_tokens=False).offsets]
+            offsets = self._tokenizer().encode(text, add_special_tokens=False).offsets
+        self._width = len(text) / max(1, len(offsets))
+        return [end for _, end in offsets]
 
 
 def fits(text: str, tokens: int, truncate: Truncate) -> bool:
