@@ -15,6 +15,7 @@ from pathlib import Path
 from x_instruction.engines import Prompt
 from x_instruction.errors import RecipeError
 from x_instruction.hashing import digest
+from x_instruction.storage.atomic import regular_text
 
 _ROLE = re.compile(r"^\[(system|user|assistant)\]$", re.MULTILINE)
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -98,7 +99,7 @@ def read_text(name: str) -> str:
     """
     folder = resources.files("x_instruction.prompts")
     try:
-        return (folder.joinpath(f"{name}.txt") if name in names() else Path(name)).read_text("utf-8")
+        return folder.joinpath(f"{name}.txt").read_text("utf-8") if name in names() else regular_text(Path(name))
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(names())
         raise RecipeError(f"cannot read prompt {name!r}: {error}; expected a path or one of {known}") from None

@@ -25,7 +25,7 @@ from x_instruction.engines.models import locate
 from x_instruction.errors import NotCapable, RecipeError
 from x_instruction.records import Candidate
 from x_instruction.refine import Rating, consensus, contrastive, logistic, pmi, prompted, trained
-from x_instruction.storage.atomic import atomic
+from x_instruction.storage.atomic import atomic, regular_text
 
 needs = ()
 
@@ -122,7 +122,7 @@ def read(path: Path) -> tuple[Combination, ...]:
 @cache
 def _read(path: Path, _: int) -> tuple[Combination, ...]:
     try:
-        table = json.loads(path.read_text("utf-8"))
+        table = json.loads(regular_text(path))
         found = tuple(
             Combination(
                 tuple(one["weights"]),

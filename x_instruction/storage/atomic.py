@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -143,6 +144,18 @@ def open_plain(path: Path) -> IO[bytes]:
         OSError: the file is missing, or a symbolic link.
     """
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def regular_text(path: Path) -> str:
+    """The text of a file that a recipe names. Devices and pipes have no end, or wait for one.
+
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_text("utf-8")
 
 
 def file_digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from x_instruction.config.model import Server, checked_address
 from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
 from x_instruction.errors import EngineError
+from x_instruction.storage.atomic import regular_text
 
 # Seconds between two looks at the file.
 READ_EVERY = 2.0
@@ -156,7 +157,7 @@ def read(file: Path) -> list[str]:
     """
     example = "expected one address per line, such as http://localhost:8000/v1"
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = regular_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise EngineError(f"server.endpoints_file is {file}, which cannot be read ({reason}): {example}") from None

@@ -25,6 +25,7 @@ from x_instruction.evaluation.judge.verdicts import OVERALL, Call, Comparison, J
 from x_instruction.hashing import digest
 from x_instruction.languages import language
 from x_instruction.prompts import Template
+from x_instruction.storage.atomic import regular_text
 
 ProtocolName = Literal["x-instruction", "choice", "rubric"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("choice", "rubric", "x-instruction")
@@ -252,7 +253,7 @@ def _included(protocol: Protocol, tag: str, chat: bool) -> Template:
 @cache
 def _own(path: str) -> Template:
     try:
-        return Template(path, Path(path).read_text("utf-8"))
+        return Template(path, regular_text(Path(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read prompt {path!r}: {error}; expected auto, or the path of a text") from None
 
