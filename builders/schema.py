@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from x_instruction.config.section import public_url
 from x_instruction.languages import language
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ class Column:
     def of(self, records: pa.RecordBatch) -> pa.Array:
         """Its values."""
         return records.column(self.name) if self.value is None else self.value(records)
-
-
-def public_url(url: str) -> str:
-    """An address without user name and password, which private corpora may have in it."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", r"\1//", url)
 
 
 def _row_ids(records: pa.RecordBatch) -> pa.Array:

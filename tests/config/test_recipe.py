@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from x_instruction.config import mixing  # noqa: F401 - its sections have renamed keys
-from x_instruction.config.corpus import Filters
+from x_instruction.config.corpus import Corpus, Filters
 from x_instruction.config.model import Model
 from x_instruction.config.recipe import Recipe, dumps, load, loads, names, of_run
 from x_instruction.config.refine import Refine
 from x_instruction.config.renamed import RENAMED_KEYS
-from x_instruction.config.section import Section, flatten, toml_value, without_folder
+from x_instruction.config.section import Section, flatten, portable, toml_value, without_folder
 from x_instruction.config.training import TrainConfig
 from x_instruction.errors import RecipeError, UnknownLanguage
 from x_instruction.hashing import digest
@@ -337,6 +337,25 @@ def test_the_digest_ignores_the_order_of_keys(value: dict[str, Any], random: Any
 )
 def test_without_folder_keeps_the_last_part_of_a_local_path(text: str, expected: str) -> None:
     assert without_folder(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://me:secret@host/x.jsonl", "https://host/x.jsonl"),
+        ("https://host/x.jsonl?signature=secret", "https://host/x.jsonl"),
+        ("https://me@host/{tag}/*.jsonl?a=b@c", "https://host/{tag}/*.jsonl"),
+        ("s3://key:secret@bucket/x", "s3://bucket/x"),
+        ("simplecache::s3://key:secret@bucket/x", "simplecache::s3://bucket/x"),
+        ("zip://*.jsonl::https://me:secret@host/x.zip?t=secret", "zip://*.jsonl::https://host/x.zip"),
+        ("hf://datasets/org/name/x.parquet", "hf://datasets/org/name/x.parquet"),
+        ("corpus-?/x@y.jsonl", "corpus-?/x@y.jsonl"),
+    ],
+)
+def test_published_settings_have_no_password_of_an_address(address: str, expected: str) -> None:
+    settings = portable(Corpus(source="files", paths=(address,)))
+    assert settings["paths"] == [expected]
+    assert "secret" not in str(settings)
 
 
 @pytest.mark.parametrize(

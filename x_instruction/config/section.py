@@ -134,7 +134,7 @@ _PLACES = ("url", "endpoints_file")
 
 
 def portable(settings: Section) -> dict[str, Any]:
-    """Settings for publication: without unset keys, server addresses and folders of this machine."""
+    """Settings for publication: without unset keys, addresses of servers, passwords, and folders of this machine."""
     plain: dict[str, Any] = _portable(settings.model_dump())
     return plain
 
@@ -144,10 +144,20 @@ def _portable(value: Any) -> Any:
         return {key: _portable(item) for key, item in value.items() if item is not None and key not in _PLACES}
     if isinstance(value, list | tuple):
         return [_portable(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    # The query of an address may be a signature that lets everyone read a private file.
+    text = public_url(value).partition("?")[0] if _ADDRESS.fullmatch(value) else value
     # A lone surrogate is not a character, and no file format can hold one.
-    return without_folder(value).encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return without_folder(text).encode("utf-8", "replace").decode()
 
 
+def public_url(url: str) -> str:
+    """An address without user name and password, which private corpora may have in it."""
+    return re.sub(r"(^|::)([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", r"\1\2//", url)
+
+
+_ADDRESS = re.compile(r"[\w+.:-]+://\S*")
 # Paths of Unix and Windows; a Hub id and a path within the working folder are none.
 _FOLDER = re.compile(r"/|~|file:|\.\S*[/\\]|.:\\")
 
