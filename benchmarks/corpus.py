@@ -248,7 +248,7 @@ def datatrove_filters(path: Path, tag: str, folder: Path, language: bool = True)
     warm = Document(text="Satu dua tiga. " * 30, id="warm")
     for check in checks:
         check.filter(warm)
-    started, counts = time.perf_counter(), Counter[str]()
+    started, used, counts = time.perf_counter(), time.process_time(), Counter[str]()
     for row in read(path):
         document = Document(text=row["text"], id=row["id"])
         for check in checks:
@@ -259,7 +259,8 @@ def datatrove_filters(path: Path, tag: str, folder: Path, language: bool = True)
         else:
             document.text = formatter.format(document.text)
             counts["kept"] += 1
-    return {"seconds": time.perf_counter() - started, "counts": dict(counts)}
+    taken = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - used}
+    return taken | {"counts": dict(counts)}
 
 
 def datatrove_form(path: Path, tag: str, folder: Path) -> dict[str, Any]:
@@ -297,27 +298,22 @@ def datatrove_minhash(path: Path, tag: str, folder: Path) -> dict[str, Any]:
     return {"seconds": seconds, "counts": {"kept": kept}}
 
 
-def stage_filters(path: Path, tag: str, folder: Path) -> dict[str, Any]:
-    return stage(path, tag, folder, near_duplicates=False)
-
-
-def stage_filters_warm(path: Path, tag: str, folder: Path) -> dict[str, Any]:
-    """As ``stage_filters``, in a process that has screened some documents before."""
+def stage_filters(path: Path, tag: str, folder: Path, **limits: Any) -> dict[str, Any]:
+    """The stage without near duplicates, in a process that has screened some documents before."""
     few = folder / "few.jsonl"
     few.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:50]))
-    stage_filters(few, tag, folder)
-    return stage_filters(path, tag, folder)
+    stage(few, tag, folder, near_duplicates=False, **limits)
+    return stage(path, tag, folder, near_duplicates=False, **limits)
 
 
 def stage_form(path: Path, tag: str, folder: Path) -> dict[str, Any]:
-    return stage(path, tag, folder, near_duplicates=False, language_check=False)
+    return stage_filters(path, tag, folder, language_check=False)
 
 
 # What runs in a process of its own, by the name that it is asked for.
 SIDES: dict[str, Callable[[Path, str, Path], dict[str, Any]]] = {
     "stage": stage,
     "filters": stage_filters,
-    "filters, warm": stage_filters_warm,
     "filters without language": stage_form,
     "normal form": normal_form,
     "n-grams": features,
@@ -367,13 +363,15 @@ def compare(sides: dict[str, str], path: Path, tag: str, documents: int, repeats
             "times_slower_than_first": round(seconds / base, 2), "peak_mb": max(run["peak_mb"] for run in found),
             "counts": found[0]["counts"],
         }  # fmt: skip
+        if "cpu" in found[0]:
+            row["documents_per_cpu_second"] = round(documents / statistics.median(run["cpu"] for run in found))
         print(json.dumps(row), flush=True)
 
 
 def compare_versions(before: Path, path: Path, tag: str, documents: int, repeats: int) -> None:
     """Run this version and another one in turn, and print medians and whether they make the same."""
     pythons = {"before": str(before.resolve() / ".venv" / "bin" / "python"), "after": sys.executable}
-    for side in ("filters, warm", "normal form", "n-grams"):
+    for side in ("filters", "normal form", "n-grams"):
         runs: dict[str, list[dict[str, Any]]] = {version: [] for version in pythons}
         for _ in range(repeats):
             for version, python in pythons.items():

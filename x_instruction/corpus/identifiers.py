@@ -75,9 +75,7 @@ class Identifier(Protocol):
 def enough_letters(unit: str) -> bool:
     """True if a unit has enough letters to identify its language."""
     # The beginning of most units has enough.
-    return sum(map(str.isalpha, unit[: 2 * UNIT_LETTERS])) >= UNIT_LETTERS or (
-        sum(map(str.isalpha, unit)) >= UNIT_LETTERS
-    )
+    return any(sum(map(str.isalpha, part)) >= UNIT_LETTERS for part in (unit[: 2 * UNIT_LETTERS], unit))
 
 
 def kin(expected: Language) -> frozenset[str]:

@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Integers = NDArray[np.signedinteger[Any]]
+    Moves = tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64], int]
     Product = Callable[[Integers, NDArray[np.float32], Integers], NDArray[np.float32]]
 
 # The state of the automaton follows from so many bytes, the length of its longest feature.
 MEMORY = 6
-# Bytes of a strip: with longer ones a step has fewer strips to advance, with shorter ones more bytes are read twice.
+# Most bytes of a strip: with longer ones a step has fewer strips to advance, with shorter ones more bytes are read
+# twice. Few texts have shorter strips.
 STRIP = 160
+# Bytes of the texts of a large batch.
+MANY_BYTES = 100_000
 # No text in UTF-8 has this byte, so it takes the automaton back to its first state.
 _BREAK = b"\xff"
 # Keys of all texts are sorted text by text where padding to the longest one makes at most so many times as many.
 MOST_PADDING = 4
 # Far more than the largest difference of two probabilities whose sums are rounded in another order.
-ROUNDING = 0.01
+ROUNDING = 0.001
 
 
 class NgramModel:
@@ -46,8 +50,9 @@ class NgramModel:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         model = LanguageIdentifier.from_model_file(MODEL_FILE)
-        self._next = np.frombuffer(model.tk_nextmove, dtype=f"u{model.tk_nextmove.itemsize}")
-        self._row = np.asarray(model.tk_row, dtype=np.int64) << 8
+        moves = np.frombuffer(model.tk_nextmove, dtype=f"u{model.tk_nextmove.itemsize}")
+        # The next state by row and byte, the place of the row of each state, and how far apart bytes are.
+        self._moves: Moves = moves, np.asarray(model.tk_row, dtype=np.int64) << 8, 1
         self._table = np.asarray(model.nb_ptc)
         emits = np.asarray(model.tk_output, dtype=np.int32)
         self._emits = np.where(emits < 0, np.int32(len(self._table)), emits)
@@ -67,18 +72,20 @@ class NgramModel:
         """Text number, feature and log(1 + count) of every feature of every text: three arrays, (features,)."""
         sizes = np.array([len(text) + 1 for text in texts], dtype=np.int64)
         total = int(sizes.sum())
-        strips = -(-total // STRIP)
-        stream = b"".join([_BREAK * MEMORY, *(text + _BREAK for text in texts), _BREAK * (strips * STRIP - total)])
+        size = max(MEMORY, min(STRIP, total // STRIP))
+        strips = -(-total // size)
+        stream = b"".join([_BREAK * MEMORY, *(text + _BREAK for text in texts), _BREAK * (strips * size - total)])
         letters = np.frombuffer(stream, dtype=np.uint8)
         # One row per position in a strip, so that the bytes of one step are adjacent in memory.
-        strided = np.lib.stride_tricks.as_strided(letters, (STRIP + MEMORY, strips), (1, STRIP), writeable=False)
-        steps = strided.astype(np.int64)
+        strided = np.lib.stride_tricks.as_strided(letters, (size + MEMORY, strips), (1, size), writeable=False)
+        moves, rows, distance = self._moves_for(total)
+        steps = strided * np.int64(distance)
         state: NDArray[np.integer[Any]] = np.zeros(strips, dtype=np.int64)
         # The feature of each state; after the last one where it emits none.
-        emitted = np.empty((STRIP, strips), dtype=self._emits.dtype)
+        emitted = np.empty((size, strips), dtype=self._emits.dtype)
         for position, places in enumerate(steps, start=-MEMORY):
-            places += self._row.take(state)
-            state = self._next.take(places)
+            places += rows.take(state)
+            state = moves.take(places)
             if position >= 0:
                 emitted[position] = self._emits.take(state)
         width = len(self._table) + 1
@@ -86,11 +93,22 @@ class NgramModel:
         if len(texts) * width < 1 << 31:
             owners = owners.astype(np.int32)
         keys = _sorted(np.repeat(owners, sizes) + emitted.T.ravel()[:total], sizes, owners + width - 1)
-        first = np.flatnonzero(np.diff(keys, prepend=-1))
+        first = _first(keys)
         numbers, features = np.divmod(keys[first], width)
         counts = np.diff(first, append=len(keys))
         is_feature = features < width - 1
         return numbers[is_feature], features[is_feature], np.log1p(counts[is_feature], dtype=np.float32)
+
+    def _moves_for(self, total: int) -> Moves:
+        """The table of moves, by bytes instead of rows once so many are read that this pays.
+
+        Texts of a script have few bytes, whose moves are then close together in memory.
+        """
+        moves, rows, distance = self._moves
+        if distance == 1 and total > MANY_BYTES:
+            by_letter = np.ascontiguousarray(moves.reshape(-1, 256).T)
+            self._moves = by_letter.ravel(), rows >> 8, by_letter.shape[1]
+        return self._moves
 
 
 class Columns:
@@ -136,7 +154,7 @@ class Columns:
         encoded = encode(texts)
         scores = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         numbers, features, weights = self._model.features(encoded)
-        first = np.flatnonzero(np.diff(numbers, prepend=-1))
+        first = _first(numbers)
         # Empty if no text has a known feature.
         present = numbers[first]
         if len(first):
@@ -165,6 +183,13 @@ class Columns:
     @cached_property
     def _transposed(self) -> NDArray[np.float32]:
         return np.ascontiguousarray(self._table.T)
+
+
+def _first(values: Integers) -> Integers:
+    """Places of the first of equal neighbours."""
+    is_first = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
 
 
 def _sorted(keys: Integers, sizes: Integers, last: Integers) -> Integers:
