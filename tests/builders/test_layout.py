@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ import pytest
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
-from x_instruction.builders import corrections
+from x_instruction.builders import corrections, readback
 from x_instruction.builders.corrections import Correction
 from x_instruction.builders.files import ROW_GROUP
 from x_instruction.builders.layout import build, verify
@@ -171,6 +172,23 @@ def test_a_build_that_does_not_load_back_equal_is_discarded(run, kit, built, mon
         build(run, kit.recipe(), built)
     assert bytes_of(built) == before
     assert sorted(os.listdir(tmp_path)) == ["data-set", "run"]
+
+
+def test_a_flipped_bit_in_the_cache_of_datasets_is_found(run, kit, built, monkeypatch):
+    cached = readback._cached
+
+    def flipped(rows):
+        path = Path(rows.cache_files[0]["filename"])
+        data = bytearray(path.read_bytes())
+        data[data.index(rows[1]["output"].encode()) + 5] ^= 1
+        path.write_bytes(data)
+        return cached(rows)
+
+    before = bytes_of(built)
+    monkeypatch.setattr(readback, "_cached", flipped)
+    with pytest.raises(ShardError, match="loaded: split train reads back as"):
+        build(run, kit.recipe(), built)
+    assert bytes_of(built) == before
 
 
 def test_data_sets_of_earlier_versions_are_read_back(run, kit, folder, monkeypatch):
