@@ -114,9 +114,11 @@ class Words:
 
     def __init__(self) -> None:
         self.words: list[str] = []
-        self._parts = _Parts(self.words)
         self.names: list[str] = []
-        self._numbers: dict[str, int] = {}
+        # Parts of texts without a word, such as a dash, have -1.
+        self._parts: dict[str, int] = {}
+        self._word_numbers = {"": -1}
+        self._name_numbers: dict[str, int] = {}
         self._kinds: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._named: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -130,10 +132,19 @@ class Words:
         parts = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(texts, pa.string())))
         ends = np.cumsum(np.concatenate([[0], pc.list_value_length(parts)]))
         encoded = pc.list_flatten(parts).dictionary_encode()
-        numbers = np.array(list(map(self._parts.__getitem__, encoded.dictionary.to_pylist())), np.int64)
-        found = numbers[encoded.indices]
+        distinct = encoded.dictionary.to_pylist()
+        self._learn([part for part in distinct if part not in self._parts])
+        found = np.array(list(map(self._parts.__getitem__, distinct)), np.int64)[encoded.indices]
         before = np.cumsum(np.concatenate([[0], found >= 0]))
         return found[found >= 0], np.diff(before[ends])
+
+    def _learn(self, parts: list[str]) -> None:
+        """Number the words of new parts of texts."""
+        for part, word in zip(parts, map(stripped, map(str.casefold, parts)), strict=True):
+            if word not in self._word_numbers:
+                self._word_numbers[word] = len(self.words)
+                self.words.append(word)
+            self._parts[part] = self._word_numbers[word]
 
     def pairs(self, numbers: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Pairs:
         """The verb (or question word) and the noun of each text.
@@ -194,28 +205,11 @@ class Words:
         new = [word.replace("’", "'") for word in self.words[len(self._kinds) :]]
         names = [word.removesuffix("'s") for word in new]
         for name in names:
-            if name not in self._numbers:
-                self._numbers[name] = len(self.names)
+            if name not in self._name_numbers:
+                self._name_numbers[name] = len(self.names)
                 self.names.append(name)
         self._kinds = np.append(self._kinds, np.array(list(map(_kind, new, names)), np.uint8))
-        self._named = np.append(self._named, np.array(list(map(self._numbers.__getitem__, names)), np.int64))
-
-
-class _Parts(dict[str, int]):
-    """Parts of a text to the numbers of the words in them, -1 for a part without a word."""
-
-    def __init__(self, words: list[str]) -> None:
-        super().__init__()
-        self._words = words
-        self._numbers: dict[str, int] = {}
-
-    def __missing__(self, part: str) -> int:
-        word = stripped(part.casefold())
-        if word and word not in self._numbers:
-            self._numbers[word] = len(self._words)
-            self._words.append(word)
-        number = self[part] = self._numbers[word] if word else -1
-        return number
+        self._named = np.append(self._named, np.array(list(map(self._name_numbers.__getitem__, names)), np.int64))
 
 
 def _first(places: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Any:
