@@ -19,8 +19,8 @@ from x_instruction.pipeline.rates import ASKED, Work
 from x_instruction.pipeline.rounds import ROLES, model_of, stages, title, training_for
 from x_instruction.storage.shard_key import StageKey
 
-# On one core each. Rows that ``build`` writes and reads back in a second.
-BUILT = 3_180.0
+# On one core each. Rows that ``build`` writes and reads back in a second: docs/benchmarks.md, "What `build` takes".
+BUILT = 23_000.0
 # Seconds for a passage in the task that removes the duplicates of a language, whose slices are screened.
 MERGED = 3.7e-5
 # Seconds for a row with ``sampled-kmeans``, and bytes of memory for a rated row of a language while its pairs are
