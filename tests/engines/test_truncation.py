@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from x_instruction.engines import truncation
 from x_instruction.engines.truncation import (
     LEFT_OUT,
     TokenTruncate,
@@ -92,4 +93,8 @@ def test_truncation_is_as_it_is_defined(tiny_model: Path, text: str, tokens: int
     truncate, defined = TokenTruncate(lambda: tokenizer, "tiny"), by_encoding(tokenizer)
     assert truncate(text, tokens) == defined(text, tokens)
     assert fits(text, tokens, truncate) == (defined(text, tokens) == text)
-    assert shorten(text, tokens, truncate, share) == shorten(text, tokens, defined, share)
+    shown = shorten(text, tokens, truncate, share)
+    # The search for the end of a text stops within a word: no more is asked than where the word ends.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(truncation, "_one_word", lambda text, before, last: False)
+        assert shown == shorten(text, tokens, defined, share)

@@ -180,7 +180,7 @@ def shorten(text: str, tokens: int, truncate: Truncate, tail_share: float = 0.0)
 def _tail_start(text: str, earliest: int, tokens: int, truncate: Truncate) -> int:
     """Where the longest suffix with at most this many tokens starts: at a word if there is one near."""
     start, too_long = len(text), earliest - 1
-    while start - too_long > 1:
+    while start - too_long > 1 and not (too_long >= earliest and _one_word(text, too_long, start)):
         middle = (start + too_long) // 2
         if fits(text[middle:], tokens, truncate):
             start = middle
@@ -193,3 +193,8 @@ def _tail_start(text: str, earliest: int, tokens: int, truncate: Truncate) -> in
     while start < len(text) and (text[start].isspace() or unicodedata.category(text[start])[0] == "M"):
         start += 1
     return start
+
+
+def _one_word(text: str, before: int, last: int) -> bool:
+    """Whether the same word follows each start after ``before`` up to ``last``."""
+    return text.find(" ", last, before + 1 + _LONGEST_WORD) >= 0 and not any(map(str.isspace, text[before:last]))
