@@ -74,11 +74,11 @@ def test_features_are_those_of_the_automaton_read_byte_by_byte(texts: list[str])
 
 
 def test_features_of_many_texts_are_those_of_each(sample_texts: Callable[[str], list[str]]) -> None:
-    """A large batch has longer strips, and another order of the table of moves."""
-    model = ngrams.NgramModel()
+    """A large batch has longer strips."""
+    model = ngrams.model()
     texts = ngrams.encode([text for tag in ("fi", "th", "bn") for text in sample_texts(tag)])
     alone = [model.features([text]) for text in texts]
-    many = texts * (1 + ngrams.MANY_BYTES // sum(map(len, texts)))
+    many = texts * (1 + 2 * ngrams.STRIP**2 // sum(map(len, texts)))
     numbers, features, weights = model.features(many)
     for number in range(0, len(many), 7):
         _, expected, counts = alone[number % len(texts)]

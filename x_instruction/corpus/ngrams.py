@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Integers = NDArray[np.signedinteger[Any]]
-    Moves = tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64], int]
     Product = Callable[[Integers, NDArray[np.float32], Integers], NDArray[np.float32]]
 
 # The state of the automaton follows from so many bytes, the length of its longest feature.
@@ -29,8 +28,6 @@ MEMORY = 6
 # Most bytes of a strip: with longer ones a step has fewer strips to advance, with shorter ones more bytes are read
 # twice. Few texts have shorter strips.
 STRIP = 160
-# Bytes of the texts of a large batch.
-MANY_BYTES = 100_000
 # No text in UTF-8 has this byte, so it takes the automaton back to its first state.
 _BREAK = b"\xff"
 # Keys of all texts are sorted text by text where padding to the longest one makes at most so many times as many.
@@ -50,9 +47,8 @@ class NgramModel:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         model = LanguageIdentifier.from_model_file(MODEL_FILE)
-        moves = np.frombuffer(model.tk_nextmove, dtype=f"u{model.tk_nextmove.itemsize}")
-        # The next state by row and byte, the place of the row of each state, and how far apart bytes are.
-        self._moves: Moves = moves, np.asarray(model.tk_row, dtype=np.int64) << 8, 1
+        self._next = np.frombuffer(model.tk_nextmove, dtype=f"u{model.tk_nextmove.itemsize}")
+        self._row = np.asarray(model.tk_row, dtype=np.int64) << 8
         self._table = np.asarray(model.nb_ptc)
         emits = np.asarray(model.tk_output, dtype=np.int32)
         self._emits = np.where(emits < 0, np.int32(len(self._table)), emits)
@@ -78,14 +74,13 @@ class NgramModel:
         letters = np.frombuffer(stream, dtype=np.uint8)
         # One row per position in a strip, so that the bytes of one step are adjacent in memory.
         strided = np.lib.stride_tricks.as_strided(letters, (size + MEMORY, strips), (1, size), writeable=False)
-        moves, rows, distance = self._moves_for(total)
-        steps = strided * np.int64(distance)
+        steps = strided.astype(np.int64)
         state: NDArray[np.integer[Any]] = np.zeros(strips, dtype=np.int64)
         # The feature of each state; after the last one where it emits none.
         emitted = np.empty((size, strips), dtype=self._emits.dtype)
         for position, places in enumerate(steps, start=-MEMORY):
-            places += rows.take(state)
-            state = moves.take(places)
+            places += self._row.take(state)
+            state = self._next.take(places)
             if position >= 0:
                 emitted[position] = self._emits.take(state)
         width = len(self._table) + 1
@@ -98,17 +93,6 @@ class NgramModel:
         counts = np.diff(first, append=len(keys))
         is_feature = features < width - 1
         return numbers[is_feature], features[is_feature], np.log1p(counts[is_feature], dtype=np.float32)
-
-    def _moves_for(self, total: int) -> Moves:
-        """The table of moves, by bytes instead of rows once so many are read that this pays.
-
-        Texts of a script have few bytes, whose moves are then close together in memory.
-        """
-        moves, rows, distance = self._moves
-        if distance == 1 and total > MANY_BYTES:
-            by_letter = np.ascontiguousarray(moves.reshape(-1, 256).T)
-            self._moves = by_letter.ravel(), rows >> 8, by_letter.shape[1]
-        return self._moves
 
 
 class Columns:
