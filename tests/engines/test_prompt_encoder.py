@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import signal
 import threading
@@ -134,6 +135,47 @@ def test_a_tokenizer_whose_pattern_gives_up_is_named(tokenizer: Any) -> None:
             EngineError, match=r"^the tokenizer of tiny fails on a text: .*retry-limit.*; use another mod"
         ):
             call()
+
+
+def test_templates_render_under_the_limits_and_beside_the_files_that_a_user_has(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as on a cluster with limits of its own, and with libraries that take gigabytes of address space."""
+    (tmp_path / "jinja2.py").write_text("raise SystemExit('a file of the working folder was imported')", "utf-8")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import mmap, resource\n"
+        "taken = mmap.mmap(-1, 2 << 30)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (3000, 3000))\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    process = chat_template._Process(os.getpid())
+    monkeypatch.setattr(chat_template, "_process", lambda _: process)
+    made = encoder(tokenizer)
+    assert shown(made, (("user", "x"),)) == "<s>user\nx</s>\n<s>assistant\n"
+    with pytest.raises(EngineError, match=MEMORY):
+        encoder(tokenizer, "{{ 'a' * 2 ** 30 }}").prompt((("user", "x"),))
+    # Killed by someone else, between two texts and before one.
+    assert process._running is not None
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        process._running.send_signal(number)
+        if number == signal.SIGKILL:
+            process._running.wait()
+            assert shown(made, (("user", "y"),)) == "<s>user\ny</s>\n<s>assistant\n"
+    threading.Timer(0.3, process._running.kill).start()
+    with pytest.raises(EngineError, match=r"of tiny cannot be used: the process .* with code -9; run the same command"):
+        made.prompt((("user", "z" * 10**6),))
+    process._end()
+
+
+def test_many_or_long_conversations_render_in_parts() -> None:
+    contents = [*["x" * 2_000_000] * 5, *["y"] * 300, "z" * 5_000_000, ""]
+    parts = list(chat_template._parts([(("user", content),) for content in contents]))
+    assert [len(part) for part in parts] == [2, 2, 256, 46, 1]
+    assert [turns[0][1] for part in parts for turns in part] == contents
 
 
 def test_an_interrupted_rendering_leaves_no_text_behind(tokenizer: Any) -> None:

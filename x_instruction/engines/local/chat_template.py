@@ -17,14 +17,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 # Processor time for a part of the conversations. A template takes less than a millisecond for each.
 SECONDS = 20
-_PART = 256
-# Address space of the process, of which Python and transformers take a fifth; and the longest text, in characters.
+# Conversations of a part at most, and the characters after which it ends.
+_PART, _FULL = 256, 4_000_000
+# Address space that templates may take, and the longest text, in characters.
 _MEMORY, _LONGEST = 1 << 30, 16_000_000
 
 Turns = Sequence[tuple[str, str]]
@@ -35,7 +37,7 @@ class TemplateRefused(Exception):
 
 
 class TemplateFailed(Exception):
-    """A template has ended the process that renders it: it takes too long."""
+    """The process that renders a template has ended: mostly because the template takes too long."""
 
 
 def render(template: str, conversations: Sequence[Turns], variables: Mapping[str, Any]) -> list[str]:
@@ -50,10 +52,21 @@ def render(template: str, conversations: Sequence[Turns], variables: Mapping[str
         TemplateRefused: the template raises an error, or needs too much memory.
         TemplateFailed: the template takes too long.
     """
-    texts: list[str] = []
-    for start in range(0, len(conversations), _PART):
-        texts += _process(os.getpid()).render(template, conversations[start : start + _PART], variables)
-    return texts
+    process = _process(os.getpid())
+    return [text for part in _parts(conversations) for text in process.render(template, part, variables)]
+
+
+def _parts(conversations: Sequence[Turns]) -> Iterator[list[Turns]]:
+    part: list[Turns] = []
+    size = 0
+    for turns in conversations:
+        part.append(turns)
+        size += sum(len(content) for _, content in turns)
+        if len(part) == _PART or size >= _FULL:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 # A forked process has a process of its own: two that share a pipe would read each other's texts.
@@ -84,10 +97,14 @@ class _Process:
         return list(answer["texts"])
 
     def _answer(self, line: bytes) -> dict[str, Any]:
-        if self._running is None or self._running.poll() is not None:
-            # In a session of its own: Ctrl-C is for the parent, and the process ends when the parent has.
+        if self._running is not None and self._running.poll() is not None:
+            self._end()
+        if self._running is None:
+            # By its path and without a folder in front of those of packages: neither a file of the working folder nor
+            # one beside this module is imported. In a session of its own: Ctrl-C is for the parent, and the process
+            # ends when the parent has.
             self._running = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-P", __file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
@@ -99,11 +116,18 @@ class _Process:
             # If the process has ended, there is no answer.
             stdin.write(line)
             stdin.flush()
-        if found := stdout.readline():
+        # A process that is killed leaves a part of a line.
+        if (found := stdout.readline()).endswith(b"\n"):
             return dict(json.loads(found))
         if (code := self._running.wait()) == -signal.SIGXCPU:
-            raise TemplateFailed(f"it does not finish within {SECONDS} s of processor time")
-        raise TemplateFailed(f"the process that renders it ended with code {code}")
+            raise TemplateFailed(
+                f"it does not finish within {SECONDS} s of processor time; use another model, or correct the template "
+                "in its folder"
+            )
+        raise TemplateFailed(
+            f"the process that renders it ended with code {code}; run the same command again, and use another model if "
+            "this happens again"
+        )
 
     def _end(self) -> None:
         if self._running is not None and self._parent == os.getpid():
@@ -120,17 +144,26 @@ def _serve() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        # Libraries may have taken any address space: those of GPUs take gigabytes, and each thread takes some.
+        taken = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, taken + _MEMORY)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         # The system ends the process at the limit, even inside one operation.
-        limit = int(time.process_time()) + 1 + asked["seconds"]
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-        sys.stdout.write(json.dumps(_answer(render_jinja_template, asked)) + "\n")
+        _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + asked["seconds"])
+        sys.stdout.write(_answer(render_jinja_template, asked) + "\n")
         sys.stdout.flush()
 
 
-def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _limit(what: int, value: int) -> None:
+    """Set a limit of this process, within that of its user or batch system."""
+    import resource
+
+    _, most = resource.getrlimit(what)
+    resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
+def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> str:
     from jinja2.exceptions import TemplateError
 
     try:
@@ -138,8 +171,8 @@ def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> dict[str, A
             conversations=asked["conversations"], chat_template=asked["template"], **asked["variables"]
         )
         if (longest := max(map(len, texts))) > _LONGEST:
-            return {"error": f"its text has {longest:,} characters, expected at most {_LONGEST:,}"}
-        return {"texts": texts}
+            raise ValueError(f"its text has {longest:,} characters, expected at most {_LONGEST:,}")
+        return json.dumps({"texts": texts})
     # Bounded by the sandbox, but a program all the same.
     except (
         TemplateError,
@@ -151,7 +184,7 @@ def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> dict[str, A
         TypeError,
         ValueError,
     ) as error:
-        return {"error": str(error) or type(error).__name__}
+        return json.dumps({"error": str(error) or type(error).__name__})
 
 
 if __name__ == "__main__":

@@ -198,10 +198,7 @@ class PromptEncoder:
         try:
             return render(self._source, conversations, variables)
         except TemplateFailed as error:
-            raise EngineError(
-                f"the chat template of {self.model} cannot be used: {error}; use another model, or correct the "
-                "template in its folder"
-            ) from error
+            raise EngineError(f"the chat template of {self.model} cannot be used: {error}") from error
 
     @cached_property
     def _switches(self) -> dict[str, bool]:
