@@ -178,6 +178,15 @@ def test_many_or_long_conversations_render_in_parts() -> None:
     assert [turns[0][1] for part in parts for turns in part] == contents
 
 
+def test_a_tokenizer_without_a_tokenizer_json_is_named() -> None:
+    from transformers import ByT5Tokenizer
+
+    made = PromptEncoder(ByT5Tokenizer(), "tiny")
+    for call in (lambda: made.truncate("abc", 2), lambda: made.prompts(["abc"])):
+        with pytest.raises(EngineError, match=r"^the tokenizer of tiny is a ByT5Tokenizer, expected one with"):
+            call()
+
+
 def test_an_interrupted_rendering_leaves_no_text_behind(tokenizer: Any) -> None:
     threading.Timer(1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):

@@ -31,6 +31,9 @@ _NOT_HASHED = frozenset(
 # comes with a model, and reads pickled weights, which can run code too.
 PLAIN = {"trust_remote_code": False}
 PLAIN_WEIGHTS = {**PLAIN, "use_safetensors": True}
+# With mistral_common, which vLLM installs, transformers would read the tekken.json of a model in place of its
+# tokenizer.json, and that tokenizer has no chat template.
+PLAIN_TOKENIZER = {**PLAIN, "mistral_format": False}
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*/config.json"]
 
 

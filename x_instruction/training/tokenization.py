@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN, loading, locate
+from x_instruction.engines.models import PLAIN, PLAIN_TOKENIZER, loading, locate
 from x_instruction.errors import MissingExtra, TrainingError
 from x_instruction.training.job import TrainingExample
 
@@ -55,7 +55,7 @@ class ExampleEncoder:
         files = locate(name, revision)
         self.model = files.name
         with loading(f"the tokenizer and configuration of {name!r}", TrainingError):
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **PLAIN)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **PLAIN_TOKENIZER)
             config = AutoConfig.from_pretrained(files.folder, **PLAIN)
         self.encoder = PromptEncoder(self.tokenizer, self.model)
         self.truncate, self.chat = self.encoder.truncate, self.encoder.chat

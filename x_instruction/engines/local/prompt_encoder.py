@@ -129,7 +129,12 @@ class PromptEncoder:
 
     def _backend(self, special_is_text: bool) -> Tokenizer:
         """The tokenizer without the checks of transformers, which take long for a short text."""
-        backend: Tokenizer = self.tokenizer.backend_tokenizer
+        backend: Tokenizer | None = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise EngineError(
+                f"the tokenizer of {self.model} is a {type(self.tokenizer).__name__}, expected one with a "
+                "tokenizer.json; use another model"
+            )
         # Calls of transformers leave their own settings behind.
         if backend.encode_special_tokens != special_is_text:
             backend.encode_special_tokens = special_is_text

@@ -31,7 +31,7 @@ from x_instruction.engines import (
     always,
 )
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN, PLAIN_WEIGHTS, loading, locate
+from x_instruction.engines.models import PLAIN_TOKENIZER, PLAIN_WEIGHTS, loading, locate
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, MissingExtra
 
@@ -482,7 +482,7 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
 @lru_cache(maxsize=2)
 def _tokenizer(folder: Path, revision: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. A large one takes seconds to read, and raters often share the generator's."""
-    return AutoTokenizer.from_pretrained(folder, **PLAIN)
+    return AutoTokenizer.from_pretrained(folder, **PLAIN_TOKENIZER)
 
 
 def _device(name: str) -> torch.device:

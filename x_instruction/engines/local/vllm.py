@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from x_instruction.config.model import Model
 from x_instruction.engines import Batch, Failed, Request, Result, always
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN, locate
+from x_instruction.engines.models import PLAIN, PLAIN_TOKENIZER, locate
 from x_instruction.errors import EngineError, MissingExtra, NotCapable
 
 try:
@@ -72,7 +72,7 @@ class VllmEngine:
             if not self._adapter.modules:
                 self.capabilities = frozenset({"complete", "choose"})
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._files.folder, **PLAIN)
+            tokenizer = AutoTokenizer.from_pretrained(self._files.folder, **PLAIN_TOKENIZER)
             stops = _stops(str(self._files.folder), tokenizer)
         except vllm_model.CANNOT as error:
             reason = vllm_model.reason(error)
