@@ -101,6 +101,15 @@ def test_the_last_passage_is_not_too_short() -> None:
         assert min(map(len, found)) >= 38
 
 
+def test_a_long_document_is_not_encoded_for_each_passage() -> None:
+    class Document(str):
+        def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+            raise AssertionError(f"all {len(self)} characters are encoded")
+
+    text = "Это предложение 🙂. Ещё одно. " * 20
+    assert segment(Document(text), 20, 60) == segment(text, 20, 60)
+
+
 def test_an_unavoidable_remainder_is_the_last_passage() -> None:
     assert segment("a" * 100 + "\n" + "b" * 20, 90, 100)[-1] == "b" * 20
 

@@ -84,7 +84,8 @@ def _cut(text: str, start: int, earliest: int, latest: int) -> int:
     if line > start:
         return line
     sentence = 0
-    for match in _stops(text).finditer(text, earliest, latest):
+    # Choosing a pattern reads the text, and a long document has many parts.
+    for match in _stops(text[earliest:latest]).finditer(text, earliest, latest):
         if _is_end(text, match) and boundary(text, match.end()):
             sentence = match.end()
     if sentence > start:
