@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.pre_tokenizers import Sequence, Split
 
 from x_instruction.engines import truncation
 from x_instruction.engines.truncation import (
@@ -17,9 +18,11 @@ from x_instruction.engines.truncation import (
     Truncate,
     fits,
     shorten,
+    token_counter,
     truncate_by_bytes,
     truncator,
 )
+from x_instruction.errors import EngineError
 
 WORDS = " ".join(f"word{number:03}" for number in range(100))
 
@@ -70,6 +73,31 @@ def test_head_and_tail_are_parts_of_the_text(text: str, tokens: int, share: floa
 def test_special_tokens_of_a_servers_tokenizer_are_text(tiny_model: object) -> None:
     truncate = truncator(str(tiny_model))
     assert len(truncate("</s></s></s></s>", 4)) < len("</s></s></s></s>")
+
+
+def test_a_tokenizer_saved_with_truncation_and_padding_counts_all_tokens_and_no_others(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    number = len(tokenizer.encode(WORDS, add_special_tokens=False))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    count, truncate = token_counter(str(tmp_path)), truncator(str(tmp_path))
+    assert count(WORDS) == number > 20
+    assert len(truncate(WORDS, 20)) < len(WORDS)
+    assert count("w") < 8
+    assert truncate("w", 8) == "w"
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    tokenizer.pre_tokenizer = Sequence([Split(Regex("(a+)+b"), "isolated"), tokenizer.pre_tokenizer])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    count, truncate = token_counter(str(tmp_path)), truncator(str(tmp_path))
+    for call in (lambda: count("a" * 2_000), lambda: truncate("a" * 2_000, 4), lambda: truncate("a" * 2_000, 4_000)):
+        with pytest.raises(EngineError, match=r"fails on a text: .*retry-limit.*; use another model"):
+            call()
 
 
 def by_encoding(tokenizer: Any) -> Truncate:

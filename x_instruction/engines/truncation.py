@@ -65,7 +65,7 @@ def token_counter(tokenizer: str) -> Callable[[str], int]:
         MissingExtra: ``tokenizers`` is not installed.
     """
     loaded = _loaded(tokenizer)
-    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
+    return TokenTruncate(lambda: loaded, tokenizer).count
 
 
 def _loaded(tokenizer: str) -> Any:
@@ -82,6 +82,9 @@ def _loaded(tokenizer: str) -> Any:
         raise EngineError(
             f"cannot load tokenizer {tokenizer!r}: {reason}; name a Hub id, a folder or a tokenizer.json"
         ) from error
+    # A tokenizer may be saved with the lengths that it was trained with.
+    loaded.no_truncation()
+    loaded.no_padding()
     # Special tokens in a text are plain text.
     loaded.encode_special_tokens = True
     return loaded
@@ -116,9 +119,9 @@ class TokenTruncate:
     def __init__(self, tokenizer: Callable[[], Tokenizer], model: str) -> None:
         self._tokenizer = tokenizer
         self._model = model
-        self._number = lru_cache(maxsize=4)(self._count)
+        self._number = lru_cache(maxsize=4)(self.count)
         self._ends = lru_cache(maxsize=2)(self._find_ends)
-        # Characters of a token in the last text, from which a text that is too long is guessed.
+        # Characters per token in the last text, to guess whether the next one is too long.
         self._width = float(_BYTES_PER_TOKEN)
 
     def __call__(self, text: str, tokens: int) -> str:
@@ -127,7 +130,7 @@ class TokenTruncate:
         # tokens, a word cut in two), so it is tokenized again until it fits.
         guessed = len(text) > tokens * self._width
         for kept in range(tokens, -1, -1):
-            # Offsets take half as long again, and only a text that is too long needs them.
+            # Finding offsets takes half as long again, and only a text that is too long needs them.
             if (len(self._ends(text)) if guessed else self._number(text)) <= tokens:
                 return text
             guessed = False
@@ -138,7 +141,8 @@ class TokenTruncate:
         """Whether the text has at most this many tokens."""
         return not text or self._number(text) <= tokens
 
-    def _count(self, text: str) -> int:
+    def count(self, text: str) -> int:
+        """The number of tokens of a text."""
         with tokenizing(self._model):
             number = len(self._tokenizer().encode_batch_fast([text], add_special_tokens=False)[0])
         self._width = len(text) / max(1, number)
@@ -153,7 +157,7 @@ class TokenTruncate:
 
 
 def fits(text: str, tokens: int, truncate: Truncate) -> bool:
-    """Whether a text has at most this many tokens, which is known sooner than where to cut it."""
+    """Whether a text has at most this many tokens. Takes less time than truncating the text."""
     if isinstance(truncate, TokenTruncate):
         return truncate.fits(text, tokens)
     return len(truncate(text, tokens)) >= len(text)
