@@ -155,8 +155,9 @@ class Content:
             ValueError: A column has another type.
         """
         rows = rows.select(list(self._columns))
-        if rows.schema.types != arrow_schema().types:
-            raise ValueError(f"the columns have the types {', '.join(map(str, rows.schema.types))}")
+        for found, expected in zip(rows.schema, arrow_schema(), strict=True):
+            if found.type != expected.type:
+                raise ValueError(f"column {found.name!r} has the type {found.type}, expected {expected.type}")
         for name, digests in self._columns.items():
             for chunk in filter(len, rows[name].chunks):
                 for digest, part in zip(digests, _buffers(chunk), strict=True):
