@@ -23,8 +23,8 @@ class _Part:
 
     Args:
         pattern: matches the part.
-        signs: in lower case, with spaces between them. A part of ASCII has at least one of them: most lines have none,
-            which is known sooner.
+        signs: in lower case, with spaces between them. A part of ASCII has at least one of them. Most lines have none,
+            and these need no search for the pattern.
     """
 
     def __init__(self, pattern: str, signs: str) -> None:

@@ -84,8 +84,8 @@ def _halves() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for code in range(0x0900, 0x1100):
         parts = unicodedata.decomposition(chr(code)).split()
-        is_composed = unicodedata.normalize("NFC", chr(code)) == chr(code)
-        if len(parts) == 2 and parts[0][0] != "<" and is_composed:
+        is_whole = unicodedata.normalize("NFC", chr(code)) == chr(code)
+        if len(parts) == 2 and parts[0][0] != "<" and is_whole:
             first, second = (chr(int(part, 16)) for part in parts)
             if not unicodedata.combining(second):
                 found[second] = (*found.get(second, ()), first + second)

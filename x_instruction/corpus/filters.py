@@ -41,13 +41,13 @@ _SOCIAL = re.compile(
 # What replaces names and links in published collections of posts, and as how many marks each counts.
 _REPLACED = re.compile(r"\[(?:USERNAME|USER|URL)\]|@user\b")
 REPLACED = 4
-# Of a hash of characters. Odd, so that it keeps all of each.
+# The factor of a hash of characters. It is odd, so that different characters stay different.
 _FACTOR = np.uint32(0x9E3779B1)
-# What is in some kinds of marks, and as how many marks it counts at most.
+# Parts of some kinds of marks, each with the largest number of marks that it can count as.
 _MARK_SIGNS = {"#": 1, "@": 1, "://": 1, "www.": 1, "555": 1, "..": 1, "[U": REPLACED, "@user": REPLACED}
 _PICTURES = ((0x2600, 0x27BF), (0x1F300, 0x1FAFF))
 _FIRST_PICTURE = 0x2600
-# A text with none of these, no symbols and no character four times in a row has no marks.
+# A text with none of these, no symbols and no character four times in a row is taken for one without marks.
 _SOCIAL_SIGNS = (
     "#",
     "@",
@@ -173,7 +173,7 @@ def social_marks(view: View, limits: Filters) -> Reason | None:
 
 
 def _most_marks(view: View) -> int:
-    """At least as many marks as the patterns find, in a tenth of the time. Most texts have few enough even so."""
+    """An upper bound of the number of marks that the patterns find. Most texts need no more, and it is faster."""
     text = view.text
     places = 0
     for sign, weight in _MARK_SIGNS.items():
@@ -191,7 +191,7 @@ def _most_marks(view: View) -> int:
 
 
 def _drawn_out(codes: NDArray[np.uint32]) -> int:
-    """At least as many as there are runs of a character of four or more."""
+    """An upper bound of the number of runs of four or more equal characters."""
     same: NDArray[np.bool_] = codes[1:] == codes[:-1]
     return same.tobytes().count(b"\1\1\1")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.signedinteger[Any]]
     Product = Callable[[Integers, NDArray[np.float32], Integers], NDArray[np.float32]]
 
-# The state of the automaton follows from so many bytes, the length of its longest feature.
+# The state of the automaton follows from the last bytes that it read. So many are enough, from any state.
 MEMORY = 6
 # Most bytes of a strip: with longer ones a step has fewer strips to advance, with shorter ones more bytes are read
 # twice. Few texts have shorter strips.
@@ -76,7 +76,7 @@ class NgramModel:
         strided = np.lib.stride_tricks.as_strided(letters, (size + MEMORY, strips), (1, size), writeable=False)
         steps = strided.astype(np.int64)
         state: NDArray[np.integer[Any]] = np.zeros(strips, dtype=np.int64)
-        # The feature of each state; after the last one where it emits none.
+        # The feature that each state emits. Where it emits none, a number after the last feature.
         emitted = np.empty((size, strips), dtype=self._emits.dtype)
         for position, places in enumerate(steps, start=-MEMORY):
             places += self._row.take(state)

@@ -105,7 +105,7 @@ def verb_nouns(instructions: Iterable[str]) -> Iterator[tuple[str, str] | None]:
 
 
 class Words:
-    """Words of instructions, numbered in the order in which they appear. What the lists above say of one is asked once.
+    """Words of instructions, numbered in the order in which they appear. Each is looked up in the lists above once.
 
     Attributes:
         words: the words in lower case, as ``corpus.words`` finds them.
@@ -201,7 +201,7 @@ class Words:
         return sorted(found, key=lambda item: (-item[1], self.names[item[0]]))[:n]
 
     def _look(self) -> None:
-        """Ask what is new among the words."""
+        """Look up in the lists above what each new word may be."""
         new = [word.replace("’", "'") for word in self.words[len(self._kinds) :]]
         names = [word.removesuffix("'s") for word in new]
         for name in names:
