@@ -350,6 +350,7 @@ def test_without_folder_keeps_the_last_part_of_a_local_path(text: str, expected:
         ("zip://*.jsonl::https://me:secret@host/x.zip?t=secret", "zip://*.jsonl::https://host/x.zip"),
         ("hf://datasets/org/name/x.parquet", "hf://datasets/org/name/x.parquet"),
         ("corpus-?/x@y.jsonl", "corpus-?/x@y.jsonl"),
+        ("s3://bucket/part-?.jsonl", "s3://bucket/part-?.jsonl"),
     ],
 )
 def test_published_settings_have_no_password_of_an_address(address: str, expected: str) -> None:

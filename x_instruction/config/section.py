@@ -146,8 +146,7 @@ def _portable(value: Any) -> Any:
         return [_portable(item) for item in value]
     if not isinstance(value, str):
         return value
-    # The query of an address may be a signature that lets everyone read a private file.
-    text = public_url(value).partition("?")[0] if _ADDRESS.fullmatch(value) else value
+    text = _QUERY.sub(r"\1", public_url(value)) if _ADDRESS.fullmatch(value) else value
     # A lone surrogate is not a character, and no file format can hold one.
     return without_folder(text).encode("utf-8", "replace").decode()
 
@@ -158,6 +157,8 @@ def public_url(url: str) -> str:
 
 
 _ADDRESS = re.compile(r"[\w+.:-]+://\S*")
+# It may be a signature that lets everyone read a private file. In other addresses than of HTTP, ? is any character.
+_QUERY = re.compile(r"((?i:https?)://[^?]*)\?.*")
 # Paths of Unix and Windows; a Hub id and a path within the working folder are none.
 _FOLDER = re.compile(r"/|~|file:|\.\S*[/\\]|.:\\")
 
