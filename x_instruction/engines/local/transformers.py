@@ -429,7 +429,8 @@ def load_network(folder: Path, **options: Any) -> PreTrainedModel:
     network, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options, **PLAIN_WEIGHTS)
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
-            f"its files lack {len(missing)} of its weights, such as {missing[0]}; download it again, or use another model"
+            f"its files lack {len(missing)} of its weights, such as {missing[0]}; download it again, or use another "
+            "model"
         )
     return network
 
