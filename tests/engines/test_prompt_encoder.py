@@ -75,6 +75,8 @@ def test_an_unencodable_prompt_is_refused(tokenizer: Any) -> None:
         ("{{ ''.__class__.__mro__ }}", "refuses the prompt: access to attribute '__class__'"),
         ("{{ messages.append(1) }}", "refuses the prompt: access to attribute 'append'"),
         ("{% for a in range(10 ** 9) %}{% endfor %}", "refuses the prompt: Range too big"),
+        ("{{ raise_exception('No\n' ~ 'x' * 99) }}", "refuses the prompt: No"),
+        ("{{ raise_exception('No' ~ 'x' * 9999) }}", f"refuses the prompt: No{'x' * 298}"),
         ("{{ 1 // 0 }}", "refuses the prompt: integer division"),
         ("{{ messages + 1 }}", "refuses the prompt: can only concatenate"),
         ("{{ 'a' * 10 ** 18 }}", MEMORY),
@@ -93,8 +95,10 @@ def test_a_failing_chat_template_is_reported_in_one_line(
     tokenizer: Any, template: Any, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_template, "SECONDS", 1)
-    with pytest.raises(EngineError, match=re.escape(f"the chat template of tiny {says}")):
+    with pytest.raises(EngineError, match=re.escape(f"the chat template of tiny {says}")) as found:
         encoder(tokenizer, template).prompt((("user", "x"),))
+    assert "\n" not in str(found.value)
+    assert len(str(found.value)) < 400
     # Others render, in the process that was not ended or in a new one.
     assert shown(encoder(tokenizer), (("user", "x"),)) == "<s>user\nx</s>\n<s>assistant\n"
 

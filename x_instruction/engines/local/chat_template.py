@@ -28,6 +28,8 @@ SECONDS = 20
 _PART, _FULL = 256, 4_000_000
 # Address space that templates may take, and the longest text, in characters.
 _MEMORY, _LONGEST = 1 << 30, 16_000_000
+# Characters of the reason why a template fails.
+_REASON = 300
 
 Turns = Sequence[tuple[str, str]]
 
@@ -184,7 +186,9 @@ def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> str:
         TypeError,
         ValueError,
     ) as error:
-        return json.dumps({"error": str(error) or type(error).__name__})
+        # A template writes the text of its errors, too.
+        reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        return json.dumps({"error": reason[:_REASON]})
 
 
 if __name__ == "__main__":
