@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from x_instruction.config.model import Model
 from x_instruction.engines import open_engine
-from x_instruction.engines.local.transformers import with_adapter
+from x_instruction.engines.local.transformers import load_network, with_adapter
 from x_instruction.errors import EngineError, TrainingError
 from x_instruction.training.tokenization import ExampleEncoder
 
@@ -108,6 +108,18 @@ def test_files_that_hold_something_else_are_reported_in_one_line(
     assert "\n" not in str(found.value)
     with pytest.raises(TrainingError, match=r"^cannot load the tokenizer and configuration of '.*odd': .+"):
         ExampleEncoder(str(folder))
+
+
+@pytest.mark.parametrize("content", [*ODD, "{}", '{"peft_type": "LORA", "target_modules": 3}', '{"peft_type": "LORA"}'])
+def test_an_adapter_whose_configuration_holds_something_else_is_reported_in_one_line(
+    tiny_model: Path, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(content, "utf-8")
+    save_file({"a": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
+    network = load_network(tiny_model, dtype=torch.float32)
+    with pytest.raises(EngineError, match=r"^adapter '.*' does not fit on 'base': .+") as found:
+        with_adapter(network, str(tmp_path), "base")
+    assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize("tokens", ['"x"', "[1e400]", "[[1]]"])

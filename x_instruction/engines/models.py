@@ -95,10 +95,11 @@ def loading(what: str, kind: type[XInstructionError] = EngineError) -> Iterator[
         yield
     # The files come from strangers, and libraries raise what they run into. That of tokenizers is a plain Exception.
     except Exception as error:
-        raise kind(f"cannot load {what}: {_failure(error)}") from error
+        raise kind(f"cannot load {what}: {reason_of(error)}") from error
 
 
-def _failure(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a library cannot load files, in one line."""
     text = str(error).strip()
     if "trust_remote_code" in text:
         return "it needs code that comes with the model, which is never run; name a model that transformers supports"

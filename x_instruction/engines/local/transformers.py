@@ -31,13 +31,12 @@ from x_instruction.engines import (
     always,
 )
 from x_instruction.engines.local.prompt_encoder import PromptEncoder
-from x_instruction.engines.models import PLAIN_TOKENIZER, PLAIN_WEIGHTS, loading, locate
+from x_instruction.engines.models import PLAIN_TOKENIZER, PLAIN_WEIGHTS, loading, locate, reason_of
 from x_instruction.engines.truncation import cut_at_stop
 from x_instruction.errors import EngineError, MissingExtra
 
 try:
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import (
         AutoModelForCausalLM,
@@ -468,11 +467,9 @@ def with_adapter(network: PreTrainedModel, adapter: str, base: str, trainable: b
             model = PeftModel.from_pretrained(network, folder, is_trainable=trainable)
         loaded = set(get_peft_model_state_dict(model, save_embedding_layers=False))
         stored = set(load_file(weights))
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, UserWarning),
-    ) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason}") from error
+    # As in ``loading``: the files come from strangers.
+    except Exception as error:
+        raise EngineError(f"adapter {adapter!r} does not fit on {base!r}: {reason_of(error)}") from error
     # For an adapter of the embedding or head, peft also stores the base's own weights; these need not be loaded.
     if unmatched := sorted((loaded - stored) | {name for name in stored - loaded if "lora_" in name}):
         raise EngineError(
