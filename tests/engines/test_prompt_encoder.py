@@ -77,6 +77,7 @@ def test_an_unencodable_prompt_is_refused(tokenizer: Any) -> None:
         ("{% for a in range(10 ** 9) %}{% endfor %}", "refuses the prompt: Range too big"),
         ("{{ raise_exception('No\n' ~ 'x' * 99) }}", "refuses the prompt: No"),
         ("{{ raise_exception('No' ~ 'x' * 9999) }}", f"refuses the prompt: No{'x' * 298}"),
+        ("\ud800", "refuses the prompt: 'utf-8' codec can't encode character '\\ud800'"),
         ("{{ 1 // 0 }}", "refuses the prompt: integer division"),
         ("{{ messages + 1 }}", "refuses the prompt: can only concatenate"),
         ("{{ 'a' * 10 ** 18 }}", MEMORY),

@@ -153,8 +153,8 @@ def _serve() -> None:
         asked = json.loads(line)
         # The system ends the process at the limit, even inside one operation.
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + asked["seconds"])
-        sys.stdout.write(_answer(render_jinja_template, asked) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(_answer(render_jinja_template, asked) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _limit(what: int, value: int) -> None:
@@ -165,7 +165,7 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
-def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> str:
+def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> bytes:
     from jinja2.exceptions import TemplateError
 
     try:
@@ -174,7 +174,8 @@ def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> str:
         )
         if (longest := max(map(len, texts))) > _LONGEST:
             raise ValueError(f"its text has {longest:,} characters, expected at most {_LONGEST:,}")
-        return json.dumps({"texts": texts})
+        # No tokenizer takes a lone surrogate, which has no UTF-8.
+        return json.dumps({"texts": texts}, ensure_ascii=False).encode()
     # Bounded by the sandbox, but a program all the same.
     except (
         TemplateError,
@@ -188,7 +189,7 @@ def _answer(render_jinja_template: Any, asked: Mapping[str, Any]) -> str:
     ) as error:
         # A template writes the text of its errors, too.
         reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
-        return json.dumps({"error": reason[:_REASON]})
+        return json.dumps({"error": reason[:_REASON]}).encode()
 
 
 if __name__ == "__main__":
