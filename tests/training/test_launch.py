@@ -61,6 +61,15 @@ def same_weights(one: Path, other: Path) -> None:
         torch.testing.assert_close(weight, right[name], rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)
 
 
+def test_no_file_of_the_working_folder_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')", "utf-8")
+    command = [sys.executable, "-m", "x_instruction.training.worker"]
+    environment = module._environment(TrainConfig(**QUICK), 1)
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode
+    assert "imported" not in ran.stderr
+
+
 @pytest.fixture
 def strange_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables of a shell in which accelerate is configured for another job."""

@@ -173,6 +173,8 @@ def _environment(settings: TrainConfig, processes: int) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
     # A tokenizer's threads would compete with torch's, and tokenization is fast anyway.
     environment |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", PARENT_PID: str(os.getpid())}
+    # Files of the working folder, such as a datasets.py, are not imported in place of packages.
+    environment["PYTHONSAFEPATH"] = "1"
     if settings.device != "cpu" and (visible := gpus()):
         # With several GPUs visible, a single process would use DataParallel and multiply the batch size.
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[:processes])

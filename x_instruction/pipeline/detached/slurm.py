@@ -169,7 +169,7 @@ class SlurmScheduler:
                 "#!/bin/bash",
                 *(f"#SBATCH {shlex.quote(option)}" for option in options),
                 *site.setup,
-                f"exec {shlex.quote(sys.executable)} -m x_instruction {' '.join(words)}",
+                f"exec {shlex.quote(sys.executable)} -P -m x_instruction {' '.join(words)}",
                 "",
             ]
         )
