@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,24 +19,6 @@ from x_instruction.cli.interrupt import catch_signals
 from x_instruction.errors import ShardError
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Restores the handlers of signals."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
-    yield
-    catch_signals()
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def heard(handlers: None) -> None:
-    """Reset signal handlers: processes that the test starts would inherit ignored signals from a shell or ``nohup``."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
 
 
 class Finalized:

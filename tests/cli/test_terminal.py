@@ -32,6 +32,7 @@ def fits(text: str) -> bool:
     return all(cell_len(line) <= COLUMNS for line in text.splitlines())
 
 
+@pytest.mark.usefixtures("heard")
 def test_the_progress_display_changes_every_second_until_interrupted(folder: Path) -> None:
     line = ("run", "recipe.toml", "--out", "run", "--languages", "fi", "--workers", 1, *SLOW)
     running = Terminal(*line, folder=folder)
@@ -64,6 +65,7 @@ def test_the_progress_display_changes_every_second_until_interrupted(folder: Pat
     assert "  fi-" not in rows
 
 
+@pytest.mark.usefixtures("heard")
 def test_closing_the_terminal_ends_the_run(folder: Path) -> None:
     line = ("run", "recipe.toml", "--out", "run", "--languages", "fi", "--workers", 1, *SLOW)
     running = Terminal(*line, folder=folder)

@@ -192,6 +192,7 @@ def test_a_tokenizer_without_a_tokenizer_json_is_named() -> None:
             call()
 
 
+@pytest.mark.usefixtures("heard")
 def test_an_interrupted_rendering_leaves_no_text_behind(tokenizer: Any) -> None:
     threading.Timer(1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
