@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -59,6 +60,15 @@ def test_an_error_after_a_signal_does_not_hide_it(
     done = CliRunner().invoke(group, ["signalled"])
     assert done.exit_code == 128 + signal.SIGHUP
     assert "ended by SIGHUP" in done.output
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_forked_process_ends_at_once() -> None:
+    catch_signals()
+    forked = multiprocessing.get_context("fork").Process(target=signal.raise_signal, args=(signal.SIGTERM,))
+    forked.start()
+    forked.join(60)
+    assert forked.exitcode == -signal.SIGTERM
 
 
 @pytest.mark.usefixtures("heard")

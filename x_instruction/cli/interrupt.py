@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import click
@@ -22,12 +23,13 @@ class Ended(KeyboardInterrupt):
 
 
 _received: Ended | None = None
+_process = 0
 
 
 def catch_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, except where they are ignored, as ``nohup`` has it."""
-    global _received
-    _received = None
+    global _received, _process
+    _received, _process = None, os.getpid()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -60,6 +62,10 @@ def ended_by(error: BaseException) -> KeyboardInterrupt | None:
 
 
 def _end(number: int, _: object) -> None:
+    if os.getpid() != _process:
+        # A forked process, such as one of a pool: an exception there would keep the locks that it holds.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     global _received
     _received = Ended(number)
     raise _received
