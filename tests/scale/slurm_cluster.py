@@ -104,7 +104,9 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         """End the daemon of a node at once. What it runs continues."""
-        os.kill(self._process(f"slurmd-{node}"), signal.SIGKILL)
+        process = self._process(f"slurmd-{node}")
+        assert process, f"the daemon of {node} has ended already"
+        os.kill(process, signal.SIGKILL)
 
     def command(self, *words: str) -> str:
         """Run a program of Slurm. Returns its standard output."""
@@ -131,12 +133,12 @@ class Cluster:
                     os.kill(process, signal.SIGKILL)
                 time.sleep(0.05)
 
-    def _process(self, name: str) -> int:
-        """The process of a daemon; 0 if it has ended. A number may be in use again for another program."""
+    def _process(self, name: str) -> int | None:
+        """The process of a daemon, or None if it has ended. A number may be in use again for another program."""
         file = self.folder / f"{name}.pid"
-        process = int(file.read_text()) if file.exists() and file.read_text().strip() else 0
+        process = int(file.read_text()) if file.exists() and file.read_text().strip() else None
         running = Path(f"/proc/{process}/comm")
-        return process if running.exists() and running.read_text().strip() == name.partition("-")[0] else 0
+        return process if running.exists() and running.read_text().strip() == name.partition("-")[0] else None
 
 
 @contextlib.contextmanager

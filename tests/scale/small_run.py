@@ -24,6 +24,8 @@ LANGUAGES = ("fi", "th", "bn")
 SHARDS = 4
 # Two candidates for each of ten passages of each language, and a rating of each candidate.
 REQUESTS = 2 * 2 * 10 * len(LANGUAGES)
+# Called with the process that sent a request, and the body.
+Seen = Callable[[int | None, dict[str, Any]], None]
 # What the attempts at a shard decide, and not its content.
 _OF_ATTEMPTS = {"seconds", "requests_sent", "prompt_tokens", "output_tokens", "cost", "checksum"}
 
@@ -67,10 +69,11 @@ class Watched(openai_server.OpenAIServer):
     """A server that shows each request of the work, and the process that sent it, to a function first.
 
     Args:
-        seen: called with the process and the body of the request; it may kill the process.
+        seen: called with the process and the body of the request. It may kill the process. The process is None if it
+            has ended: requests that were sent together arrive after the first of them had it killed.
     """
 
-    def __init__(self, seen: Callable[[int, dict[str, Any]], None]) -> None:
+    def __init__(self, seen: Seen) -> None:
         super().__init__()
         self.seen = seen
 
@@ -78,19 +81,29 @@ class Watched(openai_server.OpenAIServer):
         assert request.transport is not None
         body = await request.json() if request.body_exists else {}
         if body and not _is_probe(body):
-            self.seen(_client(request.transport.get_extra_info("peername")[1]), body)
+            ends = [request.transport.get_extra_info(name)[1] for name in ("peername", "sockname")]
+            self.seen(client_process(*ends), body)
         return await super()._handle(request)
 
 
-def _client(port: int) -> int:
-    """The process at the other end of a connection from this machine; 0 if it is gone."""
+def client_process(port: int, server: int) -> int | None:
+    """The process at the other end of a connection from this machine, or None if it has ended.
+
+    Never 0, which ``os.kill`` takes for all processes of the caller's group.
+
+    Args:
+        port: of the client. Connections to other servers may have the same one.
+        server: port of the server.
+    """
     lines = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
-    socket = next((f"socket:[{line[9]}]" for line in lines if int(line[1].split(":")[1], 16) == port), "")
+    ports = [tuple(int(end.split(":")[1], 16) for end in line[1:3]) for line in lines]
+    # A connection that no process holds any more has the inode 0.
+    inodes = {line[9] for line, ends in zip(lines, ports, strict=True) if ends == (port, server)} - {"0"}
     for handle in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if str(handle.readlink()) == socket:
+            if str(handle.readlink()) in {f"socket:[{inode}]" for inode in inodes}:
                 return int(handle.parts[2])
-    return 0
+    return None
 
 
 def _is_probe(body: dict[str, Any]) -> bool:

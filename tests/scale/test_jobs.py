@@ -89,9 +89,10 @@ def test_a_run_continues_after_killed_and_cancelled_jobs(runs: Runs, one_worker:
     """A job dies, and the run continues by itself; the run is cancelled, and the same command continues it."""
     events: list[str] = []
 
-    def seen(process: int, _: dict[str, Any]) -> None:
+    def seen(process: int | None, _: dict[str, Any]) -> None:
         number = small_run.requests(server)
         if number == 0:
+            assert process
             events.append("killed")
             os.killpg(os.getpgid(process), signal.SIGKILL)
         if number == 40:

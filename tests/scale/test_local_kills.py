@@ -57,8 +57,8 @@ def once(stage: str) -> tuple[list[int], Any]:
     """A function that kills the first worker that asks for a stage, and the list of killed ones."""
     killed: list[int] = []
 
-    def seen(process: int, body: dict[str, Any]) -> None:
-        if stage == ("rated" if body.get("logprobs") else "candidate") and not killed:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
+        if process and stage == ("rated" if body.get("logprobs") else "candidate") and not killed:
             killed.append(process)
             kill(process)
 
@@ -99,7 +99,7 @@ def test_a_shard_that_crashes_its_workers_is_set_aside_and_can_be_retried(
     killed: list[int] = []
     harmful = True
 
-    def seen(process: int, body: dict[str, Any]) -> None:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
         # Requests that were sent with it arrive when the process is gone.
         if harmful and process and poison in json.dumps(body, ensure_ascii=False):
             killed.append(process)

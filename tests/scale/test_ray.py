@@ -69,7 +69,7 @@ class Gate:
         self.reached = threading.Event()
         self.opened = threading.Event()
 
-    def __call__(self, process: int, body: dict[str, Any]) -> None:
+    def __call__(self, process: int | None, body: dict[str, Any]) -> None:
         self.count += 1
         if self.count == self.at:
             self.reached.set()
@@ -132,8 +132,8 @@ def test_a_ray_client_outside_of_the_cluster_makes_the_same_bytes(
 def test_a_killed_worker_is_replaced(cluster: Any, run: Path, tmp_path: Path, one_worker: Path) -> None:
     killed: list[int] = []
 
-    def seen(process: int, body: dict[str, Any]) -> None:
-        if body.get("logprobs") and not killed:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
+        if process and body.get("logprobs") and not killed:
             killed.append(process)
             os.kill(process, signal.SIGKILL)
 
@@ -187,7 +187,7 @@ def test_a_shard_that_crashes_its_workers_is_set_aside(
     poison = next(RunFolder(one_worker).read(key.at(StageKey("passage")))).text[:40]
     killed: set[int] = set()
 
-    def seen(process: int, body: dict[str, Any]) -> None:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
         if process and poison in json.dumps(body, ensure_ascii=False):
             killed.add(process)
             os.kill(process, signal.SIGKILL)

@@ -17,7 +17,7 @@ import pytest
 from command_line import Say
 from scale import small_run
 from scale.slurm_cluster import Cluster, cluster
-from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Watched, requests, same_bytes
+from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Seen, Watched, requests, same_bytes
 
 from x_instruction.config.corpus import Corpus
 from x_instruction.corpus.sources import Document, read
@@ -35,7 +35,6 @@ CANDIDATES = SHARDS * len(LANGUAGES)
 # together: a twentieth of all.
 LOST = 0.05 * REQUESTS
 MOST_REQUESTS = REQUESTS / 2 + LOST
-Seen = Callable[[int, dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +123,7 @@ def first(action: Callable[[int], None], after: int = 3) -> Seen:
     """Does something to the process that sends a request, once, after some others."""
     left = [after]
 
-    def seen(process: int, body: dict[str, Any]) -> None:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
         left[0] -= 1
         if process and left[0] <= 0 <= left[0] + 1000:
             left[0] = -10_000
@@ -226,7 +225,7 @@ def test_shards_of_a_lost_node_may_be_made_twice(run: Run, one_worker: Path) -> 
     """The work on a lost node continues, while Slurm starts it again on the other one."""
     begun = threading.Event()
 
-    def slow(process: int, body: dict[str, Any]) -> None:
+    def slow(process: int | None, body: dict[str, Any]) -> None:
         begun.set()
         time.sleep(0.1)
 
@@ -249,7 +248,7 @@ def test_a_shard_that_crashes_its_workers_is_set_aside(run: Run, one_worker: Pat
     poison = next(RunFolder(one_worker).read(key.at(StageKey("passage")))).text[:40]
     harmful = True
 
-    def seen(process: int, body: dict[str, Any]) -> None:
+    def seen(process: int | None, body: dict[str, Any]) -> None:
         if harmful and process and poison in json.dumps(body, ensure_ascii=False):
             kill(process)
 
