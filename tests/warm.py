@@ -251,9 +251,8 @@ def serve(address: str, imports: Sequence[str], ready: Callable[[], object]) -> 
     ready()
     while select.select([door, 0], [], [])[0] == [door]:
         line, _ = door.accept()
-        header, fds, *_ = socket.recv_fds(line, 8, 2)
-        asked = json.loads(line.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL))
-        if not os.fork():
+        asked, fds = _asked(line)
+        if asked and not os.fork():
             door.close()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             _answer(line, asked, fds)
@@ -263,6 +262,18 @@ def serve(address: str, imports: Sequence[str], ready: Callable[[], object]) -> 
     time.sleep(0.2)
     _reap()
     os._exit(0)
+
+
+def _asked(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What a client asks for and the streams that it gives; nothing of one that was killed while it asked."""
+    fds: list[int] = []
+    try:
+        header, fds, *_ = socket.recv_fds(line, 8, 2)
+        size = int.from_bytes(header, "big")
+        data = line.recv(size, socket.MSG_WAITALL)
+    except OSError:
+        return {}, fds
+    return (json.loads(data) if size and len(data) == size else {}), fds
 
 
 def _reap() -> None:
@@ -288,10 +299,12 @@ def _answer(line: socket.socket, asked: dict[str, Any], fds: list[int]) -> NoRet
         os.close(fd)
     with contextlib.suppress(BrokenPipeError):
         line.sendall(_bytes(child))
-        if hasattr(os, "pidfd_open") and line in select.select([line, os.pidfd_open(child)], [], [])[0]:
-            # The client is gone, or no longer waits for it.
-            os.kill(child, signal.SIGKILL)
-        line.sendall(_bytes(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    if hasattr(os, "pidfd_open") and line in select.select([line, os.pidfd_open(child)], [], [])[0]:
+        # The client is gone, or no longer waits for it.
+        os.kill(child, signal.SIGKILL)
+    ended = _bytes(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    with contextlib.suppress(BrokenPipeError):
+        line.sendall(ended)
     os._exit(0)
 
 
