@@ -15,6 +15,7 @@ from command_line import say  # noqa: F401 - a fixture for every folder
 from factories import TAGS, write_recipe
 from fake_fasttext import fasttext  # noqa: F401 - a fixture for every folder
 from local_hub_fixture import jobs_hub, local_hub  # noqa: F401 - fixtures for every folder
+from looped import looped, looped_file, seeds  # noqa: F401 - fixtures for every folder
 from signals import handlers, heard  # noqa: F401 - fixtures for every folder
 from tiny_model import kept
 

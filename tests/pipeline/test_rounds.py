@@ -16,15 +16,12 @@ from typing import Any
 import pytest
 import warm
 from click.testing import CliRunner
+from looped import TUNE, bytes_of
 
 from x_instruction.cards import records
 from x_instruction.cli import cli
-from x_instruction.config.corpus import Corpus
 from x_instruction.config.recipe import Recipe, load
-from x_instruction.config.section import toml_value
-from x_instruction.corpus.sources import Document, read
 from x_instruction.errors import CorpusError, RecipeError, RunChanged, ShardError
-from x_instruction.languages import language
 from x_instruction.pipeline import rounds
 from x_instruction.pipeline.execute import execute
 from x_instruction.pipeline.models import Models
@@ -36,69 +33,13 @@ from x_instruction.storage.run_folder import RunFolder
 from x_instruction.storage.shard_key import CURATED, EMBEDDED, PASSAGE, StageKey
 
 Write = Callable[..., Path]
-TUNE = {"steps": 2, "batch_size": 4, "device_batch_size": 4, "rank": 2, "threads": 1, "device": "cpu", "save_steps": 1}
 # A run whose trainings belong to its process group, as those of every run do.
 RUN = "import warm; warm.trainings(); from x_instruction.cli import main; main()"
 pytestmark = pytest.mark.usefixtures("warm_trainings")
 
 
-@pytest.fixture
-def seeds(tmp_path: Path) -> str:
-    """Seed files of Finnish and Thai, none of Bengali."""
-    for tag in ("fi", "th"):
-        texts = [found.text for found in read(Corpus(source="sample"), language(tag)) if isinstance(found, Document)]
-        rows = [
-            {"id": f"page-{n}", "instruction": f"Explain thing number {n} in detail.", "output": text}
-            for n, text in enumerate(texts)
-        ]
-        (tmp_path / f"{tag}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return str(tmp_path / "{tag}.jsonl")
-
-
-@pytest.fixture
-def looped(recipe_file: Write, tiny_model: Path, seeds: str) -> Callable[..., Recipe]:
-    """A recipe whose generator and rater are tuned, with two rounds."""
-
-    def make(**overrides: str) -> Recipe:
-        model = {"name": str(tiny_model), "batch_size": 8}
-        file = recipe_file(
-            **{
-                "seeds": {"paths": [seeds], "near_duplicate_jaccard": 1.0},
-                "corpus": {"source": "sample", "shard_size": 5, "passages": 7},
-                "generate": {"candidates": 2, "max_tokens": 8, "passage_tokens": 32, "min_chars": 1},
-                "generate.model": model,
-                "generate.train": TUNE,
-                "refine": {
-                    "rater": "trained",
-                    "response_tokens": 32,
-                    "min_score": 0.34,
-                    "rounds": 2,
-                    "convergence_tolerance": 0.0,
-                    "label_strategies": ["pair", "shuffled", "random-negative"],
-                    "validation": 0.3,
-                    "prior": 0.34,
-                },
-                "refine.model": model,
-                "refine.train": TUNE,
-            }
-        )
-        return load(file, {key: toml_value(value) for key, value in overrides.items()})
-
-    return make
-
-
 def go(recipe: Recipe, root: Path, until: str = "curated", **more: Any) -> RunFolder:
     return execute(recipe, root, 1, more.pop("redo", False), until, NullProgress(), **more)
-
-
-def bytes_of(root: Path) -> dict[str, bytes]:
-    """Every shard and every weight."""
-    files = [
-        *root.glob("*/**/*.parquet"),
-        *root.glob("models/*/*.safetensors"),
-        *root.glob("models/*/calibration.json"),
-    ]
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def test_training_needs_seeds(recipe_file: Write) -> None:

@@ -34,7 +34,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 COMMAND = [sys.executable, "-m", "x_instruction", "run"]
-MOST_REQUESTS = 1.05 * REQUESTS
+# A worker that is killed loses at most the answers of its shard.
+LOST = REQUESTS / 20
+MOST_REQUESTS = REQUESTS + LOST
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,8 @@ def test_a_killed_run_leaves_no_worker_and_continues(cluster: Any, run: Path, tm
             gate.opened.set()
             assert "Traceback" not in output
             asked += requests(server)
-    assert asked <= MOST_REQUESTS
+    # Two runs were ended, of two workers each.
+    assert asked <= REQUESTS + 2 * 2 * LOST
     same_bytes(one_worker, run, "rated")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import Say
+from looped import bytes_of
 from scale import small_run
 from scale.slurm_cluster import Cluster, cluster
 from scale.small_run import LANGUAGES, REQUESTS, SHARDS, Seen, Watched, requests, same_bytes
@@ -170,6 +171,22 @@ def test_elements_share_the_corpus_of_a_language(run: Run, tmp_path: Path) -> No
     assert run.ended() == COMPLETE
     assert run.say("run", line[1], "--out", tmp_path / "local", "--until", "corpus", "--workers", 1, *sets)[0] == 0
     same_bytes(tmp_path / "local", run.files.root, "passage")
+
+
+@pytest.mark.parametrize("run", ["empty"], indirect=True)
+def test_arrays_train_models_and_make_rounds(run: Run, looped_file: Path, tmp_path: Path) -> None:
+    sets = ["--set", 'languages=["fi"]', "--set", "refine.rounds=1"]
+    recipe = looped_file.rename(tmp_path / "looped.toml")
+    line = run.command("refine", shards_per_element=2, memory="1500M", advance_memory="1G")
+    line[1] = recipe
+    code, _, errors = run.say(*line, *sets)
+    assert code == 0, errors
+    assert run.ended() == COMPLETE
+    assert run.say("run", recipe, "--out", tmp_path / "local", "--until", "refine", "--workers", 1, *sets)[0] == 0
+    made = bytes_of(tmp_path / "local")
+    assert bytes_of(run.files.root) == made
+    # Of each round a generator and a rater.
+    assert len({name.rpartition("/")[0] for name in made if name.endswith(".safetensors")}) == 4
 
 
 def test_a_run_larger_than_max_array_size_is_submitted_as_several_arrays(run: Run, one_worker: Path) -> None:
