@@ -253,6 +253,10 @@ SIMPLIFIED = (
 TRADITIONAL = (
     "人人生而自由，在尊嚴和權利上一律平等。他們賦有理性和良心，並應以兄弟關係的精神相對待。這個國家的語言和歷史。"
 )
+KOREAN = (
+    "모든 사람은 태어날 때부터 자유롭고 존엄과 권리에 있어 평등하다. 사람은 이성과 양심을 타고났으며 서로를 형제의 "
+    "마음으로 대해야 한다. 大韓民國의 언어와 역사를 배운다. "
+)
 CANTONESE = "呢度嘅人話佢哋唔知道點解啲嘢咁貴，所以冇人去嗰間舖頭買嘢食。我哋今日喺屋企煮飯，聽日再去睇下有冇平啲嘅。"
 
 
@@ -272,6 +276,10 @@ CANTONESE = "呢度嘅人話佢哋唔知道點解啲嘢咁貴，所以冇人去�
         ("yue", CANTONESE, None),
         ("yue", TRADITIONAL, "wrong_language"),
         ("ja", SIMPLIFIED, "wrong_language"),
+        ("ko", KOREAN, None),
+        ("ko", SIMPLIFIED, "wrong_language"),
+        ("ko", TRADITIONAL, "wrong_language"),
+        ("ko", f"{KOREAN} {SIMPLIFIED * 3}", "wrong_language"),
     ],
 )
 def test_related_languages_are_summed_or_distinguished(

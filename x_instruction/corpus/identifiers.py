@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from x_instruction.corpus.characters import SCRIPT_NAMES
 from x_instruction.errors import MissingExtra, RecipeError
 from x_instruction.languages import Language, language
 
@@ -44,8 +45,6 @@ SECOND_SCRIPTS = {"sr": "Latn", "uz": "Cyrl", "zh": "Hant", "yue": "Hans", "wuu"
 SUMMED = {"Latn": frozenset({"bs", "hr", "sr"}), "Cyrl": frozenset({"bs", "sr"})}
 # Their common names in fastText models.
 _SERBO_CROATIAN = ("sh", "hbs", "hbs_Latn", "cnr", "cnr_Latn")
-# Scripts that share letters are compared with one another.
-_SHARED = {"Hans": "Hani", "Hant": "Hani", "Jpan": "Hani"}
 
 
 class Guess(NamedTuple):
@@ -99,14 +98,15 @@ def _scripts(label: str) -> tuple[str, ...]:
 
 
 def _shares_letters(label: str, script: str) -> bool:
-    shared = _SHARED.get(script, script)
-    return any(_SHARED.get(other, other) == shared for other in _scripts(label))
+    """Whether a language is written with letters of a script: Korean and Chinese, for example, with ideographs."""
+    letters = SCRIPT_NAMES.get(script, (script,))
+    return any(not set(letters).isdisjoint(SCRIPT_NAMES.get(other, (other,))) for other in _scripts(label))
 
 
 class Ngrams:
     """py3langid's model as an ``Identifier``.
 
-    Only languages of the same script are compared, because texts in other scripts are dropped before.
+    Only languages of scripts that share letters are compared, because texts in other scripts are dropped before.
     """
 
     def __init__(self, expected: Language) -> None:
