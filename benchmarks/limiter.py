@@ -10,7 +10,6 @@ two. A server with room for some requests queues the others. Shares are of its r
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import sys
 from pathlib import Path
@@ -28,9 +27,7 @@ def fast(ceiling: int, requests: int, start: float) -> float:
     """The share of what is possible. ``start`` is the share of the ceiling to begin with; 0 for what is built in."""
     shares = []
     for bursts in (False, True):
-        server = Simulation(ceiling=ceiling)
-        if bursts:
-            server.random.uniform = lambda low, high: 1.0  # type: ignore[method-assign]
+        server = Simulation(ceiling=ceiling, bursts=bursts)
         if start:
             server.limiter._limit = start * ceiling
         shares.append(server.run(requests) / (ceiling / LATENCY))
@@ -39,8 +36,7 @@ def fast(ceiling: int, requests: int, start: float) -> float:
 
 def queueing(room: int, ceiling: int, requests: int, seed: int) -> float:
     """The share of the rate of a server that works on ``room`` requests at once."""
-    server = Simulation(room, ceiling=ceiling)
-    server.random = random.Random(seed)
+    server = Simulation(room, ceiling=ceiling, seed=seed)
     return server.run(requests) / (room / LATENCY)
 
 
@@ -52,15 +48,12 @@ def main() -> None:
     for ceiling in CEILINGS:
         print(f"{ceiling:6,} at once: " + " ".join(f"{fast(ceiling, 12_000, start):.3f}" for start in (0, 0.5, 1)))
     print(f"room for fewer than 1,000 requests, {given.seeds} seeds: the first 6,000 requests, 30,000 requests")
-    rows = []
     for room in ROOMS:
         means = [
             statistics.mean(queueing(room, 1_000, requests, seed) for seed in range(given.seeds))
             for requests in (6_000, 30_000)
         ]
-        rows.append(means)
         print(f"room for {room:3}: " + " ".join(f"{mean:.3f}" for mean in means))
-    print("mean:         " + " ".join(f"{statistics.mean(column):.3f}" for column in zip(*rows, strict=True)))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,25 @@ from x_instruction.engines.remote.concurrency import ConcurrencyLimiter
 
 
 class Simulation:
-    """A server that works on ``capacity`` requests at once (0: all), and answers 429 above ``refuses`` in flight."""
+    """A server that works on ``capacity`` requests at once (0: all), and answers 429 above ``refuses`` in flight.
 
-    def __init__(self, capacity: int = 0, refuses: int = 0, stray: float = 0.0, ceiling: int = 256) -> None:
+    With ``bursts`` all requests take the same time, so answers come together.
+    """
+
+    def __init__(
+        self,
+        capacity: int = 0,
+        refuses: int = 0,
+        stray: float = 0.0,
+        ceiling: int = 256,
+        bursts: bool = False,
+        seed: int = 0,
+    ) -> None:
         self.capacity, self.refuses, self.stray = capacity, refuses, stray
+        self.spread = 0.0 if bursts else 0.5
         self.now = 0.0
         self.limiter = ConcurrencyLimiter(ceiling, clock=lambda: self.now)
-        self.random = random.Random(0)
+        self.random = random.Random(seed)
         self.limits: list[int] = []
         self.waiting: list[float] = []
         self.working: list[tuple[float, float, bool]] = []
@@ -29,7 +41,7 @@ class Simulation:
             while len(self.waiting) + len(self.working) < self.limiter.limit:
                 self._send()
             while self.waiting and (not self.capacity or len(self.working) < self.capacity):
-                seconds = 0.05 * self.random.uniform(0.5, 1.5)
+                seconds = 0.05 * self.random.uniform(1 - self.spread, 1 + self.spread)
                 heapq.heappush(self.working, (self.now + seconds, self.waiting.pop(0), True))
             self.now, started, good = heapq.heappop(self.working)
             answered += good
@@ -60,10 +72,7 @@ def test_a_fast_server_reaches_the_ceiling() -> None:
 @pytest.mark.parametrize("bursts", [False, True], ids=["spread", "bursts"])
 @pytest.mark.parametrize(("ceiling", "share"), [(64, 0.99), (256, 0.95), (1_024, 0.83)])
 def test_a_fast_server_gets_all_requests_at_once(ceiling: int, share: float, bursts: bool) -> None:
-    server = Simulation(ceiling=ceiling)
-    if bursts:
-        # All requests take the same time, so answers come together.
-        server.random.uniform = lambda low, high: 1.0  # type: ignore[method-assign]
+    server = Simulation(ceiling=ceiling, bursts=bursts)
     # Of what is possible, with the growth of the limit at the start.
     assert server.run(12_000) > share * ceiling / 0.05
     assert server.limits[3 * ceiling] == ceiling

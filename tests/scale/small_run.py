@@ -99,9 +99,10 @@ def client_process(port: int, server: int) -> int | None:
     ports = [tuple(int(end.split(":")[1], 16) for end in line[1:3]) for line in lines]
     # A connection that no process holds any more has the inode 0.
     inodes = {line[9] for line, ends in zip(lines, ports, strict=True) if ends == (port, server)} - {"0"}
+    sockets = {f"socket:[{inode}]" for inode in inodes}
     for handle in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if str(handle.readlink()) in {f"socket:[{inode}]" for inode in inodes}:
+            if str(handle.readlink()) in sockets:
                 return int(handle.parts[2])
     return None
 
